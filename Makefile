@@ -1,0 +1,44 @@
+# Everything a fresh machine with Python >= 3.11 needs. VENV and PYTHON may be set: make test PYTHON=python3.12
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The versions that CI tested; remove the constraint to try newer ones.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lint bench clean help
+
+help:
+	@echo "make demo   render a scene, calibrate on it, watch it, leave plot, video and metrics in runs/demo"
+	@echo "make test   the test suite (set STREAMAD_DATA for the tests on real data)"
+	@echo "make lint   format, lint, types, import rules"
+	@echo "make bench  speed and memory, as ratios in one interleaved run"
+
+# The base install: no torch.
+$(VENV)/.base: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "streamad needs Python 3.11 or newer, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(PIP) torch
+	$(PIP) -e '.[train,onnx,dev]'
+	@touch $@
+
+demo: $(VENV)/.base
+	$(BIN)/streamad demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check streamad tests tools
+	$(BIN)/ruff check streamad tests tools
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev
+	$(BIN)/python tools/bench.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache runs

@@ -1,0 +1,5 @@
+"""`python -m streamad`."""
+
+from streamad.cli import main
+
+main()

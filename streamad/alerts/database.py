@@ -1,0 +1,184 @@
+"""The SQLite file behind the event store: opening, schema, migration, and the lock of its one writer."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar
+
+from streamad.errors import OutputError
+
+APPLICATION_ID = 0x53414445
+"""Marks the file as ours ("SADE"), so that no other program's database is ever written to."""
+
+BUSY_TIMEOUT_SECONDS = 0.25
+"""How long a statement waits for another process's lock. Short: the main loop waits with it, and what cannot
+be written now is kept and tried again."""
+
+
+def _create_events(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        "CREATE TABLE events (id TEXT PRIMARY KEY, camera TEXT NOT NULL, state TEXT NOT NULL,"
+        " started_at TEXT NOT NULL, document TEXT NOT NULL) WITHOUT ROWID"
+    )
+    connection.execute("CREATE INDEX events_by_time ON events (started_at)")
+    connection.execute("CREATE INDEX events_by_camera ON events (camera, started_at)")
+    connection.execute("CREATE INDEX events_open ON events (state) WHERE state = 'open'")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create_events,)
+"""Step i brings a file from `user_version` i to i + 1. Steps are only ever appended."""
+
+
+def failure(path: Path, error: Exception) -> OutputError:
+    """What went wrong with `path`, as the error that a user reads."""
+    text = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+    hint = "check that the folder exists, can be written to, and that the disk is not full"
+    if "locked" in text:
+        hint = "another program holds a lock on the file; close it, or set another events path"
+    elif "not a database" in text or "malformed" in text:
+        hint = "move the file away (it is left as it is) or set another events path"
+    return OutputError(f"event store {path}: {text}", hint=hint)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the file for writing, durable at every commit, and bring its schema up to date.
+
+    Raises:
+        OutputError: the file cannot be opened or written, is no event store, or is newer than this program.
+    """
+    connection: sqlite3.Connection | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
+        # Ask before anything is changed: a file that is not ours must stay byte for byte as it is.
+        version = _check_ours(connection, path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        _migrate(connection, version)
+        return connection
+    except (sqlite3.Error, OSError) as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, OutputError):
+            raise
+        raise failure(path, error) from error
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """Open the file for queries alone.
+
+    Raises:
+        OutputError: the file cannot be opened.
+    """
+    try:
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+    except sqlite3.Error as error:
+        raise failure(path, error) from error
+
+
+def _check_ours(connection: sqlite3.Connection, path: Path) -> int:
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    application = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    tables = int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+    if application != APPLICATION_ID and (application != 0 or version != 0 or tables != 0):
+        raise OutputError(
+            f"event store {path}: the file is a database of another program (application id {application}, "
+            f"{tables} tables)",
+            hint="set another events path",
+        )
+    if version > len(MIGRATIONS):
+        raise OutputError(
+            f"event store {path}: the file has schema {version}, this program knows up to {len(MIGRATIONS)}",
+            hint="it was written by a newer streamad: use that one, or set another events path",
+        )
+    return version
+
+
+def _migrate(connection: sqlite3.Connection, version: int) -> None:
+    if version == len(MIGRATIONS):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for step in MIGRATIONS[version:]:
+            step(connection)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.execute("COMMIT")
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+class WriterLock:
+    """The right to write one event store, held by one process and gone with it, however it ends.
+
+    Because only the holder has open events, every open event that a new holder finds belongs to a dead
+    process. A POSIX record lock: children do not inherit it, so a decoder process that outlives its parent
+    keeps nothing locked.
+
+    Raises:
+        OutputError: another process, or another store of this one, holds it; or the lock file cannot be
+            written.
+    """
+
+    _held: ClassVar[set[Path]] = set()
+    _guard: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, database: Path) -> None:
+        self._path = Path(f"{os.path.abspath(database)}.lock")
+        with self._guard:
+            # Record locks do not exclude their own process, and closing any descriptor of the file drops
+            # them.
+            if self._path in self._held:
+                raise OutputError(
+                    f"event store {database}: already open in this process",
+                    hint="use one EventStore for one file",
+                )
+            self._descriptor = self._acquire(database)
+            self._held.add(self._path)
+
+    def _acquire(self, database: Path) -> int:
+        descriptor: int | None = None
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except (BlockingIOError, PermissionError) as error:
+            if descriptor is None:
+                raise failure(database, error) from error
+            os.close(descriptor)
+            raise OutputError(
+                f"event store {database}: in use by another streamad process",
+                hint="stop that process, or give each its own events path",
+            ) from error
+        except OSError as error:
+            if descriptor is not None:
+                os.close(descriptor)
+            raise failure(database, error) from error
+
+    def release(self) -> None:
+        """Give the lock back. The lock file stays: removing it would let two processes lock different
+        files.
+        """
+        with self._guard:
+            if self._path in self._held:
+                self._held.discard(self._path)
+                os.close(self._descriptor)
+
+    def __enter__(self) -> WriterLock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()

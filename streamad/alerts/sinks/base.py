@@ -1,0 +1,29 @@
+"""Sink: what everything that receives events has in common."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from streamad.alerts.event import Event, EventKind
+
+
+class Sink(Protocol):
+    """Receives events as they open, change and close.
+
+    Called from the main loop: an `emit` that has to wait for a network belongs on a thread of the sink's own.
+    """
+
+    @property
+    def name(self) -> str:
+        """Short name, the label `sink` of `streamad_notifications_total`."""
+
+    def emit(self, event: Event, kind: EventKind) -> None:
+        """Pass the event on.
+
+        Raises:
+            OutputError: it could not be passed on. Nothing else may be raised for a fault of the outside
+                world.
+        """
+
+    def close(self) -> None:
+        """Release what the sink holds; `emit` is not called again."""

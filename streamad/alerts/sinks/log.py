@@ -1,0 +1,40 @@
+"""Events in the program's own log."""
+
+from __future__ import annotations
+
+import logging
+
+from streamad.alerts.event import Event, EventKind
+
+
+class LogSink:
+    """One log line a change, under the logger `streamad.alerts`; the event's id is in the record as
+    `event_id`.
+    """
+
+    name = "log"
+
+    def __init__(self, logger: logging.Logger | None = None) -> None:
+        self._logger = logger if logger is not None else logging.getLogger("streamad.alerts")
+
+    def emit(self, event: Event, kind: EventKind) -> None:
+        """Log the change: warnings as WARNING, critical ones as ERROR, the end as INFO."""
+        level = logging.ERROR if event.severity == "critical" else logging.WARNING
+        if kind == "closed":
+            level = logging.INFO
+        self._logger.log(
+            level,
+            "%s: %s alert %s (%s) at %.2f s, peak %.4g over threshold %.4g, %.1f s long",
+            event.camera,
+            event.severity,
+            kind,
+            event.reason,
+            event.updated_pts_seconds,
+            event.peak_score,
+            event.threshold,
+            event.duration_seconds,
+            extra={"event_id": event.id, "camera": event.camera},
+        )
+
+    def close(self) -> None:
+        """Nothing is held."""

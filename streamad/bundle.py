@@ -1,0 +1,269 @@
+"""Model bundles: a folder that holds a trained model and all that is needed to run it as it was measured.
+
+`model.yaml` names everything that a score depends on and the SHA-256 of every other file. Loading checks the hashes
+and runs no pickle: weights are safetensors, the network is ONNX, the rest is text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from streamad.errors import BundleError
+from streamad.files import sha256_of, write_atomic
+
+FORMAT_VERSION = 1
+MANIFEST = "model.yaml"
+ONNX = "model.onnx"
+WEIGHTS = "weights.safetensors"
+CALIBRATION = "calibration.json"
+CARD = "README.md"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InputSpec(_Part):
+    """What the network takes: shape, range and how the pixels were made."""
+
+    channels: int = Field(ge=1, description="channels of the network's input")
+    height: int = Field(ge=1, description="pixels")
+    width: int = Field(ge=1, description="pixels")
+    scale: float = Field(gt=0, description="the network sees pixels / scale + offset")
+    offset: float = Field(description="the network sees pixels / scale + offset")
+    pixel_range: Literal["full"] = Field("full", description="luma 0..255 (limited-range video is expanded)")
+    max_height: int | None = Field(
+        None, ge=30, description="taller frames are shrunk to this height first, pixels"
+    )
+    resizer: Literal["area"] = Field("area", description="how they are shrunk (OpenCV INTER_AREA)")
+
+
+class TilingSpec(_Part):
+    """How frames become tiles."""
+
+    kind: Literal["cells", "clips"] = Field(description="30×30 cells of what moves, or windows of frames")
+    lags: tuple[int, ...] = Field((0,), description="cells: age of each channel, frames")
+    motion_level: int = Field(15, ge=1, le=255, description="cells: grey levels that make a pixel differ")
+    motion_share: float = Field(
+        0.10, gt=0, le=1, description="cells: share of differing pixels that makes a cell move"
+    )
+    background_period: int = Field(
+        4, ge=1, description="cells: frames for a background step of one grey level"
+    )
+    background_warmup: int = Field(32, ge=1, description="cells: frames before the background is trusted")
+    window: int | None = Field(None, ge=1, description="clips: frames in a window")
+
+
+class ScoreSpec(_Part):
+    """How the network's outputs become the score of a frame."""
+
+    kind: Literal["max_cell", "psnr"] = Field(
+        description="largest score of a moving cell, or −PSNR of a frame"
+    )
+    still: float = Field(0.0, description="score of a frame in which nothing moves")
+    median_frames: int = Field(1, ge=1, description="causal median over this many frames; 1 is none")
+    scored_index: int = Field(0, ge=0, description="frame inside the window that a score belongs to")
+    peak: float = Field(1.0, gt=0, description="peak of the PSNR")
+
+
+class TrainingRecord(_Part):
+    """What the model was trained on and how."""
+
+    data: str = Field(description="name of the training data")
+    licence: str = Field(description="terms of that data")
+    frames: int = Field(ge=0, description="frames trained on")
+    fps: float = Field(gt=0, description="frames a second of that video; the model expects the same")
+    seed: int = Field(description="seed of the training")
+    epochs: int = Field(ge=0, description="epochs run")
+    checkpoint: str = Field(description="rule that picked the weights")
+    options: dict[str, Any] = Field(default_factory=dict, description="everything else that was chosen")
+
+
+class Parity(_Part):
+    """Largest absolute difference between an engine and torch, measured at export."""
+
+    engine: str = Field(description="engine name")
+    precision: str = Field(description="fp32, fp16, int8")
+    version: str = Field(description="version of the engine's library")
+    tiles: int = Field(ge=1, description="inputs compared")
+    max_abs_output: float = Field(ge=0, description="largest absolute difference of an output")
+    batch_sizes: tuple[int, ...] = Field(description="static batch sizes compared")
+
+
+class Manifest(_Part):
+    """The content of `model.yaml`."""
+
+    format_version: int = Field(description="format of this file")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="name of the bundle")
+    detector: str = Field(description="registered name of the detector")
+    description: str = Field(description="one line")
+    input: InputSpec
+    tiling: TilingSpec
+    score: ScoreSpec
+    training: TrainingRecord
+    parameters: int = Field(ge=1, description="trained parameters of the network")
+    parity: tuple[Parity, ...] = Field((), description="engines compared with torch")
+    results: tuple[dict[str, Any], ...] = Field((), description="measured results, each with its protocol")
+    files: dict[str, str] = Field(description="SHA-256 of every file of the bundle but this one")
+
+
+class Bundle:
+    """A checked model bundle.
+
+    Attributes:
+        path: its folder.
+        manifest: the content of `model.yaml`.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @property
+    def name(self) -> str:
+        """Name of the bundle."""
+        return self.manifest.name
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the network (its ONNX file): what a calibration and a result belong to."""
+        return self.manifest.files[ONNX]
+
+    @property
+    def onnx_path(self) -> Path:
+        """The network."""
+        return self.path / ONNX
+
+    @property
+    def weights_path(self) -> Path:
+        """The trained weights."""
+        return self.path / WEIGHTS
+
+    @property
+    def calibration_path(self) -> Path | None:
+        """The calibration shipped with the bundle, None where there is none."""
+        path = self.path / CALIBRATION
+        return path if path.exists() else None
+
+
+def model_folders() -> list[Path]:
+    """Folders in which a bundle is looked for by name, in order."""
+    here = Path(__file__).resolve().parent
+    folders = [Path(os.environ["STREAMAD_MODELS"])] if os.environ.get("STREAMAD_MODELS") else []
+    folders += [Path("models"), here.parent / "models", here / "_models"]
+    unique: dict[Path, Path] = {}
+    for folder in folders:
+        if folder.is_dir():
+            unique.setdefault(folder.resolve(), folder)
+    return list(unique.values())
+
+
+def list_bundles() -> list[Path]:
+    """Paths of all bundles in the model folders; the first of a name wins."""
+    found: dict[str, Path] = {}
+    for folder in model_folders():
+        for path in sorted(folder.iterdir()):
+            if (path / MANIFEST).is_file():
+                found.setdefault(path.name, path)
+    return list(found.values())
+
+
+def find_bundle(name: str | Path) -> Path:
+    """The folder of a bundle given by path or by name.
+
+    Raises:
+        BundleError: there is none.
+    """
+    path = Path(name)
+    if (path / MANIFEST).is_file():
+        return path
+    if path.is_dir():
+        raise BundleError(
+            f"{path} is no model bundle: it has no {MANIFEST}", hint="`streamad models list` shows bundles"
+        )
+    for candidate in list_bundles():
+        if candidate.name == str(name):
+            return candidate
+    known = ", ".join(sorted(p.name for p in list_bundles())) or "none"
+    raise BundleError(
+        f"there is no model bundle {str(name)!r}; known here: {known}",
+        hint="give the path of a bundle's folder or one of these names; `streamad train` makes a bundle",
+    )
+
+
+def load_bundle(name: str | Path) -> Bundle:
+    """Load a bundle by path or name and check every hash.
+
+    Raises:
+        BundleError: missing, damaged, or made by a newer version of streamad.
+    """
+    path = find_bundle(name)
+    manifest = _read_manifest(path / MANIFEST)
+    for required in (ONNX, WEIGHTS):
+        if required not in manifest.files:
+            raise BundleError(f"{path / MANIFEST} lists no {required}", hint="export the bundle again")
+    for file, expected in manifest.files.items():
+        target = path / file
+        if target.resolve().parent != path.resolve():
+            raise BundleError(
+                f"{path / MANIFEST} names {file!r}, which is not a file of the bundle's own folder"
+            )
+        if not target.is_file():
+            raise BundleError(
+                f"the bundle {path} has no {file}", hint="copy the whole folder, or export it again"
+            )
+        actual = sha256_of(target)
+        if actual != expected:
+            raise BundleError(
+                f"{target} is not what {MANIFEST} promises: SHA-256 {actual[:12]}…, expected {expected[:12]}…",
+                hint="the copy is damaged or was edited; fetch it again, or export the bundle again",
+            )
+    return Bundle(path, manifest)
+
+
+def write_manifest(path: Path, manifest: Manifest) -> Bundle:
+    """Write `model.yaml` with fresh hashes of all files in the folder.
+
+    Returns:
+        The bundle as it would be loaded.
+    """
+    files = {f.name: sha256_of(f) for f in sorted(path.iterdir()) if f.is_file() and f.name != MANIFEST}
+    manifest = manifest.model_copy(update={"files": files})
+    text = yaml.safe_dump(manifest.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+    write_atomic(path / MANIFEST, text)
+    return Bundle(path, manifest)
+
+
+def combined_sha256(bundle: Bundle) -> str:
+    """One hash over everything that a score depends on: network, tiling, input and score definition."""
+    manifest = bundle.manifest
+    parts = manifest.model_dump_json(include={"detector", "input", "tiling", "score"})
+    return hashlib.sha256((bundle.sha256 + parts).encode()).hexdigest()
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path} is not readable YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise BundleError(f"{path} holds no mapping of settings")
+    version = document.get("format_version")
+    if not isinstance(version, int):
+        raise BundleError(f"{path} has no whole number `format_version`, got {version!r}")
+    if version > FORMAT_VERSION:
+        raise BundleError(
+            f"{path} has format {version}; this streamad reads up to {FORMAT_VERSION}",
+            hint="update streamad, or export the bundle with this version",
+        )
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
+        raise BundleError(f"{path} does not follow the bundle format: {problems}") from error

@@ -1,0 +1,159 @@
+"""What commands share: options, output, progress bars."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from streamad.engines import EngineSpec
+from streamad.errors import OutputError, UsageError
+from streamad.observability.status import finite
+from streamad.sources import FileSpec, ImagesSpec, SourceNotFoundError, SourceSpec, parse_source
+
+VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".ts", ".m4v", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".m2ts"}
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+ModelOption = Annotated[str, typer.Option("--model", "-m", help="Model bundle: a folder, or a name of `models list`.")]
+EngineOption = Annotated[
+    str, typer.Option("--engine", help="auto, openvino, onnx or torch; one named never falls back.")
+]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads for inference.")]
+FpsOption = Annotated[
+    float, typer.Option("--fps", min=0.1, help="Frames a second of image folders (they have no clock).")
+]
+BudgetOption = Annotated[float, typer.Option("--alerts-per-day", min=0.001, help="Budget of false alerts a day.")]
+
+console = Console(stderr=True, highlight=False)
+"""Progress and words go to standard error; standard output is for data."""
+
+
+def say(text: str) -> None:
+    """A line for the person at the terminal."""
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def emit(document: Any) -> None:
+    """The one JSON document of `--json`."""
+    sys.stdout.write(json.dumps(finite(document), ensure_ascii=False, indent=2, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def data(line: str) -> None:
+    """A line of data on standard output."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows of data as aligned text on standard output."""
+    if not rows:
+        return
+    names = list(rows[0])
+    texts = [names, *[[_cell(row.get(name)) for name in names] for row in rows]]
+    widths = [max(len(line[k]) for line in texts) for k in range(len(names))]
+    for line in texts:
+        data("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A progress display on standard error; silent where that is no terminal."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        yield bar
+
+
+def engine_spec(name: str, threads: int | None) -> EngineSpec:
+    """The engine that the options ask for.
+
+    Raises:
+        UsageError: no engine has that name.
+    """
+    known = ("auto", "openvino", "onnx", "torch")
+    if name not in known:
+        raise UsageError(f"--engine {name!r}: expected one of {', '.join(known)}")
+    return EngineSpec.model_validate({"name": name, "threads": threads})
+
+
+def source_of(text: str, fps: float) -> SourceSpec:
+    """A source given on the command line; `fps` is for image folders."""
+    spec = parse_source(text)
+    return spec.model_copy(update={"fps": fps}) if isinstance(spec, ImagesSpec) else spec
+
+
+def clips_of(folders: list[Path], fps: float) -> list[tuple[str, SourceSpec]]:
+    """Named clips in files and folders: a file is a clip, a folder of images is one, else a folder holds clips.
+
+    Raises:
+        UsageError: a path does not exist, or holds neither videos nor images.
+    """
+    clips: list[tuple[str, SourceSpec]] = []
+    for path in folders:
+        if not path.exists():
+            raise SourceNotFoundError(
+                f"there is no {path}", hint="give a video file, a folder of images, or a folder of those"
+            )
+        found = _clips_in(path, fps)
+        if not found:
+            raise UsageError(
+                f"{path} holds no video ({', '.join(sorted(VIDEO_SUFFIXES))}) and no folder of images",
+                hint="give a video file, a folder of images, or a folder of those",
+            )
+        clips += found
+    return clips
+
+
+def output_folder(path: Path) -> Path:
+    """The folder, made where missing and tried by writing to it, before any work is done.
+
+    Raises:
+        OutputError: it cannot be written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".streamad-write-test"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {path}: {error.strerror or error}", hint="give another folder with --out"
+        ) from error
+    return path
+
+
+def _clips_in(path: Path, fps: float) -> list[tuple[str, SourceSpec]]:
+    from streamad.sources import list_images
+
+    if path.is_file():
+        return [(path.stem, FileSpec(path=path))]
+    if list_images(path):
+        return [(path.name, ImagesSpec(path=path, fps=fps))]
+    clips: list[tuple[str, SourceSpec]] = []
+    for child in sorted(path.iterdir()):
+        if child.is_dir() and list_images(child):
+            clips.append((child.name, ImagesSpec(path=child, fps=fps)))
+        elif child.suffix.lower() in VIDEO_SUFFIXES:
+            clips.append((child.stem, FileSpec(path=child)))
+    return clips
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,107 @@
+"""The application: its commands, and how errors and interrupts end it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import sys
+from typing import Annotated, Any, NoReturn
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from streamad import __version__
+from streamad.errors import ExitCode, StreamadError
+from streamad.observability.redaction import redact
+
+COMMANDS = {
+    "demo": "streamad.cli.demo:demo",
+    "run": "streamad.cli.run:run",
+    "score": "streamad.cli.score:score",
+    "train": "streamad.cli.train:train",
+    "calibrate": "streamad.cli.calibrate:calibrate",
+    "export": "streamad.cli.export:export",
+    "models": "streamad.cli.models:models",
+    "config": "streamad.cli.config:config",
+    "doctor": "streamad.cli.doctor:doctor",
+}
+"""In the order of `--help`; imported when called, so that `streamad config check` loads no engine."""
+
+
+class _LazyGroup(TyperGroup):
+    """Imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        part = getattr(importlib.import_module(module), attribute)
+        if isinstance(part, typer.Typer):
+            command = typer.main.get_group(part)
+        else:
+            single = typer.Typer(add_completion=False)
+            single.command(cmd_name)(part)
+            command = typer.main.get_command(single)  # type: ignore[assignment]
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(
+    cls=_LazyGroup,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Real-time video anomaly detection that learns from a camera's normal video alone.",
+)
+
+
+@app.callback()
+def _options(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        typer.echo(f"streamad {__version__}")
+        raise typer.Exit
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with the project's codes (docs/cli.md)."""
+    as_json = "--json" in sys.argv[1:]
+    try:
+        code = app(standalone_mode=False)
+    except StreamadError as error:
+        _report(error, as_json)
+        code = error.exit_code
+    except click.exceptions.Abort:
+        code = ExitCode.INTERRUPT
+    except click.ClickException as error:
+        error.show()
+        code = ExitCode.USAGE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201 - the command line's own voice
+        code = ExitCode.INTERRUPT
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): that is no error, but nothing may be flushed any more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.OK
+    finally:
+        logging.shutdown()
+    sys.exit(int(code or 0))
+
+
+def _report(error: StreamadError, as_json: bool) -> None:
+    message, hint = redact(str(error)), redact(error.hint) if error.hint else None
+    if as_json:
+        document = {"error": {"type": type(error).__name__, "message": message, "hint": hint, "code": error.exit_code}}
+        reason = getattr(error, "reason", None)
+        if reason is not None:
+            document["error"]["reason"] = str(reason)
+        print(json.dumps(document, ensure_ascii=False))  # noqa: T201 - standard output is the interface
+    print(f"error: {message}", file=sys.stderr)  # noqa: T201
+    if hint:
+        print(f"  what to do: {hint}", file=sys.stderr)  # noqa: T201

@@ -1,0 +1,89 @@
+"""`streamad run`: watch cameras (or files) until stopped."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from streamad.cli.common import JsonOption, emit, say, table
+from streamad.errors import ExitCode
+
+
+def run(
+    config: Annotated[Path, typer.Argument(help="The YAML configuration.")],
+    once: Annotated[bool, typer.Option("--once", help="End when every file is over.")] = False,
+    fail_on_alert: Annotated[bool, typer.Option(help="Exit with 10 where there was an alert.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Watch cameras or files: alerts, events, metrics, the live page."""
+    from streamad.alerts.sinks import SinkFanout, build_sink
+    from streamad.alerts.store import EventStore
+    from streamad.config import load_config
+    from streamad.observability.health import Health
+    from streamad.observability.logging import setup_logging
+    from streamad.observability.metrics import Metrics
+    from streamad.pipeline.monitor import Monitor
+    from streamad.web import WebServer, create_app
+
+    settings = load_config(config)
+    setup_logging(settings.logging.level, settings.logging.format, repeat_seconds=settings.logging.repeat_seconds)
+    metrics, health = Metrics(), Health()
+    with ExitStack() as stack:
+        store = stack.enter_context(
+            EventStore(
+                settings.events.path,
+                max_unsaved=settings.events.max_unsaved,
+                on_error=lambda _: metrics.event_store_errors.inc(),
+            )
+        )
+        if store.interrupted:
+            say(f"{store.interrupted} events were left open by a process that died; they are now `interrupted`")
+        sinks = SinkFanout(
+            [build_sink(spec) for spec in settings.sinks],
+            on_outcome=lambda sink, outcome: metrics.notifications.labels(sink=sink, outcome=outcome).inc(),
+        )
+        monitor = Monitor(settings, metrics=metrics, health=health, store=store, sinks=sinks)
+        if settings.web.enabled:
+            app = create_app(
+                metrics=metrics, health=health, status=monitor.status, store=store, preview=monitor.preview
+            )
+            server = WebServer(app, settings.web)
+            stack.enter_context(server)
+            say(f"page, /metrics, /healthz, /readyz, /status: {server.url}")
+        _stop_on_signals(monitor, stack)
+        summaries = monitor.run(once=once)
+        unsaved = store.unsaved()
+        if unsaved:
+            # The last resort where the disk stayed full to the end: nothing is lost without being shown.
+            for event in unsaved:
+                say(f"not stored: {event.to_json()}")
+    rows: list[dict[str, Any]] = [
+        {
+            "camera": s.camera,
+            "frames": s.frames,
+            "scored": s.scored,
+            "dropped": s.dropped,
+            "alerts": s.alerts,
+            "error": str(s.error) if s.error else None,
+        }
+        for s in summaries
+    ]
+    if as_json:
+        emit({"cameras": rows, "events": str(settings.events.path)})
+    else:
+        table(rows)
+    failed = [s for s in summaries if s.error is not None]
+    if once and failed:
+        return next((s.error.exit_code for s in failed if s.error is not None), ExitCode.SOURCE)
+    return ExitCode.ALERTS_FOUND if fail_on_alert and any(s.alerts for s in summaries) else ExitCode.OK
+
+
+def _stop_on_signals(monitor: Any, stack: ExitStack) -> None:
+    """SIGINT and SIGTERM end the loop cleanly: events closed, decoders stopped, no traceback."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous = signal.signal(number, lambda *_: monitor.stop())
+        stack.callback(signal.signal, number, previous)

@@ -1,0 +1,147 @@
+"""`streamad score`: files to scores, plot and annotated video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from streamad.alerts.spec import RuleSpec
+from streamad.cli.common import (
+    EngineOption,
+    FpsOption,
+    JsonOption,
+    ModelOption,
+    ThreadsOption,
+    emit,
+    engine_spec,
+    output_folder,
+    progress_bar,
+    say,
+    source_of,
+    table,
+)
+from streamad.errors import ExitCode, UsageError
+from streamad.scoring import NORMALIZATIONS
+
+
+def score(
+    inputs: Annotated[list[str], typer.Argument(help="Video files, folders of images, or cameras.")],
+    model: ModelOption,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the outputs.")] = Path("runs/score"),
+    calibration: Annotated[Path | None, typer.Option(help="Calibration; default: the bundle's own.")] = None,
+    alerts_per_day: Annotated[
+        float | None, typer.Option("--alerts-per-day", min=0.001, help="Another budget than the calibration's.")
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="Raw score to alert at, instead of a calibration.")] = None,
+    normalization: Annotated[
+        str | None, typer.Option(help="raw, per_video, running or calibrated (default, where there is a calibration).")
+    ] = None,
+    csv: Annotated[bool, typer.Option("--csv/--no-csv", help="Write the scores of every frame.")] = True,
+    plot: Annotated[bool, typer.Option("--plot/--no-plot", help="Write the plot of the scores.")] = True,
+    video: Annotated[bool, typer.Option("--video/--no-video", help="Write the annotated video.")] = True,
+    fail_on_alert: Annotated[bool, typer.Option(help="Exit with 10 where there was an alert.")] = False,
+    engine: EngineOption = "auto",
+    threads: ThreadsOption = None,
+    fps: FpsOption = 25.0,
+    as_json: JsonOption = False,
+) -> int:
+    """Score every frame of files: CSV, a plot with threshold and alerts, an annotated video with the heat map."""
+    from streamad.pipeline.alerting import alert_settings
+    from streamad.pipeline.model import open_model
+    from streamad.pipeline.score_file import score_file
+
+    if normalization is not None and normalization not in NORMALIZATIONS:
+        raise UsageError(f"--normalization {normalization!r}: expected one of {', '.join(NORMALIZATIONS)}")
+    specs = [source_of(text, fps) for text in inputs]
+    names = _names(inputs)
+    spec = engine_spec(engine, threads)
+    folder = output_folder(out)
+    results: list[dict[str, Any]] = []
+    alerts = 0
+    with open_model(model, spec, hint="throughput") as loaded:
+        known = threshold is not None or calibration is not None or loaded.bundle.calibration_path is not None
+        if normalization == "calibrated" or known:
+            settings = alert_settings(
+                loaded,
+                RuleSpec(),
+                camera=names[0],
+                calibration=calibration,
+                alerts_per_day=alerts_per_day,
+                threshold=threshold,
+            )
+        else:
+            settings = None
+            say(f"the model {loaded.bundle.name} has no calibration: scores without alerts (see `streamad calibrate`)")
+        for warning in settings.calibration.warnings if settings and settings.calibration else ():
+            say(f"note: {warning}")
+        calibrated = settings is not None and settings.calibration is not None
+        chosen = normalization or ("calibrated" if calibrated else "raw")
+        with progress_bar() as bar:
+            for name, source in zip(names, specs, strict=True):
+                task = bar.add_task(name, total=None)
+
+                def progress(done: int, total: int | None, task: Any = task) -> None:
+                    bar.update(task, completed=done, total=total)
+
+                result = score_file(
+                    source,
+                    loaded,
+                    name=name,
+                    folder=folder,
+                    settings=settings,
+                    normalization=chosen,
+                    write_csv=csv,
+                    write_plot=plot,
+                    write_video=video,
+                    progress=progress,
+                )
+                for problem in result.problems:
+                    say(f"{name}: {problem}")
+                alerts += len(result.events)
+                results.append(
+                    {
+                        "input": name,
+                        "frames": result.frames,
+                        "scored": result.scored,
+                        "alerts": len(result.events),
+                        "frames_per_second": round(result.frames / result.seconds, 1),
+                        "csv": result.files.csv,
+                        "plot": result.files.plot,
+                        "video": result.files.video,
+                    }
+                )
+                if as_json:
+                    results[-1]["normalization"] = chosen
+                    results[-1]["problems"] = list(result.problems)
+                    results[-1]["events"] = [event.to_dict() for event in result.events]
+        if as_json:
+            info = loaded.engine.info
+            emit(
+                {
+                    "model": loaded.bundle.name,
+                    "model_sha256": loaded.bundle.sha256,
+                    "engine": {"name": info.name, "device": info.device, "precision": info.precision, "why": info.why},
+                    "threshold": None if settings is None else settings.threshold,
+                    "results": results,
+                }
+            )
+        else:
+            table(results)
+    return ExitCode.ALERTS_FOUND if fail_on_alert and alerts else ExitCode.OK
+
+
+def _names(inputs: list[str]) -> list[str]:
+    """A name for each input: its file name; numbered where two would be the same."""
+    from streamad.sources import RtspSpec, parse_source
+
+    answer: list[str] = []
+    for number, text in enumerate(inputs):
+        is_camera = isinstance(parse_source(text), RtspSpec)
+        base = f"camera{number}" if is_camera else Path(text).stem if Path(text).suffix else Path(text).name
+        name, again = base or "input", 2
+        while name in answer:
+            name, again = f"{base}-{again}", again + 1
+        answer.append(name)
+    return answer

@@ -1,0 +1,119 @@
+"""`streamad train`: from normal video to a calibrated bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streamad.cli.common import BudgetOption, FpsOption, JsonOption, clips_of, emit, output_folder, progress_bar, say
+from streamad.errors import EngineError, UsageError
+
+
+def train(
+    detector: Annotated[str, typer.Argument(help="adacl")],
+    data: Annotated[
+        list[Path], typer.Option("--data", help="Normal video: files, folders of images, or folders of those.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle, models/NAME.")],
+    epochs: Annotated[int, typer.Option(min=1, help="Most epochs.")] = 30,
+    patience: Annotated[int, typer.Option(min=1, help="Epochs without improvement before stopping.")] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 17,
+    history: Annotated[
+        bool,
+        typer.Option("--history/--single-frame", help="Cells with a short history, or the paper's single pictures."),
+    ] = True,
+    standing: Annotated[
+        bool, typer.Option(help="Count what appears and stands still as anomalous (where nobody usually stands).")
+    ] = False,
+    max_cells: Annotated[int, typer.Option(min=128, help="Most training cells kept.")] = 40_000,
+    max_height: Annotated[int, typer.Option(min=30, help="Taller frames are shrunk to this height.")] = 480,
+    alerts_per_day: BudgetOption = 1.0,
+    data_name: Annotated[str, typer.Option(help="Name of the data, for the record.")] = "own video",
+    licence: Annotated[str, typer.Option(help="Terms of the data, for the record.")] = "not stated",
+    fps: FpsOption = 25.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a detector on a camera's normal video, export it, and calibrate it on clips held out.
+
+    Started again with the same options, a training that was interrupted goes on.
+    """
+    from streamad.detectors import detector_parts
+
+    detector_parts(detector)
+    try:
+        from streamad.training.build import TrainingPlan, split_clips, train_bundle
+    except ModuleNotFoundError as error:
+        raise EngineError(f"training needs the module {error.name}", hint="pip install 'streamad[train]'") from error
+    from streamad.pipeline import calibrate_model, open_model, save_into_bundle
+    from streamad.sources import ImagesSpec, open_source
+
+    clips = clips_of(data, fps)
+    rates = set()
+    for name, spec in clips:
+        with open_source(spec, camera=name) as source:
+            rates.add(round(source.info.fps or fps, 3))
+    if len(rates) > 1:
+        raise UsageError(
+            f"the clips have different frame rates ({', '.join(f'{r:g}' for r in sorted(rates))} frames/s), but a "
+            "model belongs to one camera",
+            hint="give the clips of one camera; --fps sets the rate of image folders",
+        )
+    folder = output_folder(out)
+    plan = TrainingPlan(
+        name=out.name, data=data_name, licence=licence, fps=rates.pop(), temporal=history, standing=standing,
+        epochs=epochs, patience=patience, seed=seed, max_cells=max_cells, max_height=max_height,
+    )  # fmt: skip
+
+    def opener(number: int):  # type: ignore[no-untyped-def]
+        def frames():  # type: ignore[no-untyped-def]
+            with open_source(clips[number][1], camera="training") as source:
+                yield from source
+
+        return frames
+
+    with progress_bar() as bar:
+        reading = bar.add_task("reading normal video", total=len(clips))
+        training = bar.add_task("training", total=None)
+        bundle = train_bundle(
+            plan,
+            [opener(k) for k in range(len(clips))],
+            folder,
+            feed_progress=lambda done, total: bar.update(reading, completed=done, total=total),
+            step_progress=lambda done, total: bar.update(training, completed=done, total=total),
+            progress=lambda r: say(
+                f"epoch {r.epoch}/{r.epochs}: loss {r.loss:.4f}, validation AUROC {r.validation:.4f} "
+                f"(best {r.best:.4f}), at most {r.remaining_seconds:.0f} s remain"
+            ),
+        )
+        held = split_clips(len(clips), plan.validation_share)[1]
+        task = bar.add_task("calibrating", total=len(held))
+        with open_model(bundle, hint="throughput") as model:
+            calibration = calibrate_model(
+                model,
+                [clips[k][1] for k in held],
+                source=f"{data_name}: {len(held)} clips held out of training",
+                alerts_per_day=alerts_per_day,
+                progress=lambda clip, _, __: bar.update(task, completed=clip),
+            )
+    bundle = save_into_bundle(bundle, calibration)
+    for warning in calibration.warnings:
+        say(f"note: {warning}")
+    summary = {
+        "bundle": str(folder),
+        "parameters": bundle.manifest.parameters,
+        "epochs": bundle.manifest.training.epochs,
+        "checkpoint": bundle.manifest.training.checkpoint,
+        "parity_max_abs": max(p.max_abs_output for p in bundle.manifest.parity),
+        "threshold": calibration.threshold,
+        "alerts_per_day": calibration.alerts_per_day,
+        "calibration_frames": calibration.frames,
+        "warnings": list(calibration.warnings),
+        "images": any(isinstance(spec, ImagesSpec) for _, spec in clips),
+    }
+    if as_json:
+        emit(summary)
+    else:
+        say(f"{folder}: {bundle.manifest.training.checkpoint}")
+        say(f"threshold {calibration.threshold:.4f} for {alerts_per_day:g} alerts a day; watch with `streamad run`")

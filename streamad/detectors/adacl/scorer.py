@@ -1,0 +1,111 @@
+"""From frames to ADACL's scores; needs no torch."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.bundle import Manifest
+from streamad.errors import BundleError
+from streamad.frame import Frame
+from streamad.scoring.frame_score import FrameScore
+from streamad.tiling import BackgroundModel, PatchHistory, Tiles
+
+
+class AdaclScorer:
+    """ADACL for one camera: the moving cells of each frame, and the largest output among them.
+
+    Score (source: reference protocol (ii)): maximum of the raw output over the moving cells; a frame in which nothing
+    moves gets the bundle's `still` score. Then a causal median over `median_frames` frames (our choice), so that one
+    noisy frame is no alarm. The heat map is the newest frame's, not smoothed.
+
+    Args:
+        manifest: of the bundle.
+        camera: configured id of the camera.
+    """
+
+    def __init__(self, manifest: Manifest, camera: str) -> None:
+        tiling = manifest.tiling
+        if tiling.kind != "cells" or len(tiling.lags) != manifest.input.channels:
+            raise BundleError(
+                f"bundle {manifest.name}: ADACL needs cells with one lag a channel, got tiling {tiling.kind!r}, "
+                f"{len(tiling.lags)} lags and {manifest.input.channels} channels"
+            )
+        self._manifest = manifest
+        self._camera = camera
+        self._history = PatchHistory(
+            lags=tiling.lags,
+            level=tiling.motion_level,
+            share=tiling.motion_share,
+            max_height=manifest.input.max_height,
+            background=BackgroundModel(period=tiling.background_period, warmup=tiling.background_warmup),
+        )
+        self._recent: deque[float] = deque(maxlen=manifest.score.median_frames)
+
+    @property
+    def gaps(self) -> int:
+        """Times that the history was reset because frames were missing."""
+        return self._history.gaps
+
+    def tiles(self, frame: Frame) -> Tiles:
+        """The moving cells of the frame, in the network's range.
+
+        Raises:
+            FrameSizeError: the frame is smaller than one cell.
+        """
+        patches = self._history.push(frame)
+        batch = patches.pixels.astype(np.float32)
+        batch /= self._manifest.input.scale
+        batch += self._manifest.input.offset
+        return Tiles(
+            camera=frame.camera,
+            index=frame.index,
+            pts_seconds=frame.pts_seconds,
+            received_at=frame.received_at,
+            batch=batch,
+            cells=patches.cells,
+            grid=patches.grid.shape,
+            withheld="warming_up" if patches.warming_up else None,
+        )
+
+    def score(self, tiles: Tiles, outputs: npt.NDArray[np.float32]) -> FrameScore:
+        """Score of the frame from the (n,) outputs for its cells; NaN where withheld or an output is not finite."""
+        if tiles.withheld is not None:
+            self._recent.clear()
+            return self._withheld(tiles, tiles.withheld)
+        assert tiles.cells is not None
+        assert tiles.grid is not None
+        if not np.isfinite(outputs).all():
+            return self._withheld(tiles, "non_finite")
+        heatmap = np.full(tiles.grid, np.nan, np.float32)
+        heatmap[tiles.cells[:, 0], tiles.cells[:, 1]] = outputs
+        self._recent.append(float(outputs.max()) if len(outputs) else self._manifest.score.still)
+        return FrameScore(
+            camera=tiles.camera,
+            index=tiles.index,
+            pts_seconds=tiles.pts_seconds,
+            score=float(np.median(self._recent)),
+            heatmap=heatmap,
+            received_at=tiles.received_at,
+        )
+
+    def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
+        """(x0, y0, x1, y1) of a cell in pixels of the source's frame."""
+        return self._history.cell_box(row, col)
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        self._history.reset()
+        self._recent.clear()
+
+    def _withheld(self, tiles: Tiles, reason: str) -> FrameScore:
+        return FrameScore(
+            camera=tiles.camera,
+            index=tiles.index,
+            pts_seconds=tiles.pts_seconds,
+            score=float("nan"),
+            received_at=tiles.received_at,
+            withheld=reason,
+        )

@@ -1,0 +1,97 @@
+"""What every detector offers, and the registry."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.bundle import Bundle
+from streamad.errors import BundleError, UsageError
+from streamad.frame import Frame
+from streamad.scoring.frame_score import FrameScore
+from streamad.tiling import Tiles
+
+
+class CameraScorer(Protocol):
+    """The state of one detector for one camera: from frames to tiles, from outputs to scores."""
+
+    @property
+    def gaps(self) -> int:
+        """Times that the history was reset because frames were missing."""
+
+    def tiles(self, frame: Frame) -> Tiles:
+        """What the engine shall score for this frame.
+
+        Raises:
+            FrameSizeError: the frame is too small for this detector.
+        """
+
+    def score(self, tiles: Tiles, outputs: npt.NDArray[np.float32]) -> FrameScore:
+        """The score of the frame, from the engine's (n, …) outputs for its tiles; called in the order of `tiles()`."""
+
+    def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
+        """(x0, y0, x1, y1) of a heat-map cell in pixels of the source's frame; right and lower edge exclusive."""
+
+    def reset(self) -> None:
+        """Forget all frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorParts:
+    """Where the parts of a detector are: "module:name"."""
+
+    scorer: str
+    network: str
+    task: str
+    summary: str
+
+
+_REGISTRY = {
+    "adacl": DetectorParts(
+        scorer="streamad.detectors.adacl.scorer:AdaclScorer",
+        network="streamad.detectors.adacl.network:build",
+        task="streamad.detectors.adacl.step:AdaclTask",
+        summary="augment to detect anomalies with continuous labelling: a small CNN over moving 30×30 cells",
+    ),
+}
+
+
+def detector_names() -> tuple[str, ...]:
+    """Names of all detectors."""
+    return tuple(_REGISTRY)
+
+
+def detector_parts(name: str) -> DetectorParts:
+    """The parts of a detector.
+
+    Raises:
+        UsageError: no detector has that name.
+    """
+    if name not in _REGISTRY:
+        raise UsageError(f"there is no detector {name!r}; known: {', '.join(_REGISTRY)}")
+    return _REGISTRY[name]
+
+
+def camera_scorer(bundle: Bundle, camera: str) -> CameraScorer:
+    """A fresh scorer of the bundle's detector for one camera.
+
+    Raises:
+        BundleError: the bundle is of a detector that this version does not know.
+    """
+    name = bundle.manifest.detector
+    if name not in _REGISTRY:
+        raise BundleError(
+            f"the bundle {bundle.name} is of detector {name!r}; this streamad knows {', '.join(_REGISTRY)}",
+            hint="update streamad",
+        )
+    return cast(CameraScorer, load_part(_REGISTRY[name].scorer)(bundle.manifest, camera))
+
+
+def load_part(reference: str) -> Any:
+    """Import "module:name"."""
+    module, _, attribute = reference.partition(":")
+    return getattr(importlib.import_module(module), attribute)

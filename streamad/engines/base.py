@@ -1,0 +1,91 @@
+"""The protocol that all engines share: static batch sizes, asynchronous batches, an honest description."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Batch = npt.NDArray[np.float32]
+OnDone = Callable[[Batch], None]
+OnError = Callable[[Exception], None]
+
+BATCH_SIZES = (1, 8, 32, 64)
+"""Static batch sizes that an engine is compiled for. A smaller batch is padded to the next one; padding costs at most
+the step between sizes, while one dynamic shape costs 40 % on every batch (measured: docs/performance.md)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What really runs.
+
+    Attributes:
+        name: engine name as in the configuration.
+        device: device that runs it, in the vendor's words.
+        precision: precision that it runs in.
+        version: version of its library.
+        why: why this engine was taken.
+    """
+
+    name: str
+    device: str
+    precision: str
+    version: str
+    why: str = ""
+
+
+class Engine(Protocol):
+    """A loaded network."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """What really runs."""
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """Static batch sizes, ascending; larger batches are split by the caller."""
+
+    def infer(self, batch: Batch) -> Batch:
+        """Run one batch and wait.
+
+        Args:
+            batch: (n, channels, height, width) float32, 1 ≤ n ≤ the largest batch size.
+
+        Returns:
+            (n, …) float32, a copy.
+
+        Raises:
+            EngineError: wrong shape, or the engine failed.
+        """
+
+    def submit(self, batch: Batch, done: OnDone, failed: OnError) -> None:
+        """Start one batch; `done` or `failed` is called from a thread of the engine's.
+
+        Blocks while all of the engine's requests are busy. `batch` must not change until then.
+        """
+
+    def drain(self) -> None:
+        """Wait until every submitted batch has been answered."""
+
+    def close(self) -> None:
+        """Free everything. The engine cannot be used afterwards."""
+
+
+def padded(batch: Batch, sizes: tuple[int, ...]) -> tuple[int, Batch]:
+    """The smallest static size that holds the batch, and the batch padded to it with zeros.
+
+    Raises:
+        ValueError: the batch is empty or larger than the largest size.
+    """
+    n = batch.shape[0]
+    if n == 0 or n > sizes[-1]:
+        raise ValueError(f"a batch holds 1 to {sizes[-1]} tiles, got {n}")
+    size = next(s for s in sizes if s >= n)
+    if size == n:
+        return size, np.ascontiguousarray(batch)
+    full = np.zeros((size, *batch.shape[1:]), np.float32)
+    full[:n] = batch
+    return size, full

@@ -1,0 +1,93 @@
+"""Export: from a trained network to ONNX and OpenVINO files, with the parity measured."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from streamad.bundle import Parity
+from streamad.engines.base import BATCH_SIZES, Engine
+from streamad.errors import EngineError
+
+MAX_BATCH = 1024
+
+
+def export_onnx(network: nn.Module, tile_shape: tuple[int, ...], path: Path) -> None:
+    """Write the network as one ONNX file with a dynamic batch.
+
+    Args:
+        network: trained; exported in evaluation mode (BatchNorm folded by the exporter).
+        tile_shape: shape of one tile, without the batch.
+        path: the file to write.
+    """
+    network = network.eval().cpu()
+    # A traced batch of 2: the exporter specialises a batch of 1.
+    example = torch.zeros((2, *tile_shape))
+    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+    quiet = logging.getLogger("torch.onnx")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter's own deprecations are no news to a user
+            program = torch.onnx.export(
+                network,
+                (example,),
+                dynamo=True,
+                dynamic_shapes=({0: batch},),
+                external_data=False,
+                verbose=False,
+            )
+    finally:
+        quiet.setLevel(level)
+    assert program is not None
+    program.save(str(path), external_data=False)
+
+
+def export_openvino(onnx: Path, path: Path) -> None:
+    """Write an OpenVINO model (`path`.xml and .bin) in float32.
+
+    Raises:
+        EngineError: OpenVINO cannot read the ONNX file.
+    """
+    import openvino as ov
+
+    try:
+        ov.save_model(ov.Core().read_model(onnx), path, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise EngineError(f"OpenVINO cannot convert {onnx}: {str(error).splitlines()[0]}") from error
+
+
+def measure_parity(engine: Engine, network: nn.Module, tiles: npt.NDArray[np.float32]) -> Parity:
+    """Largest absolute difference between an engine and eager torch over real tiles, in every static batch size.
+
+    Args:
+        engine: what is compared.
+        network: the trained network.
+        tiles: (n, channels, height, width) float32 inputs, n ≥ 1.
+    """
+    network = network.eval().cpu()
+    with torch.inference_mode():
+        expected = np.concatenate([network(part).numpy() for part in torch.split(torch.from_numpy(tiles), 64)])
+    worst = 0.0
+    for size in engine.batch_sizes:
+        # An odd count as well, so that padding is compared too.
+        for count in {size, max(1, size - 1)}:
+            for start in range(0, len(tiles) - count + 1, count):
+                outputs = engine.infer(tiles[start : start + count])
+                worst = max(worst, float(np.abs(outputs - expected[start : start + count]).max()))
+    info = engine.info
+    return Parity(
+        engine=info.name,
+        precision=info.precision,
+        version=info.version,
+        tiles=len(tiles),
+        max_abs_output=worst,
+        batch_sizes=engine.batch_sizes or BATCH_SIZES,
+    )

@@ -1,0 +1,75 @@
+"""Which engine runs a bundle, and why. An engine asked for by name never falls back to another."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from streamad.bundle import Bundle
+from streamad.engines.base import Engine
+from streamad.errors import EngineError
+
+EngineName = Literal["auto", "openvino", "onnx", "torch"]
+
+
+class EngineSpec(BaseModel):
+    """The `engine` part of a configuration."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: EngineName = Field("auto", description="engine that runs the network; auto takes OpenVINO on the CPU")
+    device: str = Field("CPU", description="device in the engine's own words (OpenVINO: CPU, GPU; torch: cpu, cuda)")
+    threads: int | None = Field(None, ge=1, le=256, description="CPU threads for inference; empty: the engine chooses")
+
+
+def available_engines() -> dict[str, str]:
+    """Every engine and why it can or cannot run here: "" where it can."""
+    modules = {"openvino": ("openvino", ""), "onnx": ("onnxruntime", "onnx"), "torch": ("torch", "train")}
+    answer = {}
+    for name, (module, extra) in modules.items():
+        missing = importlib.util.find_spec(module) is None
+        how = f"pip install 'streamad[{extra}]'" if extra else "reinstall streamad"
+        answer[name] = f"the module {module} is not installed ({how})" if missing else ""
+    return answer
+
+
+def open_engine(
+    bundle: Bundle,
+    spec: EngineSpec | None = None,
+    *,
+    hint: Literal["latency", "throughput"] = "latency",
+    build_network: Callable[[], Any] | None = None,
+) -> Engine:
+    """Open the engine that the configuration asks for.
+
+    Args:
+        bundle: the model.
+        spec: the configuration's wish; None is `auto`.
+        hint: latency for live cameras, throughput for files.
+        build_network: makes the untrained network; the torch engine needs it.
+
+    Raises:
+        EngineError: the engine cannot run here; the message names the cause.
+    """
+    spec = spec or EngineSpec()
+    name = "openvino" if spec.name == "auto" else spec.name
+    why = "auto: OpenVINO, the engine for CPUs" if spec.name == "auto" else "asked for by name"
+    missing = available_engines()[name]
+    if missing:
+        raise EngineError(f"the engine {name} cannot run here: {missing}")
+    if name == "openvino":
+        from streamad.engines.openvino_engine import OpenVinoEngine
+
+        return OpenVinoEngine(bundle.onnx_path, device=spec.device, threads=spec.threads, hint=hint, why=why)
+    if name == "onnx":
+        from streamad.engines.onnx_engine import OnnxEngine
+
+        return OnnxEngine(bundle.onnx_path, threads=spec.threads, why=why)
+    if build_network is None:
+        raise EngineError("the torch engine needs the detector's network", hint="call it through streamad.pipeline")
+    from streamad.engines.torch_engine import TorchEngine
+
+    return TorchEngine(build_network, bundle.weights_path, device=spec.device.lower(), why=why)

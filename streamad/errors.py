@@ -1,0 +1,75 @@
+"""Errors that reach a user, each with the exit code of the command line.
+
+Every message says what was given, what was expected and what to do. An error subclasses the built-in of its kind
+as well, so that `except FileNotFoundError` does what a reader expects.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the command line (the project's convention, docs/cli.md)."""
+
+    OK = 0
+    RUNTIME = 1
+    USAGE = 2
+    SOURCE = 3
+    ENGINE = 4
+    DATASET = 5
+    ALERTS_FOUND = 10
+    INTERRUPT = 130
+
+
+class StreamadError(Exception):
+    """Base of all errors that are reported without a traceback.
+
+    Args:
+        message: what was given and what was expected.
+        hint: what to do about it; printed on a line of its own.
+    """
+
+    exit_code: ExitCode = ExitCode.RUNTIME
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(StreamadError, ValueError):
+    """A wrong argument or combination of arguments."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ConfigError(UsageError):
+    """A configuration file that does not follow the schema; the message names file and line."""
+
+
+class EngineError(StreamadError, RuntimeError):
+    """An engine that cannot run here, or failed while running."""
+
+    exit_code = ExitCode.ENGINE
+
+
+class BundleError(StreamadError, ValueError):
+    """A model bundle that is missing, damaged or newer than this program."""
+
+    exit_code = ExitCode.ENGINE
+
+
+class CalibrationError(StreamadError, ValueError):
+    """A calibration that is missing, damaged or belongs to another model."""
+
+    exit_code = ExitCode.ENGINE
+
+
+class DatasetError(StreamadError, ValueError):
+    """A data set whose files or labels are missing or disagree."""
+
+    exit_code = ExitCode.DATASET
+
+
+class OutputError(StreamadError, OSError):
+    """An output that cannot be written: a read-only folder, a full disk, an occupied port."""

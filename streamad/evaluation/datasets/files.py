@@ -1,0 +1,122 @@
+"""Reading what data sets are made of: folders of numbered images, videos, arrays of labels."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+import numpy.typing as npt
+
+from streamad.errors import DatasetError
+from streamad.evaluation.datasets.records import Labels
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".ts", ".m4v"})
+
+Arrays = dict[str, npt.NDArray[np.generic]]
+
+
+def in_order(paths: Sequence[Path]) -> list[Path]:
+    """Paths sorted as people count: 2.jpg before 10.jpg."""
+    return sorted(paths, key=lambda path: [int(s) if s.isdigit() else s for s in re.split(r"(\d+)", path.name)])
+
+
+def folder_content(folder: Path) -> list[Path]:
+    """Visible entries of a folder, in order.
+
+    Raises:
+        DatasetError: the folder is missing or cannot be read.
+    """
+    try:
+        return in_order([path for path in folder.iterdir() if not path.name.startswith(".")])
+    except OSError as error:
+        raise DatasetError(f"cannot read the folder {folder}: {error.strerror or error}") from error
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The frames of a clip that is a folder of images, in order.
+
+    Raises:
+        DatasetError: the folder is missing or holds no image.
+    """
+    images = [path for path in folder_content(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
+    if not images:
+        raise DatasetError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return images
+
+
+def video_facts(path: Path) -> tuple[int, float | None]:
+    """(frames, frames a second) of a video file, counted from its packets without decoding.
+
+    Raises:
+        DatasetError: no video can be read from the file.
+    """
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise DatasetError(f"{path} holds no video stream")
+            stream = container.streams.video[0]
+            rate = stream.average_rate
+            frames = sum(1 for packet in container.demux(stream) if packet.size)
+    except (av.error.FFmpegError, OSError) as error:
+        raise DatasetError(f"cannot read the video {path}: {error}") from error
+    if frames == 0:
+        raise DatasetError(f"{path} holds no frame")
+    return frames, float(rate) if rate else None
+
+
+def load_arrays(path: Path) -> Arrays:
+    """Arrays of an .npz by name, or the one of an .npy under its file name. Pickled objects are refused.
+
+    Raises:
+        DatasetError: the file is missing, damaged, or would need pickle.
+    """
+    try:
+        # Opened here: numpy leaves its own file open where the content is damaged.
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {path.stem: loaded}
+            with loaded:
+                return {name: loaded[name] for name in loaded.files}
+    except OSError as error:
+        raise DatasetError(f"cannot read the labels {path}: {error.strerror or error}") from error
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DatasetError(
+            f"cannot read the labels {path}: {error}",
+            hint="labels must be plain .npy or .npz arrays; object arrays (pickle) are never loaded",
+        ) from error
+
+
+def as_labels(array: npt.NDArray[np.generic], path: Path) -> Labels:
+    """Frame labels as (T,) uint8 from an array of shape (T,) or (1, T) of 0 and 1.
+
+    Raises:
+        DatasetError: another shape or other values.
+    """
+    flat = array[0] if array.ndim == 2 and array.shape[0] == 1 else array
+    if flat.ndim != 1:
+        raise DatasetError(f"{path}: frame labels must have shape (T,) or (1, T), got {array.shape}")
+    if flat.dtype.kind not in "buif" or not np.isin(flat, (0, 1)).all():
+        raise DatasetError(f"{path}: frame labels must be 0 (normal) or 1 (abnormal)")
+    return flat.astype(np.uint8)
+
+
+def split_labels(joined: Labels, names: Sequence[str], frames: Sequence[int], path: Path) -> dict[str, Labels]:
+    """Cut the joined labels of all test clips into clips.
+
+    Raises:
+        DatasetError: the number of labels is not the number of frames.
+    """
+    if joined.size != sum(frames):
+        raise DatasetError(
+            f"{path}: {joined.size} labels for {sum(frames)} frames in {len(frames)} clips",
+            hint="is the data set complete, and are these the labels of this data set?",
+        )
+    parts = np.split(joined, np.cumsum(frames)[:-1])
+    return dict(zip(names, parts, strict=True))

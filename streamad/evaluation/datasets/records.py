@@ -1,0 +1,69 @@
+"""Clip and Dataset: what every data set is read into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.errors import DatasetError
+
+Labels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One video of a data set.
+
+    Attributes:
+        name: its name in the data set.
+        path: the video file, or the folder of images.
+        kind: "video", or "images" (numbered image files in one folder).
+        frames: how many there are.
+        labels: (frames,) uint8, 0 = normal, 1 = abnormal; None where there are none (training clips are
+            normal).
+        fps: frames a second; None where nobody says.
+    """
+
+    name: str
+    path: Path
+    kind: Literal["images", "video"]
+    frames: int
+    labels: Labels | None = field(default=None, repr=False, compare=False)
+    fps: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.labels is None:
+            return
+        if self.labels.ndim != 1 or self.labels.size != self.frames:
+            raise DatasetError(
+                f"{self.path}: {self.frames} frames, but labels of shape {self.labels.shape}",
+                hint="one 0 or 1 for every frame is needed: is the data set complete?",
+            )
+        if not np.isin(self.labels, (0, 1)).all():
+            wrong = self.labels[~np.isin(self.labels, (0, 1))][0]
+            raise DatasetError(f"{self.path}: frame labels must be 0 or 1, got {wrong}")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set: normal clips to learn from, labelled clips to test on.
+
+    Attributes:
+        name: its name in results.
+        training: normal clips.
+        testing: clips with labels.
+        fps: frames a second of all clips; None where they differ or nobody says.
+        labels: which label set `testing` carries, for results.
+        truth: file with the true events of the test clips, where the data set has one.
+    """
+
+    name: str
+    training: tuple[Clip, ...]
+    testing: tuple[Clip, ...]
+    fps: float | None
+    labels: str
+    truth: Path | None = None

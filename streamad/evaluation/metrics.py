@@ -1,0 +1,103 @@
+"""Ranking metrics of frame scores: ROC AUC, EER, average precision.
+
+All take (N,) `scores`, higher = more anomalous, and (N,) `labels`, 0 = normal, 1 = abnormal; tied scores
+count as one step. ±inf rank as what they are; NaN is an error, since a frame without a score must be left out
+knowingly.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+def roc_curve(scores: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """ROC curve with one point for every distinct score.
+
+    Returns:
+        False-positive rates, true-positive rates, thresholds, each (K + 1,): "abnormal where score >=
+        threshold", thresholds falling from +inf, where both rates are 0 unless scores are +inf themselves.
+
+    Raises:
+        ValueError: lengths differ, NaN scores, labels other than 0 and 1, or one class alone.
+    """
+    values, truth = _checked(scores, labels)
+    thresholds, hits, alarms = _cumulative(values, truth)
+    zero = np.zeros(1)
+    return (
+        np.concatenate((zero, alarms / alarms[-1])),
+        np.concatenate((zero, hits / hits[-1])),
+        np.concatenate((np.full(1, np.inf), thresholds)),
+    )
+
+
+def roc_auc(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
+    """Area under the ROC curve, 0..1: the share of (abnormal, normal) pairs in the right order, ties as half.
+
+    Raises:
+        ValueError: as `roc_curve`.
+    """
+    fpr, tpr, _ = roc_curve(scores, labels)
+    return float(np.trapezoid(tpr, fpr))
+
+
+def eer(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
+    """Equal error rate, 0..1.
+
+    Where the false-positive rate equals the miss rate on the linearly interpolated ROC.
+
+    Raises:
+        ValueError: as `roc_curve`.
+    """
+    fpr, tpr, _ = roc_curve(scores, labels)
+    difference = fpr + tpr - 1.0  # false-positive rate minus miss rate: rises from −1 to 1
+    i = int(np.searchsorted(difference, 0.0))  # first point at or beyond equality; never 0
+    before, after = difference[i - 1], difference[i]
+    share = -before / (after - before)
+    return float(fpr[i - 1] + share * (fpr[i] - fpr[i - 1]))
+
+
+def average_precision(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
+    """Average precision, 0..1: Σ (R_n − R_{n−1})·P_n over falling thresholds, without interpolation.
+
+    Compare with the base rate: a score that knows nothing reaches about the share of abnormal frames.
+
+    Raises:
+        ValueError: as `roc_curve`.
+    """
+    values, truth = _checked(scores, labels)
+    _, hits, alarms = _cumulative(values, truth)
+    precision = hits / (hits + alarms)
+    return float(np.sum(np.diff(hits, prepend=0.0) * precision) / hits[-1])
+
+
+def _cumulative(values: Floats, truth: Floats) -> tuple[Floats, Floats, Floats]:
+    """Distinct scores, falling, with the abnormal and the normal frames that score at least as high."""
+    order = np.argsort(-values, kind="stable")
+    ranked, abnormal = values[order], truth[order]
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
+    hits = np.cumsum(abnormal)[last]
+    return ranked[last], hits, (last + 1.0) - hits
+
+
+def _checked(scores: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Floats, Floats]:
+    values = np.asarray(scores, dtype=np.float64)
+    truth = np.asarray(labels)
+    if values.ndim != 1 or values.shape != truth.shape:
+        raise ValueError(
+            f"scores and labels must be 1-D and of one length, got shapes {values.shape} and {truth.shape}"
+        )
+    if np.isnan(values).any():
+        raise ValueError(f"{int(np.isnan(values).sum())} scores are NaN; leave frames without a score out")
+    if not np.isin(truth, (0, 1)).all():
+        wrong = truth[~np.isin(truth, (0, 1))][0]
+        raise ValueError(f"labels must be 0 (normal) or 1 (abnormal), got {wrong!r}")
+    abnormal = int(np.count_nonzero(truth))
+    if abnormal in (0, truth.size):
+        raise ValueError(
+            f"a ranking metric needs normal and abnormal frames, got {truth.size - abnormal} normal and "
+            f"{abnormal} abnormal"
+        )
+    return values, truth.astype(np.float64)

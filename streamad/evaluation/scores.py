@@ -1,0 +1,195 @@
+"""evaluate_scores: frame-level figures of a set of videos, with the protocol they follow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.errors import DatasetError
+from streamad.evaluation.metrics import average_precision, eer, roc_auc
+from streamad.scoring import Calibration, Normalization, normalize
+
+Edge = Literal["leave_out", "pad"]
+SingleClass = Literal["leave_out", "pad"]
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Frame-level figures and the protocol behind them. All rates are shares, 0..1.
+
+    Attributes:
+        normalization: "per_video", "raw", "running" or "calibrated".
+        edge: what was done with frames before the first and after the last score of a video.
+        single_class: what the macro AUC did with videos of one class.
+        auc_micro: AUC of all frames in one ROC.
+        auc_macro: mean AUC over videos; None where no video has both classes and none were padded.
+        eer: equal error rate of all frames.
+        average_precision: of all frames; to be read beside `base_rate`.
+        base_rate: share of abnormal frames among those evaluated.
+        frames: frames evaluated.
+        videos: videos with at least one evaluated frame.
+        unscored_frames: frames left out for want of a score.
+        padded_frames: frames that took the score of the nearest scored frame (`edge="pad"`).
+        unscored_videos: positions, from 0, of videos without any score; they are left out.
+        single_class_videos: positions, from 0, of videos whose evaluated frames are all normal or all
+            abnormal.
+        auc_videos: AUC of every video; None where it is left out of the macro AUC.
+    """
+
+    normalization: Normalization
+    edge: Edge
+    single_class: SingleClass
+    auc_micro: float
+    auc_macro: float | None
+    eer: float
+    average_precision: float
+    base_rate: float
+    frames: int
+    videos: int
+    unscored_frames: int
+    padded_frames: int
+    unscored_videos: tuple[int, ...]
+    single_class_videos: tuple[int, ...]
+    auc_videos: tuple[float | None, ...]
+
+
+def evaluate_scores(
+    scores: Sequence[npt.ArrayLike],
+    labels: Sequence[npt.ArrayLike],
+    *,
+    normalization: Normalization,
+    edge: Edge = "leave_out",
+    single_class: SingleClass = "leave_out",
+    calibration: Calibration | None = None,
+    names: Sequence[str] | None = None,
+) -> Evaluation:
+    """Evaluate frame scores against frame labels.
+
+    Args:
+        scores: one 1-D array a video, higher = more anomalous; NaN = no score. ±inf are the lowest and
+            highest ranks.
+        labels: one 1-D array a video, of the same length: 0 = normal, 1 = abnormal.
+        normalization: the protocol; see `streamad.scoring.normalize`. `per_video` needs each video's future.
+        edge: frames without a score at the start and end of a video, which windowed models have: "leave_out"
+            leaves them out as all others, "pad" gives them the nearest score, after normalisation.
+        single_class: videos with one class have no AUC: "leave_out" leaves them out of the macro AUC, "pad"
+            appends a normal frame with the video's lowest score and an abnormal one with its highest (0 and 1
+            under `per_video`), the field's habit. The micro figures use the frames as they are either way.
+        calibration: maps raw scores under `calibrated`; None there: they are calibrated already.
+        names: the videos' names, for messages.
+
+    Raises:
+        DatasetError: scores and labels disagree in number, length or shape, labels other than 0 and 1,
+            nothing to evaluate, or only one class in the whole set. The message names the video.
+        ValueError: an unknown option.
+    """
+    _check_options(edge, single_class)
+    videos = _checked(scores, labels, names)
+    normalised = normalize([video for video, _ in videos], normalization, calibration)
+    padded = 0
+    if edge == "pad":
+        filled = [_pad_edges(video) for video in normalised]
+        padded = sum(int(np.isnan(a).sum() - np.isnan(b).sum()) for a, b in zip(normalised, filled, strict=True))
+        normalised = filled
+    kept = [
+        (video[~np.isnan(video)], truth[~np.isnan(video)]) for video, (_, truth) in zip(normalised, videos, strict=True)
+    ]
+    all_scores = np.concatenate([s for s, _ in kept])
+    all_labels = np.concatenate([t for _, t in kept])
+    abnormal = int(all_labels.sum())
+    if abnormal in (0, all_labels.size):
+        what = (
+            "no frame has a score"
+            if all_labels.size == 0
+            else (
+                f"all {all_labels.size} scored frames of {len(kept)} videos are {'abnormal' if abnormal else 'normal'}"
+            )
+        )
+        raise DatasetError(
+            f"nothing can be evaluated: {what}; normal and abnormal frames are needed",
+            hint="evaluate the test split, with its labels",
+        )
+    single = tuple(i for i, (_, t) in enumerate(kept) if t.size and t.min() == t.max())
+    per_video = tuple(_video_auc(s, t, single_class) for s, t in kept)
+    with_auc = [auc for auc in per_video if auc is not None]
+    return Evaluation(
+        normalization=normalization,
+        edge=edge,
+        single_class=single_class,
+        auc_micro=roc_auc(all_scores, all_labels),
+        auc_macro=float(np.mean(with_auc)) if with_auc else None,
+        eer=eer(all_scores, all_labels),
+        average_precision=average_precision(all_scores, all_labels),
+        base_rate=abnormal / all_labels.size,
+        frames=int(all_labels.size),
+        videos=sum(s.size > 0 for s, _ in kept),
+        unscored_frames=int(sum(video.size for video, _ in videos) - all_labels.size),
+        padded_frames=padded,
+        unscored_videos=tuple(i for i, (s, _) in enumerate(kept) if s.size == 0),
+        single_class_videos=single,
+        auc_videos=per_video,
+    )
+
+
+def _check_options(edge: str, single_class: str) -> None:
+    for name, value, choices in (
+        ("edge", edge, get_args(Edge)),
+        ("single_class", single_class, get_args(SingleClass)),
+    ):
+        if value not in choices:
+            raise ValueError(f"unknown {name} {value!r}; choose one of {', '.join(choices)}")
+
+
+def _checked(
+    scores: Sequence[npt.ArrayLike], labels: Sequence[npt.ArrayLike], names: Sequence[str] | None
+) -> list[tuple[Floats, npt.NDArray[np.uint8]]]:
+    if len(scores) != len(labels):
+        raise DatasetError(f"scores of {len(scores)} videos, but labels of {len(labels)}")
+    if names is not None and len(names) != len(scores):
+        raise DatasetError(f"scores of {len(scores)} videos, but {len(names)} names")
+    if not scores:
+        raise DatasetError("nothing can be evaluated: no videos were given")
+    videos = []
+    for i, (scores_of, labels_of) in enumerate(zip(scores, labels, strict=True)):
+        name = f"video {i}" if names is None else f"video {i} ({names[i]})"
+        video = np.asarray(scores_of, dtype=np.float64)
+        truth = np.asarray(labels_of)
+        if video.ndim != 1 or truth.ndim != 1:
+            raise DatasetError(f"{name}: scores and labels must be 1-D, got shapes {video.shape} and {truth.shape}")
+        if video.size != truth.size:
+            raise DatasetError(
+                f"{name}: {video.size} scores, but {truth.size} labels",
+                hint="a windowed model gives NaN where it has no score, so that lengths agree",
+            )
+        if not np.isin(truth, (0, 1)).all():
+            wrong = truth[~np.isin(truth, (0, 1))][0]
+            raise DatasetError(f"{name}: labels must be 0 (normal) or 1 (abnormal), got {wrong!r}")
+        videos.append((video, truth.astype(np.uint8)))
+    return videos
+
+
+def _pad_edges(video: Floats) -> Floats:
+    """Give frames before the first and after the last score the nearest one; holes between stay."""
+    scored = np.flatnonzero(~np.isnan(video))
+    if scored.size == 0:
+        return video
+    padded = video.copy()
+    padded[: scored[0]] = video[scored[0]]
+    padded[scored[-1] + 1 :] = video[scored[-1]]
+    return padded
+
+
+def _video_auc(video: Floats, truth: npt.NDArray[np.uint8], single_class: SingleClass) -> float | None:
+    if truth.size == 0:
+        return None
+    if truth.min() != truth.max():
+        return roc_auc(video, truth)
+    if single_class == "leave_out":
+        return None
+    return roc_auc(np.append(video, (video.min(), video.max())), np.append(truth, (0, 1)))

@@ -1,0 +1,198 @@
+"""Logging: text or JSON lines, credentials redacted, repeated messages aggregated."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Literal, TextIO
+
+from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
+from rich.logging import RichHandler
+
+from streamad.observability.redaction import redact
+
+Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["text", "json"]
+
+REPEAT_SECONDS = 10.0
+MAX_KEYS = 1000
+"""Bound on the messages remembered for aggregation; beyond it all are reported and forgotten."""
+
+_STANDARD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+
+class LoggingSpec(BaseModel):
+    """How the program logs, always on standard error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    level: Level = Field("info", description="the least severe level that is logged")
+    format: Format = Field("text", description="text for people, json for one object a line")
+    repeat_seconds: float = Field(
+        REPEAT_SECONDS,
+        ge=0,
+        le=3600,
+        description="the same warning or error is logged once in this time, with how often it came; 0: all are logged",
+    )
+
+
+class RedactionFilter(logging.Filter):
+    """Redacts a record in place: message with arguments, traceback, stack and extra fields.
+
+    The arguments are merged into the message first: a secret may stand in either, or across both.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Redact; every record passes."""
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError) as error:
+            # A message that does not fit its arguments is a bug of the caller, and no reason to lose it.
+            message = f"{record.msg} {record.args!r} (cannot be formatted: {error})"
+        record.msg, record.args = redact(message), None
+        if record.exc_info and not record.exc_text:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+        if record.exc_text:
+            record.exc_text = redact(record.exc_text)
+        if record.stack_info:
+            record.stack_info = redact(record.stack_info)
+        for name, value in record.__dict__.items():
+            if name not in _STANDARD_FIELDS and value is not None and not isinstance(value, bool | int | float):
+                record.__dict__[name] = redact(str(value))
+        return True
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (UTC), level, logger, message, the extra fields, exception."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
+        document: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        extra = {k: v for k, v in record.__dict__.items() if k not in _STANDARD_FIELDS and k not in document}
+        document.update(extra)
+        if record.exc_text:
+            document["exception"] = record.exc_text
+        if record.stack_info:
+            document["stack"] = record.stack_info
+        return json.dumps(document, ensure_ascii=False, default=str)
+
+
+class AggregatingHandler(logging.Handler):
+    """Redacts, then passes a warning or error on once in `repeat_seconds` and counts its repetitions
+    meanwhile.
+
+    "... repeated 124 times" follows when the time is over and anything is logged, or at `flush` and `close`.
+    Two records repeat each other where logger, level and message agree.
+
+    Args:
+        target: the handler that writes.
+        repeat_seconds: 0 switches aggregation off.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        target: logging.Handler,
+        *,
+        repeat_seconds: float = REPEAT_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self._target = target
+        self._repeat_seconds = repeat_seconds
+        self._clock = clock
+        self._seen: dict[tuple[str, int, str], tuple[float, int]] = {}
+        self.addFilter(RedactionFilter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record, or count it."""
+        now = self._clock()
+        self._report(before=now - self._repeat_seconds)
+        if record.levelno < logging.WARNING or self._repeat_seconds == 0:
+            self._target.handle(record)
+            return
+        key = (record.name, record.levelno, record.getMessage())
+        if key in self._seen:
+            since, repeated = self._seen[key]
+            self._seen[key] = since, repeated + 1
+            return
+        if len(self._seen) >= MAX_KEYS:
+            self._report(before=now)
+        self._seen[key] = now, 0
+        self._target.handle(record)
+
+    def flush(self) -> None:
+        """Report all repetitions so far."""
+        self.acquire()
+        try:
+            self._report(before=self._clock())
+            self._target.flush()
+        finally:
+            self.release()
+
+    def close(self) -> None:
+        """Report all repetitions, then close."""
+        self.flush()
+        self._target.close()
+        super().close()
+
+    def _report(self, *, before: float) -> None:
+        # Insertion order is order of time, so the expired ones stand first.
+        expired = []
+        for key, (since, _) in self._seen.items():
+            if since > before:
+                break
+            expired.append(key)
+        for key in expired:
+            since, repeated = self._seen.pop(key)
+            if repeated:
+                name, level, message = key
+                text = f"{message} … repeated {repeated} time{'s' if repeated > 1 else ''}"
+                self._target.handle(logging.LogRecord(name, level, "", 0, text, None, None))
+
+
+def setup_logging(
+    level: Level = "info",
+    format: Format = "text",
+    *,
+    stream: TextIO | None = None,
+    repeat_seconds: float = REPEAT_SECONDS,
+) -> logging.Handler:
+    """Log to `stream` (standard error by default) from here on; a second call replaces the first.
+
+    Text is coloured on a terminal and plain elsewhere: one line a record, whatever the width. `level` is that
+    of streamad's own loggers; other libraries are heard from WARNING on.
+
+    Returns:
+        The handler, whose `flush` reports repetitions at once.
+    """
+    stream = stream if stream is not None else sys.stderr
+    target: logging.Handler
+    if format == "json":
+        target = logging.StreamHandler(stream)
+        target.setFormatter(JsonFormatter())
+    elif stream.isatty():
+        target = RichHandler(console=Console(file=stream), show_path=False, markup=False)
+        target.setFormatter(logging.Formatter("%(message)s", datefmt="[%X]"))
+    else:
+        target = logging.StreamHandler(stream)
+        target.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    handler = AggregatingHandler(target, repeat_seconds=repeat_seconds)
+    root = logging.getLogger()
+    for old in [h for h in root.handlers if isinstance(h, AggregatingHandler)]:
+        root.removeHandler(old)
+        old.close()
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("streamad").setLevel(level.upper())
+    return handler

@@ -1,0 +1,286 @@
+"""Prometheus metrics under the project's fixed names, in a registry of their own."""
+
+from __future__ import annotations
+
+import platform
+import threading
+from collections.abc import Iterator
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector
+from prometheus_client.exposition import choose_encoder, generate_latest
+from prometheus_client.registry import Collector
+
+from streamad import __version__
+
+FRAME_STAGES = ("decoded", "scored")
+SEVERITIES = ("warning", "critical")
+TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
+
+# Buckets sit close where decisions are made: a stage has to fit into a frame interval (33-40 ms), an alert
+# into a second; a batch is a power of two, up to a 30 x 30 grid's 900 cells.
+STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.033, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0, 10.0)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+_Family = Counter | Gauge | Histogram
+_FamilyT = TypeVar("_FamilyT", Counter, Gauge, Histogram)
+
+
+class _Exposed(Collector):
+    """The registry without the `_created` series, which double the page and that nobody asks for."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._registry.collect():
+            metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
+            yield metric
+
+
+class Metrics:
+    """All series of one process. Safe to use from several threads.
+
+    A camera is always named by its configured id, never by its URL. Nothing is registered globally, so a
+    process may hold several.
+    """
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        self._registry = registry
+        self._exposed = _Exposed(registry)
+        self._cameras: dict[str, CameraMetrics] = {}
+        self._lock = threading.Lock()
+
+        self._of_cameras: list[tuple[_Family, tuple[str, ...]]] = []
+
+        def keep(family: _FamilyT, labels: tuple[str, ...]) -> _FamilyT:
+            if "camera" in labels:
+                self._of_cameras.append((family, labels))
+            return family
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return keep(Counter(name, text, labels, registry=registry), labels)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return keep(Gauge(name, text, labels, registry=registry), labels)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return keep(Histogram(name, text, labels, buckets=buckets, registry=registry), labels)
+
+        self.frames = counter("streamad_frames_total", "Frames that passed a stage.", "camera", "stage")
+        self.frames_dropped = counter(
+            "streamad_frames_dropped_total", "Frames dropped before they were scored.", "camera", "reason"
+        )
+        self.reconnects = counter(
+            "streamad_reconnects_total", "Attempts to reconnect, by what had failed.", "camera", "reason"
+        )
+        self.gaps = counter("streamad_gaps_total", "Gaps in the stream at which clips start anew.", "camera")
+        self.scores_withheld = counter(
+            "streamad_scores_withheld_total", "Frames without a score, by reason.", "camera", "reason"
+        )
+        self.alerts = counter(
+            "streamad_alerts_total", "Alerts opened, by severity at the opening.", "camera", "severity"
+        )
+        self.notifications = counter(
+            "streamad_notifications_total", "Events passed to a sink, by outcome.", "sink", "outcome"
+        )
+        self.inference_errors = counter(
+            "streamad_inference_errors_total", "Batches that the engine failed on.", "engine"
+        )
+        self.event_store_errors = counter(
+            "streamad_event_store_errors_total", "Failed attempts to write events to disk."
+        )
+        self.camera_up = gauge("streamad_camera_up", "1 while the camera delivers frames, else 0.", "camera")
+        self.last_frame = gauge(
+            "streamad_last_frame_timestamp_seconds",
+            "Unix time of the newest frame, 0 before the first.",
+            "camera",
+        )
+        self.queue_length = gauge("streamad_queue_length", "Items waiting in a queue.", "queue")
+        self.anomaly_score = gauge(
+            "streamad_anomaly_score", "Newest anomaly score, NaN where withheld; higher is worse.", "camera"
+        )
+        self.anomaly_threshold = gauge(
+            "streamad_anomaly_threshold", "Score from which a frame counts as anomalous.", "camera"
+        )
+        self.alert_active = gauge("streamad_alert_active", "1 while an alert is open, else 0.", "camera")
+        self.score_drift_ratio = gauge(
+            "streamad_score_drift_ratio",
+            "Spread of current normal scores relative to the calibration's; 1: unchanged.",
+            "camera",
+        )
+        self.build_info = gauge("streamad_build_info", "Always 1; what is running.", "version", "python")
+        self.model_info = gauge(
+            "streamad_model_info",
+            "Always 1; the model, the engine that runs it, and why that engine was taken.",
+            *("model", "sha256", "detector", "engine", "device", "precision", "why"),
+        )
+        self.stage_duration = histogram(
+            "streamad_stage_duration_seconds", "Time that a stage took for one batch.", STAGE_BUCKETS, "stage"
+        )
+        self.end_to_end_latency = histogram(
+            "streamad_end_to_end_latency_seconds",
+            "From a frame decoded to its score.",
+            LATENCY_BUCKETS,
+            "camera",
+        )
+        self.batch_size = histogram("streamad_batch_size", "Inputs in one call of the engine.", BATCH_BUCKETS)
+        self.build_info.labels(version=__version__, python=platform.python_version()).set(1)
+        ProcessCollector(registry=registry)
+
+    def camera(self, camera: str) -> CameraMetrics:
+        """The handle of one camera, the same at every call; its series start here, counters at 0."""
+        with self._lock:
+            if camera not in self._cameras:
+                self._cameras[camera] = CameraMetrics(self, camera)
+            return self._cameras[camera]
+
+    def remove_camera(self, camera: str) -> None:
+        """Delete all series of a camera. A handle that somebody still holds falls silent."""
+        with self._lock:
+            handle = self._cameras.pop(camera, None)
+        if handle is not None:
+            handle.retire()
+        for family, names in self._of_cameras:
+            for metric in family.collect():
+                labels = {
+                    tuple(sample.labels[name] for name in names)
+                    for sample in metric.samples
+                    if sample.labels["camera"] == camera
+                }
+                for values in labels:
+                    family.remove(*values)
+
+    def set_model(
+        self, *, model: str, sha256: str, detector: str, engine: str, device: str, precision: str, why: str
+    ) -> None:
+        """Publish what runs now, in place of what ran before."""
+        self.model_info.clear()
+        self.model_info.labels(
+            model=model,
+            sha256=sha256,
+            detector=detector,
+            engine=engine,
+            device=device,
+            precision=precision,
+            why=why,
+        ).set(1)
+
+    def render(self) -> bytes:
+        """All series in Prometheus' text format 0.0.4."""
+        return generate_latest(self._exposed)
+
+    def negotiate(self, accept: str) -> tuple[bytes, str]:
+        """All series in the format that an Accept header prefers, with its content type.
+
+        OpenMetrics 1.0 where asked for, else the text format.
+        """
+        if "application/openmetrics-text" not in accept:
+            return self.render(), TEXT_FORMAT
+        encode, content_type = choose_encoder(accept)
+        return encode(self._exposed), content_type
+
+
+class CameraMetrics:
+    """One camera's series, with their labels resolved once: what the hot path calls.
+
+    Made by `Metrics.camera`. After `Metrics.remove_camera` every method does nothing.
+    """
+
+    def __init__(self, metrics: Metrics, camera: str) -> None:
+        self._metrics = metrics
+        self._camera = camera
+        self._is_retired = False
+        self._counters: dict[tuple[Counter, str], Counter] = {}
+        for stage in FRAME_STAGES:
+            self._counter(metrics.frames, stage)
+        for severity in SEVERITIES:
+            self._counter(metrics.alerts, severity)
+        self._gaps = metrics.gaps.labels(camera)
+        self._up = metrics.camera_up.labels(camera)
+        self._last_frame = metrics.last_frame.labels(camera)
+        self._alert_active = metrics.alert_active.labels(camera)
+        self._latency = metrics.end_to_end_latency.labels(camera)
+        self._score = metrics.anomaly_score.labels(camera)
+        self._threshold = metrics.anomaly_threshold.labels(camera)
+        self._drift = metrics.score_drift_ratio.labels(camera)
+        for unknown in (self._score, self._threshold, self._drift):
+            unknown.set(float("nan"))  # 0 would be a claim
+
+    def frame(self, stage: str) -> None:
+        """Count a frame that passed `stage`: "decoded" or "scored"."""
+        self._increase(self._metrics.frames, stage)
+
+    def received(self, unix_seconds: float) -> None:
+        """Set the time of the newest frame."""
+        if not self._is_retired:
+            self._last_frame.set(unix_seconds)
+
+    def dropped(self, reason: str, amount: int = 1) -> None:
+        """Count frames dropped."""
+        self._increase(self._metrics.frames_dropped, reason, amount)
+
+    def reconnect(self, reason: str) -> None:
+        """Count a reconnect by what had failed."""
+        self._increase(self._metrics.reconnects, reason)
+
+    def gap(self) -> None:
+        """Count a gap at which clips start anew."""
+        if not self._is_retired:
+            self._gaps.inc()
+
+    def withheld(self, reason: str) -> None:
+        """Count a frame without a score; the score reads NaN."""
+        self._increase(self._metrics.scores_withheld, reason)
+        if not self._is_retired:
+            self._score.set(float("nan"))
+
+    def alert(self, severity: str) -> None:
+        """Count an alert that opened."""
+        self._increase(self._metrics.alerts, severity)
+
+    def set_alert_active(self, active: bool) -> None:
+        """Say whether an alert is open."""
+        if not self._is_retired:
+            self._alert_active.set(1 if active else 0)
+
+    def set_up(self, up: bool) -> None:
+        """Say whether the camera delivers frames."""
+        if not self._is_retired:
+            self._up.set(1 if up else 0)
+
+    def set_score(self, score: float) -> None:
+        """Set the newest score."""
+        if not self._is_retired:
+            self._score.set(score)
+
+    def set_threshold(self, threshold: float) -> None:
+        """Set the threshold in force."""
+        if not self._is_retired:
+            self._threshold.set(threshold)
+
+    def set_drift(self, ratio: float) -> None:
+        """Set the drift ratio, 1: as calibrated."""
+        if not self._is_retired:
+            self._drift.set(ratio)
+
+    def latency(self, seconds: float) -> None:
+        """Record the end-to-end latency of one frame."""
+        if not self._is_retired:
+            self._latency.observe(seconds)
+
+    def retire(self) -> None:
+        """Fall silent: no later call may bring a deleted series back."""
+        self._is_retired = True
+
+    def _increase(self, family: Counter, label: str, amount: int = 1) -> None:
+        if not self._is_retired:
+            self._counter(family, label).inc(amount)
+
+    def _counter(self, family: Counter, label: str) -> Counter:
+        child = self._counters.get((family, label))
+        if child is None:
+            child = self._counters[(family, label)] = family.labels(self._camera, label)
+        return child

@@ -1,0 +1,101 @@
+"""The status document: what `/status` answers and the live page draws. The pipeline fills it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, TypedDict
+
+CameraState = Literal["starting", "up", "stale", "backoff", "ended", "failed", "stopped"]
+AlertLabel = Literal["none", "pending", "warning", "critical", "cooldown"]
+
+RECENT_SCORES = 300
+"""At most this many points in `CameraStatus.recent`."""
+
+
+class EngineStatus(TypedDict):
+    """What runs the network, and why that was taken."""
+
+    name: str
+    device: str
+    precision: str
+    why: str
+
+
+class ModelStatus(TypedDict):
+    """The model bundle in use."""
+
+    name: str
+    sha256: str
+    detector: str
+
+
+class CameraStatus(TypedDict):
+    """One camera.
+
+    Keys:
+        id: the configured id.
+        state: "starting", "up", "stale" (connected, but no new picture), "backoff" (waiting to reconnect),
+            "ended" (a file that was read to its end), "failed" (given up),
+            "stopped" (by the operator).
+        reason: typed reason of the last failure ("auth", "timeout", ...), None while up.
+        message: the same in words, without credentials.
+        fps: frames scored per second.
+        frames: frames received since the start.
+        dropped: frames dropped since the start, all reasons.
+        reconnects: reconnects since the start.
+        score: newest score, None where withheld.
+        threshold: the threshold in force, None before calibration.
+        alert: "none", "pending" (over the threshold, not yet long enough), "warning", "critical" or
+            "cooldown".
+        latency_seconds: newest end-to-end latency, decoded to scored.
+        last_frame_at: Unix time of the newest frame.
+        recent: [pts_seconds, score | None] pairs, oldest first, at most 300.
+        size: [width, height] in pixels.
+    """
+
+    id: str
+    state: CameraState
+    reason: str | None
+    message: str | None
+    fps: float
+    frames: int
+    dropped: int
+    reconnects: int
+    score: float | None
+    threshold: float | None
+    alert: AlertLabel
+    latency_seconds: float | None
+    last_frame_at: float | None
+    recent: list[tuple[float, float | None]]
+    size: tuple[int, int] | None
+
+
+class EventsStatus(TypedDict):
+    """The event store: `error` is None while it can be written."""
+
+    total: int
+    path: str | None
+    error: str | None
+
+
+class StatusDocument(TypedDict):
+    """The whole document. `started_at` is Unix time."""
+
+    version: str
+    started_at: float
+    uptime_seconds: float
+    engine: EngineStatus
+    model: ModelStatus
+    cameras: list[CameraStatus]
+    events: EventsStatus
+
+
+def finite(document: Any) -> Any:
+    """The same JSON document with NaN and infinities as null: JSON has no word for them."""
+    if isinstance(document, float):
+        return document if math.isfinite(document) else None
+    if isinstance(document, dict):
+        return {key: finite(value) for key, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [finite(value) for value in document]
+    return document

@@ -1,0 +1,85 @@
+"""What decides a camera's alerts: its calibration, or a threshold that the user gives."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamad.alerts.rule import AlertRule
+from streamad.alerts.spec import RuleSpec
+from streamad.bundle import combined_sha256
+from streamad.errors import CalibrationError
+from streamad.pipeline.model import Model
+from streamad.scoring import Calibration
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSettings:
+    """What decides a camera's alerts.
+
+    Attributes:
+        threshold: raw score from which a frame is anomalous.
+        baseline: normal raw score (the calibration's median).
+        calibration: where they come from; None where the configuration gives a bare threshold.
+        rules: duration, cooldown, hysteresis.
+    """
+
+    threshold: float
+    baseline: float
+    calibration: Calibration | None
+    rules: RuleSpec
+
+    def rule(self, camera: str) -> AlertRule:
+        """A fresh rule for the camera."""
+        return self.rules.build(camera, threshold=self.threshold, baseline=self.baseline)
+
+    def shown(self, score: float) -> float:
+        """A raw score as people see it: calibrated (−log10 of its share in normal video), raw without calibration."""
+        return self.calibration.calibrated(score) if self.calibration else score
+
+
+def alert_settings(
+    model: Model,
+    rules: RuleSpec,
+    *,
+    camera: str,
+    calibration: Path | Calibration | None = None,
+    alerts_per_day: float | None = None,
+    threshold: float | None = None,
+) -> AlertSettings:
+    """Threshold and rules of a camera, from its calibration or a given threshold.
+
+    Args:
+        model: what scores it.
+        rules: duration, cooldown, hysteresis.
+        camera: its id, for messages.
+        calibration: its calibration; None takes the one shipped with the bundle.
+        alerts_per_day: another budget than the calibration's own.
+        threshold: raw score to use instead of a calibration.
+
+    Raises:
+        CalibrationError: there is no calibration, or it belongs to another model.
+    """
+    if threshold is not None:
+        return AlertSettings(threshold, min(model.bundle.manifest.score.still, threshold), None, rules)
+    found = calibration or model.bundle.calibration_path
+    if found is None:
+        raise CalibrationError(
+            f"camera {camera!r}: the model {model.bundle.name} has no calibration",
+            hint=f"streamad calibrate {model.bundle.name} --data NORMAL_VIDEO, or give a threshold",
+        )
+    known = found if isinstance(found, Calibration) else Calibration.load(found)
+    known.require_model(combined_sha256(model.bundle))
+    if alerts_per_day is not None:
+        known = known.with_budget(alerts_per_day)
+    for name in ("min_duration_seconds", "cooldown_seconds"):
+        assumed, given = getattr(known, name), getattr(rules, name)
+        if assumed > given:
+            _log.warning(
+                "camera %s: the calibration assumed %s = %g, the rules say %g: expect more alerts than the budget",
+                *(camera, name, assumed, given),
+            )
+    return AlertSettings(known.threshold, known.median, known, rules)

@@ -1,0 +1,93 @@
+"""Calibrating a model on normal video: score every clip as it would be scored live, then set the threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.alerts.spec import RuleSpec
+from streamad.bundle import CALIBRATION, Bundle, combined_sha256, load_bundle, write_manifest
+from streamad.pipeline.model import Model
+from streamad.pipeline.offline import score_video
+from streamad.scoring import Calibration, calibrate
+from streamad.sources import SourceSpec
+
+
+def score_clips(
+    clips: Sequence[SourceSpec],
+    model: Model,
+    *,
+    camera: str = "camera",
+    progress: Callable[[int, int, int], None] | None = None,
+) -> list[npt.NDArray[np.float64]]:
+    """Scores of several clips of one camera, in order, its background carried from clip to clip.
+
+    Args:
+        clips: the clips.
+        model: what scores them.
+        camera: id of the camera.
+        progress: called with (clip number from 0, frames of it scored, clips in all).
+
+    Returns:
+        One (frames,) array a clip, NaN where a frame has no score.
+    """
+    scorer = model.scorer(camera)
+    answer = []
+    for number, clip in enumerate(clips):
+        values = []
+        for score in score_video(clip, model, camera=camera, scorer=scorer):
+            values.append(score.score)
+            if progress is not None:
+                progress(number, len(values), len(clips))
+        answer.append(np.asarray(values, dtype=np.float64))
+    return answer
+
+
+def calibrate_model(
+    model: Model,
+    clips: Sequence[SourceSpec],
+    *,
+    source: str,
+    fps: float | None = None,
+    alerts_per_day: float = 1.0,
+    rules: RuleSpec | None = None,
+    progress: Callable[[int, int, int], None] | None = None,
+) -> Calibration:
+    """Calibrate a model on clips of one camera's normal video.
+
+    Args:
+        model: the model.
+        clips: normal video that the model was not trained on.
+        source: what the video is, in words, for the record.
+        fps: frames a second; None takes the bundle's.
+        alerts_per_day: the budget of false alerts.
+        rules: duration, cooldown and hysteresis that the alerts will be made by.
+        progress: see `score_clips`.
+
+    Raises:
+        CalibrationError: nothing can be learned from these scores.
+    """
+    rules = rules or RuleSpec()
+    scores = score_clips(clips, model, progress=progress)
+    return calibrate(
+        scores,
+        fps=fps or model.bundle.manifest.training.fps,
+        model=model.bundle.name,
+        model_sha256=combined_sha256(model.bundle),
+        source=source,
+        alerts_per_day=alerts_per_day,
+        min_duration_seconds=rules.min_duration_seconds,
+        cooldown_seconds=rules.cooldown_seconds,
+        hysteresis=rules.hysteresis,
+    )
+
+
+def save_into_bundle(bundle: Bundle, calibration: Calibration) -> Bundle:
+    """Make a calibration the bundle's own: written beside the network, its hash in the manifest."""
+    path = bundle.path / CALIBRATION
+    calibration.save(path)
+    write_manifest(bundle.path, bundle.manifest)
+    return load_bundle(Path(bundle.path))

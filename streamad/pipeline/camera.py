@@ -1,0 +1,201 @@
+"""One camera of the monitor: from its decoder's frames to events, with what an operator wants to see."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime
+
+from streamad.alerts.event import Event
+from streamad.alerts.tracker import EventChange, EventTracker
+from streamad.bundle import combined_sha256
+from streamad.config import CameraSpec
+from streamad.frame import Frame
+from streamad.observability.metrics import CameraMetrics
+from streamad.observability.status import RECENT_SCORES, AlertLabel, CameraStatus
+from streamad.pipeline.alerting import AlertSettings
+from streamad.pipeline.model import Model
+from streamad.scoring import FrameScore
+from streamad.sources import SourceStatus, SupervisedSource
+from streamad.tiling import Tiles
+
+_log = logging.getLogger(__name__)
+
+
+class CameraWatch:
+    """The state of one camera inside the monitor. Used by the main loop; `status` and `newest` by the web thread too.
+
+    Args:
+        spec: the camera's configuration.
+        source: its supervised decoder, not yet started.
+        model: what scores it.
+        settings: threshold and rules.
+        metrics: its series.
+        wall_clock: aware datetimes, for events.
+        clock: `time.monotonic`.
+    """
+
+    def __init__(
+        self,
+        spec: CameraSpec,
+        source: SupervisedSource,
+        model: Model,
+        settings: AlertSettings,
+        metrics: CameraMetrics,
+        *,
+        wall_clock: Callable[[], datetime],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.spec = spec
+        self.source = source
+        self.model = model
+        self.settings = settings
+        self.scorer = model.scorer(spec.id)
+        self.tracker = EventTracker(
+            settings.rule(spec.id),
+            model=model.bundle.name,
+            model_sha256=combined_sha256(model.bundle),
+            box_of_cell=self.scorer.cell_box,
+            wall_clock=wall_clock,
+        )
+        self.newest: tuple[Frame, FrameScore] | None = None
+        self.scored = 0
+        self._metrics = metrics
+        self._clock = clock
+        self._frames: deque[Frame] = deque()
+        self._gaps: set[int] = set()
+        self._recent: deque[tuple[float, float | None]] = deque(maxlen=RECENT_SCORES)
+        self._times: deque[float] = deque(maxlen=50)
+        self._latency: float | None = None
+        self._seen_drops: dict[str, int] = {}
+        self._seen_reconnects: dict[str, int] = {}
+        self._last_index: int | None = None
+        self._skewed = False
+        metrics.set_threshold(self.settings.shown(settings.threshold))
+
+    def take(self, frame: Frame) -> Tiles:
+        """A frame arrived: its tiles.
+
+        Raises:
+            FrameSizeError: the frame is smaller than a cell.
+        """
+        self._metrics.frame("decoded")
+        self._metrics.received(time.time() - (self._clock() - frame.received_at))
+        if self._last_index is not None and (frame.is_discontinuity or frame.index != self._last_index + 1):
+            self._gaps.add(frame.index)
+            self._metrics.gap()
+        self._last_index = frame.index
+        tiles = self.scorer.tiles(frame)
+        self._frames.append(frame)
+        return tiles
+
+    def score(self, score: FrameScore) -> list[EventChange]:
+        """A frame's score arrived, in order: what it changes."""
+        frame = self._frames.popleft()
+        while frame.index < score.index and self._frames:
+            frame = self._frames.popleft()
+        changes = []
+        if score.index in self._gaps:
+            self._gaps.discard(score.index)
+            changes.append(self.tracker.gap())
+        now = self._clock()
+        shown = self.settings.shown(score.score)
+        self.newest = (frame, score)
+        self.scored += 1
+        self._times.append(now)
+        self._latency = now - score.received_at
+        self._recent.append((score.pts_seconds, None if score.withheld else shown))
+        self._metrics.frame("scored")
+        self._metrics.set_score(shown)
+        self._metrics.latency(self._latency)
+        if score.withheld:
+            self._metrics.withheld(score.withheld)
+        changes.append(self.tracker.update(score.index, score.pts_seconds, score.score, score.heatmap))
+        return self._noted(changes)
+
+    def finish(self) -> list[EventChange]:
+        """The source is over."""
+        return self._noted([self.tracker.finish()])
+
+    def refresh(self) -> None:
+        """Carry the source's own counts into the metrics; cheap, called about once a second."""
+        status = self.source.status
+        self._metrics.set_up(status.state in ("up", "stale") or (status.state == "ended" and self.scored > 0))
+        for seen, now, count in (
+            (self._seen_drops, status.dropped, self._metrics.dropped),
+            (self._seen_reconnects, {str(k): v for k, v in status.reconnects.items()}, self._reconnected),
+        ):
+            for reason, total in now.items():
+                if total > seen.get(reason, 0):
+                    count(reason, total - seen.get(reason, 0))
+                    seen[reason] = total
+        self._warn_of_skew(status)
+
+    def status(self) -> CameraStatus:
+        """What `/status` says of this camera."""
+        source = self.source.status
+        newest = self.newest
+        recent = list(self._recent)
+        last = None if source.last_frame_at is None else time.time() - (self._clock() - source.last_frame_at)
+        info = source.info
+        return CameraStatus(
+            id=self.spec.id,
+            state=source.state,
+            reason=None if source.reason is None else str(source.reason),
+            message=source.message,
+            fps=self._rate(),
+            frames=source.frames_decoded,
+            dropped=sum(source.dropped.values()),
+            reconnects=sum(source.reconnects.values()),
+            score=recent[-1][1] if recent else None,
+            threshold=self.settings.shown(self.settings.threshold),
+            alert=self._alert_label(),
+            latency_seconds=self._latency,
+            last_frame_at=last,
+            recent=recent,
+            size=(info.width, info.height) if info else None if newest is None else newest[0].shape[::-1],
+        )
+
+    @property
+    def open_event(self) -> Event | None:
+        """The event that is open now."""
+        return self.tracker.open_event
+
+    def _noted(self, changes: list[EventChange | None]) -> list[EventChange]:
+        real = [change for change in changes if change is not None]
+        for change in real:
+            if change.kind == "opened":
+                self._metrics.alert(change.event.severity)
+            self._metrics.set_alert_active(change.kind != "closed")
+        return real
+
+    def _reconnected(self, reason: str, amount: int) -> None:
+        for _ in range(amount):
+            self._metrics.reconnect(reason)
+
+    def _alert_label(self) -> AlertLabel:
+        event = self.open_event
+        if event is not None:
+            return event.severity
+        state = self.tracker.rule.state
+        return "pending" if state == "pending" else "cooldown" if state == "cooldown" else "none"
+
+    def _rate(self) -> float:
+        times = list(self._times)
+        if len(times) < 2 or self._clock() - times[-1] > 2.0:
+            return 0.0
+        return (len(times) - 1) / max(1e-6, times[-1] - times[0])
+
+    def _warn_of_skew(self, status: SourceStatus) -> None:
+        """A model that sees movement expects the frame rate that it was trained at."""
+        expected = self.model.bundle.manifest.training.fps
+        fps = status.info.fps if status.info else None
+        if self._skewed or not fps or 0.8 <= fps / expected <= 1.25 or len(self.model.bundle.manifest.tiling.lags) < 2:
+            return
+        self._skewed = True
+        _log.warning(
+            "camera %s delivers %.3g frames/s, the model %s was trained at %.3g: movement looks %.1f times as fast",
+            self.spec.id, fps, self.model.bundle.name, expected, expected / fps,
+        )  # fmt: skip

@@ -1,0 +1,137 @@
+"""Scoring files: the live path with another source and no clock. Nothing is dropped."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from streamad.detectors import CameraScorer
+from streamad.engines import EngineSpec
+from streamad.frame import Frame
+from streamad.pipeline.batching import Batcher, Scored
+from streamad.pipeline.model import Model, open_model
+from streamad.scoring import FrameScore
+from streamad.sources import (
+    DeviceSpec,
+    FileSpec,
+    ImagesSpec,
+    RtspSpec,
+    Source,
+    SourceSpec,
+    open_source,
+    parse_source,
+)
+
+PREFETCH = 64
+"""Frames decoded ahead of scoring; bounds memory (64 Ped2 frames are 5.5 MB)."""
+
+
+def score_video(
+    source: str | Path | SourceSpec | Source | Iterable[Frame],
+    model: str | Path | Model,
+    *,
+    engine: EngineSpec | None = None,
+    camera: str = "video",
+    scorer: CameraScorer | None = None,
+) -> Iterator[FrameScore]:
+    """Score every frame of a source.
+
+    Args:
+        source: a path, an address, a specification, an open source, or any frames.
+        model: path or name of a bundle, or a loaded model (which is then left open).
+        engine: which engine, where the model is to be loaded.
+        camera: id that frames and scores carry.
+        scorer: the state of a camera to go on with, so that several clips of one camera share their background.
+
+    Yields:
+        One `FrameScore` a frame, in order; `score` is NaN where the frame is withheld.
+
+    Raises:
+        SourceError: the source cannot be opened or read.
+        BundleError: the bundle is missing or damaged.
+        EngineError: the engine cannot run here, or failed on a batch.
+    """
+    owned = not isinstance(model, Model)
+    loaded = model if isinstance(model, Model) else open_model(model, engine, hint="throughput")
+    try:
+        state = scorer or loaded.scorer(camera)
+        frames = open_frames(source, camera)
+        yield from score_frames(prefetched(frames), loaded, state)
+    finally:
+        if owned:
+            loaded.close()
+
+
+def score_frames(frames: Iterable[Frame], model: Model, scorer: CameraScorer) -> Iterator[FrameScore]:
+    """Score frames of one camera in order; see `score_video`."""
+    for _, score in pair_scores(frames, model, scorer):
+        yield score
+
+
+def pair_scores(frames: Iterable[Frame], model: Model, scorer: CameraScorer) -> Iterator[tuple[Frame, FrameScore]]:
+    """Like `score_frames`, each score with the frame that it belongs to."""
+    batcher = Batcher(model.engine)
+    waiting: deque[Frame] = deque()
+
+    def pair(scored: Scored) -> tuple[Frame, FrameScore]:
+        if scored.error is not None:
+            raise scored.error
+        frame = waiting.popleft()
+        while frame.index < scored.score.index:  # frames before a window's scored index have no score of their own
+            frame = waiting.popleft()
+        return frame, scored.score
+
+    for frame in frames:
+        waiting.append(frame)
+        batcher.put(scorer, scorer.tiles(frame))
+        yield from map(pair, batcher.ready())
+    yield from map(pair, batcher.drain())
+
+
+def open_frames(source: str | Path | SourceSpec | Source | Iterable[Frame], camera: str) -> Iterator[Frame]:
+    """The frames of a source; what was opened here is closed at the end."""
+    if isinstance(source, str | Path):
+        source = parse_source(str(source))
+    if isinstance(source, FileSpec | ImagesSpec | RtspSpec | DeviceSpec):
+        with open_source(source, camera=camera) as opened:
+            yield from opened
+    else:
+        yield from source
+
+
+def prefetched(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """Run the iterator in a thread of its own, a bounded number of frames ahead."""
+    waiting: queue.Queue[Frame | BaseException | None] = queue.Queue(PREFETCH)
+    stop = threading.Event()
+
+    def offer(item: Frame | BaseException | None) -> bool:
+        while not stop.is_set():
+            try:
+                waiting.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def read() -> None:
+        try:
+            for frame in frames:
+                if not offer(frame):
+                    return
+            offer(None)
+        except BaseException as error:  # noqa: BLE001 - it is raised again where the frames are read
+            offer(error)
+
+    thread = threading.Thread(target=read, name="decode", daemon=True)
+    thread.start()
+    try:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,233 @@
+"""What a scored video leaves behind: a CSV of scores, a plot, an annotated video, its events."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from streamad.alerts.event import Event
+from streamad.alerts.tracker import EventChange
+from streamad.files import write_atomic
+from streamad.frame import Frame, UInt8Image
+from streamad.pipeline.alerting import AlertSettings
+from streamad.pipeline.model import Model
+from streamad.scoring import FrameScore
+from streamad.visual.overlay import draw_overlay
+from streamad.visual.plot import PlotEvent, plot_scores
+from streamad.visual.video_writer import H264Writer
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a recorder wrote; None where it was not asked for."""
+
+    csv: Path | None
+    plot: Path | None
+    video: Path | None
+
+
+class Recorder:
+    """Collects the scores of one video and writes its files.
+
+    Args:
+        folder: where the files go.
+        name: their name without ending.
+        model: what scored it.
+        settings: threshold in force; None where there is none (scores are then shown raw, without alerts).
+        fps: frames a second of the annotated video; None writes none.
+    """
+
+    def __init__(
+        self, folder: Path, name: str, model: Model, settings: AlertSettings | None, *, fps: float | None
+    ) -> None:
+        self._base = folder / name
+        self._name = name
+        self._model = model
+        self._settings = settings
+        self._fps = fps
+        self._writer: H264Writer | None = None
+        self._size = (0, 0)
+        self.scores: list[FrameScore] = []
+        self.events: dict[str, Event] = {}
+        self._alert: list[bool] = []
+
+    def add(self, frame: Frame, score: FrameScore, *, alert: bool, truth_boxes: Sequence[Box] = ()) -> None:
+        """Take a frame with its score, in order.
+
+        Raises:
+            OutputError: the annotated video cannot be written.
+        """
+        self.scores.append(score)
+        self._alert.append(alert)
+        if self._fps is not None:
+            self._write(frame, score, alert, truth_boxes)
+
+    def note(self, change: EventChange) -> None:
+        """Take a change of an event."""
+        self.events[change.event.id] = change.event
+
+    def finish(
+        self,
+        *,
+        normalized: npt.NDArray[np.float64] | None = None,
+        label: str | None = None,
+        truth: Sequence[tuple[float, float, str]] = (),
+        csv_file: bool = True,
+        plot: bool = True,
+    ) -> Recording:
+        """Write CSV and plot, close the video.
+
+        Args:
+            normalized: (frames,) scores as they shall be written beside the raw ones; None takes what is shown live.
+            label: what they are, for the plot's axis.
+            truth: (start, end, kind) of true anomalies, seconds.
+            csv_file: write the CSV.
+            plot: write the plot.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        self.close()
+        shown = np.array([self._shown(s.score) for s in self.scores]) if normalized is None else normalized
+        csv_path = Path(f"{self._base}.csv") if csv_file else None
+        plot_path = Path(f"{self._base}.png") if plot and self.scores else None
+        if csv_path is not None:
+            write_atomic(csv_path, self._csv(shown))
+        if plot_path is not None:
+            self._plot(plot_path, shown, normalized is None, label, truth)
+        return Recording(csv_path, plot_path, Path(f"{self._base}.mp4") if self._fps is not None else None)
+
+    def close(self) -> None:
+        """Close the annotated video."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            # An interrupted video is thrown away by its writer, a finished one was closed by finish().
+            self._writer.__exit__(kind, error, trace)
+            self._writer = None
+
+    def _shown(self, score: float) -> float:
+        return self._settings.shown(score) if self._settings is not None else score
+
+    def _csv(self, shown: npt.NDArray[np.float64]) -> str:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["index", "pts_seconds", "raw_score", "score", "alert", "withheld", "peak_row", "peak_col"])
+        for score, value, alert in zip(self.scores, shown, self._alert, strict=True):
+            row, col = _peak(score)
+            writer.writerow([
+                score.index, f"{score.pts_seconds:.6f}", _number(score.score), _number(float(value)), int(alert),
+                score.withheld or "", row, col,
+            ])  # fmt: skip
+        return text.getvalue()
+
+    def _plot(
+        self,
+        path: Path,
+        shown: npt.NDArray[np.float64],
+        live_scale: bool,
+        label: str | None,
+        truth: Sequence[tuple[float, float, str]],
+    ) -> None:
+        settings = self._settings if live_scale else None
+        events = [
+            PlotEvent(
+                event.started_pts_seconds,
+                event.updated_pts_seconds if event.ended_pts_seconds is None else event.ended_pts_seconds,
+                event.severity,
+            )
+            for event in self.events.values()
+        ]
+        default = (
+            "raw score"
+            if self._settings is None or self._settings.calibration is None
+            else ("calibrated score, −log10(share of normal frames as high)")
+        )
+        plot_scores(
+            path,
+            seconds=np.array([s.pts_seconds for s in self.scores]),
+            scores=shown,
+            threshold=None if settings is None else settings.shown(settings.threshold),
+            release=None if settings is None else settings.shown(settings.rule("").release),
+            events=events,
+            truth=truth,
+            title=f"{self._name} · {self._model.bundle.name}",
+            score_label=label or default,
+        )
+
+    def _write(self, frame: Frame, score: FrameScore, alert: bool, truth_boxes: Sequence[Box]) -> None:
+        pixels = self._scaled(frame.pixels)
+        if self._writer is None:
+            height, width = pixels.shape
+            self._size = (width, height)
+            fps = self._fps
+            assert fps is not None
+            self._writer = H264Writer(Path(f"{self._base}.mp4"), width=width, height=height, fps=fps)
+        elif (pixels.shape[1], pixels.shape[0]) != self._size:
+            pixels = np.asarray(cv2.resize(pixels, self._size), dtype=np.uint8)
+            score = FrameScore(score.camera, score.index, score.pts_seconds, score.score, None)
+        zoom = pixels.shape[0] / frame.pixels.shape[0]
+        threshold = self._settings.threshold if self._settings is not None else None
+        low = self._settings.baseline if self._settings is not None else 0.15
+        high = max(low + 1e-3, low + 1.5 * (threshold - low)) if threshold is not None else 1.0
+        self._writer.write(
+            draw_overlay(
+                pixels,
+                heatmap=score.heatmap,
+                scale=(low, high),
+                alert=alert,
+                score_text="–" if math.isnan(score.score) else f"{self._shown(score.score):.2f}",
+                score=score.score,
+                threshold=threshold,
+                camera=score.camera,
+                time_text=_clock(score.pts_seconds),
+                truth_boxes=[(x0 * zoom, y0 * zoom, x1 * zoom, y1 * zoom) for x0, y0, x1, y1 in truth_boxes],
+            )
+        )
+
+    def _scaled(self, pixels: UInt8Image) -> UInt8Image:
+        """The frame in the size that the cells were cut from."""
+        limit = self._model.bundle.manifest.input.max_height
+        height, width = pixels.shape
+        if limit is None or height <= limit:
+            return pixels
+        return np.asarray(
+            cv2.resize(pixels, (max(1, round(width * limit / height)), limit), interpolation=cv2.INTER_AREA),
+            dtype=np.uint8,
+        )
+
+
+def _peak(score: FrameScore) -> tuple[int | str, int | str]:
+    if score.heatmap is None or np.isnan(score.heatmap).all():
+        return "", ""
+    row, col = np.unravel_index(int(np.nanargmax(score.heatmap)), score.heatmap.shape)
+    return int(row), int(col)
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6f}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{int(minutes):02d}:{rest:04.1f}"

@@ -1,0 +1,336 @@
+"""Rendering a scene to files: training and testing videos, labels, masks and `truth.json`."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from streamad.errors import OutputError, StreamadError, UsageError
+from streamad.scene.anomalies import ANOMALY_KINDS, AnomalyKind, check_kinds, plan
+from streamad.scene.layout import Layout, sample_layout
+from streamad.scene.stage import VISIBLE_FRACTION, Part, Sighting, iterate_frames, random_of
+from streamad.scene.truth import Box, SceneEvent, SceneTruth, SceneVideo, save_pixel_masks, save_truth
+from streamad.scene.video_writer import H264Writer
+
+Progress = Callable[[int, int], None]
+
+_SMALLEST = (160, 120)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One video to render; travels to a worker process."""
+
+    folder: str
+    seed: int
+    size: tuple[int, int]
+    fps: float
+    part: Part
+    video: int
+    seconds: float
+    kinds: tuple[AnomalyKind, ...]
+    crf: float
+
+    @property
+    def frames(self) -> int:
+        return round(self.seconds * self.fps)
+
+
+def render_scene(
+    out: Path,
+    *,
+    seed: int = 0,
+    size: tuple[int, int] = (640, 360),
+    fps: float = 12.5,
+    training_seconds: float = 75.0,
+    testing_seconds: float = 75.0,
+    training_videos: int = 3,
+    testing_videos: int = 1,
+    anomalies: Sequence[str] = ANOMALY_KINDS,
+    crf: float = 23.0,
+    processes: int = 2,
+    progress: Progress | None = None,
+) -> SceneTruth:
+    """Render a surveillance scene with ground truth.
+
+    Writes `training/videos/01.mp4 …`, `testing/videos/01.mp4 …`, `testing/frame_labels/01.npy …` (uint8, one
+    a frame), `testing/pixel_masks/01.npz …` (see `load_pixel_masks`) and `truth.json`. The folder appears
+    when everything is complete; a scene rendered there before is replaced. The same arguments give the same
+    bytes.
+
+    Args:
+        out: the scene's folder: new, empty or a scene rendered before.
+        seed: the place; every non-negative seed is another one.
+        size: (width, height), even, at least 160×120.
+        fps: frames a second.
+        training_seconds, testing_seconds: length of either part, split evenly between its videos.
+        training_videos, testing_videos: number of videos of either part.
+        anomalies: what happens in the testing part, each entry once; see `ANOMALY_KINDS`.
+        crf: quality of the H.264 encoding; lower is better and larger.
+        processes: videos rendered at the same time. With more than one, a script that calls this needs the
+            usual `if __name__ == "__main__":` guard, since the processes are spawned.
+        progress: called with (frames done, frames in all).
+
+    Returns:
+        The ground truth, as `load_truth(out)` reads it.
+
+    Raises:
+        UsageError: an argument out of range, an unknown anomaly, or more anomalies than fit.
+        OutputError: the folder holds something else or cannot be written to.
+    """
+    out = Path(out)
+    _check(seed, size, fps, training_seconds, testing_seconds, training_videos, testing_videos, processes)
+    kinds = check_kinds(anomalies)
+    layout = sample_layout(seed, size)
+    shares = _share_out(kinds, testing_videos, seed)
+    for video, share in enumerate(shares):
+        # Fails here rather than in a worker where the events do not fit.
+        plan(layout, share, testing_seconds / testing_videos, random_of(seed, "testing", video))
+    temporary = _prepare(out)
+    try:
+        jobs = [
+            _Job(str(temporary), seed, size, fps, "training", k, training_seconds / training_videos, (), crf)
+            for k in range(training_videos)
+        ] + [
+            _Job(str(temporary), seed, size, fps, "testing", k, testing_seconds / testing_videos, share, crf)
+            for k, share in enumerate(shares)
+        ]
+        results = _render_all(jobs, processes, progress)
+        truth = SceneTruth(
+            seed=seed,
+            width=size[0],
+            height=size[1],
+            fps=fps,
+            visible_fraction=VISIBLE_FRACTION,
+            parameters=_describe(layout),
+            videos=tuple(video for video, _ in results),
+            events=tuple(event for _, events in results for event in events),
+            root=out,
+        )
+        save_truth(truth, temporary)
+        _publish(temporary, out)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, StreamadError):
+            raise
+        raise _unwritable(out, error) from error
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return truth
+
+
+def _check(
+    seed: int,
+    size: tuple[int, int],
+    fps: float,
+    training_seconds: float,
+    testing_seconds: float,
+    training_videos: int,
+    testing_videos: int,
+    processes: int,
+) -> None:
+    width, height = size
+    if width % 2 or height % 2 or width < _SMALLEST[0] or height < _SMALLEST[1]:
+        smallest = "×".join(map(str, _SMALLEST))
+        raise UsageError(f"size must be even and at least {smallest}, got {width}×{height}")
+    if seed < 0 or not 1 <= fps <= 60 or training_videos < 1 or testing_videos < 1 or processes < 1:
+        raise UsageError(
+            "expected seed >= 0, 1 <= fps <= 60 and at least one video of each part and one process, "
+            f"got seed {seed}, fps {fps}, {training_videos} + {testing_videos} videos, {processes} processes"
+        )
+    for name, seconds, videos in (
+        ("training_seconds", training_seconds, training_videos),
+        ("testing_seconds", testing_seconds, testing_videos),
+    ):
+        if not math.isfinite(seconds) or seconds / videos < 1.0:
+            raise UsageError(f"{name} must give each video 1 s or more, got {seconds} s for {videos} videos")
+
+
+def _share_out(kinds: tuple[AnomalyKind, ...], videos: int, seed: int) -> list[tuple[AnomalyKind, ...]]:
+    order = np.random.default_rng([seed, 4]).permutation(len(kinds)).tolist()
+    return [tuple(kinds[i] for i in order[k::videos]) for k in range(videos)]
+
+
+def _prepare(out: Path) -> Path:
+    try:
+        if out.exists() and not (out / "truth.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+            raise OutputError(
+                f"{out} exists and is not a scene rendered by streamad",
+                hint="name a new or an empty folder, so that nothing of yours is overwritten",
+            )
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+        folder.chmod(0o755)
+        return folder
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise _unwritable(out, error) from error
+
+
+def _publish(temporary: Path, out: Path) -> None:
+    if out.exists():
+        # A folder cannot be replaced in one step: the old one steps aside first.
+        aside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+        os.replace(out, aside)
+        os.replace(temporary, out)
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        os.replace(temporary, out)
+
+
+def _unwritable(out: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"cannot write the scene {out}: {error.strerror or error}",
+        hint="check that the folder can be written to and that the disk is not full",
+    )
+
+
+_Result = tuple[SceneVideo, tuple[SceneEvent, ...]]
+
+
+def _render_all(jobs: Sequence[_Job], processes: int, progress: Progress | None) -> list[_Result]:
+    total = sum(job.frames for job in jobs)
+    report = progress if progress is not None else _silent
+    if processes == 1 or len(jobs) == 1:
+        done = 0
+
+        def tick() -> None:
+            nonlocal done
+            done += 1
+            report(done, total)
+
+        return [_render_video(job, tick) for job in jobs]
+    context = multiprocessing.get_context("spawn")
+    counter, stop = context.Value("q", 0), context.Event()
+    # The longest first, so that no process is left with a long one at the end.
+    order = sorted(range(len(jobs)), key=lambda k: -jobs[k].frames)
+    with ProcessPoolExecutor(min(processes, len(jobs)), context, _start_worker, (counter, stop)) as pool:
+        try:
+            futures: dict[int, Future[_Result]] = {k: pool.submit(_work, jobs[k]) for k in order}
+            pending: set[Future[_Result]] = set(futures.values())
+            while pending:
+                finished, pending = wait(pending, timeout=0.1)
+                for future in finished:
+                    future.result()
+                report(counter.value, total)
+            return [futures[k].result() for k in range(len(jobs))]
+        except BrokenProcessPool as error:
+            raise StreamadError(
+                "a process that rendered the scene ended before its time",
+                hint="free memory, or render with processes=1 to see the cause",
+            ) from error
+        finally:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _silent(done: int, total: int) -> None:
+    """No progress is wanted."""
+
+
+_shared: dict[str, Any] = {}
+
+
+def _start_worker(counter: Any, stop: Any) -> None:
+    import cv2
+
+    # As many processes as cores: threads of OpenCV's own would only get in their way.
+    cv2.setNumThreads(1)
+    _shared["counter"], _shared["stop"] = counter, stop
+
+
+def _work(job: _Job) -> _Result:
+    def tick() -> None:
+        with _shared["counter"].get_lock():
+            _shared["counter"].value += 1
+        if _shared["stop"].is_set():
+            raise StreamadError("rendering was stopped")
+
+    return _render_video(job, tick)
+
+
+def _render_video(job: _Job, tick: Callable[[], None]) -> _Result:
+    folder, name = Path(job.folder) / job.part, f"{job.video + 1:02d}"
+    width, height = job.size
+    seen: dict[int, dict[int, Sighting]] = {}
+    packed = np.zeros((job.frames, height, (width + 7) // 8), np.uint8)
+    file = folder / "videos" / f"{name}.mp4"
+    frames = iterate_frames(
+        seed=job.seed,
+        size=job.size,
+        fps=job.fps,
+        seconds=job.seconds,
+        part=job.part,
+        video=job.video,
+        anomalies=job.kinds,
+    )
+    # One encoder thread: the processes share out the cores, and the bytes do not depend on the machine.
+    with H264Writer(file, width=width, height=height, fps=job.fps, crf=job.crf, threads=1) as writer:
+        for frame in frames:
+            writer.write(frame.pixels)
+            for sighting in frame.sightings:
+                seen.setdefault(sighting.event, {})[frame.index] = sighting
+            if frame.mask is not None:
+                packed[frame.index] = np.packbits(frame.mask, axis=1)
+            tick()
+    events = [_event(name, job.fps, sightings) for sightings in seen.values()]
+    events.sort(key=lambda event: event.first_frame)
+    root = Path(job.folder)
+    if job.part == "training":
+        return SceneVideo("training", name, str(file.relative_to(root)), job.frames), ()
+    labels, masks = folder / "frame_labels" / f"{name}.npy", folder / "pixel_masks" / f"{name}.npz"
+    video = SceneVideo(
+        "testing",
+        name,
+        str(file.relative_to(root)),
+        job.frames,
+        str(labels.relative_to(root)),
+        str(masks.relative_to(root)),
+    )
+    values = np.zeros(job.frames, np.uint8)
+    for event in events:
+        values[event.first_frame : event.last_frame + 1] = 1
+    labels.parent.mkdir(parents=True, exist_ok=True)
+    np.save(labels, values)
+    save_pixel_masks(masks, packed, width)
+    return video, tuple(events)
+
+
+def _event(video: str, fps: float, sightings: dict[int, Sighting]) -> SceneEvent:
+    first, last = min(sightings), max(sightings)
+    boxes: list[Box | None] = [sightings[k].box if k in sightings else None for k in range(first, last + 1)]
+    start, end = round(first / fps, 3), round((last + 1) / fps, 3)
+    return SceneEvent(video, sightings[first].kind, first, last, start, end, tuple(boxes))
+
+
+def _describe(layout: Layout) -> dict[str, float | str]:
+    camera, way, light, look = layout.camera, layout.walkway, layout.light, layout.look
+    return {
+        "camera_height_metres": round(camera.elevation, 3),
+        "camera_tilt_degrees": round(math.degrees(camera.tilt), 2),
+        "field_of_view_degrees": round(2 * math.degrees(math.atan(camera.width / 2 / camera.focal)), 2),
+        "walkway_angle_degrees": round(math.degrees(way.angle), 2),
+        "walkway_width_metres": round(2 * way.half_width, 2),
+        "walkway_visible_metres": round(way.visible[1] - way.visible[0], 2),
+        "flow": "to the right" if way.forward > 0 else "to the left",
+        "walkers_in_view": round(layout.walkers, 1),
+        "walking_speed_metres_per_second": round(layout.pace, 2),
+        "light": light.kind,
+        "light_drift": round(light.drift, 4),
+        "read_noise_levels": round(light.read_noise, 2),
+        "backdrop": look.backdrop,
+        "verge": look.verge_kind,
+    }

@@ -1,0 +1,281 @@
+"""One video as an iterator: crowd and events advance, the painter draws, the sensor exposes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from streamad.scene.anomalies import ANOMALY_KINDS, AnomalyKind, Director, Planned, check_kinds, plan
+from streamad.scene.backdrop import Backdrop, Layer, blend, build_backdrop
+from streamad.scene.crowd import Crowd
+from streamad.scene.layout import SUPERSAMPLING, Layout, Rgb, sample_layout
+from streamad.scene.sensor import Sensor
+from streamad.scene.shapes import SHIFT, Box, Canvas, Painter, Polygon, bounds
+
+Part = Literal["training", "testing"]
+Mask = npt.NDArray[np.bool_]
+
+VISIBLE_FRACTION = 0.25
+"""An anomaly counts as present from when this share of its silhouette can be seen (inside the picture and not
+hidden): our choice; a wheel at the picture's edge is not yet a cyclist."""
+
+_SMALLEST = 40  # pixels at 360 rows: what is smaller can be seen by nobody
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """An anomalous subject in one frame.
+
+    Attributes:
+        event: index in the video's plan.
+        kind: what it is.
+        box: (x0, y0, x1, y1) in pixels of the picture, clipped to it, x1 and y1 exclusive.
+        visible: share of its silhouette that can be seen, 0..1.
+    """
+
+    event: int
+    kind: AnomalyKind
+    box: Box
+    visible: float
+
+
+@dataclass(frozen=True)
+class SceneFrame:
+    """One rendered frame with its truth.
+
+    Attributes:
+        index: number in the video, from 0.
+        seconds: its time, index / fps.
+        pixels: (H, W, 3) uint8 RGB.
+        sightings: anomalous subjects of which at least `VISIBLE_FRACTION` can be seen.
+        walkers: boxes (x0, y0, x1, y1) of the normal walkers and their direction along the flow (+1).
+        walker_ids: who they are; the same number in every frame.
+        mask: (H, W) bool, pixels of the anomalous subjects in sight; None where there is none.
+    """
+
+    index: int
+    seconds: float
+    pixels: Canvas = field(repr=False)
+    sightings: tuple[Sighting, ...]
+    walkers: tuple[Box, ...]
+    walker_ids: tuple[int, ...]
+    mask: Mask | None = field(repr=False)
+
+    @property
+    def label(self) -> int:
+        """1 where an anomaly is in sight, else 0."""
+        return int(bool(self.sightings))
+
+
+@lru_cache(maxsize=2)
+def scene_of(seed: int, size: tuple[int, int]) -> tuple[Layout, Backdrop]:
+    """Layout and empty scene of a seed; kept, since all videos of a seed share them."""
+    layout = sample_layout(seed, size)
+    return layout, build_backdrop(layout)
+
+
+def random_of(seed: int, part: Part, video: int) -> np.random.Generator:
+    """The random numbers of one video, independent of all others."""
+    return np.random.default_rng([seed, 2 if part == "training" else 3, video])
+
+
+def iterate_frames(
+    *,
+    seed: int = 0,
+    size: tuple[int, int] = (640, 360),
+    fps: float = 12.5,
+    seconds: float = 10.0,
+    part: Part = "testing",
+    video: int = 0,
+    anomalies: Sequence[str] = ANOMALY_KINDS,
+) -> Iterator[SceneFrame]:
+    """Render one video frame by frame, without encoding.
+
+    Args:
+        seed: the place; the same seed gives the same frames.
+        size: (width, height), pixels.
+        fps: frames a second.
+        seconds: length of the video.
+        part: "training" has normal walkers only.
+        video: number of the video in its part, from 0.
+        anomalies: what happens in a testing video, each entry once (see `ANOMALY_KINDS`).
+
+    Yields:
+        `SceneFrame`, round(seconds · fps) of them.
+
+    Raises:
+        UsageError: an unknown anomaly, or more than fit into the video.
+    """
+    kinds = check_kinds(anomalies) if part == "testing" else ()
+    layout, backdrop = scene_of(seed, size)
+    rng = random_of(seed, part, video)
+    events = plan(layout, kinds, seconds, rng)
+    stage = _Stage(layout, backdrop, events, size, rng)
+    stage.warm_up(fps)
+    for index in range(round(seconds * fps)):
+        stage.advance(index / fps, 1 / fps)
+        yield stage.picture(index, index / fps)
+
+
+class _Stage:
+    def __init__(
+        self,
+        layout: Layout,
+        backdrop: Backdrop,
+        events: Sequence[Planned],
+        size: tuple[int, int],
+        rng: np.random.Generator,
+    ) -> None:
+        crowd_rng, cast_rng, sensor_rng = rng.spawn(3)
+        self._layout = layout
+        self._backdrop = backdrop
+        self._events = events
+        self._size = size
+        self._crowd = Crowd(layout, crowd_rng)
+        self._director = Director(layout, self._crowd, events, cast_rng)
+        self._sensor = Sensor(layout.light, size, sensor_rng)
+        self._painter = Painter(layout.camera, layout.light)
+        self._canvas = np.empty_like(backdrop.canvas)
+
+    def warm_up(self, fps: float) -> None:
+        """Let the walkway fill before the first frame."""
+        first, last = self._layout.walkway.reach
+        seconds = (last - first + 8.0) / 0.85
+        for step in range(round(seconds * fps)):
+            self.advance(step / fps - seconds, 1 / fps)
+
+    def advance(self, now: float, dt: float) -> None:
+        self._director.step(now)
+        self._crowd.step(dt)
+
+    def picture(self, index: int, seconds: float) -> SceneFrame:
+        subjects = {id(mover): number for number, mover in self._director.subjects()}
+        canvas, layout = self._canvas, self._layout
+        np.copyto(canvas, self._backdrop.canvas)
+        placed = []
+        for mover in self._crowd.movers:
+            x, y = layout.walkway.world(mover.s, mover.v)
+            _, depth = layout.camera.project(np.array([x, y, 0.0]))
+            placed.append((float(depth), mover, mover.figures(layout)))
+        placed.sort(key=lambda item: -item[0])
+        for _, _, figures in placed:
+            for figure in figures:
+                self._painter.shadow(canvas, figure)
+        masks: dict[int, npt.NDArray[np.uint8]] = {}
+        silhouettes: dict[int, list[Polygon]] = {}
+        walkers: list[tuple[int, Box]] = []
+        hidden_by = list(self._backdrop.layers)
+        behind: list[Box] = []
+        for depth_of, mover, figures in placed:
+            while hidden_by and hidden_by[0].depth > depth_of:
+                self._hide(behind, masks, hidden_by.pop(0))
+            polygons: list[Polygon] = []
+            for figure in figures:
+                polygons += self._painter.draw(canvas, figure, self._brightness(figure.x, figure.y))
+            box = bounds(polygons)
+            if box is None:
+                continue
+            behind.append(box)
+            for mask in masks.values():
+                _fill(mask, polygons, 0, box)
+            clipped = self._clip(box)
+            number = subjects.get(id(mover))
+            if number is not None and clipped is not None:
+                silhouettes[number] = polygons
+                masks[number] = np.zeros((self._size[1], self._size[0]), np.uint8)
+                _fill(masks[number], polygons, 1, None)
+            elif number is None and clipped is not None and mover.role == "walker":
+                walkers.append((mover.identity, clipped))
+        for layer in hidden_by:
+            self._hide(behind, masks, layer)
+        sightings, in_sight = self._judge(masks, silhouettes)
+        return SceneFrame(
+            index=index,
+            seconds=seconds,
+            pixels=self._sensor.expose(canvas, seconds),
+            sightings=sightings,
+            walkers=tuple(box for _, box in walkers),
+            walker_ids=tuple(identity for identity, _ in walkers),
+            mask=in_sight,
+        )
+
+    def _judge(
+        self, masks: dict[int, npt.NDArray[np.uint8]], silhouettes: dict[int, list[Polygon]]
+    ) -> tuple[tuple[Sighting, ...], Mask | None]:
+        sightings: list[Sighting] = []
+        union: Mask | None = None
+        smallest = _SMALLEST * (self._size[1] / 360) ** 2
+        for number, pixels in masks.items():
+            seen = int(pixels.sum())
+            whole = max(1, _area(silhouettes[number]))
+            box = bounds(silhouettes[number])
+            clipped = self._clip(box) if box is not None else None
+            if clipped is None or seen < smallest or seen / whole < VISIBLE_FRACTION:
+                continue
+            sightings.append(Sighting(number, self._events[number].kind, clipped, min(1.0, seen / whole)))
+            mask = pixels.astype(bool)
+            union = mask if union is None else union | mask
+        return tuple(sightings), union
+
+    def _hide(self, behind: list[Box], masks: dict[int, npt.NDArray[np.uint8]], layer: Layer) -> None:
+        height, width = layer.alpha.shape
+        for x0, y0, x1, y1 in behind:
+            box = (int(x0) - 2, int(y0) - 2, int(x1) + 3, int(y1) + 3)
+            blend(self._canvas, layer, box)
+        n = SUPERSAMPLING
+        for mask in masks.values():
+            half = (max(1, width // n), max(1, height // n))
+            small = cv2.resize(layer.alpha, half, interpolation=cv2.INTER_AREA)
+            y, x = layer.y // n, layer.x // n
+            patch = mask[y : y + small.shape[0], x : x + small.shape[1]]
+            patch[small[: patch.shape[0], : patch.shape[1]] > 127] = 0
+
+    def _brightness(self, x: float, y: float) -> Rgb:
+        layout = self._layout
+        foot, _ = layout.camera.project(np.array([x, y, 0.0]))
+        column = int(np.clip(foot[0], 0, layout.camera.width - 1))
+        row = int(np.clip(foot[1], 0, layout.camera.height - 1))
+        gain = float(self._backdrop.light[row, column]) * layout.light.exposure
+        # Bodies stand higher than the ground's shade: they lose less of the light.
+        gain = gain**0.8 * 1.05
+        r, g, b = layout.light.tint
+        return gain * r, gain * g, gain * b
+
+    def _clip(self, box: Box) -> Box | None:
+        n = SUPERSAMPLING
+        width, height = self._size
+        x0, y0 = max(0.0, box[0] / n), max(0.0, box[1] / n)
+        x1, y1 = min(float(width), box[2] / n), min(float(height), box[3] / n)
+        if x1 - x0 < 1 or y1 - y0 < 1:
+            return None
+        return round(x0, 1), round(y0, 1), round(x1, 1), round(y1, 1)
+
+
+def _fill(mask: npt.NDArray[np.uint8], polygons: Sequence[Polygon], value: int, box: Box | None) -> None:
+    """Fill canvas polygons in a mask of the picture's size: one more fractional bit halves them."""
+    if box is not None:
+        n = SUPERSAMPLING
+        x0, y0 = max(0, int(box[0] // n)), max(0, int(box[1] // n))
+        if not mask[y0 : int(box[3] // n) + 1, x0 : int(box[2] // n) + 1].any():
+            return
+    for polygon in polygons:
+        cv2.fillConvexPoly(mask, polygon, (value,), cv2.LINE_8, SHIFT + SUPERSAMPLING // 2)
+
+
+def _area(polygons: Sequence[Polygon]) -> int:
+    """Pixels (of the picture) of the whole silhouette, also outside the picture."""
+    points = np.concatenate(polygons)
+    unit = SUPERSAMPLING << SHIFT
+    corner = np.floor(points.min(axis=0) / unit).astype(np.int32)
+    width, height = (np.ceil(points.max(axis=0) / unit).astype(int) - corner + 1).tolist()
+    patch = np.zeros((height, width), np.uint8)
+    for polygon in polygons:
+        moved = np.asarray(polygon - corner * unit, dtype=np.int32)
+        cv2.fillConvexPoly(patch, moved, (1,), cv2.LINE_8, SHIFT + SUPERSAMPLING // 2)
+    return int(patch.sum())

@@ -1,0 +1,40 @@
+"""Scores: their record, their normalisers, their calibration from normal video."""
+
+from streamad.scoring.budget import AlertRule, alert_peaks, sustained_score
+from streamad.scoring.calibrate import calibrate
+from streamad.scoring.calibration import Calibration
+from streamad.scoring.distribution import ScoreDistribution
+from streamad.scoring.frame_score import FrameScore
+from streamad.scoring.normalizers import (
+    NORMALIZATIONS,
+    CalibratedNormalizer,
+    Normalization,
+    Normalizer,
+    RawNormalizer,
+    RunningNormalizer,
+    normalize,
+    per_video,
+)
+from streamad.scoring.psnr import psnr
+from streamad.scoring.smoothing import ExponentialSmoother, smooth
+
+__all__ = [
+    "NORMALIZATIONS",
+    "AlertRule",
+    "CalibratedNormalizer",
+    "Calibration",
+    "ExponentialSmoother",
+    "FrameScore",
+    "Normalization",
+    "Normalizer",
+    "RawNormalizer",
+    "RunningNormalizer",
+    "ScoreDistribution",
+    "alert_peaks",
+    "calibrate",
+    "normalize",
+    "per_video",
+    "psnr",
+    "smooth",
+    "sustained_score",
+]

@@ -1,0 +1,305 @@
+"""From a budget of false alerts to a threshold: the alert rule on recorded scores, and its rate beyond.
+
+The alert rule, as far as calibration must know it (the alert machine is `streamad.alerts.rule`; this
+equivalence is the contract between the two): an alert opens at the first frame whose *sustained score*
+reaches the threshold; it closes at the first later frame that scores below `release`; what opens within
+`cooldown_seconds` after that is the same alert still.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ConfigDict
+
+from streamad.errors import CalibrationError
+from streamad.scoring.tails import MAX_SHAPE, PRIOR_SHAPE_SD, excess_at, fit_shape, scale_of, shape_weight
+
+Scores = npt.NDArray[np.float64]
+
+_LEVELS = 96
+"""Levels at which the alerts of the calibration video are counted."""
+_CLUSTERS = (10, 100)
+"""Fewest and most alerts that the tail is fitted to, where the video has that many …"""
+_MOST_BLOCKS = 1 / 3
+"""… but no more than this share of the blocks of the cooldown's length, else it is no tail."""
+_PRIOR_CLUSTERS = 5
+"""Weight, in alerts, of the frames' mean excess in the scale of the tail (see `fit_alert_curve`)."""
+_INTERVAL_DRAWS = 4000
+_CONTRADICTED_BELOW = 0.05  # expected alerts; see `AlertCurve.threshold`
+_SLACK = 1e-6  # frames; far above rounding, far below a frame
+
+
+@dataclass(frozen=True)
+class AlertRule:
+    """What of the alert rule decides how often it fires.
+
+    Attributes:
+        fps: frames a second of the scores.
+        min_duration_seconds: how long every frame must reach the threshold.
+        cooldown_seconds: quiet time after an alert closed.
+        hysteresis: share, 0..1, of the way from the threshold back to the median at which an alert closes.
+        gap_seconds: longest time between two scores that does not break the history.
+    """
+
+    fps: float
+    min_duration_seconds: float
+    cooldown_seconds: float
+    hysteresis: float
+    gap_seconds: float = 2.0
+
+
+def release_of(threshold: float, median: float, hysteresis: float) -> float:
+    """Raw score below which an open alert closes: threshold − hysteresis·(threshold − median)."""
+    return threshold - hysteresis * max(threshold - median, 0.0)
+
+
+def sustained_score(scores: Scores, *, fps: float, min_duration_seconds: float, gap_seconds: float = 2.0) -> Scores:
+    """Lowest score of all frames with pts in [t − min_duration, t], for every frame of one clip.
+
+    Args:
+        scores: (T,) raw scores; NaN = no score.
+        fps: frames a second; frame i has pts i/fps.
+        min_duration_seconds: length d of the window, seconds, both ends included.
+        gap_seconds: a longer time than this between two scores starts the history anew; frames without a
+            score in a shorter gap are passed over.
+
+    Returns:
+        (T,) float64. NaN where the frame itself has no score, and until the history covers the window (its
+        first score has pts ≤ t − d).
+    """
+    # The slack keeps 0.3 s · 10 fps = 2.9999… at 3 frames.
+    lag = min_duration_seconds * fps
+    covered = math.ceil(lag - _SLACK)
+    window = math.floor(lag + _SLACK) + 1
+    sustained = np.full(len(scores), np.nan)
+    for start, stop in _histories(scores, fps, gap_seconds):
+        part = scores[start:stop]
+        lowest = _running_minimum(np.where(np.isnan(part), np.inf, part), window)
+        lowest[:covered] = np.nan
+        lowest[np.isnan(part)] = np.nan
+        sustained[start:stop] = lowest
+    return sustained
+
+
+def _histories(scores: Scores, fps: float, gap_seconds: float) -> list[tuple[int, int]]:
+    """[start, stop) of the stretches of a clip that no gap breaks; each begins and ends with a score."""
+    scored = np.flatnonzero(~np.isnan(scores))
+    if scored.size == 0:
+        return []
+    breaks = np.flatnonzero(np.diff(scored) > gap_seconds * fps + _SLACK)
+    starts = scored[np.concatenate(([0], breaks + 1))]
+    stops = scored[np.concatenate((breaks, [scored.size - 1]))] + 1
+    return list(zip(starts.tolist(), stops.tolist(), strict=True))
+
+
+def _running_minimum(values: Scores, window: int) -> Scores:
+    """Minimum over the last `window` values (fewer at the start)."""
+    lowest = values.copy()
+    width = 1
+    while width < window:  # doubling: the minimum over w + s values from two minima over w values
+        step = min(width, window - width)
+        if step >= lowest.size:
+            # Longer windows than the array: every value is the minimum of all before it already.
+            break
+        lowest[step:] = np.minimum(lowest[step:], lowest[:-step])
+        width += step
+    return lowest
+
+
+def alert_peaks(
+    clips: Sequence[tuple[Scores, Scores]], rule: AlertRule, *, threshold: float, release: float
+) -> list[float]:
+    """Run the alert rule on recorded clips.
+
+    Args:
+        clips: (scores, sustained scores) of every clip; each clip starts afresh.
+        rule: the alert rule.
+        threshold: raw score at which alerts open.
+        release: raw score below which they close.
+
+    Returns:
+        The highest sustained score of every alert, reopenings within the cooldown included.
+    """
+    cooldown = math.ceil(rule.cooldown_seconds * rule.fps - _SLACK)
+    peaks: list[float] = []
+    for scores, sustained in clips:
+        reached = np.flatnonzero(sustained >= threshold)
+        if reached.size == 0:
+            continue
+        closes = np.append(scores < release, True)
+        for _, stop in _histories(scores, rule.fps, rule.gap_seconds):
+            closes[stop] = True  # a gap closes, too
+        closing = np.flatnonzero(closes)
+        closed = closing[np.searchsorted(closing, reached, side="right")]
+        # Frames with one close are one opening; openings with less than a cooldown between are one alert.
+        first = np.flatnonzero(np.diff(closed, prepend=-1))
+        is_new = np.ones(first.size, dtype=bool)
+        is_new[1:] = reached[first[1:]] - closed[first[:-1]] >= cooldown
+        peaks.extend(np.maximum.reduceat(sustained[reached], first[is_new]).tolist())
+    return peaks
+
+
+@dataclass(frozen=True)
+class AlertCurve:
+    """How many alerts a threshold would have given in the calibration video: counted, then continued by a tail.
+
+    Attributes:
+        levels: raw thresholds, strictly increasing; the tail begins at the last.
+        counts: alerts at these thresholds in the whole video, strictly decreasing.
+        tail_scale: scale β > 0 of the generalised Pareto tail of the alerts' peaks over the last level, raw
+            units.
+        tail_shape: shape ξ in [0, 1) of that tail.
+        highest_peak: highest sustained score of the video, raw units.
+        exposure_seconds: time in which an alert could have opened (the sustained score was defined).
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    levels: tuple[float, ...]
+    counts: tuple[float, ...]
+    tail_scale: float
+    tail_shape: float
+    highest_peak: float
+    exposure_seconds: float
+
+    def __post_init__(self) -> None:
+        if not self.levels or len(self.levels) != len(self.counts):
+            raise CalibrationError(
+                "alert_curve.levels and alert_curve.counts must have the same length, at least 1, got "
+                f"{len(self.levels)} and {len(self.counts)}"
+            )
+        if any(b <= a for a, b in zip(self.levels, self.levels[1:], strict=False)):
+            raise CalibrationError("alert_curve.levels must increase strictly")
+        if any(b >= a for a, b in zip(self.counts, self.counts[1:], strict=False)) or self.counts[-1] <= 0:
+            raise CalibrationError("alert_curve.counts must be positive and decrease strictly")
+        if not (self.tail_scale > 0 and 0 <= self.tail_shape < 1 and self.exposure_seconds > 0):
+            raise CalibrationError(
+                "alert_curve.tail_scale and exposure_seconds must be > 0 and tail_shape in [0, 1), got "
+                f"{self.tail_scale}, {self.exposure_seconds} and {self.tail_shape}"
+            )
+
+    def expected(self, alerts_per_day: float) -> float:
+        """Alerts that a rate gives in the calibration video."""
+        return alerts_per_day * self.exposure_seconds / 86_400.0
+
+    def threshold(self, expected: float) -> float:
+        """Raw threshold that gives `expected` > 0 alerts in the calibration video.
+
+        Less than 1 means an extrapolation. More alerts than were counted at the lowest level cannot be had:
+        the lowest level is the answer then. Below 0.05 expected alerts (1 − e^−0.05 < 5 %) a threshold that
+        the video itself reached would contradict the video: it then lies above the highest peak by a scale.
+        """
+        return self._threshold(expected, self.tail_scale, self.tail_shape)
+
+    def interval(self, expected: float) -> tuple[float, float]:
+        """95 % interval of `threshold(expected)`.
+
+        Parametric (our choice: most calibrations have too few clips to leave any out): the number of alerts,
+        the scale and the shape of the tail are drawn from their sampling distributions (gamma, gamma,
+        normal), with a fixed seed. It takes the kind of tail for granted, and that the days to come are like
+        the video.
+        """
+        rng = np.random.default_rng(20_240)
+        clusters = self.counts[-1]
+        n = max(expected, clusters)
+        rates = rng.gamma(n, 1.0 / n, _INTERVAL_DRAWS)
+        scales = self.tail_scale / rng.gamma(
+            clusters + _PRIOR_CLUSTERS, 1.0 / (clusters + _PRIOR_CLUSTERS), _INTERVAL_DRAWS
+        )
+        sd = PRIOR_SHAPE_SD * math.sqrt(1.0 - shape_weight(int(clusters)))  # of the posterior
+        shapes = np.clip(rng.normal(self.tail_shape, sd, _INTERVAL_DRAWS), 0.0, MAX_SHAPE)
+        mean = 1.0 - self.tail_shape
+        draws = [
+            # The mean excess is what the data fix: a heavier shape goes with a smaller scale.
+            self._threshold(expected / rate, scale * (1.0 - shape) / mean, shape)
+            for rate, scale, shape in zip(rates, scales, shapes, strict=True)
+        ]
+        low, high = np.quantile(draws, [0.025, 0.975])
+        return float(low), float(high)
+
+    def _threshold(self, expected: float, scale: float, shape: float) -> float:
+        levels, counts = self.levels, self.counts
+        if expected <= counts[-1]:
+            fitted = levels[-1] + excess_at(math.log(counts[-1] / expected), scale, shape)
+            return max(fitted, self.highest_peak + scale) if expected < _CONTRADICTED_BELOW else fitted
+        if expected >= counts[0]:
+            return levels[0]
+        # Counts fall about exponentially with the level: linear in their logarithm.
+        return float(np.interp(-math.log(expected), -np.log(counts), levels))
+
+
+def fit_alert_curve(clips: Sequence[Scores], rule: AlertRule, *, median: float, fallback_scale: float) -> AlertCurve:
+    """Count alerts over a ladder of thresholds and fit the tail of their peaks.
+
+    Where the budget is met inside the video the count decides. Above the level that about a tenth of the
+    cooldown-long blocks reach (10 to 100 alerts, fewer in short video) the peaks of alerts are declustered by
+    the rule itself and their excesses are fitted (peaks over threshold: Davison & Smith 1990). Peaks of
+    clusters and single frames have the same tail in the limit (Leadbetter 1983), so a few peaks borrow from
+    many frames: the mean excess of all sustained scores over their 0.9 quantile counts as much as 5 peaks.
+    The shape is shrunk towards 0 (see `tails.fit_shape`).
+
+    Args:
+        clips: (T,) raw scores of every clip.
+        rule: the alert rule.
+        median: median of all scores.
+        fallback_scale: scale > 0 taken where sustained scores have no spread of their own.
+
+    Raises:
+        CalibrationError: no clip is long enough for an alert to open in.
+    """
+    pairs = [
+        (
+            scores,
+            sustained_score(
+                scores,
+                fps=rule.fps,
+                min_duration_seconds=rule.min_duration_seconds,
+                gap_seconds=rule.gap_seconds,
+            ),
+        )
+        for scores in clips
+    ]
+    sustained = np.sort(np.concatenate([s[~np.isnan(s)] for _, s in pairs]))
+    n = sustained.size
+    if n == 0:
+        raise CalibrationError(
+            f"cannot calibrate: no clip has {rule.min_duration_seconds:g} s of scored frames without a gap, "
+            "so no alert could open in any",
+            hint="give longer clips, or lower min_duration_seconds",
+        )
+    # Frames at or above a level, from the highest frame to the median.
+    ranks = np.unique(np.geomspace(1, max(n // 2, 1), _LEVELS).round().astype(int))
+    counted: list[tuple[float, int]] = []  # levels going down, alerts going up
+    for level in np.unique(sustained[n - ranks])[::-1].tolist():
+        release = release_of(level, median, rule.hysteresis)
+        alerts = len(alert_peaks(pairs, rule, threshold=level, release=release))
+        # Further down alerts merge into longer ones: lower levels that give no more alerts are of no use.
+        if not counted or alerts > counted[-1][1]:
+            counted.append((level, alerts))
+    exposure = n / rule.fps
+    blocks = exposure / max(rule.cooldown_seconds, rule.min_duration_seconds, 1.0 / rule.fps)
+    wanted = min(max(round(blocks / 10), _CLUSTERS[0]), _CLUSTERS[1])
+    wanted = min(wanted, max(round(blocks * _MOST_BLOCKS), 1))
+    start = next((i for i, (_, alerts) in enumerate(counted) if alerts >= wanted), len(counted) - 1)
+    level, _ = counted[start]
+    peaks = np.array(alert_peaks(pairs, rule, threshold=level, release=release_of(level, median, rule.hysteresis)))
+    shape = fit_shape(peaks - level)
+    high = float(np.quantile(sustained, 0.9))
+    over = sustained[sustained > high] - high
+    frame_excess = float(over.mean()) if over.size else fallback_scale
+    mean = (float((peaks - level).sum()) + _PRIOR_CLUSTERS * frame_excess) / (peaks.size + _PRIOR_CLUSTERS)
+    kept = counted[start:][::-1]
+    return AlertCurve(
+        levels=tuple(level for level, _ in kept),
+        counts=tuple(float(alerts) for _, alerts in kept),
+        tail_scale=scale_of(mean, shape),
+        tail_shape=shape,
+        highest_peak=float(sustained[-1]),
+        exposure_seconds=exposure,
+    )

@@ -1,0 +1,304 @@
+"""Calibration: what is known of a camera's normal scores, the threshold that follows, and its file."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from streamad.errors import CalibrationError, UsageError
+from streamad.files import write_json
+from streamad.scoring.budget import AlertCurve, release_of
+from streamad.scoring.distribution import ScoreDistribution
+
+FORMAT = "streamad-calibration"
+VERSION = 1
+
+SECONDS_A_DAY = 86_400.0
+
+RULE_OF_THREE = 3.0
+"""No event in a time T leaves, with 95 % confidence, up to 3/T events a unit of time possible (−ln 0.05 ≈
+3)."""
+
+CRITICAL_RARITY = 10.0
+"""A critical alert is expected this many times less often than the budget (our choice)."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Normal scores of one model on one camera, and the alert threshold for a budget of false alerts.
+
+    All thresholds are raw scores (after smoothing, where there is any). Made by `calibrate`, kept as JSON.
+
+    Attributes:
+        model: name of the model whose scores these are.
+        model_sha256: SHA-256 of that model, 64 hexadecimal digits.
+        source: what the normal video was, in words; never a URL with a password.
+        created: UTC time, ISO 8601.
+        fps: frames a second of the scores.
+        frames: frames with a score.
+        unscored_frames: frames without (NaN).
+        clips: clips with at least one score.
+        duration_seconds: `frames` / `fps`.
+        smoothing_seconds: time constant of the causal smoothing before everything else, 0 = none.
+        min_duration_seconds: how long every frame must reach the threshold before an alert opens.
+        cooldown_seconds: quiet time after an alert.
+        hysteresis: share of the way from the threshold to the median at which an alert closes, 0..1.
+        median: median score of normal frames.
+        distribution: the scores of normal frames; gives the calibrated score.
+        alert_curve: alerts against threshold in the calibration video, and its tail.
+        alerts_per_day: the budget: false alerts a day that were asked for.
+        threshold: score at which an alert opens.
+        threshold_low: lower end of the threshold's 95 % interval.
+        threshold_high: its upper end.
+        release: score below which an alert closes.
+        critical: score from which an alert is critical: reached ten times less often than the budget.
+        extrapolation: the budget's period over the length of the video; above 1 the threshold is
+            extrapolated.
+        resolvable_alerts_per_day: the lowest rate that this much video can vouch for (rule of three, 95 %).
+        data_warnings: what is to be known of the data, in plain words.
+        warnings: `data_warnings` and what is to be known of this budget.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    model: str
+    model_sha256: str
+    source: str
+    created: str
+    fps: float
+    frames: int
+    unscored_frames: int
+    clips: int
+    duration_seconds: float
+    smoothing_seconds: float
+    min_duration_seconds: float
+    cooldown_seconds: float
+    hysteresis: float
+    median: float
+    distribution: ScoreDistribution
+    alert_curve: AlertCurve
+    alerts_per_day: float
+    threshold: float
+    threshold_low: float
+    threshold_high: float
+    release: float
+    critical: float
+    extrapolation: float
+    resolvable_alerts_per_day: float
+    data_warnings: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for name in (
+            "fps",
+            "duration_seconds",
+            "alerts_per_day",
+            "extrapolation",
+            "resolvable_alerts_per_day",
+        ):
+            if not getattr(self, name) > 0:
+                raise CalibrationError(f"{name} must be > 0, got {getattr(self, name)}")
+        for name in ("smoothing_seconds", "min_duration_seconds", "cooldown_seconds", "unscored_frames"):
+            if not getattr(self, name) >= 0:
+                raise CalibrationError(f"{name} must be >= 0, got {getattr(self, name)}")
+        if not 0 <= self.hysteresis <= 1:
+            raise CalibrationError(f"hysteresis must lie in 0..1, got {self.hysteresis}")
+        if not self.release <= self.threshold < self.critical:
+            raise CalibrationError(
+                f"release <= threshold < critical must hold, got {self.release}, {self.threshold} and {self.critical}"
+            )
+        if not re.fullmatch(r"[0-9a-f]{64}", self.model_sha256):
+            raise CalibrationError(f"model_sha256 must be 64 lower-case hexadecimal digits, got {self.model_sha256!r}")
+
+    def calibrated(self, score: float) -> float:
+        """Calibrated score −log10(p) of one raw score; see `ScoreDistribution.calibrated`."""
+        return self.distribution.calibrated(score)
+
+    def calibrated_array(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """`calibrated` for an array of any shape."""
+        return self.distribution.calibrated_array(scores)
+
+    def quantile(self, share: float) -> float:
+        """Raw score that this share (0..1) of normal frames stays below."""
+        return self.distribution.quantile(share)
+
+    def with_budget(self, alerts_per_day: float) -> Calibration:
+        """The same calibration with the threshold of another budget; no video is scored again.
+
+        Raises:
+            UsageError: the budget is not a positive finite number.
+        """
+        return replace(
+            self,
+            **decide(
+                self.alert_curve,
+                alerts_per_day=alerts_per_day,
+                median=self.median,
+                hysteresis=self.hysteresis,
+                frames=self.frames,
+                duration_seconds=self.duration_seconds,
+                data_warnings=self.data_warnings,
+            ),
+        )
+
+    def require_model(self, sha256: str) -> None:
+        """Check that this calibration belongs to the model with this hash.
+
+        Raises:
+            CalibrationError: it belongs to another one.
+        """
+        if sha256.lower() != self.model_sha256:
+            raise CalibrationError(
+                f"the calibration belongs to model {self.model!r} with sha256 {self.model_sha256[:12]}…, "
+                f"not to the model at hand with sha256 {sha256[:12]}…: its threshold means nothing there",
+                hint="calibrate again with the model at hand: streamad calibrate",
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """The calibration as a JSON document."""
+        document: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
+        return {"format": FORMAT, "version": VERSION, **document}
+
+    @classmethod
+    def from_json(cls, document: Any, *, name: str = "calibration") -> Calibration:
+        """Read a JSON document.
+
+        Args:
+            document: what `json.loads` gave.
+            name: the file's name, for messages.
+
+        Raises:
+            CalibrationError: not a calibration, another version, a missing, unknown or wrong key; names file
+                and key.
+        """
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise CalibrationError(
+                f"{name} is no calibration: key 'format' must be {FORMAT!r}",
+                hint="make one with: streamad calibrate",
+            )
+        version = document.get("version")
+        if version != VERSION:
+            newer = isinstance(version, int) and version > VERSION
+            raise CalibrationError(
+                f"{name}: key 'version' is {version!r}, this program reads version {VERSION}",
+                hint="update streamad" if newer else "calibrate again: streamad calibrate",
+            )
+        body = {key: value for key, value in document.items() if key not in ("format", "version")}
+        try:
+            return _ADAPTER.validate_json(json.dumps(body), strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"]) or "(document)"
+            raise CalibrationError(
+                f"{name}: key {key!r}: {first['msg']}", hint="calibrate again: streamad calibrate"
+            ) from error
+
+    @classmethod
+    def load(cls, path: Path) -> Calibration:
+        """Read the file that `save` wrote.
+
+        Raises:
+            CalibrationError: the file is missing, unreadable, not JSON or not a calibration.
+        """
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise CalibrationError(
+                f"cannot read the calibration {path}: {error.strerror or error}",
+                hint="make one with: streamad calibrate",
+            ) from error
+        except ValueError as error:  # no JSON, or no UTF-8
+            raise CalibrationError(
+                f"{path} is not a JSON document: {error}", hint="calibrate again: streamad calibrate"
+            ) from error
+        return cls.from_json(document, name=str(path))
+
+    def save(self, path: Path) -> None:
+        """Write as JSON, atomically.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        write_json(path, self.to_json())
+
+
+_ADAPTER = TypeAdapter(Calibration)
+
+
+def decide(
+    curve: AlertCurve,
+    *,
+    alerts_per_day: float,
+    median: float,
+    hysteresis: float,
+    frames: int,
+    duration_seconds: float,
+    data_warnings: tuple[str, ...],
+) -> dict[str, Any]:
+    """The fields of a `Calibration` that follow from a budget.
+
+    Raises:
+        UsageError: the budget is not a positive finite number.
+    """
+    if not (np.isfinite(alerts_per_day) and alerts_per_day > 0):
+        raise UsageError(
+            f"alerts_per_day must be a positive number, got {alerts_per_day}",
+            hint="1 means one false alert a day, 0.14 one a week",
+        )
+    days = duration_seconds / SECONDS_A_DAY
+    expected = curve.expected(alerts_per_day)
+    threshold = curve.threshold(expected)
+    low, high = curve.interval(expected)
+    rarer = curve.threshold(expected / CRITICAL_RARITY)
+    extrapolation = 1.0 / (alerts_per_day * days)
+    return {
+        "alerts_per_day": float(alerts_per_day),
+        "threshold": threshold,
+        "threshold_low": min(low, threshold),
+        "threshold_high": max(high, threshold),
+        "release": release_of(threshold, median, hysteresis),
+        "critical": rarer if rarer > threshold else threshold + curve.tail_scale,
+        "extrapolation": extrapolation,
+        "resolvable_alerts_per_day": RULE_OF_THREE / days,
+        "data_warnings": data_warnings,
+        "warnings": (*data_warnings, *_budget_warnings(curve, alerts_per_day, frames, days)),
+    }
+
+
+def _budget_warnings(curve: AlertCurve, alerts_per_day: float, frames: int, days: float) -> tuple[str, ...]:
+    rests = f"the threshold rests on {frames} frames = {span(days * SECONDS_A_DAY)} of normal video"
+    budget = f"{alerts_per_day:g} {'alert' if alerts_per_day == 1 else 'alerts'}/day"
+    period = SECONDS_A_DAY / alerts_per_day
+    have = days * SECONDS_A_DAY
+    if period > have:
+        advice = f"collect {span(RULE_OF_THREE * period - have)} more to vouch for it (95 %)"
+        if period / 10 > have:
+            advice = f"collect {span(period / 10 - have)} more to come within 10-fold, " + advice[8:]
+        return (f"{rests}; {budget} is extrapolated {period / have:.3g}-fold: {advice}",)
+    if RULE_OF_THREE * period > have:
+        return (
+            f"{rests}; it covers the period of {budget} {have / period:.1f} times, 3 times are needed to "
+            f"vouch for it (95 %): collect {span(RULE_OF_THREE * period - have)} more",
+        )
+    if curve.expected(alerts_per_day) > curve.counts[0]:
+        most = curve.counts[0] / curve.exposure_seconds * SECONDS_A_DAY
+        return (
+            f"{budget} is more than the rule gives on this video at any threshold ({most:.3g} alerts/day): "
+            "the threshold is the lowest that was counted",
+        )
+    return ()
+
+
+def span(seconds: float) -> str:
+    """A length of time in plain words: '64 s', '2.4 hours', '3 days'."""
+    for unit, size in (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"

@@ -1,0 +1,33 @@
+"""FrameScore: what a detector says of one frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class FrameScore:
+    """The anomaly score of one frame. Higher is more anomalous.
+
+    Attributes:
+        camera: the configured id of the camera.
+        index: the frame's number in its source (windowed models score a frame inside their window, so this is
+            not always the newest one).
+        pts_seconds: presentation time of that frame, seconds.
+        score: the detector's raw score; NaN where the frame has no score (see `withheld`).
+        heatmap: (rows, cols) float32 raw score of every cell, NaN where a cell was not scored; None where the
+            detector localises nothing.
+        received_at: `time.monotonic()` when the frame was decoded, for end-to-end latency.
+        withheld: why the frame has no score ("warming_up", "gap", "quality", "non_finite"), None where it has one.
+    """
+
+    camera: str
+    index: int
+    pts_seconds: float
+    score: float
+    heatmap: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+    received_at: float = 0.0
+    withheld: str | None = None

@@ -1,0 +1,137 @@
+"""Decode stage: files, folders of images, RTSP cameras and devices, each as a stream of `Frame`.
+
+`open_source` decodes in this process; `SupervisedSource` in a process of its own that is watched and
+restarted. The names are loaded when they are first used, so that reading a configuration loads no decoder.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from streamad.sources.backoff import Backoff
+    from streamad.sources.base import Source, SourceInfo
+    from streamad.sources.device import DeviceSource
+    from streamad.sources.failures import (
+        FailureReason,
+        SourceAuthError,
+        SourceCodecError,
+        SourceCrashedError,
+        SourceEndedError,
+        SourceError,
+        SourceNetworkError,
+        SourceNotFoundError,
+        SourceRefusedError,
+        SourceStalledError,
+        SourceTimeoutError,
+        SourceTlsError,
+        classify,
+        source_error,
+    )
+    from streamad.sources.file import FileSource
+    from streamad.sources.images import ImageFolderSource, list_images, read_grey
+    from streamad.sources.luma import LumaConverter
+    from streamad.sources.opening import open_source
+    from streamad.sources.rtsp import RtspSource
+    from streamad.sources.spec import (
+        DeviceSpec,
+        FileSpec,
+        ImagesSpec,
+        ReconnectSpec,
+        RtspSpec,
+        SourceSpec,
+        parse_source,
+    )
+    from streamad.sources.status import SourceState, SourceStatus
+    from streamad.sources.supervisor import SupervisedSource, stop_all, wait_any
+    from streamad.sources.url import Url
+
+_MODULES = {
+    "backoff": ("Backoff",),
+    "base": ("Source", "SourceInfo"),
+    "device": ("DeviceSource",),
+    "failures": (
+        "FailureReason",
+        "SourceAuthError",
+        "SourceCodecError",
+        "SourceCrashedError",
+        "SourceEndedError",
+        "SourceError",
+        "SourceNetworkError",
+        "SourceNotFoundError",
+        "SourceRefusedError",
+        "SourceStalledError",
+        "SourceTimeoutError",
+        "SourceTlsError",
+        "classify",
+        "source_error",
+    ),
+    "file": ("FileSource",),
+    "images": ("ImageFolderSource", "list_images", "read_grey"),
+    "luma": ("LumaConverter",),
+    "opening": ("open_source",),
+    "rtsp": ("RtspSource",),
+    "spec": (
+        "DeviceSpec",
+        "FileSpec",
+        "ImagesSpec",
+        "ReconnectSpec",
+        "RtspSpec",
+        "SourceSpec",
+        "parse_source",
+    ),
+    "status": ("SourceState", "SourceStatus"),
+    "supervisor": ("SupervisedSource", "stop_all", "wait_any"),
+    "url": ("Url",),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "Backoff",
+    "DeviceSource",
+    "DeviceSpec",
+    "FailureReason",
+    "FileSource",
+    "FileSpec",
+    "ImageFolderSource",
+    "ImagesSpec",
+    "LumaConverter",
+    "ReconnectSpec",
+    "RtspSource",
+    "RtspSpec",
+    "Source",
+    "SourceAuthError",
+    "SourceCodecError",
+    "SourceCrashedError",
+    "SourceEndedError",
+    "SourceError",
+    "SourceInfo",
+    "SourceNetworkError",
+    "SourceNotFoundError",
+    "SourceRefusedError",
+    "SourceSpec",
+    "SourceStalledError",
+    "SourceState",
+    "SourceStatus",
+    "SourceTimeoutError",
+    "SourceTlsError",
+    "SupervisedSource",
+    "Url",
+    "classify",
+    "list_images",
+    "open_source",
+    "parse_source",
+    "read_grey",
+    "source_error",
+    "stop_all",
+    "wait_any",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

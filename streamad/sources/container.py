@@ -1,0 +1,224 @@
+"""ContainerSource: frames from whatever FFmpeg opens. Base of files, RTSP and devices."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Generator, Iterator, Mapping
+from pathlib import Path
+
+import av
+from av.codec.hwaccel import HWAccel
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from streamad.frame import Frame, FrameFlags
+from streamad.sources.base import Source, SourceInfo
+from streamad.sources.failures import SourceCodecError, SourceError, classify
+from streamad.sources.hardware import choose_hardware
+from streamad.sources.luma import LumaConverter
+from streamad.sources.spec import HardwareDecoding
+from streamad.sources.timing import PtsClock
+from streamad.sources.url import Url
+
+_DEFAULT_FPS = 25.0
+_TEXT_CODECS = frozenset({"ansi", "bintext", "xbin", "idf"})
+"""FFmpeg "decodes" text files into pictures of their text."""
+
+
+class ContainerSource(Source):
+    """Demuxes and decodes one video stream.
+
+    Args:
+        camera: the configured id.
+        target: what is opened, as printed in messages.
+        hwaccel: see `choose_hardware`.
+        threads: decoder threads: 1 for cameras, which share the cores (more costs 16 % more CPU and is slower
+            under load); more, or 0 for FFmpeg's choice, helps a single file.
+        clock: gives `Frame.received_at`; seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        camera: str,
+        target: Url | Path,
+        *,
+        hwaccel: HardwareDecoding,
+        threads: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(camera)
+        if threads < 0:
+            raise ValueError(f"threads must be 0 (FFmpeg's choice) or more, got {threads}")
+        self._target = target
+        self._threads = threads
+        self._clock = clock
+        self._accelerator, self._hardware = choose_hardware(hwaccel, camera=camera)
+        self._luma = LumaConverter()
+        self._size: tuple[int, int] | None = None
+        self._discontinuity = True
+        self._damaged = False
+        self._closed = False
+        self._read_timeout: float | None = None
+        self._container = self._opened()
+        try:
+            self._stream = self._video_stream()
+            self._info = self._describe()
+        except SourceError:
+            self._container.close()
+            raise
+        self._pts = PtsClock(1.0 / (self._info.fps or _DEFAULT_FPS))
+        self._frames = self._run()
+
+    @abstractmethod
+    def _opened(self) -> InputContainer:
+        """Open the container, usually by `_open`."""
+
+    @property
+    def info(self) -> SourceInfo:
+        """What is known of the source."""
+        return self._info
+
+    def close(self) -> None:
+        """Release decoder and connection."""
+        if not self._closed:
+            self._closed = True
+            self._frames.close()
+            self._container.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames of the stream, until it ends."""
+        if self._closed:
+            raise ValueError(f"the source {self.camera} is closed")
+        return self._frames
+
+    def _run(self) -> Generator[Frame, None, None]:
+        yield from self._decoded()
+
+    def _open(
+        self,
+        name: str,
+        *,
+        options: Mapping[str, str] | None = None,
+        container_format: str | None = None,
+        timeouts: tuple[float, float] | None = None,
+    ) -> InputContainer:
+        """`av.open` with typed errors; `timeouts` are those of opening and reading, seconds."""
+        began = time.monotonic()
+        accelerator: HWAccel | None = self._accelerator
+        try:
+            return av.open(
+                name,
+                format=container_format,
+                options=dict(options or {}),
+                timeout=timeouts,
+                hwaccel=accelerator,
+                metadata_errors="replace",
+            )
+        except NotImplementedError:
+            failure: SourceError = SourceCodecError(
+                f"{self._target}: hwaccel: {self._hardware} does not decode this codec",
+                hint="set hwaccel: auto or none",
+            )
+        except (av.FFmpegError, OSError, ValueError, RuntimeError) as error:
+            failure = classify(
+                error,
+                target=self._target,
+                elapsed_seconds=time.monotonic() - began,
+                timeout_seconds=timeouts[0] if timeouts else None,
+            )
+        # Outside of the handler, so that PyAV's error, which holds the password, is not chained.
+        raise failure
+
+    def _video_stream(self) -> VideoStream:
+        streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
+        best = self._container.streams.best("video")
+        stream = best if isinstance(best, VideoStream) and best in streams else next(iter(streams), None)
+        if stream is None:
+            kinds = sorted({s.type for s in self._container.streams if s.type})
+            raise SourceCodecError(
+                f"{self._target}: no video in it, only {', '.join(kinds) or 'unknown data'}",
+                hint="give a file or stream with a video track",
+            )
+        if stream.codec_context is None or stream.codec_context.name in _TEXT_CODECS:
+            raise SourceCodecError(
+                f"{self._target}: its video cannot be decoded here (unknown codec)",
+                hint="convert it, for example to H.264 in an mp4 file",
+            )
+        stream.thread_type = "NONE" if self._threads == 1 else "AUTO"
+        stream.codec_context.thread_count = self._threads
+        return stream
+
+    def _describe(self) -> SourceInfo:
+        stream = self._stream
+        rate = stream.average_rate or stream.guessed_rate
+        context = stream.codec_context
+        hardware = self._hardware if context.is_hwaccel else "software"
+        return SourceInfo(
+            width=context.width,
+            height=context.height,
+            fps=float(rate) if rate else None,
+            frames=stream.frames or None,
+            live=isinstance(self._target, Url),
+            codec=context.name,
+            decoder=f"{hardware} ({context.name})",
+        )
+
+    def _decoded(self) -> Generator[Frame, None, None]:
+        packets = iter(self._container.demux(self._stream))
+        while True:
+            failure: SourceError | None = None
+            packet: av.Packet[VideoStream] | None = None
+            try:
+                packet = next(packets, None)
+            except IndexError:
+                # At the end, where damage of an MPEG-TS had made new streams appear (PyAV issue 692).
+                packet = None
+            except (av.FFmpegError, OSError) as error:
+                failure = classify(error, target=self._target, timeout_seconds=self._read_timeout)
+            if failure is not None and not self._survives(failure):
+                raise failure
+            if packet is None:
+                return
+            for decoded in self._decode(packet):
+                yield self._frame(decoded)
+
+    def _survives(self, failure: SourceError) -> bool:
+        """Whether an error of reading ends the source quietly (files) or is raised (cameras)."""
+        return False
+
+    def _decode(self, packet: av.Packet[VideoStream]) -> list[av.VideoFrame]:
+        try:
+            return [frame for frame in packet.decode() if isinstance(frame, av.VideoFrame)]
+        except av.FFmpegError:
+            # Damage: the decoder goes on with the next packet, and its next picture is suspect.
+            self.decode_errors += 1
+            self._damaged = True
+            return []
+        except RuntimeError as error:
+            # PyAV's refusal to fall back to software in the middle of a stream.
+            problem = f"{self._target}: hwaccel: {self._hardware} cannot decode this stream ({error})"
+        raise SourceCodecError(problem, hint="set hwaccel: auto or none")
+
+    def _frame(self, decoded: av.VideoFrame) -> Frame:
+        raw = None if decoded.pts is None or decoded.time_base is None else float(decoded.pts * decoded.time_base)
+        pts_seconds, jumped = self._pts.advance(raw)
+        size = (decoded.height, decoded.width)
+        flags = FrameFlags.NONE
+        if self._discontinuity or jumped or size != self._size:
+            flags |= FrameFlags.DISCONTINUITY
+        if decoded.key_frame:
+            flags |= FrameFlags.KEY
+        if decoded.is_corrupt or self._damaged:
+            flags |= FrameFlags.CORRUPT
+            self.corrupt_frames += 1
+        self._size, self._discontinuity, self._damaged = size, False, False
+        pixels = self._luma(decoded)
+        self._before_delivery(pts_seconds)
+        frame = Frame(self.camera, self.frames_decoded, pts_seconds, self._clock(), pixels, flags)
+        self.frames_decoded += 1
+        return frame
+
+    def _before_delivery(self, pts_seconds: float) -> None:
+        """Where a replay waits for the time of the frame."""

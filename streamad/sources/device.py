@@ -1,0 +1,60 @@
+"""DeviceSource: a USB camera or another Video4Linux device."""
+
+from __future__ import annotations
+
+import stat
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from av.container import InputContainer
+
+from streamad.sources.container import ContainerSource
+from streamad.sources.failures import SourceCodecError, SourceNotFoundError
+from streamad.sources.spec import DeviceSpec
+
+
+class DeviceSource(ContainerSource):
+    """A Video4Linux device, decoded in this process.
+
+    Args:
+        spec: the device, and the size and rate to ask for; the driver gives the nearest that it has.
+        camera: the configured id.
+        threads: decoder threads; 1 for cameras.
+        clock: seconds, monotonic.
+
+    Raises:
+        SourceNotFoundError: no such device.
+        SourceAuthError: no permission to read it.
+        SourceRefusedError: another program uses it.
+        SourceCodecError: not a camera.
+    """
+
+    def __init__(
+        self, spec: DeviceSpec, *, camera: str, threads: int = 1, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._spec = spec
+        super().__init__(camera, spec.device, hwaccel=spec.hwaccel, threads=threads, clock=clock)
+        self._read_timeout = spec.read_timeout_seconds
+        self._info = replace(self._info, live=True, frames=None)
+
+    def _opened(self) -> InputContainer:
+        spec = self._spec
+        if not spec.device.exists():
+            raise SourceNotFoundError(
+                f"{spec.device}: no such device",
+                hint="plug the camera in; `ls /dev/video*` shows the devices",
+            )
+        if not stat.S_ISCHR(spec.device.stat().st_mode):
+            raise SourceCodecError(f"{spec.device} is no video device", hint="a file is of type: file")
+        options: dict[str, str] = {}
+        if spec.width is not None and spec.height is not None:
+            options["video_size"] = f"{spec.width}x{spec.height}"
+        if spec.fps is not None:
+            options["framerate"] = f"{spec.fps:g}"
+        return self._open(
+            str(spec.device),
+            options=options,
+            container_format="v4l2",
+            timeouts=(spec.open_timeout_seconds, spec.read_timeout_seconds),
+        )

@@ -1,0 +1,130 @@
+"""FileSource: a video file, at once or at the pace of its clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import replace
+
+from av.container import InputContainer
+
+from streamad.frame import Frame
+from streamad.sources.container import ContainerSource
+from streamad.sources.failures import SourceCodecError, SourceError, SourceNotFoundError
+from streamad.sources.spec import FileSpec
+from streamad.sources.timing import Pacer
+
+_TS_PACKET = 188
+_MISSING_SECONDS = 0.5
+_MISSING_SHARE = 0.01
+"""Share of the declared length that may be missing without a word (our choice): containers round."""
+
+
+class FileSource(ContainerSource):
+    """A video file.
+
+    A damaged or truncated file yields the frames that can be decoded, and says in `problems` what is missing.
+
+    Args:
+        spec: the file and how to play it.
+        camera: the configured id.
+        threads: decoder threads; 0 lets FFmpeg choose.
+        clock: seconds, monotonic.
+        sleep: waits for so many seconds (`realtime`).
+
+    Raises:
+        SourceNotFoundError: no such file.
+        SourceCodecError: no video that can be decoded, or the hardware asked for is not there.
+        SourceAuthError: no permission to read it.
+    """
+
+    def __init__(
+        self,
+        spec: FileSpec,
+        *,
+        camera: str,
+        threads: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._spec = spec
+        self._pacer = Pacer(spec.speed, clock=clock, sleep=sleep) if spec.realtime else None
+        self._began_at: float | None = None
+        self._last_at = 0.0
+        super().__init__(camera, spec.path, hwaccel=spec.hwaccel, threads=threads, clock=clock)
+        if spec.loop:
+            self._info = replace(self._info, frames=None)
+
+    def _run(self) -> Generator[Frame, None, None]:
+        while True:
+            before, self._began_at = self.frames_decoded, None
+            yield from self._decoded()
+            decoded = self.frames_decoded - before
+            if self.frames_decoded == 0:
+                raise SourceCodecError(
+                    f"{self._target}: no frame could be decoded ({self.decode_errors} damaged packets)",
+                    hint="check that the file plays in a video player",
+                )
+            self._report_missing(decoded)
+            if not self._spec.loop or decoded == 0:
+                return
+            self._rewind()
+
+    def _opened(self) -> InputContainer:
+        path = self._spec.path
+        if path.is_dir():
+            raise SourceCodecError(
+                f"{path} is a folder, expected a video file", hint="a folder of images is of type: images"
+            )
+        if not path.exists():
+            raise SourceNotFoundError(f"{path}: no such file", hint="check the path")
+        if not path.is_file():
+            raise SourceCodecError(f"{path} is no regular file", hint="a camera's device is of type: device")
+        if path.stat().st_size == 0:
+            raise SourceCodecError(f"{path} is empty (0 bytes)", hint="record or copy the file again")
+        # "file:" keeps names such as "a:b.mp4" from being read as a protocol.
+        return self._open(f"file:{path}")
+
+    def _survives(self, failure: SourceError) -> bool:
+        self.report(f"{self._target}: reading stopped after {self.frames_decoded} frames: damaged or truncated")
+        return True
+
+    def _before_delivery(self, pts_seconds: float) -> None:
+        self._began_at = pts_seconds if self._began_at is None else self._began_at
+        self._last_at = pts_seconds
+        if self._pacer is not None:
+            self._pacer.wait(pts_seconds)
+
+    def _rewind(self) -> None:
+        # Opened anew rather than sought: not every container can seek, and decoders keep state.
+        self._container.close()
+        self._container = self._opened()
+        try:
+            self._stream = self._video_stream()
+        except SourceError:
+            self.close()
+            raise
+        self._pts.restart()
+        self._discontinuity = True
+
+    def _report_missing(self, decoded: int) -> None:
+        """Say what is missing: FFmpeg ends quietly where a file is cut off."""
+        if self.problems:
+            return
+        if self.decode_errors:
+            self.report(f"{self._target}: {self.decode_errors} packets could not be decoded")
+        declared = self._stream.frames
+        if declared and declared - decoded > max(1, _MISSING_SHARE * declared):
+            self.report(f"{self._target}: {decoded} of {declared} frames: damaged or truncated")
+        elif not declared and self._cut_off():
+            self.report(f"{self._target}: truncated: it ends after {decoded} frames")
+
+    def _cut_off(self) -> bool:
+        if self._container.format.name == "mpegts":
+            return self._spec.path.stat().st_size % _TS_PACKET != 0
+        if "matroska" not in self._container.format.name or any(s.type != "video" for s in self._container.streams):
+            return False
+        if self._container.duration is None:
+            return False
+        declared = self._container.duration / 1e6
+        return declared - (self._last_at - (self._began_at or 0.0)) > max(_MISSING_SECONDS, _MISSING_SHARE * declared)

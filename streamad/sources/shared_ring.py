@@ -1,0 +1,298 @@
+"""A ring of frames in shared memory, from a decoder's process to the main one.
+
+The memory is an anonymous file (`memfd`), handed over as a descriptor. It has no name that could be left
+behind, it is not limited by the size of /dev/shm (64 MB in containers), and the kernel frees it when both
+processes are gone, however they ended.
+
+One process writes, one reads. The header and the state of the slots are guarded by a POSIX record lock, which
+the kernel releases when its holder dies; pixels are copied outside of the lock, in slots that their state
+keeps for the one side.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from streamad.errors import StreamadError
+from streamad.frame import FrameFlags, UInt8Image
+
+_HEADER = struct.Struct("=QQQQII")  # slots, capacity, frames, dropped, notified, waiting
+_HEARTBEAT = struct.Struct("=d")
+_HEARTBEAT_AT = 56  # aligned, so that it is written in one piece, outside of the lock
+_SLOT = struct.Struct("=IIQQddII")  # state, flags, sequence, index, pts_seconds, received_at, height, width
+_HEADER_BYTES = 64
+_SLOT_BYTES = 64
+_MAX_BYTES = 1 << 30
+"""Of one ring (our choice): six pictures of 16384×8192."""
+_LOCK_SECONDS = 1.0
+"""The lock is held for microseconds; longer means that its holder is stopped."""
+
+
+class RingError(StreamadError, RuntimeError):
+    """The shared memory cannot be had, or the other process holds its lock for too long."""
+
+
+class _State(IntEnum):
+    FREE, WRITING, READY, READING = range(4)
+
+
+@dataclass(frozen=True, slots=True)
+class RingFrame:
+    """A frame as it crosses.
+
+    Attributes:
+        index: number in the decoder's process, from 0.
+        pts_seconds: seconds since that process' first frame.
+        received_at: seconds of `time.monotonic()`, common to the machine's processes.
+        flags: of the frame, and DISCONTINUITY of frames dropped before it.
+        pixels: (H, W) uint8, full range; a copy.
+    """
+
+    index: int
+    pts_seconds: float
+    received_at: float
+    flags: FrameFlags
+    pixels: UInt8Image
+
+
+class Ring:
+    """Both sides' view of one ring.
+
+    Args:
+        descriptor: of the anonymous file; owned by the ring from now on.
+
+    Raises:
+        RingError: it cannot be mapped.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        try:
+            self._map = mmap.mmap(descriptor, 0)
+        except (OSError, ValueError) as error:
+            os.close(descriptor)
+            raise RingError(f"cannot map the shared frames: {error}") from error
+        self.slots, self.capacity = _HEADER.unpack_from(self._map)[:2]
+        self._data_at = _HEADER_BYTES + self.slots * _SLOT_BYTES
+        self._closed = False
+
+    @classmethod
+    def create(cls, slots: int, capacity: int) -> Ring:
+        """A new ring of `slots` slots (at least 3: one being read, one written, one waiting) of `capacity`
+        bytes.
+
+        Raises:
+            RingError: more than a camera may have, or the system has none left.
+        """
+        if slots < 3 or capacity < 1:
+            raise ValueError(f"a ring has 3 slots or more of 1 byte or more, got {slots} of {capacity}")
+        size = _HEADER_BYTES + slots * (_SLOT_BYTES + capacity)
+        if size > _MAX_BYTES:
+            raise RingError(
+                f"{slots} frames of {capacity} bytes are more shared memory than a camera may have "
+                f"({_MAX_BYTES >> 20} MiB)",
+                hint="give the camera a smaller picture",
+            )
+        try:
+            descriptor = os.memfd_create("streamad-frames", os.MFD_CLOEXEC)
+        except OSError as error:
+            raise RingError(f"no shared memory for frames: {error.strerror}") from error
+        # Sparse: a slot takes memory when it is first written to.
+        os.truncate(descriptor, size)
+        os.pwrite(descriptor, _HEADER.pack(slots, capacity, 0, 0, 0, 0), 0)
+        return cls(descriptor)
+
+    def close(self) -> None:
+        """Unmap. The memory is freed when the other side has closed too, or died."""
+        if not self._closed:
+            self._closed = True
+            self._map.close()
+            os.close(self.descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def frames(self) -> int:
+        """Frames written so far, the dropped ones too."""
+        return int(_HEADER.unpack_from(self._map)[2])
+
+    @property
+    def dropped(self) -> int:
+        """Frames that were overwritten or thrown away before they were read."""
+        return int(_HEADER.unpack_from(self._map)[3])
+
+    @property
+    def ready(self) -> bool:
+        """Whether a frame waits to be read. Takes no lock: a hint, which the next read settles."""
+        return any(self._slot_state(slot) == _State.READY for slot in range(self.slots))
+
+    def beat(self) -> None:
+        """Writer: a sign of life where no frame is written."""
+        _HEARTBEAT.pack_into(self._map, _HEARTBEAT_AT, time.monotonic())
+
+    @property
+    def heartbeat(self) -> float:
+        """Time of the writer's last sign of life, seconds of `time.monotonic()`; 0 before the first."""
+        return float(_HEARTBEAT.unpack_from(self._map, _HEARTBEAT_AT)[0])
+
+    def claim(self, *, drop: bool) -> int | None:
+        """Writer: a slot to write to.
+
+        Args:
+            drop: where all slots are full, take the oldest unread frame's, which is counted as dropped.
+
+        Returns:
+            The slot; None where all are full, and the reader then has to tell when one is free (`release`).
+        """
+        with self._lock():
+            slot = self._find(_State.FREE)
+            if slot is None and drop:
+                slot = self._discard_oldest()
+            if slot is None:
+                self._set(waiting=1)
+                return None
+            self._write_slot(slot, state=_State.WRITING)
+            return slot
+
+    def publish(self, slot: int, frame: RingFrame) -> bool:
+        """Writer: fill a claimed slot and hand it over.
+
+        Returns:
+            Whether the reader has to be woken.
+        """
+        height, width = frame.pixels.shape
+        start = self._data_at + slot * self.capacity
+        target = np.frombuffer(self._map, np.uint8, count=height * width, offset=start)
+        target.reshape(height, width)[:] = frame.pixels
+        del target  # a view would keep the map from being closed
+        with self._lock():
+            sequence = self.frames
+            # Flags that dropping an older frame left here stand for what this frame follows.
+            flags = int(frame.flags) | self._slot(slot)[1]
+            _SLOT.pack_into(
+                self._map,
+                self._slot_at(slot),
+                _State.READY,
+                flags,
+                sequence,
+                frame.index,
+                frame.pts_seconds,
+                frame.received_at,
+                height,
+                width,
+            )
+            wake = not _HEADER.unpack_from(self._map)[4]
+            self._set(frames=sequence + 1, notified=1)
+        self.beat()
+        return wake
+
+    def discard(self) -> None:
+        """Writer: throw away what is unread, counted as dropped."""
+        with self._lock():
+            while (slot := self._discard_oldest()) is not None:
+                self._write_slot(slot, state=_State.FREE)
+
+    def read(self) -> RingFrame | None:
+        """Reader: the oldest frame, copied; None where there is none. Call `release` after it."""
+        with self._lock():
+            slot = self._oldest_ready()
+            if slot is None:
+                self._set(notified=0)
+                return None
+            self._write_slot(slot, state=_State.READING)
+        _, flags, _, index, pts_seconds, received_at, height, width = self._slot(slot)
+        start = self._data_at + slot * self.capacity
+        pixels = np.frombuffer(self._map, np.uint8, count=height * width, offset=start).reshape(height, width).copy()
+        with self._lock():
+            _SLOT.pack_into(self._map, self._slot_at(slot), _State.FREE, 0, 0, 0, 0.0, 0.0, 0, 0)
+        return RingFrame(index, pts_seconds, received_at, FrameFlags(flags), pixels)
+
+    def release(self) -> bool:
+        """Reader: whether the writer waits and has to be told that there is space."""
+        if not _HEADER.unpack_from(self._map)[5]:
+            return False
+        with self._lock():
+            self._set(waiting=0)
+        return True
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        deadline: float | None = None
+        while True:
+            try:
+                fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
+                break
+            except (BlockingIOError, PermissionError):
+                now = time.monotonic()
+                deadline = deadline or now + _LOCK_SECONDS
+                if now > deadline:
+                    raise RingError("the other process holds the lock of the shared frames, and is stopped") from None
+                time.sleep(0.00005)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1)
+
+    def _slot_at(self, slot: int) -> int:
+        return _HEADER_BYTES + slot * _SLOT_BYTES
+
+    def _slot(self, slot: int) -> tuple[int, int, int, int, float, float, int, int]:
+        return _SLOT.unpack_from(self._map, self._slot_at(slot))
+
+    def _slot_state(self, slot: int) -> int:
+        return int(self._slot(slot)[0])
+
+    def _write_slot(self, slot: int, *, state: _State) -> None:
+        struct.pack_into("=I", self._map, self._slot_at(slot), state)
+
+    def _add_flags(self, slot: int, flags: int) -> None:
+        struct.pack_into("=I", self._map, self._slot_at(slot) + 4, self._slot(slot)[1] | flags)
+
+    def _find(self, state: _State) -> int | None:
+        return next((slot for slot in range(self.slots) if self._slot_state(slot) == state), None)
+
+    def _oldest_ready(self) -> int | None:
+        ready = [(self._slot(slot)[2], slot) for slot in range(self.slots) if self._slot_state(slot) == _State.READY]
+        return min(ready)[1] if ready else None
+
+    def _discard_oldest(self) -> int | None:
+        slot = self._oldest_ready()
+        if slot is None:
+            return None
+        # Who remembers earlier frames must still learn of the gap, at the next frame that arrives.
+        carried = self._slot(slot)[1] & int(FrameFlags.DISCONTINUITY)
+        _SLOT.pack_into(self._map, self._slot_at(slot), _State.FREE, 0, 0, 0, 0.0, 0.0, 0, 0)
+        self._set(dropped=self.dropped + 1)
+        heir = self._oldest_ready()
+        self._add_flags(slot if heir is None else heir, carried)
+        return slot
+
+    def _set(
+        self,
+        *,
+        frames: int | None = None,
+        dropped: int | None = None,
+        notified: int | None = None,
+        waiting: int | None = None,
+    ) -> None:
+        old = _HEADER.unpack_from(self._map)
+        new = (frames, dropped, notified, waiting)
+        _HEADER.pack_into(self._map, 0, *old[:2], *(o if n is None else n for o, n in zip(old[2:], new, strict=True)))

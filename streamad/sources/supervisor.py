@@ -1,0 +1,361 @@
+"""SupervisedSource: a camera whose decoder runs in a process of its own, watched and restarted.
+
+The main process survives whatever happens to a camera: FFmpeg calls that hang, crashes in a codec, streams
+that end quietly. All policy is here; `DecoderProcess` is the mechanism.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import wait
+from random import Random
+from types import TracebackType
+from typing import Any, Self
+
+from streamad.frame import Frame, FrameFlags
+from streamad.sources import wire
+from streamad.sources.backoff import Backoff
+from streamad.sources.base import MAX_PROBLEMS, SourceInfo
+from streamad.sources.failures import FailureReason
+from streamad.sources.process import DecoderProcess
+from streamad.sources.shared_ring import RingError, RingFrame
+from streamad.sources.spec import DeviceSpec, FileSpec, ImagesSpec, ReconnectSpec, RtspSpec
+from streamad.sources.status import SourceState, SourceStatus
+
+_log = logging.getLogger(__name__)
+
+_BOOT_SECONDS = 20.0
+"""Longest time for a process to start and import its libraries (our choice; 0.5 s on an idle machine)."""
+_OPEN_SLACK = 2.0
+"""The decoder's own open timeout comes first; this is for calls that ignore it."""
+_STOP_GRACE_SECONDS = 1.0
+"""Time to say goodbye to the camera (TEARDOWN), which frees its session."""
+
+
+class SupervisedSource:
+    """A source decoded in a process of its own.
+
+    `poll` does all the work: it takes in messages, hands out frames, watches the decoder and restarts it; so
+    it has to be called regularly, from one thread. `status` may be read from any thread.
+
+    Frames own their pixels. `index` goes on across reconnects (a hole: frames were dropped), `pts_seconds`
+    too, by the time that passed; the first frame after a reconnect carries DISCONTINUITY, also where the
+    decoder's first frame itself was dropped.
+
+    Cameras drop the oldest unread frame when nobody reads in time, and so do realtime replays; files and
+    folders make the decoder wait. Cameras are connected to anew after every failure; a file's failure is
+    final.
+
+    Args:
+        camera: the configured id.
+        spec: the source.
+        reconnect: the waits between attempts.
+        clock: seconds; must be `time.monotonic` outside of tests, since decoder processes stamp frames with
+            it.
+        rng: draws the jitter of the waits.
+        slots: frames that may wait, at least 3.
+        drop: overrides whether unread frames are dropped.
+        threads: decoder threads.
+    """
+
+    def __init__(
+        self,
+        camera: str,
+        spec: FileSpec | ImagesSpec | RtspSpec | DeviceSpec,
+        reconnect: ReconnectSpec | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        rng: Random | None = None,
+        slots: int = 6,
+        drop: bool | None = None,
+        threads: int = 1,
+    ) -> None:
+        self.camera = camera
+        self.spec = spec
+        self._job = wire.Job(camera, spec, slots, spec.drops if drop is None else drop, threads)
+        self._clock = clock
+        self._backoff = Backoff(reconnect or ReconnectSpec(), rng or Random())
+        self._process: DecoderProcess | None = None
+        self._state: SourceState = "stopped"
+        self._deadline = 0.0
+        self._stale_at: float | None = None
+        self._up_since: float | None = None
+        self._end: dict[str, Any] | None = None
+        self._failure: tuple[FailureReason, str, str | None] | None = None
+        self._reconnects: dict[FailureReason, int] = {}
+        self._decoded = 0
+        self._dropped = 0
+        self._last_frame: Frame | None = None
+        self._first_received_at: float | None = None
+        self._index_base = 0
+        self._pts_base: float | None = 0.0
+        self._info: SourceInfo | None = None
+        self._problems: list[str] = []
+
+    def start(self) -> None:
+        """Start the decoder's process; returns at once. Starting twice is allowed."""
+        if self._process is None and self._state == "stopped":
+            self._connect()
+
+    def stop(self) -> None:
+        """Stop the decoder and free its memory; waits for about a second at most."""
+        stop_all([self])
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def poll(self, timeout: float = 0.0) -> Frame | None:
+        """The next frame, or None where none came within `timeout` seconds or the source is over (see
+        `status`).
+
+        Costs some microseconds where there is nothing to do. An idle wait ends early on an event without a
+        frame only to go on waiting.
+        """
+        end = self._clock() + timeout
+        while True:
+            frame = self._advance()
+            if frame is not None or self.over:
+                return frame
+            left = end - self._clock()
+            if left <= 0:
+                return None
+            wait_any([self], left)
+
+    @property
+    def over(self) -> bool:
+        """Whether no frame will come any more: ended, failed or stopped."""
+        return self._state in ("ended", "failed", "stopped")
+
+    @property
+    def status(self) -> SourceStatus:
+        """A snapshot."""
+        process, failure = self._process, self._failure
+        try:
+            decoded, dropped = (process.frames, process.dropped) if process is not None else (0, 0)
+        except (ValueError, IndexError):  # read from another thread while the process is being replaced
+            decoded, dropped = 0, 0
+        dropped += self._dropped
+        return SourceStatus(
+            state=self._state,
+            reason=failure[0] if failure else None,
+            message=failure[1] if failure else None,
+            hint=failure[2] if failure else None,
+            attempts=self._backoff.failures,
+            reconnects=dict(self._reconnects),
+            frames_decoded=self._decoded + decoded,
+            dropped={"queue_full": dropped} if dropped else {},
+            last_frame_at=self._last_frame.received_at if self._last_frame else None,
+            info=self._info,
+            problems=tuple(self._problems),
+        )
+
+    @property
+    def connection(self) -> Any:
+        """What `multiprocessing.connection.wait` can wait for, None while there is no decoder process.
+
+        It wakes for new frames only after `poll` returned None; `wait_any` takes care of that and of the
+        watchdog.
+        """
+        return self._process.link if self._process is not None and not self._process.ended else None
+
+    @property
+    def next_deadline(self) -> float | None:
+        """When to call `poll` though nothing arrives (watchdog, reconnect): seconds of the clock, or None."""
+        if self.over:
+            return None
+        return self._deadline if self._stale_at is None else min(self._deadline, self._stale_at)
+
+    @property
+    def ready(self) -> bool:
+        """Whether `poll` has something to do now."""
+        if self.over:
+            return False
+        process, deadline = self._process, self.next_deadline
+        if process is not None and (process.ready or process.ended):
+            return True
+        return deadline is not None and self._clock() >= deadline
+
+    def _connect(self) -> None:
+        self._state = "starting"
+        self._end = None
+        self._up_since = None
+        self._stale_at = None
+        self._deadline = self._clock() + _BOOT_SECONDS
+        try:
+            self._process = DecoderProcess(self._job)
+        except OSError as error:
+            # No memory, processes or descriptors: other cameras and later attempts may still work.
+            self._fail(FailureReason.CRASHED, f"cannot start a decoder process: {error.strerror}", None)
+
+    def _advance(self) -> Frame | None:
+        if self.over:
+            return None
+        now = self._clock()
+        if self._process is None:
+            if now >= self._deadline:
+                self._connect()
+            return None
+        try:
+            for message in self._process.messages():
+                self._take_in(message, now)
+            crossed = self._process.read()
+        except RingError as error:
+            self._fail(FailureReason.CRASHED, str(error), error.hint)
+            return None
+        if crossed is not None:
+            return self._deliver(crossed, now)
+        if self._end is not None:
+            self._finish(self._end)
+        elif self._process.ended:
+            self._died()
+        else:
+            self._watch(now)
+        return None
+
+    def _take_in(self, message: dict[str, Any], now: float) -> None:
+        kind = message["type"]
+        if kind == "hello":
+            self._deadline = now + 2 * self.spec.open_timeout_seconds + _OPEN_SLACK
+        elif kind == "info":
+            self._info = SourceInfo(**message["info"])
+            self._progress(now)
+        elif kind == "problem":
+            _log.warning("%s: %s", self.camera, message["text"])
+            if len(self._problems) < MAX_PROBLEMS:
+                self._problems.append(message["text"])
+        elif kind == "end":
+            self._end = message
+
+    def _progress(self, now: float) -> None:
+        limit = self.spec.stall_timeout_seconds
+        self._deadline, self._stale_at = now + limit, now + limit / 2
+
+    def _deliver(self, crossed: RingFrame, now: float) -> Frame:
+        self._progress(now)
+        flags = crossed.flags
+        if self._up_since is None:
+            self._up_since = now
+            flags |= FrameFlags.DISCONTINUITY
+            _log.info("%s: up", self.camera)
+        if self._first_received_at is None:
+            self._first_received_at = crossed.received_at - crossed.pts_seconds
+        self._state, self._failure = "up", None
+        last = self._last_frame
+        if self._pts_base is None:
+            self._pts_base = crossed.received_at - self._first_received_at - crossed.pts_seconds
+        pts_seconds = self._pts_base + crossed.pts_seconds
+        if last is not None and pts_seconds <= last.pts_seconds:
+            # A camera whose clock runs fast was ahead of the wall's when it failed.
+            step = 1.0 / (self._info.fps if self._info and self._info.fps else 25.0)
+            self._pts_base += last.pts_seconds + step - pts_seconds
+            pts_seconds = last.pts_seconds + step
+        frame = Frame(
+            self.camera,
+            self._index_base + crossed.index,
+            pts_seconds,
+            crossed.received_at,
+            crossed.pixels,
+            flags,
+        )
+        self._last_frame = frame
+        return frame
+
+    def _watch(self, now: float) -> None:
+        assert self._process is not None
+        if now < (self.next_deadline or 0.0):
+            return
+        # A decoder that paces a replay or waits for space shows its life in shared memory.
+        beat = self._process.heartbeat
+        if not self.spec.live and beat + self.spec.stall_timeout_seconds / 2 > now:
+            self._progress(beat)
+            return
+        if now < self._deadline:
+            self._state, self._stale_at = "stale", None
+            _log.warning("%s: stale, no frame for %g s", self.camera, self.spec.stall_timeout_seconds / 2)
+        elif self._stale_at is None and self._info is not None and self._state in ("up", "stale"):
+            self._fail(FailureReason.STALLED, f"no frame for {self.spec.stall_timeout_seconds:g} s", None)
+        else:
+            self._fail(FailureReason.TIMEOUT, "the source did not open in time; its decoder was killed", None)
+
+    def _finish(self, end: dict[str, Any]) -> None:
+        if end["reason"] is None:
+            self._let_go(grace_seconds=_STOP_GRACE_SECONDS)
+            self._state = "ended"
+        else:
+            self._fail(FailureReason(end["reason"]), end["message"], end["hint"], grace_seconds=0.2)
+
+    def _died(self) -> None:
+        status = self._let_go(grace_seconds=0.2)
+        how = f"by signal {-status}" if status is not None and status < 0 else f"with status {status}"
+        self._fail(FailureReason.CRASHED, f"the decoder's process died {how}", None)
+
+    def _fail(self, reason: FailureReason, message: str, hint: str | None, *, grace_seconds: float = 0.0) -> None:
+        now = self._clock()
+        self._let_go(grace_seconds=grace_seconds)
+        self._failure = (reason, message, hint)
+        healthy = 0.0 if self._up_since is None or self._last_frame is None else now - self._up_since
+        delay = self._backoff.fail(reason, healthy_seconds=healthy)
+        if delay is None or not self.spec.live:
+            self._state = "failed"
+            _log.error("%s: failed: %s: %s", self.camera, reason, message)
+            return
+        self._state, self._deadline, self._stale_at = "backoff", now + delay, None
+        self._reconnects[reason] = self._reconnects.get(reason, 0) + 1
+        _log.warning("%s: %s: %s; next attempt in %.1f s", self.camera, reason, message, delay)
+
+    def _let_go(self, *, grace_seconds: float) -> int | None:
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        # kill() adds up what the rings counted while it closes them.
+        status = process.kill(grace_seconds=grace_seconds)
+        self._decoded += process.frames
+        self._dropped += process.dropped
+        # Numbers of frames that were decoded and never read are not used again.
+        last = self._last_frame.index + 1 if self._last_frame is not None else 0
+        self._index_base = max(last, self._index_base + process.frames)
+        self._pts_base = None if self._last_frame is not None else 0.0
+        return status
+
+
+def wait_any(sources: Sequence[SupervisedSource], timeout: float) -> list[SupervisedSource]:
+    """Wait until one of the sources wants to be polled, `timeout` seconds at most; returns those that do.
+
+    Its watchdogs and reconnects count as well, so that a loop of `for s in wait_any(sources, 1): s.poll()` is
+    all that a main program needs.
+    """
+    ready = [source for source in sources if source.ready]
+    if ready:
+        return ready
+    links = {source.connection: source for source in sources if source.connection is not None}
+    for source in sources:
+        deadline = source.next_deadline
+        if deadline is not None:
+            timeout = min(timeout, deadline - source._clock())
+    if links:
+        for link in wait(list(links), max(0.0, timeout)):
+            ready.append(links[link])
+    elif timeout > 0:
+        time.sleep(timeout)
+    woken = {id(source) for source in ready}
+    return [source for source in sources if id(source) in woken or source.ready]
+
+
+def stop_all(sources: Sequence[SupervisedSource]) -> None:
+    """Stop all of them at once: asked first, so that the waits for them run side by side."""
+    for source in sources:
+        if source._process is not None:
+            source._process.ask_to_stop()
+    deadline = time.monotonic() + _STOP_GRACE_SECONDS
+    for source in sources:
+        source._let_go(grace_seconds=max(0.0, deadline - time.monotonic()))
+        if not source.over:
+            source._state = "stopped"

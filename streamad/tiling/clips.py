@@ -1,0 +1,44 @@
+"""Windows of consecutive frames, for detectors that score a clip."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from streamad.frame import Frame
+
+
+class ClipWindow:
+    """The last frames of one camera, without a hole between them.
+
+    Args:
+        length: frames in a window (source: 16 in the learned-noise paper).
+
+    A window starts anew after a gap: a frame flagged as discontinuous, a hole in the frame numbers (frames were
+    dropped), or another frame size.
+    """
+
+    def __init__(self, length: int = 16) -> None:
+        if length < 1:
+            raise ValueError(f"a window needs at least one frame, got length {length}")
+        self.length = length
+        self._frames: deque[Frame] = deque(maxlen=length)
+        self.gaps = 0
+        """Times that a window was thrown away because of a gap."""
+
+    def push(self, frame: Frame) -> tuple[Frame, ...] | None:
+        """Add the newest frame.
+
+        Returns:
+            The `length` newest frames, oldest first, or None while fewer than that follow the last gap.
+        """
+        if self._frames:
+            last = self._frames[-1]
+            if frame.is_discontinuity or frame.index != last.index + 1 or frame.shape != last.shape:
+                self._frames.clear()
+                self.gaps += 1
+        self._frames.append(frame)
+        return tuple(self._frames) if len(self._frames) == self.length else None
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        self._frames.clear()

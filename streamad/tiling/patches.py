@@ -1,0 +1,132 @@
+"""Moving cells of a camera, each with a short history as channels."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from streamad.frame import Frame
+from streamad.tiling.background import BackgroundModel
+from streamad.tiling.grid import CELL, CellGrid
+
+
+@dataclass(frozen=True, slots=True)
+class Patches:
+    """The moving cells of one frame.
+
+    Attributes:
+        pixels: (n, channels, cell, cell) uint8; channel 0 is the newest frame, channel k is `lags[k]` frames older.
+        cells: (n, 2) row and column of each.
+        grid: the grid they were cut from.
+        warming_up: True while the history is shorter than the oldest channel, or the background is not yet settled;
+            such a frame has no patches.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    cells: npt.NDArray[np.intp]
+    grid: CellGrid
+    warming_up: bool
+
+
+class PatchHistory:
+    """Cuts the moving cells out of a camera's frames.
+
+    A cell moves where |frame − background| > `level` grey levels on at least `share` of its pixels (source:
+    reference rule for the papers' "patches with pedestrians", our reading).
+
+    Args:
+        lags: age of each channel, frames; (0,) is the papers' single picture, (0, 2, 4) shows the network how the
+            cell's content moves.
+        level: grey levels by which a pixel must differ.
+        share: share of a cell's pixels that must differ, in (0, 1].
+        max_height: frames taller than this are shrunk to it first (area averaging, aspect kept), pixels; None never.
+        background: the model of the scene at rest.
+    """
+
+    def __init__(
+        self,
+        *,
+        lags: tuple[int, ...] = (0,),
+        level: int = 15,
+        share: float = 0.10,
+        max_height: int | None = None,
+        background: BackgroundModel | None = None,
+    ) -> None:
+        if not lags or lags[0] != 0 or list(lags) != sorted(set(lags)):
+            raise ValueError(f"lags must start at 0 and increase, got {lags}")
+        self._lags = lags
+        self._level = level
+        self._share = share
+        self._max_height = max_height
+        self._background = background or BackgroundModel()
+        self._past: deque[npt.NDArray[np.uint8]] = deque(maxlen=lags[-1] + 1)
+        self._last_index: int | None = None
+        self._grid: CellGrid | None = None
+        self._source_shape = (0, 0)
+        self.gaps = 0
+        """Times that the history was thrown away because of a gap."""
+
+    def push(self, frame: Frame) -> Patches:
+        """Take the next frame of the camera and return its moving cells.
+
+        Raises:
+            FrameSizeError: the frame is smaller than one cell.
+        """
+        pixels = self._resized(frame.pixels)
+        self._source_shape = frame.shape
+        if self._grid is None or (self._grid.height, self._grid.width) != pixels.shape:
+            self._grid = CellGrid(pixels.shape[0], pixels.shape[1], CELL)
+        self._forget_across_gap(frame, pixels)
+        self._past.append(pixels)
+        self._last_index = frame.index
+        difference = self._background.difference(pixels)
+        if len(self._past) <= self._lags[-1] or not self._background.is_warm:
+            none = np.zeros((0, len(self._lags), CELL, CELL), np.uint8)
+            return Patches(none, np.zeros((0, 2), np.intp), self._grid, warming_up=True)
+        changed = cv2.threshold(difference, self._level, 1, cv2.THRESH_BINARY)[1]
+        cells = np.argwhere(self._grid.share(np.asarray(changed, np.uint8)) >= self._share)
+        channels = [self._grid.cut(self._past[-1 - lag], cells) for lag in self._lags]
+        return Patches(np.stack(channels, axis=1), cells, self._grid, warming_up=False)
+
+    def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
+        """(x0, y0, x1, y1) of a cell in pixels of the source's frame (before shrinking).
+
+        Raises:
+            ValueError: no frame has been seen, so there is no grid yet.
+        """
+        if self._grid is None:
+            raise ValueError("there is no grid before the first frame")
+        x0, y0, x1, y1 = self._grid.box(row, col)
+        height, width = self._source_shape
+        across, down = width / self._grid.width, height / self._grid.height
+        return round(x0 * across), round(y0 * down), round(x1 * across), round(y1 * down)
+
+    def reset(self) -> None:
+        """Forget the frames and the background."""
+        self._past.clear()
+        self._background.reset()
+        self._last_index = None
+
+    def _forget_across_gap(self, frame: Frame, pixels: npt.NDArray[np.uint8]) -> None:
+        """Drop the history where the frame does not follow the last one.
+
+        The background outlives a hole and a discontinuity, unless the size changed: it is a slow median, and a
+        camera that reconnects shows the same place.
+        """
+        if not self._past:
+            return
+        hole = self._last_index is not None and frame.index != self._last_index + 1
+        if frame.is_discontinuity or hole or self._past[-1].shape != pixels.shape:
+            self._past.clear()
+            self.gaps += 1
+
+    def _resized(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        height, width = pixels.shape
+        if self._max_height is None or height <= self._max_height:
+            return pixels
+        scaled = (max(1, round(width * self._max_height / height)), self._max_height)
+        return np.asarray(cv2.resize(pixels, scaled, interpolation=cv2.INTER_AREA), dtype=np.uint8)

@@ -1,0 +1,49 @@
+"""The model card: what a bundle is, in words."""
+
+from __future__ import annotations
+
+from streamad.bundle import Manifest
+
+
+def card(manifest: Manifest) -> str:
+    """Markdown card of a bundle, from its manifest alone."""
+    training, tiling, score = manifest.training, manifest.tiling, manifest.score
+    options = training.options
+    lags = ", ".join(str(lag) for lag in tiling.lags)
+    lines = [
+        f"# {manifest.name}",
+        "",
+        f"{manifest.description}.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| detector | {manifest.detector}, {manifest.parameters:,} parameters |",
+        f"| input | {manifest.input.channels} × {manifest.input.height} × {manifest.input.width}, "
+        f"luma / {manifest.input.scale} {manifest.input.offset:+} |",
+        f"| channels | the cell now and {lags} frames ago, at {training.fps:g} frames/s |",
+        f"| score | {score.kind}: largest output of a moving cell; causal median over {score.median_frames} frames; "
+        f"{score.still:.3f} where nothing moves |",
+        f"| trained on | {training.data}, {training.frames} frames, {options.get('cells', '?')} cells |",
+        f"| terms of the data | {training.licence} |",
+        f"| created anomalies | {', '.join(options.get('kinds', ()))} |",
+        f"| training | {training.epochs} epochs, seed {training.seed}; {training.checkpoint} |",
+    ]
+    for parity in manifest.parity:
+        lines.append(
+            f"| parity with torch | {parity.engine} {parity.version}, {parity.precision}: largest difference "
+            f"{parity.max_abs_output:.1e} over {parity.tiles} cells in batches of "
+            f"{', '.join(map(str, parity.batch_sizes))} |"
+        )
+    lines += ["", "## Use", "", "```", f"streamad score VIDEO --model {manifest.name}", "```", ""]
+    lines += [
+        "A camera is trained and calibrated on itself: on another camera the scores mean nothing until",
+        "it is calibrated there, and little until it is trained there.",
+        "",
+    ]
+    if manifest.results:
+        lines += ["## Results", "", "| protocol | figure | value |", "|---|---|---|"]
+        for result in manifest.results:
+            protocol = result.get("protocol", "")
+            lines += [f"| {protocol} | {key} | {value} |" for key, value in result.items() if key != "protocol"]
+        lines.append("")
+    return "\n".join(lines)

@@ -1,0 +1,176 @@
+"""The training loop that all detectors share: seeding, checkpoints, resumption, early stopping, progress."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from streamad.errors import UsageError
+from streamad.files import write_json
+
+CHECKPOINT = "checkpoint.pt"
+LOG = "log.json"
+
+
+class Task(Protocol):
+    """What a detector gives the loop."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in an epoch."""
+
+    def training_step(self, step: int, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> float:
+        """One optimiser step on the given samples; `step` counts from the start of the training."""
+
+    def validate(self) -> float:
+        """Figure of merit from normal data alone; higher is better."""
+
+    def description(self) -> dict[str, Any]:
+        """What was chosen, for the record."""
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What the loop tells after each epoch."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    validation: float
+    best: float
+    seconds: float
+    remaining_seconds: float
+
+
+@dataclass(frozen=True)
+class LoopResult:
+    """The end of a training."""
+
+    epochs_run: int
+    best_epoch: int
+    best_validation: float
+    history: list[dict[str, float]] = field(repr=False)
+
+
+def run_loop(
+    task: Task,
+    *,
+    samples: int,
+    epochs: int,
+    patience: int,
+    seed: int,
+    folder: Path,
+    progress: Callable[[EpochReport], None] | None = None,
+    step_progress: Callable[[int, int], None] | None = None,
+) -> LoopResult:
+    """Train until `epochs` or until `patience` epochs bring nothing, then load the best weights.
+
+    A training that is killed and started again in the same folder goes on after its last finished epoch and ends with
+    the same weights: the order of samples and all draws of an epoch come from (seed, epoch) alone.
+
+    Args:
+        task: network, step and validation.
+        samples: number of training samples; each epoch visits them in a new order.
+        epochs: most epochs.
+        patience: epochs without a better validation before the training stops.
+        seed: of the order and of every draw.
+        folder: for checkpoint and log.
+        progress: called after each epoch.
+        step_progress: called after each step with (steps done, steps in all).
+
+    Raises:
+        UsageError: no samples, or the folder holds the checkpoint of another training.
+    """
+    if samples < 1:
+        raise UsageError(
+            "there is nothing to train on: no sample was found", hint="give normal video in which things move"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    identity = json.dumps({"seed": seed, "samples": samples, **task.description()}, sort_keys=True, default=str)
+    state = _resume(folder / CHECKPOINT, identity)
+    history: list[dict[str, float]] = []
+    best, best_epoch, best_weights = -np.inf, 0, _copy(task.network)
+    if state is not None:
+        task.network.load_state_dict(state["network"])
+        task.optimizer.load_state_dict(state["optimizer"])
+        history, best, best_epoch, best_weights = (
+            state["history"],
+            state["best"],
+            state["best_epoch"],
+            state["best_network"],
+        )
+    per_epoch = task.steps_per_epoch
+    for epoch in range(len(history), epochs):
+        if epoch - best_epoch >= patience and history:
+            break
+        started = time.monotonic()
+        torch.manual_seed(seed * 1000 + epoch)
+        rng = np.random.default_rng((seed, epoch))
+        order = rng.permutation(samples)
+        losses = []
+        for number, rows in enumerate(np.array_split(order, per_epoch)):
+            losses.append(task.training_step(epoch * per_epoch + number, rows, rng))
+            if step_progress is not None:
+                step_progress(epoch * per_epoch + number + 1, epochs * per_epoch)
+        loss, validation = float(np.mean(losses)), task.validate()
+        if not np.isfinite(loss):
+            raise UsageError(
+                f"the loss is {loss} after epoch {epoch + 1}", hint="lower the learning rate; check the data"
+            )
+        if validation > best:
+            best, best_epoch, best_weights = validation, epoch + 1, _copy(task.network)
+        seconds = time.monotonic() - started
+        history.append({"epoch": epoch + 1, "loss": loss, "validation": validation, "seconds": seconds})
+        _save(
+            folder / CHECKPOINT,
+            {
+                "identity": identity,
+                "network": task.network.state_dict(),
+                "optimizer": task.optimizer.state_dict(),
+                "history": history,
+                "best": best,
+                "best_epoch": best_epoch,
+                "best_network": best_weights,
+            },
+        )
+        write_json(folder / LOG, {"identity": json.loads(identity), "history": history})
+        if progress is not None:
+            mean = float(np.mean([h["seconds"] for h in history]))
+            progress(EpochReport(epoch + 1, epochs, loss, validation, best, seconds, mean * (epochs - epoch - 1)))
+    task.network.load_state_dict(best_weights)
+    return LoopResult(len(history), best_epoch, float(best), history)
+
+
+def _copy(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def _save(path: Path, state: dict[str, Any]) -> None:
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def _resume(path: Path, identity: str) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    state: dict[str, Any] = torch.load(path, weights_only=True)
+    if state.get("identity") != identity:
+        raise UsageError(
+            f"{path} is the checkpoint of another training (other data, seed or options)",
+            hint="give another --out, or remove that folder to start afresh",
+        )
+    return state

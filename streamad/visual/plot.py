@@ -1,0 +1,272 @@
+"""The score plot: scores over time with threshold, alerts and, where known, the truth."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from streamad.files import write_atomic
+
+# The palette of Okabe and Ito (2008), told apart with any colour vision; hatching and dashes say it again.
+SCORE_COLOUR = "#0072B2"
+THRESHOLD_COLOUR = "#D55E00"
+RELEASE_COLOUR = "#E69F00"
+TRUTH_COLOUR = "#009E73"
+EVENT_COLOUR = "#CC79A7"
+
+_DPI = 100
+_WIDTH = 1600  # pixels
+_HEIGHT = 600  # pixels of a plot with one panel
+_PANEL = 330  # pixels of each panel of several
+_MAX_PANELS = 60  # 20 000 pixels: taller pictures are refused by many viewers
+_LANES = 3
+
+Truth = tuple[float, float, str]
+
+
+@dataclass(frozen=True)
+class PlotEvent:
+    """An alert on the time axis, seconds."""
+
+    start_seconds: float
+    end_seconds: float
+    label: str
+
+
+@dataclass(frozen=True)
+class PlotPanel:
+    """The scores of one video.
+
+    Attributes:
+        title: stands over the panel.
+        seconds: (T,) time of each frame, increasing.
+        scores: (T,) score of each frame; NaN where it has none.
+        events: alerts, drawn as bars under the axis.
+        truth: (start, end, kind) of true anomalies in seconds, shaded.
+    """
+
+    title: str
+    seconds: npt.NDArray[np.floating] = field(repr=False)
+    scores: npt.NDArray[np.floating] = field(repr=False)
+    events: Sequence[PlotEvent] = ()
+    truth: Sequence[Truth] = ()
+
+    def __post_init__(self) -> None:
+        if self.seconds.ndim != 1 or self.seconds.shape != self.scores.shape or self.seconds.size == 0:
+            raise ValueError(
+                "seconds and scores must be 1-D, of one length and not empty, "
+                f"got shapes {self.seconds.shape} and {self.scores.shape}"
+            )
+
+
+def plot_scores(
+    path: Path,
+    *,
+    seconds: npt.NDArray[np.floating],
+    scores: npt.NDArray[np.floating],
+    threshold: float | None = None,
+    release: float | None = None,
+    events: Sequence[PlotEvent] = (),
+    truth: Sequence[Truth] = (),
+    title: str = "",
+    score_label: str = "anomaly score",
+) -> None:
+    """Write the score plot of one video as a PNG of 1600×600 pixels.
+
+    Args:
+        path: the file; written atomically.
+        seconds: (T,) time of each frame, increasing.
+        scores: (T,) score of each frame, higher is more anomalous; NaN (no score) is hatched.
+        threshold: the score from which an alert is raised: a dashed line with its value.
+        release: the score under which an alert ends: a dotted line.
+        events: alerts, bars under the axis.
+        truth: (start, end, kind) of true anomalies in seconds, shaded.
+        title: over the plot.
+        score_label: of the y axis.
+
+    Raises:
+        ValueError: seconds and scores do not fit each other or are empty.
+        OutputError: the file cannot be written.
+    """
+    panel = PlotPanel(title, seconds, scores, events, truth)
+    _write(path, _figure([panel], threshold, release, "", score_label))
+
+
+def plot_many(
+    path: Path,
+    panels: Sequence[PlotPanel],
+    *,
+    threshold: float | None = None,
+    release: float | None = None,
+    title: str = "",
+    score_label: str = "anomaly score",
+) -> None:
+    """Write the score plots of several videos one below the other, with one scale of scores, as a PNG.
+
+    Args:
+        path: the file; written atomically.
+        panels: one a video, at most 60.
+        threshold, release: see `plot_scores`.
+        title: over the whole.
+        score_label: of the y axes.
+
+    Raises:
+        ValueError: no panel, or too many for one picture.
+        OutputError: the file cannot be written.
+    """
+    if not 1 <= len(panels) <= _MAX_PANELS:
+        raise ValueError(f"expected 1 to {_MAX_PANELS} panels, got {len(panels)}; write several plots instead")
+    _write(path, _figure(panels, threshold, release, title, score_label))
+
+
+def _figure(
+    panels: Sequence[PlotPanel], threshold: float | None, release: float | None, title: str, score_label: str
+) -> Figure:
+    height = _HEIGHT if len(panels) == 1 else 60 + _PANEL * len(panels)
+    figure = Figure(figsize=(_WIDTH / _DPI, height / _DPI), dpi=_DPI, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    if title:
+        figure.suptitle(title, fontsize=15, fontweight="bold", parse_math=False)
+    low, high = _limits(panels, threshold, release)
+    ratios = [share for _ in panels for share in (6.0, 1.0 if len(panels) == 1 else 1.35)]
+    axes = figure.subplots(2 * len(panels), 1, squeeze=False, height_ratios=ratios)[:, 0]
+    for number, panel in enumerate(panels):
+        upper, lower = axes[2 * number], axes[2 * number + 1]
+        lower.sharex(upper)
+        _draw_scores(upper, panel, threshold, release, score_label)
+        upper.set_ylim(low, high)
+        _draw_events(lower, panel)
+    # One legend for all panels: the first may lack what another one shows.
+    entries = {
+        label: handle for upper in axes[::2] for handle, label in zip(*upper.get_legend_handles_labels(), strict=True)
+    }
+    axes[0].legend(entries.values(), entries, loc="upper left", fontsize=10, framealpha=0.9, ncols=6, borderaxespad=0.4)
+    return figure
+
+
+def _limits(panels: Sequence[PlotPanel], threshold: float | None, release: float | None) -> tuple[float, float]:
+    values = [panel.scores[np.isfinite(panel.scores)].astype(np.float64) for panel in panels]
+    lines = np.array([line for line in (threshold, release) if line is not None], dtype=np.float64)
+    everything = np.concatenate([*values, lines])
+    if everything.size == 0:
+        return 0.0, 1.0
+    low, high = float(everything.min()), float(everything.max())
+    span = high - low if high > low else max(abs(high), 1.0)
+    # Room above for the legend and the names of the true anomalies.
+    return low - 0.04 * span, high + 0.24 * span
+
+
+def _draw_scores(
+    axes: Axes, panel: PlotPanel, threshold: float | None, release: float | None, score_label: str
+) -> None:
+    seconds = panel.seconds.astype(np.float64)
+    step = float(np.median(np.diff(seconds))) if seconds.size > 1 else 1.0
+    axes.set_title(panel.title, fontsize=13, loc="left", parse_math=False)
+    axes.set_ylabel(score_label, fontsize=12, parse_math=False)
+    axes.set_xlim(seconds[0] - step / 2, seconds[-1] + step / 2)
+    axes.grid(visible=True, color="#d8d8d8", linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(labelbottom=False, labelsize=10)
+    for number, (start, end, kind) in enumerate(panel.truth):
+        name = "true anomaly" if number == 0 else None
+        axes.axvspan(start, end, facecolor=TRUTH_COLOUR, alpha=0.2, linewidth=0, label=name)
+        axes.annotate(
+            kind.replace("_", " "),
+            ((start + end) / 2, 0.845),
+            xycoords=("data", "axes fraction"),
+            ha="center",
+            va="top",
+            fontsize=10,
+            color="#00573F",
+            parse_math=False,
+            annotation_clip=True,
+        )
+    missing = ~np.isfinite(panel.scores)
+    for number, (first, last) in enumerate(_runs(missing)):
+        axes.axvspan(
+            seconds[first] - step / 2,
+            seconds[last] + step / 2,
+            facecolor="#f2f2f2",
+            edgecolor="#9a9a9a",
+            hatch="///",
+            linewidth=0,
+            label="no score" if number == 0 else None,
+        )
+    width = 1.5 if seconds.size < 4000 else 0.9
+    scores = np.where(missing, np.nan, panel.scores)
+    axes.plot(seconds, scores, color=SCORE_COLOUR, linewidth=width, label="score")
+    lone = ~missing & np.r_[True, missing[:-1]] & np.r_[missing[1:], True]
+    if lone.any():
+        # A score between two gaps has no line to be seen by.
+        axes.plot(seconds[lone], scores[lone], ".", color=SCORE_COLOUR, markersize=5)
+    if threshold is not None:
+        axes.axhline(
+            threshold,
+            color=THRESHOLD_COLOUR,
+            linestyle=(0, (6, 3)),
+            linewidth=1.8,
+            label=f"threshold {threshold:.4g}",
+        )
+    if release is not None:
+        axes.axhline(
+            release,
+            color=RELEASE_COLOUR,
+            linestyle=(0, (1.5, 2)),
+            linewidth=1.8,
+            label=f"release {release:.4g}",
+        )
+
+
+def _draw_events(axes: Axes, panel: PlotPanel) -> None:
+    axes.set_ylim(_LANES, 0)
+    axes.set_yticks([])
+    axes.set_xlabel("time (s)", fontsize=12)
+    axes.tick_params(labelsize=10)
+    axes.set_ylabel("alerts", fontsize=12, rotation=0, ha="right", va="center")
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    first, last = axes.get_xlim()
+    span = last - first
+    free = [-np.inf] * _LANES
+    for event in sorted(panel.events, key=lambda e: e.start_seconds):
+        # Where labels would run into one another the bars go down a lane; 10 pt text is about 8 px a letter.
+        needs = max(event.end_seconds, event.start_seconds + span * 8.0 * (len(event.label) + 2) / 1480)
+        open_lanes = [lane for lane in range(_LANES) if free[lane] <= event.start_seconds]
+        lane = open_lanes[0] if open_lanes else int(np.argmin(free))
+        free[lane] = needs
+        length = max(event.end_seconds - event.start_seconds, span / 800)
+        axes.broken_barh([(event.start_seconds, length)], (lane + 0.1, 0.8), facecolor=EVENT_COLOUR)
+        axes.text(
+            event.start_seconds + span * 0.002,
+            lane + 0.52,
+            event.label,
+            va="center",
+            fontsize=9.5,
+            clip_on=True,
+            parse_math=False,
+        )
+    if not panel.events:
+        axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", color="#707070")
+
+
+def _runs(flags: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """(first, last) index of every run of True, both inclusive."""
+    edges = np.diff(np.concatenate([[0], flags.astype(np.int8), [0]]))
+    starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) - 1
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))
+
+
+def _write(path: Path, figure: Figure) -> None:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI)
+    write_atomic(Path(path), buffer.getvalue())

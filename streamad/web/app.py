@@ -1,0 +1,120 @@
+"""The HTTP application: metrics, health, status, events, preview pictures and the live page."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from importlib import resources
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+
+from streamad import __version__
+from streamad.alerts import EventStore
+from streamad.errors import StreamadError, UsageError
+from streamad.observability.health import Health, HealthReport
+from streamad.observability.metrics import Metrics
+from streamad.observability.redaction import redact
+from streamad.observability.status import finite
+
+NO_STORE = {"Cache-Control": "no-store"}
+EVENTS_LIMIT = 1000
+
+
+def create_app(
+    *,
+    metrics: Metrics,
+    health: Health,
+    status: Callable[[], Mapping[str, Any]],
+    store: EventStore | None = None,
+    preview: Callable[[str], bytes | None] | None = None,
+) -> FastAPI:
+    """The application, to be served by `WebServer`.
+
+    Every callable is called from threads of the server and must be safe there.
+
+    Args:
+        metrics: served under `/metrics`.
+        health: served under `/healthz` and `/readyz`.
+        status: makes the `StatusDocument`; NaN and infinities are sent as null.
+        store: served under `/api/events`; None: that path answers 404.
+        preview: the newest picture of a camera as JPEG, None where it has none
+            (`/api/cameras/ID/preview.jpg`).
+    """
+    # The framework's own documentation pages load scripts from the network: none of them.
+    app = FastAPI(title="streamad", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    page, policy = _page(has_preview=preview is not None)
+
+    @app.exception_handler(StreamadError)
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        hint = error.hint if isinstance(error, StreamadError) else None
+        code = 422 if isinstance(error, UsageError) else 503
+        return JSONResponse({"error": redact(str(error)), "hint": hint}, status_code=code)
+
+    @app.get("/metrics")
+    def get_metrics(request: Request) -> Response:
+        body, content_type = metrics.negotiate(request.headers.get("accept", ""))
+        return Response(body, headers={"Content-Type": content_type})
+
+    # Health is answered on the event loop itself: slow requests that fill the thread pool do not delay it.
+    @app.get("/healthz")
+    async def get_health() -> JSONResponse:
+        return _probe(health.live())
+
+    @app.get("/readyz")
+    async def get_ready() -> JSONResponse:
+        return _probe(health.ready())
+
+    @app.get("/status")
+    def get_status() -> JSONResponse:
+        return JSONResponse(finite(status()), headers=NO_STORE)
+
+    @app.get("/api/events")
+    def get_events(
+        camera: str | None = None,
+        since: datetime | None = None,
+        limit: Annotated[int, Query(ge=1, le=EVENTS_LIMIT)] = 100,
+    ) -> JSONResponse:
+        if store is None:
+            return JSONResponse({"error": "no event store is configured"}, status_code=404)
+        found = [event.to_dict() for event in store.events(camera=camera, since=since, limit=limit)]
+        return JSONResponse({"events": found, "total": store.count(camera)}, headers=NO_STORE)
+
+    @app.get("/api/cameras/{camera:path}/preview.jpg")
+    def get_preview(camera: str) -> Response:
+        picture = preview(camera) if preview is not None else None
+        if picture is None:
+            return JSONResponse({"error": f"no picture of camera {camera!r}"}, status_code=404, headers=NO_STORE)
+        return Response(picture, media_type="image/jpeg", headers=NO_STORE)
+
+    @app.get("/")
+    async def get_page() -> HTMLResponse:
+        return HTMLResponse(page, headers={**NO_STORE, "Content-Security-Policy": policy})
+
+    return app
+
+
+def _probe(report: HealthReport) -> JSONResponse:
+    document = {"ok": report.ok, "reason": report.reason}
+    return JSONResponse(document, status_code=200 if report.ok else 503, headers=NO_STORE)
+
+
+def _page(*, has_preview: bool) -> tuple[str, str]:
+    """The page and a content policy that allows its own script and style, and nothing from elsewhere."""
+    text = resources.files("streamad.web").joinpath("page.html").read_text(encoding="utf-8")
+    text = text.replace("{{preview}}", "yes" if has_preview else "no")
+    sources = {}
+    for tag in ("script", "style"):
+        found = re.search(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        assert found is not None
+        digest = base64.b64encode(hashlib.sha256(found.group(1).encode()).digest()).decode()
+        sources[tag] = f"'sha256-{digest}'"
+    policy = (
+        f"default-src 'none'; script-src {sources['script']}; style-src {sources['style']}; "
+        "img-src 'self' blob: data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+    )
+    return text, policy

@@ -1,0 +1,201 @@
+"""What tests of streams share: GStreamer's RTSP server, and videos whose frames carry their number."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import av
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+SYSTEM_PYTHON = "/usr/bin/python3"
+SERVER = Path(__file__).parent / "servers" / "gst_rtsp_server.py"
+
+_BITS = 16
+_BLOCK = 16
+
+
+class RtspServer:
+    """GStreamer's RTSP server in a process of its own: a context manager that serves while it is entered.
+
+    Every client sees a mount's video from its start, in real time; at its end the stream ends.
+
+    Args:
+        mounts: name -> mp4 file (H.264 or H.265).
+        port: 0 picks a free one, which `restart` keeps.
+        user: asks for digest authentication.
+        password: of that user.
+        certificate: PEM file of certificate and key: the server speaks rtsps.
+    """
+
+    def __init__(
+        self,
+        mounts: dict[str, Path],
+        port: int = 0,
+        user: str | None = None,
+        password: str | None = None,
+        *,
+        certificate: Path | None = None,
+    ) -> None:
+        self.mounts = mounts
+        self.port = port
+        self.user, self.password, self.certificate = user, password, certificate
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """Start and wait until it listens."""
+        settings: dict[str, Any] = {
+            "port": self.port,
+            "mounts": {n: {"path": str(p), "codec": _codec(p)} for n, p in self.mounts.items()},
+            "user": self.user,
+            "password": self.password,
+            "certificate": str(self.certificate) if self.certificate else None,
+        }
+        self._process = subprocess.Popen(
+            [SYSTEM_PYTHON, str(SERVER), json.dumps(settings)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert self._process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            line = self._process.stdout.readline() if selector.select(timeout=20) else b""
+        if not line:
+            process, self._process = self._process, None
+            process.kill()
+            _, said = process.communicate()
+            raise RuntimeError(f"the RTSP server did not start: {said.decode(errors='replace')[-2000:]}")
+        self.port = json.loads(line)["port"]
+
+    def url(self, mount: str, *, credentials: bool = True) -> str:
+        """The address of a mount, with user and password where the server wants them."""
+        secret = ""
+        if credentials and self.user is not None:
+            secret = f"{quote(self.user, safe='')}:{quote(self.password or '', safe='')}@"
+        scheme = "rtsps" if self.certificate else "rtsp"
+        return f"{scheme}://{secret}127.0.0.1:{self.port}/{mount}"
+
+    def kill(self) -> None:
+        """SIGKILL, as a power cut would be."""
+        if self._process is not None:
+            self._process.kill()  # ends a stopped process too
+            self._process.communicate()
+            self._process = None
+
+    def restart(self) -> None:
+        """Kill and start anew on the same port."""
+        self.kill()
+        self.start()
+
+    def freeze(self) -> None:
+        """SIGSTOP: connections stay, nothing answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+
+def require_rtsp_server() -> None:
+    """Skip the test where GStreamer's RTSP server is missing; fail it where STREAMAD_REQUIRE_RTSP=1."""
+    problem = _missing()
+    if problem is None:
+        return
+    message = f"no RTSP server for the test: {problem} (see CONTRIBUTING.md)"
+    if os.environ.get("STREAMAD_REQUIRE_RTSP") == "1":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@cache
+def _missing() -> str | None:
+    if not Path(SYSTEM_PYTHON).exists():
+        return f"no {SYSTEM_PYTHON}"
+    run = subprocess.run(
+        [SYSTEM_PYTHON, str(SERVER), "{}"], capture_output=True, text=True, timeout=60, check=False
+    )
+    return None if run.returncode == 0 else run.stderr.strip().splitlines()[-1]
+
+
+@cache
+def _codec(path: Path) -> str:
+    with av.open(str(path)) as container:
+        name = container.streams.video[0].codec_context.name
+    return {"h264": "h264", "hevc": "h265"}[name]
+
+
+def pictures(
+    frames: int, size: tuple[int, int] = (320, 240), first: int = 0
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """(H, W) grey pictures with a moving square, and their number in the top row's 16 blocks
+    (`frame_number`).
+
+    Args:
+        frames: how many.
+        size: width and height; the number needs a width of 256.
+        first: number of the first.
+    """
+    width, height = size
+    background = np.tile(np.linspace(60, 160, width, dtype=np.uint8), (height, 1))
+    for number in range(first, first + frames):
+        picture = background.copy()
+        for bit in range(min(_BITS, width // _BLOCK)):
+            picture[:_BLOCK, bit * _BLOCK : (bit + 1) * _BLOCK] = 220 if number >> bit & 1 else 30
+        left = number * 3 % max(1, width - 40)
+        picture[height // 2 : height // 2 + 40, left : left + 40] = 235
+        yield picture
+
+
+def frame_number(pixels: npt.NDArray[np.uint8]) -> int:
+    """The number in a picture of `pictures`, after any lossy coding."""
+    half = _BLOCK // 2
+    return sum(
+        1 << bit for bit in range(_BITS) if pixels[half - 3 : half + 3, bit * _BLOCK + half].mean() > 128
+    )
+
+
+def write_video(
+    path: Path,
+    *,
+    frames: int,
+    size: tuple[int, int] = (320, 240),
+    fps: int = 25,
+    codec: str = "libx264",
+    container_format: str | None = None,
+    pixel_format: str = "yuv420p",
+    first: int = 0,
+) -> Path:
+    """Encode `pictures`, a key frame each second; the name's ending picks the container. Returns the path."""
+    options = {
+        "libx264": {"preset": "ultrafast", "crf": "18"},
+        "libx265": {"preset": "ultrafast", "x265-params": f"log-level=none:keyint={fps}"},
+    }.get(codec, {})
+    with av.open(str(path), "w", format=container_format) as container:
+        stream = container.add_stream(codec, rate=fps, options=options)
+        stream.width, stream.height = size
+        stream.pix_fmt = pixel_format
+        stream.codec_context.gop_size = fps
+        for picture in pictures(frames, size, first):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="gray")))
+        container.mux(stream.encode())
+    return path

@@ -1,0 +1,65 @@
+"""The rule opens alerts where calibration counts them: the contract between `alerts` and `scoring`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from streamad.alerts import AlertRule
+from streamad.scoring import budget
+
+
+def opened_by_rule(scores: np.ndarray, fps: float, threshold: float, release: float, seconds: float) -> list[int]:
+    rule = AlertRule(
+        camera="gate",
+        threshold=threshold,
+        release=release,
+        min_duration_seconds=seconds,
+        cooldown_seconds=3.0,
+    )
+    changes = [rule.update(i, i / fps, float(score)) for i, score in enumerate(scores)]
+    return [c.index for c in changes if c is not None and c.kind == "opened"]
+
+
+def noise(seed: int, size: int) -> np.ndarray:
+    """Noise with a memory, as scores of neighbouring frames have."""
+    white = np.random.default_rng(seed).normal(size=size)
+    return np.convolve(white, np.exp(-np.arange(80) / 20), mode="same")
+
+
+@pytest.mark.parametrize("fps", [10.0, 25.0, 29.97])
+@pytest.mark.parametrize("seconds", [0.0, 0.2, 0.48, 0.5])
+def test_the_rule_opens_as_often_as_calibration_counts(fps: float, seconds: float) -> None:
+    total = 0
+    for seed in range(4):
+        scores = noise(seed, 4000)
+        for quantile in (0.7, 0.8, 0.95):
+            threshold = float(np.quantile(scores, quantile))
+            release = budget.release_of(threshold, float(np.median(scores)), 0.2)
+            sustained = budget.sustained_score(scores, fps=fps, min_duration_seconds=seconds)
+            peaks = budget.alert_peaks(
+                [(scores, sustained)],
+                budget.AlertRule(fps=fps, min_duration_seconds=seconds, cooldown_seconds=3.0, hysteresis=0.2),
+                threshold=threshold,
+                release=release,
+            )
+            opened = opened_by_rule(scores, fps, threshold, release, seconds)
+            assert len(opened) == len(peaks)
+            total += len(opened)
+    assert total > 60
+
+
+def test_the_first_alert_is_at_the_same_frame_with_frames_that_have_no_score() -> None:
+    fps, seconds, found = 25.0, 0.5, 0
+    for seed in range(40):
+        scores = noise(seed, 600)
+        random = np.random.default_rng(seed + 100)
+        scores[random.random(600) < 0.1] = np.nan
+        hole = int(random.integers(50, 400))
+        scores[hole : hole + 60] = np.nan
+        threshold = float(np.nanquantile(scores, 0.8))
+        sustained = budget.sustained_score(scores, fps=fps, min_duration_seconds=seconds)
+        expected = np.flatnonzero(sustained >= threshold)[:1].tolist()
+        assert opened_by_rule(scores, fps, threshold, threshold, seconds)[:1] == expected
+        found += len(expected)
+    assert found > 20

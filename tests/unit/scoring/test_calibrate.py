@@ -1,0 +1,139 @@
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from streamad.errors import CalibrationError, UsageError
+from streamad.scoring import calibrate, smooth
+
+SHA = "ab" * 32
+NAN = np.nan
+
+
+def run(scores, **changes):
+    return calibrate(scores, **{"fps": 10.0, "model": "m", "model_sha256": SHA, "source": "synthetic"} | changes)
+
+
+def normal(n, seed=0):
+    return np.random.default_rng(seed).standard_normal(n)
+
+
+def test_record():
+    when = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    c = run([normal(400), np.concatenate((np.full(8, NAN), normal(240, 1)))], created=when)
+    assert (c.frames, c.unscored_frames, c.clips) == (640, 8, 2)
+    assert c.duration_seconds == 64.0
+    assert c.created == "2026-01-02T03:04:05+00:00"
+    assert c.release == pytest.approx(c.threshold - 0.2 * (c.threshold - c.median))
+    assert c.threshold_low <= c.threshold <= c.threshold_high
+    assert c.critical > c.threshold
+    assert c.extrapolation == pytest.approx(1350)
+    assert c.resolvable_alerts_per_day == pytest.approx(3 * 1350)
+
+
+def test_warning_says_what_the_threshold_rests_on():
+    (warning,) = [w for w in run([normal(640)]).warnings if "rests on" in w]
+    assert "640 frames = 64 s of normal video" in warning
+    assert "1 alert/day is extrapolated 1.35e+03-fold" in warning
+    assert "collect 2.38 hours more to come within 10-fold, 3 days more to vouch for it (95 %)" in warning
+
+
+def test_no_warning_where_the_video_vouches_for_the_budget():
+    c = run([normal(36_000)], alerts_per_day=24.0 * 30)
+    assert c.extrapolation < 1 / 3
+    assert c.alerts_per_day > c.resolvable_alerts_per_day
+    assert c.warnings == ()
+
+
+def test_warning_between_one_and_three_periods():
+    (warning,) = run([normal(36_000)], alerts_per_day=48.0).warnings
+    assert "it covers the period of 48 alerts/day 2.0 times, 3 times are needed" in warning
+    assert "collect 30 minutes more" in warning
+
+
+def test_impossible_budget_takes_the_lowest_level_and_says_so():
+    c = run([normal(36_000)], alerts_per_day=1e6)
+    assert any("more than the rule gives" in w for w in c.warnings)
+    assert c.threshold == c.alert_curve.levels[0]
+
+
+def test_data_warnings():
+    scores = np.concatenate((np.full(200, NAN), normal(400)))
+    warnings = run([scores, normal(3)]).data_warnings
+    assert any("200 of 603 frames (33%) have no score" in w for w in warnings)
+    assert any("1 of 2 clips are not longer than min_duration_seconds" in w for w in warnings)
+    assert any("separate peaks" in w for w in warnings)
+
+
+def test_smoothing_is_applied_first():
+    scores = normal(3000)
+    smoothed = smooth(scores, fps=10.0, time_constant_seconds=1.0)
+    a = run([scores], smoothing_seconds=1.0)
+    b = run([smoothed])
+    assert a.threshold == b.threshold
+    assert a.smoothing_seconds == 1.0
+
+
+def test_threshold_follows_shift_and_scale_of_the_scores():
+    """Another unit of the score is the same calibration."""
+    scores = normal(5000)
+    a, b = run([scores]), run([scores * 250.0 - 40.0])
+    assert b.threshold == pytest.approx(a.threshold * 250.0 - 40.0)
+    assert b.release == pytest.approx(a.release * 250.0 - 40.0)
+    assert b.calibrated(250.0 * 2 - 40.0) == pytest.approx(a.calibrated(2.0))
+
+
+def test_longer_min_duration_lowers_the_threshold():
+    scores = normal(20_000)
+    thresholds = [run([scores], min_duration_seconds=d).threshold for d in (0.0, 0.5, 2.0)]
+    assert thresholds == sorted(thresholds, reverse=True)
+
+
+def test_scores_of_all_kinds_of_arrays():
+    scores = normal(1000).astype(np.float32)
+    assert run([scores]).threshold == run([scores.tolist()]).threshold
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ([], "none of the 0 frames in 0 clips"),
+        ([[], [NAN] * 50], "none of the 50 frames in 2 clips has a score"),
+        ([[NAN] * 50 + [1.0]], "only 1 frame has a score"),
+        ([[2.0] * 500], "all 500 frames have the same score"),
+        ([[1.0, 2.0], [1.0, np.inf]], "clip 1 has 1 infinite scores"),
+        ([[[1.0, 2.0]]], r"clip 0 must be 1-D, got shape \(1, 2\)"),
+        ([[1.0, 2.0, 3.0]], "no clip has 0.5 s"),
+    ],
+)
+def test_nothing_to_learn_from(scores, message):
+    with pytest.raises(CalibrationError, match=message):
+        run(scores)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("fps", 0.0),
+        ("fps", NAN),
+        ("alerts_per_day", 0.0),
+        ("min_duration_seconds", -1.0),
+        ("cooldown_seconds", np.inf),
+        ("smoothing_seconds", -0.1),
+        ("hysteresis", 1.1),
+    ],
+)
+def test_parameters_out_of_range(name, value):
+    with pytest.raises(UsageError, match=name):
+        run([normal(100)], **{name: value})
+
+
+def test_sha_is_checked():
+    with pytest.raises(CalibrationError, match="model_sha256"):
+        run([normal(100)], model_sha256="weights")
+
+
+def test_seven_frames_calibrate():
+    c = run([[0.0, 1.0, 2.0, 1.0, 0.5, 1.5, 0.2]])
+    assert c.threshold > 0.0
+    assert c.warnings
