@@ -131,9 +131,7 @@ def require_rtsp_server() -> None:
 def _missing() -> str | None:
     if not Path(SYSTEM_PYTHON).exists():
         return f"no {SYSTEM_PYTHON}"
-    run = subprocess.run(
-        [SYSTEM_PYTHON, str(SERVER), "{}"], capture_output=True, text=True, timeout=60, check=False
-    )
+    run = subprocess.run([SYSTEM_PYTHON, str(SERVER), "{}"], capture_output=True, text=True, timeout=60, check=False)
     return None if run.returncode == 0 else run.stderr.strip().splitlines()[-1]
 
 
@@ -144,9 +142,7 @@ def _codec(path: Path) -> str:
     return {"h264": "h264", "hevc": "h265"}[name]
 
 
-def pictures(
-    frames: int, size: tuple[int, int] = (320, 240), first: int = 0
-) -> Iterator[npt.NDArray[np.uint8]]:
+def pictures(frames: int, size: tuple[int, int] = (320, 240), first: int = 0) -> Iterator[npt.NDArray[np.uint8]]:
     """(H, W) grey pictures with a moving square, and their number in the top row's 16 blocks
     (`frame_number`).
 
@@ -169,9 +165,7 @@ def pictures(
 def frame_number(pixels: npt.NDArray[np.uint8]) -> int:
     """The number in a picture of `pictures`, after any lossy coding."""
     half = _BLOCK // 2
-    return sum(
-        1 << bit for bit in range(_BITS) if pixels[half - 3 : half + 3, bit * _BLOCK + half].mean() > 128
-    )
+    return sum(1 << bit for bit in range(_BITS) if pixels[half - 3 : half + 3, bit * _BLOCK + half].mean() > 128)
 
 
 def write_video(

@@ -34,7 +34,8 @@ class AlertSettings:
 
     def rule(self, camera: str) -> AlertRule:
         """A fresh rule for the camera."""
-        return self.rules.build(camera, threshold=self.threshold, baseline=self.baseline)
+        critical = None if self.calibration is None else self.calibration.critical
+        return self.rules.build(camera, threshold=self.threshold, baseline=self.baseline, critical=critical)
 
     def shown(self, score: float) -> float:
         """A raw score as people see it: calibrated (−log10 of its share in normal video), raw without calibration."""

@@ -72,6 +72,8 @@ def plan(layout: Layout, kinds: Sequence[AnomalyKind], seconds: float, rng: np.r
     Raises:
         UsageError: the events do not fit; the message gives the seconds they need.
     """
+    if not kinds:
+        return ()
     first, last = layout.walkway.reach
     length = last - first
     drawn: list[tuple[AnomalyKind, float, float]] = []
@@ -88,7 +90,7 @@ def plan(layout: Layout, kinds: Sequence[AnomalyKind], seconds: float, rng: np.r
             f"they need {math.ceil(seconds - spare)} s in this scene",
             hint="make the testing part longer, split it into fewer videos or ask for fewer anomalies",
         )
-    shares = rng.dirichlet(np.full(len(drawn) + 1, 2.0)) * spare if drawn else np.zeros(1)
+    shares = rng.dirichlet(np.full(len(drawn) + 1, 2.0)) * spare
     events: list[Planned] = []
     now = _LEAD_IN
     for number, (kind, pace, duration) in enumerate(drawn):
@@ -181,7 +183,7 @@ class _Suitcase:
         self.number = number
         self.subject: Mover | None = None
         self._crowd = crowd
-        self._case: Rigid = make_suitcase(rng)
+        self._case: Rigid = make_suitcase(rng, layout.look.paving)
         first, last = layout.walkway.visible
         # On the near half of the walkway, where the suitcase is large enough to be seen.
         self._s = first + float(rng.uniform(0.35, 0.65)) * (last - first)

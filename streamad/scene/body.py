@@ -75,7 +75,7 @@ def carried(person: Person, gait: Gait) -> Floats:
     h = person.height
     leg = (THIGH + SHIN) * h
     # A runner is in the air for a part of the stride, so the legs sweep less than the stride is long.
-    amplitude = math.asin(min(0.72, gait.stride * (1 - 0.36 * gait.running) / (4 * leg)))
+    amplitude = math.asin(min(0.85, gait.stride * (1 - 0.28 * gait.running) / (4 * leg)))
     lean = math.radians(3 + 11 * gait.running + 62 * gait.bend)
     moving = min(1.0, gait.stride / 0.4)
     legs: list[tuple[Point, Point, Point]] = []
@@ -106,7 +106,7 @@ def carried(person: Person, gait: Gait) -> Floats:
     reach = person.swing * moving * (0.42 + 0.38 * gait.running)
     for side in (math.pi, 0.0):
         swing = reach * math.sin(gait.phase + side)
-        upper = swing - 0.08 - 0.15 * gait.running + 0.9 * gait.bend
+        upper = swing - 0.08 - 0.15 * gait.running + 0.2 * gait.bend
         elbow = math.radians(16 + 72 * gait.running) + 0.35 * max(0.0, swing) * moving
         arms.append((upper, upper + elbow * (1 - 0.7 * gait.bend)))
     return _assemble(h, pelvis, lean, legs, arms)

@@ -145,13 +145,23 @@ def make_cart(rng: np.random.Generator) -> Rigid:
     return Rigid(recipe, np.concatenate([body, seated]), 0.65)
 
 
-def make_suitcase(rng: np.random.Generator) -> Rigid:
-    """Draw a suitcase: about 0.6 m wide, 0.3 m deep, 0.72 m tall."""
-    colours: list[Rgb] = [(172, 40, 38), (36, 36, 42), (46, 74, 130), (214, 160, 44), (60, 110, 76)]
-    colour = colours[int(rng.integers(len(colours)))]
+def make_suitcase(rng: np.random.Generator, ground: Rgb) -> Rigid:
+    """Draw a suitcase: about 0.6 m wide, 0.3 m deep, 0.7 m tall, with a handle.
+
+    Args:
+        rng: source of randomness.
+        ground: colour of what it will stand on: it is at least 45 grey levels darker or lighter.
+    """
+    colours: list[Rgb] = [(172, 40, 38), (36, 36, 42), (46, 74, 130), (226, 222, 210), (40, 74, 52)]
+    stand_out = [c for c in colours if abs(_luma(c) - _luma(ground)) >= 45]
+    colour = stand_out[int(rng.integers(len(stand_out)))]
     b = _Builder()
     b.box((-0.3, -0.15, 0.04), (0.3, 0.15, 0.7), colour)
     b.tube((-0.14, 0.0, 0.7), (-0.14, 0.0, 0.86), 0.014, _DARK)
     b.tube((0.14, 0.0, 0.7), (0.14, 0.0, 0.86), 0.014, _DARK)
     b.tube((-0.14, 0.0, 0.86), (0.14, 0.0, 0.86), 0.02, _DARK)
     return Rigid(Recipe(tuple(b.parts)), b.array(), 0.35)
+
+
+def _luma(colour: Rgb) -> float:
+    return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]

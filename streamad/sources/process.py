@@ -131,7 +131,7 @@ class DecoderProcess:
         """
         deadline = time.monotonic() + grace_seconds
         while self._process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.005)
+            time.sleep(0.001)
         if self._process.poll() is None:
             os.kill(self._process.pid, signal.SIGKILL)
         while self._rings:

@@ -214,10 +214,12 @@ class Ring:
         """Reader: the oldest frame, copied; None where there is none. Call `release` after it."""
         with self._lock():
             slot = self._oldest_ready()
-            if slot is None:
-                self._set(notified=0)
-                return None
-            self._write_slot(slot, state=_State.READING)
+            if slot is not None:
+                self._write_slot(slot, state=_State.READING)
+            if self._find(_State.READY) is None:
+                self._set(notified=0)  # the next frame has to wake the reader
+        if slot is None:
+            return None
         _, flags, _, index, pts_seconds, received_at, height, width = self._slot(slot)
         start = self._data_at + slot * self.capacity
         pixels = np.frombuffer(self._map, np.uint8, count=height * width, offset=start).reshape(height, width).copy()

@@ -287,19 +287,19 @@ class SupervisedSource:
 
     def _finish(self, end: dict[str, Any]) -> None:
         if end["reason"] is None:
-            self._let_go(grace_seconds=_STOP_GRACE_SECONDS)
+            self._let_go(grace_seconds=0.0)  # it had closed everything before it said so
             self._state = "ended"
         else:
-            self._fail(FailureReason(end["reason"]), end["message"], end["hint"], grace_seconds=0.2)
+            self._fail(FailureReason(end["reason"]), end["message"], end["hint"])
 
     def _died(self) -> None:
         status = self._let_go(grace_seconds=0.2)
         how = f"by signal {-status}" if status is not None and status < 0 else f"with status {status}"
         self._fail(FailureReason.CRASHED, f"the decoder's process died {how}", None)
 
-    def _fail(self, reason: FailureReason, message: str, hint: str | None, *, grace_seconds: float = 0.0) -> None:
+    def _fail(self, reason: FailureReason, message: str, hint: str | None) -> None:
         now = self._clock()
-        self._let_go(grace_seconds=grace_seconds)
+        self._let_go(grace_seconds=0.0)
         self._failure = (reason, message, hint)
         healthy = 0.0 if self._up_since is None or self._last_frame is None else now - self._up_since
         delay = self._backoff.fail(reason, healthy_seconds=healthy)

@@ -116,11 +116,14 @@ def test_in_this_process_too(server: RtspServer) -> None:
 def test_the_end_of_a_stream_is_a_disconnect(tmp_path: Path) -> None:
     require_rtsp_server()
     short = write_video(tmp_path / "short.mp4", frames=40)
-    with RtspServer({"short": short}) as server:
-        with SupervisedSource("cam", spec(server.url("short")), ReconnectSpec(max_attempts=1)) as source:
-            collect(source, 40)
-            assert source.poll(10) is None
-            assert (source.status.state, source.status.reason) == ("failed", FailureReason.ENDED)
+    once = ReconnectSpec(max_attempts=1)
+    with (
+        RtspServer({"short": short}) as server,
+        SupervisedSource("cam", spec(server.url("short")), once) as source,
+    ):
+        collect(source, 40)
+        assert source.poll(10) is None
+        assert (source.status.state, source.status.reason) == ("failed", FailureReason.ENDED)
 
 
 @pytest.mark.parametrize("way", ["address", "environment", "file"])
@@ -193,28 +196,9 @@ def encrypted(videos: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
         pytest.skip("openssl is needed to make a certificate")
     folder = tmp_path_factory.mktemp("tls")
     key, certificate, both = folder / "key.pem", folder / "certificate.pem", folder / "both.pem"
-    subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=127.0.0.1",
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
-            "-keyout",
-            str(key),
-            "-out",
-            str(certificate),
-        ],
-        check=True,
-        capture_output=True,
-    )
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
     both.write_text(certificate.read_text() + key.read_text())
     with RtspServer(videos, certificate=both) as server:
         yield server, certificate

@@ -73,7 +73,7 @@ def test_bending_brings_the_hands_down() -> None:
     person = _person()
     upright, bent = (carried(person, Gait(0.0, 0.0, bend=bend)) for bend in (0.0, 1.0))
     assert upright[body.CROWN, 2] > 0.9 * person.height
-    assert bent[body.HAND_R, 2] < 0.45 * upright[body.HAND_R, 2]
+    assert bent[body.HAND_R, 2] < 0.6 * upright[body.HAND_R, 2]
     assert bent[body.CROWN, 2] < 0.75 * upright[body.CROWN, 2]
 
 
@@ -94,7 +94,7 @@ def test_rider_sits_holds_the_bar_and_pedals() -> None:
 
 def test_vehicles_have_the_size_they_say() -> None:
     rng = np.random.default_rng(0)
-    cart, case, cyclist = make_cart(rng), make_suitcase(rng), make_cyclist(rng)
+    cart, case, cyclist = make_cart(rng), make_suitcase(rng, (150, 150, 150)), make_cyclist(rng)
     assert np.ptp(cart.body[:, 0]) == pytest.approx(2.4, abs=0.1)
     assert np.ptp(cart.body[:, 1]) == pytest.approx(1.2, abs=0.1)
     assert 1.8 < cart.body[:, 2].max() < 1.95
