@@ -38,9 +38,7 @@ class InputSpec(_Part):
     scale: float = Field(gt=0, description="the network sees pixels / scale + offset")
     offset: float = Field(description="the network sees pixels / scale + offset")
     pixel_range: Literal["full"] = Field("full", description="luma 0..255 (limited-range video is expanded)")
-    max_height: int | None = Field(
-        None, ge=30, description="taller frames are shrunk to this height first, pixels"
-    )
+    max_height: int | None = Field(None, ge=30, description="taller frames are shrunk to this height first, pixels")
     resizer: Literal["area"] = Field("area", description="how they are shrunk (OpenCV INTER_AREA)")
 
 
@@ -50,12 +48,8 @@ class TilingSpec(_Part):
     kind: Literal["cells", "clips"] = Field(description="30×30 cells of what moves, or windows of frames")
     lags: tuple[int, ...] = Field((0,), description="cells: age of each channel, frames")
     motion_level: int = Field(15, ge=1, le=255, description="cells: grey levels that make a pixel differ")
-    motion_share: float = Field(
-        0.10, gt=0, le=1, description="cells: share of differing pixels that makes a cell move"
-    )
-    background_period: int = Field(
-        4, ge=1, description="cells: frames for a background step of one grey level"
-    )
+    motion_share: float = Field(0.10, gt=0, le=1, description="cells: share of differing pixels that makes a cell move")
+    background_period: int = Field(4, ge=1, description="cells: frames for a background step of one grey level")
     background_warmup: int = Field(32, ge=1, description="cells: frames before the background is trusted")
     window: int | None = Field(None, ge=1, description="clips: frames in a window")
 
@@ -63,9 +57,7 @@ class TilingSpec(_Part):
 class ScoreSpec(_Part):
     """How the network's outputs become the score of a frame."""
 
-    kind: Literal["max_cell", "psnr"] = Field(
-        description="largest score of a moving cell, or −PSNR of a frame"
-    )
+    kind: Literal["max_cell", "psnr"] = Field(description="largest score of a moving cell, or −PSNR of a frame")
     still: float = Field(0.0, description="score of a frame in which nothing moves")
     median_frames: int = Field(1, ge=1, description="causal median over this many frames; 1 is none")
     scored_index: int = Field(0, ge=0, description="frame inside the window that a score belongs to")
@@ -181,9 +173,16 @@ def find_bundle(name: str | Path) -> Path:
         BundleError: there is none.
     """
     path = Path(name)
-    if (path / MANIFEST).is_file():
+    try:
+        has_manifest, is_folder = (path / MANIFEST).is_file(), path.is_dir()
+    except OSError as error:  # longer than a path may be, or inside a folder that may not be entered
+        raise BundleError(
+            f"cannot look for a model bundle at {str(name)[:100]!r}: {error.strerror}",
+            hint="give the path or the name of a bundle; `streamad models list` shows them",
+        ) from error
+    if has_manifest:
         return path
-    if path.is_dir():
+    if is_folder:
         raise BundleError(
             f"{path} is no model bundle: it has no {MANIFEST}", hint="`streamad models list` shows bundles"
         )
@@ -211,13 +210,9 @@ def load_bundle(name: str | Path) -> Bundle:
     for file, expected in manifest.files.items():
         target = path / file
         if target.resolve().parent != path.resolve():
-            raise BundleError(
-                f"{path / MANIFEST} names {file!r}, which is not a file of the bundle's own folder"
-            )
+            raise BundleError(f"{path / MANIFEST} names {file!r}, which is not a file of the bundle's own folder")
         if not target.is_file():
-            raise BundleError(
-                f"the bundle {path} has no {file}", hint="copy the whole folder, or export it again"
-            )
+            raise BundleError(f"the bundle {path} has no {file}", hint="copy the whole folder, or export it again")
         actual = sha256_of(target)
         if actual != expected:
             raise BundleError(
@@ -250,8 +245,10 @@ def combined_sha256(bundle: Bundle) -> str:
 def _read_manifest(path: Path) -> Manifest:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BundleError(f"{path} is not readable YAML: {error}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or a date that cannot be
+        raise BundleError(f"{path} is not readable YAML: {error}", hint="fetch or export the bundle again") from error
+    except OSError as error:
+        raise BundleError(f"cannot read {path}: {error.strerror}", hint="check its permissions") from error
     if not isinstance(document, dict):
         raise BundleError(f"{path} holds no mapping of settings")
     version = document.get("format_version")

@@ -21,9 +21,11 @@ from streamad.engines.factory import EngineSpec
 from streamad.errors import ConfigError
 from streamad.observability.endpoints import WebSpec
 from streamad.observability.logging import LoggingSpec
+from streamad.observability.redaction import redact
 from streamad.sources.spec import ReconnectSpec, SourceSpec
 
 CAMERA_ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+_KEY_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -32,14 +34,10 @@ class CameraSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    id: str = Field(
-        pattern=CAMERA_ID, max_length=64, description="name of the camera in events, metrics and pages"
-    )
+    id: str = Field(pattern=CAMERA_ID, max_length=64, description="name of the camera in events, metrics and pages")
     source: SourceSpec = Field(description="where its frames come from")
     model: str | None = Field(None, description="its model bundle, path or name; empty: the common one")
-    calibration: Path | None = Field(
-        None, description="its calibration; empty: the one shipped with the bundle"
-    )
+    calibration: Path | None = Field(None, description="its calibration; empty: the one shipped with the bundle")
     alerts_per_day: float | None = Field(
         None, gt=0, le=100_000, description="budget of false alerts; empty: the calibration's own"
     )
@@ -65,9 +63,7 @@ class Config(BaseModel):
     engine: EngineSpec = Field(default_factory=lambda: EngineSpec(), description="what runs the networks")
     cameras: tuple[CameraSpec, ...] = Field(min_length=1, description="the cameras")
     rules: RuleSpec = Field(default_factory=lambda: RuleSpec(), description="when a score becomes an alert")
-    reconnect: ReconnectSpec = Field(
-        default_factory=lambda: ReconnectSpec(), description="waits between attempts"
-    )
+    reconnect: ReconnectSpec = Field(default_factory=lambda: ReconnectSpec(), description="waits between attempts")
     events: EventsSpec = Field(default_factory=lambda: EventsSpec(), description="where events are kept")
     sinks: tuple[SinkSpec, ...] = Field((), description="where events are sent")
     web: WebSpec = Field(default_factory=lambda: WebSpec(), description="page, metrics and health")
@@ -115,26 +111,28 @@ def parse_config(text: str, *, name: str = "configuration") -> Config:
         name: the file's name, for messages.
     """
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root, document = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+        if not isinstance(root, yaml.MappingNode):
+            raise ConfigError(f"{name}: expected a mapping of settings", hint="see configs/ for commented examples")
+        faults = list(_odd_keys(root)) + list(_duplicate_cameras(root))
+        lines = dict(_lines(root, ()))
+        faults += list(_substitute(document, lines))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark is not None else name
         raise ConfigError(f"{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
-    if not isinstance(root, yaml.MappingNode):
-        raise ConfigError(
-            f"{name}: expected a mapping of settings", hint="see configs/ for commented examples"
-        )
-    faults = list(_duplicate_keys(root)) + list(_duplicate_cameras(root))
-    document = yaml.safe_load(text)
-    lines = dict(_lines(root, ()))
-    faults += list(_substitute(document, lines))
+    except RecursionError:
+        raise ConfigError(f"{name}: not valid YAML: nested too deeply, or an alias that holds itself") from None
+    except ConfigError:
+        raise
+    except ValueError as error:  # PyYAML lets the standard library's own error through for a date such as 2024-99-99
+        raise ConfigError(f"{name}: not valid YAML: {error}", hint="put such a value in quotes") from error
     if not faults:
         try:
             return Config.model_validate(document)
         except ValidationError as error:
             faults = [
-                (_line_of(e["loc"], lines), _words(e))
-                for e in error.errors(include_url=False, include_input=False)
+                (_line_of(_place(e), lines), _words(e)) for e in error.errors(include_url=False, include_input=False)
             ]
     listed = "\n".join(f"  {name}:{line}: {fault}" for line, fault in sorted(set(faults)))
     raise ConfigError(
@@ -165,29 +163,40 @@ def _line_of(location: tuple[str | int, ...], lines: dict[tuple[str | int, ...],
     return lines[known]
 
 
+def _place(error: Any) -> tuple[str | int, ...]:
+    """Pydantic's location; of an unknown `type`, the `type` itself."""
+    return (*error["loc"], "type") if error["type"] == "union_tag_invalid" else error["loc"]
+
+
 def _words(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"{where}: there is no such setting"
     if error["type"] == "missing":
         return f"{where}: this setting is needed"
+    if error["type"] == "union_tag_invalid":
+        given, known = redact(str(error["ctx"]["tag"])), error["ctx"]["expected_tags"]
+        return f"{where}.type: got {given!r}, expected one of {known}"
     message = str(error["msg"]).removeprefix("Value error, ")
     return f"{where}: {message}" if where else message
 
 
-def _duplicate_keys(node: yaml.Node) -> Iterator[tuple[int, str]]:
-    """Keys given twice: YAML takes the last one without a word."""
+def _odd_keys(node: yaml.Node) -> Iterator[tuple[int, str]]:
+    """Keys that are no text, and keys given twice: YAML takes the last one without a word."""
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
+            if key.tag not in _KEY_TAGS:
+                kind = key.tag.rpartition(":")[2]
+                yield line, f"{key.value}: a setting's name must be text, YAML reads this as {kind}"
             if key.value in seen:
                 yield line, f"{key.value}: given before, on line {seen[key.value]}"
             seen.setdefault(key.value, line)
-            yield from _duplicate_keys(value)
+            yield from _odd_keys(value)
     elif isinstance(node, yaml.SequenceNode):
         for value in node.value:
-            yield from _duplicate_keys(value)
+            yield from _odd_keys(value)
 
 
 def _duplicate_cameras(root: yaml.MappingNode) -> Iterator[tuple[int, str]]:

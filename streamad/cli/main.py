@@ -9,7 +9,6 @@ import os
 import sys
 from typing import Annotated, Any, NoReturn
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -62,26 +61,30 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _options(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
-    if version:
+def _version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"streamad {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Hold the options of the program itself."""
 
 
 def main() -> NoReturn:
     """Run the command line and exit with the project's codes (docs/cli.md)."""
     as_json = "--json" in sys.argv[1:]
+    code: int = ExitCode.OK
     try:
-        code = app(standalone_mode=False)
+        app()  # ends by SystemExit, usage errors (2) and interrupts (130) included
     except StreamadError as error:
         _report(error, as_json)
         code = error.exit_code
-    except click.exceptions.Abort:
-        code = ExitCode.INTERRUPT
-    except click.ClickException as error:
-        error.show()
-        code = ExitCode.USAGE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201 - the command line's own voice
         code = ExitCode.INTERRUPT
@@ -91,7 +94,7 @@ def main() -> NoReturn:
         code = ExitCode.OK
     finally:
         logging.shutdown()
-    sys.exit(int(code or 0))
+    sys.exit(int(code))
 
 
 def _report(error: StreamadError, as_json: bool) -> None:

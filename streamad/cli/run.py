@@ -18,7 +18,7 @@ def run(
     once: Annotated[bool, typer.Option("--once", help="End when every file is over.")] = False,
     fail_on_alert: Annotated[bool, typer.Option(help="Exit with 10 where there was an alert.")] = False,
     as_json: JsonOption = False,
-) -> int:
+) -> None:
     """Watch cameras or files: alerts, events, metrics, the live page."""
     from streamad.alerts.sinks import SinkFanout, build_sink
     from streamad.alerts.store import EventStore
@@ -78,8 +78,9 @@ def run(
         table(rows)
     failed = [s for s in summaries if s.error is not None]
     if once and failed:
-        return next((s.error.exit_code for s in failed if s.error is not None), ExitCode.SOURCE)
-    return ExitCode.ALERTS_FOUND if fail_on_alert and any(s.alerts for s in summaries) else ExitCode.OK
+        raise typer.Exit(next((s.error.exit_code for s in failed if s.error is not None), ExitCode.SOURCE))
+    if fail_on_alert and any(s.alerts for s in summaries):
+        raise typer.Exit(ExitCode.ALERTS_FOUND)
 
 
 def _stop_on_signals(monitor: Any, stack: ExitStack) -> None:

@@ -46,7 +46,7 @@ def score(
     threads: ThreadsOption = None,
     fps: FpsOption = 25.0,
     as_json: JsonOption = False,
-) -> int:
+) -> None:
     """Score every frame of files: CSV, a plot with threshold and alerts, an annotated video with the heat map."""
     from streamad.pipeline.alerting import alert_settings
     from streamad.pipeline.model import open_model
@@ -129,7 +129,8 @@ def score(
             )
         else:
             table(results)
-    return ExitCode.ALERTS_FOUND if fail_on_alert and alerts else ExitCode.OK
+    if fail_on_alert and alerts:
+        raise typer.Exit(ExitCode.ALERTS_FOUND)
 
 
 def _names(inputs: list[str]) -> list[str]:

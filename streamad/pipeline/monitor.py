@@ -152,6 +152,11 @@ class Monitor:
             self._close_models()
             self._sinks.close()
 
+    def keep_alive(self) -> None:
+        """After `run`: stay healthy for whoever looks at the endpoints, until `stop` or an interrupt."""
+        while not self._stop.wait(0.5):
+            self.health.tick()
+
     def status(self) -> StatusDocument:
         """The document of `/status`; safe from any thread."""
         model = next(iter(self._models.values()))

@@ -22,9 +22,9 @@ from streamad.frame import Frame, UInt8Image
 from streamad.pipeline.alerting import AlertSettings
 from streamad.pipeline.model import Model
 from streamad.scoring import FrameScore
+from streamad.video_writer import H264Writer
 from streamad.visual.overlay import draw_overlay
 from streamad.visual.plot import PlotEvent, plot_scores
-from streamad.visual.video_writer import H264Writer
 
 Box = tuple[float, float, float, float]
 

@@ -247,10 +247,11 @@ def dress(rng: np.random.Generator, *, sporty: bool = False) -> Person:
     for shoulder, elbow, hand in ((SHOULDER_L, ELBOW_L, HAND_L), (SHOULDER_R, ELBOW_R, HAND_R)):
         limb(shoulder, elbow, 0.034, 0.027, darker)
         limb(elbow, hand, 0.025, 0.017, fore)
-        limb(hand, hand, 0.02, 0.02, skin)
+        parts.append(Part("hull", (hand, hand), (0.02 * wide, 0.02 * wide), skin, shadow=False))
     torso = (SHOULDER_L, SHOULDER_R, HIP_L, HIP_R)
     parts.append(Part("hull", torso, tuple(r * wide for r in (0.042, 0.042, 0.052, 0.052)), top))
-    limb(NECK, PELVIS, 0.062, 0.06, top, shade=True, lift=0.01)
+    middle = (0.062 * wide, 0.06 * wide)
+    parts.append(Part("hull", (NECK, PELVIS), middle, top, lift=0.01, shade=True, shadow=False))
     if lower in ("coat", "skirt"):
         colour = top if lower == "coat" else legs
         spheres = (HIP_L, HIP_R, KNEE_L, KNEE_R)

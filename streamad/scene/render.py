@@ -21,7 +21,7 @@ from streamad.scene.anomalies import ANOMALY_KINDS, AnomalyKind, check_kinds, pl
 from streamad.scene.layout import Layout, sample_layout
 from streamad.scene.stage import VISIBLE_FRACTION, Part, Sighting, iterate_frames, random_of
 from streamad.scene.truth import Box, SceneEvent, SceneTruth, SceneVideo, save_pixel_masks, save_truth
-from streamad.scene.video_writer import H264Writer
+from streamad.video_writer import H264Writer
 
 Progress = Callable[[int, int], None]
 

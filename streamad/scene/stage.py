@@ -158,12 +158,10 @@ class _Stage:
         subjects = {id(mover): number for number, mover in self._director.subjects()}
         canvas, layout = self._canvas, self._layout
         np.copyto(canvas, self._backdrop.canvas)
-        placed = []
-        for mover in self._crowd.movers:
-            x, y = layout.walkway.world(mover.s, mover.v)
-            _, depth = layout.camera.project(np.array([x, y, 0.0]))
-            placed.append((float(depth), mover, mover.figures(layout)))
-        placed.sort(key=lambda item: -item[0])
+        movers = self._crowd.movers
+        feet = np.array([(*layout.walkway.world(m.s, m.v), 0.0) for m in movers]).reshape(-1, 3)
+        _, depths = layout.camera.project(feet)
+        placed = [(float(depths[k]), movers[k], movers[k].figures(layout)) for k in np.argsort(-depths, kind="stable")]
         for _, _, figures in placed:
             for figure in figures:
                 self._painter.shadow(canvas, figure)
@@ -239,8 +237,8 @@ class _Stage:
     def _brightness(self, x: float, y: float) -> Rgb:
         layout = self._layout
         foot, _ = layout.camera.project(np.array([x, y, 0.0]))
-        column = int(np.clip(foot[0], 0, layout.camera.width - 1))
-        row = int(np.clip(foot[1], 0, layout.camera.height - 1))
+        column = min(max(int(foot[0]), 0), layout.camera.width - 1)
+        row = min(max(int(foot[1]), 0), layout.camera.height - 1)
         gain = float(self._backdrop.light[row, column]) * layout.light.exposure
         # Bodies stand higher than the ground's shade: they lose less of the light.
         gain = gain**0.8 * 1.05

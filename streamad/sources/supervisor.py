@@ -116,8 +116,7 @@ class SupervisedSource:
         """The next frame, or None where none came within `timeout` seconds or the source is over (see
         `status`).
 
-        Costs some microseconds where there is nothing to do. An idle wait ends early on an event without a
-        frame only to go on waiting.
+        Costs some microseconds where there is nothing to do.
         """
         end = self._clock() + timeout
         while True:
@@ -161,8 +160,7 @@ class SupervisedSource:
     def connection(self) -> Any:
         """What `multiprocessing.connection.wait` can wait for, None while there is no decoder process.
 
-        It wakes for new frames only after `poll` returned None; `wait_any` takes care of that and of the
-        watchdog.
+        A frame that waits already does not wake again, and the watchdog does not either: `wait_any` minds both.
         """
         return self._process.link if self._process is not None and not self._process.ended else None
 

@@ -33,13 +33,17 @@ class CellCollector:
         self._rng = np.random.default_rng(seed)
         self._max = max_cells
         self._kept: list[npt.NDArray[np.uint8]] = []
+        self._camera: str | None = None
         self.seen = 0
         self.frames = 0
         self._flow = _FlowMeter()
 
     def feed(self, frames: Iterable[Frame], tick: Callable[[], None] | None = None) -> None:
-        """Take the frames of one clip."""
+        """Take the frames of one clip; another camera than before starts with a background of its own."""
         for frame in frames:
+            if frame.camera != self._camera:
+                self._history.reset()
+                self._camera = frame.camera
             patches = self._history.push(frame)
             self.frames += 1
             for cell in patches.pixels:

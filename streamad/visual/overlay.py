@@ -61,7 +61,8 @@ def draw_overlay(
         score: the frame's score for the bar; None or NaN leaves the bar empty.
         threshold: where the bar has its tick; None draws none.
         cell: side of a cell, pixels.
-        origin: (y, x) of the first cell's left upper corner, pixels; what the grid leaves over is not tinted.
+        origin: (y, x) of the first cell's left upper corner, pixels; what the grid leaves over is not tinted. The grid
+            may reach beyond the frame by less than a cell, as the tiler's does.
         camera: id of the camera.
         time_text: time of the frame as it shall be written.
         truth_boxes: ground truth (x0, y0, x1, y1) in pixels, outlined.
@@ -108,9 +109,10 @@ def _tint(
         raise ValueError(f"heatmap must be (rows, cols), got shape {heatmap.shape}")
     rows, cols = heatmap.shape
     (y, x), (height, width) = origin, picture.shape[:2]
-    if cell < 1 or y < 0 or x < 0 or y + rows * cell > height or x + cols * cell > width:
+    below, right = y + rows * cell - height, x + cols * cell - width
+    if cell < 1 or y < 0 or x < 0 or below >= cell or right >= cell:
         raise ValueError(
-            f"a grid of {rows}×{cols} cells of {cell} px from (y, x) = {origin} does not fit into a frame of "
+            f"a grid of {rows}×{cols} cells of {cell} px from (y, x) = {origin} reaches beyond a frame of "
             f"{height}×{width} px (rows×columns); give the cell size and origin that the tiler used"
         )
     scored = np.isfinite(heatmap)
@@ -131,8 +133,12 @@ def _tint(
     shown = cv2.resize(scored.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
     weight = np.asarray(soft * shown, dtype=np.float32)
     colour = cv2.resize(_HEAT[(share * 255).astype(np.uint8)], size, interpolation=cv2.INTER_LINEAR)
+    # The last row and column may reach beyond the frame: the tiler shifts them inwards over their neighbours, here
+    # they colour what is left of their place.
     patch = picture[y + r0 * cell : y + r1 * cell, x + c0 * cell : x + c1 * cell]
-    patch[:] = cv2.blendLinear(colour, np.ascontiguousarray(patch), weight, 1.0 - weight)
+    inside = np.s_[: patch.shape[0], : patch.shape[1]]
+    shade, keep = np.ascontiguousarray(colour[inside]), np.ascontiguousarray(weight[inside])
+    patch[:] = cv2.blendLinear(shade, np.ascontiguousarray(patch), keep, 1.0 - keep)
 
 
 def _status(picture: UInt8, left: str, score_text: str, share: float | None, tick: float | None, alert: bool) -> None:

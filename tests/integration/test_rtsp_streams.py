@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rtsp_support
 from rtsp_support import RtspServer, frame_number, require_rtsp_server, write_video
 
 from streamad.frame import Frame, FrameFlags
@@ -220,3 +221,17 @@ def test_a_certificate_that_is_not_trusted(encrypted: tuple[RtspServer, Path]) -
 def test_a_server_without_encryption(server: RtspServer) -> None:
     error = failure_of(spec(server.url("h264").replace("rtsp://", "rtsps://")))
     assert error.reason is FailureReason.TLS
+
+
+def test_a_missing_server_skips_or_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rtsp_support, "SYSTEM_PYTHON", "/no/such/python")
+    rtsp_support._missing.cache_clear()
+    try:
+        monkeypatch.delenv("STREAMAD_REQUIRE_RTSP", raising=False)
+        with pytest.raises(pytest.skip.Exception, match="no RTSP server"):
+            require_rtsp_server()
+        monkeypatch.setenv("STREAMAD_REQUIRE_RTSP", "1")
+        with pytest.raises(pytest.fail.Exception, match="no RTSP server"):
+            require_rtsp_server()
+    finally:
+        rtsp_support._missing.cache_clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,8 +20,11 @@ from streamad.sources import (
     FailureReason,
     FileSpec,
     ImagesSpec,
+    ReconnectSpec,
+    RtspSpec,
     SourceNotFoundError,
     SupervisedSource,
+    Url,
     open_source,
     wait_any,
 )
@@ -118,6 +122,53 @@ def test_failures_of_files_are_final(tmp_path: Path) -> None:
     assert (status.state, status.reason) == ("failed", FailureReason.NOT_FOUND)
     assert isinstance(status.error(), SourceNotFoundError)
     assert "no such file" in str(status.error())
+
+
+def refusing_camera() -> RtspSpec:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return RtspSpec(url=Url(f"rtsp://127.0.0.1:{probe.getsockname()[1]}/cam"))
+
+
+def poll_until(source: SupervisedSource, state: str) -> None:
+    end = time.monotonic() + 20
+    while source.status.state != state:
+        assert time.monotonic() < end, source.status
+        assert source.poll() is None
+        time.sleep(0.005)
+
+
+def test_reconnects_follow_the_injected_clock() -> None:
+    now = [1000.0]
+    waits = ReconnectSpec(initial_seconds=10, max_seconds=25, jitter=0, max_attempts=4)
+    with SupervisedSource("cam", refusing_camera(), waits, clock=lambda: now[0]) as source:
+        for attempt, wait in enumerate([10, 20, 25], start=1):
+            poll_until(source, "backoff")
+            assert (source.status.attempts, source.status.reconnects) == (attempt, {FailureReason.REFUSED: attempt})
+            assert source.next_deadline == now[0] + wait
+            now[0] += wait - 0.1
+            assert source.poll() is None
+            assert source.status.state == "backoff"
+            assert source.connection is None
+            now[0] += 0.1
+            assert source.poll() is None
+            assert source.status.state == "starting"
+        poll_until(source, "failed")
+        assert source.next_deadline is None
+
+
+def test_a_decoder_that_never_opens_is_killed() -> None:
+    now = [1000.0]
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(1)
+        spec = RtspSpec(url=Url(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/cam"), open_timeout_seconds=300)
+        with SupervisedSource("cam", spec, clock=lambda: now[0]) as source:
+            assert source.poll() is None
+            now[0] += 1000
+            poll_until(source, "backoff")
+            assert source.status.reason is FailureReason.TIMEOUT
+            assert source.connection is None
 
 
 def test_damage_is_reported(video: Path, tmp_path: Path) -> None:

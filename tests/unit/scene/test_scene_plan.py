@@ -98,11 +98,11 @@ def test_a_suitcase_that_nobody_fetches_stays() -> None:
 
 
 def test_the_crowd_goes_one_way_on_the_walkway_at_walking_speed() -> None:
-    for seed in (1, 4, 8):
+    for seed in (1, 8):
         layout = sample_layout(seed, (640, 360))
         crowd = Crowd(layout, np.random.default_rng(seed))
         speeds, present = [], []
-        for step in range(round(120 / DT)):
+        for step in range(round(100 / DT)):
             crowd.step(DT)
             if step * DT > 30:
                 speeds += [m.speed for m in crowd.movers]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,6 +85,11 @@ def test_one_wake_for_many_frames(ring: Ring) -> None:
     assert [publish(i) for i in range(4)] == [True, False, False, False]
     take(ring)
     assert [publish(i) for i in range(2)] == [True, False]
+    assert ring.read() is not None
+    assert not publish(2), "one still waits, which a reader sees"
+    assert ring.read() is not None
+    assert ring.read() is not None
+    assert publish(3), "the last one was read, without looking for another"
 
 
 def test_smaller_frames_fit_and_discard_counts(ring: Ring) -> None:
@@ -106,41 +113,46 @@ def test_too_large_pictures_are_a_typed_error() -> None:
         Ring.create(2, 1)
 
 
-def _write(descriptor: int, frames: int, drop: bool) -> None:
-    ring = Ring(os.dup(descriptor))
-    for index in range(frames):
-        while not put(ring, index, drop=drop):
-            time.sleep(0.0001)
-    os._exit(0)
-
-
-def _hold(descriptor: int, frames: int, drop: bool) -> None:
-    ring = Ring(os.dup(descriptor))
-    with ring._lock():
-        os.kill(os.getpid(), signal.SIGSTOP)
+WRITE = """
+for index in range(int(sys.argv[2])):
+    while (slot := ring.claim(drop=sys.argv[3] == "True")) is None:
+        time.sleep(0.0001)
+    pixels = np.full((4, 6), index % 256, np.uint8)
+    ring.publish(slot, RingFrame(index, 0.0, 0.0, FrameFlags.NONE, pixels))
+"""
+HOLD = """
+with ring._lock():
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+PREAMBLE = """
+import os, signal, sys, time
+import numpy as np
+from streamad.frame import FrameFlags
+from streamad.sources.shared_ring import Ring, RingFrame
+ring = Ring(int(sys.argv[1]))
+"""
 
 
 @pytest.fixture
 def writer(ring: Ring) -> Iterator[Callable[..., int]]:
-    # fork: the descriptor has no other way into the process here; the package itself hands it over a socket.
-    started = []
+    started: list[subprocess.Popen[bytes]] = []
 
-    def start(target: Callable[[int, int, bool], None], frames: int = 0, drop: bool = False) -> int:
-        process = get_context("fork").Process(target=target, args=(ring.descriptor, frames, drop))
-        process.start()
-        started.append(process)
-        assert process.pid is not None
-        return process.pid
+    def start(code: str, *arguments: object) -> int:
+        descriptor = ring.descriptor
+        command = [sys.executable, "-c", PREAMBLE + code, str(descriptor), *map(str, arguments)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        started.append(subprocess.Popen(command, pass_fds=[descriptor], env=environment))
+        return started[-1].pid
 
     yield start
     for process in started:
         process.kill()
-        process.join()
+        process.wait()
 
 
 @pytest.mark.parametrize("drop", [False, True])
 def test_two_processes(ring: Ring, writer: Callable[..., int], drop: bool) -> None:
-    writer(_write, 3000, drop)
+    writer(WRITE, 3000, drop)
     seen: list[int] = []
     end = time.monotonic() + 20
     while (not seen or seen[-1] != 2999) and time.monotonic() < end:
@@ -156,8 +168,11 @@ def test_two_processes(ring: Ring, writer: Callable[..., int], drop: bool) -> No
 
 
 def test_a_stopped_holder_of_the_lock_does_not_hang_the_reader(ring: Ring, writer: Callable[..., int]) -> None:
-    pid = writer(_hold)
-    os.waitpid(pid, os.WUNTRACED)
+    pid = writer(HOLD)
+    end = time.monotonic() + 20
+    while "\nState:\tT" not in Path(f"/proc/{pid}/status").read_text():
+        assert time.monotonic() < end
+        time.sleep(0.01)
     with pytest.raises(RingError, match="stopped"):
         ring.read()
     os.kill(pid, signal.SIGKILL)

@@ -161,7 +161,7 @@ import resource, signal, sys
 import numpy as np
 from pathlib import Path
 from streamad.errors import OutputError
-from streamad.visual.video_writer import H264Writer
+from streamad.video_writer import H264Writer
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 noise = np.random.default_rng(0)

@@ -1,0 +1,178 @@
+"""`streamad demo`: the whole pipeline on a rendered scene with known truth."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from streamad.cli.common import JsonOption, emit, output_folder, progress_bar, say
+from streamad.errors import EngineError
+from streamad.scene import SceneTruth
+
+MODEL = "adacl-motion-demo"
+"""The shipped bundle: trained on the normal parts of other rendered scenes (tools/train_demo_model.py)."""
+
+
+def demo(
+    seed: Annotated[int, typer.Option(min=0, help="Each seed is another scene.")] = 1,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything that is left to look at.")] = Path(
+        "runs/demo"
+    ),
+    learn: Annotated[
+        bool, typer.Option("--learn", help="Train the model on this scene first (needs the train extra).")
+    ] = False,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of --learn.")] = 8,
+    alerts_per_day: Annotated[float, typer.Option(min=0.001, help="Budget of false alerts a day.")] = 24.0,
+    keep_running: Annotated[bool, typer.Option("--keep-running", help="Leave the page and the metrics up.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes a free one.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Render a scene, calibrate on its normal part, watch the rest as a stream, hold each alert against the truth."""
+    from streamad.observability.logging import setup_logging
+    from streamad.pipeline.demo import calibrate_scene, connect, watch_scene, write_config
+    from streamad.scene import render_scene
+
+    setup_logging("error", "text")
+    started = time.monotonic()
+    folder = output_folder(out)
+    with progress_bar() as bar:
+        task = bar.add_task("rendering the scene")
+        truth = render_scene(
+            folder / "scene", seed=seed, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    normal = sum(video.frames for video in truth.training)
+    say(
+        f"rendered scene {seed}: {normal / truth.fps:.0f} s of normal video, "
+        f"{truth.testing[0].frames / truth.fps:.0f} s with {len(truth.events)} anomalies ({_since(started)})"
+    )
+    model: str | Path = _learn(truth, folder, epochs) if learn else MODEL
+    with progress_bar() as bar:
+        task = bar.add_task("calibrating on normal video", total=len(truth.training))
+        calibration = calibrate_scene(
+            truth,
+            model,
+            folder / "calibration.json",
+            alerts_per_day=alerts_per_day,
+            progress=lambda clip, _, __: bar.update(task, completed=clip),
+        )
+    say(f"calibrated to {alerts_per_day:g} alerts a day: threshold {calibration.threshold:.3f} ({_since(started)})")
+    for warning in calibration.warnings:
+        say(f"  note: {warning}")
+    config = write_config(truth, model, folder / "calibration.json", folder / "demo.yaml", port=port)
+    with ExitStack() as stack:
+        store = stack.enter_context(_store(folder / "events.sqlite"))
+        bar = stack.enter_context(progress_bar())
+        task = bar.add_task("watching", total=truth.testing[0].frames)
+        monitor, watch, recorder = connect(
+            truth, config, store, folder, say, progress=lambda done, _: bar.update(task, completed=done)
+        )
+        stack.enter_context(recorder)
+        server = _serve(stack, monitor, store, config)
+        say(f"watching the live part; page and metrics: {server.url}")
+        result = watch_scene(truth, monitor, watch, recorder)
+        (folder / "metrics.prom").write_bytes(monitor.metrics.render())
+        bar.stop()
+        report = result.report
+        document: dict[str, Any] = {
+            "seed": seed,
+            "learned": learn,
+            "anomalies": len(report.events),
+            "found": report.found,
+            "missed": report.missed,
+            "alerts_right": report.right,
+            "alerts_wrong": report.wrong,
+            "mean_delay_seconds": report.mean_delay_seconds,
+            "frame_auc": result.auc,
+            "frames_per_second": result.frames_per_second,
+            "seconds": time.monotonic() - started,
+            "events": [
+                {"kind": e.kind, "start_seconds": e.start_seconds, "delay_seconds": e.delay_seconds}
+                for e in report.events
+            ],
+            "files": {
+                "plot": str(result.recording.plot),
+                "video": str(result.recording.video),
+                "scores": str(result.recording.csv),
+                "metrics": str(folder / "metrics.prom"),
+                "config": str(folder / "demo.yaml"),
+            },
+        }
+        if as_json:
+            emit(document)
+        say(f"look at: {result.recording.plot}  {result.recording.video}  {folder / 'metrics.prom'}")
+        delay = "–" if report.mean_delay_seconds is None else f"{report.mean_delay_seconds:.1f} s"
+        say(
+            f"alerts right {report.right}, wrong {report.wrong}; anomalies found {report.found} of "
+            f"{len(report.events)}, "
+            f"missed {report.missed}; mean delay {delay}; frame AUC {result.auc:.3f}; "
+            f"{result.frames_per_second:.0f} frames/s; {_since(started)} in all"
+        )
+        if keep_running:
+            say(f"the endpoints stay up at {server.url} until you press Ctrl-C")
+            monitor.keep_alive()
+
+
+def _learn(truth: SceneTruth, folder: Path, epochs: int) -> Path:
+    """Train a bundle on the scene's own normal part."""
+    try:
+        from streamad.training.build import TrainingPlan, train_bundle
+    except ModuleNotFoundError as error:
+        raise EngineError(f"--learn needs the module {error.name}", hint="pip install 'streamad[train]'") from error
+    from streamad.sources import FileSpec, open_source
+
+    out = folder / "model"
+    shutil.rmtree(out, ignore_errors=True)
+
+    def opener(path: Path):  # type: ignore[no-untyped-def]
+        def frames():  # type: ignore[no-untyped-def]
+            with open_source(FileSpec(path=path), camera="walkway") as source:
+                yield from source
+
+        return frames
+
+    plan = TrainingPlan(
+        name="adacl-learned-demo",
+        data=f"rendered scene, seed {truth.seed}, normal part",
+        licence="Apache-2.0, rendered by this project",
+        fps=truth.fps,
+        standing=True,
+        epochs=epochs,
+    )
+    with progress_bar() as bar:
+        task = bar.add_task("learning the scene")
+        bundle = train_bundle(
+            plan,
+            [opener(truth.file(video)) for video in truth.training],
+            out,
+            step_progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    say(f"learned: {bundle.manifest.training.checkpoint}")
+    return out
+
+
+def _store(path: Path) -> Any:
+    from streamad.alerts.store import EventStore
+
+    for old in path.parent.glob(path.name + "*"):  # each demo starts with an empty history
+        old.unlink()
+    return EventStore(path)
+
+
+def _serve(stack: ExitStack, monitor: Any, store: Any, config: Any) -> Any:
+    from streamad.web import WebServer, create_app
+
+    app = create_app(
+        metrics=monitor.metrics, health=monitor.health, status=monitor.status, store=store, preview=monitor.preview
+    )
+    server = WebServer(app, config.web)
+    stack.enter_context(server)
+    return server
+
+
+def _since(started: float) -> str:
+    return f"{time.monotonic() - started:.0f} s"

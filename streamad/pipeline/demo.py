@@ -1,0 +1,199 @@
+"""The demo: render a scene, calibrate on its normal part, watch the rest, hold every alert against the truth."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from streamad.alerts.store import EventStore
+from streamad.alerts.tracker import EventChange
+from streamad.config import Config, parse_config
+from streamad.evaluation import EventReport, match_events, roc_auc
+from streamad.files import write_atomic
+from streamad.frame import Frame
+from streamad.pipeline.calibration import calibrate_model
+from streamad.pipeline.camera import CameraWatch
+from streamad.pipeline.model import open_model
+from streamad.pipeline.monitor import Monitor
+from streamad.pipeline.recorder import Recorder, Recording
+from streamad.scene import SceneEvent, SceneTruth
+from streamad.scoring import Calibration, FrameScore
+from streamad.sources import FileSpec
+
+CAMERA = "walkway"
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """The end of a demo.
+
+    Attributes:
+        report: alerts against the truth.
+        auc: frame AUC of the raw scores over the watched video.
+        frames_per_second: watched frames a second of wall time.
+        recording: CSV, plot and annotated video.
+    """
+
+    report: EventReport
+    auc: float
+    frames_per_second: float
+    recording: Recording
+
+
+@dataclass
+class Watch:
+    """Holds alerts against the truth while a scene is watched.
+
+    Args:
+        truth: the scene.
+        tell: receives a line for every alert and every missed anomaly, as it happens.
+    """
+
+    truth: SceneTruth
+    tell: Callable[[str], None]
+    alerts: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _found: set[int] = field(default_factory=set)
+    _over: set[int] = field(default_factory=set)
+
+    @property
+    def events(self) -> tuple[SceneEvent, ...]:
+        """True anomalies of the watched video."""
+        return self.truth.events_of(self.truth.testing[0])
+
+    def on_event(self, change: EventChange) -> None:
+        """An event opened, changed or closed."""
+        event = change.event
+        end = event.updated_pts_seconds if event.ended_pts_seconds is None else event.ended_pts_seconds
+        self.alerts[event.id] = (event.raised_pts_seconds, end)
+        if change.kind == "opened":
+            number = self._truth_at(event.started_pts_seconds, event.raised_pts_seconds)
+            if number is None:
+                beside = "truth: nothing unusual: false alert"
+            else:
+                true = self.events[number]
+                self._found.add(number)
+                delay = max(0.0, event.raised_pts_seconds - true.start_seconds)
+                beside = f"truth: {true.kind} since {true.start_seconds:.1f} s: right, {delay:.1f} s after it began"
+            self.tell(f"{event.raised_pts_seconds:6.1f} s  ALERT {event.severity:8s}  {beside}")
+
+    def on_time(self, seconds: float) -> None:
+        """The watched video reached this time."""
+        for number, true in enumerate(self.events):
+            if true.end_seconds + 1.0 < seconds and number not in self._over:
+                self._over.add(number)
+                met = any(start < true.end_seconds and end > true.start_seconds for start, end in self.alerts.values())
+                if number not in self._found and not met:
+                    self.tell(f"{true.end_seconds:6.1f} s  missed: {true.kind} from {true.start_seconds:.1f} s")
+
+    def boxes(self, frame: int) -> list[tuple[float, float, float, float]]:
+        """True boxes of anomalies in a frame."""
+        found = (e.boxes[frame - e.first_frame] for e in self.events if e.first_frame <= frame <= e.last_frame)
+        return [box for box in found if box is not None]
+
+    def _truth_at(self, start: float, end: float) -> int | None:
+        for number, true in enumerate(self.events):
+            if start < true.end_seconds and end > true.start_seconds:
+                return number
+        return None
+
+
+def calibrate_scene(
+    truth: SceneTruth,
+    model: str | Path,
+    out: Path,
+    *,
+    alerts_per_day: float,
+    progress: Callable[[int, int, int], None] | None = None,
+) -> Calibration:
+    """Calibrate a bundle on the scene's normal part and write it beside the scene."""
+    with open_model(model, hint="throughput") as loaded:
+        calibration = calibrate_model(
+            loaded,
+            [FileSpec(path=truth.file(video)) for video in truth.training],
+            source=f"rendered scene, seed {truth.seed}, normal part",
+            fps=truth.fps,
+            alerts_per_day=alerts_per_day,
+            progress=progress,
+        )
+    calibration.save(out)
+    return calibration
+
+
+def write_config(truth: SceneTruth, model: str | Path, calibration: Path, out: Path, *, port: int) -> Config:
+    """The configuration that the demo runs; written so that `streamad run` can run it again."""
+    document = {
+        "version": 1,
+        "model": str(model),
+        "cameras": [
+            {
+                "id": CAMERA,
+                "source": {"type": "file", "path": str(truth.file(truth.testing[0]))},
+                "calibration": str(calibration),
+            }
+        ],
+        "events": {"path": str(out.parent / "events.sqlite")},
+        "web": {"host": "127.0.0.1", "port": port},
+    }
+    text = "# Written by `streamad demo`; run it again with `streamad run`.\n" + yaml.safe_dump(
+        document, sort_keys=False
+    )
+    write_atomic(out, text)
+    return parse_config(text, name=str(out))
+
+
+def watch_scene(
+    truth: SceneTruth,
+    monitor: Monitor,
+    watch: Watch,
+    recorder: Recorder,
+) -> DemoResult:
+    """Run a prepared monitor over the scene's live part; see `connect`."""
+    started = time.monotonic()
+    monitor.run(once=True)
+    elapsed = time.monotonic() - started
+    video = truth.testing[0]
+    spans = [(e.start_seconds, e.end_seconds, e.kind) for e in watch.events]
+    watch.on_time(float("inf"))
+    report = match_events(list(watch.alerts.values()), spans, duration_seconds=video.frames / truth.fps)
+    recording = recorder.finish(truth=spans)
+    labels, raw = truth.labels_of(video), np.array([s.score for s in recorder.scores])
+    kept = np.isfinite(raw)
+    numbers = np.array([s.index for s in recorder.scores])
+    auc = roc_auc(raw[kept], labels[numbers[kept]]) if 0 < labels[numbers[kept]].mean() < 1 else float("nan")
+    return DemoResult(report, auc, video.frames / elapsed, recording)
+
+
+def connect(
+    truth: SceneTruth,
+    config: Config,
+    store: EventStore,
+    folder: Path,
+    tell: Callable[[str], None],
+    *,
+    video: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Monitor, Watch, Recorder]:
+    """A monitor of the scene whose scores and events reach a watch and a recorder."""
+    watch = Watch(truth, tell)
+    holder: list[Recorder] = []
+    total = truth.testing[0].frames
+
+    def on_score(camera: CameraWatch, frame: Frame, score: FrameScore) -> None:
+        watch.on_time(score.pts_seconds)
+        holder[0].add(frame, score, alert=camera.open_event is not None, truth_boxes=watch.boxes(frame.index))
+        if progress is not None:
+            progress(len(holder[0].scores), total)
+
+    def on_event(change: EventChange) -> None:
+        watch.on_event(change)
+        holder[0].note(change)
+
+    monitor = Monitor(config, store=store, on_score=on_score, on_event=on_event)
+    camera = monitor.cameras[0]
+    holder.append(Recorder(folder, "watch", camera.model, camera.settings, fps=truth.fps if video else None))
+    return monitor, watch, holder[0]

@@ -1,0 +1,139 @@
+"""What tests of the pipeline share: a small model with random weights, and video in which shapes move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from streamad.bundle import InputSpec, Manifest, ScoreSpec, TilingSpec, TrainingRecord
+
+Picture = npt.NDArray[np.uint8]
+
+LAGS = (0, 2, 4)
+WARMUP = 8
+STILL = -10.0
+"""Score of a frame without movement: far under what the random network answers for any moving cell."""
+THRESHOLD = -5.0
+"""Between `STILL` and any moving cell: with it, whatever moves is an alert."""
+
+
+def small_manifest(*, name: str = "small", lags: tuple[int, ...] = LAGS, median_frames: int = 1) -> Manifest:
+    """The manifest of a small ADACL bundle whose background is trusted after 8 frames."""
+    return Manifest(
+        format_version=1,
+        name=name,
+        detector="adacl",
+        description="a network with random weights, for tests",
+        input=InputSpec(channels=len(lags), height=30, width=30, scale=127.5, offset=-1.0, max_height=240),
+        tiling=TilingSpec(kind="cells", lags=lags, background_warmup=WARMUP),
+        score=ScoreSpec(kind="max_cell", still=STILL, median_frames=median_frames),
+        training=TrainingRecord(
+            data="none", licence="none", frames=0, fps=25.0, seed=5, epochs=0, checkpoint="random weights"
+        ),
+        parameters=1,
+        files={},
+    )
+
+
+def write_small_bundle(folder: Path, manifest: Manifest | None = None) -> Path:
+    """Export a network with random weights and random BatchNorm statistics as a bundle; needs torch."""
+    import torch
+    from safetensors.torch import save_file
+
+    from streamad.bundle import ONNX, WEIGHTS, write_manifest
+    from streamad.detectors.adacl.network import build
+    from streamad.engines.export import export_onnx
+
+    manifest = manifest or small_manifest()
+    torch.manual_seed(manifest.training.seed)
+    network = build(manifest).eval()
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                # Fresh statistics are 0 and 1, with which an export could lose BatchNorm unnoticed.
+                module.running_mean.uniform_(-0.2, 0.2)
+                module.running_var.uniform_(0.5, 1.5)
+                module.weight.uniform_(0.7, 1.3)
+                module.bias.uniform_(-0.2, 0.2)
+            elif isinstance(module, torch.nn.Linear):
+                module.weight.mul_(4.0)  # so that scores of different cells lie apart
+    folder.mkdir(parents=True)
+    save_file(network.state_dict(), folder / WEIGHTS)
+    export_onnx(network, (manifest.input.channels, 30, 30), folder / ONNX)
+    count = sum(p.numel() for p in network.parameters())
+    write_manifest(folder, manifest.model_copy(update={"parameters": count}))
+    return folder
+
+
+def textured_background(size: tuple[int, int], seed: int = 3) -> Picture:
+    """(H, W) smooth random texture of about 90 to 150 grey levels; `size` is width and height."""
+    width, height = size
+    rng = np.random.default_rng(seed)
+    coarse = rng.uniform(90, 150, (max(2, height // 20), max(2, width // 20))).astype(np.float32)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
+
+
+def moving_shapes(
+    frames: int,
+    size: tuple[int, int] = (160, 120),
+    *,
+    seed: int = 3,
+    shapes: int = 2,
+    busy: tuple[tuple[int, int], ...] | None = None,
+) -> Iterator[Picture]:
+    """(H, W) grey pictures: bright and dark shapes cross a textured background with sensor noise.
+
+    Args:
+        frames: how many.
+        size: width and height.
+        seed: of everything.
+        shapes: how many shapes cross.
+        busy: (first, last + 1) frames in which there are shapes; None: always.
+    """
+    width, height = size
+    background = textured_background(size, seed)
+    rng = np.random.default_rng(seed)
+    tracks = [
+        (rng.uniform(0, width), rng.uniform(25, height - 25), rng.uniform(1.5, 4.0) * rng.choice((-1, 1)),
+         int(rng.integers(8, 14)), int(rng.choice((20, 235))), bool(rng.integers(2)))
+        for _ in range(shapes)
+    ]  # fmt: skip
+    for number in range(frames):
+        picture = background.copy()
+        if busy is None or any(first <= number < last for first, last in busy):
+            for x, y, speed, radius, grey, is_round in tracks:
+                left = int((x + speed * number) % (width + 2 * radius)) - radius
+                if is_round:
+                    cv2.circle(picture, (left, int(y)), radius, grey, -1)
+                else:
+                    cv2.rectangle(picture, (left - radius, int(y) - radius), (left + radius, int(y) + radius), grey, -1)
+        noise = rng.normal(0, 1.5, picture.shape)
+        yield np.clip(np.rint(picture + noise), 0, 255).astype(np.uint8)
+
+
+def write_mp4(path: Path, pictures: Iterable[Picture], *, fps: int = 25) -> Path:
+    """Encode grey pictures of one size as H.264, a key frame each second; the ending picks the container."""
+    with av.open(str(path), "w") as container:
+        stream = None
+        for picture in pictures:
+            if stream is None:
+                stream = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast", "crf": "18"})
+                stream.height, stream.width = picture.shape
+                stream.pix_fmt = "yuv420p"
+                stream.codec_context.gop_size = fps
+                stream.codec_context.max_b_frames = 0
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="gray")))
+        assert stream is not None
+        container.mux(stream.encode())
+    return path
+
+
+def decoded(path: Path) -> list[Picture]:
+    """All frames of a video as full-range luma, decoded by PyAV's own conversion to grey."""
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="gray", threads=1) for frame in container.decode(video=0)]

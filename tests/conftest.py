@@ -1,0 +1,22 @@
+"""Fixtures that several parts of the suite share; the expensive ones are made once a session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bundle_support import moving_shapes, write_mp4, write_small_bundle
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small ADACL bundle with random weights: what moves scores over -5, what rests scores -10. Read only."""
+    pytest.importorskip("torch", reason="making the model of the tests needs torch (the extra `train`)")
+    return write_small_bundle(tmp_path_factory.mktemp("bundles") / "small")
+
+
+@pytest.fixture(scope="session")
+def shapes_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """160×120, 25 frames/s, 100 frames of H.264; shapes move in frames 30 to 59 and rest is still. Read only."""
+    path = tmp_path_factory.mktemp("videos") / "shapes.mp4"
+    return write_mp4(path, moving_shapes(100, busy=((30, 60),)))

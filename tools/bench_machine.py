@@ -1,0 +1,163 @@
+"""What the machine itself can do: matrix products, memory bandwidth, and the engine batch by batch."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import openvino as ov
+
+from streamad.bundle import Bundle
+from streamad.engines import BATCH_SIZES
+
+GEMM_SIDE = 1024
+COPY_BYTES = 256 * 2**20
+OFF_SIZES = (24, 96)
+"""Batch sizes that no static shape fits: what padding to the next one costs."""
+
+
+def describe() -> dict[str, Any]:
+    """Processor, libraries and the threads that they take by themselves."""
+    answer: dict[str, Any] = {
+        "cpu": _cpu_name(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+        "python": platform.python_version(),
+        "openvino": ov.__version__.split("-")[0],
+        "opencv": cv2.__version__,
+        "opencv_threads": cv2.getNumThreads(),
+        "numpy": np.__version__,
+        "decoder_threads": 1,
+    }
+    try:
+        import torch
+    except ModuleNotFoundError:
+        answer["torch"] = None
+    else:
+        answer["torch"], answer["torch_threads"] = torch.__version__, torch.get_num_threads()
+    return answer
+
+
+def gemm_numpy() -> float:
+    """GFLOP/s of one float32 matrix product in numpy's BLAS."""
+    a = np.random.default_rng(0).random((GEMM_SIDE, GEMM_SIDE), np.float32)
+    return 2.0 * GEMM_SIDE**3 / _seconds(lambda: a @ a) / 1e9
+
+
+def gemm_openvino() -> float:
+    """GFLOP/s of the same product in OpenVINO, both operands given at run time."""
+    shape = [GEMM_SIDE, GEMM_SIDE]
+    left, right = (ov.opset13.parameter(shape, np.float32) for _ in range(2))
+    product = ov.opset13.matmul(left, right, False, False)
+    config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    request = ov.Core().compile_model(ov.Model([product], [left, right]), "CPU", config).create_infer_request()
+    a = np.random.default_rng(0).random((GEMM_SIDE, GEMM_SIDE), np.float32)
+    return 2.0 * GEMM_SIDE**3 / _seconds(lambda: request.infer([a, a], share_inputs=True)) / 1e9
+
+
+def copy_bandwidth() -> float:
+    """GB/s of a copy in one thread, bytes read and bytes written both counted."""
+    source = np.zeros(COPY_BYTES, np.uint8)
+    target = np.empty_like(source)
+    return 2.0 * COPY_BYTES / _seconds(lambda: np.copyto(target, source), repeats=5) / 1e9
+
+
+@dataclass(frozen=True)
+class BatchTime:
+    """Time of one batch.
+
+    Attributes:
+        form: "static" (as the engine compiles it), "dynamic" (the ONNX file as it is) or "eager torch".
+        size: tiles in the batch.
+        milliseconds: median of one batch at a time, all threads.
+    """
+
+    form: str
+    size: int
+    milliseconds: float
+
+
+def time_batches(bundle: Bundle, network: Any | None, repeats: int = 9) -> list[BatchTime]:
+    """Each static size, the same sizes and two others with a dynamic batch, and eager torch; interleaved."""
+    shape = bundle.manifest.input
+    core = ov.Core()
+    config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    model = core.read_model(bundle.onnx_path)
+    dynamic = core.compile_model(model, "CPU", config).create_infer_request()
+    runs: dict[tuple[str, int], Callable[[], object]] = {}
+    rng = np.random.default_rng(0)
+    for size in sorted({*BATCH_SIZES, *OFF_SIZES}):
+        tiles = rng.uniform(-1, 1, (size, shape.channels, shape.height, shape.width)).astype(np.float32)
+        fixed = next((s for s in BATCH_SIZES if s == size), None)
+        if fixed is not None:
+            variant = model.clone()
+            variant.reshape({0: ov.PartialShape(list(tiles.shape))})
+            request = core.compile_model(variant, "CPU", config).create_infer_request()
+            runs["static", size] = _infer(request, tiles)
+        runs["dynamic", size] = _infer(dynamic, tiles)
+        if network is not None:
+            runs["eager torch", size] = _eager(network, tiles)
+    times: dict[tuple[str, int], list[float]] = {key: [] for key in runs}
+    for round_number in range(repeats + 1):
+        for key, run in runs.items():
+            started = time.perf_counter()
+            run()
+            if round_number:  # the first is warm-up
+                times[key].append(time.perf_counter() - started)
+    return [BatchTime(form, size, 1e3 * float(np.median(found))) for (form, size), found in times.items()]
+
+
+def engine_threads(bundle: Bundle, hint: str) -> dict[str, int]:
+    """Threads and parallel streams that OpenVINO takes for each static size under a hint."""
+    core = ov.Core()
+    model = core.read_model(bundle.onnx_path)
+    shape = bundle.manifest.input
+    model.reshape({0: ov.PartialShape([BATCH_SIZES[-1], shape.channels, shape.height, shape.width])})
+    compiled = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": hint.upper(), "INFERENCE_PRECISION_HINT": "f32"})
+    return {
+        "threads": int(compiled.get_property("INFERENCE_NUM_THREADS")),
+        "streams": int(compiled.get_property("NUM_STREAMS")),
+        "requests": int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")),
+    }
+
+
+def _infer(request: Any, tiles: Any) -> Callable[[], object]:
+    return lambda: request.infer({0: tiles}, share_inputs=True)
+
+
+def _eager(network: Any, tiles: Any) -> Callable[[], object]:
+    import torch
+
+    batch = torch.from_numpy(tiles)
+
+    def run() -> object:
+        with torch.inference_mode():
+            return network(batch)
+
+    return run
+
+
+def _seconds(run: Callable[[], object], repeats: int = 9) -> float:
+    """Median time of a call after one for warm-up."""
+    run()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - started)
+    return float(np.median(times))
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
