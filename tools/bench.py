@@ -2,8 +2,8 @@
 
     make bench                       or: python tools/bench.py --rounds 5 --frames 1200
 
-Contenders are run in rounds (a b c d e t, a b c d e t, …) after a warm-up, so that a change of the machine's load falls on
-all of them; the report gives minimum, median and maximum. Nothing here is a test: times are read, not asserted.
+Contenders are run in rounds (a b c d e t, a b c d e t, …) after a warm-up, so that a change of the machine's load
+falls on all of them; the report gives minimum, median and maximum. Nothing here is a test: times are read, not asserted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from bench_contenders import Contender, contenders, dynamic_openvino, eager_network, prepare
-from bench_machine import copy_bandwidth, describe, engine_threads, gemm_numpy, gemm_openvino, time_batches
+from bench_machine import (
+    SETTLE_SECONDS,
+    copy_bandwidth,
+    describe,
+    engine_threads,
+    gemm_numpy,
+    gemm_openvino,
+    time_batches,
+)
 from bench_report import markdown, ratios, spread, write_into
 from bench_workload import HEIGHT, WIDTH, Workload, flop_of_cell, make_video, pick_bundles
 
@@ -36,7 +44,9 @@ ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINTS = (2_000, 5_000, 10_000, 20_000)
 
 
-def measure(bundle: Bundle, what: str, workload: Workload, options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+def measure(
+    bundle: Bundle, what: str, workload: Workload, options: argparse.Namespace, scratch: Path
+) -> dict[str, Any]:
     """All figures of one model."""
     network, dynamic = eager_network(bundle), dynamic_openvino(bundle)
     with open_model(bundle, hint="throughput") as model:
@@ -84,6 +94,7 @@ def run_rounds(rows: Sequence[Contender], rounds: int) -> tuple[dict[str, list[f
     cpu: dict[str, list[float]] = {row.key: [] for row in rows}
     for number in range(rounds + 1):
         for row in rows:
+            time.sleep(SETTLE_SECONDS)
             seconds, busy = row.timed()
             label = f"round {number}/{rounds}" if number else "warm-up"
             print(f"  {label} {row.key}: {row.frames / seconds:8.1f} frames/s", file=sys.stderr, flush=True)

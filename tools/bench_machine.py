@@ -22,6 +22,10 @@ COPY_BYTES = 256 * 2**20
 OFF_SIZES = (24, 96)
 """Batch sizes that no static shape fits: what padding to the next one costs."""
 
+SETTLE_SECONDS = 0.1
+"""Pause between two measurements: the threads of torch and OpenVINO spin for a while after their work, and would slow
+whatever comes next."""
+
 
 def describe() -> dict[str, Any]:
     """Processor, libraries and the threads that they take by themselves."""
@@ -64,8 +68,8 @@ def gemm_openvino() -> float:
 
 def copy_bandwidth() -> float:
     """GB/s of a copy in one thread, bytes read and bytes written both counted."""
-    source = np.zeros(COPY_BYTES, np.uint8)
-    target = np.empty_like(source)
+    # Written once: pages never touched are all one page of zeros, which lies in the cache.
+    source, target = np.ones(COPY_BYTES, np.uint8), np.ones(COPY_BYTES, np.uint8)
     return 2.0 * COPY_BYTES / _seconds(lambda: np.copyto(target, source), repeats=5) / 1e9
 
 
@@ -107,6 +111,8 @@ def time_batches(bundle: Bundle, network: Any | None, repeats: int = 9) -> list[
     times: dict[tuple[str, int], list[float]] = {key: [] for key in runs}
     for round_number in range(repeats + 1):
         for key, run in runs.items():
+            time.sleep(SETTLE_SECONDS)
+            run()  # wakes the threads up again, and warms the caches
             started = time.perf_counter()
             run()
             if round_number:  # the first is warm-up

@@ -37,8 +37,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     """The whole report as Markdown."""
     machine, workload = report["machine"], report["workload"]
     lines = [
-        f"Measured {report['date']} with streamad {report['version']} on {machine['cpu']}, {machine['cpus']} CPUs, load "
-        f"average before the run {machine['load_average'][0]}. Python {machine['python']}, OpenVINO "
+        f"Measured {report['date']} with streamad {report['version']} on {machine['cpu']}, {machine['cpus']} CPUs, "
+        f"load average before the run {machine['load_average'][0]}. Python {machine['python']}, OpenVINO "
         f"{machine['openvino']}, torch {machine.get('torch') or 'not installed'} "
         f"({machine.get('torch_threads', 0)} threads), OpenCV {machine['opencv']} ({machine['opencv_threads']} "
         f"threads), one decoder thread.",

@@ -33,7 +33,7 @@ from streamad.errors import BundleError
 from streamad.scene import iterate_frames
 from streamad.sources import list_images
 from streamad.tiling import CELL
-from streamad.visual.video_writer import H264Writer
+from streamad.video_writer import H264Writer
 
 WIDTH, HEIGHT, FPS = 360, 240, 10.0
 DEFAULT_MODEL = "adacl-motion-ped2"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from streamad.errors import ExitCode
 def run(
     config: Annotated[Path, typer.Argument(help="The YAML configuration.")],
     once: Annotated[bool, typer.Option("--once", help="End when every file is over.")] = False,
+    scores: Annotated[Path | None, typer.Option("--scores", help="Folder for a CSV of every frame's score.")] = None,
     fail_on_alert: Annotated[bool, typer.Option(help="Exit with 10 where there was an alert.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -23,10 +25,14 @@ def run(
     from streamad.alerts.sinks import SinkFanout, build_sink
     from streamad.alerts.store import EventStore
     from streamad.config import load_config
+    from streamad.frame import Frame
     from streamad.observability.health import Health
     from streamad.observability.logging import setup_logging
     from streamad.observability.metrics import Metrics
+    from streamad.pipeline.camera import CameraWatch
     from streamad.pipeline.monitor import Monitor
+    from streamad.pipeline.score_log import ScoreLog
+    from streamad.scoring import FrameScore
     from streamad.web import WebServer, create_app
 
     settings = load_config(config)
@@ -46,7 +52,14 @@ def run(
             [build_sink(spec) for spec in settings.sinks],
             on_outcome=lambda sink, outcome: metrics.notifications.labels(sink=sink, outcome=outcome).inc(),
         )
-        monitor = Monitor(settings, metrics=metrics, health=health, store=store, sinks=sinks)
+        log = None if scores is None else stack.enter_context(ScoreLog(scores))
+
+        def on_score(camera: CameraWatch, _: Frame, score: FrameScore) -> None:
+            if log is not None:
+                latency = time.monotonic() - score.received_at
+                log.add(camera.spec.id, score, shown=camera.settings.shown(score.score), latency_seconds=latency)
+
+        monitor = Monitor(settings, metrics=metrics, health=health, store=store, sinks=sinks, on_score=on_score)
         if settings.web.enabled:
             app = create_app(
                 metrics=metrics, health=health, status=monitor.status, store=store, preview=monitor.preview
