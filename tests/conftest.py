@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,13 @@ def shapes_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """160×120, 25 frames/s, 100 frames of H.264; shapes move in frames 30 to 59 and rest is still. Read only."""
     path = tmp_path_factory.mktemp("videos") / "shapes.mp4"
     return write_mp4(path, moving_shapes(100, busy=((30, 60),)))
+
+
+@pytest.fixture
+def one_torch_thread() -> Iterator[None]:
+    """One thread for small networks: on loaded machines more of them wait for one another a hundred times as long."""
+    torch = pytest.importorskip("torch", reason="needs torch (the extra `train`)")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

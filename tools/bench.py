@@ -3,7 +3,8 @@
     make bench                       or: python tools/bench.py --rounds 5 --frames 1200
 
 Contenders are run in rounds (a b c d e t, a b c d e t, …) after a warm-up, so that a change of the machine's load
-falls on all of them; the report gives minimum, median and maximum. Nothing here is a test: times are read, not asserted.
+falls on all of them; the report gives minimum, median and maximum. Nothing here is a test: times are read, not
+asserted.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ def measure(
         "channels": bundle.manifest.input.channels,
         "cells_per_frame": prepared.per_frame,
         "grid_cells": prepared.grid_cells,
+        "live_padding": prepared.live_padding,
         "mflop_per_cell": flop / 1e6,
         "engine_gflops": prepared.cells * flop / spread(wall["d"])["median"] / 1e9,
         "engine_threads": engine_threads(bundle, "throughput"),

@@ -61,6 +61,8 @@ class Prepared:
         cells: moving cells in all.
         scored: frames after the warm-up.
         per_frame: moving cells in a frame of the grid, mean over scored frames.
+        live_padding: work of the engine over work needed where every frame is a batch of its own, as with one live
+            camera: batches are padded to the engine's static sizes.
         grid_cells: cells of the grid.
     """
 
@@ -69,6 +71,7 @@ class Prepared:
     cells: int
     scored: int
     per_frame: float
+    live_padding: float
     grid_cells: int
 
 
@@ -89,7 +92,16 @@ def prepare(video: Path, model: Model, frames: int) -> Prepared:
     cells = np.concatenate(tiles) if tiles else np.empty((0, 1, CELL, CELL), np.float32)
     largest = model.engine.batch_sizes[-1]
     batches = [np.ascontiguousarray(cells[k : k + largest]) for k in range(0, len(cells), largest)]
-    return Prepared(decoded, batches, len(cells), scored, len(cells) / max(1, scored), grid)
+    padded = sum(_padded(len(tile), model.engine.batch_sizes) for tile in tiles)
+    return Prepared(
+        decoded,
+        batches,
+        len(cells),
+        scored,
+        per_frame=len(cells) / max(1, scored),
+        live_padding=padded / max(1, len(cells)),
+        grid_cells=grid,
+    )
 
 
 def contenders(
@@ -202,6 +214,11 @@ def _all_cells(video: Path, lags: tuple[int, ...], frames: int) -> Iterator[Cell
             yield stacked.astype(np.float32) / np.float32(127.5) - np.float32(1.0)
     finally:
         capture.release()
+
+
+def _padded(cells: int, sizes: tuple[int, ...]) -> int:
+    full, rest = divmod(cells, sizes[-1])
+    return full * sizes[-1] + (next(size for size in sizes if size >= rest) if rest else 0)
 
 
 def _raise(error: Exception) -> None:

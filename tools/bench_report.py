@@ -83,7 +83,8 @@ def _model(model: Mapping[str, Any], rounds: int) -> list[str]:
         _ratio("time of b over the slower of c and d", f"≤ {OVERHEAD_GOAL:g}", found["slower(c,d)/b"]),
         _ratio("speed of b over e", "–", found["b/e"]),
         "",
-        f"Inference alone reaches {model['engine_gflops']:.0f} GFLOP/s.",
+        f"Inference alone reaches {model['engine_gflops']:.0f} GFLOP/s. A live camera alone makes one batch of each frame, "
+        f"padded to the engine's next static size: {model['live_padding']:.2f} times the cells that move.",
         "",
         "| cells in a batch | static shape, ms | dynamic shape, ms | eager torch, ms |",
         "|---|---|---|---|",

@@ -58,13 +58,17 @@ class Engine(Protocol):
             (n, …) float32, a copy.
 
         Raises:
+            ValueError: n is out of range.
             EngineError: wrong shape, or the engine failed.
         """
 
     def submit(self, batch: Batch, done: OnDone, failed: OnError) -> None:
-        """Start one batch; `done` or `failed` is called from a thread of the engine's.
+        """Start one batch; `done` or `failed` is called from a thread of the engine's, exactly one of them once.
 
-        Blocks while all of the engine's requests are busy. `batch` must not change until then.
+        Blocks while the engine is busy with earlier ones. `batch` must not change until the answer.
+
+        Raises:
+            ValueError: the number of tiles is out of range.
         """
 
     def drain(self) -> None:
@@ -74,6 +78,16 @@ class Engine(Protocol):
         """Free everything. The engine cannot be used afterwards."""
 
 
+def check_count(count: int, sizes: tuple[int, ...]) -> None:
+    """Refuse a batch that no static size holds.
+
+    Raises:
+        ValueError: the batch is empty or larger than the largest size.
+    """
+    if not 1 <= count <= sizes[-1]:
+        raise ValueError(f"a batch holds 1 to {sizes[-1]} tiles, got {count}")
+
+
 def padded(batch: Batch, sizes: tuple[int, ...]) -> tuple[int, Batch]:
     """The smallest static size that holds the batch, and the batch padded to it with zeros.
 
@@ -81,8 +95,7 @@ def padded(batch: Batch, sizes: tuple[int, ...]) -> tuple[int, Batch]:
         ValueError: the batch is empty or larger than the largest size.
     """
     n = batch.shape[0]
-    if n == 0 or n > sizes[-1]:
-        raise ValueError(f"a batch holds 1 to {sizes[-1]} tiles, got {n}")
+    check_count(n, sizes)
     size = next(s for s in sizes if s >= n)
     if size == n:
         return size, np.ascontiguousarray(batch)

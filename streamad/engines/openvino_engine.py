@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import threading
+import queue
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from streamad.engines.base import BATCH_SIZES, Batch, EngineInfo, OnDone, OnError, padded
+from streamad.engines.base import BATCH_SIZES, Batch, EngineInfo, padded
+from streamad.engines.synchronous import WorkerEngine
 from streamad.errors import EngineError
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(WorkerEngine):
     """A network compiled by OpenVINO, once for each static batch size.
 
-    One AsyncInferQueue for each size, made once: a queue a call grows memory, and dynamic shapes are slower (facts
-    measured for this project, docs/performance.md).
+    As many worker threads as OpenVINO runs requests side by side, each with a request for every size, made once (an
+    AsyncInferQueue calls nobody back for a request that fails, so its frames would wait for ever; and dynamic shapes
+    are slower: docs/performance.md).
 
     Args:
         onnx: the network.
@@ -52,25 +54,25 @@ class OpenVinoEngine:
         try:
             model = core.read_model(onnx)
             rank = model.input(0).partial_shape
-            self._queues: dict[int, Any] = {}
-            self._locks: dict[int, threading.Lock] = {}
+            tile_shape = tuple(rank[k].get_length() for k in range(1, len(rank)))
+            compiled: dict[int, Any] = {}
             for size in batch_sizes:
-                shape = [size, *(rank[k].get_length() for k in range(1, len(rank)))]
                 variant = model.clone()
-                variant.reshape({0: ov.PartialShape(shape)})
-                compiled = core.compile_model(variant, device, config)
-                queue = ov.AsyncInferQueue(compiled, 0)
-                queue.set_callback(self._completed)
-                self._queues[size] = queue
-                self._locks[size] = threading.Lock()
-            self._tile_shape = tuple(shape[1:])
+                variant.reshape({0: ov.PartialShape([size, *tile_shape])})
+                compiled[size] = core.compile_model(variant, device, config)
+            workers = int(compiled[batch_sizes[-1]].get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+            requests: queue.SimpleQueue[dict[int, Any]] = queue.SimpleQueue()
+            for _ in range(workers):
+                requests.put({size: network.create_infer_request() for size, network in compiled.items()})
             full_name = str(core.get_property(device, "FULL_DEVICE_NAME"))
         except RuntimeError as error:
             raise EngineError(
-                f"OpenVINO cannot run {onnx} on {device}: {_first_line(error)}",
+                f"OpenVINO cannot run {onnx} on {device}: {_reason(error)}",
                 hint="`streamad doctor` lists the devices; export the bundle again if the file is damaged",
             ) from error
-        self._sizes = tuple(batch_sizes)
+        super().__init__(tuple(batch_sizes), workers=workers)
+        self._tile_shape = tile_shape
+        self._requests = requests
         self._info = EngineInfo("openvino", f"{device} ({full_name.strip()})", "fp32", str(ov.__version__), why)
 
     @property
@@ -78,60 +80,31 @@ class OpenVinoEngine:
         """What really runs."""
         return self._info
 
-    @property
-    def batch_sizes(self) -> tuple[int, ...]:
-        """Static batch sizes, ascending."""
-        return self._sizes
-
     def infer(self, batch: Batch) -> Batch:
         """Run one batch and wait; see `Engine.infer`."""
-        answer: list[Batch] = []
-        failure: list[Exception] = []
-        finished = threading.Event()
-
-        def done(outputs: Batch) -> None:
-            answer.append(outputs)
-            finished.set()
-
-        def failed(error: Exception) -> None:
-            failure.append(error)
-            finished.set()
-
-        self.submit(batch, done, failed)
-        finished.wait()
-        if failure:
-            raise failure[0]
-        return answer[0]
-
-    def submit(self, batch: Batch, done: OnDone, failed: OnError) -> None:
-        """Start one batch; see `Engine.submit`."""
         if batch.shape[1:] != self._tile_shape:
             raise EngineError(f"the network takes tiles of shape {self._tile_shape}, got {batch.shape[1:]}")
         size, full = padded(batch, self._sizes)
-        with self._locks[size]:  # AsyncInferQueue is not safe for several submitting threads
-            # `full` travels in the userdata so that it lives until the batch is answered (share_inputs copies nothing).
-            self._queues[size].start_async({0: full}, (batch.shape[0], full, done, failed), share_inputs=True)
-
-    def drain(self) -> None:
-        """Wait until every submitted batch has been answered."""
-        for queue in self._queues.values():
-            queue.wait_all()
+        requests = self._requests.get()
+        try:
+            request = requests[size]
+            # Started and waited for, not `infer()`, which computes in this thread and is slower beside other work.
+            request.start_async({0: full}, share_inputs=True)
+            request.wait()
+            return np.array(request.get_output_tensor(0).data[: len(batch)], dtype=np.float32)
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO failed on a batch of {len(batch)}: {_reason(error)}") from error
+        finally:
+            self._requests.put(requests)
 
     def close(self) -> None:
         """Free everything."""
-        self.drain()
-        self._queues.clear()
-
-    @staticmethod
-    def _completed(request: Any, userdata: tuple[int, Batch, OnDone, OnError]) -> None:
-        n, _, done, failed = userdata
-        try:
-            outputs = np.array(request.get_output_tensor(0).data[:n], dtype=np.float32)
-        except RuntimeError as error:
-            failed(EngineError(f"OpenVINO failed on a batch of {n}: {_first_line(error)}"))
-            return
-        done(outputs)
+        super().close()
+        while not self._requests.empty():
+            self._requests.get()
 
 
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def _reason(error: BaseException) -> str:
+    """OpenVINO's own words, without the places in its source that come before them."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if not line.startswith("Exception from ")), type(error).__name__)

@@ -1,20 +1,29 @@
-"""What engines without requests of their own share: one worker thread answers batches in order."""
+"""What all engines share: worker threads run batches and answer for each of them, whatever becomes of it."""
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from streamad.engines.base import Batch, OnDone, OnError
+from streamad.engines.base import Batch, OnDone, OnError, check_count
 
 
 class WorkerEngine(ABC):
-    """Gives `submit` and `drain` to an engine that has only `infer`."""
+    """Gives `submit` and `drain` to an engine that has only `infer`.
 
-    def __init__(self, batch_sizes: tuple[int, ...]) -> None:
+    Args:
+        batch_sizes: static batch sizes, ascending.
+        workers: batches that run side by side; with one, they are answered in order.
+    """
+
+    def __init__(self, batch_sizes: tuple[int, ...], *, workers: int = 1) -> None:
         self._sizes = batch_sizes
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
-        self._running: set[Future[None]] = set()
+        self._workers = workers
+        self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="engine")
+        self._changed = threading.Condition()
+        self._running = 0
+        self._fault: BaseException | None = None
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
@@ -27,20 +36,28 @@ class WorkerEngine(ABC):
 
     def submit(self, batch: Batch, done: OnDone, failed: OnError) -> None:
         """Start one batch; see `Engine.submit`."""
-        if len(self._running) >= 2:  # one runs, one waits: more would only hold memory
-            next(iter(self._running)).result()
-        future = self._worker.submit(self._answer, batch, done, failed)
-        self._running.add(future)
-        future.add_done_callback(self._running.discard)
+        check_count(len(batch), self._sizes)
+        with self._changed:
+            # One batch more than run at once waits, so that no worker does; beyond that they would only age.
+            self._changed.wait_for(lambda: self._running <= self._workers or self._fault is not None)
+            self._raise_fault()
+            self._running += 1
+        try:
+            self._pool.submit(self._answer, batch, done, failed).add_done_callback(self._finished)
+        except RuntimeError:  # the engine is closed
+            with self._changed:
+                self._running -= 1
+            raise
 
     def drain(self) -> None:
         """Wait until every submitted batch has been answered."""
-        for future in list(self._running):
-            future.result()
+        with self._changed:
+            self._changed.wait_for(lambda: self._running == 0)
+            self._raise_fault()
 
     def close(self) -> None:
-        """Wait for the last batch and end the worker."""
-        self._worker.shutdown(wait=True)
+        """Wait for the last batch and end the workers."""
+        self._pool.shutdown(wait=True)
 
     def _answer(self, batch: Batch, done: OnDone, failed: OnError) -> None:
         try:
@@ -49,3 +66,15 @@ class WorkerEngine(ABC):
             failed(error)
             return
         done(outputs)
+
+    def _finished(self, future: Future[None]) -> None:
+        with self._changed:
+            self._running -= 1
+            self._fault = future.exception() or self._fault
+            self._changed.notify_all()
+
+    def _raise_fault(self) -> None:
+        """A callback raised: a fault of ours, told to whoever submits or drains next."""
+        fault, self._fault = self._fault, None
+        if fault is not None:
+            raise fault

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from streamad.engines.base import BATCH_SIZES, Batch, EngineInfo
+from streamad.engines.base import BATCH_SIZES, Batch, EngineInfo, check_count
 from streamad.engines.synchronous import WorkerEngine
 from streamad.errors import EngineError
 
@@ -28,7 +29,7 @@ def load_weights(build: Callable[[], nn.Module], weights: Path) -> nn.Module:
     try:
         network = build()
         network.load_state_dict(load_file(weights))
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, SafetensorError) as error:
         raise EngineError(f"torch cannot load {weights}: {str(error).splitlines()[0]}") from error
     return network.eval()
 
@@ -55,7 +56,7 @@ class TorchEngine(WorkerEngine):
         try:
             self._device = torch.device(device)
             self._network = load_weights(build, weights).to(self._device)
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts that it has it
             raise EngineError(f"torch cannot run {weights} on {device}: {str(error).splitlines()[0]}") from error
         self._info = EngineInfo("torch", device, "fp32", torch.__version__, why)
 
@@ -66,6 +67,12 @@ class TorchEngine(WorkerEngine):
 
     def infer(self, batch: Batch) -> Batch:
         """Run one batch and wait; see `Engine.infer`."""
-        with torch.inference_mode():
-            outputs = self._network(torch.from_numpy(np.ascontiguousarray(batch)).to(self._device))
+        check_count(len(batch), self._sizes)
+        try:
+            with torch.inference_mode():
+                outputs = self._network(torch.from_numpy(np.ascontiguousarray(batch)).to(self._device))
+        except RuntimeError as error:
+            raise EngineError(
+                f"torch failed on a batch of shape {batch.shape}: {str(error).splitlines()[0]}"
+            ) from error
         return np.asarray(outputs.float().cpu().numpy(), dtype=np.float32)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ import torch
 from torch import nn
 
 from streamad.errors import UsageError
-from streamad.files import write_json
+from streamad.files import write_atomic, write_json
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.json"
@@ -92,7 +93,8 @@ def run_loop(
         step_progress: called after each step with (steps done, steps in all).
 
     Raises:
-        UsageError: no samples, or the folder holds the checkpoint of another training.
+        UsageError: no samples, or the folder holds the checkpoint of another training or a damaged one.
+        OutputError: the checkpoint cannot be written.
     """
     if samples < 1:
         raise UsageError(
@@ -159,16 +161,22 @@ def _copy(network: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomic(path, buffer.getvalue())
 
 
 def _resume(path: Path, identity: str) -> dict[str, Any] | None:
     if not path.exists():
         return None
-    state: dict[str, Any] = torch.load(path, weights_only=True)
-    if state.get("identity") != identity:
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise UsageError(
+            f"{path} is no checkpoint that can be read: {type(error).__name__}",
+            hint="remove that folder to start afresh",
+        ) from error
+    if not isinstance(state, dict) or state.get("identity") != identity:
         raise UsageError(
             f"{path} is the checkpoint of another training (other data, seed or options)",
             hint="give another --out, or remove that folder to start afresh",

@@ -36,7 +36,8 @@ def cut_paste(cells: Cells, rng: Rng) -> Cells:
         y0, y1 = rng.integers(0, side - height + 1, 2)
         x0, x1 = rng.integers(0, side - width + 1, 2)
         if (y0, x0) == (y1, x1):  # "another place" must be one
-            x1 = (x1 + max(1, width // 2)) % (side - width + 1)
+            places = side - width + 1  # at least 2
+            x1 = (x1 + 1 + (max(1, width // 2) - 1) % (places - 1)) % places
         out[k, :, y1 : y1 + height, x1 : x1 + width] = cells[k, :, y0 : y0 + height, x0 : x0 + width]
     return out
 

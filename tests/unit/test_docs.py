@@ -1,0 +1,343 @@
+"""The documentation says what is: every name in it exists, and what exists is in it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import importlib.util
+import io
+import re
+import shlex
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import typer
+import yaml
+
+from streamad.alerts.event import Event, new_event_id
+from streamad.alerts.sinks.spec import SinkSpec
+from streamad.alerts.spec import RuleSpec
+from streamad.alerts.store import EventStore
+from streamad.config import parse_config
+from streamad.errors import ExitCode
+from streamad.observability import Health, Metrics
+from streamad.observability.status import AlertLabel, CameraState
+from streamad.sources import FailureReason
+from streamad.sources.spec import SourceSpec
+from streamad.web import create_app
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md",
+                ROOT / "streamad" / "detectors" / "adacl" / "README.md"])  # fmt: skip
+MADE_LATER = (DOCS / "results", DOCS / "images")
+"""Measured and rendered by tools; their links are checked once they are there."""
+
+
+def text(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def section(page: str, heading: str) -> str:
+    found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    assert found is not None, heading
+    return found[1]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """Contents of the fenced blocks of one language, those in lists too."""
+    found: list[str] = []
+    fence: tuple[str, list[str]] | None = None
+    for line in page.splitlines(keepends=True):
+        mark = re.fullmatch(r"\s*```(\w*)\s*", line)
+        if mark is None and fence is not None:
+            fence[1].append(line)
+        elif mark is not None and fence is None:
+            fence = mark[1], []
+        elif mark is not None and fence is not None:
+            if fence[0] == language:
+                found.append("".join(fence[1]))
+            fence = None
+    assert fence is None, "a fenced block is not closed"
+    return found
+
+
+def rows(page: str) -> list[list[str]]:
+    """Cells of all table rows, without headers and rules."""
+    lines = [line for line in page.splitlines() if re.match(r"\| (?:`(?!type`)|\d)", line)]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def names(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def tool(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(f"tools_{name}", ROOT / "tools" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# ── Generated pages ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_reference_pages_are_what_the_schema_says() -> None:
+    for name, expected in tool("config_reference").pages().items():
+        assert text(name) == expected, f"docs/{name} is stale: run python tools/config_reference.py"
+
+
+def test_benchmark_rewrites_its_section_alone(tmp_path: Path) -> None:
+    report, page = tool("bench_report"), tmp_path / "page.md"
+    page.write_text(text("performance.md"), encoding="utf-8")
+    report.write_into(page, "NEW FIGURES")
+    before, after = text("performance.md"), page.read_text(encoding="utf-8")
+    assert "\nNEW FIGURES\n" in after
+    assert after.partition(report.BEGIN)[0] == before.partition(report.BEGIN)[0]
+    assert after.partition(report.END)[2] == before.partition(report.END)[2]
+    page.write_text("no marks")
+    with pytest.raises(ValueError, match="bench:begin"):
+        report.write_into(page, "NEW FIGURES")
+
+
+def test_benchmark_takes_its_ratios_round_by_round() -> None:
+    found = tool("bench_report").ratios(
+        {"a": [10.0, 20.0], "b": [1.0, 2.0], "c": [0.5, 1.0], "d": [0.8, 2.0], "e": [4.0, 4.0]},
+        {"a": 10, "b": 10, "c": 10, "d": 10, "e": 10},
+    )
+    assert found["b/a"] == {"min": 10.0, "median": 10.0, "max": 10.0}
+    assert found["slower(c,d)/b"] == pytest.approx({"min": 1.0, "median": 1.125, "max": 1.25})
+
+
+# ── Command line ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def commands() -> dict[str, Any]:
+    """ "run" → its click command, groups resolved to "models list"."""
+    main = importlib.import_module("streamad.cli.main")
+    group = typer.main.get_command(main.app)
+    answer: dict[str, Any] = {}
+    for name in main.COMMANDS:
+        command = group.get_command(None, name)  # type: ignore[attr-defined]
+        for inner, nested in getattr(command, "commands", {}).items():
+            answer[f"{name} {inner}"] = nested
+        if not hasattr(command, "commands"):
+            answer[name] = command
+    return answer
+
+
+def options_of(command: Any) -> set[str]:
+    return {name for p in command.params for name in (*p.opts, *p.secondary_opts) if name.startswith("-")} | {"--help"}
+
+
+def test_every_command_is_documented_and_every_documented_one_exists() -> None:
+    listed = {names(row[0])[0].removeprefix("streamad ") for row in rows(text("cli.md")) if "`streamad" in row[0]}
+    assert listed == set(commands())
+
+
+def test_every_option_of_a_section_exists() -> None:
+    known = commands()
+    sections = re.findall(r"^## streamad ([^\n]+)\n(.*?)(?=^## |\Z)", text("cli.md"), re.MULTILINE | re.DOTALL)
+    covered: set[str] = set()
+    for heading, body in sections:
+        covers = [name for name in known if name.split()[0] in heading.replace(",", " ").split()]
+        covered |= set(covers)
+        wanted = {option.split()[0] for option in names(body) if option.startswith("--")}
+        assert wanted <= set().union(*(options_of(known[name]) for name in covers)), heading
+    assert covered == set(known)
+
+
+def command_lines() -> Iterator[tuple[str, str]]:
+    """(page, command line) of every `streamad …` in a block of the pages and of the examples' comments."""
+    for page in PAGES:
+        for block in blocks(page.read_text(encoding="utf-8"), ""):
+            joined = block.replace("\\\n", " ")
+            yield from (
+                (page.name, line.strip()) for line in joined.splitlines() if line.strip().startswith("streamad ")
+            )
+    for page in sorted((ROOT / "configs").glob("*.y*ml")):
+        for line in re.findall(r"^#[ ]{2,}(streamad .*)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+            yield page.name, re.split(r"\s{3,}", line)[0]
+
+
+@pytest.mark.parametrize(("page", "line"), sorted(set(command_lines())))
+def test_command_lines_in_the_pages_exist(page: str, line: str) -> None:
+    words = shlex.split(line.split(" #")[0])[1:]
+    known = commands()
+    command = next((known[name] for name in (" ".join(words[:2]), words[0]) if name in known), None)
+    assert command is not None, f"{page}: {line}"
+    wanted = {word.split("=")[0] for word in words if word.startswith("-")}
+    assert wanted <= options_of(command), f"{page}: {line}"
+
+
+def test_exit_codes() -> None:
+    listed = {int(row[0]): row[1] for row in rows(section(text("cli.md"), "Exit codes"))}
+    assert listed == {code.value: code.name for code in ExitCode}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    sentence = re.search(r"Exit codes: (.*?)\n- ", readme, re.DOTALL)
+    assert sentence is not None
+    assert {int(n) for n in re.findall(r"\b\d+\b", sentence[1].partition(":\n")[0])} == {
+        code.value for code in ExitCode
+    }
+
+
+# ── Metrics, endpoints, states ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_metric_is_documented_with_its_type_and_labels() -> None:
+    known = {}
+    for family in vars(Metrics()).values():
+        if hasattr(family, "_labelnames"):
+            kind = family._type
+            known[family._name + ("_total" if kind == "counter" else "")] = (kind, tuple(family._labelnames))
+    listed = {
+        names(row[0])[0]: (row[1], tuple(label.strip() for label in row[2].split(",") if label.strip()))
+        for row in rows(section(text("monitoring.md"), "Metrics"))
+    }
+    assert listed == known
+
+
+def test_no_page_names_a_metric_that_does_not_exist() -> None:
+    known = {names(row[0])[0] for row in rows(section(text("monitoring.md"), "Metrics"))}
+    for page in PAGES:
+        used = set(re.findall(r"\bstreamad_[a-z_]+[a-z]\b", page.read_text(encoding="utf-8"))) - {"streamad_models"}
+        assert used <= known, f"{page.name}: {used - known}"
+
+
+def test_every_endpoint_is_documented() -> None:
+    app = create_app(metrics=Metrics(), health=Health(), status=dict)
+    routes = {re.sub(r"\{camera:path\}", "{camera}", route.path) for route in app.routes if hasattr(route, "path")}
+    table = text("monitoring.md").partition("## Metrics")[0]
+    assert {names(row[0])[0] for row in rows(table)} == routes
+
+
+def test_every_rule_is_named_and_the_examples_are_the_rules() -> None:
+    document = yaml.safe_load((ROOT / "configs" / "prometheus-rules.yml").read_text(encoding="utf-8"))
+    rules = {rule["alert"]: rule for group in document["groups"] for rule in group["rules"]}
+    page = section(text("monitoring.md"), "Rules")
+    assert set(re.findall(r"\bStreamad[A-Z]\w+", page)) == set(rules)
+    for block in blocks(page, "yaml"):
+        for example in yaml.safe_load(block):
+            assert example.items() <= rules[example["alert"]].items()
+
+
+def test_failure_reasons_and_states() -> None:
+    assert {names(row[0])[0] for row in rows(section(text("sources.md"), "Failures"))} == set(FailureReason)
+    assert set(get_args(CameraState)) <= set(names(section(text("sources.md"), "States")))
+    assert set(get_args(AlertLabel)) <= set(names(section(text("alerts.md"), "The rule")))
+
+
+def test_every_type_of_source_and_sink_is_documented() -> None:
+    sources = {kind.model_fields["type"].default for kind in get_args(get_args(SourceSpec)[0])}
+    table = text("sources.md").partition("## States")[0]
+    assert {names(row[0])[0] for row in rows(table)} == sources
+    sinks = {kind.model_fields["type"].default for kind in get_args(get_args(SinkSpec)[0])}
+    assert set(re.findall(r"^- `(\w+)`:", section(text("alerts.md"), "Sinks"), re.MULTILINE)) == sinks
+
+
+def test_variables_of_the_environment_are_documented() -> None:
+    used = {
+        name
+        for folder in ("streamad", "tests", "tools")
+        for file in (ROOT / folder).rglob("*.py")
+        for name in re.findall(r"""environ(?:\.get\(|\[)["'](STREAMAD_[A-Z_]+)""", file.read_text(encoding="utf-8"))
+    }
+    everything = " ".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert used
+    assert [name for name in sorted(used) if name not in everything] == []
+
+
+# ── Alerts and events ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_settings_of_the_rule_and_their_defaults() -> None:
+    listed = {names(row[0])[0]: row[1] for row in rows(section(text("alerts.md"), "The rule"))}
+    defaults = {name: field.default for name, field in RuleSpec.model_fields.items()}
+    assert listed == {name: "empty" if value is None else f"{value:g}" for name, value in defaults.items()}
+
+
+def test_keys_of_an_event() -> None:
+    listed = [name for row in rows(section(text("alerts.md"), "Events")) for name in names(row[0])]
+    assert sorted(listed) == sorted(field.name for field in dataclasses.fields(Event))
+
+
+def test_queries_of_the_event_store_run(tmp_path: Path) -> None:
+    at = datetime(2026, 1, 5, 7, 30, tzinfo=UTC)
+    event = Event(
+        id=new_event_id(at), camera="gate", state="closed", severity="critical", started_index=10,
+        started_pts_seconds=1.0, started_at=at, raised_index=15, raised_pts_seconds=1.5, updated_index=40,
+        updated_pts_seconds=4.0, updated_at=at, ended_index=40, ended_pts_seconds=4.0, ended_at=at, peak_score=0.9,
+        peak_index=20, peak_pts_seconds=2.0, threshold=0.5, model="gate", model_sha256="0" * 64, reason="score",
+    )  # fmt: skip
+    with EventStore(tmp_path / "events.sqlite") as store:
+        store.save(event)
+    queries = blocks(text("alerts.md"), "sql")
+    connection = sqlite3.connect(tmp_path / "events.sqlite")
+    found = [connection.execute(query).fetchall() for query in queries]
+    connection.close()
+    assert found == [
+        [(event.id, "gate", "2026-01-05T07:30:00.000000+00:00", "critical")],
+        [("2026-01-05T07:30:00.000000+00:00", 3.0, 0.9)],
+        [("2026-01-05", "gate", 1)],
+        [],
+    ]
+
+
+# ── Blocks and links ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_worked_calibration_is_what_calibrate_gives() -> None:
+    page = section(text("calibration.md"), "Reading one")
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(blocks(page, "python")[0], {})
+    ours, theirs = printed.getvalue().split(), blocks(page, "text")[0].split()
+    assert len(ours) == len(theirs)
+    for new, old in zip(ours, theirs, strict=True):
+        try:
+            assert float(new) == pytest.approx(float(old), rel=0.01)
+        except ValueError:
+            assert new == old
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_blocks_import_what_exists(page: Path) -> None:
+    for block in blocks(page.read_text(encoding="utf-8"), "python"):
+        compile(block, str(page), "exec")
+        for module, wanted in re.findall(r"^from (streamad[\w.]*) import (.+)$", block, re.MULTILINE):
+            for name in wanted.split(","):
+                assert hasattr(importlib.import_module(module), name.strip()), f"{page.name}: {module}.{name.strip()}"
+
+
+def test_whole_configurations_in_the_pages_are_valid() -> None:
+    whole = [b for page in PAGES for b in blocks(page.read_text(encoding="utf-8"), "yaml") if "version: 1" in b]
+    assert whole
+    for block in whole:
+        parse_config(block)
+    part = yaml.safe_load(blocks(section(text("security.md"), "Credentials of cameras"), "yaml")[0])
+    parse_config(yaml.safe_dump({"model": "m", "cameras": [{"id": "a", **part}]}))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    missing = []
+    waiting = [place for place in MADE_LATER if not place.exists()]
+    for target in re.findall(r"\]\(([^)#\s]+)\)", page.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+://", target):
+            continue
+        path = (page.parent / target).resolve()
+        if not path.exists() and not any(place in (path, *path.parents) for place in waiting):
+            missing.append(target)
+    assert missing == []
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [page.name for page in DOCS.glob("*.md") if f"docs/{page.name}" not in readme] == []
