@@ -57,11 +57,10 @@ class TilingSpec(_Part):
 class ScoreSpec(_Part):
     """How the network's outputs become the score of a frame."""
 
-    kind: Literal["max_cell", "psnr"] = Field(description="largest score of a moving cell, or −PSNR of a frame")
+    kind: Literal["top_cells"] = Field(description="mean over the highest cells of a frame")
+    cells: int = Field(1, ge=1, description="how many cells; 1 is the papers' maximum")
     still: float = Field(0.0, description="score of a frame in which nothing moves")
     median_frames: int = Field(1, ge=1, description="causal median over this many frames; 1 is none")
-    scored_index: int = Field(0, ge=0, description="frame inside the window that a score belongs to")
-    peak: float = Field(1.0, gt=0, description="peak of the PSNR")
 
 
 class TrainingRecord(_Part):

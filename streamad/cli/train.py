@@ -28,7 +28,9 @@ def train(
         bool, typer.Option(help="Count what appears and stands still as anomalous (where nobody usually stands).")
     ] = False,
     max_cells: Annotated[int, typer.Option(min=128, help="Most training cells kept.")] = 40_000,
-    max_height: Annotated[int, typer.Option(min=30, help="Taller frames are shrunk to this height.")] = 480,
+    max_height: Annotated[
+        int | None, typer.Option(min=30, help="Taller frames are shrunk to this; default: by the size of what moves.")
+    ] = None,
     alerts_per_day: BudgetOption = 1.0,
     data_name: Annotated[str, typer.Option(help="Name of the data, for the record.")] = "own video",
     licence: Annotated[str, typer.Option(help="Terms of the data, for the record.")] = "not stated",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -36,12 +37,18 @@ from streamad.tiling import CELL
 from streamad.training.card import card
 from streamad.training.feeding import FLOW_CONSISTENT, CellCollector
 from streamad.training.loop import EpochReport, LoopResult, run_loop
+from streamad.training.working_size import object_height, working_height
+
+_MEASURED_CLIPS = 4
 
 OpenClip = Callable[[], Iterable[Frame]]
 
 LAG_SECONDS = 0.2
 """Age of the second channel; the third is twice as old. In 0.2 s a walker moves about a quarter of a body width: enough
 to see, little enough to stay in a cell (our choice)."""
+
+TOP_CELLS = 3
+"""Cells that make a frame's score (our choice; see `AdaclScorer`)."""
 
 MEDIAN_SECONDS = 0.5
 """Span of the causal median over frame scores (our choice; it delays an alarm by half of it)."""
@@ -62,7 +69,7 @@ class TrainingPlan:
         patience: epochs without improvement.
         seed: of everything.
         max_cells: most training cells.
-        max_height: taller frames are shrunk to this, pixels.
+        max_height: taller frames are shrunk to this, pixels; None measures how large moving things are and chooses.
         validation_share: share of the clips (the last ones) held out for early stopping and for calibration.
         noise: standard deviation of noise added to inputs, grey levels.
     """
@@ -77,7 +84,7 @@ class TrainingPlan:
     patience: int = 5
     seed: int = 17
     max_cells: int = 40_000
-    max_height: int | None = 480
+    max_height: int | None = None
     validation_share: float = 0.25
     noise: float = 0.0
     options: dict[str, str] = field(default_factory=dict)
@@ -137,6 +144,8 @@ def train_bundle(
     except OSError as error:
         raise OutputError(f"cannot write to {out}: {error.strerror}", hint="give another --out") from error
     train, held = split_clips(len(clips), plan.validation_share)
+    height = plan.max_height or _measured_height([clips[number] for number in train])
+    plan = replace(plan, max_height=height)
     wanted = tuple(SPATIAL) + (("speed",) if plan.temporal else ())
     stack_lags = lags_needed(plan.lags, wanted)
     done = 0
@@ -170,6 +179,24 @@ def train_bundle(
     return _write(out, manifest, task, held_out.stacks())
 
 
+def _measured_height(clips: Sequence[OpenClip]) -> int:
+    """Working height for the camera, measured on up to `_MEASURED_CLIPS` clips spread over the recording."""
+    step = max(1, len(clips) // _MEASURED_CLIPS)
+    heights, things = [], []
+    for clip in clips[::step]:
+        frames = iter(clip())
+        first = next(frames, None)
+        if first is None:
+            continue
+        heights.append(first.shape[0])
+        found = object_height(chain([first], frames))
+        if found is not None:
+            things.append(found)
+    if not heights:
+        raise UsageError("the clips hold no frame", hint="give normal video")
+    return working_height(heights[0], float(np.median(things)) if things else None)
+
+
 def _manifest(plan: TrainingPlan, task: AdaclTask, collected: CellCollector, result: LoopResult) -> Manifest:
     frames = max(1, round(MEDIAN_SECONDS * plan.fps)) if plan.temporal else 1
     return Manifest(
@@ -186,7 +213,12 @@ def _manifest(plan: TrainingPlan, task: AdaclTask, collected: CellCollector, res
             max_height=plan.max_height,
         ),
         tiling=TilingSpec(kind="cells", lags=plan.lags),
-        score=ScoreSpec(kind="max_cell", still=task.lowest_normal(), median_frames=frames),
+        score=ScoreSpec(
+            kind="top_cells",
+            cells=TOP_CELLS if plan.temporal else 1,
+            still=task.lowest_normal(),
+            median_frames=frames,
+        ),
         training=TrainingRecord(
             data=plan.data,
             licence=plan.licence,

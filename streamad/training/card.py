@@ -20,9 +20,10 @@ def card(manifest: Manifest) -> str:
         f"| detector | {manifest.detector}, {manifest.parameters:,} parameters |",
         f"| input | {manifest.input.channels} × {manifest.input.height} × {manifest.input.width}, "
         f"luma / {manifest.input.scale} {manifest.input.offset:+} |",
-        f"| channels | the cell now and {lags} frames ago, at {training.fps:g} frames/s |",
-        f"| score | {score.kind}: largest output of a moving cell; causal median over {score.median_frames} frames; "
-        f"{score.still:.3f} where nothing moves |",
+        f"| channels | the cell {lags} frames ago, at {training.fps:g} frames/s |",
+        f"| working height | {manifest.input.max_height or 'as the source'}: taller frames are shrunk to it |",
+        f"| score | mean of the {score.cells} highest outputs of moving cells ({score.still:.3f} for one that is "
+        f"missing); causal median over {score.median_frames} frames |",
         f"| trained on | {training.data}, {training.frames} frames, {options.get('cells', '?')} cells |",
         f"| terms of the data | {training.licence} |",
         f"| created anomalies | {', '.join(options.get('kinds', ()))} |",

@@ -15,11 +15,13 @@ from streamad.tiling import BackgroundModel, PatchHistory, Tiles
 
 
 class AdaclScorer:
-    """ADACL for one camera: the moving cells of each frame, and the largest output among them.
+    """ADACL for one camera: the moving cells of each frame, and the highest outputs among them.
 
-    Score (source: reference protocol (ii)): maximum of the raw output over the moving cells; a frame in which nothing
-    moves gets the bundle's `still` score. Then a causal median over `median_frames` frames (our choice), so that one
-    noisy frame is no alarm. The heat map is the newest frame's, not smoothed.
+    Score: mean of the raw output over the bundle's number of highest moving cells. One cell is the papers'
+    maximum (reference protocol (ii)); three are our choice for watching: a thing worth an alarm covers several
+    cells, noise one. Where fewer cells move, the missing ones count as the bundle's `still` score. Then a causal
+    median over `median_frames` frames (our choice), so that one noisy frame is no alarm. The heat map is the newest
+    frame's, not smoothed.
 
     Args:
         manifest: of the bundle.
@@ -81,7 +83,7 @@ class AdaclScorer:
             return self._withheld(tiles, "non_finite")
         heatmap = np.full(tiles.grid, np.nan, np.float32)
         heatmap[tiles.cells[:, 0], tiles.cells[:, 1]] = outputs
-        self._recent.append(float(outputs.max()) if len(outputs) else self._manifest.score.still)
+        self._recent.append(self._highest(outputs))
         return FrameScore(
             camera=tiles.camera,
             index=tiles.index,
@@ -99,6 +101,12 @@ class AdaclScorer:
         """Forget all frames."""
         self._history.reset()
         self._recent.clear()
+
+    def _highest(self, outputs: npt.NDArray[np.float32]) -> float:
+        wanted = self._manifest.score.cells
+        highest = np.full(max(wanted, len(outputs)), self._manifest.score.still, np.float32)
+        highest[: len(outputs)] = outputs
+        return float(np.partition(highest, len(highest) - wanted)[-wanted:].mean())
 
     def _withheld(self, tiles: Tiles, reason: str) -> FrameScore:
         return FrameScore(
