@@ -22,7 +22,9 @@ THRESHOLD = -5.0
 """Between `STILL` and any moving cell: with it, whatever moves is an alert."""
 
 
-def small_manifest(*, name: str = "small", lags: tuple[int, ...] = LAGS, median_frames: int = 1) -> Manifest:
+def small_manifest(
+    *, name: str = "small", lags: tuple[int, ...] = LAGS, median_frames: int = 1, cells: int = 1
+) -> Manifest:
     """The manifest of a small ADACL bundle whose background is trusted after 8 frames."""
     return Manifest(
         format_version=1,
@@ -31,7 +33,7 @@ def small_manifest(*, name: str = "small", lags: tuple[int, ...] = LAGS, median_
         description="a network with random weights, for tests",
         input=InputSpec(channels=len(lags), height=30, width=30, scale=127.5, offset=-1.0, max_height=240),
         tiling=TilingSpec(kind="cells", lags=lags, background_warmup=WARMUP),
-        score=ScoreSpec(kind="max_cell", still=STILL, median_frames=median_frames),
+        score=ScoreSpec(kind="top_cells", cells=cells, still=STILL, median_frames=median_frames),
         training=TrainingRecord(
             data="none", licence="none", frames=0, fps=25.0, seed=5, epochs=0, checkpoint="random weights"
         ),

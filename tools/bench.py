@@ -2,7 +2,7 @@
 
     make bench                       or: python tools/bench.py --rounds 5 --frames 1200
 
-Contenders are run in rounds (a b c d e t, a b c d e t, …) after a warm-up, so that a change of the machine's load
+Contenders are run in rounds (a a1 b c d e t, a a1 b c …) after a warm-up, so that a change of the machine's load
 falls on all of them; the report gives minimum, median and maximum. Nothing here is a test: times are read, not
 asserted.
 """
@@ -126,7 +126,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=_positive, default=5, help="rounds after the warm-up (default 5)")
     parser.add_argument("--frames", type=_positive, default=1200, help="frames of the video (default 1200)")
     parser.add_argument(
-        "--slow-frames", type=_positive, default=150, help="frames of a run of contenders a and e (default 150)"
+        "--slow-frames", type=_positive, default=150, help="frames of a run of contenders a, a1 and e (default 150)"
     )
     parser.add_argument(
         "--memory-frames", type=int, default=CHECKPOINTS[-1], help="frames of the memory run, 0 for none (20000)"

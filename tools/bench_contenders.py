@@ -1,6 +1,6 @@
 """The contenders of `tools/bench.py`, each timed over the same video.
 
-Five ways from a file to alerts, or parts of the way. Every contender counts what it finds, so that none can be fast by
+Ways from a file to alerts, or parts of the way. Every contender counts what it finds, so that none can be fast by
 not doing its work.
 """
 
@@ -137,6 +137,19 @@ def contenders(
         with torch.inference_mode():
             return float(network(torch.from_numpy(cells)).max())
 
+    def one_thread(run: Callable[[], int]) -> Callable[[], int]:
+        def alone() -> int:
+            import torch
+
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+            try:
+                return run()
+            finally:
+                torch.set_num_threads(threads)
+
+        return alone
+
     def ov_dynamic(cells: Cells) -> float:
         return float(np.max(dynamic.infer_new_request({0: cells})[0]))
 
@@ -170,6 +183,8 @@ def contenders(
 
     return [
         Contender("a", "plain loop: cv2.VideoCapture, all cells, eager torch, max, threshold", slow, plain(eager)),
+        # On a machine with other work torch's threads wait for one another, and one alone may be the faster way.
+        Contender("a1", "the same with one torch thread", slow, one_thread(plain(eager))),
         Contender("b", "streamad, file to alerts (streamad score --no-video --no-plot)", n, pipeline),
         Contender("c", "decoding alone (streamad's file source)", n, decode),
         Contender("d", "inference alone (the same moving cells, same engine)", n, infer),

@@ -126,7 +126,7 @@ def untrained_bundle(folder: Path, lags: tuple[int, ...]) -> Bundle:
         description="untrained network for the benchmark",
         input=InputSpec(channels=len(lags), height=CELL, width=CELL, scale=127.5, offset=-1.0),
         tiling=TilingSpec(kind="cells", lags=lags),
-        score=ScoreSpec(kind="max_cell", median_frames=5),
+        score=ScoreSpec(kind="top_cells", cells=3, median_frames=5),
         training=TrainingRecord(
             data="none", licence="none", frames=0, fps=FPS, seed=17, epochs=0, checkpoint="untrained"
         ),

@@ -1,8 +1,11 @@
-"""Train the bundle that `streamad demo` ships: ADACL on the normal parts of rendered scenes of many seeds.
+"""Train the two bundles that `streamad demo` ships. Only normal video is used, and none that a demo shows.
 
-    python tools/train_demo_model.py --out models/adacl-motion-demo
+    python tools/train_demo_model.py walkway --out models/adacl-demo-walkway
+    python tools/train_demo_model.py generic --out models/adacl-demo-generic
 
-The demo watches other seeds; none of the seeds here is ever a demo's (they start at 100 000), and no rendered anomaly is used.
+walkway: trained on the camera of seed 1, as a user trains on his own, with walkers of its own: videos 4 and up of that
+scene, while the demo calibrates on videos 1 to 3.
+generic: trained on many other cameras (seeds from 100 000 on), for the demo's other seeds.
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ from streamad.scene import render_scene
 from streamad.sources import FileSpec, open_source
 from streamad.training.build import TrainingPlan, train_bundle
 
-FIRST_SEED = 100_000
+FPS = 12.5
+DEMO_VIDEOS = 3
+"""Normal videos of a demo's scene, which its calibration uses."""
 
 
 def opener(path: Path, camera: str) -> Callable[[], Iterator[Frame]]:
@@ -28,33 +33,51 @@ def opener(path: Path, camera: str) -> Callable[[], Iterator[Frame]]:
     return frames
 
 
+def walkway(root: Path, videos: int) -> tuple[list[Callable[[], Iterator[Frame]]], str]:
+    scene = root / "walkway"
+    total = DEMO_VIDEOS + videos
+    if not scene.exists():
+        render_scene(
+            scene, seed=1, training_seconds=25.0 * total, training_videos=total, testing_seconds=4.0, anomalies=()
+        )
+    paths = sorted((scene / "training" / "videos").glob("*.mp4"))[DEMO_VIDEOS:]
+    return [
+        opener(path, "walkway") for path in paths
+    ], f"normal videos of the rendered scene 1 (streamad.scene), {videos} of 25 s"
+
+
+def generic(root: Path, scenes: int) -> tuple[list[Callable[[], Iterator[Frame]]], str]:
+    clips = []
+    for seed in range(100_000, 100_000 + scenes):
+        if not (root / str(seed)).exists():
+            render_scene(
+                root / str(seed), seed=seed, training_seconds=60.0, training_videos=1, testing_seconds=4.0,
+                anomalies=(), processes=1,
+            )  # fmt: skip
+        clips.append(opener(root / str(seed) / "training" / "videos" / "01.mp4", camera=str(seed)))
+    return clips, f"normal videos of {scenes} rendered scenes (streamad.scene), seeds 100000 on, 60 s each"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("which", choices=("walkway", "generic"))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--scenes", type=int, default=16)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--count", type=int, default=12, help="videos of the walkway, or scenes")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--max-cells", type=int, default=20_000)
     parser.add_argument("--keep", type=Path, help="keep (and reuse) the rendered scenes here")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         root = options.keep or Path(temporary)
-        clips, fps = [], 12.5
-        for seed in range(FIRST_SEED, FIRST_SEED + options.scenes):
-            folder = root / str(seed)
-            if not folder.exists():
-                render_scene(
-                    folder, seed=seed, training_seconds=options.seconds, testing_seconds=4.0,
-                    training_videos=1, anomalies=(), processes=1,
-                )  # fmt: skip
-            clips.append(opener(folder / "training" / "videos" / "01.mp4", camera=str(seed)))
-            print(f"scene {seed}", flush=True)
+        clips, data = (walkway if options.which == "walkway" else generic)(root, options.count)
         plan = TrainingPlan(
             name=options.out.name,
-            data=f"normal parts of {options.scenes} rendered scenes (streamad.scene), seeds {FIRST_SEED} on",
+            data=data,
             licence="Apache-2.0, rendered by this project",
-            fps=fps,
+            fps=FPS,
             standing=True,
             epochs=options.epochs,
+            max_cells=options.max_cells,
         )
         train_bundle(plan, clips, options.out, progress=lambda report: print(report, flush=True))
 

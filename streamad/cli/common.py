@@ -138,19 +138,26 @@ def output_folder(path: Path) -> Path:
 
 
 def _clips_in(path: Path, fps: float) -> list[tuple[str, SourceSpec]]:
-    from streamad.sources import list_images
-
     if path.is_file():
         return [(path.stem, FileSpec(path=path))]
-    if list_images(path):
+    if _holds_images(path):
         return [(path.name, ImagesSpec(path=path, fps=fps))]
     clips: list[tuple[str, SourceSpec]] = []
     for child in sorted(path.iterdir()):
-        if child.is_dir() and list_images(child):
+        if child.is_dir() and _holds_images(child):
             clips.append((child.name, ImagesSpec(path=child, fps=fps)))
         elif child.suffix.lower() in VIDEO_SUFFIXES:
             clips.append((child.stem, FileSpec(path=child)))
     return clips
+
+
+def _holds_images(folder: Path) -> bool:
+    from streamad.sources import list_images
+
+    try:
+        return bool(list_images(folder))
+    except SourceNotFoundError:  # its word for a folder without an image
+        return False
 
 
 def _cell(value: Any) -> str:

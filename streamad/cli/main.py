@@ -51,6 +51,9 @@ class _LazyGroup(TyperGroup):
         return command
 
 
+_ClickError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+"""Typer brings a copy of click of its own, and does not name this class."""
+
 app = typer.Typer(
     cls=_LazyGroup,
     add_completion=False,
@@ -81,10 +84,12 @@ def main() -> NoReturn:
     as_json = "--json" in sys.argv[1:]
     code: int = ExitCode.OK
     try:
-        app()  # ends by SystemExit, usage errors (2) and interrupts (130) included
+        code = int(app(standalone_mode=False) or ExitCode.OK)  # a command that ends by typer.Exit returns its code
     except StreamadError as error:
         _report(error, as_json)
         code = error.exit_code
+    except _ClickError as error:
+        code = _report_usage(error, as_json)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201 - the command line's own voice
         code = ExitCode.INTERRUPT
@@ -95,6 +100,20 @@ def main() -> NoReturn:
     finally:
         logging.shutdown()
     sys.exit(int(code))
+
+
+def _report_usage(error: Any, as_json: bool) -> int:
+    """A command line that typer does not understand: its own words, and a document where one was asked for."""
+    if as_json:
+        details = {
+            "type": "UsageError",
+            "message": redact(error.format_message()),
+            "hint": None,
+            "code": ExitCode.USAGE,
+        }
+        print(json.dumps({"error": details}, ensure_ascii=False))  # noqa: T201 - standard output is the interface
+    error.show()
+    return ExitCode.USAGE
 
 
 def _report(error: StreamadError, as_json: bool) -> None:

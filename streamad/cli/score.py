@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,6 +55,7 @@ def score(
 
     if normalization is not None and normalization not in NORMALIZATIONS:
         raise UsageError(f"--normalization {normalization!r}: expected one of {', '.join(NORMALIZATIONS)}")
+    _check_threshold(threshold, calibration, alerts_per_day, normalization)
     specs = [source_of(text, fps) for text in inputs]
     names = _names(inputs)
     spec = engine_spec(engine, threads)
@@ -131,6 +133,23 @@ def score(
             table(results)
     if fail_on_alert and alerts:
         raise typer.Exit(ExitCode.ALERTS_FOUND)
+
+
+def _check_threshold(
+    threshold: float | None, calibration: Path | None, alerts_per_day: float | None, normalization: str | None
+) -> None:
+    """A threshold given by hand stands in place of a calibration, so nothing that needs one can go with it."""
+    if threshold is None:
+        return
+    if not math.isfinite(threshold):
+        raise UsageError(f"--threshold {threshold}: expected a finite number")
+    for option, is_given in (
+        ("--calibration", calibration is not None),
+        ("--alerts-per-day", alerts_per_day is not None),
+        ("--normalization calibrated", normalization == "calibrated"),
+    ):
+        if is_given:
+            raise UsageError(f"--threshold excludes {option}: give one or the other")
 
 
 def _names(inputs: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from streamad.frame import Frame
 from streamad.tiling.background import BackgroundModel
-from streamad.tiling.grid import CELL, CellGrid
+from streamad.tiling.grid import CELL, CellGrid, FrameSizeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,13 @@ class PatchHistory:
         pixels = self._resized(frame.pixels)
         self._source_shape = frame.shape
         if self._grid is None or (self._grid.height, self._grid.width) != pixels.shape:
+            if min(pixels.shape) < CELL <= min(frame.shape):
+                raise FrameSizeError(
+                    f"the frame of {frame.shape[1]}×{frame.shape[0]} pixels, shrunk to a height of "
+                    f"{self._max_height} as the model wants it, is {pixels.shape[1]} pixels wide: less than one cell "
+                    f"of {CELL}×{CELL}",
+                    hint="use a stream that is less narrow, or a model with a larger max_height",
+                )
             self._grid = CellGrid(pixels.shape[0], pixels.shape[1], CELL)
         self._forget_across_gap(frame, pixels)
         self._past.append(pixels)

@@ -47,6 +47,10 @@ LAG_SECONDS = 0.2
 """Age of the second channel; the third is twice as old. In 0.2 s a walker moves about a quarter of a body width: enough
 to see, little enough to stay in a cell (our choice)."""
 
+STANDING_NOISE = 2.0
+"""Noise added to inputs where "stands still" is among the created anomalies, grey levels (our choice: about that of a
+camera by day): without it a frozen cell would be told by its channels' being equal."""
+
 TOP_CELLS = 3
 """Cells that make a frame's score (our choice; see `AdaclScorer`)."""
 
@@ -71,7 +75,6 @@ class TrainingPlan:
         max_cells: most training cells.
         max_height: taller frames are shrunk to this, pixels; None measures how large moving things are and chooses.
         validation_share: share of the clips (the last ones) held out for early stopping and for calibration.
-        noise: standard deviation of noise added to inputs, grey levels.
     """
 
     name: str
@@ -86,7 +89,6 @@ class TrainingPlan:
     max_cells: int = 40_000
     max_height: int | None = None
     validation_share: float = 0.25
-    noise: float = 0.0
     options: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -163,7 +165,9 @@ def train_bundle(
     collected, held_out = collect(train, plan.max_cells), collect(held, plan.max_cells // 4)
     one_way = plan.temporal and collected.flow_consistency >= FLOW_CONSISTENT
     kinds = wanted + (("reverse",) if one_way else ()) + (("freeze",) if plan.temporal and plan.standing else ())
-    options = AdaclOptions(lags=plan.lags, kinds=kinds, flip=not one_way, noise=plan.noise)
+    options = AdaclOptions(
+        lags=plan.lags, kinds=kinds, flip=not one_way, noise=STANDING_NOISE if plan.standing else 0.0
+    )
     task = AdaclTask(collected.stacks(), held_out.stacks(), stack_lags, options, plan.seed)
     result = run_loop(
         task,

@@ -78,6 +78,26 @@ def test_score_is_the_largest_output_of_a_moving_cell() -> None:
     np.testing.assert_array_equal(score.heatmap, expected)
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.5, 0.1, 0.9, 0.3], (0.9 + 0.5 + 0.3) / 3),
+        ([0.5, 0.1, 0.9], 0.5),
+        ([0.5, 0.7], (0.5 + 0.7 + STILL) / 3),
+        ([0.5], (0.5 + 2 * STILL) / 3),
+        ([], STILL),
+        ([STILL - 1, STILL - 2, STILL - 3, STILL - 4], STILL - 2),
+    ],
+)
+def test_a_missing_cell_of_the_highest_three_counts_as_still(values: list[float], expected: float) -> None:
+    scorer = AdaclScorer(small_manifest(cells=3), "cam")
+    for k in range(20):
+        scorer.tiles(frame(k, np.full((90, 120), 100, np.uint8)))
+    places = [(0, 0), (0, 2), (2, 0), (2, 2)][: len(values)]
+    score = scorer.score(scorer.tiles(frame(20, occupied(places))), np.array(values, np.float32))
+    assert score.score == pytest.approx(expected, abs=1e-6)
+
+
 @pytest.mark.parametrize("length", [1, 2, 5])
 def test_median_is_that_of_the_newest_frames(length: int) -> None:
     scorer, _ = warmed(length)

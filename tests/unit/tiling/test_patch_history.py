@@ -166,7 +166,7 @@ def test_frames_smaller_than_a_cell_are_refused(size: tuple[int, int]) -> None:
 
 
 def test_a_frame_that_shrinks_under_a_cell_is_refused() -> None:
-    with pytest.raises(FrameSizeError):
+    with pytest.raises(FrameSizeError, match="200×300 pixels, shrunk to a height of 30"):
         PatchHistory(max_height=30).push(frame(0, np.zeros((300, 200), np.uint8)))
 
 

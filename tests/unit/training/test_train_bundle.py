@@ -103,7 +103,7 @@ def test_one_clip_is_not_enough(tmp_path: Path, count: int) -> None:
 
 
 def test_empty_clips_are_told_from_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="nothing moved in 0 frames"):
+    with pytest.raises(UsageError, match="the clips hold no frame"):
         train_bundle(PLAN, [list, list], tmp_path / "out")
 
 
