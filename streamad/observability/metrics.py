@@ -87,7 +87,7 @@ class Metrics:
             "streamad_notifications_total", "Events passed to a sink, by outcome.", "sink", "outcome"
         )
         self.inference_errors = counter(
-            "streamad_inference_errors_total", "Batches that the engine failed on.", "engine"
+            "streamad_inference_errors_total", "Frames that the engine failed on.", "engine"
         )
         self.event_store_errors = counter(
             "streamad_event_store_errors_total", "Failed attempts to write events to disk."
@@ -108,7 +108,7 @@ class Metrics:
         self.alert_active = gauge("streamad_alert_active", "1 while an alert is open, else 0.", "camera")
         self.score_drift_ratio = gauge(
             "streamad_score_drift_ratio",
-            "Spread of current normal scores relative to the calibration's; 1: unchanged.",
+            "Share of recent frames over the calibration's 90 % quantile, over 10 %; 1: unchanged.",
             "camera",
         )
         self.build_info = gauge("streamad_build_info", "Always 1; what is running.", "version", "python")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -20,6 +21,12 @@ from streamad.pipeline.model import Model
 from streamad.scoring import FrameScore
 from streamad.sources import SourceStatus, SupervisedSource
 from streamad.tiling import Tiles
+
+DRIFT_QUANTILE = 0.9
+DRIFT_FRAMES = 3000
+DRIFT_LEAST = 500
+"""Drift: share of frames over the calibration's 90 % quantile, averaged over about 3000 frames, known after 500 (our
+choice: two minutes at 25 frames/s)."""
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +80,10 @@ class CameraWatch:
         self._seen_reconnects: dict[str, int] = {}
         self._last_index: int | None = None
         self._skewed = False
+        calibration = settings.calibration
+        self._high = None if calibration is None else calibration.quantile(DRIFT_QUANTILE)
+        self._high_share = 0.0
+        self._drift_frames = 0
         metrics.set_threshold(self.settings.shown(settings.threshold))
 
     def take(self, frame: Frame) -> Tiles:
@@ -112,6 +123,7 @@ class CameraWatch:
         self._metrics.latency(self._latency)
         if score.withheld:
             self._metrics.withheld(score.withheld)
+        self._follow_drift(score.score)
         changes.append(self.tracker.update(score.index, score.pts_seconds, score.score, score.heatmap))
         return self._noted(changes)
 
@@ -157,6 +169,16 @@ class CameraWatch:
             recent=recent,
             size=(info.width, info.height) if info else None if newest is None else newest[0].shape[::-1],
         )
+
+    def _follow_drift(self, score: float) -> None:
+        """Running share of high scores against the calibration's: a slow average, alerts left out."""
+        if self._high is None or self.open_event is not None or not math.isfinite(score):
+            return
+        self._drift_frames += 1
+        weight = max(1 / self._drift_frames, 1 / DRIFT_FRAMES)
+        self._high_share += weight * (float(score > self._high) - self._high_share)
+        if self._drift_frames >= DRIFT_LEAST:
+            self._metrics.set_drift(self._high_share / (1 - DRIFT_QUANTILE))
 
     @property
     def open_event(self) -> Event | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from streamad.detectors import CameraScorer
@@ -58,8 +59,9 @@ def score_video(
     loaded = model if isinstance(model, Model) else open_model(model, engine, hint="throughput")
     try:
         state = scorer or loaded.scorer(camera)
-        frames = open_frames(source, camera)
-        yield from score_frames(prefetched(frames), loaded, state)
+        # Closed in this order wherever it ends: the thread that reads the source first, then the source.
+        with closing(open_frames(source, camera)) as frames, closing(prefetched(frames)) as ahead:
+            yield from score_frames(ahead, loaded, state)
     finally:
         if owned:
             loaded.close()
@@ -91,7 +93,9 @@ def pair_scores(frames: Iterable[Frame], model: Model, scorer: CameraScorer) -> 
     yield from map(pair, batcher.drain())
 
 
-def open_frames(source: str | Path | SourceSpec | Source | Iterable[Frame], camera: str) -> Iterator[Frame]:
+def open_frames(
+    source: str | Path | SourceSpec | Source | Iterable[Frame], camera: str
+) -> Generator[Frame, None, None]:
     """The frames of a source; what was opened here is closed at the end."""
     if isinstance(source, str | Path):
         source = parse_source(str(source))
@@ -102,8 +106,11 @@ def open_frames(source: str | Path | SourceSpec | Source | Iterable[Frame], came
         yield from source
 
 
-def prefetched(frames: Iterator[Frame]) -> Iterator[Frame]:
-    """Run the iterator in a thread of its own, a bounded number of frames ahead."""
+def prefetched(frames: Iterator[Frame]) -> Generator[Frame, None, None]:
+    """Run the iterator in a thread of its own, a bounded number of frames ahead.
+
+    Close it before what it reads from: a source cannot be closed while that thread is inside it.
+    """
     waiting: queue.Queue[Frame | BaseException | None] = queue.Queue(PREFETCH)
     stop = threading.Event()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,9 +91,12 @@ def score_file(
         )
     with open_source(spec, camera=name) as source:
         fps = source.info.fps or model.bundle.manifest.training.fps
-        with Recorder(folder, name, model, settings, fps=fps if write_video else None) as recorder:
+        with (
+            Recorder(folder, name, model, settings, fps=fps if write_video else None) as recorder,
+            closing(prefetched(iter(source))) as frames,
+        ):
             previous: Frame | None = None
-            for frame, score in pair_scores(prefetched(iter(source)), model, scorer):
+            for frame, score in pair_scores(frames, model, scorer):
                 changes = []
                 if tracker is not None:
                     gap = previous is not None and (frame.is_discontinuity or frame.index != previous.index + 1)

@@ -79,8 +79,8 @@ def calibrate(
     notes: list[str] = []
     if curve.counts[-1] < FEW_ALERTS:
         notes.append(
-            f"the video has only {curve.counts[-1]:g} separate peaks (at least {FEW_ALERTS} are wanted): the "
-            "threshold leans on the spread of single frames"
+            f"the video has only {curve.counts[-1]:g} separate peak{'' if curve.counts[-1] == 1 else 's'} "
+            f"(at least {FEW_ALERTS} are wanted): the threshold leans on the spread of single frames"
         )
     if unscored > 0.1 * total:
         notes.append(f"{unscored} of {total} frames ({unscored / total:.0%}) have no score and were left out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from statistics import median
 
 import numpy as np
 import numpy.typing as npt
@@ -88,7 +89,7 @@ class AdaclScorer:
             camera=tiles.camera,
             index=tiles.index,
             pts_seconds=tiles.pts_seconds,
-            score=float(np.median(self._recent)),
+            score=float(median(self._recent)),
             heatmap=heatmap,
             received_at=tiles.received_at,
         )

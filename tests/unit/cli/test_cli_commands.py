@@ -243,7 +243,11 @@ def test_calibrate_then_score_with_alerts(
     code, out, err = call("calibrate", bundle, "--data", normal_video, "--alerts-per-day", "24", "--json")
     assert code == 0, err
     document = json.loads(out)
-    assert (document["clips"], document["frames"], document["alerts_per_day"]) == (2, 388, 24)  # 8 frames of warm-up, 4 of history
+    assert (document["clips"], document["frames"], document["alerts_per_day"]) == (
+        2,
+        388,
+        24,
+    )  # 8 frames of warm-up, 4 of history
     assert load_bundle(bundle).calibration_path is not None  # its hash is in the manifest
     code, out, err = call("score", shapes_video, "-m", bundle, "-o", tmp_path, "--no-video", "--json")
     assert code == 0, err
@@ -272,12 +276,10 @@ def test_a_calibration_of_another_model_is_refused(
 
 def test_export_writes_files_that_run(call: Any, small_bundle: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    for engine, names in (("openvino", {"small.xml", "small.bin"}), ("onnx", {"small.onnx"})):
-        folder = tmp_path / engine
-        code, out, err = call("export", small_bundle, "--engine", engine, "-o", folder, "--json")
-        assert code == 0, err
-        assert {p.name for p in folder.iterdir()} == names
-        assert json.loads(out)["parity"]["max_abs_output"] <= 1e-5
+    code, out, err = call("export", small_bundle, "--engine", "openvino", "-o", tmp_path / "out", "--json")
+    assert code == 0, err
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"small.xml", "small.bin"}
+    assert json.loads(out)["parity"]["max_abs_output"] <= 1e-5
     assert call("export", small_bundle, "--engine", "coreml")[0] == 2
 
 

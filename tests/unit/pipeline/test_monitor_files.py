@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections import defaultdict
 from pathlib import Path
@@ -280,11 +281,11 @@ def test_models_are_closed_when_one_of_them_is_wrong(small_bundle: Path, shapes_
 
 @pytest.mark.timeout(60)
 def test_two_models_score_their_own_cameras(small_bundle: Path, shapes_video: Path, tmp_path: Path) -> None:
-    pytest.importorskip("torch")
-    from bundle_support import small_manifest, write_small_bundle
-
-    manifest = small_manifest(name="other", lags=(0,))
-    other = write_small_bundle(tmp_path / "other", manifest)
+    other = shutil.copytree(small_bundle, tmp_path / "other")
+    document = yaml.safe_load((other / "model.yaml").read_text())
+    document["name"] = "other"
+    document["score"]["median_frames"] = 9
+    (other / "model.yaml").write_text(yaml.safe_dump(document))
     source = {"type": "file", "path": str(shapes_video)}
     cameras = [
         {"id": "a", "source": source, "threshold": THRESHOLD},

@@ -62,7 +62,7 @@ def test_data_warnings():
     warnings = run([scores, normal(3)]).data_warnings
     assert any("200 of 603 frames (33%) have no score" in w for w in warnings)
     assert any("1 of 2 clips are not longer than min_duration_seconds" in w for w in warnings)
-    assert any("separate peaks" in w for w in warnings)
+    assert any("separate peak" in w for w in warnings)
 
 
 def test_smoothing_is_applied_first():

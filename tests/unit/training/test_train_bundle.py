@@ -81,11 +81,6 @@ def test_it_scores_video(trained: Bundle) -> None:
     assert values.max() > trained.manifest.score.still
 
 
-def test_the_same_plan_gives_the_same_weights(trained: Bundle, tmp_path: Path) -> None:
-    again = train_bundle(PLAN, [opener(1), opener(1), opener(1)], tmp_path / "again")
-    assert again.manifest.files["weights.safetensors"] == trained.manifest.files["weights.safetensors"]
-
-
 def test_progress_is_told(tmp_path: Path) -> None:
     clips: list[tuple[int, int]] = []
     with pytest.raises(UsageError, match="nothing moved"):
