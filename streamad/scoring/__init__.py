@@ -16,14 +16,12 @@ from streamad.scoring.normalizers import (
     per_video,
 )
 from streamad.scoring.psnr import psnr
-from streamad.scoring.smoothing import ExponentialSmoother, smooth
 
 __all__ = [
     "NORMALIZATIONS",
     "AlertRule",
     "CalibratedNormalizer",
     "Calibration",
-    "ExponentialSmoother",
     "FrameScore",
     "Normalization",
     "Normalizer",
@@ -35,6 +33,5 @@ __all__ = [
     "normalize",
     "per_video",
     "psnr",
-    "smooth",
     "sustained_score",
 ]

@@ -12,7 +12,6 @@ from streamad.errors import CalibrationError, UsageError
 from streamad.scoring.budget import AlertRule, fit_alert_curve
 from streamad.scoring.calibration import Calibration, decide
 from streamad.scoring.distribution import fit_distribution
-from streamad.scoring.smoothing import smooth
 
 FEW_ALERTS = 5
 """Below this number of separate peaks the scale of the tail is mostly that of single frames."""
@@ -29,7 +28,6 @@ def calibrate(
     min_duration_seconds: float = 0.5,
     cooldown_seconds: float = 10.0,
     hysteresis: float = 0.2,
-    smoothing_seconds: float = 0.0,
     created: datetime | None = None,
 ) -> Calibration:
     """Learn what is normal, and set the threshold from a budget of false alerts.
@@ -49,8 +47,6 @@ def calibrate(
         min_duration_seconds: how long every frame must reach the threshold before an alert opens.
         cooldown_seconds: quiet time after an alert closed.
         hysteresis: share, 0..1, of the way from the threshold to the median at which an alert closes.
-        smoothing_seconds: time constant of a causal exponential average that is applied first; live scores
-            must pass an `ExponentialSmoother` with the same constant.
         created: the time to record, aware; now, where None.
 
     Raises:
@@ -58,10 +54,9 @@ def calibrate(
         CalibrationError: nothing can be learned from these scores: no or one score, all the same, infinite
             ones (a broken model), arrays that are not 1-D, or no clip long enough for an alert.
     """
-    _check(fps, min_duration_seconds, cooldown_seconds, hysteresis, smoothing_seconds)
+    _check(fps, min_duration_seconds, cooldown_seconds, hysteresis)
     clips = [_clip(scores_of, number) for number, scores_of in enumerate(scores)]
-    smoothed = [smooth(clip, fps=fps, time_constant_seconds=smoothing_seconds) for clip in clips]
-    scored = [clip for clip in smoothed if not np.isnan(clip).all()]
+    scored = [clip for clip in clips if not np.isnan(clip).all()]
     total = sum(clip.size for clip in clips)
     if not scored:
         raise CalibrationError(
@@ -101,7 +96,6 @@ def calibrate(
         unscored_frames=int(unscored),
         clips=len(scored),
         duration_seconds=duration,
-        smoothing_seconds=float(smoothing_seconds),
         min_duration_seconds=float(min_duration_seconds),
         cooldown_seconds=float(cooldown_seconds),
         hysteresis=float(hysteresis),
@@ -125,14 +119,12 @@ def _check(
     min_duration_seconds: float,
     cooldown_seconds: float,
     hysteresis: float,
-    smoothing_seconds: float,
 ) -> None:
     if not (np.isfinite(fps) and fps > 0):
         raise UsageError(f"fps must be a positive number, got {fps}")
     for name, value in (
         ("min_duration_seconds", min_duration_seconds),
         ("cooldown_seconds", cooldown_seconds),
-        ("smoothing_seconds", smoothing_seconds),
     ):
         if not (np.isfinite(value) and value >= 0):
             raise UsageError(f"{name} must be 0 or more, got {value}")

@@ -34,7 +34,7 @@ CRITICAL_RARITY = 10.0
 class Calibration:
     """Normal scores of one model on one camera, and the alert threshold for a budget of false alerts.
 
-    All thresholds are raw scores (after smoothing, where there is any). Made by `calibrate`, kept as JSON.
+    All thresholds are raw scores. Made by `calibrate`, kept as JSON.
 
     Attributes:
         model: name of the model whose scores these are.
@@ -46,7 +46,6 @@ class Calibration:
         unscored_frames: frames without (NaN).
         clips: clips with at least one score.
         duration_seconds: `frames` / `fps`.
-        smoothing_seconds: time constant of the causal smoothing before everything else, 0 = none.
         min_duration_seconds: how long every frame must reach the threshold before an alert opens.
         cooldown_seconds: quiet time after an alert.
         hysteresis: share of the way from the threshold to the median at which an alert closes, 0..1.
@@ -77,7 +76,6 @@ class Calibration:
     unscored_frames: int
     clips: int
     duration_seconds: float
-    smoothing_seconds: float
     min_duration_seconds: float
     cooldown_seconds: float
     hysteresis: float
@@ -105,7 +103,7 @@ class Calibration:
         ):
             if not getattr(self, name) > 0:
                 raise CalibrationError(f"{name} must be > 0, got {getattr(self, name)}")
-        for name in ("smoothing_seconds", "min_duration_seconds", "cooldown_seconds", "unscored_frames"):
+        for name in ("min_duration_seconds", "cooldown_seconds", "unscored_frames"):
             if not getattr(self, name) >= 0:
                 raise CalibrationError(f"{name} must be >= 0, got {getattr(self, name)}")
         if not 0 <= self.hysteresis <= 1:

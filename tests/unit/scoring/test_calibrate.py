@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from streamad.errors import CalibrationError, UsageError
-from streamad.scoring import calibrate, smooth
+from streamad.scoring import calibrate
 
 SHA = "ab" * 32
 NAN = np.nan
@@ -65,15 +65,6 @@ def test_data_warnings():
     assert any("separate peak" in w for w in warnings)
 
 
-def test_smoothing_is_applied_first():
-    scores = normal(3000)
-    smoothed = smooth(scores, fps=10.0, time_constant_seconds=1.0)
-    a = run([scores], smoothing_seconds=1.0)
-    b = run([smoothed])
-    assert a.threshold == b.threshold
-    assert a.smoothing_seconds == 1.0
-
-
 def test_threshold_follows_shift_and_scale_of_the_scores():
     """Another unit of the score is the same calibration."""
     scores = normal(5000)
@@ -119,7 +110,6 @@ def test_nothing_to_learn_from(scores, message):
         ("alerts_per_day", 0.0),
         ("min_duration_seconds", -1.0),
         ("cooldown_seconds", np.inf),
-        ("smoothing_seconds", -0.1),
         ("hysteresis", 1.1),
     ],
 )
