@@ -12,28 +12,19 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from streamad.frame import Frame
 from streamad.scene import render_scene
-from streamad.sources import FileSpec, open_source
-from streamad.training.build import TrainingPlan, train_bundle
+from streamad.sources import FileSpec
+from streamad.training.build import OpenClip, TrainingPlan, train_bundle
+from streamad.training.feeding import clip_opener
 
 FPS = 12.5
 DEMO_VIDEOS = 3
 """Normal videos of a demo's scene, which its calibration uses."""
 
 
-def opener(path: Path, camera: str) -> Callable[[], Iterator[Frame]]:
-    def frames() -> Iterator[Frame]:
-        with open_source(FileSpec(path=path), camera=camera) as source:
-            yield from source
-
-    return frames
-
-
-def walkway(root: Path, videos: int) -> tuple[list[Callable[[], Iterator[Frame]]], str]:
+def walkway(root: Path, videos: int) -> tuple[list[OpenClip], str]:
     scene = root / "walkway"
     total = DEMO_VIDEOS + videos
     if not scene.exists():
@@ -42,11 +33,11 @@ def walkway(root: Path, videos: int) -> tuple[list[Callable[[], Iterator[Frame]]
         )
     paths = sorted((scene / "training" / "videos").glob("*.mp4"))[DEMO_VIDEOS:]
     return [
-        opener(path, "walkway") for path in paths
+        clip_opener(FileSpec(path=path), "walkway") for path in paths
     ], f"normal videos of the rendered scene 1 (streamad.scene), {videos} of 25 s"
 
 
-def generic(root: Path, scenes: int) -> tuple[list[Callable[[], Iterator[Frame]]], str]:
+def generic(root: Path, scenes: int) -> tuple[list[OpenClip], str]:
     clips = []
     for seed in range(100_000, 100_000 + scenes):
         if not (root / str(seed)).exists():
@@ -54,7 +45,7 @@ def generic(root: Path, scenes: int) -> tuple[list[Callable[[], Iterator[Frame]]
                 root / str(seed), seed=seed, training_seconds=60.0, training_videos=1, testing_seconds=4.0,
                 anomalies=(), processes=1,
             )  # fmt: skip
-        clips.append(opener(root / str(seed) / "training" / "videos" / "01.mp4", camera=str(seed)))
+        clips.append(clip_opener(FileSpec(path=root / str(seed) / "training" / "videos" / "01.mp4"), str(seed)))
     return clips, f"normal videos of {scenes} rendered scenes (streamad.scene), seeds 100000 on, 60 s each"
 
 

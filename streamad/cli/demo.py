@@ -131,19 +131,13 @@ def _learn(truth: SceneTruth, folder: Path, epochs: int) -> Path:
     """Train a bundle on the scene's own normal part."""
     try:
         from streamad.training.build import TrainingPlan, train_bundle
+        from streamad.training.feeding import clip_opener
     except ModuleNotFoundError as error:
         raise EngineError(f"--learn needs the module {error.name}", hint="pip install 'streamad[train]'") from error
-    from streamad.sources import FileSpec, open_source
+    from streamad.sources import FileSpec
 
     out = folder / "model"
     shutil.rmtree(out, ignore_errors=True)
-
-    def opener(path: Path):  # type: ignore[no-untyped-def]
-        def frames():  # type: ignore[no-untyped-def]
-            with open_source(FileSpec(path=path), camera="walkway") as source:
-                yield from source
-
-        return frames
 
     plan = TrainingPlan(
         name="adacl-learned-demo",
@@ -157,7 +151,7 @@ def _learn(truth: SceneTruth, folder: Path, epochs: int) -> Path:
         task = bar.add_task("learning the scene")
         bundle = train_bundle(
             plan,
-            [opener(truth.file(video)) for video in truth.training],
+            [clip_opener(FileSpec(path=truth.file(video)), "walkway") for video in truth.training],
             out,
             step_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )

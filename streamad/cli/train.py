@@ -46,6 +46,7 @@ def train(
     detector_parts(detector)
     try:
         from streamad.training.build import TrainingPlan, split_clips, train_bundle
+        from streamad.training.feeding import clip_opener
     except ModuleNotFoundError as error:
         raise EngineError(f"training needs the module {error.name}", hint="pip install 'streamad[train]'") from error
     from streamad.pipeline import calibrate_model, open_model, save_into_bundle
@@ -68,19 +69,12 @@ def train(
         epochs=epochs, patience=patience, seed=seed, max_cells=max_cells, max_height=max_height,
     )  # fmt: skip
 
-    def opener(number: int):  # type: ignore[no-untyped-def]
-        def frames():  # type: ignore[no-untyped-def]
-            with open_source(clips[number][1], camera="training") as source:
-                yield from source
-
-        return frames
-
     with progress_bar() as bar:
         reading = bar.add_task("reading normal video", total=len(clips))
         training = bar.add_task("training", total=None)
         bundle = train_bundle(
             plan,
-            [opener(k) for k in range(len(clips))],
+            [clip_opener(spec, "training") for _, spec in clips],
             folder,
             feed_progress=lambda done, total: bar.update(reading, completed=done, total=total),
             step_progress=lambda done, total: bar.update(training, completed=done, total=total),

@@ -28,19 +28,14 @@ class _Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class FileSpec(_Spec):
-    """A video file."""
-
-    type: Literal["file"] = "file"
-    path: Path = Field(description="The video file.")
+class _RecordedSpec(_Spec):
     realtime: bool = Field(default=False, description="Play at the pace of its clock, as a camera would, not at once.")
     speed: float = Field(default=1.0, gt=0, le=1000, description="Pace of `realtime`: 2 plays twice as fast.")
     loop: bool = Field(default=False, description="Begin anew at the end, for ever.")
-    hwaccel: Annotated[HardwareDecoding, _HWACCEL] = "none"
 
     @property
     def live(self) -> bool:
-        """Files are not live: they end, and are not reconnected to."""
+        """Recordings are not live: they end, and are not reconnected to."""
         return False
 
     @property
@@ -59,35 +54,20 @@ class FileSpec(_Spec):
         return _FRAME_SECONDS
 
 
-class ImagesSpec(_Spec):
+class FileSpec(_RecordedSpec):
+    """A video file."""
+
+    type: Literal["file"] = "file"
+    path: Path = Field(description="The video file.")
+    hwaccel: Annotated[HardwareDecoding, _HWACCEL] = "none"
+
+
+class ImagesSpec(_RecordedSpec):
     """A folder of images (tif, tiff, jpg, jpeg, png, bmp) in natural order of their names."""
 
     type: Literal["images"] = "images"
     path: Path = Field(description="The folder.")
     fps: float = Field(default=25.0, gt=0, le=1000, description="Frames a second: a folder of images has no clock.")
-    realtime: bool = Field(default=False, description="Play at the pace of `fps`, as a camera would, not at once.")
-    speed: float = Field(default=1.0, gt=0, le=1000, description="Pace of `realtime`: 2 plays twice as fast.")
-    loop: bool = Field(default=False, description="Begin anew at the end, for ever.")
-
-    @property
-    def live(self) -> bool:
-        """Folders are not live: they end, and are not reconnected to."""
-        return False
-
-    @property
-    def drops(self) -> bool:
-        """Whether frames are dropped when nobody reads them in time."""
-        return self.realtime
-
-    @property
-    def stall_timeout_seconds(self) -> float:
-        """Longest time without a sign of life from the decoder, seconds."""
-        return _FRAME_SECONDS
-
-    @property
-    def open_timeout_seconds(self) -> float:
-        """Longest time to open, seconds."""
-        return _FRAME_SECONDS
 
 
 class _LiveSpec(_Spec):

@@ -1,0 +1,152 @@
+"""An inference install has no torch: scoring, watching and everything around them run without it.
+
+Every process that is started here, decoder processes included, is kept from importing what the extras bring. Needs
+no torch itself where a bundle ships with the package.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from bundle_support import THRESHOLD
+from cli_support import Ran, streamad
+
+from streamad.bundle import load_bundle
+
+BLOCKED = ("torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "sklearn", "scipy", "tensorrt", "ray")
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A `sitecustomize` that makes `import torch` fail as where it is not installed."""
+    folder = tmp_path_factory.mktemp("site")
+    lines = "".join(f"sys.modules[{name!r}] = None\n" for name in BLOCKED)
+    (folder / "sitecustomize.py").write_text(f"import sys\n{lines}")
+    return {"PYTHONPATH": str(folder)}
+
+
+def without(environment: dict[str, str], cwd: Path, *arguments: str | Path) -> Ran:
+    return streamad(*arguments, cwd=cwd, env=environment)
+
+
+def test_the_block_works(environment: dict[str, str], tmp_path: Path) -> None:
+    for name in ("torch", "onnxruntime", "scipy"):
+        ran = subprocess.run(
+            [sys.executable, "-c", f"import {name}"], env=environment, capture_output=True, check=False, cwd=tmp_path
+        )
+        assert b"ModuleNotFoundError" in ran.stderr
+
+
+def test_help_of_every_command(environment: dict[str, str], tmp_path: Path) -> None:
+    ran = without(environment, tmp_path, "--help")
+    assert ran.code == 0
+    assert "score" in ran.out
+    assert "train" in ran.out
+
+
+def test_doctor_says_what_is_missing_and_how_to_get_it(environment: dict[str, str], tmp_path: Path) -> None:
+    ran = without(environment, tmp_path, "doctor", "--json")
+    assert ran.code == 0
+    checks = {row["part"]: row for row in ran.document()["checks"]}
+    assert checks["engine openvino"]["state"] == "ok"
+    assert checks["engine torch"]["state"] == checks["engine onnx"]["state"] == "no"
+    assert "streamad[train]" in checks["engine torch"]["detail"]
+
+
+def test_score_writes_everything(
+    environment: dict[str, str], small_bundle: Path, shapes_video: Path, tmp_path: Path
+) -> None:
+    ran = without(
+        environment, tmp_path, "score", shapes_video, "-m", small_bundle, "-o", "out", "--threshold", str(THRESHOLD),
+        "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert ran.document()["results"][0]["alerts"] == 1
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"shapes.csv", "shapes.png", "shapes.mp4"}
+
+
+def test_run_watches_with_decoders_and_the_page(
+    environment: dict[str, str], small_bundle: Path, shapes_video: Path, tmp_path: Path
+) -> None:
+    document = {
+        "model": str(small_bundle),
+        "cameras": [{"id": "a", "source": {"type": "file", "path": str(shapes_video)}, "threshold": THRESHOLD}],
+        "web": {"port": 0},
+        "events": {"path": str(tmp_path / "events.sqlite")},
+        "sinks": [{"type": "jsonl", "path": str(tmp_path / "events.jsonl")}],
+    }
+    (tmp_path / "site.yaml").write_text(yaml.safe_dump(document))
+    ran = without(environment, tmp_path, "run", "site.yaml", "--once", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.document()["cameras"][0]["scored"] == 100
+    kinds = [json.loads(line)["kind"] for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert kinds == ["opened", "closed"]
+
+
+def test_calibrating_needs_no_torch_either(
+    environment: dict[str, str], small_bundle: Path, shapes_video: Path, tmp_path: Path
+) -> None:
+    ran = without(environment, tmp_path, "calibrate", small_bundle, "--data", shapes_video, "-o", "own.json", "--json")
+    assert ran.code == 0, ran.err
+    assert (tmp_path / "own.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("export", "BUNDLE"), "streamad[train]"),
+        (("train", "adacl", "--data", "VIDEO", "-o", "x"), "streamad[train]"),
+        (("score", "VIDEO", "-m", "BUNDLE", "--engine", "torch"), "streamad[train]"),
+        (("score", "VIDEO", "-m", "BUNDLE", "--engine", "onnx"), "streamad[onnx]"),
+    ],
+)
+def test_what_needs_an_extra_names_it_and_never_falls_back(
+    environment: dict[str, str],
+    small_bundle: Path,
+    shapes_video: Path,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    word: str,
+) -> None:
+    given = [{"BUNDLE": str(small_bundle), "VIDEO": str(shapes_video)}.get(word, word) for word in arguments]
+    ran = without(environment, tmp_path, *given, "--json")
+    assert ran.code == 4, ran.err
+    error = ran.error()
+    assert word in f"{error['message']} {error['hint']}"
+
+
+_IMPORT_ALL = """
+import importlib, pkgutil, sys
+import streamad
+# torch may be imported by networks, training steps, the training loop, its engine and export alone (pyproject.toml).
+allowed = ("streamad.training", "streamad.engines.torch_engine", "streamad.engines.export", "streamad.__main__")
+for module in pkgutil.walk_packages(streamad.__path__, "streamad."):
+    name = module.name
+    if name.startswith(allowed) or name.endswith((".network", ".step")):
+        continue
+    importlib.import_module(name)
+assert not [name for name in sys.modules if name.split(".")[0] == "torch" and sys.modules[name] is not None]
+"""
+
+
+def test_every_other_module_imports_without_it(environment: dict[str, str], tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", _IMPORT_ALL],
+        env=environment, cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_loading_a_bundle_runs_no_pickle(small_bundle: Path) -> None:
+    """What ships with a bundle is text, ONNX and safetensors: nothing that could run code."""
+    for name in load_bundle(small_bundle).manifest.files:
+        content = (small_bundle / name).read_bytes()
+        assert name.rsplit(".", 1)[1] in {"onnx", "safetensors", "json", "md"}
+        assert not content.startswith((b"\x80\x02", b"\x80\x04", b"\x80\x05", b"PK"))  # pickles, and torch's zip of one
