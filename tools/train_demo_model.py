@@ -66,7 +66,6 @@ def main() -> None:
             data=data,
             licence="Apache-2.0, rendered by this project",
             fps=FPS,
-            standing=True,
             epochs=options.epochs,
             max_cells=options.max_cells,
         )

@@ -144,7 +144,6 @@ def _learn(truth: SceneTruth, folder: Path, epochs: int) -> Path:
         data=f"rendered scene, seed {truth.seed}, normal part",
         licence="Apache-2.0, rendered by this project",
         fps=truth.fps,
-        standing=True,
         epochs=epochs,
     )
     with progress_bar() as bar:

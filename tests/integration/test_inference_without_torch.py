@@ -1,7 +1,7 @@
 """An inference install has no torch: scoring, watching and everything around them run without it.
 
-Every process that is started here, decoder processes included, is kept from importing what the extras bring. Needs
-no torch itself where a bundle ships with the package.
+Every process that is started here, decoder processes included, is kept from importing what the extras bring; the test
+itself needs torch to make its small model.
 """
 
 from __future__ import annotations

@@ -1,0 +1,235 @@
+"""A running `streamad run` under faults, seen through its own HTTP endpoints."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from bundle_support import THRESHOLD, moving_shapes, write_mp4
+from cli_support import command
+from rtsp_support import RtspServer, require_rtsp_server
+
+pytestmark = pytest.mark.timeout(180)
+
+PASSWORD = "wr0ng-pass"
+
+
+class Running:
+    """A `streamad run` in a process of its own."""
+
+    def __init__(self, config: Path) -> None:
+        self.process = subprocess.Popen(
+            command("run", config), cwd=config.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.heard: list[str] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        self.url = self.eventually(self._page)
+
+    def get(self, path: str) -> Any:
+        """The JSON document at a path."""
+        return httpx.get(self.url + path, timeout=10).json()
+
+    def camera(self, name: str) -> dict[str, Any]:
+        """What `/status` says of a camera."""
+        (found,) = [c for c in self.get("/status")["cameras"] if c["id"] == name]
+        assert isinstance(found, dict)
+        return found
+
+    def events(self, camera: str) -> list[dict[str, Any]]:
+        """Its events, the newest first."""
+        events = self.get(f"/api/events?camera={camera}")["events"]
+        assert isinstance(events, list)
+        return events
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of all series of a metric that have these labels."""
+        total = 0.0
+        for line in httpx.get(self.url + "/metrics", timeout=10).text.splitlines():
+            if line.startswith(f"{name}{{") and all(f'{key}="{value}"' in line for key, value in labels.items()):
+                total += float(line.rsplit(" ", 1)[1])
+        return total
+
+    def eventually(self, question: Callable[[], Any], seconds: float = 45) -> Any:
+        """The first answer that is true."""
+        deadline = time.monotonic() + seconds
+        while True:
+            answer = question()
+            if answer:
+                return answer
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise AssertionError(f"not within {seconds:g} s; it said:\n{''.join(self.heard)}")
+            time.sleep(0.05)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal; the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        status = self.process.wait(timeout=30)
+        self._reader.join()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return status
+
+    @property
+    def text(self) -> str:
+        """Everything on standard error so far."""
+        return "".join(self.heard)
+
+    def _page(self) -> str | None:
+        found = re.search(r"/status: (http://\S+)", self.text)
+        return found[1] if found else None
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as stream:
+            for line in stream:
+                self.heard.append(line)
+
+
+@contextmanager
+def running(config: Path) -> Iterator[Running]:
+    """Start, and leave no process behind whatever happens."""
+    started: Running | None = None
+    try:
+        started = Running(config)
+        yield started
+    finally:
+        if started is not None:
+            started.end(signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def busy_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 s at 15 frames a second in which something always moves."""
+    path = tmp_path_factory.mktemp("faults") / "busy.mp4"
+    return write_mp4(path, moving_shapes(600, shapes=3), fps=15)
+
+
+def config(folder: Path, bundle: Path, sources: dict[str, dict[str, Any]]) -> Path:
+    document = {
+        "model": str(bundle),
+        "cameras": [{"id": name, "source": source, "threshold": THRESHOLD} for name, source in sources.items()],
+        "rules": {"min_duration_seconds": 0.3, "cooldown_seconds": 0},
+        "engine": {"threads": 1},
+        "reconnect": {"initial_seconds": 0.2, "max_seconds": 0.5},
+        "events": {"path": str(folder / "events.sqlite")},
+        "web": {"port": 0},
+    }
+    path = folder / "site.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+@pytest.mark.rtsp
+def test_wrong_password_and_a_server_that_dies(small_bundle: Path, busy_video: Path, tmp_path: Path) -> None:
+    require_rtsp_server()
+    with (
+        RtspServer({"cam": busy_video}, user="admin", password="right") as guarded,
+        RtspServer({"cam": busy_video}) as dying,
+        RtspServer({"cam": busy_video}) as steady,
+    ):
+        locked = guarded.url("cam", credentials=False).replace("rtsp://", f"rtsp://admin:{PASSWORD}@")
+        sources = {
+            "locked": {"type": "rtsp", "url": locked},
+            "dying": {"type": "rtsp", "url": dying.url("cam")},
+            "steady": {"type": "rtsp", "url": steady.url("cam")},
+        }
+        with running(config(tmp_path, small_bundle, sources)) as run:
+            # A wrong password has its typed reason; the other cameras are watched meanwhile.
+            run.eventually(lambda: run.camera("locked")["reason"] == "auth")
+            run.eventually(lambda: run.camera("dying")["alert"] == run.camera("steady")["alert"] == "warning")
+            assert run.camera("locked")["state"] in ("backoff", "starting")
+            assert run.camera("locked")["frames"] == 0
+            assert run.metric("streamad_camera_up", camera="locked") == 0
+            run.eventually(lambda: run.metric("streamad_camera_up", camera="steady") == 1)
+            assert run.get("/healthz")["ok"]
+            assert run.get("/readyz")["ok"]
+            (opened,) = run.events("dying")
+            assert opened["state"] == "open"
+            assert run.metric("streamad_gaps_total", camera="dying") == 0
+
+            # The server dies in the middle of an alert, comes back, and the camera starts anew across the gap.
+            dying.kill()
+            run.eventually(lambda: run.camera("dying")["state"] in ("backoff", "starting"))
+            run.eventually(lambda: run.metric("streamad_camera_up", camera="dying") == 0)
+            assert run.get("/healthz")["ok"]
+            withheld = run.metric("streamad_scores_withheld_total", camera="dying", reason="warming_up")
+            dying.start()
+            run.eventually(lambda: run.camera("dying")["state"] == "up")
+            run.eventually(lambda: len(run.events("dying")) == 2)
+            second, first = run.events("dying")
+            assert (first["id"], first["state"], first["reason"]) == (opened["id"], "closed", "gap")
+            assert first["ended_at"] is not None
+            assert second["state"] == "open"
+            assert second["started_pts_seconds"] > first["ended_pts_seconds"]
+            assert run.metric("streamad_gaps_total", camera="dying") == 1
+            assert run.metric("streamad_reconnects_total", camera="dying") >= 1
+            # The clip starts anew: four frames have no history; the background is kept.
+            again = run.metric("streamad_scores_withheld_total", camera="dying", reason="warming_up")
+            assert again - withheld == 4
+            assert run.metric("streamad_alerts_total", camera="dying") == 2
+
+            # The steady camera saw none of it.
+            assert run.metric("streamad_gaps_total", camera="steady") == 0
+            assert run.metric("streamad_reconnects_total", camera="steady") == 0
+            assert len(run.events("steady")) == 1
+            everything = run.text + httpx.get(run.url + "/status").text + httpx.get(run.url + "/metrics").text
+            assert PASSWORD not in everything
+            assert httpx.get(run.url + "/api/cameras/steady/preview.jpg").content.startswith(b"\xff\xd8")
+
+            # SIGTERM: open alerts are closed, decoders stopped, no traceback.
+            assert run.end(signal.SIGTERM) == 0
+            assert "Traceback" not in run.text
+    with running(config(tmp_path, small_bundle, {"none": sources["locked"]})) as later:
+        assert "left open" not in later.text
+        states = {event["state"] for camera in ("dying", "steady") for event in later.events(camera)}
+        assert states == {"closed"}
+
+
+def test_sigkill_during_an_alert_leaves_an_interrupted_event(
+    small_bundle: Path, busy_video: Path, tmp_path: Path
+) -> None:
+    replay = {"type": "file", "path": str(busy_video), "realtime": True, "loop": True}
+    path = config(tmp_path, small_bundle, {"a": replay})
+    with running(path) as run:
+        run.eventually(lambda: run.camera("a")["alert"] == "warning")
+        (opened,) = run.events("a")
+        assert opened["state"] == "open"
+        decoders = children(run.process.pid)
+        assert decoders
+        assert run.end(signal.SIGKILL) == -signal.SIGKILL
+    deadline = time.monotonic() + 20
+    while any(alive(pid) for pid in decoders) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [pid for pid in decoders if alive(pid)]  # no decoder outlives its monitor
+
+    with running(path) as run:
+        assert "1 events were left open" in run.text
+        found = [event for event in run.events("a") if event["id"] == opened["id"]]
+        assert [(e["state"], e["reason"]) for e in found] == [("interrupted", "process_died")]
+        run.eventually(lambda: run.camera("a")["alert"] == "warning")  # and watching goes on
+        assert run.end(signal.SIGINT) == 0
+        assert "Traceback" not in run.text
+
+
+def children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(word) for word in text.split()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
