@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -70,6 +71,19 @@ def write_small_bundle(folder: Path, manifest: Manifest | None = None) -> Path:
     count = sum(p.numel() for p in network.parameters())
     write_manifest(folder, manifest.model_copy(update={"parameters": count}))
     return folder
+
+
+@contextmanager
+def single_torch_thread() -> Iterator[None]:
+    """One thread for small networks: on loaded machines more of them wait for one another a hundred times as long."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def textured_background(size: tuple[int, int], seed: int = 3) -> Picture:

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bundle_support import moving_shapes, write_mp4, write_small_bundle
+from bundle_support import moving_shapes, single_torch_thread, write_mp4, write_small_bundle
 
 
 @pytest.fixture(scope="session")
 def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small ADACL bundle with random weights: what moves scores over -5, what rests scores -10. Read only."""
     pytest.importorskip("torch", reason="making the model of the tests needs torch (the extra `train`)")
-    return write_small_bundle(tmp_path_factory.mktemp("bundles") / "small")
+    with single_torch_thread():
+        return write_small_bundle(tmp_path_factory.mktemp("bundles") / "small")
 
 
 @pytest.fixture(scope="session")
@@ -25,9 +26,7 @@ def shapes_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def one_torch_thread() -> Iterator[None]:
-    """One thread for small networks: on loaded machines more of them wait for one another a hundred times as long."""
-    torch = pytest.importorskip("torch", reason="needs torch (the extra `train`)")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    """See `bundle_support.single_torch_thread`."""
+    pytest.importorskip("torch", reason="needs torch (the extra `train`)")
+    with single_torch_thread():
+        yield

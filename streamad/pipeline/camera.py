@@ -78,7 +78,7 @@ class CameraWatch:
         self._latency: float | None = None
         self._seen_drops: dict[str, int] = {}
         self._seen_reconnects: dict[str, int] = {}
-        self._last_index: int | None = None
+        self._seen_first = False
         self._skewed = False
         calibration = settings.calibration
         self._high = None if calibration is None else calibration.quantile(DRIFT_QUANTILE)
@@ -94,10 +94,10 @@ class CameraWatch:
         """
         self._metrics.frame("decoded")
         self._metrics.received(time.time() - (self._clock() - frame.received_at))
-        if self._last_index is not None and (frame.is_discontinuity or frame.index != self._last_index + 1):
+        if self._seen_first and frame.is_discontinuity:
             self._gaps.add(frame.index)
             self._metrics.gap()
-        self._last_index = frame.index
+        self._seen_first = True
         tiles = self.scorer.tiles(frame)
         self._frames.append(frame)
         return tiles

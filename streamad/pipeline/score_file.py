@@ -14,7 +14,6 @@ import numpy.typing as npt
 from streamad.alerts.event import Event
 from streamad.alerts.tracker import EventTracker
 from streamad.bundle import combined_sha256
-from streamad.frame import Frame
 from streamad.pipeline.alerting import AlertSettings
 from streamad.pipeline.model import Model
 from streamad.pipeline.offline import pair_scores, prefetched
@@ -95,18 +94,15 @@ def score_file(
             Recorder(folder, name, model, settings, fps=fps if write_video else None) as recorder,
             closing(prefetched(iter(source))) as frames,
         ):
-            previous: Frame | None = None
             for frame, score in pair_scores(frames, model, scorer):
                 changes = []
                 if tracker is not None:
-                    gap = previous is not None and (frame.is_discontinuity or frame.index != previous.index + 1)
-                    changes = [tracker.gap()] if gap else []
+                    changes = [tracker.gap()] if recorder.scores and frame.is_discontinuity else []
                     changes.append(tracker.update(score.index, score.pts_seconds, score.score, score.heatmap))
                 for change in changes:
                     if change is not None:
                         recorder.note(change)
                 recorder.add(frame, score, alert=tracker is not None and tracker.open_event is not None)
-                previous = frame
                 if progress is not None:
                     progress(len(recorder.scores), source.info.frames)
             last = tracker.finish() if tracker is not None else None

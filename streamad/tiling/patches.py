@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
 import cv2
@@ -22,8 +21,8 @@ class Patches:
         pixels: (n, channels, cell, cell) uint8; channel 0 is the newest frame, channel k is `lags[k]` frames older.
         cells: (n, 2) row and column of each.
         grid: the grid they were cut from.
-        warming_up: True while the history is shorter than the oldest channel, or the background is not yet settled;
-            such a frame has no patches.
+        warming_up: True while a channel's frame is missing (at the start, after a gap, or dropped), or the background
+            is not yet settled; such a frame has no patches.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -63,8 +62,7 @@ class PatchHistory:
         self._share = share
         self._max_height = max_height
         self._background = background or BackgroundModel()
-        self._past: deque[npt.NDArray[np.uint8]] = deque(maxlen=lags[-1] + 1)
-        self._last_index: int | None = None
+        self._past: dict[int, npt.NDArray[np.uint8]] = {}
         self._grid: CellGrid | None = None
         self._source_shape = (0, 0)
         self.gaps = 0
@@ -88,15 +86,15 @@ class PatchHistory:
                 )
             self._grid = CellGrid(pixels.shape[0], pixels.shape[1], CELL)
         self._forget_across_gap(frame, pixels)
-        self._past.append(pixels)
-        self._last_index = frame.index
+        self._past = {k: past for k, past in self._past.items() if k >= frame.index - self._lags[-1]}
+        self._past[frame.index] = pixels
         difference = self._background.difference(pixels)
-        if len(self._past) <= self._lags[-1] or not self._background.is_warm:
+        if not self._background.is_warm or any(frame.index - lag not in self._past for lag in self._lags):
             none = np.zeros((0, len(self._lags), CELL, CELL), np.uint8)
             return Patches(none, np.zeros((0, 2), np.intp), self._grid, warming_up=True)
         changed = cv2.threshold(difference, self._level, 1, cv2.THRESH_BINARY)[1]
         cells = np.argwhere(self._grid.share(np.asarray(changed, np.uint8)) >= self._share)
-        channels = [self._grid.cut(self._past[-1 - lag], cells) for lag in self._lags]
+        channels = [self._grid.cut(self._past[frame.index - lag], cells) for lag in self._lags]
         return Patches(np.stack(channels, axis=1), cells, self._grid, warming_up=False)
 
     def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
@@ -116,18 +114,19 @@ class PatchHistory:
         """Forget the frames and the background."""
         self._past.clear()
         self._background.reset()
-        self._last_index = None
 
     def _forget_across_gap(self, frame: Frame, pixels: npt.NDArray[np.uint8]) -> None:
-        """Drop the history where the frame does not follow the last one.
+        """Drop the history where the frame does not continue the stream.
 
-        The background outlives a hole and a discontinuity, unless the size changed: it is a slow median, and a
-        camera that reconnects shows the same place.
+        A hole in the numbers (frames were dropped under load) drops nothing: the channels are found by their age, and
+        a frame whose ages were dropped has no patches. So a camera that loses every other frame is still watched. The
+        background outlives even a discontinuity, unless the size changed: it is a slow median, and a camera that
+        reconnects shows the same place.
         """
         if not self._past:
             return
-        hole = self._last_index is not None and frame.index != self._last_index + 1
-        if frame.is_discontinuity or hole or self._past[-1].shape != pixels.shape:
+        last = max(self._past)
+        if frame.is_discontinuity or frame.index <= last or self._past[last].shape != pixels.shape:
             self._past.clear()
             self.gaps += 1
 

@@ -274,8 +274,8 @@ def test_a_calibration_of_another_model_is_refused(
     assert "model" in err
 
 
+@pytest.mark.usefixtures("one_torch_thread")
 def test_export_writes_files_that_run(call: Any, small_bundle: Path, tmp_path: Path) -> None:
-    pytest.importorskip("torch")
     code, out, err = call("export", small_bundle, "--engine", "openvino", "-o", tmp_path / "out", "--json")
     assert code == 0, err
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"small.xml", "small.bin"}
@@ -283,8 +283,8 @@ def test_export_writes_files_that_run(call: Any, small_bundle: Path, tmp_path: P
     assert call("export", small_bundle, "--engine", "coreml")[0] == 2
 
 
+@pytest.mark.usefixtures("one_torch_thread")
 def test_train_makes_a_calibrated_bundle(call: Any, normal_video: Path, tmp_path: Path) -> None:
-    pytest.importorskip("torch")
     code, out, err = call(
         "train", "adacl", "--data", normal_video, "-o", tmp_path / "mine", "--epochs", 1, "--max-cells", 256, "--json"
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bundle_support import single_torch_thread
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
@@ -33,7 +34,7 @@ def expected(small_bundle: Path) -> tuple[np.ndarray, np.ndarray]:
     tiles = rng.uniform(-1, 1, (128, 3, 30, 30)).astype(np.float32)
     tiles[:20] = np.sign(tiles[:20])  # the extremes of the input range
     tiles[20] = 0
-    with torch.inference_mode():
+    with single_torch_thread(), torch.inference_mode():
         outputs = np.concatenate([network(torch.from_numpy(tile[None])).numpy() for tile in tiles])
     assert np.ptp(outputs) > 0.05
     return tiles, outputs

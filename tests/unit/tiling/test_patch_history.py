@@ -86,12 +86,12 @@ def test_level_and_share_are_settings() -> None:
     assert len(history((0,), level=7, share=0.51).push(frame(0, scene)).cells) == 0
 
 
-@pytest.mark.parametrize("kind", ["hole", "discontinuity", "backwards"])
+@pytest.mark.parametrize("kind", ["discontinuity", "backwards"])
 def test_a_gap_starts_the_history_anew_and_keeps_the_background(kind: str) -> None:
     cells = history((0, 3, 5))
     for index in range(10):
         cells.push(frame(index, picture(index)))
-    first = {"hole": 11, "discontinuity": 10, "backwards": 3}[kind]
+    first = {"discontinuity": 10, "backwards": 3}[kind]
     flag = FrameFlags.DISCONTINUITY if kind == "discontinuity" else FrameFlags.NONE
     for number, index in enumerate(range(first, first + 8)):
         patches = cells.push(frame(index, picture(index), flag if number == 0 else FrameFlags.NONE))
@@ -99,6 +99,26 @@ def test_a_gap_starts_the_history_anew_and_keeps_the_background(kind: str) -> No
         if number >= 5:  # and no channel comes from before the gap
             assert [int(c.mean()) for c in patches.pixels[0]] == [150 + index - lag for lag in (0, 3, 5)]
     assert cells.gaps == 1
+
+
+def test_a_hole_costs_only_the_frames_whose_channels_were_dropped() -> None:
+    cells = history((0, 2, 4))
+    arrived = [k for k in range(40) if k not in (15, 22, 23, 24)]
+    scored = []
+    for index in arrived:
+        patches = cells.push(frame(index, picture(index)))
+        if not patches.warming_up:
+            scored.append(index)
+            assert [int(c.mean()) for c in patches.pixels[0]] == [150 + index - lag for lag in (0, 2, 4)]
+    lost = {k + lag for k in (15, 22, 23, 24) for lag in (0, 2, 4)}
+    assert scored == [k for k in arrived if k >= 4 and k not in lost]
+    assert cells.gaps == 0
+
+
+def test_a_camera_that_loses_every_other_frame_is_still_scored() -> None:
+    cells = history((0, 2, 4))
+    withheld = [cells.push(frame(k, picture(k))).warming_up for k in range(0, 40, 2)]
+    assert withheld == [True] * 2 + [False] * 18
 
 
 def test_another_size_starts_history_and_background_anew() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundle_support import moving_shapes
+from bundle_support import moving_shapes, single_torch_thread
 
 pytest.importorskip("torch")
 
@@ -37,7 +37,8 @@ PLAN = TrainingPlan(
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return train_bundle(PLAN, [opener(1), opener(1), opener(1)], tmp_path_factory.mktemp("out") / "corridor")
+    with single_torch_thread():
+        return train_bundle(PLAN, [opener(1), opener(1), opener(1)], tmp_path_factory.mktemp("out") / "corridor")
 
 
 def test_the_bundle_loads_and_says_how_it_was_made(trained: Bundle) -> None:

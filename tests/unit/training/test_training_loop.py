@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bundle_support import single_torch_thread
 
 torch = pytest.importorskip("torch")
 
@@ -50,11 +51,9 @@ def checkpoint(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], LoopResult]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    folder, task = tmp_path_factory.mktemp("whole"), make_task()
-    result = train(folder, task=task)
-    torch.set_num_threads(before)
+    with single_torch_thread():
+        folder, task = tmp_path_factory.mktemp("whole"), make_task()
+        result = train(folder, task=task)
     return folder, task.network.state_dict(), result
 
 
@@ -73,7 +72,8 @@ train(Path(sys.argv[1]), progress=lambda report: print(report.epoch, flush=True)
 def test_a_killed_training_ends_with_the_same_weights(
     tmp_path: Path, uninterrupted: tuple[Path, dict[str, Any], LoopResult], epochs_before: int
 ) -> None:
-    paths = [str(Path(__file__).parent), str(Path(streamad.__file__).parents[1])]
+    tests = Path(__file__).parents[2]
+    paths = [str(Path(__file__).parent), str(tests), str(Path(streamad.__file__).parents[1])]
     command = [sys.executable, "-c", _KILLED, str(tmp_path), *paths]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
