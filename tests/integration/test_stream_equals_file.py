@@ -64,7 +64,7 @@ def watched(bundle: Path, source: dict[str, Any]) -> Watch:
         "model": str(bundle),
         "cameras": [{"id": "cam", "source": source, "threshold": THRESHOLD}],
         "rules": RULES,
-        "engine": {"threads": 2},
+        "engine": {"threads": 1},
         "reconnect": {"initial_seconds": 60},
     }
     watch = Watch()

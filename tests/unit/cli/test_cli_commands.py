@@ -232,7 +232,7 @@ def normal_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of two clips in which shapes move all the time."""
     folder = tmp_path_factory.mktemp("normal")
     for seed in (1, 2):
-        write_mp4(folder / f"clip{seed}.mp4", moving_shapes(200, seed=seed), fps=10)
+        write_mp4(folder / f"clip{seed}.mp4", moving_shapes(100, seed=seed), fps=10)
     return folder
 
 

@@ -32,7 +32,7 @@ RULES = {"min_duration_seconds": 0.2, "cooldown_seconds": 0.5}
 
 def config_of(bundle: Path, sources: dict[str, dict[str, Any]], **more: Any) -> Config:
     cameras = [{"id": name, "source": source, "threshold": THRESHOLD} for name, source in sources.items()]
-    document = {"model": str(bundle), "cameras": cameras, "rules": RULES, "engine": {"threads": 2}, **more}
+    document = {"model": str(bundle), "cameras": cameras, "rules": RULES, "engine": {"threads": 1}, **more}
     return parse_config(yaml.safe_dump(document))
 
 

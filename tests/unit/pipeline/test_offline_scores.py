@@ -27,7 +27,7 @@ from streamad.tiling import FrameSizeError
 
 @pytest.fixture(scope="module")
 def model(small_bundle: Path) -> Iterator[Model]:
-    with open_model(small_bundle, EngineSpec(threads=2), hint="throughput") as opened:
+    with open_model(small_bundle, EngineSpec(threads=1), hint="throughput") as opened:
         yield opened
 
 
