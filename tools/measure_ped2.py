@@ -30,6 +30,7 @@ import numpy as np
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from streamad.bundle import CARD, write_manifest
 from streamad.evaluation import evaluate_scores, labels_to_events, load_dataset, match_events
 from streamad.evaluation.datasets.records import Clip, Dataset
 from streamad.files import write_atomic
@@ -37,6 +38,7 @@ from streamad.pipeline import Model, open_model, score_video
 from streamad.pipeline.calibration import score_clips
 from streamad.scoring import Calibration
 from streamad.sources import ImagesSpec
+from streamad.training.card import card
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
@@ -285,12 +287,32 @@ def page(model: Model, calibration: Calibration, off: dict[str, Any], normal: di
     return "\n".join(lines)
 
 
+def record(model: Model, off: dict[str, Any]) -> None:
+    """Store the frame-level figures in the bundle, each with its protocol."""
+    bundle = model.bundle
+    results = tuple(
+        {
+            "data": "UCSD Ped2, test half, official frame labels",
+            "protocol": name,
+            "auc_micro": round(e.auc_micro, 4),
+            "eer": round(e.eer, 4),
+            "frames": e.frames,
+            "selected_on_test_data": False,
+        }
+        for name, e in off["protocols"].items()
+    )
+    manifest = bundle.manifest.model_copy(update={"results": results})
+    write_atomic(bundle.path / CARD, card(manifest))
+    write_manifest(bundle.path, manifest)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="adacl-motion-ped2")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("STREAMAD_DATA", "data")) / "ped2")
     parser.add_argument("--cameras", type=int, default=4, help="RTSP cameras at once; 0 leaves the RTSP part out")
     parser.add_argument("--write", type=Path, help="Markdown page to write; default: standard output")
+    parser.add_argument("--record", action="store_true", help="store the figures in the bundle's manifest and card")
     options = parser.parse_args()
     data = load_dataset("ped2", options.data)
     with open_model(options.model, hint="throughput") as model:
@@ -300,6 +322,8 @@ def main() -> None:
         normal = held_out(model, data, calibration)
         alarms = alerts_offline(scores, data, calibration)
         live = over_rtsp(options.model, data, options.cameras) if options.cameras else None
+        if options.record:
+            record(model, off)
         text = page(model, calibration, off, normal, alarms, live)
     if options.write:
         write_atomic(options.write, text)

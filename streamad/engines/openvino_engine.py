@@ -73,7 +73,9 @@ class OpenVinoEngine(WorkerEngine):
         super().__init__(tuple(batch_sizes), workers=workers)
         self._tile_shape = tile_shape
         self._requests = requests
-        self._info = EngineInfo("openvino", f"{device} ({full_name.strip()})", "fp32", str(ov.__version__).split("-")[0], why)
+        self._info = EngineInfo(
+            "openvino", f"{device} ({full_name.strip()})", "fp32", str(ov.__version__).split("-")[0], why
+        )
 
     @property
     def info(self) -> EngineInfo:

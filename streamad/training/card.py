@@ -42,9 +42,8 @@ def card(manifest: Manifest) -> str:
         "",
     ]
     if manifest.results:
-        lines += ["## Results", "", "| protocol | figure | value |", "|---|---|---|"]
-        for result in manifest.results:
-            protocol = result.get("protocol", "")
-            lines += [f"| {protocol} | {key} | {value} |" for key, value in result.items() if key != "protocol"]
+        names = list(dict.fromkeys(key for result in manifest.results for key in result))
+        lines += ["## Results", "", f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
+        lines += [f"| {' | '.join(str(result.get(name, '–')) for name in names)} |" for result in manifest.results]
         lines.append("")
     return "\n".join(lines)
