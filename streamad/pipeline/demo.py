@@ -27,6 +27,9 @@ from streamad.sources import FileSpec
 
 CAMERA = "walkway"
 
+TOLERANCE_SECONDS = 1.0
+"""An alert this close to a true anomaly counts as having met it, as in `match_events`."""
+
 
 @dataclass(frozen=True)
 class DemoResult:
@@ -66,27 +69,26 @@ class Watch:
         return self.truth.events_of(self.truth.testing[0])
 
     def on_event(self, change: EventChange) -> None:
-        """An event opened, changed or closed."""
+        """An event opened, rose again, or closed."""
         event = change.event
         end = event.updated_pts_seconds if event.ended_pts_seconds is None else event.ended_pts_seconds
         self.alerts[event.id] = (event.raised_pts_seconds, end)
         if change.kind == "opened":
-            number = self._truth_at(event.started_pts_seconds, event.raised_pts_seconds)
-            if number is None:
-                beside = "truth: nothing unusual: false alert"
-            else:
-                true = self.events[number]
-                self._found.add(number)
-                delay = max(0.0, event.raised_pts_seconds - true.start_seconds)
-                beside = f"truth: {true.kind} since {true.start_seconds:.1f} s: right, {delay:.1f} s after it began"
-            self.tell(f"{event.raised_pts_seconds:6.1f} s  ALERT {event.severity:8s}  {beside}")
+            self._tell_alert(f"ALERT {event.severity}", event.started_pts_seconds, event.raised_pts_seconds)
+        elif event.reason == "reopened":
+            self._tell_alert("ALERT again", event.updated_pts_seconds, event.updated_pts_seconds)
+        elif change.kind == "closed" and self._truth_at(event.raised_pts_seconds, end) is None:
+            self.tell(f"{end:6.1f} s  false alert: the one of {event.raised_pts_seconds:.1f} s met nothing unusual")
 
     def on_time(self, seconds: float) -> None:
         """The watched video reached this time."""
         for number, true in enumerate(self.events):
-            if true.end_seconds + 1.0 < seconds and number not in self._over:
+            if true.end_seconds + TOLERANCE_SECONDS < seconds and number not in self._over:
                 self._over.add(number)
-                met = any(start < true.end_seconds and end > true.start_seconds for start, end in self.alerts.values())
+                met = any(
+                    start < true.end_seconds + TOLERANCE_SECONDS and end > true.start_seconds - TOLERANCE_SECONDS
+                    for start, end in self.alerts.values()
+                )
                 if number not in self._found and not met:
                     self.tell(f"{true.end_seconds:6.1f} s  missed: {true.kind} from {true.start_seconds:.1f} s")
 
@@ -95,9 +97,22 @@ class Watch:
         found = (e.boxes[frame - e.first_frame] for e in self.events if e.first_frame <= frame <= e.last_frame)
         return [box for box in found if box is not None]
 
+    def _tell_alert(self, what: str, start: float, now: float) -> None:
+        number = self._truth_at(start, now)
+        if number is None:
+            beside = "nothing unusual so far"
+        else:
+            true = self.events[number]
+            beside = f"{true.kind} since {true.start_seconds:.1f} s: right"
+            if number not in self._found:
+                beside += f", {max(0.0, now - true.start_seconds):.1f} s after it began"
+            self._found.add(number)
+        self.tell(f"{now:6.1f} s  {what:14s}  truth: {beside}")
+
     def _truth_at(self, start: float, end: float) -> int | None:
+        """Number of the true anomaly that this span meets, with the tolerance of `match_events`."""
         for number, true in enumerate(self.events):
-            if start < true.end_seconds and end > true.start_seconds:
+            if start < true.end_seconds + TOLERANCE_SECONDS and end > true.start_seconds - TOLERANCE_SECONDS:
                 return number
         return None
 
@@ -159,7 +174,12 @@ def watch_scene(
     video = truth.testing[0]
     spans = [(e.start_seconds, e.end_seconds, e.kind) for e in watch.events]
     watch.on_time(float("inf"))
-    report = match_events(list(watch.alerts.values()), spans, duration_seconds=video.frames / truth.fps)
+    report = match_events(
+        list(watch.alerts.values()),
+        spans,
+        tolerance_seconds=TOLERANCE_SECONDS,
+        duration_seconds=video.frames / truth.fps,
+    )
     recording = recorder.finish(truth=spans)
     labels, raw = truth.labels_of(video), np.array([s.score for s in recorder.scores])
     kept = np.isfinite(raw)
