@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from bundle_support import moving_shapes, single_torch_thread, write_mp4, write_small_bundle
+from cli_support import CliServer
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +31,11 @@ def one_torch_thread() -> Iterator[None]:
     pytest.importorskip("torch", reason="needs torch (the extra `train`)")
     with single_torch_thread():
         yield
+
+
+@pytest.fixture(scope="session")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliServer]:
+    """Commands that fail early, each in a process of its own, without the second that every start takes."""
+    server = CliServer(tmp_path_factory.mktemp("said"))
+    yield server
+    server.close()
