@@ -23,7 +23,7 @@ class BackgroundModel:
     Args:
         period: frames for one step of one grey level once warm. At 10 frames a second and the default 4, an object
             of 40 grey levels contrast that stays is absorbed after 16 s.
-        warmup: frames over which the steps shrink from 16 grey levels to one.
+        warmup: frames over which the steps shrink from 28 grey levels (with the default) to one.
     """
 
     def __init__(self, *, period: int = 4, warmup: int = 32) -> None:
