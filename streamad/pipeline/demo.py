@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from streamad.alerts.spec import RuleSpec
 from streamad.alerts.store import EventStore
 from streamad.alerts.tracker import EventChange
 from streamad.config import Config, parse_config
@@ -26,6 +27,9 @@ from streamad.scoring import Calibration, FrameScore
 from streamad.sources import FileSpec
 
 CAMERA = "walkway"
+
+RULES = RuleSpec(cooldown_seconds=3.0)
+"""The demo's anomalies follow one another within seconds; the usual cooldown of 10 s would join them."""
 
 TOLERANCE_SECONDS = 1.0
 """An alert this close to a true anomaly counts as having met it, as in `match_events`."""
@@ -133,6 +137,7 @@ def calibrate_scene(
             source=f"rendered scene, seed {truth.seed}, normal part",
             fps=truth.fps,
             alerts_per_day=alerts_per_day,
+            rules=RULES,
             progress=progress,
         )
     calibration.save(out)
@@ -151,6 +156,7 @@ def write_config(truth: SceneTruth, model: str | Path, calibration: Path, out: P
                 "calibration": str(calibration),
             }
         ],
+        "rules": {"cooldown_seconds": RULES.cooldown_seconds},
         "events": {"path": str(out.parent / "events.sqlite")},
         "web": {"host": "127.0.0.1", "port": port},
     }

@@ -23,12 +23,14 @@ class Patches:
         grid: the grid they were cut from.
         warming_up: True while a channel's frame is missing (at the start, after a gap, or dropped), or the background
             is not yet settled; such a frame has no patches.
+        dropped: True where that is because frames were dropped under load, not because the stream has just begun.
     """
 
     pixels: npt.NDArray[np.uint8]
     cells: npt.NDArray[np.intp]
     grid: CellGrid
     warming_up: bool
+    dropped: bool = False
 
 
 class PatchHistory:
@@ -63,6 +65,7 @@ class PatchHistory:
         self._max_height = max_height
         self._background = background or BackgroundModel()
         self._past: dict[int, npt.NDArray[np.uint8]] = {}
+        self._first = 0
         self._grid: CellGrid | None = None
         self._source_shape = (0, 0)
         self.gaps = 0
@@ -91,7 +94,8 @@ class PatchHistory:
         difference = self._background.difference(pixels)
         if not self._background.is_warm or any(frame.index - lag not in self._past for lag in self._lags):
             none = np.zeros((0, len(self._lags), CELL, CELL), np.uint8)
-            return Patches(none, np.zeros((0, 2), np.intp), self._grid, warming_up=True)
+            full = self._background.is_warm and frame.index - self._first >= self._lags[-1]
+            return Patches(none, np.zeros((0, 2), np.intp), self._grid, warming_up=True, dropped=full)
         changed = cv2.threshold(difference, self._level, 1, cv2.THRESH_BINARY)[1]
         cells = np.argwhere(self._grid.share(np.asarray(changed, np.uint8)) >= self._share)
         channels = [self._grid.cut(self._past[frame.index - lag], cells) for lag in self._lags]
@@ -124,10 +128,12 @@ class PatchHistory:
         reconnects shows the same place.
         """
         if not self._past:
+            self._first = frame.index
             return
         last = max(self._past)
         if frame.is_discontinuity or frame.index <= last or self._past[last].shape != pixels.shape:
             self._past.clear()
+            self._first = frame.index
             self.gaps += 1
 
     def _resized(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -35,7 +35,7 @@ class CellCollector:
         lags: ages of the channels to collect, frames.
         max_cells: most cells kept; beyond, a uniform sample of all (reservoir sampling).
         seed: of that sample.
-        history: cuts the cells; give the tiling of the bundle to be.
+        max_height: taller frames are shrunk to this, pixels.
     """
 
     def __init__(self, lags: tuple[int, ...], *, max_cells: int, seed: int, max_height: int | None = None) -> None:

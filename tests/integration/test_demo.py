@@ -51,7 +51,11 @@ def test_what_the_demo_says_agrees_with_what_it_leaves(truth: SceneTruth, tmp_pa
     report = result.report
     assert len(report.events) == 2
     assert report.found + report.missed == 2
-    assert len(events) == report.right + report.wrong == sum("ALERT warning" in line or "ALERT critical" in line for line in said)
+    assert (
+        len(events)
+        == report.right + report.wrong
+        == sum("ALERT warning" in line or "ALERT critical" in line for line in said)
+    )
     assert sum("missed" in line for line in said) == report.missed
     assert sum("false alert" in line for line in said) == report.wrong
     assert all(event.state == "closed" for event in events)

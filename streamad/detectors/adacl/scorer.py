@@ -70,13 +70,14 @@ class AdaclScorer:
             batch=batch,
             cells=patches.cells,
             grid=patches.grid.shape,
-            withheld="warming_up" if patches.warming_up else None,
+            withheld="gap" if patches.dropped else "warming_up" if patches.warming_up else None,
         )
 
     def score(self, tiles: Tiles, outputs: npt.NDArray[np.float32]) -> FrameScore:
         """Score of the frame from the (n,) outputs for its cells; NaN where withheld or an output is not finite."""
         if tiles.withheld is not None:
-            self._recent.clear()
+            if tiles.withheld == "warming_up":  # dropped frames leave the median as it is
+                self._recent.clear()
             return self._withheld(tiles, tiles.withheld)
         assert tiles.cells is not None
         assert tiles.grid is not None

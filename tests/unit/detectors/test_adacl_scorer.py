@@ -141,6 +141,24 @@ def test_after_a_gap_frames_are_withheld_and_the_median_starts_anew() -> None:
     assert scorer.gaps == 1
 
 
+def test_a_dropped_frame_withholds_what_needs_it_and_keeps_the_median() -> None:
+    scorer, _ = warmed(median_frames=5)
+    seen = {}
+    for k in range(20, 45):
+        if k == 30:
+            continue
+        tiles = scorer.tiles(frame(k, occupied([(0, 0)])))
+        value = 1.0 if k < 30 else 3.0
+        seen[k] = scorer.score(tiles, np.full(len(tiles.batch), value, np.float32))
+    withheld = {k: s.withheld for k, s in seen.items() if s.withheld}
+    assert withheld
+    assert set(withheld.values()) == {"gap"}
+    assert {k - 30 for k in withheld} <= {1, 2, 3, 4}
+    first = next(k for k in range(31, 45) if k not in withheld)
+    assert seen[first].score == 1.0  # four of the five frames of the median are still those before
+    assert scorer.gaps == 0
+
+
 def test_reset_forgets_the_frames() -> None:
     scorer, _ = warmed()
     scorer.reset()

@@ -106,7 +106,7 @@ def test_a_hole_and_a_new_size_start_anew_and_scoring_goes_on(model: Model) -> N
     withheld = [s.withheld for s in score_frames(frames, model, model.scorer("cam"))]
     hole, resized = 4, WARMUP  # the history is lost; with the size, the background too
     expected = ["warming_up"] * WARMUP + [None] * (20 - WARMUP)
-    expected += ["warming_up"] * hole + [None] * (20 - hole)
+    expected += ["gap"] * hole + [None] * (20 - hole)
     expected += ["warming_up"] * resized + [None] * (20 - resized)
     assert withheld == expected
 
