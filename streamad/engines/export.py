@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import torch
 from torch import nn
 
@@ -48,9 +49,20 @@ def export_onnx(network: nn.Module, tile_shape: tuple[int, ...], path: Path) -> 
         quiet.setLevel(level)
     assert program is not None
     program.save(str(path), external_data=False)
+    _forget_origin(path)
 
 
-def export_openvino(onnx: Path, path: Path) -> None:
+def _forget_origin(path: Path) -> None:
+    """Remove what the exporter notes of the machine: stack traces with the paths of whoever exported."""
+    model = onnx.load(str(path))
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    onnx.save(model, str(path))
+
+
+def export_openvino(source: Path, path: Path) -> None:
     """Write an OpenVINO model (`path`.xml and .bin) in float32.
 
     Raises:
@@ -59,9 +71,9 @@ def export_openvino(onnx: Path, path: Path) -> None:
     import openvino as ov
 
     try:
-        ov.save_model(ov.Core().read_model(onnx), path, compress_to_fp16=False)
+        ov.save_model(ov.Core().read_model(source), path, compress_to_fp16=False)
     except RuntimeError as error:
-        raise EngineError(f"OpenVINO cannot convert {onnx}: {str(error).splitlines()[0]}") from error
+        raise EngineError(f"OpenVINO cannot convert {source}: {str(error).splitlines()[0]}") from error
 
 
 def measure_parity(engine: Engine, network: nn.Module, tiles: npt.NDArray[np.float32]) -> Parity:

@@ -13,7 +13,7 @@ onnx = pytest.importorskip("onnx")
 from safetensors.torch import load_file  # noqa: E402
 
 from streamad.detectors.adacl.network import AdaclNet  # noqa: E402
-from streamad.engines.export import export_openvino, measure_parity  # noqa: E402
+from streamad.engines.export import export_onnx, export_openvino, measure_parity  # noqa: E402
 from streamad.engines.openvino_engine import OpenVinoEngine  # noqa: E402
 from streamad.errors import EngineError  # noqa: E402
 
@@ -85,3 +85,11 @@ def test_parity_compares_whatever_tiles_there_are(small_bundle: Path, count: int
         assert measure_parity(engine, network, tiles(count)).max_abs_output == pytest.approx(0.5, abs=1e-4)
     finally:
         engine.close()
+
+
+def test_an_exported_file_names_no_path_of_the_machine(tmp_path: Path) -> None:
+    path = tmp_path / "network.onnx"
+    export_onnx(AdaclNet(3), (3, 30, 30), path)
+    content = path.read_bytes()
+    assert b"network.py" not in content
+    assert str(Path(torch.__file__).parent).encode() not in content
