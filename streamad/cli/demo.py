@@ -57,8 +57,10 @@ def demo(
         f"{truth.testing[0].frames / truth.fps:.0f} s with {len(truth.events)} anomalies ({_since(started)})"
     )
     model: str | Path
+    trained = 0
     if learn:
         model = _learn(truth, folder, epochs)
+        trained = len(truth.training) - 1  # the last one was held out of training
     else:
         model = WALKWAY if seed == WALKWAY_SEED else GENERIC
         own = (
@@ -72,6 +74,7 @@ def demo(
             model,
             folder / "calibration.json",
             alerts_per_day=alerts_per_day,
+            trained_on=trained,
             progress=lambda clip, _, __: bar.update(task, completed=clip),
         )
     say(f"calibrated to {alerts_per_day:g} alerts a day: threshold {calibration.threshold:.3f} ({_since(started)})")

@@ -127,13 +127,24 @@ def calibrate_scene(
     out: Path,
     *,
     alerts_per_day: float,
+    trained_on: int = 0,
     progress: Callable[[int, int, int], None] | None = None,
 ) -> Calibration:
-    """Calibrate a bundle on the scene's normal part and write it beside the scene."""
+    """Calibrate a bundle on the scene's normal part and write it beside the scene.
+
+    Args:
+        truth: the scene.
+        model: the bundle.
+        out: file of the calibration.
+        alerts_per_day: the budget.
+        trained_on: how many of the normal videos, from the first, the bundle was trained on; they are left out, since
+            a network scores what it was trained on too low.
+        progress: see `score_clips`.
+    """
     with open_model(model, hint="throughput") as loaded:
         calibration = calibrate_model(
             loaded,
-            [FileSpec(path=truth.file(video)) for video in truth.training],
+            [FileSpec(path=truth.file(video)) for video in truth.training[trained_on:]],
             source=f"rendered scene, seed {truth.seed}, normal part",
             fps=truth.fps,
             alerts_per_day=alerts_per_day,
