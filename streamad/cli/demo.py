@@ -59,8 +59,7 @@ def demo(
     model: str | Path
     trained = 0
     if learn:
-        model = _learn(truth, folder, epochs)
-        trained = len(truth.training) - 1  # the last one was held out of training
+        model, trained = _learn(truth, folder, epochs)
     else:
         model = WALKWAY if seed == WALKWAY_SEED else GENERIC
         own = (
@@ -134,10 +133,10 @@ def demo(
             monitor.keep_alive()
 
 
-def _learn(truth: SceneTruth, folder: Path, epochs: int) -> Path:
-    """Train a bundle on the scene's own normal part."""
+def _learn(truth: SceneTruth, folder: Path, epochs: int) -> tuple[Path, int]:
+    """Train a bundle on the scene's own normal part; its folder, and how many of the videos it was trained on."""
     try:
-        from streamad.training.build import TrainingPlan, train_bundle
+        from streamad.training.build import TrainingPlan, split_clips, train_bundle
         from streamad.training.feeding import clip_opener
     except ModuleNotFoundError as error:
         raise EngineError(f"--learn needs the module {error.name}", hint="pip install 'streamad[train]'") from error
@@ -162,7 +161,7 @@ def _learn(truth: SceneTruth, folder: Path, epochs: int) -> Path:
             step_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     say(f"learned: {bundle.manifest.training.checkpoint}")
-    return out
+    return out, len(split_clips(len(truth.training), plan.validation_share)[0])
 
 
 def _store(path: Path) -> Any:

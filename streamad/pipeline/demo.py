@@ -89,10 +89,7 @@ class Watch:
         for number, true in enumerate(self.events):
             if true.end_seconds + TOLERANCE_SECONDS < seconds and number not in self._over:
                 self._over.add(number)
-                met = any(
-                    start < true.end_seconds + TOLERANCE_SECONDS and end > true.start_seconds - TOLERANCE_SECONDS
-                    for start, end in self.alerts.values()
-                )
+                met = any(_meets(true, start, end) for start, end in self.alerts.values())
                 if number not in self._found and not met:
                     self.tell(f"{true.end_seconds:6.1f} s  missed: {true.kind} from {true.start_seconds:.1f} s")
 
@@ -114,11 +111,13 @@ class Watch:
         self.tell(f"{now:6.1f} s  {what:14s}  truth: {beside}")
 
     def _truth_at(self, start: float, end: float) -> int | None:
-        """Number of the true anomaly that this span meets, with the tolerance of `match_events`."""
-        for number, true in enumerate(self.events):
-            if start < true.end_seconds + TOLERANCE_SECONDS and end > true.start_seconds - TOLERANCE_SECONDS:
-                return number
-        return None
+        """Number of the first true anomaly that this span meets."""
+        return next((number for number, true in enumerate(self.events) if _meets(true, start, end)), None)
+
+
+def _meets(true: SceneEvent, start: float, end: float) -> bool:
+    """Whether a span meets a true anomaly, with the tolerance of `match_events`."""
+    return start < true.end_seconds + TOLERANCE_SECONDS and end > true.start_seconds - TOLERANCE_SECONDS
 
 
 def calibrate_scene(

@@ -112,6 +112,8 @@ class Monitor:
         except BaseException:
             self._close_models()
             raise
+        self._by_id = {camera.spec.id: camera for camera in self.cameras}
+        self._batcher_of = {spec.id: self._batchers[config.model_of(spec)] for spec in config.cameras}
 
     def stop(self) -> None:
         """End `run` after the current round; may be called from any thread or a signal handler."""
@@ -179,7 +181,7 @@ class Monitor:
 
     def preview(self, camera: str) -> bytes | None:
         """Newest frame of a camera as JPEG, None before the first; safe from any thread."""
-        watch = next((c for c in self.cameras if c.spec.id == camera), None)
+        watch = self._by_id.get(camera)
         if watch is None or watch.newest is None:
             return None
         ok, data = cv2.imencode(".jpg", watch.newest[0].pixels, (cv2.IMWRITE_JPEG_QUALITY, 75))
@@ -227,7 +229,7 @@ class Monitor:
         """
         took = False
         for camera in self.cameras:
-            batcher = self._batchers_of(camera)
+            batcher = self._batcher_of[camera.spec.id]
             most = (LIVE_IN_FLIGHT if camera.source.spec.drops else FILE_IN_FLIGHT) * len(self.cameras)
             while batcher.waiting < most and (frame := camera.source.poll()) is not None:
                 took = True
@@ -253,17 +255,13 @@ class Monitor:
         if not took and not busy and not self._stop.is_set():
             wait_any([camera.source for camera in self.cameras if not camera.source.over], 0.1)
 
-    def _batchers_of(self, camera: CameraWatch) -> Batcher:
-        return next(b for name, b in self._batchers.items() if self._models[name] is camera.model)
-
     def _drain(self) -> None:
         for batcher in self._batchers.values():
             self._handle(batcher.drain())
 
     def _handle(self, finished: Sequence[Scored]) -> None:
-        cameras = {camera.spec.id: camera for camera in self.cameras}
         for scored in finished:
-            camera = cameras[scored.score.camera]
+            camera = self._by_id[scored.score.camera]
             if scored.error is not None:
                 self.metrics.inference_errors.labels(engine=camera.model.engine.info.name).inc()
                 _log.error("camera %s: frame %d not scored: %s", camera.spec.id, scored.score.index, scored.error)

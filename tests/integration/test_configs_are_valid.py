@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from promtool_support import promtool
 
 from streamad.bundle import find_bundle
 from streamad.config import load_config
@@ -27,15 +26,6 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
 EXAMPLES = ("camera.yaml", "several.yaml", "replay.yaml")
 MODEL = "adacl-motion-ped2"
-
-
-def promtool() -> str:
-    found = shutil.which("promtool")
-    if found is None:
-        if os.environ.get("STREAMAD_REQUIRE_PROMTOOL") == "1":
-            pytest.fail("promtool is not installed, but STREAMAD_REQUIRE_PROMTOOL=1 asks for it")
-        pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
-    return found
 
 
 def accepted(*arguments: str | Path) -> None:

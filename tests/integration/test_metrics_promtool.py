@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 
 import pytest
+from promtool_support import promtool
 
 from streamad.observability import Metrics
-
-
-def promtool() -> str:
-    found = shutil.which("promtool")
-    if found is None:
-        if os.environ.get("STREAMAD_REQUIRE_PROMTOOL") == "1":
-            pytest.fail("promtool is not installed, but STREAMAD_REQUIRE_PROMTOOL=1 asks for it")
-        pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
-    return found
 
 
 def busy_metrics() -> Metrics:
