@@ -23,8 +23,11 @@ class CameraScorer(Protocol):
     def gaps(self) -> int:
         """Times that the history was reset because frames were missing."""
 
-    def tiles(self, frame: Frame) -> Tiles:
-        """What the engine shall score for this frame.
+    def tiles(self, frame: Frame) -> Tiles | None:
+        """What the engine shall score now that this frame has come; None where no frame's score is due yet.
+
+        Detectors of windows score a frame in the middle of theirs: its tiles come some frames late, and the last frames
+        before a gap or the end have none.
 
         Raises:
             FrameSizeError: the frame is too small for this detector.
@@ -47,6 +50,7 @@ class DetectorParts:
     scorer: str
     network: str
     task: str
+    image_task: str
     summary: str
 
 
@@ -55,7 +59,29 @@ _REGISTRY = {
         scorer="streamad.detectors.adacl.scorer:AdaclScorer",
         network="streamad.detectors.adacl.network:build",
         task="streamad.detectors.adacl.step:AdaclTask",
+        image_task="streamad.detectors.adacl.step:image_task",
         summary="augment to detect anomalies with continuous labelling: a small CNN over moving 30×30 cells",
+    ),
+    "alps": DetectorParts(
+        scorer="streamad.detectors.alps.scorer:AlpsScorer",
+        network="streamad.detectors.alps.network:build",
+        task="streamad.detectors.alps.step:AlpsTask",
+        image_task="streamad.detectors.alps.step:image_task",
+        summary="adversarially learned perturbations of latent space: an autoencoder over moving 30×30 cells",
+    ),
+    "learned_noise": DetectorParts(
+        scorer="streamad.detectors.learned_noise.scorer:LearnedNoiseScorer",
+        network="streamad.detectors.learned_noise.network:build",
+        task="streamad.detectors.learned_noise.step:ClipTask",
+        image_task="streamad.detectors.learned_noise.step:image_task",
+        summary="learning to generate pseudo anomalies: a 3-D autoencoder over windows of 16 frames",
+    ),
+    "igd": DetectorParts(
+        scorer="streamad.detectors.igd.scorer:IgdScorer",
+        network="streamad.detectors.igd.network:build",
+        task="streamad.detectors.igd.step:IgdTask",
+        image_task="streamad.detectors.igd.step:image_task",
+        summary="interpolated Gaussian descriptors: an autoencoder with a descriptor over whole frames",
     ),
 }
 

@@ -7,9 +7,7 @@ from streamad.bundle import Manifest
 
 def card(manifest: Manifest) -> str:
     """Markdown card of a bundle, from its manifest alone."""
-    training, tiling, score = manifest.training, manifest.tiling, manifest.score
-    options = training.options
-    lags = ", ".join(str(lag) for lag in tiling.lags)
+    training = manifest.training
     lines = [
         f"# {manifest.name}",
         "",
@@ -20,19 +18,15 @@ def card(manifest: Manifest) -> str:
         f"| detector | {manifest.detector}, {manifest.parameters:,} parameters |",
         f"| input | {manifest.input.channels} × {manifest.input.height} × {manifest.input.width}, "
         f"luma / {manifest.input.scale} {manifest.input.offset:+} |",
-        f"| channels | the cell {lags} frames ago, at {training.fps:g} frames/s |",
-        f"| working height | {manifest.input.max_height or 'as the source'}: taller frames are shrunk to it |",
-        f"| score | mean of the {score.cells} highest outputs of moving cells ({score.still:.3f} for one that is "
-        f"missing); causal median over {score.median_frames} frames |",
-        f"| trained on | {training.data}, {training.frames} frames, {options.get('cells', '?')} cells |",
+        *(_cells(manifest) if manifest.tiling.kind == "cells" else _whole_frames(manifest)),
         f"| terms of the data | {training.licence} |",
-        f"| created anomalies | {', '.join(options.get('kinds', ()))} |",
         f"| training | {training.epochs} epochs, seed {training.seed}; {training.checkpoint} |",
+        f"| options | {_options(training.options)} |",
     ]
     for parity in manifest.parity:
         lines.append(
             f"| parity with torch | {parity.engine} {parity.version}, {parity.precision}: largest difference "
-            f"{parity.max_abs_output:.1e} over {parity.tiles} cells in batches of "
+            f"{parity.max_abs_output:.1e} over {parity.tiles} inputs in batches of "
             f"{', '.join(map(str, parity.batch_sizes))} |"
         )
     lines += ["", "## Use", "", "```", f"streamad score VIDEO --model {manifest.name}", "```", ""]
@@ -47,3 +41,38 @@ def card(manifest: Manifest) -> str:
         lines += [f"| {' | '.join(str(result.get(name, '–')) for name in names)} |" for result in manifest.results]
         lines.append("")
     return "\n".join(lines)
+
+
+def _cells(manifest: Manifest) -> list[str]:
+    training, score = manifest.training, manifest.score
+    lags = ", ".join(str(lag) for lag in manifest.tiling.lags)
+    return [
+        f"| channels | the cell {lags} frames ago, at {training.fps:g} frames/s |",
+        f"| working height | {manifest.input.max_height or 'as the source'}: taller frames are shrunk to it |",
+        f"| score | mean of the {score.cells} highest outputs of moving cells ({score.still:.3g} for one that is "
+        f"missing); causal median over {score.median_frames} frames |",
+        f"| trained on | {training.data}, {training.frames} frames, {training.options.get('cells', '?')} cells |",
+    ]
+
+
+def _whole_frames(manifest: Manifest) -> list[str]:
+    training, score, window = manifest.training, manifest.score, manifest.tiling.window or 1
+    frames = "single frames" if window == 1 else f"windows of {window} frames at {training.fps:g} frames/s"
+    if score.kind == "psnr":
+        what = f"-PSNR (peak {score.peak:g}) of frame {score.frame + 1} of a window's reconstruction, decibels"
+    else:
+        what = "the network's own, mean over the frame"
+    median = "" if score.median_frames == 1 else f"; causal median over {score.median_frames} frames"
+    return [
+        f"| sees | {frames}, whole, resized to the input's size |",
+        f"| score | {what}{median} |",
+        f"| heat map | cells of {score.heat_cell} × {score.heat_cell} pixels of the input |",
+        f"| trained on | {training.data}, {training.frames} frames |",
+    ]
+
+
+def _options(options: dict[str, object]) -> str:
+    def text(value: object) -> str:
+        return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+    return ", ".join(f"{name} {text(value)}" for name, value in options.items() if value not in (None, ""))

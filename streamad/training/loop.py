@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
+from streamad.detectors.compute import Compute
 from streamad.errors import UsageError
 from streamad.files import write_atomic, write_json
 
@@ -26,8 +27,25 @@ LOG = "log.json"
 class Task(Protocol):
     """What a detector gives the loop."""
 
-    network: nn.Module
-    optimizer: torch.optim.Optimizer
+    @property
+    def network(self) -> nn.Module:
+        """What is exported."""
+
+    @property
+    def keep(self) -> Literal["best", "last"]:
+        """Which weights are the result: those of the best validation, or the last ones (then nothing stops early)."""
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """All that learns, by name (what is exported among it)."""
+
+    @property
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """All optimizers, by name."""
+
+    @property
+    def compute(self) -> Compute:
+        """Where it runs."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -40,7 +58,7 @@ class Task(Protocol):
         """Figure of merit from normal data alone; higher is better."""
 
     def description(self) -> dict[str, Any]:
-        """What was chosen, for the record."""
+        """What was chosen, for the record; names the detector, and everything that shapes its networks."""
 
 
 @dataclass(frozen=True)
@@ -106,17 +124,12 @@ def run_loop(
     history: list[dict[str, float]] = []
     best, best_epoch, best_weights = -np.inf, 0, _copy(task.network)
     if state is not None:
-        task.network.load_state_dict(state["network"])
-        task.optimizer.load_state_dict(state["optimizer"])
-        history, best, best_epoch, best_weights = (
-            state["history"],
-            state["best"],
-            state["best_epoch"],
-            state["best_network"],
-        )
+        _restore(task, state)
+        history, best, best_epoch = state["history"], state["best"], state["best_epoch"]
+        best_weights = state["best_network"] or _copy(task.network)
     per_epoch = task.steps_per_epoch
     for epoch in range(len(history), epochs):
-        if epoch - best_epoch >= patience and history:
+        if task.keep == "best" and epoch - best_epoch >= patience and history:
             break
         started = time.monotonic()
         torch.manual_seed(seed * 1000 + epoch)
@@ -127,37 +140,52 @@ def run_loop(
             losses.append(task.training_step(epoch * per_epoch + number, rows, rng))
             if step_progress is not None:
                 step_progress(epoch * per_epoch + number + 1, epochs * per_epoch)
-        loss, validation = float(np.mean(losses)), task.validate()
+        loss = float(np.mean(losses))
         if not np.isfinite(loss):
             raise UsageError(
                 f"the loss is {loss} after epoch {epoch + 1}", hint="lower the learning rate; check the data"
             )
+        validation = task.validate()
+        if not np.isfinite(validation):
+            raise UsageError(f"the validation is {validation} after epoch {epoch + 1}", hint="check the held-out data")
         if validation > best:
-            best, best_epoch, best_weights = validation, epoch + 1, _copy(task.network)
+            best, best_epoch = validation, epoch + 1
+            if task.keep == "best":
+                best_weights = _copy(task.network)
         seconds = time.monotonic() - started
         history.append({"epoch": epoch + 1, "loss": loss, "validation": validation, "seconds": seconds})
         _save(
             folder / CHECKPOINT,
             {
                 "identity": identity,
-                "network": task.network.state_dict(),
-                "optimizer": task.optimizer.state_dict(),
+                "networks": {name: module.state_dict() for name, module in task.networks.items()},
+                "optimizers": {name: optimizer.state_dict() for name, optimizer in task.optimizers.items()},
+                "compute": task.compute.state(),
                 "history": history,
                 "best": best,
                 "best_epoch": best_epoch,
-                "best_network": best_weights,
+                "best_network": best_weights if task.keep == "best" else None,
             },
         )
         write_json(folder / LOG, {"identity": json.loads(identity), "history": history})
         if progress is not None:
             mean = float(np.mean([h["seconds"] for h in history]))
             progress(EpochReport(epoch + 1, epochs, loss, validation, best, seconds, mean * (epochs - epoch - 1)))
-    task.network.load_state_dict(best_weights)
+    if task.keep == "best":
+        task.network.load_state_dict(best_weights)
     return LoopResult(len(history), best_epoch, float(best), history)
 
 
 def _copy(network: nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def _restore(task: Task, state: dict[str, Any]) -> None:
+    for name, module in task.networks.items():
+        module.load_state_dict(state["networks"][name])
+    for name, optimizer in task.optimizers.items():
+        optimizer.load_state_dict(state["optimizers"][name])
+    task.compute.load_state(state["compute"])
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:
@@ -176,9 +204,22 @@ def _resume(path: Path, identity: str) -> dict[str, Any] | None:
             f"{path} is no checkpoint that can be read: {type(error).__name__}",
             hint="remove that folder to start afresh",
         ) from error
-    if not isinstance(state, dict) or state.get("identity") != identity:
+    known = state.get("identity") if isinstance(state, dict) else None
+    if known != identity:
         raise UsageError(
-            f"{path} is the checkpoint of another training (other data, seed or options)",
+            f"{path} is the checkpoint of another training: {_differences(known, identity)}",
             hint="give another --out, or remove that folder to start afresh",
         )
     return state
+
+
+def _differences(known: Any, wanted: str) -> str:
+    """What two identities differ in, in words."""
+    if not isinstance(known, str):
+        return "it names none"
+    there, here = json.loads(known), json.loads(wanted)
+    return "; ".join(
+        f"{key} is {there.get(key, 'not named')!s:.60} there, {here.get(key, 'not named')!s:.60} here"
+        for key in sorted(there.keys() | here.keys())
+        if there.get(key) != here.get(key)
+    )

@@ -14,25 +14,33 @@ from itertools import permutations
 import numpy as np
 import numpy.typing as npt
 
+from streamad.errors import UsageError
+
 Cells = npt.NDArray[np.float32]
 Rng = np.random.Generator
+Interval = tuple[float, float]
 Augmentation = Callable[[Cells, Rng], Cells]
+
+AREA: Interval = (0.02, 0.15)
+SHARE: Interval = (0.3, 0.7)
 
 _SHUFFLES = np.array([p for p in permutations(range(4)) if p != (0, 1, 2, 3)])
 
 
-def cut_paste(cells: Cells, rng: Rng) -> Cells:
+def cut_paste(cells: Cells, rng: Rng, area: Interval = AREA) -> Cells:
     """Copy a random rectangle of each cell to another place of it.
 
-    Source: paper; area U(.02, .15) of the cell, aspect log-U(.3, 3.3): our choice.
+    Source: paper; area, as a share of the cell, U(.02, .15) where nothing else is given, aspect log-U(.3, 3.3): our
+    choice.
     """
+    least, most = area
     side = cells.shape[-1]
     out = cells.copy()
     for k in range(len(cells)):
-        area = rng.uniform(0.02, 0.15) * side * side
+        size = rng.uniform(least, most) * side * side
         aspect = np.exp(rng.uniform(np.log(0.3), np.log(3.3)))
-        height = int(np.clip(round((area * aspect) ** 0.5), 2, side - 1))
-        width = int(np.clip(round((area / aspect) ** 0.5), 2, side - 1))
+        height = int(np.clip(round((size * aspect) ** 0.5), 2, side - 1))
+        width = int(np.clip(round((size / aspect) ** 0.5), 2, side - 1))
         y0, y1 = rng.integers(0, side - height + 1, 2)
         x0, x1 = rng.integers(0, side - width + 1, 2)
         if (y0, x0) == (y1, x1):  # "another place" must be one
@@ -67,10 +75,22 @@ def rotate(cells: Cells, rng: Rng) -> Cells:
     return np.where(rng.random(len(cells))[:, None, None, None] < 0.5, quarter, three)
 
 
-def mix_up(cells: Cells, rng: Rng) -> Cells:
-    """a·cell + (1 − a)·rotated cell (source: paper; a ~ U(.3, .7): our choice)."""
-    a = rng.uniform(0.3, 0.7, len(cells)).astype(np.float32)[:, None, None, None]
+def mix_up(cells: Cells, rng: Rng, share: Interval = SHARE) -> Cells:
+    """a·cell + (1 − a)·rotated cell (source: paper; a ~ U(.3, .7) where nothing else is given: our choice)."""
+    a = rng.uniform(*share, len(cells)).astype(np.float32)[:, None, None, None]
     return a * cells + (1 - a) * rotate(cells, rng)
+
+
+def mirror(cells: Cells, rng: Rng) -> Cells:
+    """Mirror each cell left to right (our extension, for things that have a left and a right, such as characters)."""
+    del rng
+    return cells[..., ::-1]
+
+
+def upside_down(cells: Cells, rng: Rng) -> Cells:
+    """Mirror each cell top to bottom (our extension, for things that stand)."""
+    del rng
+    return cells[..., ::-1, :]
 
 
 SPATIAL: dict[str, Augmentation] = {
@@ -81,6 +101,12 @@ SPATIAL: dict[str, Augmentation] = {
 }
 """The paper's four kinds."""
 
+MIRRORED: dict[str, Augmentation] = {"mirror": mirror, "upside_down": upside_down}
+"""Our further kinds for single pictures."""
+
+WHOLE = ("rotate", "mirror", "upside_down")
+"""Kinds that move every pixel and leave the picture whole: of a symmetric thing they make another normal one."""
+
 TEMPORAL = ("speed", "reverse", "freeze")
 """Our kinds, for cells with a history. `speed`: the same place at 1.5 or 2 times the pace (channels taken further
 apart). `reverse`: the history backwards, which is movement against the flow where the flow has one direction.
@@ -88,6 +114,13 @@ apart). `reverse`: the history backwards, which is movement against the flow whe
 
 SPEED_FACTORS = (1.5, 2.0)
 """How much faster `speed` plays a cell (our choice: a runner or a slow bicycle against walkers, and twice a walk)."""
+
+
+REFERENCES, QUERIES = 1000, 200
+"""Pictures that `distinct_kinds` compares with, and how many it compares (our choice)."""
+
+TRIES = 6
+"""Draws of a created anomaly before one that changes little is taken as it is (our choice)."""
 
 
 def lags_needed(lags: tuple[int, ...], kinds: tuple[str, ...]) -> tuple[int, ...]:
@@ -99,6 +132,43 @@ def lags_needed(lags: tuple[int, ...], kinds: tuple[str, ...]) -> tuple[int, ...
     return tuple(sorted(wanted))
 
 
+def distinct_kinds(pictures: npt.NDArray[np.uint8], kinds: tuple[str, ...], least: float, rng: Rng) -> tuple[str, ...]:
+    """The kinds without those of `WHOLE` whose anomalies lie as near to normal pictures as normal pictures do.
+
+    For each kind: the median distance from a spoiled picture to its nearest among `REFERENCES` normal ones, as a
+    multiple of the same for pictures that were not spoiled. An eight upside down is an eight (1.2), a seven is not
+    (1.6). Source: our choice; it looks at normal data alone.
+
+    Args:
+        pictures: (n, channels, side, side) uint8, normal.
+        kinds: names to choose from.
+        least: ratio from which a kind is taken; 0 takes all.
+        rng: draws the pictures compared.
+
+    Returns:
+        The kinds that are left, in their order; all where none would be or where fewer than 40 pictures are there.
+    """
+    if least <= 0 or len(pictures) < 40:
+        return kinds
+    drawn = pictures[rng.permutation(len(pictures))[: REFERENCES + QUERIES]].astype(np.float32)
+    queries = drawn[: min(QUERIES, len(drawn) // 2)]
+    normal = drawn[len(queries) :].reshape(len(drawn) - len(queries), -1)
+
+    def nearest(spoiled: Cells) -> float:
+        flat = spoiled.reshape(len(spoiled), -1)
+        squares = (flat**2).sum(axis=1)[:, None] + (normal**2).sum(axis=1)[None] - 2 * flat @ normal.T
+        return float(np.median(np.sqrt(np.maximum(squares.min(axis=1), 0))))
+
+    unspoiled = nearest(queries)
+
+    def stays(kind: str) -> bool:
+        spoiled = _spoil(queries, (kind,), rng, AREA, SHARE)
+        return kind not in WHOLE or nearest(np.ascontiguousarray(spoiled)) >= least * unspoiled
+
+    left = tuple(kind for kind in kinds if stays(kind))
+    return left or kinds
+
+
 def create_anomalies(
     stacks: npt.NDArray[np.uint8],
     lags: tuple[int, ...],
@@ -106,6 +176,10 @@ def create_anomalies(
     kinds: tuple[str, ...],
     rng: Rng,
     noise: float,
+    least_change: float = 0.0,
+    twice: float = 0.0,
+    area: Interval = AREA,
+    share: Interval = SHARE,
 ) -> Cells:
     """One created anomaly for every normal cell, of a kind drawn uniformly from `kinds`.
 
@@ -113,23 +187,56 @@ def create_anomalies(
         stacks: (n, len(stack_lags), side, side) uint8 history of each cell.
         lags: ages of the network's channels, frames.
         stack_lags: ages of the stacks' channels, frames; see `lags_needed`.
-        kinds: names out of `SPATIAL` and `TEMPORAL`.
+        kinds: names out of `SPATIAL`, `MIRRORED` and `TEMPORAL`.
         rng: source of all randomness.
         noise: standard deviation of the sensor noise added to each channel, grey levels. It keeps `freeze` from being
             told by its channels' being equal to the last bit.
+        least_change: an anomaly whose mean squared difference from its cell is below this share of the cell's variance
+            is drawn again, up to `TRIES` times.
+        twice: share of anomalies that are spoiled a second time, by a kind that needs no history (our choice).
+        area: of `cut_paste`, share of the cell.
+        share: of the cell in `mix_up`.
 
     Returns:
         (n, len(lags), side, side) float32, grey levels.
     """
     where = {lag: k for k, lag in enumerate(stack_lags)}
-    out = stacks[:, [where[lag] for lag in lags]].astype(np.float32)
+    newest = stacks[:, [where[lag] for lag in lags]].astype(np.float32)
+    out = newest.copy()
+    rows = np.arange(len(stacks))
+    for _ in range(TRIES if least_change > 0 else 1):
+        created = _create(stacks[rows], newest[rows], lags, where, kinds, rng, area, share)
+        pictures = tuple(kind for kind in kinds if kind in {**SPATIAL, **MIRRORED})
+        if twice > 0 and pictures:
+            again = np.flatnonzero(rng.random(len(rows)) < twice)
+            created[again] = _spoil(created[again], pictures, rng, area, share)
+        out[rows] = created
+        if least_change > 0:
+            change = np.square(out[rows] - newest[rows]).mean(axis=(1, 2, 3))
+            rows = rows[change < least_change * newest[rows].var(axis=(1, 2, 3))]
+        if not len(rows):
+            break
+    return add_noise(out, rng, noise)
+
+
+def _create(
+    stacks: npt.NDArray[np.uint8],
+    newest: Cells,
+    lags: tuple[int, ...],
+    where: dict[int, int],
+    kinds: tuple[str, ...],
+    rng: Rng,
+    area: Interval,
+    share: Interval,
+) -> Cells:
+    out = newest.copy()
     drawn = rng.integers(len(kinds), size=len(stacks))
     for number, kind in enumerate(kinds):
         rows = np.flatnonzero(drawn == number)
         if not len(rows):
             continue
-        if kind in SPATIAL:
-            out[rows] = SPATIAL[kind](out[rows], rng)
+        if kind in SPATIAL or kind in MIRRORED:
+            out[rows] = _spoil(out[rows], (kind,), rng, area, share)
         elif kind == "reverse":
             out[rows] = out[rows][:, ::-1]
         elif kind == "freeze":
@@ -140,8 +247,26 @@ def create_anomalies(
                 chosen = rows[factors == f]
                 out[chosen] = stacks[chosen][:, [where[round(lag * factor)] for lag in lags]]
         else:
-            raise ValueError(f"unknown kind of anomaly {kind!r}; known: {', '.join((*SPATIAL, *TEMPORAL))}")
-    return add_noise(out, rng, noise)
+            raise UsageError(
+                f"there is no kind of created anomaly {kind!r}",
+                hint=f"known: {', '.join((*SPATIAL, *MIRRORED, *TEMPORAL))}",
+            )
+    return out
+
+
+def _spoil(cells: Cells, kinds: tuple[str, ...], rng: Rng, area: Interval, share: Interval) -> Cells:
+    """One of the kinds, drawn for each cell."""
+    out = cells.copy()
+    drawn = rng.integers(len(kinds), size=len(cells)) if len(kinds) > 1 else np.zeros(len(cells), int)
+    for number, kind in enumerate(kinds):
+        rows = np.flatnonzero(drawn == number)
+        if kind == "cut_paste":
+            out[rows] = cut_paste(cells[rows], rng, area)
+        elif kind == "mix_up":
+            out[rows] = mix_up(cells[rows], rng, share)
+        else:
+            out[rows] = {**SPATIAL, **MIRRORED}[kind](cells[rows], rng)
+    return out
 
 
 def add_noise(cells: Cells, rng: Rng, noise: float) -> Cells:

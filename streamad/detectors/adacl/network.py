@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from streamad.bundle import Manifest
 
 LEAK = 0.2
+STRIDES = (2, 2, 1, 1)
 
 
 class AdaclNet(nn.Module):
@@ -19,13 +20,14 @@ class AdaclNet(nn.Module):
 
     Args:
         channels: channels of the input.
+        strides: of the four convolutions.
     """
 
-    def __init__(self, channels: int = 1) -> None:
+    def __init__(self, channels: int = 1, strides: tuple[int, ...] = STRIDES) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         before = channels
-        for after, stride in ((16, 2), (32, 2), (64, 1), (128, 1)):
+        for after, stride in zip((16, 32, 64, 128), strides, strict=True):
             layers += [
                 nn.Conv2d(before, after, 5, stride=stride, padding=2, bias=False),  # BatchNorm has the bias
                 nn.BatchNorm2d(after),
@@ -44,11 +46,11 @@ class AdaclNet(nn.Module):
         Returns:
             (n,) float32, about 0..0.3 for normal cells and 0.7..1 for anomalies; not clipped.
         """
-        maps = self.features(cells)  # (n, 128, side / 4, side / 4)
+        maps = self.features(cells)  # (n, 128, side / product of strides, …)
         pooled = torch.amax(maps, dim=(2, 3))  # (n, 128)
         return self.head(pooled).squeeze(1)  # type: ignore[no-any-return]
 
 
 def build(manifest: Manifest) -> AdaclNet:
     """The untrained network of a bundle."""
-    return AdaclNet(manifest.input.channels)
+    return AdaclNet(manifest.input.channels, tuple(manifest.training.options.get("strides", STRIDES)))

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from streamad.detectors.adacl.augment import SPATIAL, add_noise, create_anomalies
-from streamad.detectors.adacl.network import AdaclNet
+from streamad.detectors.adacl.augment import (
+    AREA,
+    MIRRORED,
+    SHARE,
+    SPATIAL,
+    add_noise,
+    create_anomalies,
+    distinct_kinds,
+)
+from streamad.detectors.adacl.network import STRIDES, AdaclNet
+from streamad.detectors.compute import Compute, set_learning_rate
+from streamad.detectors.options import parse_options
 
 SCALE = 127.5
 OFFSET = -1.0
-LABELS_NORMAL = (0.0, 0.3)
-LABELS_ANOMALY = (0.7, 1.0)
 
 
 @dataclass(frozen=True)
@@ -29,46 +38,105 @@ class AdaclOptions:
         flip: mirror normal cells left to right half of the time (more data). Off where the direction of movement means
             something ("reverse" among the kinds).
         noise: standard deviation of noise added to every input, grey levels.
+        loss: squared error (source: paper), or binary cross-entropy, its ablation.
+        labels: drawn anew from the intervals for every batch (source: paper), or "discrete": 0 and 1, its ablation.
+        normal: interval of normal labels (source: paper, [0, .3]).
+        anomaly: interval of labels of created anomalies (source: paper, [.7, 1]).
+        least_change: a created anomaly that differs from its sample by less than this share of the sample's variance is
+            drawn again (our choice; a patch of empty ground on empty ground is no anomaly). 0 keeps all.
+        distinct: kinds that leave a picture whole are taken where they bring it this much further from other normal
+            pictures than those are from each other (our choice; see `distinct_kinds`). 0 takes all.
+        twice: share of created anomalies that are spoiled a second time (our choice).
+        area: of the rectangle of "cut_paste", share of the cell (our choice).
+        share: of the cell itself in "mix_up" (our choice).
+        strides: of the four convolutions (our choice).
+        keep: "best": weights of the best validation (source: paper); "last": those at the end of the cycle.
         batch: normal cells in a batch; as many created anomalies join them.
         learning_rates: lower and upper end of the triangular cycle.
         half_cycle_epochs: epochs from the lower end to the upper.
+        epochs: most epochs, where the caller names none.
+        patience: epochs without improvement before the training stops, where the caller names none.
     """
 
     lags: tuple[int, ...] = (0,)
     kinds: tuple[str, ...] = tuple(SPATIAL)
     flip: bool = True
     noise: float = 0.0
+    loss: Literal["mse", "bce"] = "mse"
+    labels: Literal["continuous", "discrete"] = "continuous"
+    normal: tuple[float, float] = (0.0, 0.3)
+    anomaly: tuple[float, float] = (0.7, 1.0)
+    least_change: float = 0.0
+    distinct: float = 0.0
+    twice: float = 0.0
+    area: tuple[float, float] = AREA
+    share: tuple[float, float] = SHARE
+    strides: tuple[int, ...] = STRIDES
+    keep: Literal["best", "last"] = "best"
     batch: int = 128
     learning_rates: tuple[float, float] = (1e-4, 1e-3)
     half_cycle_epochs: float = 2.0
+    epochs: int = 30
+    patience: int = 5
 
 
-@dataclass
 class AdaclTask:
     """One training of ADACL; the loop that all detectors share drives it.
 
+    The weights of the best validation are the result (source: paper, early stopping), or those at the end of the
+    learning rate's cycle.
+
     Args:
-        stacks: (n, len(stack_lags), 30, 30) uint8 normal cells with their history.
-        validation: the same for held-out normal clips.
+        stacks: (n, len(stack_lags), side, side) uint8 normal cells with their history, or images.
+        validation: the same for held-out normal data.
         stack_lags: ages of the stacks' channels, frames.
         options: what was chosen.
         seed: of the weights and of the fixed validation set.
+        device: where it runs.
     """
 
-    stacks: npt.NDArray[np.uint8]
-    validation: npt.NDArray[np.uint8]
-    stack_lags: tuple[int, ...]
-    options: AdaclOptions = field(default_factory=AdaclOptions)
-    seed: int = 17
+    def __init__(
+        self,
+        stacks: npt.NDArray[np.uint8],
+        validation: npt.NDArray[np.uint8],
+        stack_lags: tuple[int, ...],
+        options: AdaclOptions | None = None,
+        seed: int = 17,
+        device: str = "cpu",
+    ) -> None:
+        self.options = options or AdaclOptions()
+        self.stacks, self.stack_lags, self.seed = stacks, stack_lags, seed
+        self.compute = Compute(device)
+        torch.manual_seed(seed)
+        self.network: nn.Module = self.compute.place(AdaclNet(len(self.options.lags), self.options.strides))
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.options.learning_rates[0])
+        self._channels = [stack_lags.index(lag) for lag in self.options.lags]
+        self._validation = self._fixed_validation(validation)
 
-    def __post_init__(self) -> None:
-        torch.manual_seed(self.seed)
-        self.network: nn.Module = AdaclNet(len(self.options.lags))
-        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
-            self.network.parameters(), lr=self.options.learning_rates[0]
-        )
-        self._channels = [self.stack_lags.index(lag) for lag in self.options.lags]
-        self._validation = self._fixed_validation()
+    @property
+    def keep(self) -> Literal["best", "last"]:
+        """Which weights are the result."""
+        return self.options.keep
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The regressor."""
+        return {"adacl": self.network}
+
+    @property
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Its optimizer."""
+        return {"adam": self.optimizer}
+
+    @property
+    def epochs(self) -> int:
+        """Most epochs."""
+        return self.options.epochs
+
+    @property
+    def patience(self) -> int:
+        """Epochs without improvement before the training stops."""
+        return self.options.patience
 
     @property
     def steps_per_epoch(self) -> int:
@@ -86,43 +154,58 @@ class AdaclTask:
             stacks = stacks[..., ::-1]
         normal = add_noise(stacks[:, self._channels].astype(np.float32), rng, self.options.noise)
         created = self._create(stacks, rng)
-        labels = np.concatenate(
-            [rng.uniform(*LABELS_NORMAL, len(normal)), rng.uniform(*LABELS_ANOMALY, len(created))]
-        ).astype(np.float32)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate(step)
+        labels = self.compute.tensor(self._labels(len(normal), len(created), rng))
+        set_learning_rate(self.optimizer, self._learning_rate(step))
         self.network.train()
-        outputs = self.network(_to_input(np.concatenate([normal, created])))
-        loss = torch.mean((outputs - torch.from_numpy(labels)) ** 2)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        with self.compute.autocast():
+            outputs = self.network(self._input(np.concatenate([normal, created]))).float()
+        if self.options.loss == "bce":
+            loss = nn.functional.binary_cross_entropy_with_logits(outputs, labels)
+        else:
+            loss = torch.mean((outputs - labels) ** 2)
+        self.compute.descend(loss, self.optimizer)
         return float(loss.detach())
 
     def validate(self) -> float:
         """AUROC of held-out normal cells against anomalies created from them, no real anomaly (source: paper)."""
-        self.network.eval()
-        with torch.no_grad():
-            normal, created = (
-                torch.cat([self.network(part) for part in torch.split(cells, 512)]).numpy()
-                for cells in self._validation
-            )
-        return _auroc(normal, created)
+        return _auroc(*(self._outputs(cells) for cells in self._validation))
 
     def lowest_normal(self) -> float:
         """1st percentile of the output over held-out normal cells: the score of a frame in which nothing moves."""
-        self.network.eval()
-        with torch.no_grad():
-            outputs = torch.cat([self.network(part) for part in torch.split(self._validation[0], 512)]).numpy()
-        return float(np.quantile(outputs, 0.01))
+        return float(np.quantile(self._outputs(self._validation[0]), 0.01))
+
+    def score_images(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float64]]:
+        """The unclipped output for each image.
+
+        Args:
+            images: (n, channels, side, side) uint8.
+        """
+        return {"regressed": self._outputs(images).astype(np.float64)}
 
     def description(self) -> dict[str, Any]:
-        """What was chosen, for the bundle's record."""
-        return {**asdict(self.options), "stack_lags": self.stack_lags}
+        """What was chosen, for the record."""
+        return {"detector": "adacl", **asdict(self.options), "stack_lags": self.stack_lags}
+
+    def _labels(self, normal: int, created: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+        if self.options.labels == "discrete":
+            return np.repeat(np.array([0, 1], np.float32), [normal, created])
+        drawn = [rng.uniform(*self.options.normal, normal), rng.uniform(*self.options.anomaly, created)]
+        return np.concatenate(drawn).astype(np.float32)
 
     def _create(self, stacks: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.float32]:
         options = self.options
-        return create_anomalies(stacks, options.lags, self.stack_lags, options.kinds, rng, options.noise)
+        return create_anomalies(
+            stacks,
+            options.lags,
+            self.stack_lags,
+            options.kinds,
+            rng,
+            options.noise,
+            options.least_change,
+            options.twice,
+            options.area,
+            options.share,
+        )
 
     def _learning_rate(self, step: int) -> float:
         low, high = self.options.learning_rates
@@ -130,17 +213,74 @@ class AdaclTask:
         phase = (step % (2 * half)) / half
         return low + (high - low) * (phase if phase < 1 else 2 - phase)
 
-    def _fixed_validation(self) -> tuple[Tensor, Tensor]:
+    def _fixed_validation(
+        self, validation: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         # The paper takes 150 samples; we take up to 2000, since cells of one frame resemble one another.
         rng = np.random.default_rng(self.seed)
-        rows = rng.permutation(len(self.validation))[:2000]
-        stacks = self.validation[rows]
+        rows = rng.permutation(len(validation))[:2000]
+        stacks = validation[rows]
         normal = add_noise(stacks[:, self._channels].astype(np.float32), rng, self.options.noise)
-        return _to_input(normal), _to_input(self._create(stacks, rng))
+        return normal, self._create(stacks, rng)
+
+    def _outputs(self, cells: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        self.network.eval()
+        with torch.inference_mode():
+            parts = [self.network(self._input(cells[k : k + 512])).float().cpu() for k in range(0, len(cells), 512)]
+        return torch.cat(parts).numpy()
+
+    def _input(self, cells: npt.NDArray[Any]) -> Tensor:
+        return self.compute.tensor(cells.astype(np.float32) / np.float32(SCALE) + np.float32(OFFSET))
 
 
-def _to_input(cells: npt.NDArray[np.float32]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(cells / np.float32(SCALE) + np.float32(OFFSET)))
+def image_task(
+    images: npt.NDArray[np.uint8],
+    validation: npt.NDArray[np.uint8],
+    *,
+    data_set: str,
+    seed: int,
+    device: str = "cpu",
+    options: Mapping[str, Any],
+) -> AdaclTask:
+    """ADACL on the images of one class; colours take the place of a cell's history.
+
+    Args:
+        images: (n, channels, side, side) uint8, the normal class.
+        validation: the same, held out.
+        data_set: picks the epochs.
+        seed: of everything.
+        device: where it runs.
+        options: `AdaclOptions` by name; they win over the choices for images.
+
+    Raises:
+        UsageError: an option is unknown or wrong.
+    """
+    channels = tuple(range(images.shape[1]))
+    chosen = {**IMAGE_OPTIONS, **IMAGE_SETS.get(data_set, {}), "lags": channels, **options}
+    parsed = parse_options(AdaclOptions, chosen, "adacl")
+    kinds = distinct_kinds(images, parsed.kinds, parsed.distinct, np.random.default_rng(seed))
+    return AdaclTask(images, validation, channels, replace(parsed, kinds=kinds), seed, device)
+
+
+IMAGE_OPTIONS: dict[str, Any] = {
+    "flip": False,
+    "kinds": (*SPATIAL, *MIRRORED),
+    "distinct": 1.3,
+    "least_change": 0.1,
+    "twice": 0.5,
+    "area": (0.05, 0.4),
+    "share": (0.2, 0.8),
+    "strides": (2, 2, 2, 1),
+    "keep": "last",
+    "epochs": 10,
+    "half_cycle_epochs": 5.0,
+}
+"""Our choices for images, made on training images of MNIST alone: a few classes of them against others. One cycle of
+the learning rate spans the training, so that it ends at the low rate."""
+
+IMAGE_SETS: dict[str, dict[str, Any]] = {
+    "cifar10": {"epochs": 15, "half_cycle_epochs": 7.5},  # source of the epochs: paper
+}
 
 
 def _auroc(normal: npt.NDArray[np.float32], anomaly: npt.NDArray[np.float32]) -> float:

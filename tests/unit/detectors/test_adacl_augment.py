@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 
 from streamad.detectors.adacl.augment import (
+    MIRRORED,
     SPATIAL,
     TEMPORAL,
     create_anomalies,
     cut_paste,
+    distinct_kinds,
     lags_needed,
     mix_up,
     puzzle,
     rotate,
 )
+from streamad.errors import UsageError
 
 SIDE = 30
 
@@ -210,7 +213,7 @@ def test_noise_has_the_stated_deviation_and_is_independent_between_channels() ->
 
 
 def test_an_unknown_kind_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"'melt'.*cut_paste"):
+    with pytest.raises(UsageError, match="'melt'"):
         create_anomalies(stacks(3, LAGS), LAGS, LAGS, ("melt",), np.random.default_rng(0), 0)
 
 
@@ -220,3 +223,65 @@ def test_the_same_seed_makes_the_same_anomalies() -> None:
     needed, kinds = (0, 5, 8, 10, 15, 20), (*SPATIAL, *TEMPORAL)
     first, second = (create_anomalies(given, LAGS, needed, kinds, np.random.default_rng(3), 1.0) for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+def test_the_patch_and_the_mixture_follow_their_intervals() -> None:
+    rng = np.random.default_rng(0)
+    cells = rng.uniform(0, 255, (200, 1, SIDE, SIDE)).astype(np.float32)
+    changed = (cut_paste(cells, rng, (0.3, 0.4)) != cells).mean(axis=(1, 2, 3))
+    assert 0.2 < changed.mean() < 0.45  # what the rectangle covers, less where it lands on itself
+    mixed = mix_up(cells, rng, (0.2, 0.2))
+    for k in range(20):
+        ways = [0.2 * cells[k] + 0.8 * turned(cells[k], q) for q in (1, 3)]
+        assert any(np.allclose(mixed[k], way, atol=1e-3) for way in ways)
+
+
+def test_mirrors_are_mirrors() -> None:
+    cells = numbered(3)
+    rng = np.random.default_rng(0)
+    np.testing.assert_array_equal(MIRRORED["mirror"](cells, rng)[..., 0], cells[..., -1])
+    np.testing.assert_array_equal(MIRRORED["upside_down"](cells, rng)[..., 0, :], cells[..., -1, :])
+
+
+def test_anomalies_that_change_little_are_drawn_again() -> None:
+    """A dot on empty ground: most patches copy ground onto ground."""
+    stacks = np.zeros((300, 1, SIDE, SIDE), np.uint8)
+    stacks[:, :, 12:16, 12:16] = 255
+    shares = []
+    for least in (0.0, 0.1):
+        created = create_anomalies(stacks, (0,), (0,), ("cut_paste",), np.random.default_rng(1), 0.0, least)
+        shares.append(float((created != stacks).any(axis=(1, 2, 3)).mean()))
+    assert shares[0] < 0.6
+    assert shares[1] > shares[0] + 0.3
+
+
+def test_spoiling_twice_moves_more() -> None:
+    stacks = np.random.default_rng(0).integers(0, 256, (100, 1, SIDE, SIDE), dtype=np.uint8)
+    once = create_anomalies(stacks, (0,), (0,), ("rotate",), np.random.default_rng(1), 0.0, twice=0.0)
+    again = create_anomalies(stacks, (0,), (0,), ("rotate",), np.random.default_rng(1), 0.0, twice=1.0)
+    half = [np.rot90(stacks[k], 2, axes=(-2, -1)) for k in range(100)]
+    is_turned = [
+        any(np.array_equal(once[k, 0], turned(stacks[k].astype(np.float32), q)[0]) for q in (1, 3)) for k in range(100)
+    ]
+    is_half = [np.array_equal(again[k], half[k]) or np.array_equal(again[k], stacks[k]) for k in range(100)]
+    assert all(is_turned)
+    assert all(is_half)
+
+
+def test_kinds_that_make_another_normal_picture_are_left_out() -> None:
+    """Rings look the same however they are turned; an L does not."""
+    rng = np.random.default_rng(0)
+    rings, corners = np.zeros((2, 300, 1, 28, 28), np.uint8)
+    y, x = np.mgrid[:28, :28]
+    for k in range(300):
+        radius = rng.uniform(6, 10)
+        ring = np.abs(np.hypot(y - 13.5, x - 13.5) - radius) < 1.5
+        rings[k, 0] = np.where(ring, 255, rng.integers(0, 20, (28, 28)))
+        top, left = rng.integers(3, 8, 2)
+        corners[k, 0, top : top + 16, left : left + 4] = 255
+        corners[k, 0, top + 12 : top + 16, left : left + 14] = 255
+    kinds = ("cut_paste", "rotate", "mirror", "upside_down")
+    assert distinct_kinds(rings, kinds, 1.3, rng) == ("cut_paste",)
+    assert distinct_kinds(corners, kinds, 1.3, rng) == kinds
+    assert distinct_kinds(rings, kinds, 0.0, rng) == kinds
+    assert distinct_kinds(rings, ("rotate",), 1.3, rng) == ("rotate",)  # better one that is weak than none

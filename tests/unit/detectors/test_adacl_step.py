@@ -11,7 +11,8 @@ torch = pytest.importorskip("torch")
 
 from sklearn.metrics import roc_auc_score  # noqa: E402
 
-from streamad.detectors.adacl.step import AdaclOptions, AdaclTask, _auroc  # noqa: E402
+from streamad.detectors.adacl.step import AdaclOptions, AdaclTask, _auroc, image_task  # noqa: E402
+from streamad.errors import UsageError  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -102,11 +103,11 @@ def test_validation_is_the_auroc_of_held_out_cells_against_anomalies_made_of_the
     task = small_task()
     normal, created = task._validation
     np.testing.assert_allclose(  # held-out cells, in some order
-        np.sort(normal.numpy().reshape(40, -1), axis=0), np.sort(cells(40, seed=1).reshape(40, -1) / 127.5 - 1, axis=0),
-        atol=1e-6,
-    )  # fmt: skip
+        np.sort(normal.reshape(40, -1), axis=0), np.sort(cells(40, seed=1).reshape(40, -1), axis=0)
+    )
+    both = torch.from_numpy(np.concatenate([normal, created]) / 127.5 - 1).float()
     with torch.no_grad():
-        outputs = task.network.eval()(torch.cat([normal, created])).numpy()
+        outputs = task.network.eval()(both).numpy()
     assert task.validate() == pytest.approx(roc_auc_score([0] * 40 + [1] * 40, outputs))
     assert task.validate() == task.validate()  # a fixed set
 
@@ -114,7 +115,7 @@ def test_validation_is_the_auroc_of_held_out_cells_against_anomalies_made_of_the
 def test_still_score_is_a_low_quantile_of_normal_cells() -> None:
     task = small_task()
     with torch.no_grad():
-        outputs = task.network.eval()(task._validation[0]).numpy()
+        outputs = task.network.eval()(torch.from_numpy(task._validation[0] / 127.5 - 1).float()).numpy()
     assert task.lowest_normal() == pytest.approx(float(np.percentile(outputs, 1)), abs=1e-6)
 
 
@@ -129,3 +130,34 @@ def test_a_few_steps_learn_to_tell_rotated_stripes() -> None:
     losses = [task.training_step(step, rng.integers(0, 200, 32), rng) for step in range(25)]
     assert np.mean(losses[-5:]) < 0.5 * losses[0]
     assert task.validate() > 0.99
+
+
+def test_labels_and_loss_of_the_ablations() -> None:
+    task = small_task(AdaclOptions(kinds=("rotate",), flip=False, labels="discrete", loss="bce"))
+    outputs: list[Any] = []
+    task.network.register_forward_hook(lambda *args: outputs.append(args[2].detach().numpy().astype(np.float64)))
+    loss = task.training_step(0, np.arange(64), np.random.default_rng(0))
+    normal, anomaly = outputs[0][:64], outputs[0][64:]
+    # −log(1 − σ(o)) for label 0 and −log σ(o) for label 1, by the definition
+    expected = np.concatenate([np.log1p(np.exp(normal)), np.log1p(np.exp(-anomaly))]).mean()
+    assert loss == pytest.approx(expected, rel=1e-5)
+    narrow = small_task(AdaclOptions(kinds=("rotate",), flip=False, normal=(0.0, 0.1), anomaly=(0.9, 1.0)))
+    rng: Any = Recording(5)
+    narrow.training_step(0, np.arange(64), rng)
+    assert rng.drawn[0].max() <= 0.1
+    assert rng.drawn[1].min() >= 0.9
+
+
+def test_images_become_a_task_with_its_kinds_and_scores() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (60, 3, 32, 32), dtype=np.uint8)
+    task = image_task(images[:50], images[50:], data_set="cifar10", seed=1, options={"epochs": 2, "kinds": "rotate"})
+    assert (task.epochs, task.keep, task.options.kinds) == (2, "last", ("rotate",))
+    task.training_step(0, np.arange(16), np.random.default_rng(0))
+    scores = task.score_images(images)
+    assert list(scores) == ["regressed"]
+    with torch.no_grad():
+        expected = task.network.eval()(torch.from_numpy(images / 127.5 - 1).float()).numpy()
+    np.testing.assert_allclose(scores["regressed"], expected, atol=1e-5)
+    assert task.description()["detector"] == "adacl"
+    with pytest.raises(UsageError, match="adacl has no option colour"):
+        image_task(images, images, data_set="mnist", seed=1, options={"colour": "red"})

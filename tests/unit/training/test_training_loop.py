@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ torch = pytest.importorskip("torch")
 
 import streamad  # noqa: E402
 from streamad.detectors.adacl.step import AdaclOptions, AdaclTask  # noqa: E402
+from streamad.detectors.compute import Compute  # noqa: E402
 from streamad.errors import OutputError, UsageError  # noqa: E402
 from streamad.training.loop import EpochReport, LoopResult, run_loop  # noqa: E402
 
@@ -91,7 +92,7 @@ def test_a_killed_training_ends_with_the_same_weights(
     folder, weights, whole = uninterrupted
     assert [r.epoch for r in reports] == list(range(already + 1, EPOCHS + 1))  # went on, did not start anew
     assert same_state(task.network.state_dict(), weights)
-    assert same_state(checkpoint(tmp_path)["network"], checkpoint(folder)["network"])
+    assert same_state(checkpoint(tmp_path)["networks"]["adacl"], checkpoint(folder)["networks"]["adacl"])
     assert (result.best_epoch, result.best_validation) == (whole.best_epoch, whole.best_validation)
     mine, theirs = (
         [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in r.history] for r in (result, whole)
@@ -156,9 +157,17 @@ def test_a_damaged_checkpoint_is_named(
 class Scripted:
     """A task whose validation follows a script; its one weight counts the steps."""
 
-    def __init__(self, validations: list[float], losses: Callable[[int], float] = lambda step: 1.0) -> None:
+    def __init__(
+        self,
+        validations: list[float],
+        losses: Callable[[int], float] = lambda step: 1.0,
+        keep: Literal["best", "last"] = "best",
+    ) -> None:
+        self.keep = keep
         self.network: Any = torch.nn.Linear(1, 1, bias=False)
-        self.optimizer: Any = torch.optim.SGD(self.network.parameters(), lr=0.1)
+        self.networks = {"one": self.network}
+        self.optimizers = {"sgd": torch.optim.SGD(self.network.parameters(), lr=0.1)}
+        self.compute = Compute()
         with torch.no_grad():
             self.network.weight.zero_()
         self._validations = validations
@@ -186,6 +195,20 @@ def run_script(folder: Path, validations: list[float], patience: int, **options:
     task = Scripted(validations, **options)
     result = run_loop(task, samples=10, epochs=len(validations), patience=patience, seed=1, folder=folder)
     return task, result
+
+
+def test_the_last_weights_are_kept_where_the_task_says_so(tmp_path: Path) -> None:
+    task, result = run_script(tmp_path, [0.5, 0.9, 0.1, 0.1, 0.1], 1, keep="last")
+    assert (result.epochs_run, result.best_epoch) == (5, 2)  # patience stops nothing
+    assert task.network.weight.item() == 3 * 5
+    assert checkpoint(tmp_path)["best_network"] is None
+    again, _ = run_script(tmp_path, [0.5, 0.9, 0.1, 0.1, 0.1], 1, keep="last")
+    assert again.network.weight.item() == 3 * 5
+
+
+def test_a_validation_that_is_no_number_ends_the_training(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="validation is nan after epoch 2"):
+        run_script(tmp_path, [0.5, float("nan"), 0.1], 9)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,102 @@
+"""Where a network is trained: on the processor, or on a GPU with mixed precision."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from streamad.errors import EngineError
+
+
+class Compute:
+    """Device, number format and memory layout of a training.
+
+    On a GPU: mixed precision (float16 with a scaled loss), channels-last, pinned copies that overlap with computing. On
+    the processor: float32, channels-last, which oneDNN's convolutions are fastest on.
+
+    Args:
+        device: "cpu", "cuda" or "cuda:N".
+        amp: mixed precision on a GPU.
+
+    Raises:
+        EngineError: the device is unknown or not there; nothing falls back.
+    """
+
+    def __init__(self, device: str = "cpu", *, amp: bool = True) -> None:
+        try:
+            self.device = torch.device(device)
+        except RuntimeError as error:
+            raise EngineError(f"there is no device {device!r}", hint="give cpu, cuda or cuda:N") from error
+        if self.device.type not in ("cpu", "cuda"):
+            raise EngineError(f"training runs on cpu or cuda, not on {device!r}", hint="give --device cpu or cuda")
+        if self.device.type == "cuda" and (
+            not torch.cuda.is_available() or (self.device.index or 0) >= torch.cuda.device_count()
+        ):
+            raise EngineError(
+                f"device {device!r} is not here: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs",
+                hint="install a CUDA build of torch and the driver, or give --device cpu",
+            )
+        self.amp = amp and self.device.type == "cuda"
+        self._scaler = torch.amp.GradScaler("cuda", enabled=self.amp)
+
+    def place(self, network: nn.Module) -> nn.Module:
+        """Move a network to the device, its convolutions in channels-last layout."""
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            elif isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+                module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        return network.to(self.device)
+
+    def tensor(self, values: npt.NDArray[Any]) -> Tensor:
+        """Copy an array to the device; 4-D and 5-D arrays (images, clips) become channels-last."""
+        tensor = torch.from_numpy(np.ascontiguousarray(values))
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory().to(self.device, non_blocking=True)
+        if tensor.ndim in (4, 5):
+            layout = torch.channels_last if tensor.ndim == 4 else torch.channels_last_3d
+            tensor = tensor.contiguous(memory_format=layout)
+        return tensor
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """What a forward pass runs in."""
+        return torch.autocast("cuda", torch.float16) if self.amp else nullcontext()
+
+    def descend(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        """One step of the optimizer down the gradient of the loss; other gradients that it left are its caller's."""
+        optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._scaler.step(optimizer)
+        self._scaler.update()
+
+    def state(self) -> dict[str, Any]:
+        """State of the loss scale, for a checkpoint; empty without mixed precision."""
+        return self._scaler.state_dict()
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up a state of `state`."""
+        if state:
+            self._scaler.load_state_dict(state)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of all parameter groups."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def one_cycle(step: int, steps: int, highest: float, *, warm: float = 0.1, lowest: float = 0.01) -> float:
+    """Learning rate of a step: linear rise over the share `warm` of all steps, then a cosine down to lowest·highest.
+
+    Source: our choice, for short trainings (Smith's one-cycle policy, without its third phase).
+    """
+    rise = max(1.0, warm * steps)
+    if step < rise:
+        return highest * (step + 1) / rise
+    phase = min(1.0, (step - rise) / max(1.0, steps - rise))
+    return highest * (lowest + (1 - lowest) * 0.5 * (1 + float(np.cos(np.pi * phase))))

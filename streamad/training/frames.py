@@ -1,0 +1,86 @@
+"""Feeding: from clips of normal video to whole frames and the windows over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.errors import UsageError
+from streamad.frame import Frame
+from streamad.tiling.resize import resize_frame
+
+SEGMENT = 64
+"""Frames that are kept or left together, so that windows can be cut from them."""
+
+
+class FrameCollector:
+    """Collects frames at the network's size, in segments without a gap; a bounded random sample of them.
+
+    Args:
+        height: rows of the network's input.
+        width: its columns.
+        window: frames in a window; shorter segments are left out.
+        max_frames: most frames kept; beyond, a uniform sample of the segments (reservoir sampling).
+        seed: of that sample.
+    """
+
+    def __init__(self, height: int, width: int, *, window: int, max_frames: int, seed: int) -> None:
+        self._size = (height, width)
+        self._window = window
+        self._most = max(1, max_frames // SEGMENT)
+        self._rng = np.random.default_rng(seed)
+        self._segments: list[npt.NDArray[np.uint8]] = []
+        self._seen = 0
+        self.frames = 0
+
+    def feed(self, frames: Iterable[Frame]) -> None:
+        """Take the frames of one clip."""
+        segment: list[npt.NDArray[np.uint8]] = []
+        last: Frame | None = None
+        for frame in frames:
+            self.frames += 1
+            if last is not None and (frame.is_discontinuity or frame.index != last.index + 1):
+                self._keep(segment)
+                segment = []
+            elif len(segment) >= SEGMENT + self._window - 1:
+                self._keep(segment)
+                segment = segment[SEGMENT:]  # windows over the cut are not lost
+            segment.append(resize_frame(frame.pixels, *self._size))
+            last = frame
+        self._keep(segment)
+
+    def windows(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.intp]]:
+        """All frames kept, (n, height, width) uint8, and the first frame of each window, (m,).
+
+        Raises:
+            UsageError: no segment is as long as a window, or all frames are of one grey.
+        """
+        if not self._segments:
+            raise UsageError(
+                f"{self.frames} frames hold no {self._window} in a row, which a window needs",
+                hint="give longer clips of normal video",
+            )
+        frames = np.concatenate(self._segments)
+        if frames.min() == frames.max():
+            raise UsageError(
+                f"all {len(frames)} frames are of one grey ({int(frames.min())}), so there is nothing to learn from",
+                hint="check the recording: a covered or broken camera gives such frames",
+            )
+        starts, begin = [], 0
+        for segment in self._segments:
+            starts.append(begin + np.arange(len(segment) - self._window + 1))
+            begin += len(segment)
+        return frames, np.concatenate(starts)
+
+    def _keep(self, segment: list[npt.NDArray[np.uint8]]) -> None:
+        if len(segment) < self._window:
+            return
+        self._seen += 1
+        if len(self._segments) < self._most:
+            self._segments.append(np.stack(segment))
+            return
+        place = int(self._rng.integers(self._seen))
+        if place < self._most:
+            self._segments[place] = np.stack(segment)

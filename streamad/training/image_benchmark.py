@@ -1,0 +1,397 @@
+"""The image benchmarks: for every seed and class a training with that class normal, and its AUROC on the test split."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from streamad import __version__
+from streamad.detectors import detector_parts
+from streamad.detectors.base import load_part
+from streamad.errors import DatasetError, OutputError, UsageError
+from streamad.evaluation.images import ImageBenchmark, OneClassSplit, check_training_images
+from streamad.evaluation.images.results import (
+    Hardware,
+    ImageResult,
+    identity,
+    read_results,
+    require_same,
+    run_name,
+    write_result,
+)
+from streamad.evaluation.metrics import roc_auc
+from streamad.files import write_json
+from streamad.training.loop import EpochReport, Task, run_loop
+
+HELD_OUT = 150
+"""Training images held out to validate (source: paper, ADACL)."""
+HELD_OUT_SHARE = 10
+"""At most one training image in so many is held out (source: our choice; MVTec's categories have 60 to 391 images)."""
+CHOICES = "run.json"
+"""In a checkpoint's folder: what the unfinished training was started with."""
+
+Images = npt.NDArray[np.uint8]
+
+
+class ImageTask(Task, Protocol):
+    """A detector's training on images, which can score others."""
+
+    epochs: int
+    patience: int
+
+    def score_images(self, images: Images) -> dict[str, npt.NDArray[np.float64]]:
+        """(n,) scores by name, higher is more anomalous; the headline comes first."""
+
+
+@dataclass(frozen=True)
+class BenchmarkProgress:
+    """Where a benchmark stands.
+
+    Attributes:
+        run: trainings finished before this one, those of an earlier start among them.
+        runs: trainings in all.
+        class_name: the normal class of this training.
+        seed: of this training.
+        share: how much of this training is done, 0..1.
+        remaining_seconds: until all trainings are done, an estimate; None before anything is known.
+        epoch: after an epoch: its report.
+        result: after the training: its result.
+    """
+
+    run: int
+    runs: int
+    class_name: str
+    seed: int
+    share: float
+    remaining_seconds: float | None = None
+    epoch: EpochReport | None = None
+    result: ImageResult | None = None
+
+
+def run_image_benchmark(
+    benchmark: ImageBenchmark,
+    detector: str,
+    *,
+    seeds: Sequence[int],
+    out: Path,
+    classes: Sequence[int] | None = None,
+    device: str = "cpu",
+    options: Mapping[str, Any] | None = None,
+    threads: int | None = None,
+    progress: Callable[[BenchmarkProgress], None] | None = None,
+) -> list[ImageResult]:
+    """Train and test a detector with each class normal, for every seed.
+
+    All data are checked before the first training. Each training's result is a file of its own in `out`; started
+    again, what is finished is left, and a training that was killed goes on after its last epoch. Processes with the
+    same `out` may share the work: each training is done by one of them.
+
+    Args:
+        benchmark: the data set.
+        detector: its name.
+        seeds: at least one; each seeds the held-out images, the weights and all draws.
+        out: folder of the results.
+        classes: places of the classes in the benchmark's order; None for all.
+        device: "cpu", "cuda" or "cuda:N".
+        options: of the detector, by name; the others are its defaults for this data set.
+        threads: of torch on the processor; None leaves it.
+        progress: called after each step, epoch and training.
+
+    Returns:
+        The results asked for, by seed and class; without those that another process is at work on.
+
+    Raises:
+        UsageError: an unknown detector, class or option, or `out` has results made with other options.
+        DatasetError: images or labels that cannot be trained or tested on, or a damaged result in `out`.
+        OutputError: `out` cannot be written to.
+    """
+    make = load_part(detector_parts(detector).image_task)
+    chosen = range(len(benchmark.classes)) if classes is None else classes
+    _require_distinct("seed", seeds)
+    _require_distinct("class", chosen)
+    if min(seeds) < 0:
+        raise UsageError(f"the seed {min(seeds)} is negative", hint="give seeds of 0 or more")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    plan = _Plan(benchmark, detector, make, dict(options or {}), device, out)
+    results = plan.check(chosen, seeds)
+    pairs = [(seed, k) for seed in seeds for k in chosen]
+    clock = _Clock(len(pairs) - len(results))
+    for seed, k in pairs:
+        if (seed, k) in results:
+            continue
+        clock.next()
+
+        def tell(
+            share: float,
+            epoch: EpochReport | None = None,
+            result: ImageResult | None = None,
+            before: float | None = None,
+            seed: int = seed,
+            k: int = k,
+        ) -> None:
+            left = clock.remaining(share, share if before is None else before)
+            if progress is not None:
+                name = benchmark.classes[k]
+                progress(BenchmarkProgress(len(results), len(pairs), name, seed, share, left, epoch, result))
+
+        found = plan.run(k, seed, tell)
+        if found is not None:
+            tell(1.0, result=found)
+            results[seed, k] = found
+    return [results[pair] for pair in pairs if pair in results]
+
+
+def held_out(count: int, seed: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Rows to train on and rows to validate with, both rising; the seed alone decides."""
+    rows = np.random.default_rng((seed, count)).permutation(count)
+    validation = min(HELD_OUT, max(1, count // HELD_OUT_SHARE))
+    return np.sort(rows[validation:]), np.sort(rows[:validation])
+
+
+class _Clock:
+    """How long the trainings that remain will take, by the time that those of this process took."""
+
+    def __init__(self, runs: int) -> None:
+        self._runs = runs
+        self._run = -1
+        self._started = time.monotonic()
+        self._given = 0.0  # what earlier starts had done of the trainings that went on
+        self._first: float | None = None
+
+    def next(self) -> None:
+        """Begin another training."""
+        self._run += 1
+        self._given += self._first or 0.0
+        self._first = None
+
+    def remaining(self, share: float, before: float) -> float | None:
+        """Seconds that remain when so much of this training is done; None where nothing was done here.
+
+        Args:
+            share: of this training that is done.
+            before: the same before the step that is told of.
+        """
+        if self._first is None:
+            self._first = before
+        done = self._run + share - self._given - self._first
+        elapsed = time.monotonic() - self._started
+        return (self._runs - self._run - share) * elapsed / done if done > 0 else None
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """One evaluation: what is trained, on what, and where it is kept."""
+
+    benchmark: ImageBenchmark
+    detector: str
+    make: Callable[..., ImageTask]
+    options: dict[str, Any]
+    device: str
+    out: Path
+
+    def check(self, classes: Sequence[int], seeds: Sequence[int]) -> dict[tuple[int, int], ImageResult]:
+        """Finished results by (seed, class), after all data and everything in `out` was looked at."""
+        there = {(result.seed, result.class_index): result for result in read_results(self.out)}
+        here = {"data set": self.benchmark.name, "detector": self.detector, "options given": self.options}
+        for result in there.values():
+            require_same(identity(result), here, str(self.out))
+        finished = {}
+        for k in classes:
+            split = self._split(k)
+            digest = split.sha256()
+            for number, seed in enumerate(seeds):
+                old, folder = there.get((seed, k)), self._folder(k, seed)
+                begun = (folder / CHOICES).exists()
+                if old is None and not begun and (number > 0 or k != classes[0]):
+                    continue
+                # Made for the first training in any case: options that cannot be are found at once.
+                wanted = _choices(self._task(split, seed), digest)
+                if old is not None:
+                    known = {**old.description, "data_sha256": old.data_sha256}
+                    require_same(known, wanted, str(folder.with_suffix(".json")))
+                    finished[seed, k] = old
+                else:
+                    _require_unchanged(folder, wanted)
+        return finished
+
+    def run(self, k: int, seed: int, tell: Callable[..., None]) -> ImageResult | None:
+        """One training and its test; None where another process is at it."""
+        folder = self._folder(k, seed)
+        with _locked(folder) as mine:
+            if not mine:
+                return None
+            # Another process may have finished it since `check`.
+            path = folder.with_suffix(".json")
+            if path.exists():
+                shutil.rmtree(folder)
+                return next(r for r in read_results(self.out) if (r.seed, r.class_index) == (seed, k))
+            split = self._split(k)
+            task = self._task(split, seed)
+            choices = _choices(task, split.sha256())
+            _require_unchanged(folder, choices)
+            write_json(folder / CHOICES, choices)
+            rows, validation = held_out(len(split.train), seed)
+            loop = run_loop(
+                task,
+                samples=len(rows),
+                epochs=task.epochs,
+                patience=task.patience,
+                seed=seed,
+                folder=folder,
+                progress=lambda report: tell(report.epoch / report.epochs, report),
+                step_progress=lambda done, total: tell(done / total, before=(done - 1) / total),
+            )
+            started = time.monotonic()
+            auroc = _aurocs(task.score_images(split.test), split, self.detector)
+            scoring = time.monotonic() - started
+            result = ImageResult(
+                data_set=self.benchmark.name,
+                layout=self.benchmark.layout,
+                notes=self.benchmark.notes,
+                classes=self.benchmark.classes,
+                data_sha256=choices.pop("data_sha256"),
+                detector=self.detector,
+                class_index=k,
+                seed=seed,
+                given=_plain(self.options),
+                description=choices,
+                samples=len(rows),
+                validation=len(validation),
+                test=len(split.test),
+                auroc=auroc,
+                epochs=loop.epochs_run,
+                best_epoch=loop.best_epoch,
+                rule=_rule(task, len(validation)),
+                seconds=sum(epoch["seconds"] for epoch in loop.history),
+                scoring_seconds=scoring,
+                hardware=_hardware(self.device),
+                version=__version__,
+            )
+            write_result(self.out, result)
+            shutil.rmtree(folder)
+        return result
+
+    def _split(self, k: int) -> OneClassSplit:
+        """The split of a class, fit to train and to test on."""
+        split = self.benchmark.split(k)
+        what = f"{self.benchmark.name}, class {self.benchmark.classes[k]}"
+        check_training_images(split.train, what)
+        if len(np.unique(split.labels)) < 2:
+            raise DatasetError(
+                f"{what}: the test images are all {'anomalies' if len(split.labels) and split.labels[0] else 'normal'}",
+                hint="an AUROC needs both: are the test files complete?",
+            )
+        return split
+
+    def _task(self, split: OneClassSplit, seed: int) -> ImageTask:
+        rows, validation = held_out(len(split.train), seed)
+        return self.make(
+            split.train[rows],
+            split.train[validation],
+            data_set=self.benchmark.name,
+            seed=seed,
+            device=self.device,
+            options=self.options,
+        )
+
+    def _folder(self, k: int, seed: int) -> Path:
+        """Of an unfinished training; its result's file has the same name with .json."""
+        return self.out / f"{run_name(self.benchmark.classes, k, seed)}.training"
+
+
+def _choices(task: ImageTask, digest: str) -> dict[str, Any]:
+    """What a training must share with one that it continues, or that need not be done again."""
+    return {**_plain(task.description()), "data_sha256": digest}
+
+
+def _plain(document: dict[str, Any]) -> dict[str, Any]:
+    """The document as a JSON file gives it back."""
+    plain: dict[str, Any] = json.loads(json.dumps(document, default=str))
+    return plain
+
+
+def _require_unchanged(folder: Path, choices: dict[str, Any]) -> None:
+    """Refuse to go on with a training that was begun under other choices; a missing record has nothing to differ in."""
+    path = folder / CHOICES
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):  # not begun, or finished by another process just now
+        return
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{path} cannot be read: {error}", hint="remove its folder to start this one afresh"
+        ) from error
+    require_same(known if isinstance(known, dict) else {}, choices, str(folder))
+
+
+def _aurocs(scores: Mapping[str, npt.NDArray[np.float64]], split: OneClassSplit, detector: str) -> dict[str, float]:
+    for name, values in scores.items():
+        broken = int(np.count_nonzero(~np.isfinite(values)))
+        if broken:
+            raise UsageError(
+                f"{detector}: {broken} of {len(values)} test images have no finite {name}",
+                hint="the training diverged: lower its learning rate with --option",
+            )
+    return {name: roc_auc(values, split.labels) for name, values in scores.items()}
+
+
+def _rule(task: ImageTask, validation: int) -> str:
+    if task.keep == "last":
+        return f"the last of {task.epochs} epochs"
+    return (
+        f"the epoch with the highest validation on {validation} held-out normal images, "
+        f"of at most {task.epochs} epochs (patience {task.patience})"
+    )
+
+
+def _hardware(device: str) -> Hardware:
+    kind = torch.device(device)
+    return Hardware(
+        device=torch.cuda.get_device_name(kind) if kind.type == "cuda" else "cpu",
+        cpus=os.cpu_count() or 1,
+        threads=torch.get_num_threads(),
+        machine=platform.machine(),
+        torch=torch.__version__,
+    )
+
+
+def _require_distinct(what: str, values: Sequence[int]) -> None:
+    if not values:
+        raise UsageError(f"no {what} was given", hint=f"give at least one {what}")
+    if len(set(values)) < len(values):
+        raise UsageError(f"a {what} was given twice: {', '.join(map(str, values))}", hint=f"name each {what} once")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Whether this process alone has the folder; the lock ends with the process, however it ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {folder}: {error.strerror or error}", hint="give another folder with --out"
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,210 @@
+"""Recipes of detectors over moving cells: ADACL and ALPS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from streamad.bundle import InputSpec, ScoreSpec, TilingSpec
+from streamad.detectors.adacl.augment import SPATIAL, lags_needed
+from streamad.detectors.adacl.step import OFFSET, SCALE, AdaclOptions, AdaclTask
+from streamad.detectors.alps.step import AlpsOptions, AlpsTask
+from streamad.detectors.options import parse_options
+from streamad.errors import UsageError
+from streamad.tiling import CELL
+from streamad.training.feeding import FLOW_CONSISTENT, CellCollector
+from streamad.training.loop import LoopResult
+from streamad.training.recipes.base import OpenClip, Recipe, TrainingPlan
+from streamad.training.working_size import object_height, working_height
+
+_MEASURED_CLIPS = 4
+
+STANDING_NOISE = 2.0
+"""Noise added to inputs where "stands still" is among the created anomalies, grey levels (our choice: about that of a
+camera by day): without it a frozen cell would be told by its channels' being equal."""
+
+TOP_CELLS = 3
+"""Cells that make a frame's score (our choice; see `CellScorer`)."""
+
+MEDIAN_SECONDS = 0.5
+"""Span of the causal median over frame scores (our choice; it delays an alarm by half of it)."""
+
+
+class _CellRecipe(Recipe):
+    """What ADACL and ALPS share: moving cells with their history, and the score of a frame from its highest cells."""
+
+    def __init__(
+        self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
+    ) -> None:
+        super().__init__(plan, clips, held, tick)
+        self.max_height = plan.max_height or _measured_height(clips)
+        self.stack_lags = self._stack_lags()
+        self.collected = self._collect(clips, plan.max_cells, tick)
+        self.held_out = self._collect(held, plan.max_cells // 4, tick)
+        self.stacks, self.held_stacks = self.collected.stacks(), self.held_out.stacks()
+
+    @property
+    def samples(self) -> int:
+        """Number of training cells."""
+        return len(self.stacks)
+
+    @property
+    def frames(self) -> int:
+        """Frames trained on."""
+        return self.collected.frames
+
+    def examples(self) -> npt.NDArray[np.float32]:
+        """(n, channels, 30, 30) held-out cells."""
+        channels = [self.stack_lags.index(lag) for lag in self.plan.lags]
+        cells = self.held_stacks[:256, channels].astype(np.float32)
+        return (cells / np.float32(SCALE) + np.float32(OFFSET)).astype(np.float32)
+
+    def specs(self) -> tuple[str, InputSpec, TilingSpec, ScoreSpec, dict[str, Any]]:
+        """See `Recipe.specs`."""
+        plan = self.plan
+        inputs = InputSpec(
+            channels=len(plan.lags), height=CELL, width=CELL, scale=SCALE, offset=OFFSET, max_height=self.max_height
+        )
+        score = ScoreSpec(
+            kind="top_cells",
+            cells=TOP_CELLS if plan.temporal else 1,
+            still=self.lowest_normal(),
+            median_frames=max(1, round(MEDIAN_SECONDS * plan.fps)) if plan.temporal else 1,
+        )
+        form = "with history" if plan.temporal else "of single frames"
+        notes = {
+            "cells": len(self.stacks),
+            "cells_seen": self.collected.seen,
+            "flow_consistency": round(self.collected.flow_consistency, 3),
+        }
+        title = f"{plan.detector.upper()} on moving cells {form}, {plan.data}"
+        return title, inputs, TilingSpec(kind="cells", lags=plan.lags), score, notes
+
+    def lowest_normal(self) -> float:
+        """1st percentile of the score of held-out normal cells: that of a frame in which nothing moves."""
+        raise NotImplementedError
+
+    def _stack_lags(self) -> tuple[int, ...]:
+        return self.plan.lags
+
+    def _collect(self, clips: Sequence[OpenClip], most: int, tick: Callable[[], None]) -> CellCollector:
+        collector = CellCollector(self.stack_lags, max_cells=most, seed=self.plan.seed, max_height=self.max_height)
+        for clip in clips:
+            collector.feed(clip())
+            tick()
+        return collector
+
+
+class AdaclRecipe(_CellRecipe):
+    """ADACL: a label regressed from a cell."""
+
+    def __init__(
+        self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
+    ) -> None:
+        super().__init__(plan, clips, held, tick)
+        one_way = plan.temporal and self.collected.flow_consistency >= FLOW_CONSISTENT
+        extra = (("reverse",) if one_way else ()) + (("freeze",) if plan.temporal and plan.standing else ())
+        chosen = {
+            "lags": plan.lags,
+            "kinds": self._kinds + extra,
+            "flip": not one_way,
+            "noise": STANDING_NOISE if plan.standing else 0.0,
+            **plan.overrides,
+        }
+        options = parse_options(AdaclOptions, chosen, "adacl")
+        self._task = AdaclTask(self.stacks, self.held_stacks, self.stack_lags, options, plan.seed, plan.device)
+
+    @property
+    def task(self) -> AdaclTask:
+        """What the loop drives."""
+        return self._task
+
+    @property
+    def epochs(self) -> int:
+        """Most epochs."""
+        return self._task.epochs
+
+    @property
+    def patience(self) -> int:
+        """Epochs without improvement before the training stops."""
+        return self._task.patience
+
+    def exported(self) -> nn.Module:
+        """The regressor."""
+        return self._task.network
+
+    def lowest_normal(self) -> float:
+        """1st percentile of the output for held-out normal cells."""
+        return self._task.lowest_normal()
+
+    def checkpoint_rule(self, result: LoopResult) -> str:
+        """The best validation's."""
+        return (
+            f"epoch {result.best_epoch}: best AUROC ({result.best_validation:.4f}) of held-out normal cells "
+            "against anomalies created from them; no real anomaly was used"
+        )
+
+    @property
+    def _kinds(self) -> tuple[str, ...]:
+        return tuple(SPATIAL) + (("speed",) if self.plan.temporal else ())
+
+    def _stack_lags(self) -> tuple[int, ...]:
+        return lags_needed(self.plan.lags, self._kinds)
+
+
+class AlpsRecipe(_CellRecipe):
+    """ALPS: a cell reconstructed from its perturbed latent."""
+
+    def __init__(
+        self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
+    ) -> None:
+        super().__init__(plan, clips, held, tick)
+        options = parse_options(AlpsOptions, plan.overrides, "alps")
+        self._task = AlpsTask(self.stacks, self.held_stacks, options, plan.seed, plan.device)
+
+    @property
+    def task(self) -> AlpsTask:
+        """What the loop drives."""
+        return self._task
+
+    @property
+    def epochs(self) -> int:
+        """Most epochs."""
+        return self._task.epochs
+
+    @property
+    def patience(self) -> int:
+        """Epochs without improvement before the training stops."""
+        return self._task.patience
+
+    def exported(self) -> nn.Module:
+        """Encoder, distorter and decoder with the perturbed error."""
+        return self._task.network
+
+    def lowest_normal(self) -> float:
+        """1st percentile of the headline score of held-out normal cells."""
+        scores = next(iter(self._task.score_images(self.held_stacks[:2000]).values()))
+        return float(np.quantile(scores, 0.01))
+
+
+def _measured_height(clips: Sequence[OpenClip]) -> int:
+    """Working height for the camera, measured on up to `_MEASURED_CLIPS` clips spread over the recording."""
+    step = max(1, len(clips) // _MEASURED_CLIPS)
+    heights, things = [], []
+    for clip in clips[::step]:
+        frames = iter(clip())
+        first = next(frames, None)
+        if first is None:
+            continue
+        heights.append(first.shape[0])
+        found = object_height(chain([first], frames))
+        if found is not None:
+            things.append(found)
+    if not heights:
+        raise UsageError("the clips hold no frame", hint="give normal video")
+    return working_height(heights[0], float(np.median(things)) if things else None)

@@ -1,0 +1,116 @@
+"""Every detector from clips of normal video to a bundle that scores: small, but through every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bundle_support import moving_shapes, single_torch_thread
+
+pytest.importorskip("torch")
+
+from streamad.bundle import Bundle, load_bundle
+from streamad.detectors import detector_names
+from streamad.engines import EngineSpec
+from streamad.errors import UsageError
+from streamad.frame import Frame, FrameFlags
+from streamad.pipeline import open_model, score_video
+from streamad.training.build import train_bundle
+from streamad.training.recipes import TrainingPlan, recipe_for
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
+FRAMES = 70
+OPTIONS: dict[str, dict[str, Any]] = {
+    "adacl": {},
+    "alps": {"width": 0.25},
+    "learned_noise": {"width": 0.06, "crop": 32, "samples": 8, "epochs": 2},
+    "igd": {"width": 4},
+}
+
+
+def opener(seed: int, frames: int = FRAMES) -> Callable[[], list[Frame]]:
+    def frames_of() -> list[Frame]:
+        pictures = moving_shapes(frames, seed=seed)
+        first = FrameFlags.DISCONTINUITY
+        return [Frame("c", k, k / 10, 0.0, p, FrameFlags.NONE if k else first) for k, p in enumerate(pictures)]
+
+    return frames_of
+
+
+def plan(detector: str, **given: Any) -> TrainingPlan:
+    values: dict[str, Any] = {"epochs": 1, "max_cells": 128, "side": 64, "options": OPTIONS[detector], **given}
+    if "epochs" in OPTIONS[detector]:
+        values["epochs"] = None
+    name = f"{detector}-test".replace("_", "-")
+    return TrainingPlan(name=name, data="drawn", licence="CC0", fps=10, detector=detector, **values)
+
+
+@pytest.fixture(scope="module", params=detector_names())
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    detector = str(request.param)
+    with single_torch_thread():
+        return train_bundle(plan(detector), [opener(1), opener(2)], tmp_path_factory.mktemp("out") / detector)
+
+
+def test_the_bundle_says_what_it_is(trained: Bundle) -> None:
+    bundle = load_bundle(trained.path)
+    manifest = bundle.manifest
+    assert set(manifest.files) == {"model.onnx", "weights.safetensors", "README.md"}
+    assert manifest.training.options["detector"] == manifest.detector
+    assert manifest.training.frames == FRAMES
+    (parity,) = manifest.parity
+    assert parity.engine == "openvino"
+    card = (bundle.path / "README.md").read_text()
+    for part in (bundle.name, manifest.detector, "drawn", "CC0", "seed 17", "parity"):
+        assert part in card
+
+
+def test_both_engines_score_video_alike(trained: Bundle) -> None:
+    scores = []
+    for engine in ("openvino", "torch"):
+        with open_model(trained, EngineSpec(name=engine)) as model:  # type: ignore[arg-type]
+            scores.append(list(score_video(opener(3)(), model)))
+    for ours, theirs in zip(*scores, strict=True):
+        assert (ours.index, ours.withheld) == (theirs.index, theirs.withheld)
+        assert ours.score == pytest.approx(theirs.score, rel=5e-3, abs=5e-3, nan_ok=True)
+    scored = [s for s in scores[0] if s.withheld is None]
+    assert len(scored) >= FRAMES - 32
+    assert np.isfinite([s.score for s in scored]).all()
+    heat = [s.heatmap for s in scored if s.heatmap is not None]
+    assert heat
+    assert len({h.shape for h in heat}) == 1
+
+
+def test_a_training_that_ended_is_not_done_again(trained: Bundle) -> None:
+    epochs: list[int] = []
+    again = train_bundle(
+        plan(trained.manifest.detector), [opener(1), opener(2)], trained.path, progress=lambda r: epochs.append(r.epoch)
+    )
+    assert not epochs
+    assert again.manifest.training == trained.manifest.training
+
+
+def test_a_checkpoint_of_another_detector_is_refused(tmp_path: Path) -> None:
+    train_bundle(plan("adacl"), [opener(1), opener(2)], tmp_path)
+    with pytest.raises(UsageError, match="detector is adacl there, alps here"):
+        train_bundle(plan("alps"), [opener(1), opener(2)], tmp_path)
+
+
+def test_a_wrong_option_is_refused_before_training(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="learned_noise has no option colour"):
+        train_bundle(replace(plan("learned_noise"), options={"colour": "red"}), [opener(1), opener(2)], tmp_path)
+
+
+def test_a_side_that_does_not_suit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="side of 100 pixels"):
+        train_bundle(plan("learned_noise", side=100), [opener(1), opener(2)], tmp_path)
+
+
+def test_an_unknown_detector_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"no training for 'best'.*adacl, alps"):
+        recipe_for("best")
