@@ -1,0 +1,336 @@
+"""ALPS's training: the two opposing steps, the scores, and what is validated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from streamad.detectors.alps.network import AlpsNet, Mode, squared_error
+from streamad.detectors.compute import Compute, one_cycle, set_learning_rate
+from streamad.detectors.options import parse_options
+from streamad.errors import UsageError
+
+SCALE = 127.5
+OFFSET = -1.0
+
+_SCORED_AT_ONCE = 256
+
+Images = npt.NDArray[np.uint8]
+Scores = npt.NDArray[np.float64]
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "mnist": {"contrast": True},
+    "fashion-mnist": {},
+    "cifar10": {"latent": 32},
+    "mvtec": {"latent": 32},
+}
+"""Options that differ from the defaults, by data set (our choice). How much ink a digit has says nothing of which one
+it is, so MNIST gets equal contrast; the brightness of a garment, a photograph or a cell of video is content.
+Photographs vary in more ways and get a longer latent, as in the authors' other code."""
+
+
+@dataclass(frozen=True)
+class AlpsOptions:
+    """What is chosen for a training.
+
+    Attributes:
+        mode: "alps"; or the paper's ablations "ae" (no perturbation) and "noise" (random perturbation alone). All three
+            run the same code.
+        plain_term: the autoencoder's loss has the plain reconstruction's error beside the perturbed one's. Off as in
+            the thesis' equation 3.2, which has the perturbed one alone; on, a step costs half as much again. Without
+            meaning for "ae", which has the plain one alone.
+        distorter_every: a distorter step in every so many steps (paper: every n epochs; 3 from the authors' other code;
+            steps for epochs is our choice, as a short training has few epochs).
+        epsilon: bound of the distorter's perturbation, standard deviations of each latent dimension. With all of 16
+            dimensions at 0.25 it is as long as `noise` is along any one direction (our choice).
+        noise: normal noise added to the latents in training, standard deviations of each latent dimension: all that
+            perturbs in mode "noise", and added to the distorter's perturbation in mode "alps" (our choice: what is a
+            fixed function of the image can be learned and cancelled by the autoencoder; 0 is the paper's). Never added
+            when scoring.
+        bounded: bound the distorter's output; see `AlpsNet`.
+        contrast: bring every image to the same mean and contrast first; see `equal_contrast`.
+        width: channels of the widest layers; even.
+        latent: length of the latent vector.
+        batch: images in a batch.
+        rate: highest learning rate of the autoencoder (Adam, one cycle).
+        distorter_rate: the same for the distorter. With Adam a weight on a loss does nothing; the two rates are what
+            balances the networks.
+        epochs: epochs of the cycle.
+        patience: without effect, as the last weights are the result (see `AlpsTask.keep`); for the common interface.
+
+    Raises:
+        UsageError: a value that is out of its range.
+    """
+
+    mode: Mode = "alps"
+    plain_term: bool = False
+    distorter_every: int = 3
+    epsilon: float = 0.25
+    noise: float = 1.0
+    bounded: bool = True
+    contrast: bool = False
+    width: int = 32
+    latent: int = 16
+    batch: int = 32
+    rate: float = 2e-3
+    distorter_rate: float = 1e-3
+    epochs: int = 16
+    patience: int = 16
+
+    def __post_init__(self) -> None:
+        for name in ("distorter_every", "latent", "batch", "epochs", "patience"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        for name in ("epsilon", "rate", "distorter_rate"):
+            _require(0 < getattr(self, name) < float("inf"), name, getattr(self, name), "a number above 0")
+        _require(0 <= self.noise < float("inf"), "noise", self.noise, "a number from 0 on")
+        _require(self.width >= 2 and self.width % 2 == 0, "width", self.width, "an even number from 2 on")
+        _require(self.mode in ("alps", "ae", "noise"), "mode", self.mode, "alps, ae or noise")
+
+
+@dataclass
+class AlpsTask:
+    """One training of ALPS on images or on cells of video; the loop that all detectors share drives it.
+
+    Every step: the autoencoder learns to reconstruct under the distorter's perturbations. Every third step, before that
+    and on the same batch: the distorter learns to perturb more harmfully. In the distorter's step the autoencoder is
+    frozen (its BatchNorm statistics too); in the autoencoder's, the distorter is, and runs in evaluation mode, so that
+    the autoencoder meets the perturbations that it will be scored with.
+
+    Source: the two aims, paper (equation 3.2 of the thesis); order and freezing, our choice.
+
+    Args:
+        images: (n, channels, side, side) uint8, normal.
+        validation: the same, held out of training.
+        options: what was chosen.
+        seed: of the weights.
+        device: "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        UsageError: images of a shape or type that ALPS does not take.
+        EngineError: there is no such device.
+    """
+
+    images: Images
+    validation: Images
+    options: AlpsOptions = field(default_factory=AlpsOptions)
+    seed: int = 17
+    device: str = "cpu"
+
+    keep: Literal["best", "last"] = field(default="last", init=False)
+    """The last weights. The perturbed error of two epochs says nothing of which is better, as the distorter grew
+    stronger between them; and the learning rate is at its lowest at the end."""
+
+    def __post_init__(self) -> None:
+        for name, images in (("images", self.images), ("validation", self.validation)):
+            if images.ndim != 4 or images.shape[2] != images.shape[3] or images.dtype != np.uint8 or not len(images):
+                raise UsageError(
+                    f"ALPS takes (n, channels, side, side) uint8 as {name}, got {images.shape} {images.dtype}",
+                    hint="give square images, at least one",
+                )
+        if self.images.shape[1:] != self.validation.shape[1:]:
+            raise UsageError(
+                f"images are {self.images.shape[1:]} and validation images {self.validation.shape[1:]}",
+                hint="give both in one shape",
+            )
+        chosen = self.options
+        self.compute = Compute(self.device)
+        torch.manual_seed(self.seed)
+        channels, side = self.images.shape[1:3]
+        self._net = AlpsNet(
+            channels,
+            side,
+            width=chosen.width,
+            latent=chosen.latent,
+            mode=chosen.mode,
+            epsilon=chosen.epsilon,
+            bounded=chosen.bounded,
+            contrast=chosen.contrast,
+        )
+        self.network: nn.Module = self.compute.place(self._net)
+        learned = [*self._net.encoder.parameters(), *self._net.decoder.parameters()]
+        self.optimizers: dict[str, torch.optim.Optimizer] = {"autoencoder": _adam(learned, chosen.rate)}
+        if self._net.distorter is not None:
+            self.optimizers["distorter"] = _adam([*self._net.distorter.parameters()], chosen.distorter_rate)
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The one network; the distorter is part of it, since it takes part in scoring."""
+        return {"network": self.network}
+
+    @property
+    def epochs(self) -> int:
+        """Epochs to run."""
+        return self.options.epochs
+
+    @property
+    def patience(self) -> int:
+        """For the common interface; nothing stops early."""
+        return self.options.patience
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in an epoch."""
+        return max(1, len(self.images) // self.options.batch)
+
+    def training_step(self, step: int, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> float:
+        """One step of the autoencoder, after one of the distorter where it is due; returns the autoencoder's loss."""
+        images = self._net.prepare(self._input(self.images[rows]))
+        self.network.train()
+        with self.compute.autocast():
+            latents: Tensor = self._net.encoder(images)
+            scale: Tensor = self._net.scale(latents)
+        steps = self.epochs * self.steps_per_epoch
+        if "distorter" in self.optimizers and step % self.options.distorter_every == 0:
+            set_learning_rate(self.optimizers["distorter"], one_cycle(step, steps, self.options.distorter_rate))
+            self._distorter_step(images, latents.detach(), scale.detach(), rng)
+        set_learning_rate(self.optimizers["autoencoder"], one_cycle(step, steps, self.options.rate))
+        return self._autoencoder_step(images, latents, scale, rng)
+
+    def validate(self) -> float:
+        """Minus the mean headline score of held-out normal images; nothing labelled is used."""
+        return -float(self._errors(self.validation)[0].mean())
+
+    def lowest_normal(self) -> float:
+        """1st percentile of the headline score over held-out normal images: that of a frame in which nothing moves."""
+        return float(np.quantile(self._errors(self.validation)[0], 0.01))
+
+    def score_images(self, images: Images) -> dict[str, Scores]:
+        """Scores of images; the first is the headline, fixed beforehand.
+
+        "perturbed" and "plain" are the mean squared errors of the two reconstructions. "mean" is the mean of these two
+        ("averaging between the two losses before scaling", says the paper; the scaling itself would change no order
+        and is left out). "mean_scaled" is the mean of the two after each was scaled to [0, 1] by its lowest and highest
+        value among the images given: it depends on what an image is scored with, and is for offline comparison alone.
+        The paper reports the best of its scores, chosen on labelled data; we do not.
+
+        Modes "ae" and "noise" have "plain" alone: no noise is added when scoring.
+
+        Args:
+            images: (n, channels, side, side) uint8.
+
+        Returns:
+            (n,) of each score, higher is more anomalous.
+
+        Raises:
+            UsageError: images of another shape or type than those trained on.
+        """
+        if images.shape[1:] != self.images.shape[1:] or images.dtype != np.uint8:
+            raise UsageError(
+                f"this network scores (n, {', '.join(map(str, self.images.shape[1:]))}) uint8, "
+                f"got {images.shape} {images.dtype}",
+                hint="give images like those trained on",
+            )
+        headline, plain = self._errors(images)
+        if self._net.distorter is None:
+            return {"plain": plain}
+        return {
+            "perturbed": headline,
+            "plain": plain,
+            "mean": (headline + plain) / 2,
+            "mean_scaled": (_scaled(headline) + _scaled(plain)) / 2,
+        }
+
+    def description(self) -> dict[str, Any]:
+        """What was chosen, for the record; shapes the networks."""
+        channels, side = self.images.shape[1:3]
+        return {"detector": "alps", "channels": channels, "side": side, **asdict(self.options)}
+
+    def _distorter_step(self, images: Tensor, latents: Tensor, scale: Tensor, rng: np.random.Generator) -> None:
+        self._net.decoder.requires_grad_(False)  # saves computing gradients that nobody uses
+        noisy = latents + self._noise(scale, len(images), rng)
+        with self.compute.autocast():
+            distorted = self._net.decoder(noisy + self._net.perturb(images, scale))
+        self.compute.descend(-squared_error(images, distorted).mean(), self.optimizers["distorter"])
+        self._net.decoder.requires_grad_(True)
+
+    def _autoencoder_step(self, images: Tensor, latents: Tensor, scale: Tensor, rng: np.random.Generator) -> float:
+        given = [latents]
+        if self.options.mode != "ae":
+            perturbed = latents + self._perturbation(images, scale, rng)
+            given = [perturbed, latents] if self.options.plain_term else [perturbed]
+        with self.compute.autocast():
+            decoded = self._net.decoder(torch.cat(given))
+        loss = torch.stack([squared_error(images, part).mean() for part in decoded.chunk(len(given))]).sum()
+        self.compute.descend(loss, self.optimizers["autoencoder"])
+        return float(loss.detach())
+
+    def _perturbation(self, images: Tensor, scale: Tensor, rng: np.random.Generator) -> Tensor:
+        perturbation = self._noise(scale, len(images), rng)
+        if self._net.distorter is None:
+            return perturbation
+        self._net.distorter.eval()
+        with torch.no_grad(), self.compute.autocast():
+            learned = self._net.perturb(images, torch.ones_like(scale))
+        return perturbation + (scale * learned if self.options.bounded else learned)
+
+    def _noise(self, scale: Tensor, count: int, rng: np.random.Generator) -> Tensor:
+        drawn = rng.standard_normal((count, self.options.latent), dtype=np.float32)
+        return self.options.noise * scale * self.compute.tensor(drawn)
+
+    def _errors(self, images: Images) -> tuple[Scores, Scores]:
+        """(n,) headline and (n,) plain error."""
+        self.network.eval()
+        headline, plain = [], []
+        with torch.no_grad():
+            for start in range(0, len(images), _SCORED_AT_ONCE):
+                part = self._input(images[start : start + _SCORED_AT_ONCE])
+                headline.append(self.network(part))
+                if self._net.distorter is not None:
+                    seen = self._net.prepare(part)
+                    plain.append(squared_error(seen, self._net.reconstruct(seen)))
+        one, two = (torch.cat(errors).double().cpu().numpy() if errors else None for errors in (headline, plain))
+        assert one is not None
+        return one, one if two is None else two
+
+    def _input(self, images: Images) -> Tensor:
+        return self.compute.tensor(images.astype(np.float32) / np.float32(SCALE) + np.float32(OFFSET))
+
+
+def image_task(
+    images: Images,
+    validation: Images,
+    *,
+    data_set: str,
+    seed: int,
+    device: str = "cpu",
+    options: Mapping[str, Any] | None = None,
+) -> AlpsTask:
+    """A training on images of one class.
+
+    Args:
+        images: (n, channels, side, side) uint8 of the normal class.
+        validation: the same, held out of training.
+        data_set: picks a preset, see `PRESETS`.
+        seed: of the weights.
+        device: "cpu", "cuda" or "cuda:N".
+        options: fields of `AlpsOptions` that differ from the preset; may be text.
+
+    Raises:
+        UsageError: an unknown data set or option, or images that ALPS does not take.
+        EngineError: there is no such device.
+    """
+    if data_set not in PRESETS:
+        raise UsageError(f"ALPS has no preset for {data_set!r}; known: {', '.join(PRESETS)}")
+    chosen = parse_options(AlpsOptions, {**PRESETS[data_set], **(options or {})}, "alps")
+    return AlpsTask(images, validation, chosen, seed, device)
+
+
+def _adam(learned: list[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+    # Betas as in the authors' other code: a short memory suits losses that move against one another.
+    return torch.optim.Adam(learned, lr=rate, betas=(0.5, 0.9), fused=True)
+
+
+def _require(holds: bool, name: str, given: object, wanted: str) -> None:
+    if not holds:
+        raise UsageError(f"alps, option {name}: got {given!r}, expected {wanted}")
+
+
+def _scaled(values: Scores) -> Scores:
+    span = values.max() - values.min()
+    return (values - values.min()) / span if span > 0 else np.zeros_like(values)
