@@ -39,7 +39,9 @@ class InputSpec(_Part):
     offset: float = Field(description="the network sees pixels / scale + offset")
     pixel_range: Literal["full"] = Field("full", description="luma 0..255 (limited-range video is expanded)")
     max_height: int | None = Field(None, ge=30, description="taller frames are shrunk to this height first, pixels")
-    resizer: Literal["area"] = Field("area", description="how they are shrunk (OpenCV INTER_AREA)")
+    resizer: Literal["area", "linear"] = Field(
+        "area", description="how frames are shrunk: areas averaged, or bilinear (areas where more than twofold)"
+    )
 
 
 class TilingSpec(_Part):
@@ -57,9 +59,14 @@ class TilingSpec(_Part):
 class ScoreSpec(_Part):
     """How the network's outputs become the score of a frame."""
 
-    kind: Literal["top_cells"] = Field(description="mean over the highest cells of a frame")
-    cells: int = Field(1, ge=1, description="how many cells; 1 is the papers' maximum")
-    still: float = Field(0.0, description="score of a frame in which nothing moves")
+    kind: Literal["top_cells", "psnr", "map"] = Field(
+        description="mean over a frame's highest cells; -PSNR of its reconstruction; or the network's own score"
+    )
+    cells: int = Field(1, ge=1, description="top_cells: how many cells; 1 is the papers' maximum")
+    still: float = Field(0.0, description="top_cells: score of a frame in which nothing moves")
+    frame: int = Field(0, ge=0, description="psnr: number of the scored frame in its window, from 0")
+    peak: float = Field(1.0, gt=0, description="psnr: peak M of 10 log10(M^2 / MSE), in the network's range")
+    heat_cell: int = Field(1, ge=1, description="psnr, map: side of a heat-map cell, pixels of the network's input")
     median_frames: int = Field(1, ge=1, description="causal median over this many frames; 1 is none")
 
 

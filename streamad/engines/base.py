@@ -19,6 +19,15 @@ is a batch of its own: over Ped2 padding costs a fifth with these and nine tenth
 about 0.05 s to compile. Static rather than dynamic, since dynamic shapes grow memory (openvino issues 11939, 20633)."""
 
 
+CLIP_BATCH_SIZES = (1,)
+"""Static batch sizes for networks over whole frames or clips: one fills the machine, a batch would only be late."""
+
+
+def batch_sizes_for(kind: str) -> tuple[int, ...]:
+    """Static batch sizes for a tiling ("cells" or "clips")."""
+    return BATCH_SIZES if kind == "cells" else CLIP_BATCH_SIZES
+
+
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
     """What really runs.

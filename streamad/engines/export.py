@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
+from onnx import numpy_helper
 from torch import nn
 
 from streamad.bundle import Parity
@@ -18,14 +19,19 @@ from streamad.errors import EngineError
 
 MAX_BATCH = 1024
 
+SMALL_WEIGHTS = 1024
+"""Initializers of fewer values stay in 32 bits: they are biases and the like, and weigh nothing."""
 
-def export_onnx(network: nn.Module, tile_shape: tuple[int, ...], path: Path) -> None:
+
+def export_onnx(network: nn.Module, tile_shape: tuple[int, ...], path: Path, *, half_weights: bool = False) -> None:
     """Write the network as one ONNX file with a dynamic batch.
 
     Args:
         network: trained; exported in evaluation mode (BatchNorm folded by the exporter).
         tile_shape: shape of one tile, without the batch.
         path: the file to write.
+        half_weights: store weights in 16 bits, which halves the file; they are cast back when it is loaded, and the
+            network computes as precisely as before.
     """
     network = network.eval().cpu()
     # A traced batch of 2: the exporter specialises a batch of 1.
@@ -50,6 +56,26 @@ def export_onnx(network: nn.Module, tile_shape: tuple[int, ...], path: Path) -> 
     assert program is not None
     program.save(str(path), external_data=False)
     _forget_origin(path)
+    if half_weights:
+        _halve_weights(path)
+
+
+def _halve_weights(path: Path) -> None:
+    """Store the large float32 initializers as float16, each with a cast behind it."""
+    model = onnx.load(str(path))
+    graph = model.graph
+    casts = []
+    for tensor in list(graph.initializer):
+        values = numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.size < SMALL_WEIGHTS:
+            continue
+        graph.initializer.remove(tensor)
+        graph.initializer.append(numpy_helper.from_array(values.astype(np.float16), f"{tensor.name}_half"))
+        casts.append(onnx.helper.make_node("Cast", [f"{tensor.name}_half"], [tensor.name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.save(model, str(path))
 
 
 def _forget_origin(path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from streamad.bundle import Bundle
-from streamad.engines.base import Engine
+from streamad.engines.base import Engine, batch_sizes_for
 from streamad.errors import EngineError
 
 EngineName = Literal["auto", "openvino", "onnx", "torch"]
@@ -60,16 +60,24 @@ def open_engine(
     missing = available_engines()[name]
     if missing:
         raise EngineError(f"the engine {name} cannot run here: {missing}")
+    sizes = batch_sizes_for(bundle.manifest.tiling.kind)
     if name == "openvino":
         from streamad.engines.openvino_engine import OpenVinoEngine
 
-        return OpenVinoEngine(bundle.onnx_path, device=spec.device, threads=spec.threads, hint=hint, why=why)
+        return OpenVinoEngine(
+            bundle.onnx_path,
+            device=spec.device,
+            threads=spec.threads,
+            hint=hint,
+            why=why,
+            batch_sizes=sizes,
+        )
     if name == "onnx":
         from streamad.engines.onnx_engine import OnnxEngine
 
-        return OnnxEngine(bundle.onnx_path, threads=spec.threads, why=why)
+        return OnnxEngine(bundle.onnx_path, threads=spec.threads, why=why, batch_sizes=sizes)
     if build_network is None:
         raise EngineError("the torch engine needs the detector's network", hint="call it through streamad.pipeline")
     from streamad.engines.torch_engine import TorchEngine
 
-    return TorchEngine(build_network, bundle.weights_path, device=spec.device.lower(), why=why)
+    return TorchEngine(build_network, bundle.weights_path, device=spec.device.lower(), why=why, batch_sizes=sizes)

@@ -86,8 +86,8 @@ class CameraWatch:
         self._drift_frames = 0
         metrics.set_threshold(self.settings.shown(settings.threshold))
 
-    def take(self, frame: Frame) -> Tiles:
-        """A frame arrived: its tiles.
+    def take(self, frame: Frame) -> Tiles | None:
+        """A frame arrived: what is to be scored now, None where no score is due.
 
         Raises:
             FrameSizeError: the frame is smaller than a cell.
@@ -108,8 +108,9 @@ class CameraWatch:
         while frame.index < score.index and self._frames:
             frame = self._frames.popleft()
         changes = []
-        if score.index in self._gaps:
-            self._gaps.discard(score.index)
+        passed = {index for index in self._gaps if index <= score.index}
+        if passed:
+            self._gaps -= passed
             changes.append(self.tracker.gap())
         now = self._clock()
         shown = self.settings.shown(score.score)

@@ -234,10 +234,12 @@ class Monitor:
             while batcher.waiting < most and (frame := camera.source.poll()) is not None:
                 took = True
                 try:
-                    batcher.put(camera.scorer, camera.take(frame))
+                    tiles = camera.take(frame)
                 except FrameSizeError as error:
                     self._give_up(camera, error)
                     break
+                if tiles is not None:
+                    batcher.put(camera.scorer, tiles)
                 if camera.source.spec.drops:
                     break  # one frame a round: no camera keeps the others waiting
         if not took:

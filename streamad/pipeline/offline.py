@@ -48,7 +48,8 @@ def score_video(
         scorer: the state of a camera to go on with, so that several clips of one camera share their background.
 
     Yields:
-        One `FrameScore` a frame, in order; `score` is NaN where the frame is withheld.
+        One `FrameScore` a frame, in order; `score` is NaN where the frame is withheld. Detectors of windows score a
+        frame some frames late, and give none for those that end a piece of video (the last seven of 16).
 
     Raises:
         SourceError: the source cannot be opened or read.
@@ -88,7 +89,9 @@ def pair_scores(frames: Iterable[Frame], model: Model, scorer: CameraScorer) -> 
 
     for frame in frames:
         waiting.append(frame)
-        batcher.put(scorer, scorer.tiles(frame))
+        tiles = scorer.tiles(frame)
+        if tiles is not None:
+            batcher.put(scorer, tiles)
         yield from map(pair, batcher.ready())
     yield from map(pair, batcher.drain())
 

@@ -39,6 +39,14 @@ class ClipWindow:
         self._frames.append(frame)
         return tuple(self._frames) if len(self._frames) == self.length else None
 
+    def newest(self, age: int) -> Frame:
+        """The frame that came `age` frames ago; 0 is the newest.
+
+        Raises:
+            IndexError: the window does not reach back so far.
+        """
+        return self._frames[-1 - age]
+
     def reset(self) -> None:
         """Forget all frames."""
         self._frames.clear()

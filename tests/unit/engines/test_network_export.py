@@ -53,6 +53,26 @@ def test_openvino_files_score_as_torch_does(small_bundle: Path, tmp_path: Path) 
         engine.close()
 
 
+def test_weights_in_16_bits_halve_the_file_and_are_computed_with_in_32(small_bundle: Path, tmp_path: Path) -> None:
+    network = network_of(small_bundle)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(parameter.half().float())
+    export_onnx(network, (3, 30, 30), tmp_path / "half.onnx", half_weights=True)
+    export_onnx(network, (3, 30, 30), tmp_path / "whole.onnx")
+    onnx.checker.check_model(onnx.load(tmp_path / "half.onnx"))
+    sizes = [(tmp_path / name).stat().st_size for name in ("half.onnx", "whole.onnx")]
+    assert 0.45 < sizes[0] / sizes[1] < 0.55
+    engine = OpenVinoEngine(tmp_path / "half.onnx", batch_sizes=(4,))
+    try:
+        with torch.inference_mode():
+            expected = network(torch.from_numpy(tiles(4))).numpy()
+        # BatchNorm is folded before rounding, so weights differ by up to 2⁻¹¹ of themselves.
+        assert np.abs(engine.infer(tiles(4)) - expected).max() <= 5e-3 * max(1.0, float(np.abs(expected).max()))
+    finally:
+        engine.close()
+
+
 def test_what_is_no_network_cannot_be_converted(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"nonsense" * 100)
     with pytest.raises(EngineError, match=r"bad\.onnx"):

@@ -1,0 +1,182 @@
+"""The reconstructor F and the noise generator G, over clips and over images."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from streamad.bundle import Manifest
+from streamad.errors import UsageError
+
+LEAK = 0.2
+WINDOW = 16
+SCORED = 8
+"""Index of the frame of a window that is scored: its 9th (source: paper)."""
+
+HEAT_CELL = 8
+"""Side of a heat-map cell, pixels of the network's input (our choice)."""
+
+CLIP_CHANNELS = (96, 128, 256, 256)
+IMAGE_SIDE = 32
+
+
+def widths(width: float, channels: tuple[int, ...]) -> tuple[int, ...]:
+    """Channels of each layer at a width factor; 1.0 is the paper's.
+
+    Raises:
+        UsageError: no positive number.
+    """
+    if not 0 < width <= 4:
+        raise UsageError(
+            f"width {width:g} is no width factor", hint="give a number over 0, up to 4; 1.0 is the paper's"
+        )
+    return tuple(max(4, round(channel * width)) for channel in channels)
+
+
+class ClipAutoencoder(nn.Module):
+    """3-D convolutions down, transposed ones up; F with four layers a side, G with three.
+
+    Source: paper, tables 3 and 4: kernel 3, padding 1, first layer with stride (1, 2, 2), the others 2, BatchNorm and
+    LeakyReLU 0.2 after all but the last, then Tanh times `reach`. At width 1.0, F has 5 980 801 parameters and takes
+    64.3 GFLOP for a clip of 16×1×256×256; G has 2 440 321.
+
+    Args:
+        channels: channels of each layer on the way down, at width 1.
+        width: factor on all channels (1.0: source: paper; lighter ones: our choice).
+        reach: largest absolute output: 1 for F, 2 for G.
+    """
+
+    def __init__(self, channels: tuple[int, ...], width: float = 1.0, reach: float = 1.0) -> None:
+        super().__init__()
+        sizes = (1, *widths(width, channels))
+        self.reach = reach
+        down: list[nn.Module] = []
+        for level, (before, after) in enumerate(pairwise(sizes)):
+            stride = (1, 2, 2) if level == 0 else (2, 2, 2)
+            down += [nn.Conv3d(before, after, 3, stride, 1), nn.BatchNorm3d(after), nn.LeakyReLU(LEAK, inplace=True)]
+        up_sizes = sizes[::-1]
+        up: list[nn.Module] = []
+        for level, (before, after) in enumerate(pairwise(up_sizes)):
+            if level < len(up_sizes) - 2:
+                up += [
+                    nn.ConvTranspose3d(before, after, 3, 2, 1, output_padding=1),
+                    nn.BatchNorm3d(after),
+                    nn.LeakyReLU(LEAK, inplace=True),
+                ]
+            else:
+                up += [nn.ConvTranspose3d(before, after, 3, (1, 2, 2), 1, output_padding=(0, 1, 1)), nn.Tanh()]
+        self.encoder, self.decoder = nn.Sequential(*down), nn.Sequential(*up)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Map clips to clips.
+
+        Args:
+            clips: (n, 1, 16, height, width) float32 in [-1, 1]; height and width multiples of 16.
+
+        Returns:
+            The same shape, in [-reach, reach].
+        """
+        return self.reach * self.decoder(self.encoder(clips))  # type: ignore[no-any-return]
+
+
+def clip_reconstructor(width: float = 1.0) -> ClipAutoencoder:
+    """F for clips."""
+    return ClipAutoencoder(CLIP_CHANNELS, width)
+
+
+def clip_generator(width: float = 1.0) -> ClipAutoencoder:
+    """G for clips: one layer fewer on each side, output in [-2, 2]."""
+    return ClipAutoencoder(CLIP_CHANNELS[:3], width, reach=2.0)
+
+
+class ImageAutoencoder(nn.Module):
+    """2-D convolutions without padding, 32→15→7→3(→1) and back.
+
+    Source: paper, tables 5 and 6: kernel 3 and stride 2, the last transposed one with kernel 4; BatchNorm and ReLU.
+
+    Args:
+        colours: channels of the images.
+        channels: channels of each layer on the way down.
+        last: what bounds the output: Sigmoid for F (0 to 1), Tanh for G (-1 to 1).
+        width: factor on all channels; 1.0 is the paper's.
+    """
+
+    def __init__(self, colours: int, channels: tuple[int, ...], last: nn.Module, width: float = 1.0) -> None:
+        super().__init__()
+        sizes = (colours, *widths(width, channels))
+        down: list[nn.Module] = []
+        for before, after in pairwise(sizes):
+            down += [nn.Conv2d(before, after, 3, 2), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+        up: list[nn.Module] = []
+        up_sizes = sizes[:1:-1]  # not the down's mirror: F goes back by 256-128-128, G by 128-128
+        for before, after in pairwise((sizes[-1], *up_sizes)):
+            up += [nn.ConvTranspose2d(before, after, 3, 2), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+        self.encoder = nn.Sequential(*down)
+        self.decoder = nn.Sequential(*up, nn.ConvTranspose2d(up_sizes[-1], colours, 4, 2), last)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (n, colours, 32, 32) float32 in [0, 1] to the same shape, in [0, 1] for F and [-1, 1] for G."""
+        return self.decoder(self.encoder(images))  # type: ignore[no-any-return]
+
+
+def image_reconstructor(colours: int, width: float = 1.0) -> ImageAutoencoder:
+    """F for images."""
+    return ImageAutoencoder(colours, (64, 128, 128, 256), nn.Sigmoid(), width)
+
+
+def image_generator(colours: int, width: float = 1.0) -> ImageAutoencoder:
+    """G for images."""
+    return ImageAutoencoder(colours, (64, 128, 128), nn.Tanh(), width)
+
+
+class ClipError(nn.Module):
+    """F with its error: what is exported, so that one number and a small map leave the engine instead of 16 frames.
+
+    Only what the 9th frame needs of the decoder is computed, which changes nothing in it: a transposed layer with
+    kernel 3 and stride 2 in time makes its outputs 2i-1, 2i and 2i+1 of input i, so frames 7-9 of the third layer need
+    inputs 3-5, these need 1-3 of the second's, and these all of the first's. At width 1.0 a window of 256×256 takes 48
+    GFLOP instead of 64.
+
+    Args:
+        reconstructor: F.
+    """
+
+    def __init__(self, reconstructor: ClipAutoencoder) -> None:
+        super().__init__()
+        self.reconstructor = reconstructor
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Squared error of the 9th frame.
+
+        Args:
+            windows: (n, 16, height, width) float32 in [-1, 1].
+
+        Returns:
+            (n, 1 + height/8 · width/8): the mean squared error of the frame, then that of each cell of 8×8 pixels, row
+            by row.
+        """
+        clips = windows.unsqueeze(1)
+        error = (self.rebuilt(clips) - clips[:, :, SCORED]) ** 2  # (n, 1, height, width)
+        cells = nn.functional.avg_pool2d(error, HEAT_CELL)
+        return torch.cat([cells.mean(dim=(2, 3)), cells.flatten(1)], dim=1)
+
+    def rebuilt(self, clips: Tensor) -> Tensor:
+        """The 9th frame of F's reconstruction, (n, 1, height, width), of clips (n, 1, 16, height, width)."""
+        layers = list(self.reconstructor.decoder)
+        maps = self.reconstructor.encoder(clips)  # (n, c, 2, …)
+        for start in (0, 3, 6):  # transposed convolution, BatchNorm, activation
+            for layer in layers[start : start + 3]:
+                maps = layer(maps)
+            # Of the first layer's 4 frames 1-3, of the others' 6 (made of 3 inputs) the three in the middle.
+            maps = maps[:, :, 1:4]
+        for layer in layers[9:]:
+            maps = layer(maps)
+        frame: Tensor = self.reconstructor.reach * maps[:, :, 1]
+        return frame
+
+
+def build(manifest: Manifest) -> ClipError:
+    """The untrained network of a bundle."""
+    return ClipError(clip_reconstructor(float(manifest.training.options.get("width", 1.0))))

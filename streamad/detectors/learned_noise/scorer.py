@@ -1,0 +1,137 @@
+"""From frames to learned noise's scores; needs no torch."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from statistics import median
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.bundle import Manifest
+from streamad.errors import BundleError
+from streamad.frame import Frame, FrameFlags
+from streamad.scoring.frame_score import FrameScore
+from streamad.scoring.psnr import psnr
+from streamad.tiling import ClipWindow, FrameSizeError, Tiles
+from streamad.tiling.resize import resize_frame
+
+SMALLEST = 32
+"""Least side of a frame, pixels: below it the network would see nothing but interpolation (our choice)."""
+
+
+class LearnedNoiseScorer:
+    """Learned noise for one camera: windows of 16 frames, of which the 9th is scored.
+
+    Score: −PSNR of that frame's reconstruction, decibels, with the bundle's peak (source: paper, equation 8, before its
+    per-video scaling), then a causal median over `median_frames` frames (our choice; 1 is none). A frame's score is due
+    seven frames after it; the first eight frames and the last seven of an unbroken piece have none. The heat map is the
+    mean squared error of each 8×8 pixels of the network's input, of the scored frame, not smoothed in time.
+
+    Args:
+        manifest: of the bundle.
+        camera: configured id of the camera.
+    """
+
+    def __init__(self, manifest: Manifest, camera: str) -> None:
+        tiling, score = manifest.tiling, manifest.score
+        if tiling.kind != "clips" or tiling.window != manifest.input.channels or score.kind != "psnr":
+            raise BundleError(
+                f"bundle {manifest.name}: learned noise needs clips, one channel a frame and a psnr score, got tiling "
+                f"{tiling.kind!r} of {tiling.window} frames, {manifest.input.channels} channels, score {score.kind!r}"
+            )
+        self._manifest = manifest
+        self._camera = camera
+        self._window = ClipWindow(tiling.window)
+        self._since_gap = 0
+        self._shape: tuple[int, int] | None = None
+        self._recent: deque[float] = deque(maxlen=score.median_frames)
+
+    @property
+    def gaps(self) -> int:
+        """Times that the window was thrown away because frames were missing."""
+        return self._window.gaps
+
+    def tiles(self, frame: Frame) -> Tiles | None:
+        """The window whose scored frame is due, in the network's range; None while none is due.
+
+        Raises:
+            FrameSizeError: the frame is smaller than 32 pixels.
+        """
+        height, width = frame.shape
+        if min(height, width) < SMALLEST:
+            raise FrameSizeError(f"a frame of {width}×{height} is smaller than {SMALLEST} pixels")
+        spec, ahead = self._manifest.input, self._ahead
+        small = replace(frame, pixels=resize_frame(frame.pixels, spec.height, spec.width))
+        gaps, resized = self._window.gaps, self._shape not in (None, frame.shape)
+        if resized:  # the small frames would not show it
+            small = replace(small, flags=small.flags | FrameFlags.DISCONTINUITY)
+        self._shape = frame.shape
+        window = self._window.push(small)
+        self._since_gap = 1 if self._window.gaps != gaps or self._since_gap == 0 else self._since_gap + 1
+        if window is None:
+            due = self._since_gap - ahead  # frames whose score would be due by now
+            if due < 1:
+                return None
+            return self._tiles(self._window.newest(ahead), frame, None)
+        return self._tiles(window[self._manifest.score.frame], frame, window)
+
+    def score(self, tiles: Tiles, outputs: npt.NDArray[np.float32]) -> FrameScore:
+        """Score from the (1, 1 + rows·cols) output for its window; NaN where withheld or the output is not finite."""
+        result = FrameScore(
+            camera=tiles.camera,
+            index=tiles.index,
+            pts_seconds=tiles.pts_seconds,
+            score=float("nan"),
+            received_at=tiles.received_at,
+            withheld=tiles.withheld,
+        )
+        if tiles.withheld is not None:
+            self._recent.clear()
+            return result
+        if not np.isfinite(outputs).all():
+            return replace(result, withheld="non_finite")
+        self._recent.append(-float(psnr(max(0.0, float(outputs[0, 0])), self._manifest.score.peak)))
+        return replace(result, score=float(median(self._recent)), heatmap=outputs[0, 1:].reshape(self._cells).copy())
+
+    def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
+        """(x0, y0, x1, y1) of a heat-map cell in pixels of the source's frame; right and lower edge exclusive."""
+        if self._shape is None:
+            raise ValueError("no frame was seen yet, so the size of a cell is unknown")
+        rows, cols = self._cells
+        height, width = self._shape
+        return col * width // cols, row * height // rows, (col + 1) * width // cols, (row + 1) * height // rows
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        self._window.reset()
+        self._recent.clear()
+        self._since_gap = 0
+
+    @property
+    def _ahead(self) -> int:
+        """Frames of a window after the scored one."""
+        return self._window.length - 1 - self._manifest.score.frame
+
+    @property
+    def _cells(self) -> tuple[int, int]:
+        spec, side = self._manifest.input, self._manifest.score.heat_cell
+        return spec.height // side, spec.width // side
+
+    def _tiles(self, scored: Frame, newest: Frame, window: tuple[Frame, ...] | None) -> Tiles:
+        spec = self._manifest.input
+        shape = (1 if window else 0, spec.channels, spec.height, spec.width)
+        batch = np.empty(shape, np.float32)
+        if window:
+            np.stack([f.pixels for f in window], out=batch[0], casting="unsafe")
+            batch /= spec.scale
+            batch += spec.offset
+        return Tiles(
+            camera=newest.camera,
+            index=scored.index,
+            pts_seconds=scored.pts_seconds,
+            received_at=newest.received_at,
+            batch=batch,
+            withheld=None if window else "warming_up",
+        )

@@ -1,0 +1,360 @@
+"""Learned noise: training of the reconstructor F and the noise generator G, with the paper's baseline and variants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from streamad.detectors.compute import Compute, one_cycle, set_learning_rate
+from streamad.detectors.learned_noise.network import (
+    IMAGE_SIDE,
+    SCORED,
+    WINDOW,
+    clip_generator,
+    clip_reconstructor,
+    image_generator,
+    image_reconstructor,
+)
+from streamad.detectors.options import parse_options
+from streamad.errors import UsageError
+
+SCALE = 127.5
+OFFSET = -1.0
+CANDIDATES = 4
+"""Places out of which the one that moves most is taken for a crop that shall show movement (our choice)."""
+
+
+@dataclass(frozen=True)
+class LearnedNoiseOptions:
+    """What is chosen for a training.
+
+    Attributes:
+        noise: "learned" (source: paper), "gaussian" or "none": the paper's variant and its baseline.
+        sigma: standard deviation of the Gaussian noise, in the network's range (source: paper: .1, .5 or 1).
+        probability: share p of samples that are pseudo anomalies (source: paper, .5).
+        amplitude: λ, the weight of the noise's power in G's loss (source: paper: .1 on video, 5 on CIFAR-10).
+        width: factor on all channels; 1.0 is the paper's.
+        crop: side of the crops that are trained on, pixels; 0 takes whole frames, as the paper does. The network is
+            fully convolutional; a crop of 64 costs a sixteenth (our choice).
+        moving: share of crops taken where most moves out of four places (our choice; without it most crops of a fixed
+            camera show a still ground).
+        batch: clips or images in a step (source: paper: 4 and 256).
+        learning_rate: Adam's (source: paper: 1e-4 and 1e-3, constant; a short training wants more).
+        schedule: "constant" (source: paper) or "one-cycle", for short trainings (our choice).
+        epochs: passes over the samples.
+        samples: clips drawn for an epoch of a video training; 0 takes every window once (source: paper).
+    """
+
+    noise: Literal["learned", "gaussian", "none"] = "learned"
+    sigma: float = 0.1
+    probability: float = 0.5
+    amplitude: float = 0.1
+    width: float = 1.0
+    crop: int = 0
+    moving: float = 0.5
+    batch: int = 4
+    learning_rate: float = 1e-4
+    schedule: Literal["constant", "one-cycle"] = "constant"
+    epochs: int = 60
+    samples: int = 0
+
+    def __post_init__(self) -> None:
+        if self.crop % 16:
+            raise UsageError(
+                f"crop {self.crop} is no multiple of 16, by which the network shrinks a clip",
+                hint="give 0 (whole frames), 64 or 128",
+            )
+        if not 0 <= self.probability <= 1 or not 0 <= self.moving <= 1:
+            raise UsageError("probability and moving are shares", hint="give numbers from 0 to 1")
+        if self.sigma < 0 or self.amplitude < 0 or self.learning_rate <= 0 or self.batch < 1 or self.epochs < 1:
+            raise UsageError("sigma and amplitude must not be negative; learning_rate, batch and epochs be over 0")
+
+
+class _NoiseTask:
+    """What trainings on clips and on images share: the two steps, the loss, the schedule.
+
+    Each iteration makes one step of G, in which F's weights and its BatchNorm statistics are frozen, then one of F on
+    normal and pseudo-anomalous samples (our choice of the order; the paper trains them alternately). The last weights
+    are the result.
+    """
+
+    keep: Literal["best", "last"] = "last"
+
+    def __init__(
+        self, reconstructor: nn.Module, generator: nn.Module, options: LearnedNoiseOptions, device: str
+    ) -> None:
+        self.options = options
+        self.compute = Compute(device)
+        self.reconstructor = self.compute.place(reconstructor)
+        self.generator = self.compute.place(generator) if options.noise == "learned" else None
+        rate = options.learning_rate
+        self.optimizers: dict[str, torch.optim.Optimizer] = {
+            "reconstructor": torch.optim.Adam(self.reconstructor.parameters(), lr=rate)
+        }
+        if self.generator is not None:
+            self.optimizers["generator"] = torch.optim.Adam(self.generator.parameters(), lr=rate)
+        self.low = -1.0
+        """Lower end of the input's range; the upper is 1."""
+
+    @property
+    def network(self) -> nn.Module:
+        """F; G is dropped after training (source: paper)."""
+        return self.reconstructor
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """F, and G where noise is learned."""
+        learned = {} if self.generator is None else {"generator": self.generator}
+        return {"reconstructor": self.reconstructor, **learned}
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the samples."""
+        return self.options.epochs
+
+    @property
+    def patience(self) -> int:
+        """Nothing stops early."""
+        return self.options.epochs
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in an epoch."""
+        raise NotImplementedError
+
+    def _step(self, normal: Tensor, step: int, rng: np.random.Generator) -> float:
+        """One iteration on normal samples (n, channels, …); returns F's loss."""
+        options = self.options
+        if options.schedule == "one-cycle":
+            rate = one_cycle(step, options.epochs * self.steps_per_epoch, options.learning_rate)
+            for optimizer in self.optimizers.values():
+                set_learning_rate(optimizer, rate)
+        inputs = normal
+        if options.noise == "learned":
+            inputs = self._generate(normal)
+        elif options.noise == "gaussian":
+            noise = torch.from_numpy(rng.standard_normal(normal.shape, dtype=np.float32)).to(normal.device)
+            inputs = self._bounded(normal + options.sigma * noise)
+        if options.noise != "none":
+            chosen = torch.from_numpy(rng.random(len(normal)) < options.probability).to(normal.device)
+            inputs = torch.where(chosen.view(-1, *[1] * (normal.ndim - 1)), inputs, normal)
+        self.reconstructor.train()
+        with self.compute.autocast():
+            rebuilt = self.reconstructor(inputs)
+        loss = torch.mean((rebuilt.float() - normal) ** 2)  # source: paper, equations 2 and 3
+        self.compute.descend(loss, self.optimizers["reconstructor"])
+        return float(loss.detach())
+
+    def _generate(self, normal: Tensor) -> Tensor:
+        """One step of G (source: paper, equation 7); returns its pseudo anomalies, detached."""
+        assert self.generator is not None
+        self.reconstructor.eval()
+        self.reconstructor.requires_grad_(False)
+        self.generator.train()
+        with self.compute.autocast():
+            pseudo = self._bounded(normal + self.generator(normal))
+            rebuilt = self.reconstructor(pseudo)
+        pseudo = pseudo.float()
+        change = pseudo - normal  # of what is left after the bound
+        loss = torch.mean((rebuilt.float() - pseudo) ** 2) - self.options.amplitude * torch.mean(change**2)
+        self.compute.descend(loss, self.optimizers["generator"])
+        self.reconstructor.requires_grad_(True)
+        detached: Tensor = pseudo.detach()
+        return detached
+
+    def _bounded(self, samples: Tensor) -> Tensor:
+        return samples.clamp(self.low, 1.0)
+
+    def _error(self, samples: Tensor) -> Tensor:
+        """Squared error of each value, in evaluation mode."""
+        self.reconstructor.eval()
+        with torch.inference_mode():
+            error: Tensor = (self.reconstructor(samples).float() - samples) ** 2
+        return error
+
+
+class ClipTask(_NoiseTask):
+    """A training on windows of 16 frames.
+
+    Args:
+        frames: (n, height, width) uint8 grey frames; height and width multiples of 16.
+        starts: first frame of each window; a window never crosses a gap.
+        validation: the same for held-out normal video.
+        validation_starts: its windows.
+        options: what was chosen.
+        seed: of the weights and of the fixed validation crops.
+        device: where it runs.
+
+    Raises:
+        UsageError: a crop is larger than the frames.
+    """
+
+    def __init__(
+        self,
+        frames: npt.NDArray[np.uint8],
+        starts: npt.NDArray[np.intp],
+        validation: npt.NDArray[np.uint8],
+        validation_starts: npt.NDArray[np.intp],
+        options: LearnedNoiseOptions,
+        seed: int = 17,
+        device: str = "cpu",
+    ) -> None:
+        torch.manual_seed(seed)
+        super().__init__(clip_reconstructor(options.width), clip_generator(options.width), options, device)
+        if options.crop > min(frames.shape[1:]):
+            raise UsageError(
+                f"a crop of {options.crop} does not fit into frames of {frames.shape[2]}×{frames.shape[1]}",
+                hint="give a smaller crop, or 0 for whole frames",
+            )
+        self.frames, self.starts = frames, starts
+        rng = np.random.default_rng(seed)
+        chosen = rng.permutation(len(validation_starts))[:32]
+        self._validation = np.stack([self._clip(validation, int(validation_starts[k]), rng) for k in chosen])
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in an epoch."""
+        return max(1, (self.options.samples or len(self.starts)) // self.options.batch)
+
+    def training_step(self, step: int, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> float:
+        """One iteration on the given windows; returns F's loss."""
+        if self.options.samples:
+            rows = rng.integers(len(self.starts), size=self.options.batch)
+        clips = np.stack([self._clip(self.frames, int(self.starts[row]), rng) for row in rows])
+        return self._step(self._input(clips), step, rng)
+
+    def validate(self) -> float:
+        """PSNR of the 9th frame over fixed held-out crops, decibels (peak 1); for the log, nothing is picked by it."""
+        errors = [self._error(self._input(self._validation[k : k + 4]))[:, :, SCORED] for k in range(0, 32, 4)]
+        return float(-10 * torch.log10(torch.cat([e for e in errors if len(e)]).mean()).cpu())
+
+    def description(self) -> dict[str, Any]:
+        """What was chosen, for the record."""
+        return {"detector": "learned_noise", **asdict(self.options)}
+
+    def _clip(self, frames: npt.NDArray[np.uint8], start: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+        window = frames[start : start + WINDOW]
+        side = self.options.crop
+        if not side:
+            return window
+        height, width = window.shape[1:]
+        count = CANDIDATES if rng.random() < self.options.moving else 1
+        places = [
+            (int(y), int(x))
+            for y, x in zip(
+                rng.integers(0, height - side + 1, count), rng.integers(0, width - side + 1, count), strict=True
+            )
+        ]
+        crops = [window[:, y : y + side, x : x + side] for y, x in places]
+        return max(crops, key=_movement) if count > 1 else crops[0]
+
+    def _input(self, clips: npt.NDArray[np.uint8]) -> Tensor:
+        return self.compute.tensor((clips.astype(np.float32) / np.float32(SCALE) + np.float32(OFFSET))[:, None])
+
+
+class LearnedNoiseImageTask(_NoiseTask):
+    """A training on images; 28-pixel ones are padded to 32 by their edge.
+
+    Args:
+        images: (n, channels, side, side) uint8, side 28 to 32.
+        validation: the same, held out.
+        options: what was chosen.
+        seed: of the weights.
+        device: where it runs.
+
+    Raises:
+        UsageError: the images are larger than 32 pixels, or smaller than 28.
+    """
+
+    def __init__(
+        self,
+        images: npt.NDArray[np.uint8],
+        validation: npt.NDArray[np.uint8],
+        options: LearnedNoiseOptions,
+        seed: int = 17,
+        device: str = "cpu",
+    ) -> None:
+        torch.manual_seed(seed)
+        colours, side = images.shape[1], images.shape[-1]
+        if not IMAGE_SIDE - 4 <= side <= IMAGE_SIDE:
+            raise UsageError(
+                f"learned noise on images takes 28 to 32 pixels a side (the paper's network has 32), got {side}",
+                hint="use igd for larger images",
+            )
+        super().__init__(
+            image_reconstructor(colours, options.width), image_generator(colours, options.width), options, device
+        )
+        self.low = 0.0
+        self.images, self._validation = images, validation
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in an epoch."""
+        return max(1, len(self.images) // self.options.batch)
+
+    def training_step(self, step: int, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> float:
+        """One iteration on the given images; returns F's loss."""
+        return self._step(self._input(self.images[rows]), step, rng)
+
+    def validate(self) -> float:
+        """PSNR of the held-out normal images, decibels (peak 1); for the log, nothing is picked by it."""
+        return float(-10 * np.log10(self.score_images(self._validation)["reconstruction"].mean()))
+
+    def score_images(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float64]]:
+        """Mean squared error of F's reconstruction of each image (n, channels, side, side) uint8."""
+        errors = [
+            self._error(self._input(images[k : k + 512])).mean(dim=(1, 2, 3)).cpu() for k in range(0, len(images), 512)
+        ]
+        return {"reconstruction": torch.cat(errors).numpy().astype(np.float64)}
+
+    def description(self) -> dict[str, Any]:
+        """What was chosen, for the record."""
+        return {"detector": "learned_noise", "form": "image", **asdict(self.options)}
+
+    def _input(self, images: npt.NDArray[np.uint8]) -> Tensor:
+        missing = IMAGE_SIDE - images.shape[-1]
+        before, after = missing // 2, missing - missing // 2
+        padded = np.pad(images, ((0, 0), (0, 0), (before, after), (before, after)), mode="edge")
+        return self.compute.tensor(padded.astype(np.float32) / np.float32(255))
+
+
+IMAGE_OPTIONS: dict[str, Any] = {"batch": 256, "learning_rate": 1e-3, "amplitude": 5.0, "crop": 0, "epochs": 60}
+"""Source: paper, CIFAR-10; the epochs are our choice (the paper picks the best validated one out of a number that it
+does not state)."""
+
+
+def image_task(
+    images: npt.NDArray[np.uint8],
+    validation: npt.NDArray[np.uint8],
+    *,
+    data_set: str,
+    seed: int,
+    device: str = "cpu",
+    options: Mapping[str, Any],
+) -> LearnedNoiseImageTask:
+    """Learned noise on the images of one class.
+
+    Args:
+        images: (n, channels, side, side) uint8, the normal class.
+        validation: the same, held out; only logged.
+        data_set: makes no difference here.
+        seed: of everything.
+        device: where it runs.
+        options: `LearnedNoiseOptions` by name; they win over the paper's choices for images.
+
+    Raises:
+        UsageError: an option is unknown or wrong.
+    """
+    chosen = parse_options(LearnedNoiseOptions, {**IMAGE_OPTIONS, **options}, "learned_noise")
+    return LearnedNoiseImageTask(images, validation, chosen, seed, device)
+
+
+def _movement(crop: npt.NDArray[np.uint8]) -> float:
+    # Every fifth frame tells enough: a walker moves in half a second.
+    return float(crop[::5].astype(np.float32).std(axis=0).mean())
