@@ -29,6 +29,11 @@ ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU
 FpsOption = Annotated[
     float, typer.Option("--fps", min=0.1, help="Frames a second of image folders (they have no clock).")
 ]
+OptionsOption = Annotated[
+    list[str] | None, typer.Option("--option", help="An option of the detector's own, name=value; repeatable.")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="Device to train on: cpu, cuda or cuda:N.")]
+TrainThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads for training.")]
 BudgetOption = Annotated[float, typer.Option("--alerts-per-day", min=0.001, help="Budget of false alerts a day.")]
 
 console = Console(stderr=True, highlight=False)
@@ -89,6 +94,21 @@ def engine_spec(name: str, threads: int | None) -> EngineSpec:
     if name not in known:
         raise UsageError(f"--engine {name!r}: expected one of {', '.join(known)}")
     return EngineSpec.model_validate({"name": name, "threads": threads})
+
+
+def parse_pairs(given: Sequence[str] | None) -> dict[str, str]:
+    """Options given as name=value.
+
+    Raises:
+        UsageError: one has no name or no value, or is given twice.
+    """
+    pairs: dict[str, str] = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not name or not equals or name in pairs:
+            raise UsageError(f"--option {text!r}: expected name=value, each name once", hint="as in --option epochs=5")
+        pairs[name.strip()] = value.strip()
+    return pairs
 
 
 def source_of(text: str, fps: float) -> SourceSpec:

@@ -33,6 +33,7 @@ def export(
     from streamad.bundle import load_bundle
     from streamad.detectors import detector_parts
     from streamad.detectors.base import load_part
+    from streamad.engines.base import batch_sizes_for
     from streamad.engines.openvino_engine import OpenVinoEngine
 
     bundle = load_bundle(model)
@@ -41,14 +42,16 @@ def export(
     network = load_weights(lambda: load_part(detector_parts(manifest.detector).network)(manifest), bundle.weights_path)
     shape = (manifest.input.channels, manifest.input.height, manifest.input.width)
     path = folder / f"{bundle.name}.onnx"
-    export_onnx(network, shape, path)
+    cells = manifest.tiling.kind == "cells"
+    export_onnx(network, shape, path, half_weights=not cells)
     if engine == "openvino":
         onnx, path = path, folder / f"{bundle.name}.xml"
         export_openvino(onnx, path)
         onnx.unlink()
     # Tiles over the whole input range: a bundle carries no picture of anybody's camera.
-    tiles = np.random.default_rng(0).uniform(-1, 1, (256, *shape)).astype(np.float32)
-    running = OpenVinoEngine(path)
+    pixels = np.random.default_rng(0).uniform(0, 255, (256 if cells else 2, *shape)).astype(np.float32)
+    tiles = pixels / np.float32(manifest.input.scale) + np.float32(manifest.input.offset)
+    running = OpenVinoEngine(path, batch_sizes=batch_sizes_for(manifest.tiling.kind))
     try:
         parity = measure_parity(running, network, tiles)
     finally:
@@ -56,4 +59,4 @@ def export(
     if as_json:
         emit({"file": str(path), "engine": engine, "precision": precision, "parity": parity.model_dump()})
     else:
-        say(f"{path}: largest difference to torch {parity.max_abs_output:.1e} over {parity.tiles} random cells")
+        say(f"{path}: largest difference to torch {parity.max_abs_output:.1e} over {parity.tiles} random tiles")

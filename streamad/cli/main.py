@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "streamad.cli.run:run",
     "score": "streamad.cli.score:score",
     "train": "streamad.cli.train:train",
+    "evaluate": "streamad.cli.evaluate:evaluate",
     "calibrate": "streamad.cli.calibrate:calibrate",
     "export": "streamad.cli.export:export",
     "models": "streamad.cli.models:models",

@@ -7,18 +7,34 @@ from typing import Annotated
 
 import typer
 
-from streamad.cli.common import BudgetOption, FpsOption, JsonOption, clips_of, emit, output_folder, progress_bar, say
+from streamad.cli.common import (
+    BudgetOption,
+    DeviceOption,
+    FpsOption,
+    JsonOption,
+    OptionsOption,
+    TrainThreadsOption,
+    clips_of,
+    emit,
+    output_folder,
+    parse_pairs,
+    progress_bar,
+    say,
+)
 from streamad.errors import EngineError, UsageError
 
 
 def train(
-    detector: Annotated[str, typer.Argument(help="adacl")],
+    detector: Annotated[str, typer.Argument(help="adacl, alps, learned_noise or igd.")],
     data: Annotated[
         list[Path], typer.Option("--data", help="Normal video: files, folders of images, or folders of those.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle, models/NAME.")],
-    epochs: Annotated[int, typer.Option(min=1, help="Most epochs.")] = 30,
-    patience: Annotated[int, typer.Option(min=1, help="Epochs without improvement before stopping.")] = 5,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Most epochs; default: the detector's.")] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(min=1, help="Epochs without improvement before stopping early."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 17,
     history: Annotated[
         bool,
@@ -27,10 +43,17 @@ def train(
     standing: Annotated[
         bool, typer.Option(help="Count what appears and stands still as anomalous (where nobody usually stands).")
     ] = False,
-    max_cells: Annotated[int, typer.Option(min=128, help="Most training cells kept.")] = 40_000,
+    max_cells: Annotated[int, typer.Option(min=128, help="Most training cells kept (adacl, alps).")] = 40_000,
+    max_frames: Annotated[
+        int, typer.Option(min=64, help="Most training frames kept (learned_noise, igd); 65 KB each at 256 pixels.")
+    ] = 12_000,
+    side: Annotated[int, typer.Option(min=32, help="Network input, pixels a side (learned_noise, igd).")] = 256,
     max_height: Annotated[
         int | None, typer.Option(min=30, help="Taller frames are shrunk to this; default: by the size of what moves.")
     ] = None,
+    option: OptionsOption = None,
+    device: DeviceOption = "cpu",
+    threads: TrainThreadsOption = None,
     alerts_per_day: BudgetOption = 1.0,
     data_name: Annotated[str, typer.Option(help="Name of the data, for the record.")] = "own video",
     licence: Annotated[str, typer.Option(help="Terms of the data, for the record.")] = "not stated",
@@ -65,8 +88,9 @@ def train(
         )
     folder = output_folder(out)
     plan = TrainingPlan(
-        name=out.name, data=data_name, licence=licence, fps=rates.pop(), temporal=history, standing=standing,
-        epochs=epochs, patience=patience, seed=seed, max_cells=max_cells, max_height=max_height,
+        name=out.name, data=data_name, licence=licence, fps=rates.pop(), detector=detector, temporal=history,
+        standing=standing, epochs=epochs, patience=patience, seed=seed, device=device, max_cells=max_cells,
+        max_frames=max_frames, max_height=max_height, side=side, threads=threads, options=parse_pairs(option),
     )  # fmt: skip
 
     with progress_bar() as bar:
@@ -79,7 +103,7 @@ def train(
             feed_progress=lambda done, total: bar.update(reading, completed=done, total=total),
             step_progress=lambda done, total: bar.update(training, completed=done, total=total),
             progress=lambda r: say(
-                f"epoch {r.epoch}/{r.epochs}: loss {r.loss:.4f}, validation AUROC {r.validation:.4f} "
+                f"epoch {r.epoch}/{r.epochs}: loss {r.loss:.4f}, validation {r.validation:.4f} "
                 f"(best {r.best:.4f}), at most {r.remaining_seconds:.0f} s remain"
             ),
         )

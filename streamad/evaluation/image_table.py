@@ -1,0 +1,214 @@
+"""Results of the image benchmarks as a table: ours beside the paper's, with what a reader needs to judge them."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from streamad.errors import UsageError
+from streamad.evaluation.images.results import ImageResult, identity, require_same
+from streamad.evaluation.published import PUBLISHED
+
+
+def image_table(results: Sequence[ImageResult], command: str) -> dict[str, Any]:
+    """The table of one detector on one data set.
+
+    The mean over classes is taken for every seed that has all the classes met in `results`; beside it stands the
+    standard deviation of that mean over seeds. Standard deviations are those of a sample (n − 1), None for one seed.
+
+    Args:
+        results: trainings of one detector with one choice of options.
+        command: that makes these results.
+
+    Returns:
+        A document for JSON: AUROC in %, seconds.
+
+    Raises:
+        UsageError: there is no result, or they are of different data sets, detectors or options, or a class and seed
+            stands there twice.
+    """
+    if not results:
+        raise UsageError("there is no result to put into a table", hint="run `streamad evaluate` first")
+    first = results[0]
+    for result in results[1:]:
+        place = f"class {result.classes[result.class_index]}, seed {result.seed}"
+        here = {**identity(first), "scores": list(first.auroc)}
+        require_same({**identity(result), "scores": list(result.auroc)}, here, f"the result of {place}")
+    pairs = [(result.class_index, result.seed) for result in results]
+    if len(set(pairs)) < len(pairs):
+        raise UsageError("a class stands there twice with one seed", hint="keep one of the two results")
+    classes = sorted({k for k, _ in pairs})
+    seeds = sorted({seed for _, seed in pairs})
+    scores = list(first.auroc)
+    by_pair = dict(zip(pairs, results, strict=True))
+    published = PUBLISHED.get((first.detector, first.data_set))
+    theirs = published.classes if published else None
+    rows = []
+    for k in classes:
+        mine = [by_pair[k, seed] for seed in seeds if (k, seed) in by_pair]
+        rows.append(
+            {
+                "class": first.classes[k],
+                "auroc": _spread([run.auroc[first.headline] for run in mine]),
+                "paper": theirs[k] if theirs else None,
+                "scores": {name: _spread([run.auroc[name] for run in mine if name in run.auroc]) for name in scores},
+                "seeds": [run.seed for run in mine],
+                "epochs": sorted(run.epochs for run in mine),
+                "best_epochs": sorted(run.best_epoch for run in mine),
+                "training_images": mine[0].samples,
+                "seconds": statistics.fmean(run.seconds for run in mine),
+            }
+        )
+    whole = [seed for seed in seeds if all((k, seed) in by_pair for k in classes)]
+    complete = len(classes) == len(first.classes)
+    if complete:
+        paper = published.mean if published else None
+    else:
+        paper = statistics.fmean(theirs[k] for k in classes) if theirs else None
+    return {
+        "data_set": first.data_set,
+        "detector": first.detector,
+        "score": first.headline,
+        "classes": rows,
+        "mean": {
+            "of": len(classes),
+            "classes": len(first.classes),
+            "seeds": whole,
+            "auroc": _mean(by_pair, classes, whole, first.headline),
+            "paper": paper,
+            "scores": {name: _mean(by_pair, classes, whole, name) for name in scores},
+        },
+        "paper": {"source": published.source, "note": published.note} if published else None,
+        "protocol": {
+            "split": first.layout,
+            "validation_images": sorted({run.validation for run in results}),
+            "checkpoint": sorted({run.rule for run in results}),
+            "test_images": sorted({run.test for run in results}),
+            "notes": sorted({note for run in results for note in run.notes}),
+        },
+        "seeds": seeds,
+        "options_given": first.given,
+        "options": _shared([run.description for run in results]),
+        "hardware": [dict(item) for item in sorted({tuple(vars(run.hardware).items()) for run in results})],
+        "versions": sorted({run.version for run in results}),
+        "seconds": {
+            "training": sum(run.seconds for run in results),
+            "scoring": sum(run.scoring_seconds for run in results),
+        },
+        "command": command,
+    }
+
+
+def image_markdown(table: dict[str, Any]) -> str:
+    """The document of `image_table` as a page of Markdown."""
+    rows, mean, paper, protocol = table["classes"], table["mean"], table["paper"], table["protocol"]
+    lines = [
+        f"# {table['detector']} on {table['data_set']}",
+        "",
+        "One class normal, AUROC in %, mean ± standard deviation over seeds.",
+        "",
+        "| class | ours | paper | seeds | epochs | s a training |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row['class']} | {_text(row['auroc'])} | {_figure(row['paper'])} | {len(row['seeds'])} | "
+            f"{_range(row['epochs'])} | {_seconds(row['seconds'])} |"
+        )
+    name = "mean" if mean["of"] == mean["classes"] else f"mean of {mean['of']} of {mean['classes']} classes"
+    epochs = [epoch for row in rows for epoch in row["epochs"]]
+    seconds = statistics.fmean(row["seconds"] for row in rows)
+    lines += [
+        f"| **{name}** | **{_text(mean['auroc'])}** | **{_figure(mean['paper'])}** | {len(mean['seeds'])} | "
+        f"{_range(epochs)} | {_seconds(seconds)} |",
+        "",
+        f"- Score: `{table['score']}`, fixed beforehand.",
+    ]
+    if len(mean["seeds"]) < len(table["seeds"]):
+        lines.append(
+            f"- The mean is over {len(mean['seeds'])} of {len(table['seeds'])} seeds: the others are not finished."
+        )
+    if paper:
+        lines.append(f"- Paper: {paper['source']}." + (f" Note: {paper['note']}." if paper["note"] else ""))
+    lines += [
+        f"- Seeds: {', '.join(map(str, table['seeds']))}.",
+        f"- Data: {protocol['split']}; {_range(protocol['test_images'])} test images, all scored.",
+        *(f"- Note: {note}." for note in protocol["notes"]),
+        *(f"- Checkpoint: {rule}." for rule in protocol["checkpoint"]),
+        *(f"- Hardware: {_hardware(item)}." for item in table["hardware"]),
+        f"- Time: {_time(table['seconds']['training'])} of training, {_time(table['seconds']['scoring'])} of scoring.",
+        f"- Command: `{table['command']}`",
+        f"- Options given: {_options(table['options_given'])}; all that was chosen: {_options(table['options'])}.",
+        "",
+        "All scores of the detector:",
+        "",
+        f"| class | {' | '.join(mean['scores'])} |",
+        f"|---|{'---|' * len(mean['scores'])}",
+    ]
+    for label, scores in [*((row["class"], row["scores"]) for row in rows), (f"**{name}**", mean["scores"])]:
+        lines.append(f"| {label} | {' | '.join(_text(value) for value in scores.values())} |")
+    return "\n".join(lines) + "\n"
+
+
+def _spread(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean and standard deviation of AUROC values, in %."""
+    if not values:
+        return {"mean": None, "sd": None}
+    return {
+        "mean": 100 * statistics.fmean(values),
+        "sd": 100 * statistics.stdev(values) if len(values) > 1 else None,
+    }
+
+
+def _mean(
+    by_pair: dict[tuple[int, int], ImageResult], classes: Sequence[int], seeds: Sequence[int], score: str
+) -> dict[str, float | None]:
+    return _spread([statistics.fmean(by_pair[k, seed].auroc[score] for k in classes) for seed in seeds])
+
+
+def _shared(descriptions: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What all descriptions agree on: what depends on a class or seed is left to its own file."""
+    return {
+        key: value
+        for key, value in descriptions[0].items()
+        if all(key in other and other[key] == value for other in descriptions)
+    }
+
+
+def _text(value: dict[str, float | None]) -> str:
+    if value["mean"] is None:
+        return "–"
+    return f"{value['mean']:.2f}" + ("" if value["sd"] is None else f" ± {value['sd']:.2f}")
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds:.0f} s"
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def _hardware(item: dict[str, Any]) -> str:
+    return (
+        f"{item['device']}; {item['cpus']} processors ({item['machine']}), {item['threads']} threads, "
+        f"torch {item['torch']}"
+    )
+
+
+def _options(options: dict[str, Any]) -> str:
+    def plain(value: Any) -> str:
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+    return ", ".join(f"`{name}={plain(value)}`" for name, value in options.items()) or "none"

@@ -1,0 +1,110 @@
+"""MNIST's own format: IDX files, plain or gzip (MNIST and Fashion-MNIST)."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.errors import DatasetError
+from streamad.evaluation.images.checks import image_array, label_array
+from streamad.evaluation.images.official import CLASSES, count_notes
+from streamad.evaluation.images.records import ImageBenchmark, labelled_benchmark
+
+FILES = {
+    ("train", "images"): "train-images-idx3-ubyte",
+    ("train", "labels"): "train-labels-idx1-ubyte",
+    ("test", "images"): "t10k-images-idx3-ubyte",
+    ("test", "labels"): "t10k-labels-idx1-ubyte",
+}
+"""The official names; also spelt `.idx3-ubyte`, and with `.gz`."""
+
+_AGAIN = "the download or copy may have been interrupted: fetch the file again"
+
+
+def find_idx(folder: Path) -> dict[tuple[str, str], Path]:
+    """The IDX files in a folder, plain ones before compressed ones; those that are not there are left out."""
+    found = {}
+    for key, name in FILES.items():
+        spellings = (name, name.replace("-idx", ".idx"))
+        paths = [folder / f"{spelling}{ending}" for ending in ("", ".gz") for spelling in spellings]
+        path = next((path for path in paths if path.is_file()), None)
+        if path is not None:
+            found[key] = path
+    return found
+
+
+def load_idx(name: str, folder: Path) -> ImageBenchmark:
+    """Read MNIST or Fashion-MNIST from its four official files.
+
+    Args:
+        name: mnist or fashion-mnist.
+        folder: where the files are.
+
+    Raises:
+        DatasetError: a file is missing, truncated or not IDX, or images and labels disagree.
+    """
+    files = find_idx(folder)
+    missing = [f"{name}[.gz]" for key, name in FILES.items() if key not in files]
+    if missing:
+        raise DatasetError(f"{folder} has no {', '.join(missing)}", hint="all four official files are needed")
+    classes = CLASSES[name]
+    splits = []
+    for split in ("train", "test"):
+        path = files[split, "images"]
+        images = image_array(read_idx(path, axes=3), str(path))
+        path = files[split, "labels"]
+        splits.append((images, label_array(read_idx(path, axes=1), str(path), len(images), classes)))
+    notes = count_notes(name, splits[0][1], splits[1][1], str(folder))
+    return labelled_benchmark(name, classes, "official IDX files", splits[0], splits[1], notes)
+
+
+def read_idx(path: Path, *, axes: int) -> npt.NDArray[np.uint8]:
+    """The array in an IDX file of unsigned bytes.
+
+    Args:
+        path: the file; gzip where its name ends in .gz.
+        axes: 3 for images (magic number 2051), 1 for labels (2049).
+
+    Raises:
+        DatasetError: the file cannot be read, has another magic number, or more or fewer bytes than its header says.
+    """
+    content = _content(path)
+    start = 4 + 4 * axes
+    magic = 0x0800 + axes
+    if len(content) < 4:
+        raise DatasetError(f"{path} has {len(content)} bytes, not even a header", hint=_AGAIN)
+    found = struct.unpack(">I", content[:4])[0]
+    if found != magic:
+        kind = {0x0801: ": that is a file of labels", 0x0803: ": that is a file of images"}.get(found, "")
+        raise DatasetError(
+            f"{path} begins with {found:#010x}, expected {magic:#010x} (IDX, unsigned bytes, {axes} axes){kind}",
+            hint="is it the official file? An error page may have been saved in its place",
+        )
+    if len(content) < start:
+        raise DatasetError(f"{path} ends within its header ({len(content)} of {start} bytes)", hint=_AGAIN)
+    shape = struct.unpack(f">{axes}I", content[4:start])
+    wanted = start + int(np.prod(shape, dtype=np.int64))
+    if len(content) != wanted:
+        word = "is truncated" if len(content) < wanted else "is too long"
+        raise DatasetError(
+            f"{path} {word}: {len(content)} bytes, its header ({'×'.join(map(str, shape))}) asks for {wanted}",
+            hint=_AGAIN,
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if path.suffix == ".gz":
+            with gzip.open(path) as file:
+                return file.read()
+        return path.read_bytes()
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DatasetError(f"{path} is truncated or no gzip file: {error}", hint=_AGAIN) from error
+    except OSError as error:
+        raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error

@@ -1,0 +1,162 @@
+"""MVTec AD in its official folders, one category a class, read when asked for.
+
+    CATEGORY/train/good/*.png
+    CATEGORY/test/good/*.png, CATEGORY/test/DEFECT/*.png
+    CATEGORY/ground_truth/DEFECT/*_mask.png
+
+Images are read as RGB and resized to a square with INTER_AREA, which does not alias (source: our choice). The images of
+a category must have one size, as the official ones do: resized from several sizes, the size itself would become a sign
+by which a network tells images apart.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from streamad.errors import DatasetError, UsageError
+from streamad.evaluation.images.official import CLASSES, MVTEC_COUNTS
+from streamad.evaluation.images.png import check_png
+from streamad.evaluation.images.records import ImageBenchmark, Images, OneClassSplit
+
+SIDE = 256
+GOOD = "good"
+
+
+def categories_in(folder: Path) -> tuple[str, ...]:
+    """Official categories that the folder holds."""
+    return tuple(name for name in CLASSES["mvtec"] if (folder / name / "train").is_dir())
+
+
+def load_mvtec(folder: Path, *, side: int = SIDE) -> ImageBenchmark:
+    """MVTec AD; its images are read when a category is asked for.
+
+    Args:
+        folder: holds the categories' folders; those that are not there can be left out by the caller.
+        side: side of the square that images are resized to, pixels.
+
+    Raises:
+        UsageError: the side is under 8 pixels.
+        DatasetError: no official category is there.
+    """
+    if side < 8:
+        raise UsageError(
+            f"images cannot be resized to {side} pixels", hint="give a side of 8 or more; 256 is the default"
+        )
+    present = categories_in(folder)
+    if not present:
+        raise DatasetError(f"{folder} holds no category of MVTec AD", hint="expected e.g. bottle/train/good/000.png")
+    notes = tuple(note for name in present for note in _count_notes(folder / name))
+    return ImageBenchmark(
+        "mvtec",
+        CLASSES["mvtec"],
+        f"official folders, resized to {side}×{side}",
+        lambda k: read_category(folder / CLASSES["mvtec"][k], side=side),
+        notes,
+    )
+
+
+def read_category(folder: Path, *, side: int = SIDE) -> OneClassSplit:
+    """All images of one category, with masks where the category has `ground_truth/`.
+
+    Args:
+        folder: of the category.
+        side: side of the square that images are resized to.
+
+    Raises:
+        DatasetError: a folder, an image or a mask is missing, unreadable or truncated, images have several sizes, or
+            the test images are of one kind alone.
+    """
+    if not folder.is_dir():
+        raise DatasetError(
+            f"the category {folder.name} is not there: looked for {folder}",
+            hint="fetch it, or name the categories that are there with --classes",
+        )
+    sizes: dict[tuple[int, int], Path] = {}
+    train = _read(_files(folder / "train" / GOOD), side, sizes)
+    defects = sorted(path.name for path in _folders(folder / "test"))
+    if GOOD not in defects or len(defects) < 2:
+        raise DatasetError(
+            f"{folder / 'test'} holds {', '.join(defects) or 'no folder'}; "
+            f"expected {GOOD} and at least one kind of defect"
+        )
+    truth = folder / "ground_truth"
+    images, labels, masks = [], [], []
+    for defect in defects:
+        files = _files(folder / "test" / defect)
+        images.append(_read(files, side, sizes))
+        labels += [int(defect != GOOD)] * len(files)
+        masks.append(_masks(files, truth / defect if defect != GOOD else None, side) if truth.is_dir() else None)
+    known = [mask for mask in masks if mask is not None]
+    return OneClassSplit(
+        train, np.concatenate(images), np.asarray(labels, np.uint8), np.concatenate(known) if known else None
+    )
+
+
+def _folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise DatasetError(f"there is no {folder}", hint="expected train/good, test/good and test/DEFECT in a category")
+    return [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+
+
+def _files(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.glob("*.png") if not path.name.startswith("."))
+    if not files:
+        raise DatasetError(f"{folder} holds no .png image", hint="was the archive unpacked completely?")
+    return files
+
+
+def _read(files: list[Path], side: int, sizes: dict[tuple[int, int], Path]) -> Images:
+    """(n, 3, side, side) images; `sizes` remembers the first file of the category's one size."""
+    images = np.empty((len(files), 3, side, side), np.uint8)
+    for number, path in enumerate(files):
+        picture = _decode(path, cv2.IMREAD_COLOR)
+        size = (picture.shape[1], picture.shape[0])
+        sizes.setdefault(size, path)
+        if len(sizes) > 1:
+            (first, where), _ = sizes.items()
+            raise DatasetError(
+                f"{path} is {size[0]}×{size[1]} pixels, but {where} is {first[0]}×{first[1]}",
+                hint="the images of a category must have one size: crop or resize them, or fetch the category again",
+            )
+        small = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
+        images[number] = cv2.cvtColor(small, cv2.COLOR_BGR2RGB).transpose(2, 0, 1)
+    return images
+
+
+def _masks(files: list[Path], folder: Path | None, side: int) -> Images:
+    masks = np.zeros((len(files), side, side), np.uint8)
+    for number, path in enumerate(files if folder is not None else ()):
+        assert folder is not None
+        mask = _decode(folder / f"{path.stem}_mask.png", cv2.IMREAD_GRAYSCALE)
+        masks[number] = cv2.resize(mask, (side, side), interpolation=cv2.INTER_NEAREST) > 0
+    return masks
+
+
+def _decode(path: Path, mode: int) -> Images:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(
+            f"cannot read {path}: {error.strerror or error}", hint="was the archive unpacked completely?"
+        ) from error
+    check_png(content, str(path))
+    picture = cv2.imdecode(np.frombuffer(content, np.uint8), mode)
+    if picture is None:
+        raise DatasetError(f"{path} is a PNG file that cannot be decoded", hint="fetch it again")
+    return np.asarray(picture, np.uint8)
+
+
+def _count_notes(folder: Path) -> list[str]:
+    found = (
+        len(list((folder / "train" / GOOD).glob("*.png"))),
+        len(list((folder / "test" / GOOD).glob("*.png"))),
+        sum(1 for path in (folder / "test").glob("*/*.png") if path.parent.name != GOOD),
+    )
+    official = MVTEC_COUNTS[folder.name]
+    if found == official:
+        return []
+    words = [f"{n[0]} training, {n[1]} good and {n[2]} defective test images" for n in (found, official)]
+    return [f"{folder.name} is not the official split: {words[0]}; the official one has {words[1]}"]

@@ -1,0 +1,65 @@
+"""NumPy archives: x_train, y_train, x_test, y_test, in any order of classes."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.errors import DatasetError
+from streamad.evaluation.images.checks import image_array, label_array
+from streamad.evaluation.images.official import CLASSES, count_notes
+from streamad.evaluation.images.records import ImageBenchmark, labelled_benchmark
+
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+def load_npz(name: str, path: Path) -> ImageBenchmark:
+    """Read a labelled image data set from one .npz file; pickled objects are refused.
+
+    Args:
+        name: the data set: mnist, fashion-mnist or cifar10.
+        path: the file, with x_train and x_test as `image_array` takes them, y_train and y_test as `label_array` does.
+
+    Raises:
+        DatasetError: the file is missing, truncated or would need pickle, lacks an array, or its arrays disagree.
+    """
+    found = _arrays(path)
+    missing = [key for key in ARRAYS if key not in found]
+    if missing:
+        raise DatasetError(
+            f"{path} has no {', '.join(missing)}; it holds {', '.join(found) or 'nothing'}",
+            hint=f"expected the arrays {', '.join(ARRAYS)}",
+        )
+    classes = CLASSES[name]
+    splits = []
+    for split in ("train", "test"):
+        images = image_array(found[f"x_{split}"], f"{path}: x_{split}")
+        labels = label_array(found[f"y_{split}"], f"{path}: y_{split}", len(images), classes)
+        splits.append((images, labels))
+    notes = count_notes(name, splits[0][1], splits[1][1], str(path))
+    return labelled_benchmark(name, classes, f"npz ({path.name})", splits[0], splits[1], notes)
+
+
+def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        # Opened here: numpy leaves its own file open where the content is damaged.
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                raise DatasetError(f"{path} holds a single array", hint=f"expected an .npz with {', '.join(ARRAYS)}")
+            with loaded:
+                return {key: loaded[key] for key in loaded.files if key in ARRAYS}
+    except OSError as error:
+        raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, DatasetError):
+            raise
+        raise DatasetError(
+            f"cannot read {path}: {error}",
+            hint="the download or copy may have been interrupted: fetch it again (pickled arrays are never loaded)",
+        ) from error
