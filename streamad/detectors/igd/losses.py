@@ -1,0 +1,228 @@
+"""IGD's losses: MS-SSIM for images and for pixels, mean absolute error, the critic's error, the Gaussian SVDD."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from streamad.errors import UsageError
+
+WANG_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Weights of the five scales, finest first (source: paper, after Wang, Simoncelli and Bovik 2003)."""
+WINDOW_SIGMA = 1.5
+"""Standard deviation of the Gaussian window, pixels (source: Wang et al. 2004)."""
+K1, K2 = 0.01, 0.03
+"""C1 = (K1·L)² and C2 = (K2·L)² with L the range of the pixels (source: paper, after Wang et al. 2004)."""
+SMALLEST = 1e-6
+"""A contrast-structure or a luminance below this counts as this (our choice: a power of a negative number is none,
+and at 0 its gradient is infinite)."""
+
+
+def scale_weights(scales: int) -> tuple[float, ...]:
+    """Weights of the finest `scales` scales, in the proportions of Wang et al. and with the sum 1.
+
+    For four scales they are the paper's local weights (0.0516, 0.3295, 0.3463, 0.2726) to three decimals.
+
+    Raises:
+        UsageError: there are no weights for that number of scales.
+    """
+    if not 1 <= scales <= len(WANG_WEIGHTS):
+        raise UsageError(
+            f"MS-SSIM is defined for 1 to {len(WANG_WEIGHTS)} scales, got {scales}", hint="change `scales`"
+        )
+    taken = WANG_WEIGHTS[:scales]
+    return tuple(weight / sum(taken) for weight in taken)
+
+
+def check_window(side: int, scales: int, window: int) -> None:
+    """Check that the window fits into the coarsest scale.
+
+    Args:
+        side: of the image, pixels.
+        scales: number of scales; each halves the side (rounded down).
+        window: taps of the window, odd.
+
+    Raises:
+        UsageError: the window is even, or larger than the image at the coarsest scale.
+    """
+    scale_weights(scales)
+    if window < 3 or window % 2 == 0:
+        raise UsageError(f"the window of MS-SSIM must be an odd number of at least 3 pixels, got {window}")
+    coarsest = side >> (scales - 1)
+    if coarsest < window:
+        raise UsageError(
+            f"images of {side} px are {coarsest} px at scale {scales} of {scales}, less than the window of {window} px",
+            hint="take fewer `scales`, a smaller `window` or larger images",
+        )
+
+
+def mean_absolute_error(x: Tensor, y: Tensor) -> Tensor:
+    """(n,) mean of |x − y| over channels and pixels of (n, c, h, w) images; in [0, 1] where they are.
+
+    Source: paper's L1 distance; a mean, so that it does not depend on the size of the image: our choice.
+    """
+    return (x - y).abs().mean(dim=(1, 2, 3))
+
+
+def interpolate(z: Tensor, alpha: Tensor) -> Tensor:
+    """Mixtures alpha · z + (1 − alpha) · z of the batch in reverse order (source: paper; along the batch: public code).
+
+    Args:
+        z: (n, length).
+        alpha: (n,) in [0, 0.5].
+    """
+    share = alpha[:, None]
+    return share * z + (1 - share) * z.flip(0)
+
+
+def critic_error(answers: Tensor, targets: Tensor) -> Tensor:
+    """ℓ_d, the mean over both halves: (d(mixture) − alpha)² + d(unmixed)² (source: paper, equation 5).
+
+    Args:
+        answers: (2k,) what the critic said of k mixtures, then of k images that are not mixed.
+        targets: (2k,) the k alphas, then k zeros.
+    """
+    return 2 * (answers - targets).square().mean()
+
+
+class Gaussian(nn.Module):
+    """The Gaussian SVDD: h(z) = exp(−‖z − mu‖² / sigma²) (source: paper, equation 7).
+
+    Attributes:
+        mu: (length,) mean of the descriptors.
+        sigma: its width.
+    """
+
+    mu: Tensor
+    sigma: Tensor
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.register_buffer("mu", torch.zeros(length))
+        self.register_buffer("sigma", torch.ones(()))
+
+    def forward(self, descriptors: Tensor) -> Tensor:
+        """ℓ_h = 1 − h(z): (n, length) to (n,) in [0, 1], 0 at the mean."""
+        distance = (descriptors - self.mu).square().sum(dim=1)
+        return 1 - torch.exp(-distance / self.sigma.square())
+
+    @torch.no_grad()
+    def estimate(self, descriptors: Tensor, *, kappa: float, floor: float, share: float = 1.0) -> None:
+        """The E step: mu = mean z, sigma² = max(floor, kappa · mean ‖z − mu‖²) with the new mu (source: paper).
+
+        Args:
+            descriptors: (n, length) of training images.
+            kappa: share of the mean squared distance.
+            floor: smallest sigma².
+            share: how far mu and sigma² go from where they are to the estimate; 1 all the way.
+        """
+        z = descriptors.double()
+        mu = torch.lerp(self.mu.double(), z.mean(dim=0), share)
+        variance = (kappa * (z - mu).square().sum(dim=1).mean()).clamp_min(floor)
+        self.mu.copy_(mu)
+        self.sigma.copy_(torch.lerp(self.sigma.double().square(), variance, share).sqrt())
+
+
+class MsSsim(nn.Module):
+    """Multi-scale structural similarity of images of one size (source: Wang, Simoncelli and Bovik 2003).
+
+    Each scale is filtered with a separable Gaussian window, done as two products with a banded matrix: on a processor
+    that is faster than a convolution for small images, and its gradient is as cheap. Scales are made by averages of
+    2×2 pixels. Each channel is compared alone; the mean over the channels is the result (source: common practice).
+
+    Args:
+        side: of the images, pixels.
+        scales: 1 to 5.
+        window: taps of the Gaussian window, odd; 11 in Wang et al.
+        data_range: largest minus smallest possible value of a pixel (L). The paper's 4.7579 is that of its
+            standardised input; ours is 1.
+
+    Raises:
+        UsageError: the window does not fit into the coarsest scale.
+    """
+
+    def __init__(self, side: int, *, scales: int = 5, window: int = 11, data_range: float = 1.0) -> None:
+        super().__init__()
+        check_window(side, scales, window)
+        self.side = side
+        self.weights = scale_weights(scales)
+        self._edge = window // 2
+        self._c1 = (K1 * data_range) ** 2
+        self._c2 = (K2 * data_range) ** 2
+        for scale in range(scales):
+            inner, same = _window_matrices(side >> scale, window)
+            # They follow from the arguments, so they are kept out of the weights.
+            self.register_buffer(f"inner{scale}", torch.from_numpy(inner), persistent=False)
+            self.register_buffer(f"same{scale}", torch.from_numpy(same), persistent=False)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """MS-SSIM of each image pair.
+
+        Args:
+            x: (n, c, side, side) float32.
+            y: the same shape.
+
+        Returns:
+            (n,) in about [0, 1]; 1 for equal images.
+        """
+        product = torch.ones(x.shape[:2], dtype=x.dtype, device=x.device)
+        for scale, weight in enumerate(self.weights):
+            if scale:
+                x, y = functional.avg_pool2d(x, 2), functional.avg_pool2d(y, 2)
+            product = product * _mean_power(self._value(x, y, scale, getattr(self, f"inner{scale}")), weight)
+        return product.mean(dim=1)
+
+    def with_map(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """MS-SSIM of each image pair as `forward` gives it, and around each pixel, for little more than one of them.
+
+        Source of the map: the paper's equation 12 wants a score per pixel; how the scales meet there is our choice:
+        each scale's map is brought to full size bilinearly, and at the border the window is cut off and normalised
+        anew.
+
+        Args:
+            x: (n, c, side, side) float32.
+            y: the same shape.
+
+        Returns:
+            (n,) and (n, side, side), both in about [0, 1]; 1 where the images are equal.
+        """
+        size = (self.side, self.side)
+        total, pixels = torch.ones(x.shape[:2], dtype=x.dtype, device=x.device), torch.ones_like(x)
+        for scale, weight in enumerate(self.weights):
+            if scale:
+                x, y = functional.avg_pool2d(x, 2), functional.avg_pool2d(y, 2)
+            value = self._value(x, y, scale, getattr(self, f"same{scale}"))
+            edge, rows = self._edge, value.shape[2]
+            total = total * _mean_power(value[:, :, edge : rows - edge, edge : rows - edge], weight)
+            value = value.clamp_min(SMALLEST)
+            if scale:
+                value = functional.interpolate(value, size=size, mode="bilinear", align_corners=False)
+            pixels = pixels * value**weight
+        return total.mean(dim=1), pixels.mean(dim=1)
+
+    def _value(self, x: Tensor, y: Tensor, scale: int, matrix: Tensor) -> Tensor:
+        """Contrast · structure at every place of the window, (n, c, rows, rows); at the coarsest scale · luminance."""
+        moments = torch.stack([x, y, x * x + y * y, x * y])  # both variances are needed only as their sum
+        mean_x, mean_y, power, product = (matrix @ moments @ matrix.transpose(0, 1)).unbind(0)
+        squares, cross = mean_x * mean_x + mean_y * mean_y, mean_x * mean_y
+        structure = (2 * (product - cross) + self._c2) / (power - squares + self._c2)
+        if scale < len(self.weights) - 1:
+            return structure
+        return structure * ((2 * cross + self._c1) / (squares + self._c1))
+
+
+def _mean_power(values: Tensor, weight: float) -> Tensor:
+    # The mean over the pixels comes before the power (Wang et al. 2003).
+    return values.mean(dim=(2, 3)).clamp_min(SMALLEST) ** weight
+
+
+def _window_matrices(side: int, window: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """The window as (side − window + 1, side) and as (side, side) matrix; rows sum to 1."""
+    distance = np.arange(side)[:, None] - np.arange(side)[None, :]
+    same = np.where(np.abs(distance) <= window // 2, np.exp(-(distance**2) / (2 * WINDOW_SIGMA**2)), 0.0)
+    same /= same.sum(axis=1, keepdims=True)
+    inner = same[window // 2 : side - window // 2]
+    return inner.astype(np.float32), same.astype(np.float32)

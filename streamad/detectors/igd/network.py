@@ -1,0 +1,398 @@
+"""IGD's networks: encoder, decoder, critic, teacher, and what is exported."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from streamad.bundle import Manifest
+from streamad.detectors.igd.losses import Gaussian, MsSsim, mean_absolute_error
+from streamad.detectors.igd.options import LARGE, Pooling
+from streamad.errors import BundleError, UsageError
+
+PATCH = 32
+"""Side of the local branch's patches, pixels (source: paper)."""
+MAP_SIDE = 32
+"""Rows and columns of a large image's heat map."""
+TEACHER_SIDE = 64  # smaller images are enlarged to this before a teacher sees them
+
+
+class Block(nn.Module):
+    """Pre-activation residual block: twice BatchNorm, ReLU, 3×3 convolution (source: paper, after He et al. 2016).
+
+    Args:
+        before: channels of the input.
+        after: channels of the output.
+        size: side of the output when it grows; None when it shrinks to half (rounded up).
+    """
+
+    def __init__(self, before: int, after: int, size: int | None = None) -> None:
+        super().__init__()
+        stride = 2 if size is None else 1
+        self.size = size
+        self.norm1 = nn.BatchNorm2d(before)
+        self.conv1 = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(after)
+        self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        self.shortcut = nn.Conv2d(before, after, 1, bias=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(n, before, h, w) to (n, after, h', w')."""
+        active = functional.relu(self.norm1(maps))
+        inner = functional.relu(self.norm2(self.conv1(active)))
+        # Not a stride of 2: oneDNN's 1×1 convolution with a stride writes past its memory for fewer than 8 channels.
+        short = self.shortcut(active[:, :, ::2, ::2] if self.size is None else active)
+        if self.size is not None:  # grows after the first convolution: that one then costs a quarter
+            inner = functional.interpolate(inner, size=(self.size, self.size), mode="nearest")
+            short = functional.interpolate(short, size=(self.size, self.size), mode="nearest")
+        return cast(Tensor, self.conv2(inner) + short)
+
+
+class Encoder(nn.Module):
+    """Encoder f, and with one output the critic d.
+
+    Widths (source: paper, in its proportions): w-2w-4w for images below 64 px, w-2w-4w-4w above, w = 128 there. A
+    stride of 2 in the first convolution above 64 px, and the linear layer over all places: our choice.
+
+    Args:
+        channels: of the image.
+        side: of the image, pixels.
+        width: w.
+        outputs: length of the descriptor.
+    """
+
+    def __init__(self, channels: int, side: int, width: int, outputs: int) -> None:
+        super().__init__()
+        widths = _widths(side, width)
+        sides = _sides(side)
+        self.stem = nn.Conv2d(channels, width, 3, stride=2 if side >= LARGE else 1, padding=1, bias=False)
+        self.blocks = nn.Sequential(*(Block(a, b) for a, b in zip((width, *widths), widths, strict=False)))
+        self.norm = nn.BatchNorm2d(widths[-1])
+        self.head = nn.Linear(widths[-1] * sides[-1] ** 2, outputs)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, channels, side, side) in [0, 1] to (n, outputs)."""
+        maps = functional.relu(self.norm(self.blocks(self.stem(images * 2 - 1))))
+        return cast(Tensor, self.head(maps.flatten(1)))
+
+
+class Decoder(nn.Module):
+    """Decoder g: a linear layer, residual blocks that double the side, a 3×3 convolution, a sigmoid.
+
+    Widths (source: paper, in its proportions): 2w-w-w/2 below 64 px, 4w-2w-w-w/2 and a pixel shuffle (ours) above.
+    """
+
+    def __init__(self, channels: int, side: int, width: int, inputs: int) -> None:
+        super().__init__()
+        widths = (*((4 * width,) if side >= LARGE else ()), 2 * width, width, max(4, width // 2))
+        sides = _sides(side)[::-1]
+        self.first = (4 * width, sides[0], sides[0])
+        self.head = nn.Linear(inputs, 4 * width * sides[0] ** 2)
+        steps = zip((4 * width, *widths), widths, sides[1:], strict=False)
+        self.blocks = nn.Sequential(*(Block(*step) for step in steps))
+        self.norm = nn.BatchNorm2d(widths[-1])
+        self.shuffle = side >= LARGE
+        self.image = nn.Conv2d(widths[-1], channels * (4 if self.shuffle else 1), 3, padding=1)
+
+    def forward(self, descriptors: Tensor) -> Tensor:
+        """(n, inputs) to (n, channels, side, side) in [0, 1]."""
+        maps = self.head(descriptors).reshape(-1, *self.first)
+        image = self.image(functional.relu(self.norm(self.blocks(maps))))
+        return torch.sigmoid(functional.pixel_shuffle(image, 2) if self.shuffle else image)
+
+
+class Branch(nn.Module):
+    """One autoencoder with its Gaussian, for images of one size.
+
+    Args:
+        channels: of the image.
+        side: of the image, pixels.
+        width: w of encoder and decoder.
+        descriptor: length of z.
+        rho: share of the absolute error in ℓ_m.
+        scales: of MS-SSIM.
+        window: taps of MS-SSIM's window.
+        encoder: another encoder than the usual one (a teacher's).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        side: int,
+        width: int,
+        *,
+        descriptor: int,
+        rho: float,
+        scales: int,
+        window: int,
+        encoder: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.rho = rho
+        self.encoder = encoder or Encoder(channels, side, width, descriptor)
+        self.decoder = Decoder(channels, side, width, descriptor)
+        self.gaussian = Gaussian(descriptor)
+        self.similarity = MsSsim(side, scales=scales, window=window)
+
+    def reconstruction_loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """ℓ_m = rho · MAE + (1 − rho) · (1 − MS-SSIM) for each image: (n,) in [0, 1] (source: paper, equation 8)."""
+        return self.rho * mean_absolute_error(x, y) + (1 - self.rho) * (1 - cast(Tensor, self.similarity(x, y)))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """ℓ_m (n,), ℓ_h (n,) and ℓ_m at each pixel (n, side, side) (source: paper, equations 7, 8 and 12)."""
+        z = self.encoder(x)
+        y = self.decoder(z)
+        errors = (x - y).abs().mean(dim=1)
+        similar, similar_pixels = self.similarity.with_map(x, y)
+        losses = self.rho * errors.mean(dim=(1, 2)) + (1 - self.rho) * (1 - similar)
+        return losses, self.gaussian(z), self.rho * errors + (1 - self.rho) * (1 - similar_pixels)
+
+
+class IgdParts(NamedTuple):
+    """What the score is made of, each (n,) and (n, map_side, map_side)."""
+
+    combined: Tensor
+    reconstruction: Tensor
+    svdd: Tensor
+    heatmap: Tensor
+
+
+class IgdNet(nn.Module):
+    """What is exported: from images to score and heat map.
+
+    Below 64 px there is one branch, the image being its own patch (source: paper, which applies no local MS-SSIM to
+    MNIST, Fashion-MNIST and CIFAR-10). From 64 px on, a second branch sees the 32 px patches of the image; all losses
+    of the two, not MS-SSIM alone, are mixed as beta · global + (1 − beta) · local (our reading of equation 8).
+
+    Args:
+        channels: of the image, 1 or 3.
+        side: of the image, pixels; from 64 on a multiple of 32.
+        width: channels of the first block.
+        descriptor: length of z.
+        rho: share of the absolute error in ℓ_m.
+        xi: share of ℓ_m in the score.
+        svdd: weight of ℓ_h against ℓ_m, the one that it had in the loss.
+        beta: share of the global branch; 1 is without a local one.
+        scales: of MS-SSIM on the whole image.
+        window: taps of MS-SSIM's window on the whole image.
+        pooling: "mean" scores an image by its ℓ_m and ℓ_h (source: paper), "peak" by the highest cell of its heat map
+            (our choice, for frames in which an anomaly is small).
+        teacher: backbone with frozen features in place of the global encoder, None for none.
+        pretrained: load the teacher's published weights; False where a bundle's weights follow.
+
+    Raises:
+        UsageError: an argument is out of its range, or the teacher is not installed.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        side: int,
+        width: int,
+        *,
+        descriptor: int = 128,
+        rho: float = 0.15,
+        xi: float = 0.5,
+        svdd: float = 1.0,
+        beta: float = 0.1,
+        scales: int = 3,
+        window: int = 5,
+        pooling: Pooling = "mean",
+        teacher: str | None = None,
+        pretrained: bool = False,
+    ) -> None:
+        super().__init__()
+        if side < 16 or (side > LARGE // 2 and side % PATCH):
+            raise UsageError(
+                f"IGD takes images of 16 to {LARGE // 2} px, or of a multiple of {PATCH} px, got {side} px",
+                hint="resize or pad the images",
+            )
+        if width < 4 or descriptor < 1 or not all(0 <= share <= 1 for share in (rho, xi, beta)):
+            raise UsageError(
+                "IGD needs width ≥ 4, descriptor ≥ 1 and rho, xi, beta in [0, 1], got "
+                f"width {width}, descriptor {descriptor}, rho {rho}, xi {xi}, beta {beta}"
+            )
+        self.side, self.pooling = side, pooling
+        self.shares = xi, (1 - xi) * svdd
+        self.beta = beta if side >= LARGE else 1.0
+        self.map_side = MAP_SIDE if side >= LARGE else side
+        encoder = TeacherEncoder(teacher, channels, descriptor, pretrained=pretrained) if teacher else None
+        self.whole = Branch(
+            channels, side, width, descriptor=descriptor, rho=rho, scales=scales, window=window, encoder=encoder
+        )
+        self.patch: Branch | None = None
+        if self.beta < 1:
+            # Four scales as in the paper; 4 px at the coarsest leave a window of 3.
+            self.patch = Branch(channels, PATCH, width, descriptor=descriptor, rho=rho, scales=4, window=3)
+
+    def parts(self, x: Tensor) -> IgdParts:
+        """The score and what it is made of.
+
+        Args:
+            x: (n, channels, side, side) float32 in [0, 1].
+
+        Returns:
+            combined = xi · ℓ_m + (1 − xi) · svdd · ℓ_h, ℓ_m, ℓ_h and the combined heat map (source: paper, equations
+            11 and 12; the factor svdd, 1 there, is ours: the score weighs its parts as the loss did).
+        """
+        loss, far, pixels = self.whole(x)
+        across = far[:, None, None].expand(-1, self.map_side, self.map_side)
+        if self.patch is not None:
+            grid = self.side // PATCH
+            patch_loss, patch_far, patch_pixels = self.patch(to_patches(x))
+            beta, rest = self.beta, 1 - self.beta
+            loss = beta * loss + rest * patch_loss.reshape(-1, grid**2).mean(dim=1)
+            patch_far = patch_far.reshape(-1, 1, grid, grid)
+            far = beta * far + rest * patch_far.mean(dim=(1, 2, 3))
+            pixels = beta * pixels + rest * from_patches(patch_pixels, grid)
+            cells = functional.interpolate(patch_far, size=(self.map_side, self.map_side), mode="nearest")
+            across = beta * across + rest * cells[:, 0]
+        rows = functional.avg_pool2d(pixels.unsqueeze(1), self.side // self.map_side)[:, 0]
+        near, rest = self.shares
+        heatmap = near * rows + rest * across
+        if self.pooling == "peak":
+            return IgdParts(heatmap.amax(dim=(1, 2)), rows.amax(dim=(1, 2)), across.amax(dim=(1, 2)), heatmap)
+        return IgdParts(near * loss + rest * far, loss, far, heatmap)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Score and heat map.
+
+        Args:
+            x: (n, channels, side, side) float32 in [0, 1]: grey / 255.
+
+        Returns:
+            (n, 1 + map_side²): the score, then the heat map's rows one after another.
+        """
+        parts = self.parts(x)
+        return torch.cat([parts.combined[:, None], parts.heatmap.flatten(1)], dim=1)
+
+
+class TeacherEncoder(nn.Module):
+    """Frozen features of a trained backbone, and a trained linear layer to the descriptor.
+
+    Source: paper (features of an ImageNet-trained ResNet18, frozen, and a linear layer to 128); taking the backbone
+    itself and not a network distilled from it is what the public code does for the global branch.
+
+    Args:
+        name: a model of torchvision or timm, such as "resnet18"; "torchvision:NAME" and "timm:NAME" say which.
+        channels: of the image; grey is repeated to three.
+        outputs: length of the descriptor.
+        pretrained: load published weights (the library may fetch them).
+
+    Raises:
+        UsageError: no such backbone is installed, or its weights cannot be loaded.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, name: str, channels: int, outputs: int, *, pretrained: bool) -> None:
+        super().__init__()
+        if channels not in (1, 3):
+            raise UsageError(f"a teacher sees images of 1 or 3 channels, got {channels}", hint="train without teacher")
+        self.backbone = _backbone(name, pretrained).eval().requires_grad_(False)
+        # ImageNet's statistics, which published backbones expect.
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1), persistent=False)
+        with torch.no_grad():
+            length = self.backbone(torch.zeros(1, 3, TEACHER_SIDE, TEACHER_SIDE)).flatten(1).shape[1]
+        self.head = nn.Linear(length, outputs)
+
+    def train(self, mode: bool = True) -> TeacherEncoder:
+        """Training mode for the linear layer alone: a frozen BatchNorm keeps its statistics."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, channels, side, side) in [0, 1] to (n, outputs)."""
+        if images.shape[-1] < TEACHER_SIDE:
+            images = functional.interpolate(
+                images, size=(TEACHER_SIDE, TEACHER_SIDE), mode="bilinear", align_corners=False
+            )
+        images = images.expand(-1, 3, -1, -1)
+        features = self.backbone((images - self.mean) / self.deviation)
+        return cast(Tensor, self.head(features.flatten(1)))
+
+
+def to_patches(x: Tensor) -> Tensor:
+    """(n, c, side, side) to its (n · grid², c, 32, 32) patches, row by row."""
+    grid = x.shape[-1] // PATCH
+    cut = x.reshape(-1, x.shape[1], grid, PATCH, grid, PATCH)
+    return cut.permute(0, 2, 4, 1, 3, 5).reshape(-1, x.shape[1], PATCH, PATCH)
+
+
+def from_patches(patches: Tensor, grid: int) -> Tensor:
+    """(n · grid², 32, 32) to (n, grid · 32, grid · 32)."""
+    whole = patches.reshape(-1, grid, grid, PATCH, PATCH).permute(0, 1, 3, 2, 4)
+    return whole.reshape(-1, grid * PATCH, grid * PATCH)
+
+
+def build(manifest: Manifest) -> IgdNet:
+    """The untrained network of a bundle; its training record names what shapes it.
+
+    Raises:
+        BundleError: the record does not, or the input is not square.
+    """
+    spec, options = manifest.input, manifest.training.options
+    names = ("width", "descriptor", "rho", "xi", "svdd", "beta", "scales", "window", "pooling", "teacher")
+    missing = [name for name in names if name not in options]
+    if spec.height != spec.width or missing:
+        raise BundleError(
+            f"bundle {manifest.name}: IGD needs a square input and the options {', '.join(names)} in its training "
+            f"record; got {spec.width}×{spec.height} px and no {', '.join(missing) or 'lack'}",
+            hint="export the bundle again",
+        )
+    return IgdNet(spec.channels, spec.height, **{name: options[name] for name in names})
+
+
+def _widths(side: int, width: int) -> tuple[int, ...]:
+    return (width, 2 * width, 4 * width, 4 * width) if side >= LARGE else (width, 2 * width, 4 * width)
+
+
+def _sides(side: int) -> tuple[int, ...]:
+    """Sides of the maps from the first convolution on; halves are rounded up, as a stride of 2 does."""
+    first = (side + 1) // 2 if side >= LARGE else side
+    sides = [first]
+    for _ in _widths(side, 1):
+        sides.append((sides[-1] + 1) // 2)
+    return tuple(sides)
+
+
+def _backbone(name: str, pretrained: bool) -> nn.Module:
+    library, _, model = name.rpartition(":")
+    if library not in ("", "torchvision", "timm") or not model:
+        raise UsageError(
+            f"there is no teacher {name!r}", hint="give the name of a torchvision or timm model, such as resnet18"
+        )
+    problems = []
+    for candidate in (library,) if library else ("torchvision", "timm"):
+        try:
+            return _from_timm(model, pretrained) if candidate == "timm" else _from_torchvision(model, pretrained)
+        except ModuleNotFoundError:
+            problems.append(f"{candidate} is not installed")
+        except (ValueError, RuntimeError, OSError) as error:  # unknown name, or weights that cannot be fetched
+            problems.append(f"{candidate}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+    raise UsageError(
+        f"the teacher {name!r} cannot be loaded: {'; '.join(problems)}",
+        hint="install torchvision or timm and check the model's name, or train without `teacher`",
+    )
+
+
+def _from_timm(model: str, pretrained: bool) -> nn.Module:
+    timm: Any = importlib.import_module("timm")
+    return cast(nn.Module, timm.create_model(model, pretrained=pretrained, num_classes=0))
+
+
+def _from_torchvision(model: str, pretrained: bool) -> nn.Module:
+    models: Any = importlib.import_module("torchvision.models")
+    network = cast(nn.Module, models.get_model(model, weights="DEFAULT" if pretrained else None))
+    for head in ("fc", "classifier", "head", "heads"):
+        if hasattr(network, head):
+            setattr(network, head, nn.Identity())
+            return network
+    raise ValueError(f"{model} has no classifier that could be taken off")

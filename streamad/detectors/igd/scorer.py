@@ -1,0 +1,163 @@
+"""From frames to IGD's scores; needs no torch."""
+
+from __future__ import annotations
+
+from collections import deque
+from math import isqrt
+from statistics import median
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from streamad.bundle import Manifest
+from streamad.errors import BundleError
+from streamad.frame import Frame
+from streamad.scoring.frame_score import FrameScore
+from streamad.tiling import FrameSizeError, Tiles
+
+SMALLEST_FRAME = 32
+"""Shorter side of the smallest frame that is scored, pixels: one local patch."""
+
+
+def resize_frame(pixels: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
+    """A frame in the size of the network's input; the aspect is not kept. Training and scoring both use this.
+
+    Bilinear, but an average over areas where either side shrinks by more than 2: bilinear sampling would skip pixels
+    there (our choice).
+
+    Args:
+        pixels: (H, W) uint8 luma.
+        height: rows wanted.
+        width: columns wanted.
+    """
+    rows, columns = pixels.shape
+    if (rows, columns) == (height, width):
+        return pixels
+    shrinks = rows > 2 * height or columns > 2 * width
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=how), dtype=np.uint8)
+
+
+class IgdScorer:
+    """IGD for one camera: the whole frame in, its score and its heat map out.
+
+    Score: the network's, then a causal median over the bundle's `median_frames` frames (our choice). The heat map is
+    the newest frame's, not smoothed.
+
+    Args:
+        manifest: of the bundle.
+        camera: configured id of the camera.
+
+    Raises:
+        BundleError: the bundle is not one of whole frames with a score map.
+    """
+
+    def __init__(self, manifest: Manifest, camera: str) -> None:
+        tiling, kind = manifest.tiling, str(manifest.score.kind)
+        if tiling.kind != "clips" or tiling.window != 1 or kind != "map" or manifest.input.channels != 1:
+            raise BundleError(
+                f"bundle {manifest.name}: IGD needs clips with a window of 1, the score kind 'map' and 1 channel; got "
+                f"tiling {tiling.kind!r} with window {tiling.window}, score {kind!r} and {manifest.input.channels} "
+                "channels",
+                hint="export the bundle again with this version",
+            )
+        self._manifest = manifest
+        self._camera = camera
+        self._recent: deque[float] = deque(maxlen=manifest.score.median_frames)
+        self._last: int | None = None
+        self._restarts: set[int] = set()
+        self._source_shape = (0, 0)
+        self._map_side: int | None = None
+        self.gaps = 0
+        """Times that the median was begun anew because of a gap."""
+
+    def tiles(self, frame: Frame) -> Tiles:
+        """The frame in the network's size and range: a batch of (1, 1, height, width).
+
+        Raises:
+            FrameSizeError: a side of the frame is shorter than 32 px.
+        """
+        if min(frame.shape) < SMALLEST_FRAME:
+            raise FrameSizeError(
+                f"the frame has {frame.shape[1]}×{frame.shape[0]} pixels; IGD needs at least "
+                f"{SMALLEST_FRAME}×{SMALLEST_FRAME}",
+                hint="use a larger stream",
+            )
+        if self._last is not None and (frame.is_discontinuity or frame.index <= self._last):
+            self._restarts.add(frame.index)  # its score may come later, after those of frames before it
+            self.gaps += 1
+        self._last = frame.index
+        self._source_shape = frame.shape
+        spec = self._manifest.input
+        batch = resize_frame(frame.pixels, spec.height, spec.width).astype(np.float32)
+        batch /= spec.scale
+        batch += spec.offset
+        return Tiles(
+            camera=frame.camera,
+            index=frame.index,
+            pts_seconds=frame.pts_seconds,
+            received_at=frame.received_at,
+            batch=batch[None, None],
+        )
+
+    def score(self, tiles: Tiles, outputs: npt.NDArray[np.float32]) -> FrameScore:
+        """Score and heat map of the frame from the (1, 1 + side²) outputs; NaN where one of them is not finite.
+
+        Raises:
+            BundleError: the network's output is not of that shape.
+        """
+        side = isqrt(max(0, outputs.shape[-1] - 1))
+        if outputs.shape != (1, 1 + side * side) or side < 1:
+            raise BundleError(
+                f"bundle {self._manifest.name}: IGD needs (1, 1 + side²) outputs for a frame, got {outputs.shape}",
+                hint="export the bundle again",
+            )
+        self._map_side = side
+        if tiles.index in self._restarts:
+            self._restarts.discard(tiles.index)
+            self._recent.clear()
+        if not np.isfinite(outputs).all():
+            return FrameScore(
+                camera=tiles.camera,
+                index=tiles.index,
+                pts_seconds=tiles.pts_seconds,
+                score=float("nan"),
+                received_at=tiles.received_at,
+                withheld="non_finite",
+            )
+        self._recent.append(float(outputs[0, 0]))
+        return FrameScore(
+            camera=tiles.camera,
+            index=tiles.index,
+            pts_seconds=tiles.pts_seconds,
+            score=float(median(self._recent)),
+            heatmap=outputs[0, 1:].astype(np.float32).reshape(side, side),
+            received_at=tiles.received_at,
+        )
+
+    def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
+        """(x0, y0, x1, y1) of a heat-map cell in pixels of the source's frame; right and lower edge exclusive.
+
+        Raises:
+            ValueError: no frame has been scored, so the heat map's size is not known.
+            IndexError: there is no such cell.
+        """
+        if self._map_side is None:
+            raise ValueError("there is no heat map before the first score")
+        side = self._map_side
+        if not (0 <= row < side and 0 <= col < side):
+            raise IndexError(f"the heat map has {side}×{side} cells, got row {row} and column {col}")
+        height, width = self._source_shape
+        return (
+            round(col * width / side),
+            round(row * height / side),
+            round((col + 1) * width / side),
+            round((row + 1) * height / side),
+        )
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        self._recent.clear()
+        self._restarts.clear()
+        self._last = None
