@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("one_torch_thread")
 FRAMES = 70
 OPTIONS: dict[str, dict[str, Any]] = {
     "adacl": {},
-    "alps": {"width": 0.25},
+    "alps": {"width": 8},
     "learned_noise": {"width": 0.06, "crop": 32, "samples": 8, "epochs": 2},
     "igd": {"width": 4},
 }
@@ -112,5 +112,5 @@ def test_a_side_that_does_not_suit_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_detector_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"no training for 'best'.*adacl, alps"):
+    with pytest.raises(UsageError, match="no training for .best."):
         recipe_for("best")
