@@ -6,7 +6,6 @@ from collections import deque
 from math import isqrt
 from statistics import median
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -15,28 +14,10 @@ from streamad.errors import BundleError
 from streamad.frame import Frame
 from streamad.scoring.frame_score import FrameScore
 from streamad.tiling import FrameSizeError, Tiles
+from streamad.tiling.resize import resize_frame
 
 SMALLEST_FRAME = 32
 """Shorter side of the smallest frame that is scored, pixels: one local patch."""
-
-
-def resize_frame(pixels: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
-    """A frame in the size of the network's input; the aspect is not kept. Training and scoring both use this.
-
-    Bilinear, but an average over areas where either side shrinks by more than 2: bilinear sampling would skip pixels
-    there (our choice).
-
-    Args:
-        pixels: (H, W) uint8 luma.
-        height: rows wanted.
-        width: columns wanted.
-    """
-    rows, columns = pixels.shape
-    if (rows, columns) == (height, width):
-        return pixels
-    shrinks = rows > 2 * height or columns > 2 * width
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(pixels, (width, height), interpolation=how), dtype=np.uint8)
 
 
 class IgdScorer:
