@@ -61,7 +61,10 @@ def _whole_frames(manifest: Manifest) -> list[str]:
     if score.kind == "psnr":
         what = f"-PSNR (peak {score.peak:g}) of frame {score.frame + 1} of a window's reconstruction, decibels"
     else:
-        what = "the network's own, mean over the frame"
+        pooled = {"peak": "the highest cell of the heat map"}.get(
+            str(training.options.get("pooling")), "the whole frame"
+        )
+        what = f"the network's own, of {pooled}"
     median = "" if score.median_frames == 1 else f"; causal median over {score.median_frames} frames"
     return [
         f"| sees | {frames}, whole, resized to the input's size |",

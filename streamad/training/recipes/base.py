@@ -22,6 +22,10 @@ LAG_SECONDS = 0.2
 width: enough to see, little enough to stay in a cell (our choice)."""
 
 
+MEDIAN_SECONDS = 0.5
+"""Span of the causal median over frame scores (our choice; it delays an alarm by half of it)."""
+
+
 @dataclass(frozen=True)
 class TrainingPlan:
     """What to train.

@@ -19,7 +19,7 @@ from streamad.errors import UsageError
 from streamad.tiling import CELL
 from streamad.training.feeding import FLOW_CONSISTENT, CellCollector
 from streamad.training.loop import LoopResult
-from streamad.training.recipes.base import OpenClip, Recipe, TrainingPlan
+from streamad.training.recipes.base import MEDIAN_SECONDS, OpenClip, Recipe, TrainingPlan
 from streamad.training.working_size import object_height, working_height
 
 _MEASURED_CLIPS = 4
@@ -30,9 +30,6 @@ camera by day): without it a frozen cell would be told by its channels' being eq
 
 TOP_CELLS = 3
 """Cells that make a frame's score (our choice; see `CellScorer`)."""
-
-MEDIAN_SECONDS = 0.5
-"""Span of the causal median over frame scores (our choice; it delays an alarm by half of it)."""
 
 
 class _CellRecipe(Recipe):

@@ -18,10 +18,14 @@ from streamad.detectors.learned_noise.step import OFFSET, SCALE, ClipTask, Learn
 from streamad.detectors.options import parse_options
 from streamad.errors import UsageError
 from streamad.training.frames import FrameCollector
-from streamad.training.recipes.base import OpenClip, Recipe, TrainingPlan
+from streamad.training.recipes.base import MEDIAN_SECONDS, OpenClip, Recipe, TrainingPlan
 
 IGD_SCALE = 255.0
 """IGD's networks see 0 to 1."""
+
+POOLING = "peak"
+"""On video a frame's score is its highest heat-map cell: the mean of a frame hardly moves for a thing that covers a
+hundredth of it (our choice; the paper, on images, has the mean)."""
 
 MULTIPLE = 16
 """The 3-D network halves a frame four times."""
@@ -129,7 +133,7 @@ class IgdRecipe(_FrameRecipe):
         self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
     ) -> None:
         super().__init__(plan, clips, held, tick)
-        options = parse_options(IgdOptions, plan.overrides, "igd")
+        options = parse_options(IgdOptions, {"pooling": POOLING, **plan.overrides}, "igd")
         self._task = IgdTask(self.pixels[:, None], self.held_pixels[:, None], options, plan.seed, plan.device)
 
     @property
@@ -158,7 +162,8 @@ class IgdRecipe(_FrameRecipe):
 
     def specs(self) -> tuple[str, InputSpec, TilingSpec, ScoreSpec, dict[str, Any]]:
         """See `Recipe.specs`."""
-        score = ScoreSpec(kind="map", heat_cell=max(1, self.plan.side // MAP_SIDE))
+        median = max(1, round(MEDIAN_SECONDS * self.plan.fps))
+        score = ScoreSpec(kind="map", heat_cell=max(1, self.plan.side // MAP_SIDE), median_frames=median)
         tiling = TilingSpec(kind="clips", window=1)
         title = f"IGD on whole frames, {self.plan.data}"
         return title, self._input(1, IGD_SCALE, 0.0), tiling, score, {"frames_kept": len(self.pixels)}
