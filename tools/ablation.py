@@ -124,7 +124,7 @@ def main() -> None:
             threads=arguments.threads,
             progress=lambda progress, label=label: tell(label, progress),
         )
-        figures = {(r.seed, r.class_name): 100 * r.auroc[r.headline] for r in results}
+        figures = {(r.seed, r.class_index): 100 * r.auroc[r.headline] for r in results}
         means = [np.mean([f for (s, _), f in figures.items() if s == seed]) for seed in seeds]
         spread = (
             np.mean(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from streamad.engines.export import export_onnx, measure_parity
 from streamad.engines.openvino_engine import OpenVinoEngine
 from streamad.errors import OutputError, UsageError
 from streamad.files import write_atomic
+from streamad.frame import Frame
 from streamad.training.card import card
 from streamad.training.loop import EpochReport, LoopResult, run_loop
 from streamad.training.recipes import OpenClip, Recipe, TrainingPlan, recipe_for
@@ -71,6 +72,7 @@ def train_bundle(
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
     done = 0
+    sizes: dict[tuple[int, int], int] = {}
 
     def tick() -> None:
         nonlocal done
@@ -78,7 +80,8 @@ def train_bundle(
         if feed_progress is not None:
             feed_progress(done, len(clips))
 
-    recipe = recipe_for(plan.detector)(plan, [clips[k] for k in train], [clips[k] for k in held], tick)
+    same = [_of_one_size(clip, number + 1, sizes) for number, clip in enumerate(clips)]
+    recipe = recipe_for(plan.detector)(plan, [same[k] for k in train], [same[k] for k in held], tick)
     result = run_loop(
         recipe.task,
         samples=recipe.samples,
@@ -90,6 +93,29 @@ def train_bundle(
         step_progress=step_progress,
     )
     return export_bundle(recipe, result, out)
+
+
+def _of_one_size(clip: OpenClip, number: int, sizes: dict[tuple[int, int], int]) -> OpenClip:
+    """The clip, which raises as soon as a frame has another size than those of all clips before it.
+
+    Args:
+        clip: opens the clip.
+        number: its number, from 1, for the error.
+        sizes: (height, width) seen so far, with the number of the clip; shared by all clips.
+    """
+
+    def frames() -> Iterator[Frame]:
+        for frame in clip():
+            sizes.setdefault(frame.shape, number)
+            if len(sizes) > 1:
+                found = ", ".join(f"{width}×{height} (clip {k})" for (height, width), k in sizes.items())
+                raise UsageError(
+                    f"the frames have different sizes: {found}; a model belongs to one camera at one size",
+                    hint="give clips of one camera, or convert them to one size",
+                )
+            yield frame
+
+    return frames
 
 
 def export_bundle(recipe: Recipe, result: LoopResult, out: Path) -> Bundle:

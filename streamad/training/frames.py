@@ -68,6 +68,11 @@ class FrameCollector:
                 f"all {len(frames)} frames are of one grey ({int(frames.min())}), so there is nothing to learn from",
                 hint="check the recording: a covered or broken camera gives such frames",
             )
+        if len(frames) > 1 and (frames == frames[0]).all():
+            raise UsageError(
+                f"all {len(frames)} frames are the same picture, so there is nothing to learn from",
+                hint="check the recording: a frozen camera gives such frames",
+            )
         starts, begin = [], 0
         for segment in self._segments:
             starts.append(begin + np.arange(len(segment) - self._window + 1))

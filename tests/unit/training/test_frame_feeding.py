@@ -67,3 +67,8 @@ def test_too_short_clips_and_blank_ones_are_refused() -> None:
     blank.feed([Frame("c", 0, 0.0, 0.0, np.full((40, 40), 16, np.uint8))])
     with pytest.raises(UsageError, match=r"of one grey \(16\)"):
         blank.windows()
+    frozen = FrameCollector(32, 32, window=1, max_frames=4000, seed=0)
+    picture = clip(1)[0].pixels
+    frozen.feed([Frame("c", k, k / 10, 0.0, picture) for k in range(5)])
+    with pytest.raises(UsageError, match="all 5 frames are the same picture"):
+        frozen.windows()

@@ -114,3 +114,12 @@ def test_a_side_that_does_not_suit_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_detector_is_refused() -> None:
     with pytest.raises(UsageError, match="no training for"):
         recipe_for("best")
+
+
+@pytest.mark.parametrize("detector", ["adacl", "igd"])
+def test_clips_of_different_sizes_are_refused(detector: str, tmp_path: Path) -> None:
+    def smaller() -> list[Frame]:
+        return [replace(f, pixels=np.ascontiguousarray(f.pixels[:-10, :-20])) for f in opener(2)()]
+
+    with pytest.raises(UsageError, match=r"different sizes: \d+×\d+ \(clip 1\), \d+×\d+ \(clip 2\)"):
+        train_bundle(plan(detector), [opener(1), smaller], tmp_path)

@@ -1,0 +1,75 @@
+"""Gather the tables of `streamad evaluate` into one page.
+
+    python tools/results_images.py --runs docs/results/images --write docs/results/images.md
+
+Each folder of `--runs` is the `--out` of one `streamad evaluate DATASET --detector DETECTOR`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from streamad.evaluation.images import IMAGE_BENCHMARKS
+from streamad.evaluation.published import PUBLISHED
+from streamad.files import write_atomic
+
+
+def spread(value: dict[str, float | None]) -> str:
+    if value["mean"] is None:
+        return "–"
+    return f"{value['mean']:.2f}" + ("" if value["sd"] is None else f" ± {value['sd']:.2f}")
+
+
+def row(folder: Path, table: dict[str, Any]) -> str:
+    mean = table["mean"]
+    paper = "–" if mean["paper"] is None else f"{mean['paper']:.2f}"
+    whole = "" if mean["of"] == mean["classes"] else f" ({mean['of']} of {mean['classes']} classes)"
+    hours = table["seconds"]["training"] / 3600
+    return (
+        f"| {table['detector']} | {table['data_set']}{whole} | {spread(mean['auroc'])} | {paper} | "
+        f"{len(mean['seeds'])} | {hours:.1f} h | [table]({folder.as_posix()}/table.md) |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, default=Path("docs/results/images"))
+    parser.add_argument("--write", type=Path, help="Markdown page to write; default: standard output")
+    options = parser.parse_args()
+    tables = {
+        folder.parent: json.loads(folder.read_text(encoding="utf-8"))
+        for folder in sorted(options.runs.glob("*/table.json"))
+    }
+    done = {(table["detector"], table["data_set"]) for table in tables.values()}
+    missing = [pair for pair in sorted(PUBLISHED) if pair not in done and pair[1] in IMAGE_BENCHMARKS]
+    lines = [
+        "# Image benchmarks",
+        "",
+        "One class normal, trained on its training images alone, all test images of the official split scored: mean AUROC "
+        "over the classes in per cent, ± standard deviation of that mean over seeds. Written by "
+        "`python tools/results_images.py`; each table has its command, seeds, epochs, hardware and the rule that picked the "
+        "weights. No figure was picked on test images.",
+        "",
+        "| detector | data set | ours | paper | seeds | training | |",
+        "|---|---|---|---|---|---|---|",
+        *(row(folder.relative_to(options.runs.parent), table) for folder, table in tables.items()),
+        "",
+    ]
+    if missing:
+        lines += ["Not run here, for want of the data or of time; the command that would:", ""]
+        lines += [
+            f"- `streamad evaluate {data_set} --detector {detector} --data DIR`" for detector, data_set in missing
+        ]
+        lines.append("")
+    text = "\n".join(lines)
+    if options.write:
+        write_atomic(options.write, text)
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
