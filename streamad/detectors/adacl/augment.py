@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import permutations
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -93,6 +94,30 @@ def upside_down(cells: Cells, rng: Rng) -> Cells:
     return cells[..., ::-1, :]
 
 
+def stretch(cells: Cells, rng: Rng) -> Cells:
+    """Stretch each cell along one axis by 1.35 to 2, or shrink it to as little, about its middle.
+
+    Source: our extension, for things whose proportions are what they are; ground is continued by the edge.
+    """
+    side = cells.shape[-1]
+    middle = (side - 1) / 2
+    factors = np.exp(rng.uniform(np.log(1.35), np.log(2.0), len(cells)) * rng.choice([-1, 1], len(cells)))
+    along = rng.integers(2, size=len(cells))
+    out = np.empty_like(cells)
+    for k, (factor, axis) in enumerate(zip(factors, along, strict=True)):
+        x, y = (1 / factor, 1.0) if axis == 0 else (1.0, 1 / factor)
+        back = np.array([[x, 0, middle * (1 - x)], [0, y, middle * (1 - y)]])
+        for channel, picture in enumerate(cells[k]):
+            out[k, channel] = cv2.warpAffine(
+                np.ascontiguousarray(picture),
+                back,
+                (side, side),
+                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                borderMode=cv2.BORDER_REPLICATE,
+            )
+    return out
+
+
 SPATIAL: dict[str, Augmentation] = {
     "cut_paste": cut_paste,
     "puzzle": puzzle,
@@ -101,10 +126,10 @@ SPATIAL: dict[str, Augmentation] = {
 }
 """The paper's four kinds."""
 
-MIRRORED: dict[str, Augmentation] = {"mirror": mirror, "upside_down": upside_down}
+MIRRORED: dict[str, Augmentation] = {"mirror": mirror, "upside_down": upside_down, "stretch": stretch}
 """Our further kinds for single pictures."""
 
-WHOLE = ("rotate", "mirror", "upside_down")
+WHOLE = ("rotate", "mirror", "upside_down", "stretch")
 """Kinds that move every pixel and leave the picture whole: of a symmetric thing they make another normal one."""
 
 TEMPORAL = ("speed", "reverse", "freeze")

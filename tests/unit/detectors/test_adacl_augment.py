@@ -243,6 +243,19 @@ def test_mirrors_are_mirrors() -> None:
     np.testing.assert_array_equal(MIRRORED["upside_down"](cells, rng)[..., 0, :], cells[..., -1, :])
 
 
+def test_stretching_keeps_the_middle_and_changes_one_axis() -> None:
+    rng = np.random.default_rng(0)
+    cells = np.zeros((60, 1, 31, 31), np.float32)
+    cells[:, :, 11:20, 11:20] = 200  # a square of 9 about the middle
+    stretched = MIRRORED["stretch"](cells, rng)
+    for picture in stretched[:, 0]:
+        height, width = ((picture[:, 15] > 100).sum(), (picture[15] > 100).sum())
+        assert (height == 9) != (width == 9)  # one axis alone
+        other = width if height == 9 else height
+        assert 12 <= other <= 19 or 4 <= other <= 7  # by 1.35 to 2, one way or the other
+        np.testing.assert_allclose(picture, picture[::-1, ::-1], atol=10)  # about the middle
+
+
 def test_anomalies_that_change_little_are_drawn_again() -> None:
     """A dot on empty ground: most patches copy ground onto ground."""
     stacks = np.zeros((300, 1, SIDE, SIDE), np.uint8)
