@@ -24,7 +24,12 @@ def export(
     if precision != "fp32":
         raise UsageError(f"--precision {precision!r}: this version exports fp32")
     try:
-        from streamad.engines.export import export_onnx, export_openvino, measure_parity
+        from streamad.engines.export import (
+            export_onnx,
+            export_openvino,
+            measure_parity,
+            wants_half_weights,
+        )
         from streamad.engines.torch_engine import load_weights
     except ModuleNotFoundError as error:
         raise EngineError(f"export needs the module {error.name}", hint="pip install 'streamad[train]'") from error
@@ -43,7 +48,7 @@ def export(
     shape = (manifest.input.channels, manifest.input.height, manifest.input.width)
     path = folder / f"{bundle.name}.onnx"
     cells = manifest.tiling.kind == "cells"
-    export_onnx(network, shape, path, half_weights=not cells)
+    export_onnx(network, shape, path, half_weights=wants_half_weights(network))
     if engine == "openvino":
         onnx, path = path, folder / f"{bundle.name}.xml"
         export_openvino(onnx, path)

@@ -19,6 +19,9 @@ from streamad.errors import EngineError
 
 MAX_BATCH = 1024
 
+HALF_FROM = 3_000_000
+"""Parameters from which weights are stored in 16 bits: 12 MB in 32 (our choice, so that a bundle stays small)."""
+
 SMALL_WEIGHTS = 1024
 """Initializers of fewer values stay in 32 bits: they are biases and the like, and weigh nothing."""
 
@@ -58,6 +61,11 @@ def export_onnx(network: nn.Module, tile_shape: tuple[int, ...], path: Path, *, 
     _forget_origin(path)
     if half_weights:
         _halve_weights(path)
+
+
+def wants_half_weights(network: nn.Module) -> bool:
+    """Whether a network is so large that its files are stored in 16 bits."""
+    return sum(parameter.numel() for parameter in network.parameters()) > HALF_FROM
 
 
 def _halve_weights(path: Path) -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from streamad.bundle import CARD, ONNX, WEIGHTS, Bundle, write_manifest
 from streamad.engines.base import batch_sizes_for
-from streamad.engines.export import export_onnx, measure_parity
+from streamad.engines.export import export_onnx, measure_parity, wants_half_weights
 from streamad.engines.openvino_engine import OpenVinoEngine
 from streamad.errors import OutputError, UsageError
 from streamad.files import write_atomic
@@ -124,18 +124,19 @@ def export_bundle(recipe: Recipe, result: LoopResult, out: Path) -> Bundle:
     Weights stored in 16 bits are rounded before anything is measured, so that every figure is that of what is shipped.
     """
     network = recipe.exported().cpu().eval()
-    if recipe.half_weights:
+    half = wants_half_weights(network)
+    if half:
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.copy_(parameter.half().float())
     manifest = recipe.manifest(result)
-    learned = {name for name, _ in network.named_parameters()} if recipe.half_weights else set()
+    learned = {name for name, _ in network.named_parameters()} if half else set()
     weights = {
         name: (value.half() if name in learned else value).contiguous() for name, value in network.state_dict().items()
     }
     save_file(weights, out / WEIGHTS)
     tiles = recipe.examples()
-    export_onnx(network, tiles.shape[1:], out / ONNX, half_weights=recipe.half_weights)
+    export_onnx(network, tiles.shape[1:], out / ONNX, half_weights=half)
     engine = OpenVinoEngine(out / ONNX, batch_sizes=batch_sizes_for(manifest.tiling.kind))
     try:
         parity = measure_parity(engine, network, tiles)

@@ -98,9 +98,6 @@ class Recipe(ABC):
         UsageError: the clips hold nothing to learn from, or an option is wrong.
     """
 
-    half_weights = False
-    """Whether weights are stored in 16 bits."""
-
     def __init__(
         self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
     ) -> None:

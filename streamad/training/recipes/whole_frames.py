@@ -77,7 +77,6 @@ class LearnedNoiseRecipe(_FrameRecipe):
     """Learned noise: windows of 16 frames reconstructed."""
 
     window = WINDOW
-    half_weights = True
 
     def __init__(
         self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
@@ -126,8 +125,6 @@ class LearnedNoiseRecipe(_FrameRecipe):
 
 class IgdRecipe(_FrameRecipe):
     """IGD: single frames, reconstructed and described."""
-
-    half_weights = True
 
     def __init__(
         self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
