@@ -24,6 +24,9 @@ WEIGHTS = "weights.safetensors"
 CALIBRATION = "calibration.json"
 CARD = "README.md"
 
+_LATER_SCORE_FIELDS = ("frame", "peak", "heat_cell")
+"""Fields of `ScoreSpec` that the first bundles did not have."""
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -244,8 +247,15 @@ def write_manifest(path: Path, manifest: Manifest) -> Bundle:
 def combined_sha256(bundle: Bundle) -> str:
     """One hash over everything that a score depends on: network, tiling, input and score definition."""
     manifest = bundle.manifest
-    parts = manifest.model_dump_json(include={"detector", "input", "tiling", "score"})
+    # A field that came with a later version counts where it is used alone, so that calibrations made before it hold.
+    later = {name for name in _LATER_SCORE_FIELDS if getattr(manifest.score, name) == _default(ScoreSpec, name)}
+    included: dict[str, Any] = {"detector": True, "input": True, "tiling": True, "score": True}
+    parts = manifest.model_dump_json(include=included, exclude={"score": later})
     return hashlib.sha256((bundle.sha256 + parts).encode()).hexdigest()
+
+
+def _default(model: type[BaseModel], field: str) -> Any:
+    return model.model_fields[field].default
 
 
 def _read_manifest(path: Path) -> Manifest:

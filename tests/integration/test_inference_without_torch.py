@@ -126,10 +126,13 @@ _IMPORT_ALL = """
 import importlib, pkgutil, sys
 import streamad
 # torch may be imported by networks, training steps, the training loop, its engine and export alone (pyproject.toml).
-allowed = ("streamad.training", "streamad.engines.torch_engine", "streamad.engines.export", "streamad.__main__")
+allowed = (
+    "streamad.training", "streamad.detectors.compute", "streamad.engines.torch_engine", "streamad.engines.export",
+    "streamad.__main__",
+)
 for module in pkgutil.walk_packages(streamad.__path__, "streamad."):
     name = module.name
-    if name.startswith(allowed) or name.endswith((".network", ".step")):
+    if name.startswith(allowed) or name.endswith((".network", ".step", ".losses")):
         continue
     importlib.import_module(name)
 assert not [name for name in sys.modules if name.split(".")[0] == "torch" and sys.modules[name] is not None]

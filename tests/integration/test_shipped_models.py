@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamad.bundle import load_bundle
+from streamad.bundle import Bundle, load_bundle
 from streamad.engines import EngineSpec
 from streamad.evaluation import evaluate_scores, load_dataset
 from streamad.pipeline import open_model, score_video
@@ -21,12 +21,17 @@ BUNDLES = sorted(path.parent for path in (ROOT / "models").glob("*/model.yaml"))
 PAGE = ROOT / "docs" / "results" / "ped2-adacl-motion.md"
 
 
+def tolerance(bundle: Bundle) -> float:
+    """1e-5; of IGD's map 1e-4, since MS-SSIM divides by variances that are almost 0 on plain ground."""
+    return 1e-4 if bundle.manifest.score.kind == "map" else 1e-5
+
+
 @pytest.mark.parametrize("path", BUNDLES, ids=lambda p: p.name)
 def test_a_bundle_is_whole_and_small(path: Path) -> None:
     bundle = load_bundle(path)
     assert bundle.manifest.name == path.name
     assert bundle.manifest.parity, "the parity with torch is stored with the bundle"
-    assert all(parity.max_abs_output <= 1e-5 for parity in bundle.manifest.parity)
+    assert all(parity.max_abs_output <= tolerance(bundle) for parity in bundle.manifest.parity)
     assert {f.name for f in path.iterdir()} == {"model.yaml", *bundle.manifest.files}
     assert bundle.weights_path.stat().st_size <= 12_000_000
 
@@ -34,14 +39,16 @@ def test_a_bundle_is_whole_and_small(path: Path) -> None:
 @pytest.mark.parametrize("path", BUNDLES, ids=lambda p: p.name)
 def test_engines_agree_on_a_shipped_network(path: Path) -> None:
     pytest.importorskip("torch", reason="the reference engine needs torch (the extra `train`)")
-    shape = load_bundle(path).manifest.input
-    cells = np.random.default_rng(5).uniform(-1, 1, (24, shape.channels, shape.height, shape.width))
+    bundle = load_bundle(path)
+    shape = bundle.manifest.input
+    count = 24 if bundle.manifest.tiling.kind == "cells" else 1
+    pixels = np.random.default_rng(5).uniform(0, 255, (count, shape.channels, shape.height, shape.width))
     with (
         open_model(path, EngineSpec(name="openvino")) as model,
         open_model(path, EngineSpec(name="torch", device="cpu")) as reference,
     ):
-        batch = cells.astype(np.float32)
-        assert np.abs(model.engine.infer(batch) - reference.engine.infer(batch)).max() <= 1e-5
+        batch = (pixels / shape.scale + shape.offset).astype(np.float32)
+        assert np.abs(model.engine.infer(batch) - reference.engine.infer(batch)).max() <= tolerance(bundle)
 
 
 @pytest.mark.data
