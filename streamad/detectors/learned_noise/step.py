@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -76,7 +77,7 @@ class LearnedNoiseOptions:
             raise UsageError("sigma and amplitude must not be negative; learning_rate, batch and epochs be over 0")
 
 
-class _NoiseTask:
+class _NoiseTask(ABC):
     """What trainings on clips and on images share: the two steps, the loss, the schedule.
 
     Each iteration makes one step of G, in which F's weights and its BatchNorm statistics are frozen, then one of F on
@@ -124,9 +125,9 @@ class _NoiseTask:
         return self.options.epochs
 
     @property
+    @abstractmethod
     def steps_per_epoch(self) -> int:
         """Optimiser steps in an epoch."""
-        raise NotImplementedError
 
     def _step(self, normal: Tensor, step: int, rng: np.random.Generator) -> float:
         """One iteration on normal samples (n, channels, …); returns F's loss."""

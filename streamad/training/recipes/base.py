@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -85,6 +85,18 @@ class TrainingPlan:
         return {**{key: value for key, value in named.items() if value is not None}, **self.options}
 
 
+class VideoTask(Task, Protocol):
+    """A task that knows how long it is to be trained."""
+
+    @property
+    def epochs(self) -> int:
+        """Most epochs."""
+
+    @property
+    def patience(self) -> int:
+        """Epochs without improvement before the training stops."""
+
+
 class Recipe(ABC):
     """How one detector is trained from clips of normal video.
 
@@ -98,6 +110,9 @@ class Recipe(ABC):
         UsageError: the clips hold nothing to learn from, or an option is wrong.
     """
 
+    task: VideoTask
+    """What the loop drives."""
+
     def __init__(
         self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
     ) -> None:
@@ -105,23 +120,18 @@ class Recipe(ABC):
 
     @property
     @abstractmethod
-    def task(self) -> Task:
-        """What the loop drives."""
-
-    @property
-    @abstractmethod
     def samples(self) -> int:
         """Number of training samples."""
 
     @property
-    @abstractmethod
     def epochs(self) -> int:
         """Most epochs."""
+        return self.task.epochs
 
     @property
-    @abstractmethod
     def patience(self) -> int:
         """Epochs without improvement before the training stops."""
+        return self.task.patience
 
     @property
     @abstractmethod

@@ -35,6 +35,8 @@ TOP_CELLS = 3
 class _CellRecipe(Recipe):
     """What ADACL and ALPS share: moving cells with their history, and the score of a frame from its highest cells."""
 
+    task: AdaclTask | AlpsTask
+
     def __init__(
         self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
     ) -> None:
@@ -70,7 +72,7 @@ class _CellRecipe(Recipe):
         score = ScoreSpec(
             kind="top_cells",
             cells=TOP_CELLS if plan.temporal else 1,
-            still=self.lowest_normal(),
+            still=self.task.lowest_normal(),
             median_frames=max(1, round(MEDIAN_SECONDS * plan.fps)) if plan.temporal else 1,
         )
         form = "with history" if plan.temporal else "of single frames"
@@ -81,10 +83,6 @@ class _CellRecipe(Recipe):
         }
         title = f"{plan.detector.upper()} on moving cells {form}, {plan.data}"
         return title, inputs, TilingSpec(kind="cells", lags=plan.lags), score, notes
-
-    def lowest_normal(self) -> float:
-        """1st percentile of the score of held-out normal cells: that of a frame in which nothing moves."""
-        raise NotImplementedError
 
     def _stack_lags(self) -> tuple[int, ...]:
         return self.plan.lags
@@ -114,33 +112,18 @@ class AdaclRecipe(_CellRecipe):
             **plan.overrides,
         }
         options = parse_options(AdaclOptions, chosen, "adacl")
-        self._task = AdaclTask(self.stacks, self.held_stacks, self.stack_lags, options, plan.seed, plan.device)
-
-    @property
-    def task(self) -> AdaclTask:
-        """What the loop drives."""
-        return self._task
-
-    @property
-    def epochs(self) -> int:
-        """Most epochs."""
-        return self._task.epochs
-
-    @property
-    def patience(self) -> int:
-        """Epochs without improvement before the training stops."""
-        return self._task.patience
+        self.task: AdaclTask = AdaclTask(
+            self.stacks, self.held_stacks, self.stack_lags, options, plan.seed, plan.device
+        )
 
     def exported(self) -> nn.Module:
         """The regressor."""
-        return self._task.network
-
-    def lowest_normal(self) -> float:
-        """1st percentile of the output for held-out normal cells."""
-        return self._task.lowest_normal()
+        return self.task.network
 
     def checkpoint_rule(self, result: LoopResult) -> str:
-        """The best validation's."""
+        """The best validation's, unless the last weights were asked for."""
+        if self.task.keep == "last":
+            return super().checkpoint_rule(result)
         return (
             f"epoch {result.best_epoch}: best AUROC ({result.best_validation:.4f}) of held-out normal cells "
             "against anomalies created from them; no real anomaly was used"
@@ -162,31 +145,11 @@ class AlpsRecipe(_CellRecipe):
     ) -> None:
         super().__init__(plan, clips, held, tick)
         options = parse_options(AlpsOptions, plan.overrides, "alps")
-        self._task = AlpsTask(self.stacks, self.held_stacks, options, plan.seed, plan.device)
-
-    @property
-    def task(self) -> AlpsTask:
-        """What the loop drives."""
-        return self._task
-
-    @property
-    def epochs(self) -> int:
-        """Most epochs."""
-        return self._task.epochs
-
-    @property
-    def patience(self) -> int:
-        """Epochs without improvement before the training stops."""
-        return self._task.patience
+        self.task: AlpsTask = AlpsTask(self.stacks, self.held_stacks, options, plan.seed, plan.device)
 
     def exported(self) -> nn.Module:
         """Encoder, distorter and decoder with the perturbed error."""
-        return self._task.network
-
-    def lowest_normal(self) -> float:
-        """1st percentile of the headline score of held-out normal cells."""
-        scores = next(iter(self._task.score_images(self.held_stacks[:2000]).values()))
-        return float(np.quantile(scores, 0.01))
+        return self.task.network
 
 
 def _measured_height(clips: Sequence[OpenClip]) -> int:

@@ -84,28 +84,13 @@ class LearnedNoiseRecipe(_FrameRecipe):
         super().__init__(plan, clips, held, tick)
         overrides = {key: value for key, value in plan.overrides.items() if key != "patience"}
         options = parse_options(LearnedNoiseOptions, overrides, "learned_noise")
-        self._task = ClipTask(
+        self.task: ClipTask = ClipTask(
             self.pixels, self.starts, self.held_pixels, self.held_starts, options, plan.seed, plan.device
         )
 
-    @property
-    def task(self) -> ClipTask:
-        """What the loop drives."""
-        return self._task
-
-    @property
-    def epochs(self) -> int:
-        """Passes over the samples."""
-        return self._task.epochs
-
-    @property
-    def patience(self) -> int:
-        """Nothing stops early."""
-        return self._task.patience
-
     def exported(self) -> nn.Module:
         """F with the error of the 9th frame."""
-        return ClipError(cast(ClipAutoencoder, self._task.network))
+        return ClipError(cast(ClipAutoencoder, self.task.network))
 
     def examples(self) -> npt.NDArray[np.float32]:
         """(n, 16, side, side) held-out windows."""
@@ -115,7 +100,7 @@ class LearnedNoiseRecipe(_FrameRecipe):
 
     def specs(self) -> tuple[str, InputSpec, TilingSpec, ScoreSpec, dict[str, Any]]:
         """See `Recipe.specs`."""
-        options = self._task.options
+        options = self.task.options
         kind = {"learned": "learned noise", "gaussian": f"Gaussian noise {options.sigma:g}", "none": "baseline"}
         title = f"3-D autoencoder, {kind[options.noise]}, width {options.width:g}, {self.plan.data}"
         score = ScoreSpec(kind="psnr", frame=SCORED, peak=1.0, heat_cell=HEAT_CELL)
@@ -131,26 +116,11 @@ class IgdRecipe(_FrameRecipe):
     ) -> None:
         super().__init__(plan, clips, held, tick)
         options = parse_options(IgdOptions, {"pooling": POOLING, **plan.overrides}, "igd")
-        self._task = IgdTask(self.pixels[:, None], self.held_pixels[:, None], options, plan.seed, plan.device)
-
-    @property
-    def task(self) -> IgdTask:
-        """What the loop drives."""
-        return self._task
-
-    @property
-    def epochs(self) -> int:
-        """Most epochs."""
-        return self._task.epochs
-
-    @property
-    def patience(self) -> int:
-        """Epochs without improvement before the training stops."""
-        return self._task.patience
+        self.task: IgdTask = IgdTask(self.pixels[:, None], self.held_pixels[:, None], options, plan.seed, plan.device)
 
     def exported(self) -> nn.Module:
         """Autoencoder and descriptor with the score and the heat map."""
-        return self._task.network
+        return self.task.network
 
     def examples(self) -> npt.NDArray[np.float32]:
         """(n, 1, side, side) held-out frames."""
