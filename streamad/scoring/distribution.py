@@ -96,7 +96,13 @@ class ScoreDistribution:
             tail = ratio if self.tail_shape == 0 else np.log1p(self.tail_shape * ratio) / self.tail_shape
             depth = np.maximum(xs[0] - raw, 0.0) / self.low_scale
         low = -np.log1p(-(1.0 - ps[0]) / (1.0 + depth))
-        body = -np.log(np.interp(raw, xs, ps))
+        # Not np.interp: its slope overflows between points that lie closer than 1e-308.
+        right = np.clip(np.searchsorted(xs, raw, "right"), 1, max(1, len(xs) - 1))
+        left = right - 1
+        right = np.minimum(right, len(xs) - 1)
+        gap = np.where(right > left, xs[right] - xs[left], 1.0)
+        share = np.clip((np.clip(raw, xs[0], xs[-1]) - xs[left]) / gap, 0.0, 1.0)
+        body = -np.log(ps[left] + share * (ps[right] - ps[left]))
         answer = np.where(raw >= xs[-1], tail - math.log(ps[-1]), np.where(raw < xs[0], low, body)) / _LN10
         return np.asarray(np.where(np.isnan(raw), np.nan, answer), dtype=np.float64)
 

@@ -69,6 +69,13 @@ def test_strictly_monotone_over_the_whole_line(sample, queries):
     assert fitted.calibrated_array(queries) == pytest.approx(values, rel=1e-9, abs=1e-15)
 
 
+def test_points_closer_than_a_slope_can_say() -> None:
+    fitted = fit_distribution(np.array([0.0, 1.0, 2.2250738585e-313]))
+    queries = [0.0, 5e-324, 1e-313, 2.2250738585e-313, 0.5, 1.0, np.nan, -1.0, 2.0]
+    values = [fitted.calibrated(q) for q in queries]
+    np.testing.assert_allclose(fitted.calibrated_array(queries), values, rtol=1e-9)
+
+
 def test_strict_far_beyond_both_ends_even_for_a_bounded_sample():
     fitted = fit_distribution(np.random.default_rng(0).random(1000))
     line = np.array([-1e12, -1e6, -10, -0.1, 0.0, 0.5, 1.0, 1.1, 2.0, 1e3, 1e6, 1e12])
