@@ -105,9 +105,12 @@ def parse_pairs(given: Sequence[str] | None) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for text in given or ():
         name, equals, value = text.partition("=")
-        if not name or not equals or name in pairs:
-            raise UsageError(f"--option {text!r}: expected name=value, each name once", hint="as in --option epochs=5")
-        pairs[name.strip()] = value.strip()
+        name = name.strip()
+        if not name or not equals:
+            raise UsageError(f"--option {text!r}: expected name=value", hint="for example --option epochs=8")
+        if name in pairs:
+            raise UsageError(f"--option {name} was given twice", hint="give each option once")
+        pairs[name] = value.strip()
     return pairs
 
 

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamad.cli.common import JsonOption, data, emit, output_folder, progress_bar, say
+from streamad.cli.common import (
+    DeviceOption,
+    JsonOption,
+    OptionsOption,
+    TrainThreadsOption,
+    data,
+    emit,
+    output_folder,
+    parse_pairs,
+    progress_bar,
+    say,
+)
 from streamad.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
@@ -31,11 +42,9 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of the results; default: results/DATASET-DETECTOR.")
     ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", help="An option of the detector, name=value; repeatable.")
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads for training.")] = None,
+    option: OptionsOption = None,
+    device: DeviceOption = "cpu",
+    threads: TrainThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a detector with each class of an image data set as the normal one, and test it on the official split.
@@ -48,7 +57,7 @@ def evaluate(
     if data_set not in IMAGE_BENCHMARKS:
         raise UsageError(f"there is no data set {data_set!r}; known: {', '.join(IMAGE_BENCHMARKS)}")
     detector_parts(detector)
-    numbers, options = _numbers(seeds), _options(option or [])
+    numbers, options = _numbers(seeds), parse_pairs(option)
     benchmark = load_images(data_set, _data_folder(folder))
     chosen = _classes(classes, benchmark.classes, data_set)
     try:
@@ -138,18 +147,6 @@ def _classes(text: str | None, names: Sequence[str], data_set: str) -> list[int]
             raise UsageError(f"--classes: {part.strip()!r} was given twice", hint="name each class once")
         found.append(known[word])
     return found
-
-
-def _options(texts: Sequence[str]) -> dict[str, str]:
-    options: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            raise UsageError(f"--option {text!r}: expected name=value", hint="for example --option epochs=8")
-        if name.strip() in options:
-            raise UsageError(f"--option {name.strip()} was given twice", hint="give each option once")
-        options[name.strip()] = value.strip()
-    return options
 
 
 def _command(results: Sequence[ImageResult], options: Sequence[str], device: str) -> str:

@@ -12,7 +12,8 @@ import pytest
 from cli_support import CliServer, streamad
 from image_files_support import digits, write_idx, write_mvtec
 
-from streamad.cli.evaluate import _classes, _options, _remaining, evaluate
+from streamad.cli.common import parse_pairs
+from streamad.cli.evaluate import _classes, _remaining, evaluate
 from streamad.errors import DatasetError, UsageError
 from streamad.evaluation.images.official import CLASSES
 
@@ -138,10 +139,10 @@ def test_classes_are_names_or_numbers() -> None:
 
 
 def test_options_keep_what_follows_the_first_equals_sign() -> None:
-    assert _options(["a=1,2", " b = x=y ", "c="]) == {"a": "1,2", "b": "x=y", "c": ""}
+    assert parse_pairs(["a=1,2", " b = x=y ", "c="]) == {"a": "1,2", "b": "x=y", "c": ""}
     for wrong in (["=1"], ["a"], ["a=1", "a=2"]):
         with pytest.raises(UsageError, match="--option"):
-            _options(wrong)
+            parse_pairs(wrong)
 
 
 @pytest.mark.parametrize(
