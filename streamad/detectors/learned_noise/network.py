@@ -81,6 +81,42 @@ class ClipAutoencoder(nn.Module):
         return self.reach * self.decoder(self.encoder(clips))  # type: ignore[no-any-return]
 
 
+@torch.no_grad()
+def implant(narrow: ClipAutoencoder, wide: ClipAutoencoder) -> None:
+    """Put a trained network into the first channels of a wider one, so that the wider one computes the same.
+
+    What leads from the other channels into these is set to zero; what leads out of these keeps its random start, so
+    that the other channels differ from one another from the first step on (our choice; Net2Net copies channels).
+
+    Args:
+        narrow: trained; unchanged.
+        wide: at least as wide in every layer; changed in place.
+
+    Raises:
+        UsageError: it is narrower, or has another number of layers.
+    """
+    parts = list(narrow.modules()), list(wide.modules())
+    if [type(part) for part in parts[0]] != [type(part) for part in parts[1]]:
+        raise UsageError("the two networks have different layers", hint="start from a model of the same form")
+    for small, large in zip(*parts, strict=True):
+        if not isinstance(small, nn.Conv3d | nn.ConvTranspose3d | nn.BatchNorm3d):
+            continue
+        state, target = small.state_dict(), large.state_dict()  # the latter shares its memory with the network
+        for name, value in state.items():
+            into = target[name]
+            if any(a > b for a, b in zip(value.shape, into.shape, strict=True)):
+                raise UsageError(
+                    f"a network with a layer of {tuple(value.shape)} does not fit into one of {tuple(into.shape)}",
+                    hint="give a width at least that of the model it starts from",
+                )
+            if name == "weight" and value.ndim == 5:
+                ins, outs = (0, 1) if isinstance(small, nn.ConvTranspose3d) else (1, 0)
+                into.narrow(outs, 0, value.shape[outs]).narrow(
+                    ins, value.shape[ins], into.shape[ins] - value.shape[ins]
+                ).zero_()
+            into[tuple(slice(0, size) for size in value.shape)] = value
+
+
 def clip_reconstructor(width: float = 1.0) -> ClipAutoencoder:
     """F for clips."""
     return ClipAutoencoder(CLIP_CHANNELS, width)

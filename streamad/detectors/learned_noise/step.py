@@ -17,11 +17,14 @@ from streamad.detectors.learned_noise.network import (
     IMAGE_SIDE,
     SCORED,
     WINDOW,
+    ClipAutoencoder,
     clip_generator,
     clip_reconstructor,
     image_generator,
     image_reconstructor,
+    implant,
 )
+from streamad.detectors.muon import Muon
 from streamad.detectors.options import parse_options
 from streamad.errors import UsageError
 
@@ -46,10 +49,15 @@ class LearnedNoiseOptions:
         moving: share of crops taken where most moves out of four places (our choice; without it most crops of a fixed
             camera show a still ground).
         batch: clips or images in a step (source: paper: 4 and 256).
-        learning_rate: Adam's (source: paper: 1e-4 and 1e-3, constant; a short training wants more).
+        optimizer: "adam" (source: paper), or "muon" for short trainings (our choice: in as many steps it went as far as
+            Adam in three times as many).
+        learning_rate: the optimizer's (source: paper: 1e-4 and 1e-3, constant; a short training wants more).
         schedule: "constant" (source: paper) or "one-cycle", for short trainings (our choice).
         epochs: passes over the samples.
         samples: clips drawn for an epoch of a video training; 0 takes every window once (source: paper).
+        start: name or folder of a trained model whose F this training starts from, of the same width or lighter: a
+            wider network begins as one that computes the same (our choice; "" starts from random weights, as the paper
+            does).
     """
 
     noise: Literal["learned", "gaussian", "none"] = "learned"
@@ -60,10 +68,12 @@ class LearnedNoiseOptions:
     crop: int = 0
     moving: float = 0.5
     batch: int = 4
+    optimizer: Literal["adam", "muon"] = "adam"
     learning_rate: float = 1e-4
     schedule: Literal["constant", "one-cycle"] = "constant"
     epochs: int = 60
     samples: int = 0
+    start: str = ""
 
     def __post_init__(self) -> None:
         if self.crop % 16:
@@ -81,8 +91,9 @@ class _NoiseTask(ABC):
     """What trainings on clips and on images share: the two steps, the loss, the schedule.
 
     Each iteration makes one step of G, in which F's weights and its BatchNorm statistics are frozen, then one of F on
-    normal and pseudo-anomalous samples (our choice of the order; the paper trains them alternately). The last weights
-    are the result.
+    normal and pseudo-anomalous samples (our choice of the order; the paper trains them alternately). G sees only the
+    samples that become pseudo anomalies, share p of them: nothing of what it makes is thrown away, and where none was
+    drawn, no time is spent on it (our choice). The last weights are the result.
     """
 
     keep: Literal["best", "last"] = "last"
@@ -95,11 +106,12 @@ class _NoiseTask(ABC):
         self.reconstructor = self.compute.place(reconstructor)
         self.generator = self.compute.place(generator) if options.noise == "learned" else None
         rate = options.learning_rate
+        kind = Muon if options.optimizer == "muon" else torch.optim.Adam
         self.optimizers: dict[str, torch.optim.Optimizer] = {
-            "reconstructor": torch.optim.Adam(self.reconstructor.parameters(), lr=rate)
+            "reconstructor": kind(self.reconstructor.parameters(), lr=rate)
         }
         if self.generator is not None:
-            self.optimizers["generator"] = torch.optim.Adam(self.generator.parameters(), lr=rate)
+            self.optimizers["generator"] = kind(self.generator.parameters(), lr=rate)
         self.low = -1.0
         """Lower end of the input's range; the upper is 1."""
 
@@ -137,20 +149,22 @@ class _NoiseTask(ABC):
             for optimizer in self.optimizers.values():
                 set_learning_rate(optimizer, rate)
         inputs = normal
-        if options.noise == "learned":
-            inputs = self._generate(normal)
-        elif options.noise == "gaussian":
-            noise = torch.from_numpy(rng.standard_normal(normal.shape, dtype=np.float32)).to(normal.device)
-            inputs = self._bounded(normal + options.sigma * noise)
-        if options.noise != "none":
-            chosen = torch.from_numpy(rng.random(len(normal)) < options.probability).to(normal.device)
-            inputs = torch.where(chosen.view(-1, *[1] * (normal.ndim - 1)), inputs, normal)
+        chosen = rng.random(len(normal)) < options.probability
+        if options.noise != "none" and chosen.any():
+            rows = torch.from_numpy(np.flatnonzero(chosen)).to(normal.device)
+            inputs = normal.index_copy(0, rows, self._pseudo_anomalies(normal[rows], rng))
         self.reconstructor.train()
         with self.compute.autocast():
             rebuilt = self.reconstructor(inputs)
         loss = torch.mean((rebuilt.float() - normal) ** 2)  # source: paper, equations 2 and 3
         self.compute.descend(loss, self.optimizers["reconstructor"])
         return float(loss.detach())
+
+    def _pseudo_anomalies(self, normal: Tensor, rng: np.random.Generator) -> Tensor:
+        if self.generator is not None:
+            return self._generate(normal)
+        noise = torch.from_numpy(rng.standard_normal(tuple(normal.shape), dtype=np.float32)).to(normal.device)
+        return self._bounded(normal + self.options.sigma * noise)
 
     def _generate(self, normal: Tensor) -> Tensor:
         """One step of G (source: paper, equation 7); returns its pseudo anomalies, detached."""
@@ -191,9 +205,10 @@ class ClipTask(_NoiseTask):
         options: what was chosen.
         seed: of the weights and of the fixed validation crops.
         device: where it runs.
+        start: a trained F to start from, of this width or lighter.
 
     Raises:
-        UsageError: a crop is larger than the frames.
+        UsageError: a crop is larger than the frames, or `start` is wider.
     """
 
     def __init__(
@@ -205,9 +220,13 @@ class ClipTask(_NoiseTask):
         options: LearnedNoiseOptions,
         seed: int = 17,
         device: str = "cpu",
+        start: ClipAutoencoder | None = None,
     ) -> None:
         torch.manual_seed(seed)
-        super().__init__(clip_reconstructor(options.width), clip_generator(options.width), options, device)
+        reconstructor = clip_reconstructor(options.width)
+        if start is not None:
+            implant(start, reconstructor)
+        super().__init__(reconstructor, clip_generator(options.width), options, device)
         if options.crop > min(frames.shape[1:]):
             raise UsageError(
                 f"a crop of {options.crop} does not fit into frames of {frames.shape[2]}×{frames.shape[1]}",

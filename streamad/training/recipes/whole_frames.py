@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from streamad.bundle import InputSpec, ScoreSpec, TilingSpec
+from streamad.bundle import InputSpec, ScoreSpec, TilingSpec, load_bundle
 from streamad.detectors.igd.network import MAP_SIDE
 from streamad.detectors.igd.options import IgdOptions
 from streamad.detectors.igd.step import IgdTask
-from streamad.detectors.learned_noise.network import HEAT_CELL, SCORED, WINDOW, ClipAutoencoder, ClipError
+from streamad.detectors.learned_noise.network import HEAT_CELL, SCORED, WINDOW, ClipAutoencoder, ClipError, build
 from streamad.detectors.learned_noise.step import OFFSET, SCALE, ClipTask, LearnedNoiseOptions
 from streamad.detectors.options import parse_options
+from streamad.engines.torch_engine import load_weights
 from streamad.errors import UsageError
 from streamad.training.frames import FrameCollector
 from streamad.training.recipes.base import MEDIAN_SECONDS, OpenClip, Recipe, TrainingPlan
@@ -84,9 +85,22 @@ class LearnedNoiseRecipe(_FrameRecipe):
         super().__init__(plan, clips, held, tick)
         overrides = {key: value for key, value in plan.overrides.items() if key != "patience"}
         options = parse_options(LearnedNoiseOptions, overrides, "learned_noise")
+        start = self._start(options.start) if options.start else None
         self.task: ClipTask = ClipTask(
-            self.pixels, self.starts, self.held_pixels, self.held_starts, options, plan.seed, plan.device
+            self.pixels, self.starts, self.held_pixels, self.held_starts, options, plan.seed, plan.device, start
         )
+
+    def _start(self, name: str) -> ClipAutoencoder:
+        """F of a trained model; its hash goes on record, since a name can come to mean another model."""
+        bundle = load_bundle(name)
+        if bundle.manifest.detector != self.plan.detector:
+            raise UsageError(
+                f"{bundle.path} is a model of {bundle.manifest.detector}, and a training of learned_noise was to start "
+                "from it",
+                hint="give a model of learned_noise to --option start",
+            )
+        self._started_from = bundle.sha256
+        return cast(ClipError, load_weights(lambda: build(bundle.manifest), bundle.weights_path)).reconstructor
 
     def exported(self) -> nn.Module:
         """F with the error of the 9th frame."""
@@ -105,7 +119,10 @@ class LearnedNoiseRecipe(_FrameRecipe):
         title = f"3-D autoencoder, {kind[options.noise]}, width {options.width:g}, {self.plan.data}"
         score = ScoreSpec(kind="psnr", frame=SCORED, peak=1.0, heat_cell=HEAT_CELL)
         tiling = TilingSpec(kind="clips", window=WINDOW)
-        return title, self._input(WINDOW, SCALE, OFFSET), tiling, score, {"windows": len(self.starts)}
+        notes: dict[str, Any] = {"windows": len(self.starts)}
+        if options.start:
+            notes["start_sha256"] = self._started_from
+        return title, self._input(WINDOW, SCALE, OFFSET), tiling, score, notes
 
 
 class IgdRecipe(_FrameRecipe):

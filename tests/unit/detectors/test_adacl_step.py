@@ -161,3 +161,18 @@ def test_images_become_a_task_with_its_kinds_and_scores() -> None:
     assert task.description()["detector"] == "adacl"
     with pytest.raises(UsageError, match="adacl has no option colour"):
         image_task(images, images, data_set="mnist", seed=1, options={"colour": "red"})
+
+
+def test_an_image_is_scored_as_the_mean_over_its_shifts() -> None:
+    """The network is replaced by the grey value of one corner, so that each view's part can be told."""
+    images = np.arange(3 * 28 * 28, dtype=np.uint64).astype(np.uint8).reshape(3, 1, 28, 28)
+    training = cells(64)[:, :, :28, :28]
+    means = []
+    for views in (1, 5):
+        one = image_task(training, training[:8], data_set="fashion-mnist", seed=1, options={"views": views})
+        one._outputs = lambda given: given[:, 0, 10, 12].astype(np.float32)  # type: ignore[method-assign]
+        means.append(one.score_images(images)["regressed"])
+    grey = images[:, 0].astype(float)
+    np.testing.assert_array_equal(means[0], grey[:, 10, 12])
+    around = [grey[:, 10 + y, 12 + x] for y, x in ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))]
+    np.testing.assert_allclose(means[1], np.mean(around, axis=0))

@@ -10,6 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from streamad.detectors.learned_noise.network import clip_generator, clip_reconstructor, implant  # noqa: E402
 from streamad.detectors.learned_noise.step import (  # noqa: E402
     ClipTask,
     LearnedNoiseOptions,
@@ -109,10 +110,52 @@ def test_the_generators_loss_is_equation_7(monkeypatch: pytest.MonkeyPatch) -> N
     assert losses[0] == pytest.approx(((rebuilt - p) ** 2).mean() - 0.1 * ((p - x) ** 2).mean(), rel=1e-4)
 
 
-@pytest.mark.parametrize("noise", ["none", "learned"])
-def test_a_training_that_was_stopped_ends_the_same(noise: str, tmp_path: Path) -> None:
+def test_the_generator_sees_only_what_becomes_a_pseudo_anomaly() -> None:
+    """Each row that G was given lies in F's input as G changed it; the others lie there untouched."""
+    one = task(probability=0.5)
+    normal = torch.rand(16, 1, 16, 16, 16) - 0.5
+    assert one.generator is not None
+    seen: list[Any] = []
+    fed: list[Any] = []
+    one.generator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    one.reconstructor.register_forward_pre_hook(lambda _, inputs: fed.append(inputs[0].detach().clone()))
+    one._step(normal, 0, np.random.default_rng(1))
+    changed_rows = (fed[-1] != normal).flatten(1).any(dim=1)  # the last: F's step is after G's
+    assert 0 < int(changed_rows.sum()) < 16
+    assert torch.equal(seen[0], normal[changed_rows])
+
+
+def test_a_wider_network_starts_as_the_one_it_starts_from() -> None:
+    """In evaluation and in training mode; its other channels are not idle: the next step changes their weights."""
+    torch.manual_seed(0)
+    narrow, wide = clip_reconstructor(0.06), clip_reconstructor(0.2)
+    clips = torch.rand(2, 1, 16, 32, 48) * 2 - 1
+    with torch.no_grad():
+        narrow(clips)  # BatchNorm's running statistics shall not be those of a new network
+    implant(narrow, wide)
+    for train in (False, True):
+        with torch.no_grad():
+            np.testing.assert_allclose(
+                wide.train(train)(clips).numpy(), narrow.train(train)(clips).numpy(), rtol=0, atol=1e-5
+            )
+    wide.train()
+    ((wide(clips) - clips) ** 2).mean().backward()
+    last = wide.decoder[-2].weight.grad
+    assert last is not None
+    assert bool((last.abs().flatten(1).sum(dim=1) > 0).all())
+
+
+def test_a_network_cannot_start_from_a_wider_one_or_from_another_form() -> None:
+    with pytest.raises(UsageError, match="does not fit into one of"):
+        implant(clip_reconstructor(0.2), clip_reconstructor(0.06))
+    with pytest.raises(UsageError, match="different layers"):
+        implant(clip_generator(0.06), clip_reconstructor(0.06))
+
+
+@pytest.mark.parametrize(("noise", "optimizer"), [("none", "adam"), ("learned", "adam"), ("learned", "muon")])
+def test_a_training_that_was_stopped_ends_the_same(noise: str, optimizer: str, tmp_path: Path) -> None:
     def run(folder: Path, stop: bool) -> ClipTask:
-        one = task(noise=noise, schedule="one-cycle", samples=4)
+        one = task(noise=noise, optimizer=optimizer, schedule="one-cycle", samples=4)
 
         def progress(report: Any) -> None:
             if stop and report.epoch == 1:

@@ -106,6 +106,29 @@ def test_a_wrong_option_is_refused_before_training(tmp_path: Path) -> None:
         train_bundle(replace(plan("learned_noise"), options={"colour": "red"}), [opener(1), opener(2)], tmp_path)
 
 
+def test_a_training_starts_from_a_lighter_model(tmp_path: Path) -> None:
+    """With next to no steps it scores as that one does: 1 step at a rate of 1e-9 moves BatchNorm's averages alone."""
+    clips = [opener(1), opener(2)]
+    light = train_bundle(plan("learned_noise"), clips, tmp_path / "light")
+    given = {**OPTIONS["learned_noise"], "start": str(light.path), "width": 0.1, "epochs": 1, "samples": 1, "batch": 1}
+    wide = train_bundle(plan("learned_noise", options={**given, "learning_rate": 1e-9}), clips, tmp_path / "wide")
+    record = wide.manifest.training.options
+    assert record["start_sha256"] == light.sha256
+    assert wide.manifest.parameters > light.manifest.parameters
+    scores = []
+    for bundle in (light, wide):
+        with open_model(bundle, EngineSpec()) as model:
+            scores.append([s.score for s in score_video(opener(3)(), model) if s.withheld is None])
+    assert np.corrcoef(scores[0], scores[1])[0, 1] > 0.95
+
+
+def test_a_training_cannot_start_from_another_detector(tmp_path: Path) -> None:
+    other = train_bundle(plan("alps"), [opener(1), opener(2)], tmp_path / "other")
+    start = {**OPTIONS["learned_noise"], "start": str(other.path)}
+    with pytest.raises(UsageError, match="is a model of alps"):
+        train_bundle(plan("learned_noise", options=start), [opener(1), opener(2)], tmp_path / "out")
+
+
 def test_a_side_that_does_not_suit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="side of 100 pixels"):
         train_bundle(plan("learned_noise", side=100), [opener(1), opener(2)], tmp_path)
