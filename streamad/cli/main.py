@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate": "streamad.cli.evaluate:evaluate",
     "calibrate": "streamad.cli.calibrate:calibrate",
     "export": "streamad.cli.export:export",
+    "datasets": "streamad.cli.datasets:datasets",
     "models": "streamad.cli.models:models",
     "config": "streamad.cli.config:config",
     "doctor": "streamad.cli.doctor:doctor",

@@ -1,71 +1,130 @@
-"""CUHK Avenue: 16 training and 21 test videos, 640×360, 25 frames/s, in its official layout of .avi files."""
+"""CUHK Avenue: 16 training and 21 test videos, 640×360, 25 frames/s.
+
+training_videos/NN.avi   testing_videos/NN.avi   ground_truth_demo/testing_label_mask/N_label.mat
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
+
+import numpy as np
 
 from streamad.errors import DatasetError
-from streamad.evaluation.datasets.files import as_labels, folder_content, load_arrays, video_facts
-from streamad.evaluation.datasets.records import Clip, Dataset
+from streamad.evaluation.datasets.files import Labels, as_labels, folder_content, load_arrays
+from streamad.evaluation.datasets.folder import find_folder
+from streamad.evaluation.datasets.found import Found, FoundClip, clip_number, same_clip
+from streamad.evaluation.datasets.masks import MaskReader, matlab_masks
 
 LabelSet = Literal["official", "future_frame_prediction"]
+FPS = 25.0
 
 _FILES: dict[LabelSet, str] = {
     "official": "avenue.npz",
     "future_frame_prediction": "avenue_future_frame_prediction.npz",
 }
+_MASKS = Path("ground_truth_demo") / "testing_label_mask"
 
 
-def load_avenue(root: Path, *, label_set: LabelSet = "official") -> Dataset:
-    """Read Avenue: `training_videos/*.avi`, `testing_videos/*.avi`.
+def find_avenue(root: Path, *, label_set: str | None = None, allow_pickle: bool = False) -> Found:
+    """Find Avenue in the official layout of .avi files, or in the common one of `folder`.
 
-    Labels are read from `frame_labels/avenue.npz` (clip → 0/1 a frame) in the data set's folder or the one
-    above, not from the pixel masks in `.mat` files. Two label sets are in use and differ in 441 frames: a
-    result names its own.
+    Labels are read from `frame_labels/avenue.npz` (clip → 0/1 a frame) in the data set's folder or the one above; the
+    official ones, where that is missing, from the pixel masks: a frame with an abnormal pixel is abnormal.
 
     Args:
         root: the folder with the two folders of videos.
-        label_set: "official" (by the pixel masks, 3712 abnormal frames) or "future_frame_prediction" (the
-            labels of that paper's code, 3867).
+        label_set: "official" (by the pixel masks, 3712 abnormal frames), the default, or "future_frame_prediction" (the
+            labels of that paper's code, 3867). They differ in 441 frames: a result names its own.
+        allow_pickle: see `load_arrays`.
 
     Raises:
-        DatasetError: missing videos or labels, or counts that disagree; names the path.
+        DatasetError: missing videos or labels, or an unknown label set; names the path.
     """
-    name = _FILES[label_set]
+    chosen = _known(label_set)
+    name = _FILES[chosen]
     places = [place / "frame_labels" / name for place in (root, root.parent)]
+    if (root / "testing").is_dir() or (root / "training").is_dir():
+        joined = [place / "frame_labels_avenue.npy" for place in (root, root.parent)]
+        own = (*places, *(joined if label_set is None else ()))
+        file = next((path for path in own if path.exists()), None)
+        # Joined labels are met in both sets; what they are is not for us to say, so they go by their file's name.
+        said = chosen if file is None or file in places else file.name
+        return find_folder(root, name="avenue", fps=FPS, extra_labels=own, label_set=said, allow_pickle=allow_pickle)
     path = next((p for p in places if p.is_file()), None)
-    if path is None:
+    masks = root / _MASKS
+    labels_of: Callable[[FoundClip, int], Labels]
+    if path is not None:
+        by_clip = {clip: as_labels(array, path) for clip, array in load_arrays(path).items()}
+        labels_of, labelled = partial(_labels, path, by_clip), list(by_clip)
+    elif chosen == "official" and masks.is_dir():
+        files = [file for file in folder_content(masks) if file.suffix == ".mat"]
+        labels_of, labelled = partial(_labels_of_masks, masks), [f.stem.removesuffix("_label") for f in files]
+    else:
         raise DatasetError(
-            f"no frame labels for Avenue: looked for {' and '.join(str(p) for p in places)}",
-            hint="an .npz with one array of 0 and 1 a clip, named 01 to 21",
+            f"no frame labels for Avenue: looked for {' and '.join(str(p) for p in places)}"
+            + (f", and for masks in {masks}" if chosen == "official" else ""),
+            hint="an .npz with one array of 0 and 1 a clip, named 01 to 21, or the official masks",
         )
-    labels = {clip: as_labels(array, path) for clip, array in load_arrays(path).items()}
-    testing = []
-    for video in _videos(root / "testing_videos"):
-        if video.stem not in labels:
-            raise DatasetError(f"{path} has no labels for clip {video.stem!r} ({video})")
-        frames, fps = video_facts(video)
-        if labels[video.stem].size != frames:
-            raise DatasetError(f"{video}: {frames} frames, but {labels[video.stem].size} labels in {path}")
-        testing.append(Clip(video.stem, video, "video", frames, labels[video.stem], fps))
-    missing = sorted(set(labels) - {clip.name for clip in testing})
+    testing = _videos(root / "testing_videos")
+    return Found(
+        name="avenue",
+        training=_videos(root / "training_videos"),
+        testing=testing,
+        label_set=chosen,
+        labels_of=labels_of,
+        masks_of=partial(_masks, masks),
+        check=partial(_complete, root / "testing_videos", labelled, [clip.name for clip in testing]),
+    )
+
+
+def _known(label_set: str | None) -> LabelSet:
+    if label_set is not None and label_set not in get_args(LabelSet):
+        raise DatasetError(f"Avenue has no label set {label_set!r}; it has {', '.join(get_args(LabelSet))}")
+    return cast(LabelSet, label_set or "official")
+
+
+def _labels(path: Path, labels: dict[str, Labels], clip: FoundClip, frames: int) -> Labels:
+    name = same_clip(clip.name, list(labels))
+    if name is None:
+        raise DatasetError(f"{path} has no labels for clip {clip.name!r} ({clip.path})")
+    if labels[name].size != frames:
+        raise DatasetError(f"{clip.path}: {frames} frames, but {labels[name].size} labels in {path}")
+    return labels[name]
+
+
+def _labels_of_masks(folder: Path, clip: FoundClip, frames: int) -> Labels:
+    path = _mask_file(folder, clip)
+    labels: Labels = np.asarray(matlab_masks(path).any(axis=(1, 2)), dtype=np.uint8)
+    if labels.size != frames:
+        raise DatasetError(f"{clip.path}: {frames} frames, but {labels.size} masks in {path}")
+    return labels
+
+
+def _mask_file(folder: Path, clip: FoundClip) -> Path:
+    number = clip_number(clip.name)
+    return folder / f"{clip.name if number is None else number}_label.mat"
+
+
+def _masks(folder: Path, clip: FoundClip) -> MaskReader | None:
+    path = _mask_file(folder, clip)
+    return partial(matlab_masks, path) if path.is_file() else None
+
+
+def _complete(folder: Path, labelled: list[str], clips: list[str]) -> None:
+    missing = sorted(name for name in labelled if same_clip(name, clips) is None)
     if missing:
         raise DatasetError(
-            f"{root / 'testing_videos'} lacks {len(missing)} of {len(labels)} labelled videos: "
+            f"{folder} lacks {len(missing)} of {len(labelled)} labelled videos: "
             f"{', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}",
             hint="is the data set complete?",
         )
-    training = []
-    for video in _videos(root / "training_videos"):
-        frames, fps = video_facts(video)
-        training.append(Clip(video.stem, video, "video", frames, fps=fps))
-    rates = {clip.fps for clip in (*training, *testing)}
-    return Dataset("avenue", tuple(training), tuple(testing), rates.pop() if len(rates) == 1 else None, label_set)
 
 
-def _videos(folder: Path) -> list[Path]:
+def _videos(folder: Path) -> tuple[FoundClip, ...]:
     videos = [path for path in folder_content(folder) if path.suffix.lower() == ".avi"]
     if not videos:
         raise DatasetError(f"{folder} holds no .avi")
-    return videos
+    return tuple(FoundClip(path.stem, path, "video") for path in videos)

@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.errors import DatasetError
-from streamad.evaluation.datasets.records import Labels
+from streamad.evaluation.datasets.pickled import load_pickled
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".ts", ".m4v"})
 
 Arrays = dict[str, npt.NDArray[np.generic]]
+Labels = npt.NDArray[np.uint8]
 
 
 def in_order(paths: Sequence[Path]) -> list[Path]:
@@ -70,12 +71,18 @@ def video_facts(path: Path) -> tuple[int, float | None]:
     return frames, float(rate) if rate else None
 
 
-def load_arrays(path: Path) -> Arrays:
-    """Arrays of an .npz by name, or the one of an .npy under its file name. Pickled objects are refused.
+def load_arrays(path: Path, *, allow_pickle: bool = False) -> Arrays:
+    """Arrays of an .npz by name, or the one of an .npy under its file name.
+
+    Args:
+        path: `.npz` or `.npy`; where pickles are allowed, `.pkl` and `.pickle` too.
+        allow_pickle: read pickled arrays, by an unpickler that makes arrays and nothing else; else they are refused.
 
     Raises:
         DatasetError: the file is missing, damaged, or would need pickle.
     """
+    if allow_pickle and (path.suffix in (".pkl", ".pickle") or _is_pickled(path)):
+        return load_pickled(path)
     try:
         # Opened here: numpy leaves its own file open where the content is damaged.
         with path.open("rb") as file:
@@ -89,8 +96,17 @@ def load_arrays(path: Path) -> Arrays:
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DatasetError(
             f"cannot read the labels {path}: {error}",
-            hint="labels must be plain .npy or .npz arrays; object arrays (pickle) are never loaded",
+            hint="labels must be plain .npy or .npz arrays; pickled ones are refused unless --allow-pickle is given",
         ) from error
+
+
+def _is_pickled(path: Path) -> bool:
+    """Whether an .npy holds objects: its header says so."""
+    try:
+        with path.open("rb") as file:
+            return file.read(6) == np.lib.format.MAGIC_PREFIX and b"'|O'" in file.read(200)
+    except OSError:
+        return False
 
 
 def as_labels(array: npt.NDArray[np.generic], path: Path) -> Labels:

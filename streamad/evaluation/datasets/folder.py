@@ -3,6 +3,7 @@
     training/videos/*.mp4            or  training/frames/NAME/000.jpg, 001.jpg, …
     testing/videos/NAME.mp4          or  testing/frames/NAME/000.jpg, …
     testing/frame_labels/NAME.npy    (T,) or (1, T), 0 = normal, 1 = abnormal
+    testing/pixel_masks/NAME.npy     optional: (T, height, width), over 0 = abnormal; or pixel_masks.npz by clip
     truth.json                       optional: the true events
 
 Instead of `testing/frame_labels/` a layout met in practice has the labels of all test clips joined, in one
@@ -11,85 +12,101 @@ Instead of `testing/frame_labels/` a layout met in practice has the labels of al
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from streamad.errors import DatasetError
 from streamad.evaluation.datasets.files import (
     VIDEO_SUFFIXES,
+    Labels,
     as_labels,
     folder_content,
-    image_files,
     load_arrays,
     split_labels,
-    video_facts,
 )
-from streamad.evaluation.datasets.records import Clip, Dataset, Labels
+from streamad.evaluation.datasets.found import Found, FoundClip, same_clip
+from streamad.evaluation.datasets.masks import MaskReader, array_masks
 
 
-def load_folder(
+def find_folder(
     root: Path,
     *,
     name: str | None = None,
     fps: float | None = None,
     extra_labels: Sequence[Path] = (),
     label_set: str | None = None,
-) -> Dataset:
-    """Read a data set in the layout of this module. One of `training/` and `testing/` may be missing.
+    mask_folders: Sequence[str] = ("testing/pixel_masks",),
+    allow_pickle: bool = False,
+) -> Found:
+    """Find a data set in the layout of this module. One of `training/` and `testing/` may be missing.
 
     Args:
         root: its folder.
         name: its name; the folder's, where None.
         fps: frames a second of folders of frames; a video says it itself.
-        extra_labels: label files to try before those in `root`.
+        extra_labels: label files, or folders of one a clip, to try before those in `root`.
         label_set: what the labels are called in results; the file's name, where None.
+        mask_folders: where masks are looked for, NAME.npy.
+        allow_pickle: see `load_arrays`.
 
     Raises:
-        DatasetError: missing or empty folders, missing labels, or counts that disagree; names the path.
+        DatasetError: missing or empty folders, or no labels; names the path.
     """
     if not root.is_dir():
         raise DatasetError(f"the data set's folder {root} does not exist", hint="give its path with --data")
-    training = _clips(root / "training", fps)
-    testing = _clips(root / "testing", fps)
+    training, testing = _clips(root / "training"), _clips(root / "testing")
     if not training and not testing:
         raise DatasetError(
             f"{root} has neither training/videos, training/frames, testing/videos nor testing/frames",
             hint="expected e.g. training/videos/01.mp4, testing/videos/01.mp4 and testing/frame_labels/01.npy",
         )
+    labels_of: Callable[[FoundClip, int], Labels] = _unlabelled
+    check: Callable[[], None] = _nothing
     found = "none"
     if testing:
-        labels, path = _labels(root, testing, extra_labels)
-        testing = [_with_labels(clip, labels, path) for clip in testing]
+        path = _label_place(root, extra_labels, allow_pickle)
         found = path.name
-    rates = {clip.fps for clip in (*training, *testing)}
+        if path.is_dir():
+            labels_of = partial(_labels_in, path, allow_pickle)
+        elif path.suffix == ".npy":
+            labels_of = _Joined(path, testing, allow_pickle)
+        else:
+            by_clip = load_arrays(path, allow_pickle=allow_pickle)
+            labels_of = partial(_labels_by_clip, path, {n: as_labels(array, path) for n, array in by_clip.items()})
+            check = partial(_same_number, path, len(by_clip), len(testing), root)
     truth = root / "truth.json"
-    return Dataset(
+    return Found(
         name=name or root.resolve().name,
         training=tuple(training),
         testing=tuple(testing),
-        fps=rates.pop() if len(rates) == 1 else None,
-        labels=label_set or found,
+        label_set=label_set or found,
+        labels_of=labels_of,
+        masks_of=partial(_masks, root, mask_folders),
+        fps=fps,
         truth=truth if truth.is_file() else None,
+        check=check,
     )
 
 
-def _clips(split: Path, fps: float | None) -> list[Clip]:
+def _nothing() -> None: ...
+
+
+def _unlabelled(clip: FoundClip, frames: int) -> Labels:
+    raise DatasetError(f"no frame labels of clip {clip.name!r} with {frames} frames")
+
+
+def _clips(split: Path) -> list[FoundClip]:
     """Clips of one split; none where the split's folder is missing, an error where it is empty."""
     videos, frames = split / "videos", split / "frames"
     if videos.is_dir() and frames.is_dir():
         raise DatasetError(f"{split} has both videos/ and frames/: which are the clips?", hint="keep one")
-    clips: list[Clip] = []
+    clips: list[FoundClip] = []
     if videos.is_dir():
-        for path in folder_content(videos):
-            if path.suffix.lower() in VIDEO_SUFFIXES:
-                count, rate = video_facts(path)
-                clips.append(Clip(path.stem, path, "video", count, fps=rate or fps))
+        files = [path for path in folder_content(videos) if path.suffix.lower() in VIDEO_SUFFIXES]
+        clips = [FoundClip(path.stem, path, "video") for path in files]
     elif frames.is_dir():
-        clips = [
-            Clip(path.name, path, "images", len(image_files(path)), fps=fps)
-            for path in folder_content(frames)
-            if path.is_dir()
-        ]
+        clips = [FoundClip(path.name, path, "images") for path in folder_content(frames) if path.is_dir()]
     else:
         if split.is_dir():
             raise DatasetError(f"{split} has neither videos/ nor frames/")
@@ -103,46 +120,79 @@ def _clips(split: Path, fps: float | None) -> list[Clip]:
     return clips
 
 
-def _labels(root: Path, clips: list[Clip], extra: Sequence[Path]) -> tuple[dict[str, Labels], Path]:
-    """Labels by clip name, and where they were found."""
+def _label_place(root: Path, extra: Sequence[Path], allow_pickle: bool) -> Path:
+    """The file, or the folder of one file a clip, that holds the labels."""
     each = root / "testing" / "frame_labels"
     candidates = [*extra, each, root / "frame_labels.npz", *sorted(root.glob("frame_labels_*.np[yz]"))]
+    if allow_pickle:
+        candidates += [*sorted(root.glob("frame_labels*.pkl")), *sorted(root.glob("frame_labels*.pickle"))]
     path = next((p for p in candidates if p.exists()), None)
     if path is None:
         raise DatasetError(
             f"no frame labels for the test clips of {root}: looked for {each}, frame_labels.npz and frame_labels_*.npy",
             hint="one array of 0 and 1 a clip, testing/frame_labels/NAME.npy",
         )
-    if path.is_dir():
-        return {
-            clip.name: as_labels(next(iter(load_arrays(path / f"{clip.name}.npy").values())), path) for clip in clips
-        }, path
-    arrays = load_arrays(path)
-    if path.suffix == ".npy":
-        joined = as_labels(next(iter(arrays.values())), path)
-        return split_labels(joined, [c.name for c in clips], [c.frames for c in clips], path), path
-    if len(arrays) != len(clips):
-        raise DatasetError(f"{path}: labels of {len(arrays)} clips, but {root} has {len(clips)} test clips")
-    return {name: as_labels(array, path) for name, array in arrays.items()}, path
+    return path
 
 
-def _with_labels(clip: Clip, labels: dict[str, Labels], path: Path) -> Clip:
-    mine = labels.get(clip.name)
-    if mine is None:
-        # Test001, 01 and 1 are names of one clip in different packings of a data set.
-        same = [value for name, value in labels.items() if _number(name) == _number(clip.name) is not None]
-        mine = same[0] if len(same) == 1 else None
-    if mine is None:
+def _labels_in(folder: Path, allow_pickle: bool, clip: FoundClip, frames: int) -> Labels:
+    path = folder / f"{clip.name}.npy"
+    labels = as_labels(next(iter(load_arrays(path, allow_pickle=allow_pickle).values())), path)
+    _expect(labels, frames, clip, folder)
+    return labels
+
+
+def _labels_by_clip(path: Path, labels: dict[str, Labels], clip: FoundClip, frames: int) -> Labels:
+    name = same_clip(clip.name, list(labels))
+    if name is None:
         raise DatasetError(f"{path} has no labels for clip {clip.name!r} ({clip.path})")
-    if mine.size != clip.frames:
+    _expect(labels[name], frames, clip, path)
+    return labels[name]
+
+
+def _same_number(path: Path, labelled: int, clips: int, root: Path) -> None:
+    if labelled != clips:
+        raise DatasetError(f"{path}: labels of {labelled} clips, but {root} has {clips} test clips")
+
+
+def _expect(labels: Labels, frames: int, clip: FoundClip, path: Path) -> None:
+    if labels.size != frames:
         raise DatasetError(
-            f"{clip.path}: {clip.frames} frames, but {mine.size} labels in {path}",
+            f"{clip.path}: {frames} frames, but {labels.size} labels in {path}",
             hint="is the data set complete, and are these the labels of this data set?",
         )
-    return Clip(clip.name, clip.path, clip.kind, clip.frames, mine, clip.fps)
 
 
-def _number(name: str) -> int | None:
-    """The number that ends a plain clip name: 1 of '01' and 'Test001'; None of '01_0014'."""
-    digits = name.lstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-    return int(digits) if digits.isdecimal() else None
+class _Joined:
+    """Labels of all test clips in one array, cut by the clips' frames, or an array of arrays, one a clip."""
+
+    def __init__(self, path: Path, clips: Sequence[FoundClip], allow_pickle: bool) -> None:
+        self.path, self.clips = path, clips
+        arrays = list(load_arrays(path, allow_pickle=allow_pickle).values())
+        self._parts = [as_labels(array, path) for array in arrays]
+        self._by_name: dict[str, Labels] | None = None
+
+    def __call__(self, clip: FoundClip, frames: int) -> Labels:
+        if self._by_name is None:
+            self._by_name = self._cut()
+        _expect(self._by_name[clip.name], frames, clip, self.path)
+        return self._by_name[clip.name]
+
+    def _cut(self) -> dict[str, Labels]:
+        names = [clip.name for clip in self.clips]
+        if len(self._parts) == len(names) > 1:
+            return dict(zip(names, self._parts, strict=True))
+        if len(self._parts) > 1:
+            raise DatasetError(
+                f"{self.path}: labels of {len(self._parts)} clips, but there are {len(names)} test clips"
+            )
+        return split_labels(self._parts[0], names, [clip.facts()[0] for clip in self.clips], self.path)
+
+
+def _masks(root: Path, folders: Sequence[str], clip: FoundClip) -> MaskReader | None:
+    for folder in folders:
+        path = root / folder / f"{clip.name}.npy"
+        if path.is_file():
+            return partial(array_masks, path, path.stem)
+    joined = root / "pixel_masks.npz"
+    return partial(array_masks, joined, clip.name) if joined.is_file() else None

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from streamad.errors import DatasetError
-
-Labels = npt.NDArray[np.uint8]
+from streamad.evaluation.datasets.files import Labels
+from streamad.evaluation.datasets.masks import MaskReader
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,7 @@ class Clip:
         labels: (frames,) uint8, 0 = normal, 1 = abnormal; None where there are none (training clips are
             normal).
         fps: frames a second; None where nobody says.
+        masks: reads its (frames, height, width) pixel masks, True where abnormal; None where there are none.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Clip:
     frames: int
     labels: Labels | None = field(default=None, repr=False, compare=False)
     fps: float | None = None
+    masks: MaskReader | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.labels is None:

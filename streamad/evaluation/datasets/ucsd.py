@@ -1,61 +1,89 @@
-"""The official layout of UCSD Ped1 and Ped2: Train/TrainNNN/*.tif, Test/TestNNN/*.tif, Test/UCSDpedN.m."""
+"""The UCSD sets Ped1 and Ped2, in the official layout and in the one with folders of numbered frames.
+
+Train/TrainNNN/*.tif   Test/TestNNN/*.tif   Test/UCSDpedN.m   Test/TestNNN_gt/*.bmp
+"""
 
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from streamad.errors import DatasetError
-from streamad.evaluation.datasets.files import folder_content, image_files
-from streamad.evaluation.datasets.records import Clip, Dataset
+from streamad.evaluation.datasets.files import Labels, folder_content
+from streamad.evaluation.datasets.folder import find_folder
+from streamad.evaluation.datasets.found import Found, FoundClip, clip_number
+from streamad.evaluation.datasets.masks import MaskReader, bitmap_masks
 
 FPS = 10.0
 """Frames a second of the UCSD sets (their authors' page)."""
+
+Intervals = list[tuple[int, int]]
 
 _GT_FRAME = re.compile(r"^\s*TestVideoFile\{end\+1\}\.gt_frame\s*=\s*\[([^\]]*)\]", re.MULTILINE)
 _INTERVAL = re.compile(r"(\d+)(?:\s*:\s*(\d+))?")
 
 
-def load_official(root: Path, *, name: str) -> Dataset:
-    """Read a UCSD set in its official layout.
+def find_ucsd(root: Path, name: str, *, allow_pickle: bool = False) -> Found:
+    """Find a UCSD set in the official layout or in the common one, that of `folder`.
+
+    In the common layout labels may also lie in `frame_labels/pedN.npz` (clip → 0/1 a frame) or `frame_labels_pedN.npy`
+    (all test clips joined), in the data set's folder or the one above.
+
+    Args:
+        root: the data set's folder, or one that holds it as `UCSDpedN`.
+        name: "ped1" or "ped2".
+        allow_pickle: see `load_arrays`.
+
+    Raises:
+        DatasetError: missing folders or labels; names the path.
+    """
+    for official in (root, root / f"UCSD{name}"):
+        if (official / "Train").is_dir() or (official / "Test").is_dir():
+            return find_official(official, name=name)
+    return find_folder(
+        root,
+        name=name,
+        fps=FPS,
+        extra_labels=[
+            place / label_file
+            for label_file in (f"{name}.npz", f"frame_labels_{name}.npy")
+            for place in (root / "frame_labels", root.parent / "frame_labels", root, root.parent)
+        ],
+        label_set=f"UCSD{name}.m",
+        allow_pickle=allow_pickle,
+    )
+
+
+def find_official(root: Path, *, name: str) -> Found:
+    """Find a UCSD set in its official layout.
 
     Args:
         root: the folder with `Train` and `Test`.
         name: "ped1" or "ped2"; names the `.m` file.
 
     Raises:
-        DatasetError: a missing folder or `.m` file, or labels that do not fit the clips; names the path.
+        DatasetError: a missing folder or `.m` file; names the path.
     """
-    training = [
-        Clip(path.name, path, "images", len(image_files(path)), fps=FPS)
-        for path in _clip_folders(root / "Train", "Train")
-    ]
-    folders = _clip_folders(root / "Test", "Test")
+    training = [FoundClip(path.name, path, "images") for path in _clip_folders(root / "Train", "Train")]
+    testing = [FoundClip(path.name, path, "images") for path in _clip_folders(root / "Test", "Test")]
     matlab = root / "Test" / f"UCSD{name}.m"
     intervals = read_gt_frames(matlab)
-    if len(intervals) != len(folders):
-        raise DatasetError(
-            f"{matlab} labels {len(intervals)} clips, but {root / 'Test'} holds {len(folders)}",
-            hint="is the data set complete?",
-        )
-    testing = []
-    for path, of_clip in zip(folders, intervals, strict=True):
-        frames = len(image_files(path))
-        labels = np.zeros(frames, dtype=np.uint8)
-        for first, last in of_clip:  # 1-based, both ends included
-            if not 1 <= first <= last <= frames:
-                raise DatasetError(
-                    f"{matlab}: interval {first}:{last} of clip {path.name} does not fit the {frames} frames in {path}",
-                    hint="is the data set complete?",
-                )
-            labels[first - 1 : last] = 1
-        testing.append(Clip(path.name, path, "images", frames, labels, FPS))
-    return Dataset(name, tuple(training), tuple(testing), FPS, matlab.name)
+    return Found(
+        name=name,
+        training=tuple(training),
+        testing=tuple(testing),
+        label_set=matlab.name,
+        labels_of=partial(_labels, matlab, intervals),
+        masks_of=_masks,
+        fps=FPS,
+        check=partial(_complete, matlab, len(intervals), root / "Test", len(testing)),
+    )
 
 
-def read_gt_frames(path: Path) -> list[list[tuple[int, int]]]:
+def read_gt_frames(path: Path) -> list[Intervals]:
     """Intervals (first, last), 1-based, both included, of every test clip in a `UCSDpedN.m`.
 
     Raises:
@@ -72,6 +100,35 @@ def read_gt_frames(path: Path) -> list[list[tuple[int, int]]]:
     if not clips:
         raise DatasetError(f"{path} has no line 'TestVideoFile{{end+1}}.gt_frame = [a:b];'")
     return clips
+
+
+def _labels(matlab: Path, intervals: list[Intervals], clip: FoundClip, frames: int) -> Labels:
+    """Labels of a clip by its number: Test003 has the third line, whichever clips are missing."""
+    number = clip_number(clip.name)
+    if number is None or not 1 <= number <= len(intervals):
+        raise DatasetError(f"{matlab} labels {len(intervals)} clips, none of them {clip.name}")
+    labels: Labels = np.zeros(frames, dtype=np.uint8)
+    for first, last in intervals[number - 1]:  # 1-based, both ends included
+        if not 1 <= first <= last <= frames:
+            raise DatasetError(
+                f"{matlab}: interval {first}:{last} of clip {clip.name} does not fit the {frames} frames in "
+                f"{clip.path}",
+                hint="is the data set complete?",
+            )
+        labels[first - 1 : last] = 1
+    return labels
+
+
+def _complete(matlab: Path, labelled: int, test: Path, clips: int) -> None:
+    if labelled != clips:
+        raise DatasetError(
+            f"{matlab} labels {labelled} clips, but {test} holds {clips}", hint="is the data set complete?"
+        )
+
+
+def _masks(clip: FoundClip) -> MaskReader | None:
+    folder = clip.path.with_name(f"{clip.name}_gt")
+    return partial(bitmap_masks, folder) if folder.is_dir() else None
 
 
 def _clip_folders(split: Path, prefix: str) -> list[Path]:

@@ -9,7 +9,7 @@ import pytest
 
 from streamad.errors import DatasetError
 from streamad.evaluation.datasets import image_files, load_dataset
-from streamad.evaluation.datasets.avenue import load_avenue
+from streamad.evaluation.datasets.avenue import find_avenue
 from streamad.evaluation.datasets.ucsd import read_gt_frames
 
 
@@ -126,7 +126,7 @@ def test_avenue(data, tmp_path, label_set):
     with np.load(data / "frame_labels" / file) as labels:
         np.savez(tmp_path / "frame_labels" / file, **{"08": labels["08"]})
         expected = labels["08"]
-    d = load_avenue(tmp_path, label_set=label_set)
+    d = find_avenue(tmp_path, label_set=label_set).dataset()
     assert [(c.name, c.frames, c.fps) for c in d.testing] == [("08", 36, 25.0)]
     np.testing.assert_array_equal(d.testing[0].labels, expected)
     assert len(d.training) == 2
@@ -135,4 +135,4 @@ def test_avenue(data, tmp_path, label_set):
 
 def test_avenue_without_labels(tmp_path):
     with pytest.raises(DatasetError, match="no frame labels for Avenue: looked for"):
-        load_avenue(tmp_path)
+        find_avenue(tmp_path)

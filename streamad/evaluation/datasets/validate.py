@@ -1,0 +1,219 @@
+"""Is a copy of a data set complete? Every clip against the official counts, its labels, its masks, its frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+import av
+import av.error
+import cv2
+
+from streamad.errors import DatasetError
+from streamad.evaluation.datasets.files import image_files
+from streamad.evaluation.datasets.found import Found, FoundClip, same_clip
+from streamad.evaluation.datasets.manifest import OfficialCounts
+
+Split = Literal["training", "testing"]
+
+
+@dataclass(frozen=True)
+class ClipCheck:
+    """What was found of one clip.
+
+    Attributes:
+        split: "training" or "testing".
+        name: the clip's.
+        frames: frames found; None where it cannot be read.
+        expected: frames it should have; None where nobody knows.
+        abnormal: abnormal frames by its labels; None for training clips and where labels are missing.
+        expected_abnormal: how many it should have.
+        masks: frames with a pixel mask; None where there are none, or they were not read.
+        undecodable: frames that do not decode: file names, or positions in a video.
+        problems: all that is wrong with it, in words.
+    """
+
+    split: Split
+    name: str
+    frames: int | None
+    expected: int | None
+    abnormal: int | None
+    expected_abnormal: int | None
+    masks: int | None
+    undecodable: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What was found of a data set.
+
+    Attributes:
+        name: the data set's.
+        label_set: the labels that were compared.
+        clips: one entry for each clip found.
+        missing: official clips that are not there, as "testing/Test003".
+        extra: clips that the official set does not have.
+        problems: what is wrong with the set as a whole.
+        decoded: whether every frame and every mask was decoded.
+        official: whether official counts were there to compare with.
+    """
+
+    name: str
+    label_set: str
+    clips: tuple[ClipCheck, ...]
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    problems: tuple[str, ...]
+    decoded: bool
+    official: bool
+
+    @property
+    def ok(self) -> bool:
+        """Nothing is missing, extra, undecodable or unequal."""
+        return not (self.missing or self.extra or self.problems or any(clip.problems for clip in self.clips))
+
+
+def validate_dataset(
+    found: Found,
+    official: OfficialCounts | None = None,
+    *,
+    decode: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Validation:
+    """Compare a data set's folder with the official counts; nothing ends it early.
+
+    Args:
+        found: what lies there.
+        official: the official counts; None compares clips with their own labels alone.
+        decode: decode every frame and every mask; else they are only counted.
+        progress: called after each clip with (done, in all).
+    """
+    splits: tuple[tuple[Split, tuple[FoundClip, ...]], ...] = (("training", found.training), ("testing", found.testing))
+    total = len(found.training) + len(found.testing)
+    missing, extra, problems = _whole(found, official)
+    checks: list[ClipCheck] = []
+    with ThreadPoolExecutor() as pool:
+        for split, clips in splits:
+            for clip in clips:
+                checks.append(_check(split, clip, found, official, pool if decode else None))
+                if progress is not None:
+                    progress(len(checks), total)
+    return Validation(
+        found.name, found.label_set, tuple(checks), missing, extra, problems, decode, official is not None
+    )
+
+
+def _whole(found: Found, official: OfficialCounts | None) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    if official is None:
+        return (), (), ()
+    missing, extra, problems = [], [], []
+    expected: tuple[tuple[Split, Sequence[str] | None, tuple[FoundClip, ...]], ...] = (
+        ("training", None if official.training is None else list(official.training), found.training),
+        ("testing", list(official.testing), found.testing),
+    )
+    for split, names, clips in expected:
+        here = [clip.name for clip in clips]
+        if names is None:
+            if len(here) != official.training_clips:
+                problems.append(f"{split}: {len(here)} clips, but the official set has {official.training_clips}")
+            continue
+        missing += [f"{split}/{name}" for name in names if same_clip(name, here) is None]
+        extra += [f"{split}/{name}" for name in here if same_clip(name, list(names)) is None]
+    return tuple(missing), tuple(extra), tuple(problems)
+
+
+def _check(
+    split: Split, clip: FoundClip, found: Found, official: OfficialCounts | None, pool: ThreadPoolExecutor | None
+) -> ClipCheck:
+    problems: list[str] = []
+    frames: int | None = None
+    try:
+        frames = clip.facts()[0]
+    except DatasetError as error:
+        problems.append(str(error))
+    counts = None
+    if official is not None:
+        counts = official.training if split == "training" else official.testing
+    expected = _count(counts, clip)
+    if frames is not None and expected is not None and frames != expected:
+        problems.append(f"{frames} frames, officially {expected}")
+    abnormal = expected_abnormal = None
+    if split == "testing":
+        expected_abnormal = None if official is None else _count(official.abnormal.get(found.label_set), clip)
+        if frames is not None:
+            try:
+                abnormal = int(found.labels_of(clip, frames).sum())
+            except DatasetError as error:
+                problems.append(str(error))
+        if abnormal is not None and expected_abnormal is not None and abnormal != expected_abnormal:
+            problems.append(f"{abnormal} abnormal frames, officially {expected_abnormal}")
+    undecodable: tuple[str, ...] = ()
+    masks = None
+    if pool is not None and frames is not None:
+        undecodable, sizes = _decode(clip, pool)
+        if undecodable:
+            problems.append(f"{len(undecodable)} frames do not decode: {_some(undecodable)}")
+        if len(sizes) > 1:
+            problems.append(f"frames of different sizes: {', '.join(f'{w}×{h}' for w, h in sorted(sizes))}")
+        masks = _masks(clip, found, frames, sizes, problems) if split == "testing" else None
+    return ClipCheck(
+        split, clip.name, frames, expected, abnormal, expected_abnormal, masks, undecodable, tuple(problems)
+    )
+
+
+def _count(counts: dict[str, int] | None, clip: FoundClip) -> int | None:
+    name = same_clip(clip.name, list(counts)) if counts else None
+    return counts[name] if counts and name is not None else None
+
+
+def _decode(clip: FoundClip, pool: ThreadPoolExecutor) -> tuple[tuple[str, ...], set[tuple[int, int]]]:
+    """Frames that do not decode, and the (width, height) of the others."""
+    if clip.kind == "video":
+        return _decode_video(clip)
+    files = image_files(clip.path)
+    images = list(pool.map(lambda path: _size(str(path)), files))
+    bad = tuple(path.name for path, size in zip(files, images, strict=True) if size is None)
+    return bad, {size for size in images if size is not None}
+
+
+def _size(path: str) -> tuple[int, int] | None:
+    image = cv2.imread(path, cv2.IMREAD_UNCHANGED)
+    return None if image is None else (int(image.shape[1]), int(image.shape[0]))
+
+
+def _decode_video(clip: FoundClip) -> tuple[tuple[str, ...], set[tuple[int, int]]]:
+    bad: list[str] = []
+    sizes: set[tuple[int, int]] = set()
+    with av.open(str(clip.path)) as container:
+        stream = container.streams.video[0]
+        for number, packet in enumerate(container.demux(stream)):
+            try:
+                for frame in packet.decode():
+                    sizes.add((frame.width, frame.height))
+            except av.error.FFmpegError:
+                bad.append(str(number))
+    return tuple(bad), sizes
+
+
+def _masks(clip: FoundClip, found: Found, frames: int, sizes: set[tuple[int, int]], problems: list[str]) -> int | None:
+    reader = found.masks_of(clip)
+    if reader is None:
+        return None
+    try:
+        masks = reader()
+    except DatasetError as error:
+        problems.append(str(error))
+        return None
+    if len(masks) != frames:
+        problems.append(f"{len(masks)} masks for {frames} frames")
+    size = (int(masks.shape[2]), int(masks.shape[1]))
+    if sizes and size not in sizes:
+        problems.append(f"masks of {size[0]}×{size[1]}, frames of {', '.join(f'{w}×{h}' for w, h in sorted(sizes))}")
+    return len(masks)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
