@@ -59,6 +59,12 @@ class PixelCounts:
         self.abnormal.append(hits[shown])
         self.normal.append((totals - hits)[shown])
 
+    def merge(self, other: PixelCounts) -> None:
+        """Take up the counts of other frames."""
+        self.scores += other.scores
+        self.normal += other.normal
+        self.abnormal += other.abnormal
+
     def auc(self) -> float:
         """Area under the ROC curve over all pixels, 0..1; ties count as half.
 

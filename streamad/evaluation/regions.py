@@ -160,6 +160,111 @@ def region_curves(
     )
 
 
+class HeatmapRegions:
+    """RBDC and TBDC of heat maps, frame by frame, at fixed thresholds; memory does not grow with the frames.
+
+    At a threshold, the detected regions of a frame are the connected parts (8 neighbours) of its cells at or above it,
+    each given by the box round its cells. Unlike boxes with scores of their own, these grow and merge as the threshold
+    falls, so the curves are drawn point by point (our choice; the paper leaves to the detector what a region is).
+
+    Args:
+        thresholds: falling; more of them make finer curves.
+        alpha: see `region_curves`.
+        beta: see `region_curves`.
+
+    Raises:
+        DatasetError: no threshold.
+    """
+
+    def __init__(self, thresholds: npt.ArrayLike, *, alpha: float = ALPHA, beta: float = BETA) -> None:
+        self._thresholds = np.sort(np.asarray(thresholds, dtype=np.float64))[::-1]
+        if not len(self._thresholds):
+            raise DatasetError("nothing can be evaluated: no thresholds were given")
+        self._alpha, self._beta = alpha, beta
+        self._found: dict[int, npt.NDArray[np.int64]] = {}
+        self._lengths: dict[int, int] = {}
+        self._false = np.zeros(len(self._thresholds), np.int64)
+        self._frames = 0
+
+    def add(self, heatmap: npt.ArrayLike, boxes: Sequence[Box], truth: Sequence[TrueRegion]) -> None:
+        """Count one frame.
+
+        Args:
+            heatmap: (rows, cols) scores; NaN = not scored.
+            boxes: of all cells, row by row.
+            truth: the true regions of this frame.
+        """
+        self._frames += 1
+        for region in truth:
+            self._lengths[region.track] = self._lengths.get(region.track, 0) + 1
+            self._found.setdefault(region.track, np.zeros(len(self._thresholds), np.int64))
+        values = np.asarray(heatmap, dtype=np.float64)
+        corners = np.asarray(boxes, dtype=np.int64).reshape(*values.shape, 4)
+        filled = np.where(np.isnan(values), -np.inf, values)
+        # Between two scores of this frame nothing changes: one look serves all thresholds there.
+        reached = np.searchsorted(np.sort(-filled, axis=None), -self._thresholds, "right")
+        for count in np.unique(reached[reached > 0]):
+            (places,) = np.nonzero(reached == count)
+            false, found = self._judge(filled >= self._thresholds[places[0]], corners, truth)
+            self._false[places] += false
+            for region, hit in zip(truth, found, strict=True):
+                if hit:
+                    self._found[region.track][places] += 1
+
+    def merge(self, other: HeatmapRegions) -> None:
+        """Take up the counts of other frames, whose tracks have other numbers, at the same thresholds."""
+        self._frames += other._frames
+        self._false += other._false
+        self._lengths.update(other._lengths)
+        self._found.update(other._found)
+
+    def curves(self) -> RegionCurves:
+        """The curves over all frames that were added.
+
+        Raises:
+            DatasetError: no frame was added, or none with a true region.
+        """
+        if not self._lengths:
+            raise DatasetError(f"nothing can be evaluated: 0 true regions in {self._frames} frames")
+        lengths = np.array(list(self._lengths.values()), dtype=np.float64)
+        found = np.stack([self._found[track] for track in self._lengths], axis=1)  # (thresholds, tracks)
+        region_rate = found.sum(axis=1) / lengths.sum()
+        track_rate = (found >= np.maximum(1, np.ceil(self._alpha * lengths - 1e-9))).mean(axis=1)
+        wrong = self._false / self._frames
+        zero = np.zeros(1)
+        order = np.argsort(wrong, kind="stable")  # merging parts can lower the count of false ones
+        x = np.concatenate((zero, wrong[order]))
+        regions, tracks = (np.concatenate((zero, rate[order])) for rate in (region_rate, track_rate))
+        return RegionCurves(
+            rbdc=area_up_to_one(x, regions),
+            tbdc=area_up_to_one(x, tracks),
+            false_per_frame=x,
+            region_rate=regions,
+            track_rate=tracks,
+            thresholds=np.concatenate((np.full(1, np.inf), self._thresholds[order])),
+            regions=int(lengths.sum()),
+            tracks=len(lengths),
+            frames=self._frames,
+        )
+
+    def _judge(
+        self, up: Mask, corners: npt.NDArray[np.int64], truth: Sequence[TrueRegion]
+    ) -> tuple[int, npt.NDArray[np.bool_]]:
+        """False regions of a frame, and which of its true regions are found."""
+        count, parts = cv2.connectedComponents(up.astype(np.uint8), connectivity=8)
+        parts = np.asarray(parts)
+        found = np.zeros(len(truth), bool)
+        false = 0
+        for k in range(1, count):
+            cells = corners[parts == k]
+            (x0, y0), (x1, y1) = cells[:, :2].min(axis=0), cells[:, 2:].max(axis=0)
+            box = int(x0), int(y0), int(x1), int(y1)
+            hits = [intersection_over_union(box, region.box) >= self._beta for region in truth]
+            found |= np.array(hits, bool)
+            false += not any(hits)
+        return false, found
+
+
 def intersection_over_union(a: Box, b: Box) -> float:
     """Of two boxes, 0..1."""
     width = min(a[2], b[2]) - max(a[0], b[0])

@@ -71,12 +71,13 @@ def video_facts(path: Path) -> tuple[int, float | None]:
     return frames, float(rate) if rate else None
 
 
-def load_arrays(path: Path, *, allow_pickle: bool = False) -> Arrays:
+def load_arrays(path: Path, *, allow_pickle: bool = False, only: str | None = None) -> Arrays:
     """Arrays of an .npz by name, or the one of an .npy under its file name.
 
     Args:
         path: `.npz` or `.npy`; where pickles are allowed, `.pkl` and `.pickle` too.
         allow_pickle: read pickled arrays, by an unpickler that makes arrays and nothing else; else they are refused.
+        only: read just this array of an .npz, where it is there: others may be large.
 
     Raises:
         DatasetError: the file is missing, damaged, or would need pickle.
@@ -90,7 +91,8 @@ def load_arrays(path: Path, *, allow_pickle: bool = False) -> Arrays:
             if isinstance(loaded, np.ndarray):
                 return {path.stem: loaded}
             with loaded:
-                return {name: loaded[name] for name in loaded.files}
+                names = [only] if only is not None and only in loaded.files else loaded.files
+                return {name: loaded[name] for name in names}
     except OSError as error:
         raise DatasetError(f"cannot read the labels {path}: {error.strerror or error}") from error
     except (ValueError, EOFError, zipfile.BadZipFile) as error:

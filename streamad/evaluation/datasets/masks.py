@@ -42,7 +42,7 @@ def array_masks(path: Path, name: str) -> Mask:
     Raises:
         DatasetError: the file cannot be read, lacks the clip, or has another shape.
     """
-    arrays = load_arrays(path)
+    arrays = load_arrays(path, only=name)
     if name not in arrays:
         raise DatasetError(f"{path} has no masks of clip {name!r}; it has {', '.join(sorted(arrays)[:5])}")
     masks = arrays[name]

@@ -9,6 +9,7 @@ from scipy import ndimage
 from streamad.errors import DatasetError
 from streamad.evaluation.regions import (
     Detection,
+    HeatmapRegions,
     TrueRegion,
     area_up_to_one,
     intersection_over_union,
@@ -130,6 +131,42 @@ def test_a_thing_that_falls_apart_keeps_its_track_once() -> None:
     first, *parts = true_regions([video])
     assert len(parts) == 2
     assert sum(p.track == first.track for p in parts) == 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_heat_maps_follow_the_definition_threshold_by_threshold(seed: int) -> None:
+    """Each threshold on its own: connected parts by SciPy, their boxes, then the rates of the plain definition."""
+    rng = np.random.default_rng(seed)
+    frames, rows, cols = 7, 5, 6
+    heat = np.round(rng.random((frames, rows, cols)), 1)
+    heat[rng.random(heat.shape) < 0.2] = np.nan
+    boxes = [(c * 4, r * 3, c * 4 + 4, r * 3 + 3) for r in range(rows) for c in range(cols)]
+    truth = [
+        TrueRegion(int(rng.integers(frames)), int(rng.integers(3)), (x, y, x + 7, y + 5))
+        for x, y in rng.integers(0, 14, (10, 2)).tolist()
+    ]
+    levels = [0.95, 0.8, 0.6, 0.5, 0.3]
+    # In two parts, as clips are counted side by side; a track belongs to one clip.
+    parts_of = [HeatmapRegions(levels, alpha=0.4, beta=0.2) for _ in range(2)]
+    truth = [TrueRegion(r.frame, r.track + 10 * (r.frame % 2), r.box) for r in truth]
+    for t in range(frames):
+        parts_of[t % 2].add(heat[t], boxes, [r for r in truth if r.frame == t])
+    parts_of[0].merge(parts_of[1])
+    curves = parts_of[0].curves()
+    expected = []
+    for level in levels:
+        detections = []
+        for t in range(frames):
+            with np.errstate(invalid="ignore"):
+                parts, count = ndimage.label(heat[t] >= level, structure=np.ones((3, 3)))
+            for k in range(1, count + 1):
+                r, c = np.nonzero(parts == k)
+                box = (int(c.min()) * 4, int(r.min()) * 3, int(c.max()) * 4 + 4, int(r.max()) * 3 + 3)
+                detections.append(Detection(t, box, 1.0))
+        rates = by_definition(detections, truth, frames, 0.4, 0.2) if detections else ([0.0], [0.0], [0.0])
+        expected.append(tuple(rate[-1] for rate in rates))
+    found = zip(curves.false_per_frame[1:], curves.region_rate[1:], curves.track_rate[1:], strict=True)
+    np.testing.assert_allclose(sorted(found), sorted(expected))
 
 
 def test_what_cannot_be_evaluated_is_refused() -> None:

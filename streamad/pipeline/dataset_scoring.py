@@ -1,0 +1,246 @@
+"""Scoring the test clips of a data set: in parallel, resumable, with the code that scores a camera."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.bundle import Bundle, combined_sha256
+from streamad.detectors import CameraScorer
+from streamad.engines import EngineSpec
+from streamad.errors import DatasetError
+from streamad.evaluation.datasets import Clip, Dataset
+from streamad.files import write_json
+from streamad.pipeline.model import Model, open_model
+from streamad.pipeline.offline import pair_scores, prefetched
+from streamad.sources import FileSpec, ImagesSpec, SourceError, SourceSpec, open_source
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ClipScores:
+    """What a model said of one clip.
+
+    Attributes:
+        name: the clip's.
+        scores: (frames,) raw scores, NaN where a frame has none.
+        folder: holds `heat.npy`, (frames, rows, cols) float32, and `boxes.npy`, (rows · cols, 4), where the detector
+            localises.
+        seconds: wall time of decoding and scoring it.
+        problems: damage that did not end the run: frames that do not decode, a clip that breaks off.
+    """
+
+    name: str
+    scores: npt.NDArray[np.float64]
+    folder: Path
+    seconds: float
+    problems: tuple[str, ...]
+
+    def heatmaps(self) -> npt.NDArray[np.float32] | None:
+        """(frames, rows, cols), read from disk as it is used; None where the detector localises nothing."""
+        path = self.folder / "heat.npy"
+        return np.load(path, mmap_mode="r") if path.is_file() else None
+
+    def boxes(self) -> list[tuple[int, int, int, int]]:
+        """(x0, y0, x1, y1) of all cells in pixels of the frames, row by row."""
+        return [(int(a), int(b), int(c), int(d)) for a, b, c, d in np.load(self.folder / "boxes.npy")]
+
+
+def clip_source(clip: Clip, fps: float) -> SourceSpec:
+    """The source of a clip; `fps` is for folders of images of which nobody says it."""
+    if clip.kind == "video":
+        return FileSpec(path=clip.path)
+    return ImagesSpec(path=clip.path, fps=clip.fps or fps)
+
+
+def known_scene(clip: Clip, training: Sequence[Clip]) -> Clip | None:
+    """The training clip whose scene at rest a test clip starts with, as a camera that has been up for a while knows it.
+
+    The last one of the same camera: ShanghaiTech's names begin with the camera's number ("01_0014"); other sets have
+    one camera. None where there is none.
+    """
+    scene = clip.name.partition("_")[0] if "_" in clip.name else None
+    same = [c for c in training if scene is None or c.name.partition("_")[0] == scene]
+    return same[-1] if same else None
+
+
+def score_dataset(
+    dataset: Dataset,
+    bundle: Bundle,
+    folder: Path,
+    *,
+    engine: EngineSpec | None = None,
+    workers: int | None = None,
+    progress: Callable[[ClipScores, int, int], None] | None = None,
+) -> list[ClipScores]:
+    """Score every test clip; clips that an earlier run finished are taken from disk.
+
+    Each clip is a camera of its own that knows the scene at rest from a training clip (`known_scene`), so that clips do
+    not depend on one another or on their order. A worker has a model of its own; the CPU's threads are shared out.
+
+    Args:
+        dataset: what to score.
+        bundle: the model.
+        folder: gets a folder for each clip.
+        engine: which engine; None is auto.
+        workers: clips at a time; None: as many as there are processors, but no more than clips.
+        progress: called after each clip with (its scores, done, in all).
+
+    Returns:
+        In the order of the data set.
+
+    Raises:
+        DatasetError: the data set has no test clips.
+        EngineError: the engine cannot run here, or failed.
+    """
+    clips = dataset.testing
+    if not clips:
+        raise DatasetError(f"{dataset.name} has no test clips", hint="expected testing/ with labels")
+    count = min(workers or os.cpu_count() or 1, len(clips))
+    spec = engine or EngineSpec()
+    if spec.threads is None and count > 1:
+        spec = spec.model_copy(update={"threads": max(1, (os.cpu_count() or 1) // count)})
+    local, opened, lock = threading.local(), list[Model](), threading.Lock()
+    scenes = _Scenes(bundle, dataset)
+
+    def work(clip: Clip) -> ClipScores:
+        identity = _identity(clip, bundle, scenes.of(clip), spec)
+        place = folder / clip.name
+        found = _finished(clip, place, identity)
+        if found is not None:
+            return found
+        if not hasattr(local, "model"):
+            local.model = open_model(bundle, spec, hint="latency" if count > 1 else "throughput")
+            with lock:
+                opened.append(local.model)
+        return _score(clip, local.model, scenes.scorer(clip), place, identity)
+
+    results: dict[str, ClipScores] = {}
+    pool = ThreadPoolExecutor(count, thread_name_prefix="evaluate")
+    try:
+        # The longest first, so that no long one is left over at the end.
+        jobs: list[Future[ClipScores]] = [pool.submit(work, c) for c in sorted(clips, key=lambda c: -c.frames)]
+        for job in as_completed(jobs):
+            scored = job.result()
+            results[scored.name] = scored
+            if progress is not None:
+                progress(scored, len(results), len(clips))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        for model in opened:
+            model.close()
+    return [results[clip.name] for clip in clips]
+
+
+class _Scenes:
+    """Scorers that know a scene at rest: each is made once and copied for every clip."""
+
+    def __init__(self, bundle: Bundle, dataset: Dataset) -> None:
+        self._bundle, self._dataset = bundle, dataset
+        self._warm: dict[str | None, CameraScorer] = {}
+        self._lock = threading.Lock()
+
+    def of(self, clip: Clip) -> Clip | None:
+        """The training clip that the scene is known from; None for detectors that know none (windows, frames)."""
+        if self._bundle.manifest.tiling.kind != "cells":
+            return None
+        return known_scene(clip, self._dataset.training)
+
+    def scorer(self, clip: Clip) -> CameraScorer:
+        """A scorer for the clip."""
+        scene = self.of(clip)
+        key = None if scene is None else scene.name
+        with self._lock:
+            if key not in self._warm:
+                self._warm[key] = self._warmed(scene)
+            return copy.deepcopy(self._warm[key])
+
+    def _warmed(self, scene: Clip | None) -> CameraScorer:
+        from streamad.detectors import camera_scorer
+
+        scorer = camera_scorer(self._bundle, self._dataset.name)
+        if scene is not None:
+            fps = self._bundle.manifest.training.fps
+            with open_source(clip_source(scene, fps), camera=self._dataset.name) as source:
+                for frame in source:
+                    scorer.tiles(frame)  # what is at rest is learned here; nothing is scored
+        return scorer
+
+
+def _identity(clip: Clip, bundle: Bundle, scene: Clip | None, spec: EngineSpec) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "model_sha256": combined_sha256(bundle),
+        "frames": clip.frames,
+        "scene": None if scene is None else scene.name,
+        "engine": spec.name,
+    }
+
+
+def _finished(clip: Clip, place: Path, identity: dict[str, Any]) -> ClipScores | None:
+    """What an earlier run made of the clip, with the same model; None where it did not finish."""
+    try:
+        record = json.loads((place / "clip.json").read_text(encoding="utf-8"))
+        scores = np.load(place / "scores.npy")
+    except (OSError, ValueError):
+        return None
+    if record.get("identity") != identity or scores.shape != (clip.frames,):
+        return None
+    return ClipScores(clip.name, scores, place, float(record["seconds"]), tuple(record["problems"]))
+
+
+def _score(clip: Clip, model: Model, scorer: CameraScorer, place: Path, identity: dict[str, Any]) -> ClipScores:
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "clip.json").unlink(missing_ok=True)  # written last: with it the clip is finished
+    (place / "heat.npy").unlink(missing_ok=True)
+    started = time.monotonic()
+    scores = np.full(clip.frames, np.nan)
+    heat: npt.NDArray[np.float32] | None = None
+    problems: list[str] = []
+    try:
+        spec = clip_source(clip, model.bundle.manifest.training.fps)
+        with (
+            open_source(spec, camera=clip.name) as source,
+            closing(prefetched(iter(source))) as frames,
+        ):
+            for _, score in pair_scores(frames, model, scorer):
+                if score.index >= clip.frames:
+                    problems.append(f"more than {clip.frames} frames; the others were left out")
+                    break
+                scores[score.index] = score.score
+                if score.heatmap is None:
+                    continue
+                if heat is None:
+                    shape = (clip.frames, *score.heatmap.shape)
+                    heat = np.lib.format.open_memmap(place / "heat.npy", "w+", np.float32, shape)
+                    heat[:] = np.nan
+                    np.save(place / "boxes.npy", _boxes(scorer, score.heatmap.shape))
+                heat[score.index] = score.heatmap
+            problems += source.problems
+    except SourceError as error:
+        problems.append(str(error))
+    if heat is not None:
+        heat.flush()  # type: ignore[attr-defined]
+    np.save(place / "scores.npy", scores)
+    seconds = time.monotonic() - started
+    record = {"identity": identity, "seconds": seconds, "problems": problems, "engine": model.engine.info.name}
+    write_json(place / "clip.json", record)
+    return ClipScores(clip.name, scores, place, seconds, tuple(problems))
+
+
+def _boxes(scorer: CameraScorer, grid: tuple[int, ...]) -> npt.NDArray[np.int32]:
+    rows, cols = grid
+    return np.array([scorer.cell_box(r, c) for r in range(rows) for c in range(cols)], np.int32)
