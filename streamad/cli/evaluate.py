@@ -1,172 +1,120 @@
-"""`streamad evaluate`: a published benchmark, ours beside the paper's."""
+"""`streamad evaluate`: a model on a video data set, scores from files, or a detector on an image benchmark."""
 
 from __future__ import annotations
 
-import os
-import shlex
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from streamad.cli.common import (
-    DeviceOption,
-    JsonOption,
-    OptionsOption,
-    TrainThreadsOption,
-    data,
-    emit,
-    output_folder,
-    parse_pairs,
-    progress_bar,
-    say,
-)
-from streamad.errors import EngineError, UsageError
-
-if TYPE_CHECKING:
-    from streamad.evaluation.images.results import ImageResult
-    from streamad.training.image_benchmark import BenchmarkProgress
+from streamad.cli.common import DeviceOption, EngineOption, JsonOption, OptionsOption
+from streamad.errors import UsageError
 
 
 def evaluate(
-    data_set: Annotated[str, typer.Argument(metavar="DATASET", help="mnist, fashion-mnist, cifar10 or mvtec")],
-    detector: Annotated[str, typer.Option("--detector", help="A detector: adacl, alps, igd, learned_noise.")],
-    folder: Annotated[
-        Path | None, typer.Option("--data", help="Folder with the data set; default: $STREAMAD_DATA/images.")
+    data_set: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATASET",
+            help="Video: a name of `datasets list`, or a folder. Images: mnist, fashion-mnist, cifar10 or mvtec.",
+        ),
     ] = None,
-    seeds: Annotated[str, typer.Option("--seeds", help="Seeds, with commas.")] = "1,2,3",
-    classes: Annotated[
-        str | None, typer.Option("--classes", help="Normal classes, names or numbers, with commas; default: all.")
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Video: the model bundle, a folder or a name of `models list`.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--data", help="Folder with the data set; default: in $STREAMAD_DATA.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder of the results; default: results/DATASET-DETECTOR.")
+        Path | None,
+        typer.Option("--out", "-o", "--report", help="Folder of the results; default: results/DATASET-MODEL."),
+    ] = None,
+    scores: Annotated[
+        Path | None, typer.Option("--scores", help="Evaluate scores made elsewhere: .npz, .npy or .csv.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="With --scores: labels, .npz, .npy, .csv or a folder of .npy.")
+    ] = None,
+    label_set: Annotated[
+        str | None, typer.Option("--label-set", help="Video: which labels, where a set has several (avenue).")
+    ] = None,
+    normalization: Annotated[
+        str | None, typer.Option("--normalization", help="Protocols, with commas; default: all that are possible.")
+    ] = None,
+    edge: Annotated[
+        str, typer.Option("--edge", help="Frames at a clip's ends without a score: leave_out or pad.")
+    ] = "leave_out",
+    single_class: Annotated[
+        str, typer.Option("--single-class", help="Clips of one class in the macro AUC: leave_out or pad.")
+    ] = "leave_out",
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Video: clips at a time.")] = None,
+    engine: EngineOption = "auto",
+    name: Annotated[str | None, typer.Option("--name", help="The run's name in reports and comparisons.")] = None,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Read pickled labels (arrays alone; nothing in them is run).")
+    ] = False,
+    detector: Annotated[
+        str | None, typer.Option("--detector", help="Images: adacl, alps, igd or learned_noise.")
+    ] = None,
+    seeds: Annotated[str, typer.Option("--seeds", help="Images: seeds, with commas.")] = "1,2,3",
+    classes: Annotated[
+        str | None, typer.Option("--classes", help="Images: normal classes, with commas; default: all.")
     ] = None,
     option: OptionsOption = None,
     device: DeviceOption = "cpu",
-    threads: TrainThreadsOption = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a detector with each class of an image data set as the normal one, and test it on the official split.
+    """Evaluate a model on a video data set, scores from files, or a detector on an image benchmark.
 
-    Started again with the same options, finished trainings are left, and one that was interrupted goes on.
+    Video: scores the test clips as a camera would be scored, and writes report.html, report.md, result.json, scores.csv
+    and scores.npz. Started again, finished clips are not scored again.
+
+    Images: trains with each class as the normal one; finished trainings are left, and one that was interrupted goes on.
     """
-    from streamad.detectors import detector_parts
-    from streamad.evaluation.images import IMAGE_BENCHMARKS, load_images
+    from streamad.evaluation.images import IMAGE_BENCHMARKS
 
-    if data_set not in IMAGE_BENCHMARKS:
-        raise UsageError(f"there is no data set {data_set!r}; known: {', '.join(IMAGE_BENCHMARKS)}")
-    detector_parts(detector)
-    numbers, options = _numbers(seeds), parse_pairs(option)
-    benchmark = load_images(data_set, _data_folder(folder))
-    chosen = _classes(classes, benchmark.classes, data_set)
-    try:
-        from streamad.training.image_benchmark import run_image_benchmark
-    except ModuleNotFoundError as error:
-        raise EngineError(f"training needs the module {error.name}", hint="pip install 'streamad[train]'") from error
-    from streamad.evaluation.image_table import image_markdown, image_table
-    from streamad.evaluation.images.results import read_results
-    from streamad.files import write_atomic, write_json
+    if scores is not None:
+        from streamad.cli.evaluate_videos import evaluate_files
 
-    place = output_folder(out or Path("results") / f"{data_set}-{detector}")
-    for note in benchmark.notes:
-        say(f"note: {note}")
-
-    with progress_bar() as bar:
-        total = bar.add_task("checking the data", total=None)
-
-        def progress(now: BenchmarkProgress) -> None:
-            bar.update(
-                total,
-                description=f"{now.run + 1}/{now.runs}: class {now.class_name}, seed {now.seed}",
-                completed=now.run + now.share,
-                total=now.runs,
-            )
-            if now.result is not None:
-                figure = 100 * now.result.auroc[now.result.headline]
-                say(
-                    f"{now.run + 1}/{now.runs} class {now.class_name}, seed {now.seed}: AUROC {figure:.2f} %, "
-                    f"{now.result.epochs} epochs in {now.result.seconds:.0f} s{_remaining(now.remaining_seconds)}"
-                )
-
-        results = run_image_benchmark(
-            benchmark, detector, seeds=numbers, classes=chosen, out=place, device=device, options=options,
-            threads=threads, progress=progress,
+        if data_set is not None or model is not None:
+            raise UsageError("--scores evaluates a file: no data set and no --model", hint="leave one of them out")
+        evaluate_files(
+            scores, labels, out=out, normalization=normalization, edge=edge, single_class=single_class, name=name,
+            allow_pickle=allow_pickle, as_json=as_json,
         )  # fmt: skip
-    left = len(numbers) * len(chosen) - len(results)
-    if left:
-        say(f"note: {left} trainings are being done by other processes that write to {place}")
-    # All that lies there: what other processes, or earlier calls with other classes, have done belongs to the table.
-    everything = read_results(place)
-    table = image_table(everything, _command(everything, option or [], device))
-    write_json(place / "table.json", table)
-    page = image_markdown(table)
-    write_atomic(place / "table.md", page)
-    if as_json:
-        emit(table)
-    else:
-        data(page.rstrip("\n"))
-    say(f"{place}: table.md, table.json and one file for each training")
-
-
-def _data_folder(given: Path | None) -> Path:
-    if given is not None:
-        return given
-    root = os.environ.get("STREAMAD_DATA")
-    if not root:
+    elif data_set is None:
         raise UsageError(
-            "no folder of data was given", hint="give --data DIR, or set STREAMAD_DATA to a folder that has images/"
+            "nothing to evaluate", hint="give a data set with --model, an image benchmark with --detector, or --scores"
         )
-    return Path(root) / "images"
+    elif data_set in IMAGE_BENCHMARKS:
+        from streamad.cli.evaluate_images import evaluate_images
+
+        if detector is None:
+            raise UsageError(f"{data_set} is an image benchmark: which detector?", hint="give --detector NAME")
+        evaluate_images(
+            data_set, detector, folder=folder, seeds=seeds, classes=classes, out=out, option=option, device=device,
+            threads=threads, as_json=as_json,
+        )  # fmt: skip
+    else:
+        from streamad.cli.evaluate_videos import evaluate_videos
+
+        if model is None:
+            known = ", ".join(IMAGE_BENCHMARKS)
+            raise UsageError(f"{data_set}: with which model?", hint=f"give --model NAME (image benchmarks are {known})")
+        evaluate_videos(
+            data_set, model, folder=folder, out=out, label_set=label_set, normalization=normalization, edge=edge,
+            single_class=single_class, workers=workers, engine=engine, threads=threads, name=name,
+            allow_pickle=allow_pickle, as_json=as_json,
+        )  # fmt: skip
 
 
-def _numbers(text: str) -> list[int]:
-    try:
-        seeds = [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise UsageError(f"--seeds {text!r}: expected whole numbers with commas, such as 1,2,3") from error
-    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise UsageError(f"--seeds {text!r}: seeds must be 0 or more, each named once")
-    return seeds
+def compare(
+    results: Annotated[list[Path], typer.Argument(metavar="RESULT...", help="Folders of `streamad evaluate`.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Markdown file to write as well.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put several evaluations side by side."""
+    from streamad.cli.evaluate_videos import compare_results
 
-
-def _classes(text: str | None, names: Sequence[str], data_set: str) -> list[int]:
-    """Places of the classes named; a name goes before a number."""
-    if text is None:
-        return list(range(len(names)))
-    known = {**{str(k): k for k in range(len(names))}, **{name.lower(): k for k, name in enumerate(names)}}
-    found = []
-    for part in text.split(","):
-        word = part.strip().lower()
-        if word not in known:
-            raise UsageError(
-                f"--classes: {data_set} has no class {part.strip()!r}",
-                hint=f"its classes are {', '.join(names)}, or 0 to {len(names) - 1}",
-            )
-        if known[word] in found:
-            raise UsageError(f"--classes: {part.strip()!r} was given twice", hint="name each class once")
-        found.append(known[word])
-    return found
-
-
-def _command(results: Sequence[ImageResult], options: Sequence[str], device: str) -> str:
-    """The command that makes all these results, for the record; folders, this machine's affair, are left out."""
-    first = results[0]
-    seeds = sorted({result.seed for result in results})
-    classes = sorted({result.class_index for result in results})
-    words = ["streamad", "evaluate", first.data_set, "--detector", first.detector]
-    words += ["--seeds", ",".join(map(str, seeds))]
-    if len(classes) < len(first.classes):
-        words += ["--classes", ",".join(first.classes[k] for k in classes)]
-    words += [word for text in options for word in ("--option", text)]
-    words += ["--device", device] if device != "cpu" else []
-    return f"{shlex.join(words)} --data DIR"
-
-
-def _remaining(seconds: float | None) -> str:
-    if not seconds:
-        return ""
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return f"; about {seconds:.0f} s remain"
-    return f"; about {minutes // 60} h {minutes % 60} min remain" if minutes >= 60 else f"; about {minutes} min remain"
+    compare_results(results, out=out, as_json=as_json)

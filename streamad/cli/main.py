@@ -22,6 +22,7 @@ COMMANDS = {
     "score": "streamad.cli.score:score",
     "train": "streamad.cli.train:train",
     "evaluate": "streamad.cli.evaluate:evaluate",
+    "compare": "streamad.cli.evaluate:compare",
     "calibrate": "streamad.cli.calibrate:calibrate",
     "export": "streamad.cli.export:export",
     "datasets": "streamad.cli.datasets:datasets",

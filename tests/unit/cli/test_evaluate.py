@@ -13,7 +13,7 @@ from cli_support import CliServer, streamad
 from image_files_support import digits, write_idx, write_mvtec
 
 from streamad.cli.common import parse_pairs
-from streamad.cli.evaluate import _classes, _remaining, evaluate
+from streamad.cli.evaluate_images import _classes, _remaining, evaluate_images
 from streamad.errors import DatasetError, UsageError
 from streamad.evaluation.images.official import CLASSES
 
@@ -26,12 +26,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def call(data_set: str, folder: Path, out: Path, **more: Any) -> None:
+def call(data_set: str, folder: Path | None, out: Path, **more: Any) -> None:
     """The command in this process, which has torch already."""
     defaults: dict[str, Any] = {
         "seeds": "1,2", "classes": None, "option": ["epochs=1"], "device": "cpu", "threads": 1, "as_json": True,
     }  # fmt: skip
-    evaluate(data_set=data_set, detector="adacl", folder=folder, out=out, **{**defaults, **more})
+    evaluate_images(data_set, "adacl", folder=folder, out=out, **{**defaults, **more})
 
 
 def test_a_table_on_standard_output_and_the_same_in_files(
@@ -70,7 +70,8 @@ def test_a_table_on_standard_output_and_the_same_in_files(
 def test_words_that_are_wrong(quick: CliServer, data: Path, tmp_path: Path) -> None:
     images = ("--data", data / "images")
     for words, message in (
-        (("svhn", "--detector", "adacl", *images), "no data set 'svhn'; known: mnist, fashion-mnist, cifar10, mvtec"),
+        (("svhn", "--detector", "adacl", *images), "svhn: with which model?"),
+        (("mnist", *images), "mnist is an image benchmark: which detector?"),
         (("mnist", "--detector", "adcl", *images), "no detector 'adcl'"),
         (("mnist", "--detector", "adacl", *images, "--seeds", "1,x"), "--seeds '1,x'"),
         (("mnist", "--detector", "adacl", *images, "--seeds", "2,2"), "each named once"),
@@ -88,7 +89,7 @@ def test_words_that_are_wrong(quick: CliServer, data: Path, tmp_path: Path) -> N
 def test_without_any_folder_of_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STREAMAD_DATA", raising=False)
     with pytest.raises(UsageError, match="no folder of data") as caught:
-        evaluate(data_set="mnist", detector="adacl", folder=None, seeds="1", option=None, classes=None)
+        call("mnist", None, tmp_path)
     assert "STREAMAD_DATA" in (caught.value.hint or "")
 
 

@@ -1,0 +1,203 @@
+"""`streamad evaluate` of video data sets and of score files; `streamad compare`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from streamad import __version__
+from streamad.cli.common import data, emit, engine_spec, output_folder, progress_bar, say, table
+from streamad.errors import UsageError
+
+if TYPE_CHECKING:
+    from streamad.evaluation.result import EvaluationResult
+    from streamad.evaluation.scores import Edge, SingleClass
+    from streamad.pipeline.dataset_scoring import ClipScores
+    from streamad.scoring import Normalization
+
+
+def evaluate_videos(
+    data_set: str,
+    model: str,
+    *,
+    folder: Path | None,
+    out: Path | None,
+    label_set: str | None,
+    normalization: str | None,
+    edge: str,
+    single_class: str,
+    workers: int | None,
+    engine: str,
+    threads: int | None,
+    name: str | None,
+    allow_pickle: bool,
+    as_json: bool,
+) -> None:
+    """Score the test clips of a data set and write scores, figures and a report."""
+    from streamad.bundle import load_bundle
+    from streamad.evaluation.datasets import DATASETS, load_dataset
+    from streamad.pipeline.dataset_evaluation import evaluate_dataset
+    from streamad.pipeline.dataset_report import write_report, write_scores
+
+    protocols, edges, single = _protocols(normalization), _edge(edge), _single(single_class)
+    bundle = load_bundle(model)
+    if folder is None and data_set.lower() in DATASETS:
+        root = os.environ.get("STREAMAD_DATA")
+        if not root:
+            raise UsageError(
+                f"where is {data_set}?", hint="give --data DIR, or set STREAMAD_DATA to the folder that has it"
+            )
+        folder = Path(root)
+    dataset = load_dataset(data_set, folder, label_set=label_set, allow_pickle=allow_pickle)
+    place = output_folder(out or Path("results") / f"{dataset.name}-{bundle.name}")
+    frames = sum(clip.frames for clip in dataset.testing)
+    say(f"{dataset.name}, labels {dataset.labels}: {len(dataset.testing)} test clips, {frames} frames; {bundle.name}")
+    with progress_bar() as bar:
+        task = bar.add_task("scoring", total=len(dataset.testing))
+
+        def progress(clip: ClipScores, done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, description=f"scored {clip.name}")
+            for problem in clip.problems:
+                say(f"{clip.name}: {problem}")
+
+        evaluated = evaluate_dataset(
+            dataset, bundle, place, name=name, engine=engine_spec(engine, threads), workers=workers,
+            protocols=protocols, edge=edges, single_class=single, progress=progress,
+        )  # fmt: skip
+    write_scores(place, evaluated, dataset)
+    write_report(place, evaluated, dataset)
+    broken = [clip.name for clip in evaluated.clips if clip.problems]
+    if broken:
+        say(f"{len(broken)} clips have problems ({', '.join(broken[:5])}): see the report")
+    _show(evaluated.result, as_json)
+    say(f"{place}: report.html, report.md, result.json, scores.csv, scores.npz")
+
+
+def evaluate_files(
+    scores_file: Path,
+    labels_file: Path | None,
+    *,
+    out: Path | None,
+    normalization: str | None,
+    edge: str,
+    single_class: str,
+    name: str | None,
+    allow_pickle: bool,
+    as_json: bool,
+) -> None:
+    """Evaluate scores that were made elsewhere."""
+    from streamad.evaluation.report import ReportContent, Trace, html_report, markdown_report
+    from streamad.evaluation.result import ClipRecord, EvaluationResult, Origin, protocols_of
+    from streamad.evaluation.score_files import read_labels, read_scores
+    from streamad.files import write_atomic
+
+    scores, labels = read_scores(scores_file, allow_pickle=allow_pickle)
+    if labels_file is not None:
+        labels = read_labels(labels_file, scores, allow_pickle=allow_pickle)
+    if labels is None:
+        raise UsageError(f"{scores_file} has no labels", hint="give --labels FILE, or a CSV with a column label")
+    names = list(scores)
+    values, truth = [scores[n] for n in names], [labels[n] for n in names]
+    result = EvaluationResult(
+        name=name or scores_file.stem,
+        data_set=scores_file.name,
+        label_set=labels_file.name if labels_file else "label column",
+        clips=tuple(
+            ClipRecord(n, len(v), int((~np.isnan(v)).sum()), int(t.sum()))
+            for n, v, t in zip(names, values, truth, strict=True)
+        ),
+        protocols=protocols_of(
+            values,
+            truth,
+            names=names,
+            protocols=_protocols(normalization),
+            edge=_edge(edge),
+            single_class=_single(single_class),
+        ),
+        localisation=None,
+        alerts=None,
+        origin=Origin(streamad=__version__),
+        notes=("Scores of another program: whether anything was picked on test data is not known here.",),
+    )
+    if out is not None:
+        place = output_folder(out)
+        result.save(place / "result.json")
+        write_atomic(place / "report.md", markdown_report(result))
+        traces = [Trace(n, v, t) for n, v, t in zip(names, values, truth, strict=True)]
+        write_atomic(place / "report.html", html_report(ReportContent(result, traces)))
+        say(f"{place}: report.html, report.md, result.json")
+    _show(result, as_json)
+
+
+def compare_results(folders: Sequence[Path], *, out: Path | None, as_json: bool) -> None:
+    """Put results side by side."""
+    from streamad.evaluation.report import comparison_markdown
+    from streamad.evaluation.result import EvaluationResult
+    from streamad.files import write_atomic
+
+    results = [EvaluationResult.load(folder) for folder in folders]
+    sets = {(r.data_set, r.label_set) for r in results}
+    if len(sets) > 1:
+        say("note: these runs are of different data sets or label sets; their figures do not compare")
+    frames = {r.protocols[0].frames for r in results}
+    if len(sets) == 1 and len(frames) > 1:
+        say(f"note: the runs scored different numbers of frames ({', '.join(map(str, sorted(frames)))})")
+    page = comparison_markdown(results)
+    if out is not None:
+        write_atomic(out, page)
+    if as_json:
+        emit({"results": [asdict(result) for result in results]})
+    else:
+        data(page.rstrip("\n"))
+
+
+def _show(result: EvaluationResult, as_json: bool) -> None:
+    if as_json:
+        emit(asdict(result))
+        return
+    table(
+        [
+            {
+                "protocol": e.normalization,
+                "AUC micro": f"{e.auc_micro:.4f}",
+                "AUC macro": None if e.auc_macro is None else f"{e.auc_macro:.4f}",
+                "EER": f"{e.eer:.4f}",
+                "AP": f"{e.average_precision:.4f}",
+                "base rate": f"{e.base_rate:.4f}",
+                "frames": e.frames,
+                "unscored": e.unscored_frames,
+            }
+            for e in result.protocols
+        ]
+    )
+
+
+def _protocols(text: str | None) -> tuple[Normalization, ...]:
+    from streamad.scoring import NORMALIZATIONS
+
+    if text is None:
+        return NORMALIZATIONS
+    chosen = [part.strip() for part in text.split(",")]
+    wrong = [part for part in chosen if part not in NORMALIZATIONS]
+    if wrong:
+        raise UsageError(f"--normalization {wrong[0]!r}: expected {', '.join(NORMALIZATIONS)}, with commas")
+    return cast("tuple[Normalization, ...]", tuple(chosen))
+
+
+def _edge(text: str) -> Edge:
+    return cast("Edge", _one_of("--edge", text))
+
+
+def _single(text: str) -> SingleClass:
+    return cast("SingleClass", _one_of("--single-class", text))
+
+
+def _one_of(option: str, text: str) -> str:
+    if text not in ("leave_out", "pad"):
+        raise UsageError(f"{option} {text!r}: expected leave_out or pad")
+    return text

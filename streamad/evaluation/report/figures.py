@@ -1,0 +1,176 @@
+"""The report's pictures: ROC curves, score traces, histograms, as SVG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from streamad.evaluation.metrics import eer, roc_auc, roc_curve
+from streamad.evaluation.report.content import Trace
+from streamad.scoring import NORMALIZATIONS, Calibration, Normalization, normalize
+
+# The palette of Okabe and Ito (2008), told apart with any colour vision; dashes say it again.
+STYLES: dict[Normalization, tuple[str, str]] = {
+    "calibrated": ("#0072B2", "-"),
+    "raw": ("#56B4E9", "--"),
+    "running": ("#E69F00", "-."),
+    "per_video": ("#CC79A7", ":"),
+}
+NORMAL_COLOUR, ABNORMAL_COLOUR, THRESHOLD_COLOUR = "#009E73", "#D55E00", "#000000"
+_COLUMNS = 2
+_BINS = 60
+
+
+def roc_figure(traces: Sequence[Trace], calibration: Calibration | None) -> str:
+    """ROC curves of all scored frames under each protocol, with the equal-error line."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for protocol in NORMALIZATIONS:
+            values, truth = pooled(traces, protocol, calibration)
+            if protocol == "calibrated" and calibration is None:
+                continue
+            fpr, tpr, _ = roc_curve(values, truth)
+            colour, line = STYLES[protocol]
+            text = f"{protocol}: AUC {roc_auc(values, truth):.4f}, EER {eer(values, truth):.4f}"
+            axes.plot(fpr, tpr, color=colour, linestyle=line, linewidth=2, label=text)
+        axes.plot([0, 1], [1, 0], color="#a0a0a0", linewidth=0.8, label="equal errors")
+        axes.set(xlim=(0, 1), ylim=(0, 1.005), xlabel="false-positive rate", ylabel="true-positive rate")
+        axes.set_aspect("equal")
+        axes.legend(loc="lower right", fontsize=9)
+        _plain(axes)
+
+    return _svg((6.4, 6.0), draw)
+
+
+def histogram_figure(traces: Sequence[Trace], calibration: Calibration | None) -> str:
+    """Raw scores of normal and abnormal frames, with the threshold."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        values, truth = pooled(traces, "raw", None)
+        finite = np.isfinite(values)
+        values, truth = values[finite], truth[finite]
+        low, high = np.quantile(values, [0.001, 0.999]) if len(values) else (0.0, 1.0)
+        if calibration is not None:
+            low, high = min(low, calibration.threshold), max(high, calibration.threshold)
+        bins = np.linspace(low, high if high > low else low + 1, _BINS)
+        for kind, colour, hatch in ((0, NORMAL_COLOUR, ""), (1, ABNORMAL_COLOUR, "//")):
+            part = np.clip(values[truth == kind], low, high)
+            if len(part):
+                weights = np.full(len(part), 1 / len(part))
+                name = f"{'abnormal' if kind else 'normal'} ({len(part)} frames)"
+                axes.hist(part, bins.tolist(), weights=weights, color=colour, alpha=0.55, hatch=hatch, label=name)
+        if calibration is not None:
+            label = f"threshold {calibration.threshold:.4g}"
+            axes.axvline(calibration.threshold, color=THRESHOLD_COLOUR, linestyle=(0, (6, 3)), label=label)
+        axes.set(xlabel="raw score", ylabel="share of the frames of its kind")
+        axes.legend(fontsize=9)
+        _plain(axes)
+
+    return _svg((7.4, 3.6), draw)
+
+
+def gap_figure(traces: Sequence[Trace], calibration: Calibration | None) -> str:
+    """Why protocols differ: each clip's range of raw scores, normal and abnormal apart.
+
+    `per_video` stretches each row to the same width before it compares; `calibrated` compares them where they stand.
+    """
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for row, trace in enumerate(traces):
+            for kind, colour, shift in ((0, NORMAL_COLOUR, -0.17), (1, ABNORMAL_COLOUR, 0.17)):
+                part = trace.scores[(trace.labels == kind) & np.isfinite(trace.scores)]
+                if not len(part):
+                    continue
+                low, quarter, middle, three, high = np.quantile(part, [0.02, 0.25, 0.5, 0.75, 0.98])
+                label = ("abnormal" if kind else "normal") + " frames: 2, 25, 50, 75, 98 %"
+                axes.plot([low, high], [row + shift] * 2, color=colour, linewidth=1.4)
+                axes.plot(
+                    [quarter, three], [row + shift] * 2, color=colour, linewidth=6, solid_capstyle="butt", label=label
+                )
+                axes.plot([middle], [row + shift], "|", color="black", markersize=8)
+        if calibration is not None:
+            label = f"threshold {calibration.threshold:.4g}"
+            axes.axvline(calibration.threshold, color=THRESHOLD_COLOUR, linestyle=(0, (6, 3)), label=label)
+        axes.set_yticks(range(len(traces)), [trace.name for trace in traces], fontsize=8)
+        axes.invert_yaxis()
+        axes.set_xlabel("raw score")
+        entries = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+        axes.legend(entries.values(), entries, fontsize=8, loc="upper left", bbox_to_anchor=(0, 1.12), ncols=3)
+        _plain(axes)
+
+    return _svg((9.0, 1.2 + 0.34 * len(traces)), draw)
+
+
+def trace_figure(traces: Sequence[Trace], calibration: Calibration | None) -> str:
+    """Raw scores of every clip over time, true intervals shaded, alerts as bars, one scale for all."""
+
+    def draw(figure: Figure) -> None:
+        rows = -(-len(traces) // _COLUMNS)
+        axes = figure.subplots(rows, _COLUMNS, squeeze=False)
+        values = np.concatenate([trace.scores[np.isfinite(trace.scores)] for trace in traces] or [np.zeros(1)])
+        low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
+        span = (high - low) or 1.0
+        for place, trace in zip(axes.ravel(), traces, strict=False):
+            _trace(place, trace, calibration, low - 0.12 * span, high + 0.05 * span)
+        for place in axes.ravel()[len(traces) :]:
+            place.set_axis_off()
+
+    return _svg((13.0, 1.75 * -(-len(traces) // _COLUMNS)), draw)
+
+
+def pooled(
+    traces: Sequence[Trace], protocol: Normalization, calibration: Calibration | None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
+    """Scores of all clips under a protocol and their labels, frames without a score left out."""
+    chosen = calibration if protocol == "calibrated" else None
+    values = np.concatenate(normalize([trace.scores for trace in traces], protocol, chosen))
+    truth = np.concatenate([trace.labels for trace in traces])
+    kept = ~np.isnan(values)
+    return values[kept], truth[kept]
+
+
+def _trace(axes: Axes, trace: Trace, calibration: Calibration | None, low: float, high: float) -> None:
+    step = 1 / trace.fps if trace.fps else 1.0
+    seconds = np.arange(len(trace.scores)) * step
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], trace.labels, [0]))))
+    for first, stop in edges.reshape(-1, 2):
+        axes.axvspan(first * step, stop * step, color=ABNORMAL_COLOUR, alpha=0.18, linewidth=0)
+    axes.plot(seconds, trace.scores, color=STYLES["calibrated"][0], linewidth=1.1)
+    if calibration is not None:
+        axes.axhline(calibration.threshold, color=THRESHOLD_COLOUR, linestyle=(0, (6, 3)), linewidth=0.9)
+    for start, end in trace.alerts:
+        axes.broken_barh([(start, max(end - start, step))], (low, 0.05 * (high - low)), color="#CC79A7")
+    axes.set(xlim=(0, max(step, len(trace.scores) * step)), ylim=(low, high))
+    axes.set_title(trace.name, fontsize=9, loc="left", pad=2)
+    axes.tick_params(labelsize=7)
+    axes.set_xlabel("s" if trace.fps else "frame", fontsize=7, labelpad=0)
+    _plain(axes)
+
+
+def _plain(axes: Axes) -> None:
+    axes.grid(visible=True, color="#e2e2e2", linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _svg(size: tuple[float, float], draw: Callable[[Figure], None]) -> str:
+    # Fixed ids and no date: the same figures give the same file.
+    with rc_context({"svg.hashsalt": "streamad", "svg.fonttype": "none", "font.family": "sans-serif"}):
+        figure = Figure(figsize=size, layout="constrained", facecolor="white")
+        FigureCanvasSVG(figure)
+        draw(figure)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,162 @@
+"""The report's tables, as rows of text: one source for HTML, Markdown and comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streamad.evaluation.result import EvaluationResult
+
+NEEDS = {
+    "calibrated": "normal training video alone: what a camera has",
+    "raw": "nothing",
+    "running": "the clip's past",
+    "per_video": "the whole test clip, its future too: for comparison with papers alone",
+}
+
+Row = tuple[str, ...]
+
+
+def protocol_rows(result: EvaluationResult) -> tuple[Row, list[Row]]:
+    """Frame-level figures, one row a protocol, the headline first."""
+    header = (
+        "protocol",
+        "needs",
+        "AUC micro",
+        "AUC macro",
+        "EER",
+        "average precision",
+        "base rate",
+        "frames",
+        "unscored",
+    )
+    order = {name: k for k, name in enumerate(NEEDS)}
+    rows: list[Row] = [
+        (
+            e.normalization,
+            NEEDS[e.normalization],
+            f"{e.auc_micro:.4f}",
+            number(e.auc_macro),
+            f"{e.eer:.4f}",
+            f"{e.average_precision:.4f}",
+            f"{e.base_rate:.4f}",
+            str(e.frames),
+            str(e.unscored_frames),
+        )
+        for e in sorted(result.protocols, key=lambda e: order[e.normalization])
+    ]
+    return header, rows
+
+
+def fact_rows(result: EvaluationResult) -> list[Row]:
+    """What the figures belong to."""
+    origin = result.origin
+    selected = {True: "YES: a choice was made by looking at test data", False: "no", None: "not stated"}
+    first = result.protocols[0]
+    single = [result.clips[k].name for k in first.single_class_videos]
+    rows: list[Row] = [
+        ("data set", f"{result.data_set}, labels {result.label_set}"),
+        ("test clips", f"{len(result.clips)}, {sum(c.frames for c in result.clips)} frames"),
+        ("model", f"{origin.model}, SHA-256 {origin.model_sha256}" if origin.model else "scores of another program"),
+        ("selected on test data", selected[origin.selected_on_test_data]),
+        ("checkpoint", origin.selection),
+        (
+            "edges of clips",
+            {"leave_out": "frames without a score are left out", "pad": "take the nearest score"}[first.edge],
+        ),
+        (
+            "clips of one class",
+            f"{', '.join(single) or 'none'}; in the macro AUC: {first.single_class.replace('_', ' ')}",
+        ),
+        ("program", f"streamad {origin.streamad}" + (f", engine {origin.engine}" if origin.engine else "")),
+    ]
+    if origin.seconds:
+        frames = sum(c.frames for c in result.clips)
+        rows.append(
+            ("speed", f"{frames / origin.seconds:.0f} frames/s a worker, decoding included, on {origin.machine}")
+        )
+    return rows
+
+
+def alert_rows(result: EvaluationResult) -> list[Row]:
+    """Alerts at the calibrated threshold; empty without."""
+    a = result.alerts
+    if a is None:
+        return []
+    delay = "–" if a.mean_delay_seconds is None else f"{a.mean_delay_seconds:.2f} s"
+    normal = a.frame_false_positive_rate
+    over = f"{a.frame_true_positive_rate:.1%} of the abnormal, "
+    over += "there are no normal ones" if normal is None else f"{normal:.1%} of the normal"
+    return [
+        ("threshold", f"{a.threshold:.4g}, from normal video alone, for {a.alerts_per_day:g} false alerts a day"),
+        ("true events found", f"{a.found} of {a.found + a.missed}"),
+        ("alerts", f"{a.right} right, {a.wrong} wrong"),
+        ("false alerts an hour", f"{number(a.false_alerts_per_hour, 1)} (in {a.normal_seconds:.0f} s of normal time)"),
+        ("mean delay", delay),
+        ("scored frames over it", over),
+    ]
+
+
+def localisation_rows(result: EvaluationResult) -> list[Row]:
+    """Pixels, regions, tracks; empty without masks or heat maps."""
+    found = result.localisation
+    if found is None:
+        return []
+    return [
+        ("pixel AUC", f"{found.pixel_auc:.4f}"),
+        ("RBDC", f"{found.rbdc:.4f} over {found.regions} regions"),
+        ("TBDC", f"{found.tbdc:.4f} over {found.tracks} tracks"),
+        ("compared", f"{found.frames} frames of {found.clips} clips with masks"),
+    ]
+
+
+def clip_rows(result: EvaluationResult) -> tuple[Row, list[Row]]:
+    """One row a test clip."""
+    header = ("clip", "frames", "scored", "abnormal", "AUC", "problems")
+    aucs = result.protocols[0].auc_videos
+    rows: list[Row] = [
+        (c.name, str(c.frames), str(c.scored), str(c.abnormal), number(auc), "; ".join(c.problems) or "–")
+        for c, auc in zip(result.clips, aucs, strict=True)
+    ]
+    return header, rows
+
+
+def comparison_rows(results: Sequence[EvaluationResult]) -> tuple[Row, list[Row]]:
+    """Several runs side by side: a row a figure, a column a run."""
+    header = ("", *(result.name for result in results))
+    rows: list[Row] = [
+        ("data set", *(f"{r.data_set} ({r.label_set})" for r in results)),
+        ("model", *(r.origin.model or "–" for r in results)),
+    ]
+    for protocol in NEEDS:
+        found = [next((e for e in r.protocols if e.normalization == protocol), None) for r in results]
+        if not any(found):
+            continue
+        rows += [
+            (f"{protocol}: AUC micro", *(number(e.auc_micro if e else None) for e in found)),
+            (f"{protocol}: AUC macro", *(number(e.auc_macro if e else None) for e in found)),
+            (f"{protocol}: EER", *(number(e.eer if e else None) for e in found)),
+            (f"{protocol}: average precision", *(number(e.average_precision if e else None) for e in found)),
+        ]
+    first = [r.protocols[0] for r in results]
+    rows += [
+        ("base rate", *(number(e.base_rate) for e in first)),
+        ("frames", *(str(e.frames) for e in first)),
+    ]
+    for name in ("pixel_auc", "rbdc", "tbdc"):
+        if any(r.localisation for r in results):
+            rows.append((name.replace("_", " "), *(number(getattr(r.localisation, name, None)) for r in results)))
+    if any(r.alerts for r in results):
+        alerts = [r.alerts for r in results]
+        rows += [
+            ("events found", *(f"{a.found} of {a.found + a.missed}" if a else "–" for a in alerts)),
+            ("false alerts an hour", *(number(a.false_alerts_per_hour if a else None, 1) for a in alerts)),
+            ("mean delay, s", *(number(a.mean_delay_seconds if a else None, 2) for a in alerts)),
+        ]
+    said = {True: "YES", False: "no", None: "?"}
+    rows.append(("selected on test data", *(said[r.origin.selected_on_test_data] for r in results)))
+    return header, rows
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A figure, or a dash."""
+    return "–" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,138 @@
+"""Scores and labels made elsewhere: read from files, matched clip by clip."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.errors import DatasetError
+from streamad.evaluation.datasets.files import Labels, as_labels, folder_content, load_arrays, split_labels
+from streamad.evaluation.datasets.found import same_clip
+
+Scores = dict[str, npt.NDArray[np.float64]]
+
+SCORE_COLUMNS = ("raw_score", "score")
+CLIP_COLUMNS = ("clip", "video")
+FRAME_COLUMNS = ("frame", "index")
+
+
+def read_scores(path: Path, *, allow_pickle: bool = False) -> tuple[Scores, dict[str, Labels] | None]:
+    """Frame scores by clip, and the labels, where the file has them.
+
+    Forms: `.npz` (one array a clip), `.npy` (one clip), or `.csv` with a header: `clip` or `video` (without: one clip),
+    `frame` or `index` (without: in the order of the lines), `raw_score` or `score` (empty: no score), and perhaps
+    `label`. This program's own `scores.npz` and `scores.csv` are such files.
+
+    Args:
+        path: the file.
+        allow_pickle: see `load_arrays`.
+
+    Raises:
+        DatasetError: the file is missing, damaged, or holds something else; the message names it.
+    """
+    if path.suffix == ".csv":
+        return _read_csv(path)
+    scores = {}
+    for name, array in load_arrays(path, allow_pickle=allow_pickle).items():
+        flat = array[0] if array.ndim == 2 and array.shape[0] == 1 else array
+        if flat.ndim != 1 or flat.dtype.kind not in "buif":
+            raise DatasetError(f"{path}: scores of a clip must be a 1-D array of numbers, {name!r} is {array.shape}")
+        scores[name] = flat.astype(np.float64)
+    if not scores:
+        raise DatasetError(f"{path} holds no scores")
+    return scores, None
+
+
+def read_labels(path: Path, scores: Scores, *, allow_pickle: bool = False) -> dict[str, Labels]:
+    """Frame labels for clips that have scores, by the scores' names.
+
+    Forms: a folder of NAME.npy; `.npz` with one array a clip; one `.npy` with the labels of all clips joined in the
+    order of the scores; `.csv` with `clip`, `frame` and `label`. Test003, 03 and 3 are names of one clip.
+
+    Raises:
+        DatasetError: labels are missing for a clip, or differ in number from its scores; names clip and file.
+    """
+    found = _labels_in(path, scores, allow_pickle)
+    labels: dict[str, Labels] = {}
+    for clip, values in scores.items():
+        name = same_clip(clip, list(found))
+        if name is None:
+            raise DatasetError(
+                f"{path} has no labels for clip {clip!r}", hint=f"it has {', '.join(list(found)[:5]) or 'none'}"
+            )
+        if found[name].size != values.size:
+            raise DatasetError(
+                f"clip {clip!r}: {values.size} scores, but {found[name].size} labels in {path}",
+                hint="give NaN where a frame has no score, so that lengths agree",
+            )
+        labels[clip] = found[name]
+    return labels
+
+
+def _labels_in(path: Path, scores: Scores, allow_pickle: bool) -> dict[str, Labels]:
+    if path.is_dir():
+        return {
+            file.stem: as_labels(next(iter(load_arrays(file, allow_pickle=allow_pickle).values())), file)
+            for file in folder_content(path)
+            if file.suffix == ".npy"
+        }
+    if path.suffix == ".csv":
+        labels = _read_csv(path, needs_scores=False)[1]
+        if labels is None:
+            raise DatasetError(f"{path} has no column label")
+        return labels
+    arrays = load_arrays(path, allow_pickle=allow_pickle)
+    if len(arrays) == 1:  # one array for all clips, or for the only one
+        joined = as_labels(next(iter(arrays.values())), path)
+        return split_labels(joined, list(scores), [values.size for values in scores.values()], path)
+    return {name: as_labels(array, path) for name, array in arrays.items()}
+
+
+def _read_csv(path: Path, *, needs_scores: bool = True) -> tuple[Scores, dict[str, Labels] | None]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            header = reader.fieldnames or []
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"cannot read {path}: {error}") from error
+    clip_column, frame_column = _first(header, CLIP_COLUMNS), _first(header, FRAME_COLUMNS)
+    score_column = _first(header, SCORE_COLUMNS)
+    label_column = "label" if "label" in header else None
+    if needs_scores and score_column is None:
+        raise DatasetError(
+            f"{path} has no column {' or '.join(SCORE_COLUMNS)}", hint=f"its columns are {', '.join(header) or 'none'}"
+        )
+    by_clip: dict[str, dict[int, tuple[float, float]]] = {}
+    for line, row in enumerate(rows, 2):
+        clip = by_clip.setdefault(row[clip_column] if clip_column else path.stem, {})
+        try:
+            frame = int(row[frame_column]) if frame_column else len(clip)
+            score = float(row[score_column] or "nan") if score_column else float("nan")
+            label = float(row[label_column]) if label_column else float("nan")
+        except (TypeError, ValueError) as error:
+            raise DatasetError(f"{path}, line {line}: {error}") from error
+        if frame < 0 or frame in clip:
+            raise DatasetError(f"{path}, line {line}: frame {frame} is {'negative' if frame < 0 else 'there twice'}")
+        clip[frame] = (score, label)
+    if not by_clip:
+        raise DatasetError(f"{path} has no lines")
+    scores: Scores = {}
+    labels: dict[str, Labels] = {}
+    for name, frames in by_clip.items():
+        length = max(frames) + 1
+        if label_column and len(frames) < length:
+            raise DatasetError(f"{path}, clip {name!r}: {length - len(frames)} of {length} frames have no line")
+        pairs = [frames.get(k, (float("nan"), float("nan"))) for k in range(length)]
+        scores[name] = np.array([score for score, _ in pairs])
+        if label_column:
+            labels[name] = as_labels(np.array([label for _, label in pairs]), path)
+    return scores, labels or None
+
+
+def _first(header: list[str] | tuple[str, ...] | object, wanted: tuple[str, ...]) -> str | None:
+    names = list(header) if isinstance(header, list | tuple) else []
+    return next((name for name in wanted if name in names), None)

@@ -1,0 +1,129 @@
+"""The files of an evaluation: scores, figures, report with its thumbnails."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.evaluation.datasets import Clip, Dataset
+from streamad.evaluation.report import ReportContent, Thumbnail, Trace, html_report, markdown_report
+from streamad.evaluation.report.content import Place, worst_false_alarms, worst_misses
+from streamad.files import write_atomic
+from streamad.pipeline.dataset_evaluation import Evaluated
+from streamad.pipeline.dataset_scoring import clip_source
+from streamad.sources import SourceError, open_source
+from streamad.visual.thumbnail import heat_thumbnail
+
+SHOTS = 8
+
+
+def write_scores(folder: Path, evaluated: Evaluated, dataset: Dataset) -> list[Path]:
+    """`scores.csv` (a line a frame) and `scores.npz` (an array a clip), raw and calibrated.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    calibration = evaluated.calibration
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["clip", "frame", "label", "raw_score", *(["calibrated_score"] if calibration else [])])
+    for clip, scored in zip(dataset.testing, evaluated.clips, strict=True):
+        shown = calibration.calibrated_array(scored.scores) if calibration else None
+        labels = clip.labels if clip.labels is not None else np.zeros(clip.frames, np.uint8)
+        for k, (label, value) in enumerate(zip(labels, scored.scores, strict=True)):
+            row = [clip.name, k, int(label), _number(value)]
+            writer.writerow(row if shown is None else [*row, _number(shown[k])])
+    write_atomic(folder / "scores.csv", text.getvalue())
+    arrays = io.BytesIO()
+    np.savez_compressed(arrays, **{clip.name: clip.scores for clip in evaluated.clips})  # type: ignore[arg-type]
+    write_atomic(folder / "scores.npz", arrays.getvalue())
+    return [folder / "scores.csv", folder / "scores.npz"]
+
+
+def write_report(folder: Path, evaluated: Evaluated, dataset: Dataset) -> list[Path]:
+    """`result.json`, `report.md` and `report.html`.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    traces = [
+        Trace(scored.name, scored.scores, _labels(clip), fps, alerts)
+        for clip, scored, fps, alerts in zip(
+            dataset.testing, evaluated.clips, evaluated.fps, evaluated.alerts, strict=True
+        )
+    ]
+    evaluated.result.save(folder / "result.json")
+    write_atomic(folder / "report.md", markdown_report(evaluated.result))
+    content = ReportContent(
+        result=evaluated.result,
+        traces=traces,
+        calibration=evaluated.calibration,
+        false_alarms=_thumbnails(worst_false_alarms(traces, SHOTS), evaluated, dataset),
+        misses=_thumbnails(worst_misses(traces, SHOTS), evaluated, dataset),
+    )
+    write_atomic(folder / "report.html", html_report(content))
+    return [folder / name for name in ("result.json", "report.md", "report.html")]
+
+
+def _thumbnails(places: Sequence[Place], evaluated: Evaluated, dataset: Dataset) -> list[Thumbnail]:
+    low, high = _scale(evaluated)
+    shots = []
+    masks_of: dict[int, npt.NDArray[np.bool_] | None] = {}
+    for place in places:
+        clip, scored = dataset.testing[place.clip], evaluated.clips[place.clip]
+        pixels = _frame(clip, place.frame, evaluated.fps[place.clip])
+        if pixels is None:
+            continue
+        maps = scored.heatmaps()
+        heat = None if maps is None else np.asarray(maps[place.frame])
+        if place.clip not in masks_of:
+            masks_of[place.clip] = clip.masks() if clip.masks is not None else None
+        masks = masks_of[place.clip]
+        jpeg = heat_thumbnail(
+            pixels,
+            heat,
+            scored.boxes() if heat is not None else [],
+            low=low,
+            high=high,
+            truth=None if masks is None else masks[place.frame],
+        )
+        shots.append(Thumbnail(f"{clip.name}, frame {place.frame}, score {place.score:.4g}: {place.why}", jpeg))
+    return shots
+
+
+def _scale(evaluated: Evaluated) -> tuple[float, float]:
+    """Scores between which cells are tinted: the median cell of all clips, and their highest thousandth."""
+    cells = []
+    for clip in evaluated.clips:
+        maps = clip.heatmaps()
+        if maps is not None:
+            values = np.asarray(maps[:: max(1, len(maps) // 50)]).ravel()
+            cells.append(values[np.isfinite(values)])
+    joined = np.concatenate(cells) if cells else np.empty(0, np.float32)
+    if not len(joined):
+        return 0.0, 1.0
+    low, high = np.quantile(joined, [0.5, 0.999])
+    return float(low), float(high)
+
+
+def _frame(clip: Clip, index: int, fps: float) -> npt.NDArray[np.uint8] | None:
+    """The pixels of one frame; None where it cannot be read."""
+    try:
+        with open_source(clip_source(clip, fps), camera=clip.name) as source:
+            return next((frame.pixels for frame in source if frame.index == index), None)
+    except SourceError:
+        return None
+
+
+def _labels(clip: Clip) -> npt.NDArray[np.uint8]:
+    assert clip.labels is not None
+    return clip.labels
+
+
+def _number(value: float) -> str:
+    return "" if np.isnan(value) else repr(float(value))

@@ -1,0 +1,182 @@
+"""`streamad evaluate` of a video data set as a researcher runs it: a shipped model, drawn clips, real files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from bundle_support import moving_shapes
+from cli_support import Ran, streamad
+from sklearn.metrics import roc_auc_score
+
+MODEL = "adacl-demo-generic"
+CLIPS = {"01": 60, "02": 50, "03": 40}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("site") / "gate"
+    for split, names in (("training", {"a": 60}), ("testing", CLIPS)):
+        for k, (name, frames) in enumerate(names.items()):
+            folder = root / split / "frames" / name
+            folder.mkdir(parents=True)
+            for t, picture in enumerate(moving_shapes(frames, seed=k)):
+                cv2.imwrite(str(folder / f"{t:03d}.png"), picture)
+    (root / "testing" / "frame_labels").mkdir()
+    (root / "testing" / "pixel_masks").mkdir()
+    size = next(iter(moving_shapes(1, seed=0))).shape
+    for name, frames in CLIPS.items():
+        labels = np.zeros(frames, np.uint8)
+        masks = np.zeros((frames, *size), bool)
+        if name != "03":
+            labels[20:35] = 1
+            masks[20:35, 10:50, 30:80] = True
+        np.save(root / "testing" / "frame_labels" / f"{name}.npy", labels)
+        np.save(root / "testing" / "pixel_masks" / f"{name}.npy", masks)
+    return root
+
+
+@pytest.fixture(scope="module")
+def ran(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ran, Path]:
+    out = tmp_path_factory.mktemp("results")
+    return streamad("evaluate", str(data), "--model", MODEL, "--out", str(out), "--json", cwd=out.parent), out
+
+
+def table(out: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    found: dict[str, list[tuple[float, int]]] = {}
+    with (out / "scores.csv").open() as file:
+        for row in csv.DictReader(file):
+            found.setdefault(row["clip"], []).append((float(row["raw_score"] or "nan"), int(row["label"])))
+    return {name: (np.array([s for s, _ in rows]), np.array([t for _, t in rows])) for name, rows in found.items()}
+
+
+def test_the_figures_are_those_of_scikit_learn_on_the_scores_written(ran: tuple[Ran, Path]) -> None:
+    done, out = ran
+    assert done.code == 0, done.err
+    document = done.document()
+    rows = table(out)
+    assert {name: len(scores) for name, (scores, _) in rows.items()} == CLIPS
+    values = np.concatenate([scores for scores, _ in rows.values()])
+    truth = np.concatenate([labels for _, labels in rows.values()])
+    kept = np.isfinite(values)
+    raw = next(p for p in document["protocols"] if p["normalization"] == "raw")
+    assert raw["auc_micro"] == pytest.approx(roc_auc_score(truth[kept], values[kept]), abs=1e-9)
+    assert raw["frames"] == int(kept.sum())
+    assert raw["base_rate"] == pytest.approx(truth[kept].mean())
+    assert raw["single_class_videos"] == [2]
+    stretched = np.concatenate([(s - np.nanmin(s)) / (np.nanmax(s) - np.nanmin(s)) for s, _ in rows.values()])
+    per_video = next(p for p in document["protocols"] if p["normalization"] == "per_video")
+    assert per_video["auc_micro"] == pytest.approx(roc_auc_score(truth[kept], stretched[kept]), abs=1e-9)
+
+
+def test_every_result_says_what_it_belongs_to(ran: tuple[Ran, Path]) -> None:
+    document = ran[0].document()
+    assert document["data_set"] == "gate"
+    assert document["label_set"] == "frame_labels"
+    assert document["origin"]["model"] == MODEL
+    assert re.fullmatch(r"[0-9a-f]{64}", document["origin"]["model_sha256"])
+    assert document["origin"]["selected_on_test_data"] is False
+    assert document["localisation"]["clips"] == 3
+    assert 0 <= document["localisation"]["pixel_auc"] <= 1
+    assert {k: v for k, v in json.loads((ran[1] / "result.json").read_text()).items() if k in document} == document
+
+
+def test_the_page_needs_nothing_else(ran: tuple[Ran, Path]) -> None:
+    page = (ran[1] / "report.html").read_text()
+    assert page.count("<svg") == 4
+    assert "data:image/jpeg;base64," in page
+    assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
+    assert not re.findall(r"url\((?!#)[^)]*\)", page)
+    for words in ("Why protocols differ", "Worst false alarms", "Worst misses", "RBDC", "selected on test data"):
+        assert words in page
+    markdown = (ran[1] / "report.md").read_text()
+    assert "| raw | nothing |" in markdown
+
+
+def test_again_takes_what_is_there_and_gives_the_same(data: Path, ran: tuple[Ran, Path], tmp_path: Path) -> None:
+    first, out = ran
+    again = tmp_path / "again"
+    shutil.copytree(out, again)
+    (again / "clips" / "02" / "clip.json").unlink()  # as if it had been killed while this clip was scored
+    kept = (again / "clips" / "01" / "scores.npy").stat().st_mtime_ns
+    done = streamad("evaluate", str(data), "--model", MODEL, "--out", str(again), "--json", cwd=tmp_path)
+    assert (again / "clips" / "01" / "scores.npy").stat().st_mtime_ns == kept
+    one, two = first.document(), done.document()
+    for document in (one, two):
+        document["origin"].pop("seconds")
+        for clip in document["clips"]:
+            clip.pop("seconds")
+    assert one == two
+
+
+def test_scored_from_scratch_in_one_worker_it_is_the_same(data: Path, ran: tuple[Ran, Path], tmp_path: Path) -> None:
+    streamad("evaluate", str(data), "--model", MODEL, "--out", str(tmp_path), "--workers", "1", cwd=tmp_path)
+    for name in CLIPS:
+        np.testing.assert_allclose(
+            np.load(tmp_path / "clips" / name / "scores.npy"),
+            np.load(ran[1] / "clips" / name / "scores.npy"),
+            rtol=0,
+            atol=1e-5,
+        )
+
+
+def test_a_broken_frame_is_reported_and_the_run_goes_on(data: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "gate"
+    shutil.copytree(data, copy)
+    (copy / "testing" / "frames" / "01" / "030.png").write_bytes(b"no picture")
+    done = streamad("evaluate", str(copy), "--model", MODEL, "--out", str(tmp_path / "out"), "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    (broken,) = [clip for clip in done.document()["clips"] if clip["problems"]]
+    assert broken["name"] == "01"
+    assert "030.png: cannot be decoded" in broken["problems"][0]
+    assert "1 clips have problems (01)" in done.err
+    assert np.isnan(np.load(tmp_path / "out" / "clips" / "01" / "scores.npy")[30])
+
+
+def test_missing_labels_end_it_with_the_path(data: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "gate"
+    shutil.copytree(data, copy)
+    (copy / "testing" / "frame_labels" / "02.npy").unlink()
+    done = streamad("evaluate", str(copy), "--model", MODEL, "--out", str(tmp_path / "out"), "--json", cwd=tmp_path)
+    assert done.code == 5
+    assert "02.npy" in done.error()["message"]
+
+
+def test_score_files_and_comparison(ran: tuple[Ran, Path], data: Path, tmp_path: Path) -> None:
+    document = ran[0].document()
+    files = streamad(
+        "evaluate", "--scores", str(ran[1] / "scores.npz"), "--labels", str(data / "testing" / "frame_labels"),
+        "--out", str(tmp_path / "files"), "--name", "theirs", "--json", cwd=tmp_path,
+    )  # fmt: skip
+    ours = {p["normalization"]: p["auc_micro"] for p in document["protocols"]}
+    theirs = {p["normalization"]: p["auc_micro"] for p in files.document()["protocols"]}
+    assert theirs == {name: ours[name] for name in theirs}
+    assert set(theirs) == {"raw", "per_video", "running"}
+    assert files.document()["origin"]["selected_on_test_data"] is None
+    both = streamad("compare", str(ran[1]), str(tmp_path / "files"), cwd=tmp_path)
+    assert both.code == 0
+    assert f"| raw: AUC micro | {ours['raw']:.4f} | {ours['raw']:.4f} |" in both.out
+    assert "different data sets" in both.err
+    assert streamad("compare", str(tmp_path), cwd=tmp_path).code == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("evaluate",), "nothing to evaluate"),
+        (("evaluate", "ped2"), "with which model"),
+        (("evaluate", "ped2", "--scores", "x.npz"), "no data set"),
+        (("evaluate", ".", "--model", MODEL, "--normalization", "best"), "--normalization 'best'"),
+        (("evaluate", ".", "--model", MODEL, "--edge", "guess"), "--edge 'guess'"),
+    ],
+)
+def test_words_that_are_wrong(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    done = streamad(*words, "--json", cwd=tmp_path)
+    assert done.code == 2
+    assert message in done.error()["message"]

@@ -1,0 +1,107 @@
+"""Scores and labels of other programs: every form, against scikit-learn, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from streamad.errors import DatasetError
+from streamad.evaluation import evaluate_scores
+from streamad.evaluation.score_files import read_labels, read_scores
+
+RNG = np.random.default_rng(7)
+SCORES = {f"{k:02d}": np.round(RNG.normal(size=n), 2) for k, n in ((1, 30), (2, 45), (10, 20))}
+LABELS = {name: (RNG.random(len(values)) < 0.4).astype(np.uint8) for name, values in SCORES.items()}
+
+
+def write_csv(path: Path, *, labels: bool = True, clip: str = "clip") -> Path:
+    lines = [f"{clip},frame,raw_score" + (",label" if labels else "")]
+    for name, values in SCORES.items():
+        for k, value in enumerate(values):
+            lines.append(f"{name},{k},{value}" + (f",{LABELS[name][k]}" if labels else ""))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("form", ["npz", "joined", "folder", "csv", "other names"])
+def test_every_form_gives_the_figures_of_scikit_learn(tmp_path: Path, form: str) -> None:
+    np.savez(tmp_path / "scores.npz", **SCORES)
+    scores, none = read_scores(tmp_path / "scores.npz")
+    assert none is None
+    if form == "npz":
+        np.savez(place := tmp_path / "labels.npz", **LABELS)
+    elif form == "other names":
+        np.savez(place := tmp_path / "labels.npz", **{f"Test{int(k):03d}": v for k, v in LABELS.items()})
+    elif form == "joined":
+        np.save(place := tmp_path / "labels.npy", np.concatenate(list(LABELS.values()))[None])
+    elif form == "folder":
+        (place := tmp_path / "labels").mkdir()
+        for name, values in LABELS.items():
+            np.save(place / f"{name}.npy", values)
+    else:
+        place = write_csv(tmp_path / "labels.csv")
+    labels = read_labels(place, scores)
+    result = evaluate_scores(list(scores.values()), list(labels.values()), normalization="raw")
+    values, truth = np.concatenate(list(SCORES.values())), np.concatenate(list(LABELS.values()))
+    assert result.auc_micro == pytest.approx(roc_auc_score(truth, values), abs=1e-9)
+    assert result.average_precision == pytest.approx(average_precision_score(truth, values), abs=1e-9)
+
+
+@pytest.mark.parametrize("clip", ["clip", "video"])
+def test_a_table_has_scores_labels_and_holes(tmp_path: Path, clip: str) -> None:
+    path = write_csv(tmp_path / "scores.csv", clip=clip)
+    path.write_text(path.read_text().replace(f"01,3,{SCORES['01'][3]},", "01,3,,"))
+    scores, labels = read_scores(path)
+    assert labels is not None
+    assert np.flatnonzero(np.isnan(scores["01"])).tolist() == [3]
+    for name in SCORES:
+        np.testing.assert_array_equal(labels[name], LABELS[name])
+        np.testing.assert_array_equal(np.delete(scores[name], 3), np.delete(SCORES[name], 3))
+
+
+def test_frames_without_a_line_have_no_score(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("frame,score\n0,0.5\n3,0.7\n")
+    scores, labels = read_scores(tmp_path / "s.csv")
+    assert labels is None
+    np.testing.assert_array_equal(scores["s"], [0.5, np.nan, np.nan, 0.7])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no column raw_score or score"),
+        ("clip,frame\n", "no column raw_score or score"),
+        ("score\n", "no lines"),
+        ("frame,score\n0,1\n0,2\n", "line 3: frame 0 is there twice"),
+        ("frame,score\n-1,1\n", "line 2: frame -1 is negative"),
+        ("frame,score\n0,high\n", "line 2: could not convert"),
+        ("frame,score,label\n0,1,0\n2,1,1\n", "1 of 3 frames have no line"),
+        ("frame,score,label\n0,1,2\n", "must be 0"),
+    ],
+)
+def test_tables_that_are_wrong(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "s.csv").write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        read_scores(tmp_path / "s.csv")
+
+
+def test_files_that_do_not_fit(tmp_path: Path) -> None:
+    np.savez(tmp_path / "scores.npz", **SCORES)
+    scores, _ = read_scores(tmp_path / "scores.npz")
+    with pytest.raises(DatasetError, match="No such file"):
+        read_scores(tmp_path / "absent.npz")
+    np.savez(tmp_path / "two.npz", a=np.zeros(3), b=np.zeros(3))
+    with pytest.raises(DatasetError, match="no labels for clip '01'"):
+        read_labels(tmp_path / "two.npz", scores)
+    np.savez(tmp_path / "short.npz", **{k: v[:-1] for k, v in LABELS.items()})
+    with pytest.raises(DatasetError, match="clip '01': 30 scores, but 29 labels"):
+        read_labels(tmp_path / "short.npz", scores)
+    np.save(tmp_path / "joined.npy", np.zeros(7))
+    with pytest.raises(DatasetError, match="7 labels for 95 frames"):
+        read_labels(tmp_path / "joined.npy", scores)
+    np.savez(tmp_path / "square.npz", a=np.zeros((3, 4)))
+    with pytest.raises(DatasetError, match="must be a 1-D array"):
+        read_scores(tmp_path / "square.npz")
