@@ -13,6 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from streamad.errors import DatasetError
 from streamad.evaluation.localisation import Localisation
+from streamad.evaluation.patches import PatchFigures
 from streamad.evaluation.scores import Edge, Evaluation, SingleClass, evaluate_scores
 from streamad.files import write_json
 from streamad.scoring import NORMALIZATIONS, Calibration, Normalization
@@ -111,6 +112,7 @@ class EvaluationResult:
         clips: one entry a test clip.
         protocols: frame-level figures, one entry a protocol.
         localisation: None without pixel masks or heat maps.
+        patches: the patch protocol; None for detectors whose cells are no patches, and without masks.
         alerts: None without a calibration.
         origin: what made the scores.
         notes: what a reader must know.
@@ -124,6 +126,7 @@ class EvaluationResult:
     localisation: Localisation | None
     alerts: AlertFigures | None
     origin: Origin
+    patches: PatchFigures | None = None
     notes: tuple[str, ...] = ()
 
     __pydantic_config__ = ConfigDict(extra="forbid")

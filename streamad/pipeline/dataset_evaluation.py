@@ -18,6 +18,7 @@ from streamad.engines import EngineSpec
 from streamad.evaluation.datasets import Clip, Dataset
 from streamad.evaluation.events import Alert, EventReport, labels_to_events, match_events
 from streamad.evaluation.localisation import ClipHeat, localisation_of
+from streamad.evaluation.patches import patch_figures
 from streamad.evaluation.result import AlertFigures, ClipRecord, EvaluationResult, Origin, protocols_of
 from streamad.evaluation.scores import Edge, SingleClass
 from streamad.pipeline.dataset_scoring import ClipScores, score_dataset
@@ -118,6 +119,7 @@ def evaluate_dataset(
             single_class=single_class,
         ),
         localisation=localisation_of(dataset.testing, heat),
+        patches=patch_figures(dataset.testing, heat) if bundle.manifest.tiling.kind == "cells" else None,
         alerts=figures,
         origin=_origin(bundle, engine, clips),
         notes=_notes(dataset, bundle, calibration),

@@ -55,6 +55,7 @@ def html_report(content: ReportContent) -> str:
     for title, facts in (
         ("Alerts at the calibrated threshold", tables.alert_rows(result)),
         ("Localisation", tables.localisation_rows(result)),
+        ("Patch protocol (ADACL, ALPS)", tables.patch_rows(result)),
     ):
         if facts:
             parts += [f"<h2>{title}</h2>", _facts(facts)]

@@ -23,6 +23,7 @@ def markdown_report(result: EvaluationResult) -> str:
     for title, facts in (
         ("Alerts at the calibrated threshold", tables.alert_rows(result)),
         ("Localisation", tables.localisation_rows(result)),
+        ("Patch protocol (ADACL, ALPS)", tables.patch_rows(result)),
     ):
         if facts:
             lines += [f"## {title}", "", *_table(("", ""), facts), ""]

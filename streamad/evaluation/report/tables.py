@@ -109,6 +109,25 @@ def localisation_rows(result: EvaluationResult) -> list[Row]:
     ]
 
 
+def patch_rows(result: EvaluationResult) -> list[Row]:
+    """The three numbers of the patch protocol, each under its full name; empty where it does not apply."""
+    p = result.patches
+    if p is None:
+        return []
+    return [
+        (
+            "patch AUC, EER: single patches, no frame-level figure",
+            f"{p.patch_auc:.4f}, {p.patch_eer:.4f} over {p.patches} patches, {p.abnormal_patches} of them abnormal; "
+            f"{p.left_out} left out",
+        ),
+        ("frame AUC, EER: highest patch, as it is", f"{p.frame_auc:.4f}, {p.frame_eer:.4f} over {p.frames} frames"),
+        (
+            "frame AUC, EER: highest patch, min-max of each clip",
+            f"{p.frame_auc_per_video:.4f}, {p.frame_eer_per_video:.4f}",
+        ),
+    ]
+
+
 def clip_rows(result: EvaluationResult) -> tuple[Row, list[Row]]:
     """One row a test clip."""
     header = ("clip", "frames", "scored", "abnormal", "AUC", "problems")

@@ -1,0 +1,77 @@
+"""The patch protocol against scikit-learn, on patches cut out one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from streamad.evaluation.datasets import Clip
+from streamad.evaluation.localisation import ClipHeat
+from streamad.evaluation.patches import patch_figures
+
+BOXES = [(c * 10, r * 10, c * 10 + 10, r * 10 + 10) for r in range(2) for c in range(3)]
+
+
+def clip(seed: int, frames: int = 25) -> tuple[Clip, ClipHeat, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    masks = np.zeros((frames, 20, 30), bool)
+    for t in range(8, frames - 3):
+        x, y = (int(v) for v in rng.integers(0, 20, 2))
+        masks[t, y : y + 9, x : x + 9] = True
+    maps = rng.random((frames, 2, 3)).astype(np.float32)
+    maps[rng.random(maps.shape) < 0.3] = np.nan
+    maps[5] = np.nan  # a scored frame in which nothing moves
+    scored = np.ones(frames, bool)
+    scored[:2] = False
+    labels = masks.any(axis=(1, 2)).astype(np.uint8)
+    return (
+        Clip(str(seed), Path("x"), "images", frames, labels, 10.0, lambda: masks),
+        ClipHeat(maps, BOXES, scored),
+        masks,
+    )
+
+
+def test_the_three_numbers() -> None:
+    parts = [clip(seed) for seed in range(3)]
+    figures = patch_figures([c for c, _, _ in parts], [h for _, h, _ in parts])
+    assert figures is not None
+    values, truth, left = [], [], 0
+    tops, labels, stretched = [], [], []
+    lowest = min(float(np.nanmin(h.maps[h.scored])) for _, h, _ in parts)
+    for one, heat, masks in parts:
+        mine = []
+        for t in np.flatnonzero(heat.scored):
+            for k, (x0, y0, x1, y1) in enumerate(BOXES):
+                value, share = heat.maps[t].ravel()[k], masks[t, y0:y1, x0:x1].mean()
+                if np.isnan(value):
+                    continue
+                if 0 < share < 0.2:
+                    left += 1
+                    continue
+                values.append(value)
+                truth.append(share >= 0.2)
+            top = heat.maps[t][~np.isnan(heat.maps[t])]
+            mine.append(top.max() if len(top) else lowest)
+        assert one.labels is not None
+        tops.append(np.array(mine))
+        labels.append(one.labels[heat.scored])
+        stretched.append((tops[-1] - tops[-1].min()) / (tops[-1].max() - tops[-1].min()))
+    joined = np.concatenate(labels)
+    assert figures.patch_auc == pytest.approx(roc_auc_score(truth, values), abs=1e-9)
+    assert (figures.patches, figures.left_out) == (len(values), left)
+    assert figures.abnormal_patches == sum(truth)
+    assert figures.frame_auc == pytest.approx(roc_auc_score(joined, np.concatenate(tops)), abs=1e-9)
+    assert figures.frame_auc_per_video == pytest.approx(roc_auc_score(joined, np.concatenate(stretched)), abs=1e-6)
+    assert figures.frames == len(joined)
+
+
+def test_without_masks_heat_maps_or_anything_abnormal_there_is_none() -> None:
+    one, heat, _ = clip(1)
+    bare = Clip(one.name, one.path, one.kind, one.frames, one.labels, one.fps)
+    assert patch_figures([bare], [heat]) is None
+    assert patch_figures([one], [None]) is None
+    normal = Clip("n", one.path, "images", 25, np.zeros(25, np.uint8), 10.0, lambda: np.zeros((25, 20, 30), bool))
+    assert patch_figures([normal], [heat]) is None
