@@ -91,7 +91,7 @@ def evaluate_files(
     as_json: bool,
 ) -> None:
     """Evaluate scores that were made elsewhere."""
-    from streamad.evaluation.report import ReportContent, Trace, html_report, markdown_report
+    from streamad.evaluation.report import ReportContent, Trace, figures_of, html_report, markdown_report
     from streamad.evaluation.result import ClipRecord, EvaluationResult, Origin, protocols_of
     from streamad.evaluation.score_files import read_labels, read_scores
     from streamad.files import write_atomic
@@ -127,9 +127,10 @@ def evaluate_files(
     if out is not None:
         place = output_folder(out)
         result.save(place / "result.json")
-        write_atomic(place / "report.md", markdown_report(result))
         traces = [Trace(n, v, t) for n, v, t in zip(names, values, truth, strict=True)]
-        write_atomic(place / "report.html", html_report(ReportContent(result, traces)))
+        figures = figures_of(traces, None)
+        write_atomic(place / "report.md", markdown_report(result))
+        write_atomic(place / "report.html", html_report(ReportContent(result, traces), figures))
         say(f"{place}: report.html, report.md, result.json")
     _show(result, as_json)
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.evaluation.datasets import Clip, Dataset
-from streamad.evaluation.report import ReportContent, Thumbnail, Trace, html_report, markdown_report
+from streamad.evaluation.report import ReportContent, Thumbnail, Trace, figures_of, html_report, markdown_report
 from streamad.evaluation.report.content import Place, worst_false_alarms, worst_misses
 from streamad.files import write_atomic
 from streamad.pipeline.dataset_evaluation import Evaluated
@@ -46,7 +46,7 @@ def write_scores(folder: Path, evaluated: Evaluated, dataset: Dataset) -> list[P
 
 
 def write_report(folder: Path, evaluated: Evaluated, dataset: Dataset) -> list[Path]:
-    """`result.json`, `report.md` and `report.html`.
+    """`result.json`, `report.html`, and `report.md` with its pictures in `figures/`; only the HTML shows frames.
 
     Raises:
         OutputError: a file cannot be written.
@@ -58,7 +58,11 @@ def write_report(folder: Path, evaluated: Evaluated, dataset: Dataset) -> list[P
         )
     ]
     evaluated.result.save(folder / "result.json")
-    write_atomic(folder / "report.md", markdown_report(evaluated.result))
+    figures = figures_of(traces, evaluated.calibration)
+    (folder / "figures").mkdir(exist_ok=True)
+    for name, picture in figures.items():
+        write_atomic(folder / "figures" / f"{name}.svg", picture)
+    write_atomic(folder / "report.md", markdown_report(evaluated.result, list(figures)))
     content = ReportContent(
         result=evaluated.result,
         traces=traces,
@@ -66,7 +70,7 @@ def write_report(folder: Path, evaluated: Evaluated, dataset: Dataset) -> list[P
         false_alarms=_thumbnails(worst_false_alarms(traces, SHOTS), evaluated, dataset),
         misses=_thumbnails(worst_misses(traces, SHOTS), evaluated, dataset),
     )
-    write_atomic(folder / "report.html", html_report(content))
+    write_atomic(folder / "report.html", html_report(content, figures))
     return [folder / name for name in ("result.json", "report.md", "report.html")]
 
 

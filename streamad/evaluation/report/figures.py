@@ -28,6 +28,16 @@ _COLUMNS = 2
 _BINS = 60
 
 
+def figures_of(traces: Sequence[Trace], calibration: Calibration | None) -> dict[str, str]:
+    """All pictures by name: "roc", "histogram", "clips" (why protocols differ), "traces"; each an SVG element."""
+    return {
+        "roc": roc_figure(traces, calibration),
+        "histogram": histogram_figure(traces, calibration),
+        "clips": gap_figure(traces, calibration),
+        "traces": trace_figure(traces, calibration),
+    }
+
+
 def roc_figure(traces: Sequence[Trace], calibration: Calibration | None) -> str:
     """ROC curves of all scored frames under each protocol, with the equal-error line."""
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from streamad.evaluation.report import tables
 from streamad.evaluation.report.content import ReportContent, Thumbnail
-from streamad.evaluation.report.figures import gap_figure, histogram_figure, roc_figure, trace_figure
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#1b1b1b;background:#fff;max-width:1180px;margin:2rem auto;padding:0 1rem}
@@ -22,20 +21,21 @@ figcaption{font-size:.8rem;color:#333}.wide{overflow-x:auto}
 @media (prefers-color-scheme:dark){body{background:#fff}}
 """
 
-_GAP = (
+GAP = (
     "Each clip's raw scores, normal and abnormal frames apart. Where rows stand at different levels, one threshold "
     "cannot serve all of them: that is what raw and calibrated figures count. The per-video protocol stretches every "
     "row to the same width first, which needs the clip's future, and makes that difference vanish."
 )
 
 
-def html_report(content: ReportContent) -> str:
+def html_report(content: ReportContent, figures: Mapping[str, str]) -> str:
     """The page.
 
     Args:
         content: figures, traces, thumbnails.
+        figures: the pictures, see `figures_of`.
     """
-    result, calibration = content.result, content.calibration
+    result = content.result
     header, rows = tables.protocol_rows(result)
     parts = [
         f"<h1>{escape(result.name)}</h1>",
@@ -44,13 +44,13 @@ def html_report(content: ReportContent) -> str:
         _table(header, rows, headline=0),
         _note("The first row is the headline: it needs nothing that a camera does not have."),
         '<div class="two"><div>',
-        roc_figure(content.traces, calibration),
+        figures["roc"],
         "</div><div>",
-        histogram_figure(content.traces, calibration),
+        figures["histogram"],
         "</div></div>",
         "<h2>Why protocols differ</h2>",
-        gap_figure(content.traces, calibration),
-        _note(_GAP),
+        figures["clips"],
+        _note(GAP),
     ]
     for title, facts in (
         ("Alerts at the calibrated threshold", tables.alert_rows(result)),
@@ -62,7 +62,7 @@ def html_report(content: ReportContent) -> str:
     parts += [
         "<h2>Scores over time</h2>",
         _note("Shaded: true intervals. Dashed: the threshold. Bars below: alerts."),
-        trace_figure(content.traces, calibration),
+        figures["traces"],
     ]
     for title, shots in (("Worst false alarms", content.false_alarms), ("Worst misses", content.misses)):
         if shots:

@@ -14,12 +14,27 @@ _EXPLAINED = (
     "flatters where clips differ in level."
 )
 
+_CAPTIONS = {
+    "roc": "ROC curves of all scored frames under each protocol",
+    "histogram": "Raw scores of normal and abnormal frames, with the threshold",
+    "clips": "Why protocols differ: the raw scores of each clip. One threshold must serve rows that stand at different "
+    "levels; `per_video` stretches every row to the same width first",
+    "traces": "Raw scores over time: true intervals shaded, the threshold dashed, alerts as bars",
+}
 
-def markdown_report(result: EvaluationResult) -> str:
-    """A page of one evaluation."""
+
+def markdown_report(result: EvaluationResult, figures: Sequence[str] = ()) -> str:
+    """A page of one evaluation.
+
+    Args:
+        result: the figures.
+        figures: names of pictures that lie beside it as figures/NAME.svg.
+    """
     header, rows = tables.protocol_rows(result)
     lines = [f"# {result.name}", "", *_table(("", ""), tables.fact_rows(result)), "", "## Frame level", ""]
     lines += [*_table(header, rows), "", _EXPLAINED, ""]
+    for name in figures:
+        lines += [f"![{_CAPTIONS[name]}](figures/{name}.svg)", "", f"{_CAPTIONS[name]}.", ""]
     for title, facts in (
         ("Alerts at the calibrated threshold", tables.alert_rows(result)),
         ("Localisation", tables.localisation_rows(result)),
