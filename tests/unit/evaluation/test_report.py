@@ -1,0 +1,105 @@
+"""The report's choices of frames, its tables, its pictures."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from streamad.errors import DatasetError
+from streamad.evaluation.report import Trace, comparison_markdown, figures_of, markdown_report
+from streamad.evaluation.report.content import worst_false_alarms, worst_misses
+from streamad.evaluation.result import AlertFigures, ClipRecord, EvaluationResult, Origin, protocols_of
+from streamad.visual.thumbnail import WIDTH, heat_thumbnail
+
+
+def traces() -> list[Trace]:
+    one = np.full(100, 0.1)
+    one[[10, 12, 60]] = 0.9, 0.8, 0.7
+    labels = np.zeros(100, np.uint8)
+    labels[30:40] = labels[70:90] = 1
+    one[35], one[80] = 0.2, 0.6
+    one[30:33] = np.nan
+    two = np.full(20, 0.3)
+    return [Trace("a", one, labels, 10.0, [(1.0, 1.4)]), Trace("b", two, np.ones(20, np.uint8), None)]
+
+
+def test_the_worst_false_alarms_are_apart_and_normal() -> None:
+    found = worst_false_alarms(traces(), 3, apart_seconds=1.0)
+    assert [(p.clip, p.frame, p.score) for p in found][:2] == [(0, 10, 0.9), (0, 60, 0.7)]
+    assert all(traces()[p.clip].labels[p.frame] == 0 for p in found)
+    frames = sorted(p.frame for p in found)
+    assert min(np.diff(frames)) > 10
+
+
+def test_the_worst_misses_are_events_at_their_highest_frame() -> None:
+    found = worst_misses(traces(), 5)
+    assert [(p.clip, p.frame, p.score) for p in found] == [(0, 35, 0.2), (1, 0, 0.3), (0, 80, 0.6)]
+    assert "frames 30 to 39" in found[0].why
+
+
+def result(name: str = "run|1") -> EvaluationResult:
+    shown = traces()
+    return EvaluationResult(
+        name=name,
+        data_set="site",
+        label_set="labels.npz",
+        clips=tuple(ClipRecord(t.name, len(t.scores), 10, int(t.labels.sum()), 1.0, ("x: broken",)) for t in shown),
+        protocols=protocols_of([t.scores for t in shown], [t.labels for t in shown], names=["a", "b"]),
+        localisation=None,
+        alerts=AlertFigures(0.5, 1.0, 2, 1, 2, 0, None, 0.0, None, 0.5, None),
+        origin=Origin(streamad="1"),
+        notes=("a note",),
+    )
+
+
+def test_pages_hold_what_the_result_holds(tmp_path: Path) -> None:
+    one = result()
+    page = markdown_report(one)
+    for words in ("labels labels.npz", "scores of another program", "not stated", "2 of 3", "x: broken", "- a note"):
+        assert words in page
+    assert "| per_video | the whole test clip" in page
+    both = comparison_markdown([one, result("two")])
+    assert "| run\\|1 | two |" in both
+    one.save(tmp_path / "result.json")
+    assert EvaluationResult.load(tmp_path) == one
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"format": "other"}', '{"format": "streamad-evaluation", "version": 9}']
+)
+def test_results_that_are_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "result.json").write_text(content)
+    with pytest.raises(DatasetError, match=r"result\.json"):
+        EvaluationResult.load(tmp_path)
+    with pytest.raises(DatasetError, match="cannot read the result"):
+        EvaluationResult.load(tmp_path / "absent")
+
+
+def test_pictures_are_xml_and_the_same_every_time() -> None:
+    pictures = figures_of(traces(), None)
+    assert set(pictures) == {"roc", "histogram", "clips", "traces"}
+    for text in pictures.values():
+        assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
+    assert figures_of(traces(), None) == pictures
+
+
+def test_a_thumbnail_tints_hot_cells_and_outlines_the_truth() -> None:
+    pixels = np.full((60, 90), 100, np.uint8)
+    heat = np.array([[np.nan, 0.1, 0.9]], np.float32)
+    boxes = [(0, 0, 30, 60), (30, 0, 60, 60), (60, 0, 90, 60)]
+    truth = np.zeros((60, 90), bool)
+    truth[10:50, 5:25] = True
+    picture = cv2.imdecode(
+        np.frombuffer(heat_thumbnail(pixels, heat, boxes, low=0.2, high=0.9, truth=truth), np.uint8), cv2.IMREAD_COLOR
+    )
+    assert picture.shape == (360, WIDTH, 3)
+    blue, _, red = (picture[180, x].astype(int) for x in (100, 270, 450))
+    assert np.ptp(picture[180, 270].astype(int)) < 12  # under `low`: grey as it was
+    assert red[2] > red[0] + 60  # BGR: red
+    assert np.ptp(blue) < 12
+    edge = picture[180, 24:40].astype(int)
+    assert (edge[:, 0] - edge[:, 2]).max() > 60  # a blue outline at x = 5·6
