@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from streamad.bundle import Manifest
 from streamad.detectors.igd.losses import Gaussian, MsSsim, mean_absolute_error
-from streamad.detectors.igd.options import LARGE, Pooling
+from streamad.detectors.igd.options import LARGE, Balance, Pooling
 from streamad.errors import BundleError, UsageError
 
 PATCH = 32
@@ -176,6 +176,7 @@ class IgdNet(nn.Module):
         rho: share of the absolute error in ℓ_m.
         xi: share of ℓ_m in the score.
         svdd: weight of ℓ_h against ℓ_m, the one that it had in the loss.
+        balance: what the score's two parts are weighed by, see `parts`.
         beta: share of the global branch; 1 is without a local one.
         scales: of MS-SSIM on the whole image.
         window: taps of MS-SSIM's window on the whole image.
@@ -188,6 +189,9 @@ class IgdNet(nn.Module):
         UsageError: an argument is out of its range, or the teacher is not installed.
     """
 
+    units: Tensor
+    """Mean ℓ_m and ℓ_h of held-out normal images; only with `balance` "normal"."""
+
     def __init__(
         self,
         channels: int,
@@ -198,6 +202,7 @@ class IgdNet(nn.Module):
         rho: float = 0.15,
         xi: float = 0.5,
         svdd: float = 1.0,
+        balance: Balance = "loss",
         beta: float = 0.1,
         scales: int = 3,
         window: int = 5,
@@ -217,7 +222,10 @@ class IgdNet(nn.Module):
                 f"width {width}, descriptor {descriptor}, rho {rho}, xi {xi}, beta {beta}"
             )
         self.side, self.pooling = side, pooling
-        self.shares = xi, (1 - xi) * svdd
+        self.shares = (xi, 1 - xi) if balance == "normal" else (xi, (1 - xi) * svdd)
+        if balance == "normal":
+            self.register_buffer("units", torch.ones(2))
+        self.balance = balance
         self.beta = beta if side >= LARGE else 1.0
         self.map_side = MAP_SIDE if side >= LARGE else side
         encoder = TeacherEncoder(teacher, channels, descriptor, pretrained=pretrained) if teacher else None
@@ -236,8 +244,9 @@ class IgdNet(nn.Module):
             x: (n, channels, side, side) float32 in [0, 1].
 
         Returns:
-            combined = xi · ℓ_m + (1 − xi) · svdd · ℓ_h, ℓ_m, ℓ_h and the combined heat map (source: paper, equations
-            11 and 12; the factor svdd, 1 there, is ours: the score weighs its parts as the loss did).
+            combined = xi · ℓ_m + (1 − xi) · ℓ_h, ℓ_m, ℓ_h and the combined heat map (source: paper, equations 11 and
+            12). How the two parts compare in size is ours: with `balance` "loss", ℓ_h has the factor svdd that it had
+            in the loss; with "normal", each part is divided by its mean over held-out normal images (`units`).
         """
         loss, far, pixels = self.whole(x)
         across = far[:, None, None].expand(-1, self.map_side, self.map_side)
@@ -252,11 +261,15 @@ class IgdNet(nn.Module):
             cells = functional.interpolate(patch_far, size=(self.map_side, self.map_side), mode="nearest")
             across = beta * across + rest * cells[:, 0]
         rows = functional.avg_pool2d(pixels.unsqueeze(1), self.side // self.map_side)[:, 0]
-        near, rest = self.shares
-        heatmap = near * rows + rest * across
+        near, away = self._weights()
+        heatmap = near * rows + away * across
         if self.pooling == "peak":
             return IgdParts(heatmap.amax(dim=(1, 2)), rows.amax(dim=(1, 2)), across.amax(dim=(1, 2)), heatmap)
-        return IgdParts(near * loss + rest * far, loss, far, heatmap)
+        return IgdParts(near * loss + away * far, loss, far, heatmap)
+
+    def _weights(self) -> tuple[float | Tensor, float | Tensor]:
+        near, rest = self.shares
+        return (near, rest) if self.balance == "loss" else (near / self.units[0], rest / self.units[1])
 
     def forward(self, x: Tensor) -> Tensor:
         """Score and heat map.
@@ -347,7 +360,8 @@ def build(manifest: Manifest) -> IgdNet:
             f"record; got {spec.width}×{spec.height} px and no {', '.join(missing) or 'lack'}",
             hint="export the bundle again",
         )
-    return IgdNet(spec.channels, spec.height, **{name: options[name] for name in names})
+    shape = {name: options[name] for name in names}
+    return IgdNet(spec.channels, spec.height, **shape, balance=options.get("balance", "loss"))
 
 
 def _widths(side: int, width: int) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from streamad.errors import UsageError
 LARGE = 64
 """Images of at least this side, pixels, get the four-block networks and, with beta below 1, the local branch."""
 Pooling = Literal["mean", "peak"]
+Balance = Literal["loss", "normal"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class IgdOptions:
         svdd: weight of ℓ_h against ℓ_m, in the loss and in the score (paper: 1; ours, from scratch: at 1 an encoder
             that no teacher holds pulls all descriptors together before it has learned to reconstruct). It rises from 0
             over the first epoch.
+        balance: how the score weighs ℓ_m against ℓ_h: "normal", each in units of its mean over held-out normal images,
+            or "loss", by `svdd` as in the loss (paper: as in the loss, 1; both ours: which of two losses is larger says
+            nothing of which tells more).
         noise: standard deviation of the noise on each element of z in training, 0 for none (our choice: without noise
             the encoder can shrink z and the decoder enlarge it, and ℓ_h says nothing).
         follow: share of the way that mu and sigma² go to each batch's estimate in between E steps, 0 for none (our
@@ -67,6 +71,7 @@ class IgdOptions:
     kappa: float = 0.5
     floor: float = 1.0
     svdd: float = 0.2
+    balance: Balance = "normal"
     noise: float = 0.15
     follow: float = 0.05
     e_step_epochs: int = 1

@@ -147,6 +147,8 @@ class IgdTask:
         epoch = -(-self._steps_done // self.steps_per_epoch)
         if epoch <= 1 or epoch % self.options.e_step_epochs == 0 or epoch >= self.options.epochs:
             self.estimate()
+        if self.options.balance == "normal":
+            self._measure_units()
         return -float(self.score_images(self.validation)["reconstruction"].mean())
 
     def estimate(self) -> None:
@@ -167,6 +169,13 @@ class IgdTask:
                     found[1].append(self._net.patch.encoder(to_patches(x)[numbers]))
         for branch, descriptors in zip(_branches(self._net), found, strict=True):
             branch.gaussian.estimate(torch.cat(descriptors), kappa=self.options.kappa, floor=self.options.floor)
+
+    def _measure_units(self) -> None:
+        """The units of the score's two parts: their means over the held-out normal images, as they are scored."""
+        self._net.units.fill_(1.0)
+        parts = self.score_images(self.validation)
+        means = [float(parts[name].mean()) for name in ("reconstruction", "svdd")]
+        self._net.units.copy_(torch.tensor([max(mean, _SMALLEST_UNIT) for mean in means]))
 
     def score_images(self, images: Images) -> dict[str, npt.NDArray[np.float64]]:
         """Scores of images, each (n,); "combined" is the headline.
@@ -241,7 +250,10 @@ class IgdTask:
             yield self._tensor(images[start : start + size])
 
 
-_SHAPE = ("width", "descriptor", "rho", "xi", "svdd", "beta", "scales", "window", "pooling", "teacher")
+_SMALLEST_UNIT = 1e-6
+"""ℓ_h can be all but zero, and a unit of the score must not be."""
+
+_SHAPE = ("width", "descriptor", "rho", "xi", "svdd", "balance", "beta", "scales", "window", "pooling", "teacher")
 
 
 def image_task(

@@ -108,6 +108,23 @@ def test_it_learns_and_says_where_the_defect_is() -> None:
     assert 1.0 <= sigma < 20
 
 
+def test_the_parts_of_the_score_are_in_units_of_held_out_normal_images() -> None:
+    """So the mean score of these is 1, whatever the two losses' sizes; the other way it is the losses' mixture."""
+    for balance in ("normal", "loss"):
+        trained = task(balance=balance, xi=0.3)
+        trained.validate()
+        scores = trained.score_images(trained.validation)
+        if balance == "normal":
+            assert scores["combined"].mean() == pytest.approx(1.0, rel=1e-4)
+            expected = sum(
+                share * scores[name] / scores[name].mean() for share, name in ((0.3, "reconstruction"), (0.7, "svdd"))
+            )
+        else:
+            expected = 0.3 * scores["reconstruction"] + 0.7 * trained.options.svdd * scores["svdd"]
+        np.testing.assert_allclose(scores["combined"], expected, rtol=1e-4)
+        assert ("units" in trained.network.state_dict()) == (balance == "normal")
+
+
 def test_the_critic_learns_and_takes_no_part_in_what_is_exported() -> None:
     trained = task()
     before = {name: value.clone() for name, value in trained.networks["critic"].named_parameters()}
