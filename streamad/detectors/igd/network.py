@@ -190,7 +190,7 @@ class IgdNet(nn.Module):
     """
 
     units: Tensor
-    """Mean ℓ_m and ℓ_h of held-out normal images; only with `balance` "normal"."""
+    """Standard deviations of ℓ_m and ℓ_h over held-out normal images; only with `balance` "normal"."""
 
     def __init__(
         self,
@@ -246,7 +246,8 @@ class IgdNet(nn.Module):
         Returns:
             combined = xi · ℓ_m + (1 − xi) · ℓ_h, ℓ_m, ℓ_h and the combined heat map (source: paper, equations 11 and
             12). How the two parts compare in size is ours: with `balance` "loss", ℓ_h has the factor svdd that it had
-            in the loss; with "normal", each part is divided by its mean over held-out normal images (`units`).
+            in the loss; with "normal", each part is divided by its standard deviation over held-out normal images
+            (`units`).
         """
         loss, far, pixels = self.whole(x)
         across = far[:, None, None].expand(-1, self.map_side, self.map_side)

@@ -38,9 +38,9 @@ class IgdOptions:
         svdd: weight of ℓ_h against ℓ_m, in the loss and in the score (paper: 1; ours, from scratch: at 1 an encoder
             that no teacher holds pulls all descriptors together before it has learned to reconstruct). It rises from 0
             over the first epoch.
-        balance: how the score weighs ℓ_m against ℓ_h: "normal", each in units of its mean over held-out normal images,
-            or "loss", by `svdd` as in the loss (paper: as in the loss, 1; both ours: which of two losses is larger says
-            nothing of which tells more).
+        balance: how the score weighs ℓ_m against ℓ_h: "normal", each in units of its standard deviation over held-out
+            normal images, or "loss", by `svdd` as in the loss (paper: as in the loss, 1; ours: which of two losses is
+            larger says nothing of which tells more).
         noise: standard deviation of the noise on each element of z in training, 0 for none (our choice: without noise
             the encoder can shrink z and the decoder enlarge it, and ℓ_h says nothing).
         follow: share of the way that mu and sigma² go to each batch's estimate in between E steps, 0 for none (our

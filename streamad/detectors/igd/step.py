@@ -171,11 +171,11 @@ class IgdTask:
             branch.gaussian.estimate(torch.cat(descriptors), kappa=self.options.kappa, floor=self.options.floor)
 
     def _measure_units(self) -> None:
-        """The units of the score's two parts: their means over the held-out normal images, as they are scored."""
+        """The units of the score's two parts: their spread over the held-out normal images, as they are scored."""
         self._net.units.fill_(1.0)
         parts = self.score_images(self.validation)
-        means = [float(parts[name].mean()) for name in ("reconstruction", "svdd")]
-        self._net.units.copy_(torch.tensor([max(mean, _SMALLEST_UNIT) for mean in means]))
+        spreads = [float(parts[name].std()) for name in ("reconstruction", "svdd")]
+        self._net.units.copy_(torch.tensor([max(spread, _SMALLEST_UNIT) for spread in spreads]))
 
     def score_images(self, images: Images) -> dict[str, npt.NDArray[np.float64]]:
         """Scores of images, each (n,); "combined" is the headline.
