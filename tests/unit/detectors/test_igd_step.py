@@ -112,6 +112,9 @@ def test_the_parts_of_the_score_are_in_units_of_held_out_normal_images() -> None
     """Each part by its own spread, whatever the two losses' sizes; the other way it is the losses' mixture."""
     for balance in ("normal", "loss"):
         trained = task(balance=balance, xi=0.3)
+        rng = np.random.default_rng(0)
+        for step in range(12):  # untrained, the descriptors of all images are the same
+            trained.training_step(step, np.arange(16), rng)
         trained.validate()
         scores = trained.score_images(trained.validation)
         if balance == "normal":
