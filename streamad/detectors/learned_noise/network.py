@@ -117,6 +117,20 @@ def implant(narrow: ClipAutoencoder, wide: ClipAutoencoder) -> None:
             into[tuple(slice(0, size) for size in value.shape)] = value
 
 
+@torch.no_grad()
+def quieten(generator: ClipAutoencoder) -> None:
+    """Make an untrained G begin with noise near zero, by a hundredth of its last layer's weights.
+
+    The noise of a random G is as strong as a clip. A trained F would forget most of what it knows in the steps in which
+    G learns better (our choice; from 28.5 dB it fell to 15.3 dB within 100 steps).
+    """
+    last = generator.decoder[-2]
+    assert isinstance(last, nn.ConvTranspose3d)
+    last.weight.mul_(0.01)
+    if last.bias is not None:
+        last.bias.zero_()
+
+
 def clip_reconstructor(width: float = 1.0) -> ClipAutoencoder:
     """F for clips."""
     return ClipAutoencoder(CLIP_CHANNELS, width)

@@ -23,6 +23,7 @@ from streamad.detectors.learned_noise.network import (
     image_generator,
     image_reconstructor,
     implant,
+    quieten,
 )
 from streamad.detectors.muon import Muon
 from streamad.detectors.options import parse_options
@@ -56,8 +57,8 @@ class LearnedNoiseOptions:
         epochs: passes over the samples.
         samples: clips drawn for an epoch of a video training; 0 takes every window once (source: paper).
         start: name or folder of a trained model whose F this training starts from, of the same width or lighter: a
-            wider network begins as one that computes the same (our choice; "" starts from random weights, as the paper
-            does).
+            wider network begins as one that computes the same, and G begins all but silent (our choice; "" starts from
+            random weights, as the paper does).
     """
 
     noise: Literal["learned", "gaussian", "none"] = "learned"
@@ -226,7 +227,10 @@ class ClipTask(_NoiseTask):
         reconstructor = clip_reconstructor(options.width)
         if start is not None:
             implant(start, reconstructor)
-        super().__init__(reconstructor, clip_generator(options.width), options, device)
+        generator = clip_generator(options.width)
+        if start is not None:
+            quieten(generator)
+        super().__init__(reconstructor, generator, options, device)
         if options.crop > min(frames.shape[1:]):
             raise UsageError(
                 f"a crop of {options.crop} does not fit into frames of {frames.shape[2]}×{frames.shape[1]}",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from streamad.bundle import InputSpec, ScoreSpec, TilingSpec, load_bundle
+from streamad.bundle import Bundle, InputSpec, ScoreSpec, TilingSpec, load_bundle
 from streamad.detectors.igd.network import MAP_SIDE
 from streamad.detectors.igd.options import IgdOptions
 from streamad.detectors.igd.step import IgdTask
@@ -85,13 +86,18 @@ class LearnedNoiseRecipe(_FrameRecipe):
         super().__init__(plan, clips, held, tick)
         overrides = {key: value for key, value in plan.overrides.items() if key != "patience"}
         options = parse_options(LearnedNoiseOptions, overrides, "learned_noise")
-        start = self._start(options.start) if options.start else None
+        start = None
+        if options.start:
+            bundle, start = self._start(options.start)
+            # The record names the model, not its folder, which is this machine's affair; the hash says which it was.
+            options = replace(options, start=bundle.name)
+            self._started_from = bundle.sha256
         self.task: ClipTask = ClipTask(
             self.pixels, self.starts, self.held_pixels, self.held_starts, options, plan.seed, plan.device, start
         )
 
-    def _start(self, name: str) -> ClipAutoencoder:
-        """F of a trained model; its hash goes on record, since a name can come to mean another model."""
+    def _start(self, name: str) -> tuple[Bundle, ClipAutoencoder]:
+        """A trained model and its F."""
         bundle = load_bundle(name)
         if bundle.manifest.detector != self.plan.detector:
             raise UsageError(
@@ -99,8 +105,8 @@ class LearnedNoiseRecipe(_FrameRecipe):
                 "from it",
                 hint="give a model of learned_noise to --option start",
             )
-        self._started_from = bundle.sha256
-        return cast(ClipError, load_weights(lambda: build(bundle.manifest), bundle.weights_path)).reconstructor
+        network = cast(ClipError, load_weights(lambda: build(bundle.manifest), bundle.weights_path))
+        return bundle, network.reconstructor
 
     def exported(self) -> nn.Module:
         """F with the error of the 9th frame."""

@@ -10,7 +10,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from streamad.detectors.learned_noise.network import clip_generator, clip_reconstructor, implant  # noqa: E402
+from streamad.detectors.learned_noise.network import (  # noqa: E402
+    clip_generator,
+    clip_reconstructor,
+    implant,
+    quieten,
+)
 from streamad.detectors.learned_noise.step import (  # noqa: E402
     ClipTask,
     LearnedNoiseOptions,
@@ -143,6 +148,22 @@ def test_a_wider_network_starts_as_the_one_it_starts_from() -> None:
     last = wide.decoder[-2].weight.grad
     assert last is not None
     assert bool((last.abs().flatten(1).sum(dim=1) > 0).all())
+
+
+def test_the_noise_of_a_generator_beside_a_trained_reconstructor_begins_near_zero() -> None:
+    torch.manual_seed(1)
+    generator = clip_generator(0.1)
+    clips = torch.rand(2, 1, 16, 32, 32) * 2 - 1
+    with torch.no_grad():
+        loud = float(generator(clips).std())
+        quieten(generator)
+        assert float(generator(clips).std()) < 0.03 * loud
+    pictures = frames()
+    starts = np.arange(len(pictures) - 15)
+    one = ClipTask(pictures, starts, pictures, starts, options(), seed=3, start=clip_reconstructor(0.06))
+    assert one.generator is not None
+    with torch.no_grad():
+        assert float(one.generator(clips).abs().max()) < 0.1
 
 
 def test_a_network_cannot_start_from_a_wider_one_or_from_another_form() -> None:

@@ -113,7 +113,7 @@ def test_a_training_starts_from_a_lighter_model(tmp_path: Path) -> None:
     given = {**OPTIONS["learned_noise"], "start": str(light.path), "width": 0.1, "epochs": 1, "samples": 1, "batch": 1}
     wide = train_bundle(plan("learned_noise", options={**given, "learning_rate": 1e-9}), clips, tmp_path / "wide")
     record = wide.manifest.training.options
-    assert record["start_sha256"] == light.sha256
+    assert (record["start"], record["start_sha256"]) == (light.name, light.sha256)
     assert wide.manifest.parameters > light.manifest.parameters
     scores = []
     for bundle in (light, wide):
