@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import numpy as np
 from streamad.engines.base import BATCH_SIZES, Batch, EngineInfo, padded
 from streamad.engines.synchronous import WorkerEngine
 from streamad.errors import EngineError
+
+_FIRST = threading.Lock()
+_first_done = False
 
 
 class OpenVinoEngine(WorkerEngine):
@@ -76,6 +80,20 @@ class OpenVinoEngine(WorkerEngine):
         self._info = EngineInfo(
             "openvino", f"{device} ({full_name.strip()})", "fp32", str(ov.__version__).split("-")[0], why
         )
+        self._first_inference()
+
+    def _first_inference(self) -> None:
+        """Run the process's first inference while no other thread can run one.
+
+        OpenVINO's bindings fill a static table on their first tensor, and let go of the interpreter meanwhile: a second
+        thread that makes its first tensor then waits for the table with the interpreter in its hand, for ever (2026.4;
+        seen with two engines in two threads).
+        """
+        global _first_done
+        with _FIRST:
+            if not _first_done:
+                self.infer(np.zeros((1, *self._tile_shape), np.float32))
+                _first_done = True
 
     @property
     def info(self) -> EngineInfo:

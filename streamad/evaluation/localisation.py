@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from streamad.errors import DatasetError
 from streamad.evaluation.datasets import Clip
+from streamad.evaluation.patches import PatchFigures, PatchSamples, patch_figures, patch_samples
 from streamad.evaluation.pixels import Box, PixelCounts
 from streamad.evaluation.regions import HeatmapRegions, TrueRegion, true_regions
 
@@ -60,33 +61,41 @@ class ClipHeat:
     scored: npt.NDArray[np.bool_]
 
 
-def localisation_of(clips: Sequence[Clip], heat: Sequence[ClipHeat | None]) -> Localisation | None:
-    """Pixel AUC, RBDC and TBDC; a clip at a time, so that memory does not grow with their number.
+def localisation_of(
+    clips: Sequence[Clip], heat: Sequence[ClipHeat | None], *, cells_are_patches: bool = False
+) -> tuple[Localisation | None, PatchFigures | None]:
+    """Pixel AUC, RBDC and TBDC, and the patch protocol; clips side by side, each mask read once.
 
     Args:
         clips: test clips; those without masks are left out.
         heat: their heat maps; None for a clip that has none.
+        cells_are_patches: compute the patch protocol too.
 
     Returns:
-        None where no clip has both masks and heat maps, or nothing is abnormal in them.
+        None for what no clip has masks and heat maps for, or where nothing is abnormal in them.
 
     Raises:
         DatasetError: masks that cannot be read or do not fit their frames.
     """
     both = [(clip, found) for clip, found in zip(clips, heat, strict=True) if clip.masks is not None and found]
     if not both:
-        return None
+        return None, None
     levels = _levels([found for _, found in both])
-    counts, regions = PixelCounts(), HeatmapRegions(levels)
+    counts, regions, samples = PixelCounts(), HeatmapRegions(levels), list[PatchSamples]()
+    work = partial(_count, levels, cells_are_patches)
     with ThreadPoolExecutor(min(len(both), os.cpu_count() or 1)) as pool:
-        for pixels, boxes in pool.map(partial(_count, levels), range(len(both)), *zip(*both, strict=True)):
+        for pixels, boxes, patches in pool.map(work, range(len(both)), *zip(*both, strict=True)):
             counts.merge(pixels)
             regions.merge(boxes)
+            samples += patches
     try:
         curves = regions.curves()
     except DatasetError:  # nothing is abnormal in any of them
-        return None
-    return Localisation(counts.auc(), curves.rbdc, curves.tbdc, curves.regions, curves.tracks, curves.frames, len(both))
+        return None, None
+    localisation = Localisation(
+        counts.auc(), curves.rbdc, curves.tbdc, curves.regions, curves.tracks, curves.frames, len(both)
+    )
+    return localisation, patch_figures(samples)
 
 
 _TRACKS = 1_000_000
@@ -94,9 +103,9 @@ _TRACKS = 1_000_000
 
 
 def _count(
-    levels: npt.NDArray[np.float64], number: int, clip: Clip, found: ClipHeat
-) -> tuple[PixelCounts, HeatmapRegions]:
-    """Pixels and regions of one clip.
+    levels: npt.NDArray[np.float64], with_patches: bool, number: int, clip: Clip, found: ClipHeat
+) -> tuple[PixelCounts, HeatmapRegions, list[PatchSamples]]:
+    """Pixels, regions and patches of one clip.
 
     A frame without a score is no miss of the detector's: it is left out, with its true regions.
     """
@@ -109,7 +118,10 @@ def _count(
     for t in map(int, np.flatnonzero(found.scored)):
         counts.add(found.maps[t], found.boxes, masks[t])
         regions.add(found.maps[t], found.boxes, truth.get(t, []))
-    return counts, regions
+    samples = []
+    if with_patches and clip.labels is not None:
+        samples = [patch_samples(found.maps, found.boxes, found.scored, masks, clip.labels)]
+    return counts, regions, samples
 
 
 def _masks(clip: Clip) -> npt.NDArray[np.bool_]:

@@ -9,9 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from streamad.evaluation.datasets import Clip
-from streamad.evaluation.localisation import ClipHeat
 from streamad.evaluation.metrics import eer, roc_auc
+from streamad.evaluation.pixels import Box
 from streamad.evaluation.scores import evaluate_scores
 
 ABNORMAL_SHARE = 0.2
@@ -51,45 +50,64 @@ class PatchFigures:
     frames: int
 
 
-def patch_figures(clips: Sequence[Clip], heat: Sequence[ClipHeat | None]) -> PatchFigures | None:
-    """The three numbers, from heat maps whose cells are patches.
+@dataclass(frozen=True)
+class PatchSamples:
+    """The patches of one clip.
+
+    Attributes:
+        values: (n,) scores of patches in which something moves, of scored frames.
+        covered: (n,) share of each that the mask covers.
+        highest: (frames,) highest patch score; -inf where nothing moves, NaN where the frame was not scored.
+        labels: (frames,) 0 or 1.
+    """
+
+    values: npt.NDArray[np.float64]
+    covered: npt.NDArray[np.float64]
+    highest: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.uint8]
+
+
+def patch_samples(
+    maps: npt.NDArray[np.float32],
+    boxes: Sequence[Box],
+    scored: npt.NDArray[np.bool_],
+    masks: npt.NDArray[np.bool_],
+    labels: npt.NDArray[np.uint8],
+) -> PatchSamples:
+    """The patches of a clip's heat maps, whose cells are patches.
+
+    Args:
+        maps: (frames, rows, cols), NaN where nothing moved.
+        boxes: of all cells, row by row.
+        scored: (frames,) whether a frame was scored.
+        masks: (frames, height, width), True where abnormal.
+        labels: (frames,) 0 or 1.
+    """
+    values = np.asarray(maps, dtype=np.float64).reshape(len(maps), -1)
+    moving = ~np.isnan(values) & scored[:, None]
+    top = np.where(moving, values, -np.inf).max(axis=1)
+    return PatchSamples(values[moving], _shares(masks, boxes)[moving], np.where(scored, top, np.nan), labels)
+
+
+def patch_figures(samples: Sequence[PatchSamples]) -> PatchFigures | None:
+    """The three numbers.
 
     A frame in which nothing moves has no patch; it takes the lowest patch score of all.
 
-    Args:
-        clips: test clips with labels and masks; those without masks are left out.
-        heat: their heat maps.
-
     Returns:
-        None where no clip has both masks and heat maps, or patches or frames are of one class.
-
-    Raises:
-        DatasetError: masks that cannot be read.
+        None where there is no patch, or patches or frames are of one class.
     """
-    values: list[npt.NDArray[np.float64]] = []
-    covered: list[npt.NDArray[np.float64]] = []
-    highest: list[npt.NDArray[np.float64]] = []
-    labels: list[npt.NDArray[np.uint8]] = []
-    for clip, found in zip(clips, heat, strict=True):
-        if clip.masks is None or found is None or clip.labels is None:
-            continue
-        maps = np.asarray(found.maps, dtype=np.float64).reshape(clip.frames, -1)
-        shares = _shares(clip.masks(), found)
-        moving = ~np.isnan(maps) & found.scored[:, None]
-        values.append(maps[moving])
-        covered.append(shares[moving])
-        top = np.where(moving, maps, -np.inf).max(axis=1)
-        highest.append(np.where(found.scored, top, np.nan))
-        labels.append(clip.labels)
-    if not values or not sum(map(len, values)):
+    if not sum(len(sample.values) for sample in samples):
         return None
-    patches, share = np.concatenate(values), np.concatenate(covered)
+    patches = np.concatenate([sample.values for sample in samples])
+    share = np.concatenate([sample.covered for sample in samples])
     lowest = float(patches.min())
-    frames = [np.where(np.isneginf(top), lowest, top) for top in highest]
+    frames = [np.where(np.isneginf(sample.highest), lowest, sample.highest) for sample in samples]
+    labels = [sample.labels for sample in samples]
     kept = (share == 0) | (share >= ABNORMAL_SHARE)
     truth = (share[kept] > 0).astype(np.uint8)
-    scored = np.concatenate([label[~np.isnan(top)] for label, top in zip(labels, frames, strict=True)])
-    if truth.min() == truth.max() or scored.min() == scored.max():
+    seen = np.concatenate([label[~np.isnan(top)] for label, top in zip(labels, frames, strict=True)])
+    if len(set(truth.tolist())) < 2 or len(set(seen.tolist())) < 2:
         return None
     raw = evaluate_scores(frames, labels, normalization="raw")
     stretched = evaluate_scores(frames, labels, normalization="per_video")
@@ -107,9 +125,9 @@ def patch_figures(clips: Sequence[Clip], heat: Sequence[ClipHeat | None]) -> Pat
     )
 
 
-def _shares(masks: npt.NDArray[np.bool_], found: ClipHeat) -> npt.NDArray[np.float64]:
+def _shares(masks: npt.NDArray[np.bool_], boxes: Sequence[Box]) -> npt.NDArray[np.float64]:
     """(frames, cells): share of each cell that a mask covers."""
-    x0, y0, x1, y1 = np.asarray(found.boxes, dtype=np.int64).T
+    x0, y0, x1, y1 = np.asarray(boxes, dtype=np.int64).T
     height, width = masks.shape[1:]
     x0, x1, y0, y1 = x0.clip(0, width), x1.clip(0, width), y0.clip(0, height), y1.clip(0, height)
     areas = np.maximum(1, (x1 - x0) * (y1 - y0))

@@ -18,7 +18,6 @@ from streamad.engines import EngineSpec
 from streamad.evaluation.datasets import Clip, Dataset
 from streamad.evaluation.events import Alert, EventReport, labels_to_events, match_events
 from streamad.evaluation.localisation import ClipHeat, localisation_of
-from streamad.evaluation.patches import patch_figures
 from streamad.evaluation.result import AlertFigures, ClipRecord, EvaluationResult, Origin, protocols_of
 from streamad.evaluation.scores import Edge, SingleClass
 from streamad.pipeline.dataset_scoring import ClipScores, score_dataset
@@ -94,6 +93,8 @@ def evaluate_dataset(
         )
         figures = alert_figures(scores, labels, alerts, fps, calibration)
     heat = [_heat(clip) for clip in clips] if localise else [None for _ in clips]
+    cells = bundle.manifest.tiling.kind == "cells"
+    localisation, patches = localisation_of(dataset.testing, heat, cells_are_patches=cells)
     result = EvaluationResult(
         name=name or f"{dataset.name}-{bundle.name}",
         data_set=dataset.name,
@@ -118,8 +119,8 @@ def evaluate_dataset(
             edge=edge,
             single_class=single_class,
         ),
-        localisation=localisation_of(dataset.testing, heat),
-        patches=patch_figures(dataset.testing, heat) if bundle.manifest.tiling.kind == "cells" else None,
+        localisation=localisation,
+        patches=patches,
         alerts=figures,
         origin=_origin(bundle, engine, clips),
         notes=_notes(dataset, bundle, calibration),

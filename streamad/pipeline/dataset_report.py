@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from streamad.evaluation.datasets import Clip, Dataset
+from streamad.evaluation.datasets import Clip, Dataset, image_files
 from streamad.evaluation.report import ReportContent, Thumbnail, Trace, figures_of, html_report, markdown_report
 from streamad.evaluation.report.content import Place, worst_false_alarms, worst_misses
 from streamad.files import write_atomic
 from streamad.pipeline.dataset_evaluation import Evaluated
 from streamad.pipeline.dataset_scoring import clip_source
 from streamad.sources import SourceError, open_source
+from streamad.sources.images import read_grey
 from streamad.visual.thumbnail import heat_thumbnail
 
 SHOTS = 8
@@ -117,6 +118,9 @@ def _scale(evaluated: Evaluated) -> tuple[float, float]:
 
 def _frame(clip: Clip, index: int, fps: float) -> npt.NDArray[np.uint8] | None:
     """The pixels of one frame; None where it cannot be read."""
+    if clip.kind == "images":
+        files = image_files(clip.path)
+        return read_grey(files[index]) if index < len(files) else None
     try:
         with open_source(clip_source(clip, fps), camera=clip.name) as source:
             return next((frame.pixels for frame in source if frame.index == index), None)

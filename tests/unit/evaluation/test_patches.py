@@ -9,8 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from streamad.evaluation.datasets import Clip
-from streamad.evaluation.localisation import ClipHeat
-from streamad.evaluation.patches import patch_figures
+from streamad.evaluation.localisation import ClipHeat, localisation_of
 
 BOXES = [(c * 10, r * 10, c * 10 + 10, r * 10 + 10) for r in range(2) for c in range(3)]
 
@@ -36,7 +35,8 @@ def clip(seed: int, frames: int = 25) -> tuple[Clip, ClipHeat, np.ndarray]:
 
 def test_the_three_numbers() -> None:
     parts = [clip(seed) for seed in range(3)]
-    figures = patch_figures([c for c, _, _ in parts], [h for _, h, _ in parts])
+    both, figures = localisation_of([c for c, _, _ in parts], [h for _, h, _ in parts], cells_are_patches=True)
+    assert both is not None
     assert figures is not None
     values, truth, left = [], [], 0
     tops, labels, stretched = [], [], []
@@ -71,7 +71,8 @@ def test_the_three_numbers() -> None:
 def test_without_masks_heat_maps_or_anything_abnormal_there_is_none() -> None:
     one, heat, _ = clip(1)
     bare = Clip(one.name, one.path, one.kind, one.frames, one.labels, one.fps)
-    assert patch_figures([bare], [heat]) is None
-    assert patch_figures([one], [None]) is None
+    assert localisation_of([bare], [heat], cells_are_patches=True) == (None, None)
+    assert localisation_of([one], [None], cells_are_patches=True) == (None, None)
+    assert localisation_of([one], [heat])[1] is None
     normal = Clip("n", one.path, "images", 25, np.zeros(25, np.uint8), 10.0, lambda: np.zeros((25, 20, 30), bool))
-    assert patch_figures([normal], [heat]) is None
+    assert localisation_of([normal], [heat], cells_are_patches=True) == (None, None)
