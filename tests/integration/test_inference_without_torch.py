@@ -127,8 +127,8 @@ import importlib, pkgutil, sys
 import streamad
 # torch may be imported by networks, training steps, the training loop, its engine and export alone (pyproject.toml).
 allowed = (
-    "streamad.training", "streamad.detectors.compute", "streamad.engines.torch_engine", "streamad.engines.export",
-    "streamad.__main__",
+    "streamad.training", "streamad.detectors.compute", "streamad.detectors.muon", "streamad.engines.torch_engine",
+    "streamad.engines.export", "streamad.__main__",
 )
 for module in pkgutil.walk_packages(streamad.__path__, "streamad."):
     name = module.name
