@@ -36,6 +36,7 @@ from streamad.evaluation.datasets.records import Clip, Dataset
 from streamad.files import write_atomic
 from streamad.pipeline import Model, open_model, score_video
 from streamad.pipeline.calibration import score_clips
+from streamad.pipeline.dataset_evaluation import alerts_of
 from streamad.scoring import Calibration
 from streamad.sources import ImagesSpec
 from streamad.training.card import card
@@ -78,19 +79,10 @@ def offline(model: Model, data: Dataset, calibration: Calibration) -> tuple[dict
 
 def alerts_offline(scores: list[np.ndarray], data: Dataset, calibration: Calibration) -> dict[str, Any]:
     """Alerts of every test clip at the calibrated threshold, against its true intervals."""
-    from streamad.alerts.spec import RuleSpec
-
     totals = {"right": 0, "wrong": 0, "found": 0, "missed": 0}
     delays: list[float] = []
     for values, clip in zip(scores, data.testing, strict=True):
-        rule = RuleSpec().build(clip.name, threshold=calibration.threshold, baseline=calibration.median)
-        opened: list[tuple[float, float]] = []
-        for index, value in enumerate(values):
-            change = rule.update(index, index / FPS, float(value))
-            if change and change.kind == "opened":
-                opened.append((change.raised_pts_seconds, len(values) / FPS))
-            elif change and change.kind == "closed":
-                opened[-1] = (opened[-1][0], change.pts_seconds)
+        opened = alerts_of(clip.name, values, FPS, calibration)
         report = match_events(opened, labels_to_events(clip.labels, fps=FPS))
         for key in totals:
             totals[key] += getattr(report, key)

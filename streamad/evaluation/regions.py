@@ -21,13 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.errors import DatasetError
+from streamad.evaluation.pixels import Box, Mask
 
 ALPHA = 0.1
 BETA = 0.1
-
-Mask = npt.NDArray[np.bool_]
-Box = tuple[int, int, int, int]
-"""(x0, y0, x1, y1) in pixels; right and lower edge exclusive."""
 
 
 @dataclass(frozen=True)

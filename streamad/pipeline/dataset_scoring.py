@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.bundle import Bundle, combined_sha256
-from streamad.detectors import CameraScorer
+from streamad.detectors import CameraScorer, camera_scorer
 from streamad.engines import EngineSpec
 from streamad.errors import DatasetError
 from streamad.evaluation.datasets import Clip, Dataset
@@ -169,8 +169,6 @@ class _Scenes:
             return copy.deepcopy(self._warm[key])
 
     def _warmed(self, scene: Clip | None) -> CameraScorer:
-        from streamad.detectors import camera_scorer
-
         scorer = camera_scorer(self._bundle, self._dataset.name)
         if scene is not None:
             fps = self._bundle.manifest.training.fps

@@ -14,7 +14,7 @@ import numpy as np
 
 from streamad.errors import DatasetError
 from streamad.evaluation.datasets.files import Labels, as_labels, folder_content, load_arrays
-from streamad.evaluation.datasets.folder import find_folder
+from streamad.evaluation.datasets.folder import find_folder, labels_by_clip
 from streamad.evaluation.datasets.found import Found, FoundClip, clip_number, same_clip
 from streamad.evaluation.datasets.masks import MaskReader, matlab_masks
 
@@ -58,7 +58,7 @@ def find_avenue(root: Path, *, label_set: str | None = None, allow_pickle: bool 
     labels_of: Callable[[FoundClip, int], Labels]
     if path is not None:
         by_clip = {clip: as_labels(array, path) for clip, array in load_arrays(path).items()}
-        labels_of, labelled = partial(_labels, path, by_clip), list(by_clip)
+        labels_of, labelled = partial(labels_by_clip, path, by_clip), list(by_clip)
     elif chosen == "official" and masks.is_dir():
         files = [file for file in folder_content(masks) if file.suffix == ".mat"]
         labels_of, labelled = partial(_labels_of_masks, masks), [f.stem.removesuffix("_label") for f in files]
@@ -84,15 +84,6 @@ def _known(label_set: str | None) -> LabelSet:
     if label_set is not None and label_set not in get_args(LabelSet):
         raise DatasetError(f"Avenue has no label set {label_set!r}; it has {', '.join(get_args(LabelSet))}")
     return cast(LabelSet, label_set or "official")
-
-
-def _labels(path: Path, labels: dict[str, Labels], clip: FoundClip, frames: int) -> Labels:
-    name = same_clip(clip.name, list(labels))
-    if name is None:
-        raise DatasetError(f"{path} has no labels for clip {clip.name!r} ({clip.path})")
-    if labels[name].size != frames:
-        raise DatasetError(f"{clip.path}: {frames} frames, but {labels[name].size} labels in {path}")
-    return labels[name]
 
 
 def _labels_of_masks(folder: Path, clip: FoundClip, frames: int) -> Labels:

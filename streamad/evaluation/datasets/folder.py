@@ -73,7 +73,7 @@ def find_folder(
             labels_of = _Joined(path, testing, allow_pickle)
         else:
             by_clip = load_arrays(path, allow_pickle=allow_pickle)
-            labels_of = partial(_labels_by_clip, path, {n: as_labels(array, path) for n, array in by_clip.items()})
+            labels_of = partial(labels_by_clip, path, {n: as_labels(array, path) for n, array in by_clip.items()})
             check = partial(_same_number, path, len(by_clip), len(testing), root)
     truth = root / "truth.json"
     return Found(
@@ -142,7 +142,8 @@ def _labels_in(folder: Path, allow_pickle: bool, clip: FoundClip, frames: int) -
     return labels
 
 
-def _labels_by_clip(path: Path, labels: dict[str, Labels], clip: FoundClip, frames: int) -> Labels:
+def labels_by_clip(path: Path, labels: dict[str, Labels], clip: FoundClip, frames: int) -> Labels:
+    """Labels of a clip out of those of all, by its name or number; raises DatasetError where they do not fit."""
     name = same_clip(clip.name, list(labels))
     if name is None:
         raise DatasetError(f"{path} has no labels for clip {clip.name!r} ({clip.path})")
