@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,22 +12,26 @@ from torch import Tensor, nn
 
 from streamad.errors import EngineError
 
+Precision = Literal["auto", "float32", "bfloat16"]
+
 
 class Compute:
     """Device, number format and memory layout of a training.
 
     On a GPU: mixed precision (float16 with a scaled loss), channels-last, pinned copies that overlap with computing. On
-    the processor: float32, channels-last, which oneDNN's convolutions are fastest on.
+    the processor: float32, channels-last, which oneDNN's convolutions are fastest on. Weights, their gradients and the
+    optimizer are float32 everywhere.
 
     Args:
         device: "cpu", "cuda" or "cuda:N".
-        amp: mixed precision on a GPU.
+        precision: of convolutions and products: "auto" is float16 on a GPU and float32 on the processor; "bfloat16"
+            wants a GPU or a processor with instructions for it (AVX-512 BF16, AMX), and is slow without them.
 
     Raises:
         EngineError: the device is unknown or not there; nothing falls back.
     """
 
-    def __init__(self, device: str = "cpu", *, amp: bool = True) -> None:
+    def __init__(self, device: str = "cpu", precision: Precision = "auto") -> None:
         try:
             self.device = torch.device(device)
         except RuntimeError as error:
@@ -41,8 +45,12 @@ class Compute:
                 f"device {device!r} is not here: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs",
                 hint="install a CUDA build of torch and the driver, or give --device cpu",
             )
-        self.amp = amp and self.device.type == "cuda"
-        self._scaler = torch.amp.GradScaler("cuda", enabled=self.amp)
+        gpu = self.device.type == "cuda"
+        self.dtype = {
+            "auto": torch.float16 if gpu else torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16
+        }[precision]  # fmt: skip
+        # float16 loses small gradients unless the loss is scaled; bfloat16 has the range of float32.
+        self._scaler = torch.amp.GradScaler("cuda", enabled=self.dtype == torch.float16)
 
     def place(self, network: nn.Module) -> nn.Module:
         """Move a network to the device, its convolutions in channels-last layout."""
@@ -65,7 +73,7 @@ class Compute:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """What a forward pass runs in."""
-        return torch.autocast("cuda", torch.float16) if self.amp else nullcontext()
+        return nullcontext() if self.dtype == torch.float32 else torch.autocast(self.device.type, self.dtype)
 
     def descend(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
         """One step of the optimizer down the gradient of the loss; other gradients that it left are its caller's."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from streamad.detectors.compute import Compute, one_cycle, set_learning_rate
+from streamad.detectors.compute import Compute, Precision, one_cycle, set_learning_rate
 from streamad.detectors.learned_noise.network import (
     IMAGE_SIDE,
     SCORED,
@@ -53,7 +53,10 @@ class LearnedNoiseOptions:
         optimizer: "adam" (source: paper), or "muon" for short trainings (our choice: in as many steps it went as far as
             Adam in three times as many).
         learning_rate: the optimizer's (source: paper: 1e-4 and 1e-3, constant; a short training wants more).
+        generator_rate: G's learning rate as a share of F's (source: paper: 1). Beside an F that already rebuilds well,
+            a G that learns as fast is louder than F can undo before F has learned anything (our choice).
         schedule: "constant" (source: paper) or "one-cycle", for short trainings (our choice).
+        precision: see `Compute`; "bfloat16" made a step at full width twice as fast on a processor that has it.
         epochs: passes over the samples.
         samples: clips drawn for an epoch of a video training; 0 takes every window once (source: paper).
         start: name or folder of a trained model whose F this training starts from, of the same width or lighter: a
@@ -71,7 +74,9 @@ class LearnedNoiseOptions:
     batch: int = 4
     optimizer: Literal["adam", "muon"] = "adam"
     learning_rate: float = 1e-4
+    generator_rate: float = 1.0
     schedule: Literal["constant", "one-cycle"] = "constant"
+    precision: Precision = "auto"
     epochs: int = 60
     samples: int = 0
     start: str = ""
@@ -84,8 +89,11 @@ class LearnedNoiseOptions:
             )
         if not 0 <= self.probability <= 1 or not 0 <= self.moving <= 1:
             raise UsageError("probability and moving are shares", hint="give numbers from 0 to 1")
-        if self.sigma < 0 or self.amplitude < 0 or self.learning_rate <= 0 or self.batch < 1 or self.epochs < 1:
-            raise UsageError("sigma and amplitude must not be negative; learning_rate, batch and epochs be over 0")
+        rates = self.learning_rate, self.generator_rate
+        if self.sigma < 0 or self.amplitude < 0 or min(rates) <= 0 or self.batch < 1 or self.epochs < 1:
+            raise UsageError(
+                "sigma and amplitude must not be negative; learning_rate, generator_rate, batch and epochs be over 0"
+            )
 
 
 class _NoiseTask(ABC):
@@ -103,7 +111,7 @@ class _NoiseTask(ABC):
         self, reconstructor: nn.Module, generator: nn.Module, options: LearnedNoiseOptions, device: str
     ) -> None:
         self.options = options
-        self.compute = Compute(device)
+        self.compute = Compute(device, options.precision)
         self.reconstructor = self.compute.place(reconstructor)
         self.generator = self.compute.place(generator) if options.noise == "learned" else None
         rate = options.learning_rate
@@ -112,7 +120,7 @@ class _NoiseTask(ABC):
             "reconstructor": kind(self.reconstructor.parameters(), lr=rate)
         }
         if self.generator is not None:
-            self.optimizers["generator"] = kind(self.generator.parameters(), lr=rate)
+            self.optimizers["generator"] = kind(self.generator.parameters(), lr=rate * options.generator_rate)
         self.low = -1.0
         """Lower end of the input's range; the upper is 1."""
 
@@ -147,8 +155,8 @@ class _NoiseTask(ABC):
         options = self.options
         if options.schedule == "one-cycle":
             rate = one_cycle(step, options.epochs * self.steps_per_epoch, options.learning_rate)
-            for optimizer in self.optimizers.values():
-                set_learning_rate(optimizer, rate)
+            for name, optimizer in self.optimizers.items():
+                set_learning_rate(optimizer, rate * (options.generator_rate if name == "generator" else 1.0))
         inputs = normal
         chosen = rng.random(len(normal)) < options.probability
         if options.noise != "none" and chosen.any():

@@ -166,6 +166,31 @@ def test_the_noise_of_a_generator_beside_a_trained_reconstructor_begins_near_zer
         assert float(one.generator(clips).abs().max()) < 0.1
 
 
+@pytest.mark.parametrize("schedule", ["constant", "one-cycle"])
+def test_the_generator_can_learn_more_slowly(schedule: str) -> None:
+    one = task(schedule=schedule, learning_rate=1e-3, generator_rate=0.1, probability=1.0, samples=4)
+    one.training_step(0, np.arange(2), np.random.default_rng(0))
+    rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in one.optimizers.items()}
+    assert rates["generator"] == pytest.approx(0.1 * rates["reconstructor"])
+    if schedule == "constant":
+        assert rates["reconstructor"] == pytest.approx(1e-3)
+    with pytest.raises(UsageError, match="generator_rate"):
+        options(generator_rate=0)
+
+
+def test_a_step_in_bfloat16_is_that_in_float32_to_its_digits() -> None:
+    """Weights and optimizer stay in float32; the gradients point the same way."""
+    gradients = []
+    for precision in ("float32", "bfloat16"):
+        one = task(noise="none", precision=precision, batch=4, width=0.2)
+        one.training_step(0, np.arange(4), np.random.default_rng(0))
+        assert {p.dtype for p in one.reconstructor.parameters()} == {torch.float32}
+        gradients.append(torch.cat([p.grad.flatten() for p in one.reconstructor.parameters()]).double().numpy())
+    plain, short = gradients
+    assert not np.array_equal(plain, short)  # it did compute in another format
+    assert float(plain @ short / np.linalg.norm(plain) / np.linalg.norm(short)) > 0.99
+
+
 def test_a_network_cannot_start_from_a_wider_one_or_from_another_form() -> None:
     with pytest.raises(UsageError, match="does not fit into one of"):
         implant(clip_reconstructor(0.2), clip_reconstructor(0.06))
