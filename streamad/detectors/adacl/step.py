@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -50,8 +51,9 @@ class AdaclOptions:
         area: of the rectangle of "cut_paste", share of the cell (our choice).
         share: of the cell itself in "mix_up" (our choice).
         strides: of the four convolutions (our choice).
-        views: of an image that is scored: 1 is the image alone (source: paper), 5 the mean of it and of its shifts by
-            one pixel up, down, left and right (our choice: strided convolutions answer unevenly to a shift).
+        averaging: η of the polynomial-decay averaging of the weights (source: Shamir and Zhang, Stochastic gradient
+            descent for non-smooth optimization, 2013): what is kept is the mean of all steps' weights, in which step t
+            counts about t^η. 0 keeps the last ones as they are (source: paper, which names no averaging).
         keep: "best": weights of the best validation (source: paper); "last": those at the end of the cycle.
         batch: normal cells in a batch; as many created anomalies join them.
         learning_rates: lower and upper end of the triangular cycle.
@@ -74,7 +76,7 @@ class AdaclOptions:
     area: tuple[float, float] = AREA
     share: tuple[float, float] = SHARE
     strides: tuple[int, ...] = STRIDES
-    views: Literal[1, 5] = 1
+    averaging: int = 0
     keep: Literal["best", "last"] = "best"
     batch: int = 128
     learning_rates: tuple[float, float] = (1e-4, 1e-3)
@@ -111,8 +113,9 @@ class AdaclTask:
         self.stacks, self.stack_lags, self.seed = stacks, stack_lags, seed
         self.compute = Compute(device)
         torch.manual_seed(seed)
-        self.network: nn.Module = self.compute.place(AdaclNet(len(self.options.lags), self.options.strides))
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.options.learning_rates[0])
+        self._learner: nn.Module = self.compute.place(AdaclNet(len(self.options.lags), self.options.strides))
+        self.network = deepcopy(self._learner) if self.options.averaging else self._learner
+        self.optimizer = torch.optim.Adam(self._learner.parameters(), lr=self.options.learning_rates[0])
         self._channels = [stack_lags.index(lag) for lag in self.options.lags]
         self._validation = self._fixed_validation(validation)
 
@@ -123,8 +126,9 @@ class AdaclTask:
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """The regressor."""
-        return {"adacl": self.network}
+        """The regressor; with `averaging`, the mean of its weights too."""
+        averaged = {"average": self.network} if self.options.averaging else {}
+        return {"adacl": self._learner, **averaged}
 
     @property
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
@@ -159,14 +163,16 @@ class AdaclTask:
         created = self._create(stacks, rng)
         labels = self.compute.tensor(self._labels(len(normal), len(created), rng))
         set_learning_rate(self.optimizer, self._learning_rate(step))
-        self.network.train()
+        self._learner.train()
         with self.compute.autocast():
-            outputs = self.network(self._input(np.concatenate([normal, created]))).float()
+            outputs = self._learner(self._input(np.concatenate([normal, created]))).float()
         if self.options.loss == "bce":
             loss = nn.functional.binary_cross_entropy_with_logits(outputs, labels)
         else:
             loss = torch.mean((outputs - labels) ** 2)
         self.compute.descend(loss, self.optimizer)
+        if self.options.averaging:
+            self._average(step)
         return float(loss.detach())
 
     def validate(self) -> float:
@@ -178,19 +184,28 @@ class AdaclTask:
         return float(np.quantile(self._outputs(self._validation[0]), 0.01))
 
     def score_images(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float64]]:
-        """The unclipped output for each image, mean over its views.
+        """The unclipped output for each image.
 
         Args:
             images: (n, channels, side, side) uint8.
         """
-        outputs = [self._outputs(images)]
-        if self.options.views > 1:
-            outputs += [self._outputs(shifted) for shifted in _shifted(images)]
-        return {"regressed": np.mean(outputs, axis=0, dtype=np.float64)}
+        return {"regressed": self._outputs(images).astype(np.float64)}
 
     def description(self) -> dict[str, Any]:
         """What was chosen, for the record."""
         return {"detector": "adacl", **asdict(self.options), "stack_lags": self.stack_lags}
+
+    @torch.no_grad()
+    def _average(self, step: int) -> None:
+        """Take the weights after this step, and BatchNorm's statistics, into their mean."""
+        share = (self.options.averaging + 1) / (step + 1 + self.options.averaging)
+        for mean, value in zip(
+            self.network.state_dict().values(), self._learner.state_dict().values(), strict=True
+        ):  # both share their memory with the networks
+            if mean.is_floating_point():
+                mean.lerp_(value, share)
+            else:
+                mean.copy_(value)  # BatchNorm's count of batches
 
     def _labels(self, normal: int, created: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
         if self.options.labels == "discrete":
@@ -289,18 +304,10 @@ IMAGE_SETS: dict[str, dict[str, Any]] = {
         "share": (0.2, 0.8),
         "twice": 0.5,
     },
-    "fashion-mnist": {"views": 5},
+    "fashion-mnist": {"averaging": 1},
     "cifar10": {"epochs": 15, "half_cycle_epochs": 7.5},  # source of the epochs: paper
 }
 """Digits are told apart by whole strokes, so theirs are spoiled more; clothes by small parts."""
-
-
-def _shifted(images: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
-    """The images one pixel down, up, to the right and to the left; what comes in repeats the edge."""
-    side = images.shape[-1]
-    wide = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
-    for y, x in ((0, 1), (2, 1), (1, 0), (1, 2)):
-        yield wide[..., y : y + side, x : x + side]
 
 
 def _auroc(normal: npt.NDArray[np.float32], anomaly: npt.NDArray[np.float32]) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import comb
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from sklearn.metrics import roc_auc_score  # noqa: E402
 
 from streamad.detectors.adacl.step import AdaclOptions, AdaclTask, _auroc, image_task  # noqa: E402
 from streamad.errors import UsageError  # noqa: E402
+from streamad.training.loop import EpochReport, run_loop  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -163,16 +166,35 @@ def test_images_become_a_task_with_its_kinds_and_scores() -> None:
         image_task(images, images, data_set="mnist", seed=1, options={"colour": "red"})
 
 
-def test_an_image_is_scored_as_the_mean_over_its_shifts() -> None:
-    """The network is replaced by the grey value of one corner, so that each view's part can be told."""
-    images = np.arange(3 * 28 * 28, dtype=np.uint64).astype(np.uint8).reshape(3, 1, 28, 28)
-    training = cells(64)[:, :, :28, :28]
-    means = []
-    for views in (1, 5):
-        one = image_task(training, training[:8], data_set="fashion-mnist", seed=1, options={"views": views})
-        one._outputs = lambda given: given[:, 0, 10, 12].astype(np.float32)  # type: ignore[method-assign]
-        means.append(one.score_images(images)["regressed"])
-    grey = images[:, 0].astype(float)
-    np.testing.assert_array_equal(means[0], grey[:, 10, 12])
-    around = [grey[:, 10 + y, 12 + x] for y, x in ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))]
-    np.testing.assert_allclose(means[1], np.mean(around, axis=0))
+def test_averaged_weights_are_polynomial_means_of_all_steps() -> None:
+    """With η the weights after step t count C(t + η − 1, η), which the running formula is the recursion of."""
+    task = small_task(AdaclOptions(batch=16, averaging=3))
+    seen = []
+    for step in range(6):
+        task.training_step(step, np.arange(16), np.random.default_rng(step))
+        seen.append({name: value.clone().double() for name, value in task.networks["adacl"].state_dict().items()})
+    counts = np.array([comb(t + 3 - 1, 3) for t in range(1, 7)], float)
+    for name, mean in task.network.state_dict().items():
+        if mean.is_floating_point():
+            expected = sum(c * w[name] for c, w in zip(counts / counts.sum(), seen, strict=True))
+            torch.testing.assert_close(mean.double(), expected, rtol=1e-4, atol=1e-6)
+    assert not torch.equal(task.network.head[0].weight, task.networks["adacl"].head[0].weight)
+
+
+def test_a_training_with_averaged_weights_that_was_stopped_ends_the_same(tmp_path: Path) -> None:
+    def run(folder: Path, stop: bool) -> AdaclTask:
+        task = small_task(AdaclOptions(batch=16, averaging=8, keep="last", epochs=2))
+
+        def progress(report: EpochReport) -> None:
+            if stop and report.epoch == 1:
+                raise KeyboardInterrupt
+
+        run_loop(task, samples=64, epochs=2, patience=2, seed=3, folder=folder, progress=progress)
+        return task
+
+    whole = run(tmp_path / "whole", stop=False)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", stop=True)
+    resumed = run(tmp_path / "parts", stop=False)
+    for one, other in zip(whole.network.state_dict().values(), resumed.network.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
