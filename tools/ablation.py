@@ -4,7 +4,8 @@
     python tools/ablation.py --list
 
 Every variant is a run of `streamad evaluate DATASET --detector DETECTOR --option ...`, resumable in the same way: started
-again, what is finished is left. Nothing is picked by these figures.
+again, what is finished is left. A variant that is the detector as it stands takes what lies in `--reuse` DATASET-DETECTOR
+(docs/results/images has the published tables' trainings). Nothing is picked by these figures.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ STUDIES = {
         "alps",
         "mnist",
         "autoencoder, autoencoder with random latent noise, learned perturbation",
-        {"AE": {"mode": "ae"}, "AE + noise": {"mode": "noise"}, "ALPS": {"mode": "alps"}},
+        {"AE": {"mode": "ae"}, "AE + noise": {"mode": "noise"}, "ALPS": {}},
         {"AE": 95.42, "AE + noise": 95.95, "ALPS": 97.65},
     ),
     "learned-noise": Study(
@@ -95,6 +96,7 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="name the ablations")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("STREAMAD_DATA", "data")) / "images")
     parser.add_argument("--out", type=Path, default=Path("results/ablations"))
+    parser.add_argument("--reuse", type=Path, help="folder with finished runs of `streamad evaluate`")
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--classes", help="numbers of the normal classes, with commas; default: all")
     parser.add_argument("--option", action="append", default=[], help="for every variant, name=value")
@@ -113,11 +115,13 @@ def main() -> None:
     common = dict(text.split("=", 1) for text in arguments.option)
     rows, seconds = [], 0.0
     for label, options in study.variants.items():
+        known = arguments.reuse / f"{study.data_set}-{study.detector}" if arguments.reuse else None
+        as_it_stands = known is not None and known.is_dir() and not common and not options
         results = run_image_benchmark(
             benchmark,
             study.detector,
             seeds=seeds,
-            out=arguments.out / arguments.study / label.replace(" ", "").replace("/", ""),
+            out=known if as_it_stands else arguments.out / arguments.study / label.replace(" ", "").replace("/", ""),
             classes=classes,
             device=arguments.device,
             options={**common, **options},
