@@ -20,6 +20,7 @@ from streamad.files import sha256_of, write_atomic
 FORMAT_VERSION = 1
 MANIFEST = "model.yaml"
 ONNX = "model.onnx"
+STREAMING = "streaming.onnx"
 WEIGHTS = "weights.safetensors"
 CALIBRATION = "calibration.json"
 CARD = "README.md"
@@ -140,6 +141,11 @@ class Bundle:
     def onnx_path(self) -> Path:
         """The network."""
         return self.path / ONNX
+
+    @property
+    def streaming_path(self) -> Path | None:
+        """The network in a form that takes one frame at a time and carries the rest, None where there is none."""
+        return self.path / STREAMING if STREAMING in self.manifest.files else None
 
     @property
     def weights_path(self) -> Path:
