@@ -95,7 +95,8 @@ class Parity(_Part):
     version: str = Field(description="version of the engine's library")
     tiles: int = Field(ge=1, description="inputs compared")
     max_abs_output: float = Field(ge=0, description="largest absolute difference of an output")
-    batch_sizes: tuple[int, ...] = Field(description="static batch sizes compared")
+    batch_sizes: tuple[int, ...] = Field(description="static batch sizes compared; streaming: frames in a run")
+    file: str = Field(ONNX, description="file of the bundle that was compared")
 
 
 class Manifest(_Part):

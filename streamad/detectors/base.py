@@ -55,6 +55,8 @@ class DetectorParts:
     summary: str
     streaming: str | None = None
     """Makes of a trained network and its manifest the form that carries state; None where there is none."""
+    streaming_graph: str | None = None
+    """Writes that form as ONNX: of the network, the manifest, the path, and whether weights are stored in 16 bits."""
 
 
 _REGISTRY = {
@@ -79,6 +81,7 @@ _REGISTRY = {
         image_task="streamad.detectors.learned_noise.step:image_task",
         summary="learning to generate pseudo anomalies: a 3-D autoencoder over windows of 16 frames",
         streaming="streamad.detectors.learned_noise.streaming:streaming_network",
+        streaming_graph="streamad.detectors.learned_noise.streaming_graph:export_streaming",
     ),
     "igd": DetectorParts(
         scorer="streamad.detectors.igd.scorer:IgdScorer",

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from streamad.detectors.learned_noise.network import LEAK, ClipAutoencoder
+from streamad.bundle import Manifest
+from streamad.detectors.learned_noise.network import LEAK, ClipAutoencoder, ClipError
 from streamad.detectors.learned_noise.streaming import (
     REBUILT,
     Layer,
@@ -146,3 +147,9 @@ def write_streaming(network: ClipAutoencoder, height: int, width: int, path: Pat
     graph.output(errors, OUTPUTS, ("frames", *shapes[OUTPUTS]))
     graph.output(frames, REBUILT, ("frames", *shapes[REBUILT]))
     graph.save(path)
+
+
+def export_streaming(network: ClipError, manifest: Manifest, path: Path, half_weights: bool) -> None:
+    """Write the streaming form of a bundle's trained network; see `write_streaming`."""
+    size = manifest.input
+    write_streaming(network.cpu().eval().reconstructor, size.height, size.width, path, half_weights=half_weights)
