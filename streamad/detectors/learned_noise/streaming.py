@@ -73,8 +73,8 @@ class Operations(Protocol[Value]):
     def join(self, values: Sequence[Value], axis: int) -> Value:
         """Concatenation."""
 
-    def split(self, value: Value, parts: int, axis: int) -> Sequence[Value]:
-        """Equal parts."""
+    def picture(self, values: Sequence[Value], layer: str, taps: Sequence[int]) -> Value:
+        """A transposed layer of one channel: the sum of its kernels' answers to a value each, and its bias."""
 
     def tanh(self, value: Value) -> Value:
         """Hyperbolic tangent."""
@@ -141,12 +141,13 @@ def _decode(ops: Operations[Value], first: Value, second: Value) -> Value:
     a = ops.add(ops.deconv(first, ops.weight("up0", [[2]]), None), a)
     maps = [ops.leaky(a), ops.leaky(b), ops.leaky(c)]
     for layer in ("up1", "up2"):  # frames 3-5 of frames 1-3, then 7-9 of frames 3-5
-        even = ops.leaky(ops.deconv(maps[1], ops.weight(layer, [[1]]), ops.bias(layer)))
-        pairs = ops.join([ops.join(maps[:2], 1), ops.join(maps[1:], 1)], 0)
-        odd = ops.leaky(ops.deconv(pairs, ops.weight(layer, [[2, 0]]), ops.bias(layer)))
-        before, after = ops.split(odd, 2, 0)
-        maps = [before, even, after]
-    return ops.tanh(ops.deconv(ops.join(maps, 1), ops.weight("up3", [[2, 1, 0]]), ops.bias("up3")))
+        bias, odd = ops.bias(layer), ops.weight(layer, [[2, 0]])
+        maps = [
+            ops.leaky(ops.deconv(ops.join(maps[:2], 1), odd, bias)),
+            ops.leaky(ops.deconv(maps[1], ops.weight(layer, [[1]]), bias)),
+            ops.leaky(ops.deconv(ops.join(maps[1:], 1), odd, bias)),
+        ]
+    return ops.tanh(ops.picture(maps, "up3", [2, 1, 0]))
 
 
 @dataclass(frozen=True)
@@ -262,9 +263,9 @@ class TorchOperations:
         """See `Operations.join`."""
         return torch.cat(list(values), axis)
 
-    def split(self, value: Tensor, parts: int, axis: int) -> Sequence[Tensor]:
-        """See `Operations.split`."""
-        return value.chunk(parts, axis)
+    def picture(self, values: Sequence[Tensor], layer: str, taps: Sequence[int]) -> Tensor:
+        """See `Operations.picture`."""
+        return self.deconv(self.join(values, 1), self.weight(layer, [list(taps)]), self.bias(layer))
 
     def tanh(self, value: Tensor) -> Tensor:
         """See `Operations.tanh`."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from streamad.bundle import Manifest
 from streamad.detectors.learned_noise.network import LEAK, ClipAutoencoder, ClipError
@@ -85,9 +86,21 @@ class GraphOperations:
         """See `Operations.join`."""
         return str(self._graph.add("Concat", *values, axis=axis))
 
-    def split(self, value: str, parts: int, axis: int) -> Sequence[str]:
-        """See `Operations.split`."""
-        return list(self._graph.add("Split", value, outputs=parts, axis=axis, num_outputs=parts))
+    def picture(self, values: Sequence[str], layer: str, taps: Sequence[int]) -> str:
+        """See `Operations.picture`.
+
+        An engine computes an output of one channel as if it were sixteen. So first the nine products of a kernel are
+        made of each place as channels, then they are added up where they belong: in four phases, whose sums are known.
+        """
+        graph, total = self._graph, ""
+        for value, tap in zip(values, taps, strict=True):
+            rows = graph.add("Reshape", self._kernel(layer, tap), graph.numbers(-1, 9, 1, 1))
+            products = graph.add("Conv", value, graph.add("Transpose", rows, perm=[1, 0, 2, 3]), kernel_shape=[1, 1])
+            total = graph.add("Add", products, total) if total else products
+        phases = graph.constant(f"{layer}_phases", _phases())
+        bias = graph.constant(f"{layer}_bias", np.repeat(self._layers[layer].bias.numpy(), 4))
+        made = graph.add("Conv", total, phases, bias, kernel_shape=[2, 2], pads=[0, 0, 1, 1])
+        return str(graph.add("DepthToSpace", made, blocksize=2, mode="DCR"))
 
     def tanh(self, value: str) -> str:
         """See `Operations.tanh`."""
@@ -127,6 +140,21 @@ class GraphOperations:
         shape = (1, -1, 1, 1) if spec.transposed else (-1, 1, 1, 1)
         scale = graph.constant(f"{name[:-2]}_scale", spec.scale.numpy().reshape(shape))
         return str(graph.add("Mul", stored, scale))
+
+
+def _phases() -> npt.NDArray[np.float32]:
+    """(4, 9, 2, 2) zeros and ones: which products of a 3×3 kernel make the pixels at even and odd places of a picture.
+
+    With stride 2, padding 1 and output padding 1, input i gives kernel row k to output 2i - 1 + k: an even row comes of
+    row 1 of its own input, an odd one of row 2 of its own and of row 0 of the next.
+    """
+    rows = {0: [(1, 0)], 1: [(2, 0), (0, 1)]}  # parity → (row of the kernel, inputs further on)
+    answer = np.zeros((4, 9, 2, 2), np.float32)
+    for y, x in np.ndindex(2, 2):
+        for row, down in rows[y]:
+            for col, right in rows[x]:
+                answer[2 * y + x, 3 * row + col, down, right] = 1
+    return answer
 
 
 def write_streaming(network: ClipAutoencoder, height: int, width: int, path: Path, *, half_weights: bool) -> None:
