@@ -20,6 +20,7 @@ from streamad.files import sha256_of, write_atomic
 FORMAT_VERSION = 1
 MANIFEST = "model.yaml"
 ONNX = "model.onnx"
+STREAMING = "streaming.onnx"
 WEIGHTS = "weights.safetensors"
 CALIBRATION = "calibration.json"
 CARD = "README.md"
@@ -94,7 +95,8 @@ class Parity(_Part):
     version: str = Field(description="version of the engine's library")
     tiles: int = Field(ge=1, description="inputs compared")
     max_abs_output: float = Field(ge=0, description="largest absolute difference of an output")
-    batch_sizes: tuple[int, ...] = Field(description="static batch sizes compared")
+    batch_sizes: tuple[int, ...] = Field(description="static batch sizes compared; streaming: frames in a run")
+    file: str = Field(ONNX, description="file of the bundle that was compared")
 
 
 class Manifest(_Part):
@@ -140,6 +142,11 @@ class Bundle:
     def onnx_path(self) -> Path:
         """The network."""
         return self.path / ONNX
+
+    @property
+    def streaming_path(self) -> Path | None:
+        """The network in a form that takes one frame at a time and carries the rest, None where there is none."""
+        return self.path / STREAMING if STREAMING in self.manifest.files else None
 
     @property
     def weights_path(self) -> Path:

@@ -73,6 +73,20 @@ def write_small_bundle(folder: Path, manifest: Manifest | None = None) -> Path:
     return folder
 
 
+def randomise_norms(network: object) -> None:
+    """Give a torch network's BatchNorm other statistics than 0 and 1, with which an export could lose it unnoticed."""
+    import torch
+
+    assert isinstance(network, torch.nn.Module)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d | torch.nn.BatchNorm3d):
+                module.running_mean.normal_(0, 0.3)  # type: ignore[union-attr]
+                module.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr]
+                module.weight.uniform_(0.7, 1.3)
+                module.bias.uniform_(-0.2, 0.2)
+
+
 @contextmanager
 def single_torch_thread() -> Iterator[None]:
     """One thread for small networks: on loaded machines more of them wait for one another a hundred times as long."""

@@ -27,7 +27,8 @@ class CameraScorer(Protocol):
         """What the engine shall score now that this frame has come; None where no frame's score is due yet.
 
         Detectors of windows score a frame in the middle of theirs: its tiles come some frames late, and the last frames
-        before a gap or the end have none.
+        before a gap or the end have none. Where the network carries state, there are tiles for every frame, since it
+        must see each; those that score nothing say so (`Tiles.due`).
 
         Raises:
             FrameSizeError: the frame is too small for this detector.
@@ -52,6 +53,10 @@ class DetectorParts:
     task: str
     image_task: str
     summary: str
+    streaming: str | None = None
+    """Makes of a trained network and its manifest the form that carries state; None where there is none."""
+    streaming_graph: str | None = None
+    """Writes that form as ONNX: of the network, the manifest, the path, and whether weights are stored in 16 bits."""
 
 
 _REGISTRY = {
@@ -75,6 +80,8 @@ _REGISTRY = {
         task="streamad.detectors.learned_noise.step:ClipTask",
         image_task="streamad.detectors.learned_noise.step:image_task",
         summary="learning to generate pseudo anomalies: a 3-D autoencoder over windows of 16 frames",
+        streaming="streamad.detectors.learned_noise.streaming:streaming_network",
+        streaming_graph="streamad.detectors.learned_noise.streaming_graph:export_streaming",
     ),
     "igd": DetectorParts(
         scorer="streamad.detectors.igd.scorer:IgdScorer",
@@ -102,8 +109,13 @@ def detector_parts(name: str) -> DetectorParts:
     return _REGISTRY[name]
 
 
-def camera_scorer(bundle: Bundle, camera: str) -> CameraScorer:
+def camera_scorer(bundle: Bundle, camera: str, *, streaming: bool | None = None) -> CameraScorer:
     """A fresh scorer of the bundle's detector for one camera.
+
+    Args:
+        bundle: the model.
+        camera: configured id of the camera.
+        streaming: the network that runs carries state; None: it does where the bundle has that form.
 
     Raises:
         BundleError: the bundle is of a detector that this version does not know.
@@ -114,7 +126,9 @@ def camera_scorer(bundle: Bundle, camera: str) -> CameraScorer:
             f"the bundle {bundle.name} is of detector {name!r}; this streamad knows {', '.join(_REGISTRY)}",
             hint="update streamad",
         )
-    return cast(CameraScorer, load_part(_REGISTRY[name].scorer)(bundle.manifest, camera))
+    streams = bundle.streaming_path is not None if streaming is None else streaming
+    options = {"streaming": True} if streams else {}
+    return cast(CameraScorer, load_part(_REGISTRY[name].scorer)(bundle.manifest, camera, **options))
 
 
 def load_part(reference: str) -> Any:

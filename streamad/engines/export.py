@@ -13,8 +13,9 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from streamad.bundle import Parity
+from streamad.bundle import STREAMING, Parity
 from streamad.engines.base import BATCH_SIZES, Engine
+from streamad.engines.carrying import CarryingEngine
 from streamad.errors import EngineError
 
 MAX_BATCH = 1024
@@ -137,4 +138,33 @@ def measure_parity(engine: Engine, network: nn.Module, tiles: npt.NDArray[np.flo
         tiles=len(tiles),
         max_abs_output=worst,
         batch_sizes=engine.batch_sizes or BATCH_SIZES,
+    )
+
+
+def measure_carrying_parity(engine: CarryingEngine, network: nn.Module, windows: npt.NDArray[np.float32]) -> Parity:
+    """Largest absolute difference between the form that carries state and eager torch on whole windows.
+
+    Args:
+        engine: runs the form that carries state; its answer to a window's last frame is compared.
+        network: the trained network on windows.
+        windows: (n, frames, height, width) float32, n ≥ 1; one frame more than the engine's context.
+    """
+    network = network.eval().cpu()
+    worst = 0.0
+    for window in windows:
+        with torch.inference_mode():
+            expected = network(torch.from_numpy(window[None])).numpy()
+        state = engine.new_state()
+        for frame in window[:-1, None, None]:
+            engine.advance(state, frame)
+        worst = max(worst, float(np.abs(engine.advance(state, window[-1:, None]) - expected).max()))
+    info = engine.info
+    return Parity(
+        engine=info.name,
+        precision=info.precision,
+        version=info.version,
+        tiles=len(windows),
+        max_abs_output=worst,
+        batch_sizes=engine.run_sizes,
+        file=STREAMING,
     )

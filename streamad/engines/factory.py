@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from streamad.bundle import Bundle
 from streamad.engines.base import Engine, batch_sizes_for
+from streamad.engines.carrying import CarryingEngine
 from streamad.errors import EngineError
 
 EngineName = Literal["auto", "openvino", "onnx", "torch"]
@@ -55,11 +56,7 @@ def open_engine(
         EngineError: the engine cannot run here; the message names the cause.
     """
     spec = spec or EngineSpec()
-    name = "openvino" if spec.name == "auto" else spec.name
-    why = "auto: OpenVINO, the engine for CPUs" if spec.name == "auto" else "asked for by name"
-    missing = available_engines()[name]
-    if missing:
-        raise EngineError(f"the engine {name} cannot run here: {missing}")
+    name, why = _choice(spec)
     sizes = batch_sizes_for(bundle.manifest.tiling.kind)
     if name == "openvino":
         from streamad.engines.openvino_engine import OpenVinoEngine
@@ -81,3 +78,57 @@ def open_engine(
     from streamad.engines.torch_engine import TorchEngine
 
     return TorchEngine(build_network, bundle.weights_path, device=spec.device.lower(), why=why, batch_sizes=sizes)
+
+
+def open_carrying_engine(
+    bundle: Bundle,
+    spec: EngineSpec | None = None,
+    *,
+    load_network: Callable[[], Any] | None = None,
+    convert: Callable[[Any], Any] | None = None,
+) -> CarryingEngine:
+    """Open the engine that the configuration asks for, for the form of a bundle's network that carries state.
+
+    Args:
+        bundle: a model that has that form.
+        spec: the configuration's wish; None is `auto`.
+        load_network: gives the trained network; the torch engine needs it.
+        convert: makes that form of the network; the torch engine needs it.
+
+    Raises:
+        EngineError: the bundle has no such form, or the engine cannot run here; the message names the cause.
+    """
+    spec = spec or EngineSpec()
+    name, why = _choice(spec)
+    path, context = bundle.streaming_path, (bundle.manifest.tiling.window or 1) - 1
+    if path is None:
+        raise EngineError(
+            f"the bundle {bundle.name} has no streaming form of its network",
+            hint="run it on windows, or export the bundle again with this version",
+        )
+    if name == "openvino":
+        from streamad.engines.openvino_carrying import OpenVinoCarryingEngine
+
+        return OpenVinoCarryingEngine(path, context, device=spec.device, threads=spec.threads, why=why)
+    if name == "onnx":
+        from streamad.engines.onnx_carrying import OnnxCarryingEngine
+
+        return OnnxCarryingEngine(path, context, threads=spec.threads, why=why)
+    if load_network is None or convert is None:
+        raise EngineError("the torch engine needs the detector's network", hint="call it through streamad.pipeline")
+    from streamad.engines.torch_carrying import TorchCarryingEngine
+
+    return TorchCarryingEngine(load_network, convert, context, device=spec.device.lower(), why=why)
+
+
+def _choice(spec: EngineSpec) -> tuple[str, str]:
+    """The engine's name and why it is taken.
+
+    Raises:
+        EngineError: it cannot run here.
+    """
+    name = "openvino" if spec.name == "auto" else spec.name
+    missing = available_engines()[name]
+    if missing:
+        raise EngineError(f"the engine {name} cannot run here: {missing}")
+    return name, "auto: OpenVINO, the engine for CPUs" if spec.name == "auto" else "asked for by name"

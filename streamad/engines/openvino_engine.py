@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ class OpenVinoEngine(WorkerEngine):
             full_name = str(core.get_property(device, "FULL_DEVICE_NAME"))
         except RuntimeError as error:
             raise EngineError(
-                f"OpenVINO cannot run {onnx} on {device}: {_reason(error)}",
+                f"OpenVINO cannot run {onnx} on {device}: {reason(error)}",
                 hint="`streamad doctor` lists the devices; export the bundle again if the file is damaged",
             ) from error
         super().__init__(tuple(batch_sizes), workers=workers)
@@ -80,20 +81,7 @@ class OpenVinoEngine(WorkerEngine):
         self._info = EngineInfo(
             "openvino", f"{device} ({full_name.strip()})", "fp32", str(ov.__version__).split("-")[0], why
         )
-        self._first_inference()
-
-    def _first_inference(self) -> None:
-        """Run the process's first inference while no other thread can run one.
-
-        OpenVINO's bindings fill a static table on their first tensor, and let go of the interpreter meanwhile: a second
-        thread that makes its first tensor then waits for the table with the interpreter in its hand, for ever (2026.4;
-        seen with two engines in two threads).
-        """
-        global _first_done
-        with _FIRST:
-            if not _first_done:
-                self.infer(np.zeros((1, *self._tile_shape), np.float32))
-                _first_done = True
+        first_inference(lambda: self.infer(np.zeros((1, *tile_shape), np.float32)))
 
     @property
     def info(self) -> EngineInfo:
@@ -113,7 +101,7 @@ class OpenVinoEngine(WorkerEngine):
             request.wait()
             return np.array(request.get_output_tensor(0).data[: len(batch)], dtype=np.float32)
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO failed on a batch of {len(batch)}: {_reason(error)}") from error
+            raise EngineError(f"OpenVINO failed on a batch of {len(batch)}: {reason(error)}") from error
         finally:
             self._requests.put(requests)
 
@@ -124,7 +112,21 @@ class OpenVinoEngine(WorkerEngine):
             self._requests.get()
 
 
-def _reason(error: BaseException) -> str:
+def first_inference(run: Callable[[], object]) -> None:
+    """Run the process's first inference while no other thread can run one.
+
+    OpenVINO's bindings fill a static table on their first tensor, and let go of the interpreter meanwhile: a second
+    thread that makes its first tensor then waits for the table with the interpreter in its hand, for ever (2026.4; seen
+    with two engines in two threads).
+    """
+    global _first_done
+    with _FIRST:
+        if not _first_done:
+            run()
+            _first_done = True
+
+
+def reason(error: BaseException) -> str:
     """OpenVINO's own words, without the places in its source that come before them."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return next((line for line in lines if not line.startswith("Exception from ")), type(error).__name__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -11,7 +12,11 @@ import numpy as np
 from streamad.bundle import Bundle, load_bundle
 from streamad.detectors import CameraScorer, camera_scorer, detector_parts
 from streamad.detectors.base import load_part
-from streamad.engines import Engine, EngineSpec, open_engine
+from streamad.engines import CarryingEngine, Engine, EngineSpec, open_carrying_engine, open_engine
+from streamad.errors import EngineError
+from streamad.pipeline.batching import Batcher
+from streamad.pipeline.carry_queue import CarryQueue
+from streamad.pipeline.frame_queue import FrameQueue, OnBatch
 
 
 class Model:
@@ -19,19 +24,29 @@ class Model:
 
     Attributes:
         bundle: the checked bundle.
-        engine: what runs its network.
+        engine: what runs its network; one that carries state runs its streaming form.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+    def __init__(self, bundle: Bundle, engine: Engine | CarryingEngine) -> None:
         self.bundle = bundle
         self.engine = engine
 
     def scorer(self, camera: str) -> CameraScorer:
         """A fresh scorer for one camera."""
-        return camera_scorer(self.bundle, camera)
+        return camera_scorer(self.bundle, camera, streaming=isinstance(self.engine, CarryingEngine))
+
+    def queue(self, on_batch: OnBatch | None = None) -> FrameQueue:
+        """What takes frames to the engine and their scores back."""
+        if isinstance(self.engine, CarryingEngine):
+            return CarryQueue(self.engine, on_batch)
+        return Batcher(self.engine, on_batch)
 
     def warm_up(self) -> None:
         """Run every static batch size once, so that the first frame does not wait for it."""
+        if isinstance(self.engine, CarryingEngine):
+            for size in self.engine.run_sizes:
+                self.engine.advance(self.engine.new_state(), np.zeros((size, *self.engine.frame_shape), np.float32))
+            return
         shape = self.bundle.manifest.input
         for size in self.engine.batch_sizes:
             self.engine.infer(np.zeros((size, shape.channels, shape.height, shape.width), np.float32))
@@ -54,6 +69,7 @@ def open_model(
     engine: EngineSpec | None = None,
     *,
     hint: Literal["latency", "throughput"] = "latency",
+    streaming: bool | None = None,
 ) -> Model:
     """Load a bundle, check it, and open its engine.
 
@@ -61,6 +77,8 @@ def open_model(
         name: path or name of the bundle, or the loaded bundle.
         engine: which engine; None is auto.
         hint: latency for live cameras, throughput for files.
+        streaming: run the form of the network that takes one frame at a time and carries the rest; None: where the
+            bundle has it. The scores are the same; False serves comparisons.
 
     Raises:
         BundleError: the bundle is missing or damaged.
@@ -71,4 +89,21 @@ def open_model(
     def build() -> Any:
         return load_part(detector_parts(bundle.manifest.detector).network)(bundle.manifest)
 
+    if bundle.streaming_path is not None if streaming is None else streaming:
+        return Model(bundle, _carrying(bundle, engine, build))
     return Model(bundle, open_engine(bundle, engine, hint=hint, build_network=build))
+
+
+def _carrying(bundle: Bundle, spec: EngineSpec | None, build: Callable[[], Any]) -> CarryingEngine:
+    def load() -> Any:
+        from streamad.engines.torch_engine import load_weights
+
+        return load_weights(build, bundle.weights_path)
+
+    def convert(network: Any) -> Any:
+        part = detector_parts(bundle.manifest.detector).streaming
+        if part is None:
+            raise EngineError(f"the detector {bundle.manifest.detector} has no streaming form")
+        return load_part(part)(network, bundle.manifest)
+
+    return open_carrying_engine(bundle, spec, load_network=load, convert=convert)

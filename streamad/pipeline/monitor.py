@@ -23,8 +23,8 @@ from streamad.observability.health import Health
 from streamad.observability.metrics import Metrics
 from streamad.observability.status import EngineStatus, EventsStatus, ModelStatus, StatusDocument
 from streamad.pipeline.alerting import alert_settings
-from streamad.pipeline.batching import Batcher, Scored
 from streamad.pipeline.camera import CameraWatch
+from streamad.pipeline.frame_queue import FrameQueue, Scored
 from streamad.pipeline.model import Model, open_model
 from streamad.scoring import FrameScore
 from streamad.sources import SupervisedSource, stop_all, wait_any
@@ -103,7 +103,7 @@ class Monitor:
         self._stop = threading.Event()
         self._started_at = time.time()
         self._models: dict[str, Model] = {}
-        self._batchers: dict[str, Batcher] = {}
+        self._batchers: dict[str, FrameQueue] = {}
         self._alerts: dict[str, int] = {}
         self._failed: dict[str, StreamadError] = {}
         self.health.set_ready("config")
@@ -194,7 +194,7 @@ class Monitor:
             live = any(c.source.live for c in config.cameras)
             model = open_model(name, config.engine, hint="latency" if live else "throughput")
             self._models[name] = model
-            self._batchers[name] = Batcher(model.engine, on_batch=self._batch_done)
+            self._batchers[name] = model.queue(self._batch_done)
             info, bundle = model.engine.info, model.bundle
             self.metrics.set_model(
                 model=bundle.name, sha256=bundle.sha256, detector=bundle.manifest.detector,

@@ -12,7 +12,7 @@ from pathlib import Path
 from streamad.detectors import CameraScorer
 from streamad.engines import EngineSpec
 from streamad.frame import Frame
-from streamad.pipeline.batching import Batcher, Scored
+from streamad.pipeline.frame_queue import Scored
 from streamad.pipeline.model import Model, open_model
 from streamad.scoring import FrameScore
 from streamad.sources import (
@@ -76,7 +76,7 @@ def score_frames(frames: Iterable[Frame], model: Model, scorer: CameraScorer) ->
 
 def pair_scores(frames: Iterable[Frame], model: Model, scorer: CameraScorer) -> Iterator[tuple[Frame, FrameScore]]:
     """Like `score_frames`, each score with the frame that it belongs to."""
-    batcher = Batcher(model.engine)
+    batcher = model.queue()
     waiting: deque[Frame] = deque()
 
     def pair(scored: Scored) -> tuple[Frame, FrameScore]:

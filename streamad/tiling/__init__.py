@@ -4,6 +4,6 @@ from streamad.tiling.background import BackgroundModel
 from streamad.tiling.clips import ClipWindow
 from streamad.tiling.grid import CELL, CellGrid, FrameSizeError
 from streamad.tiling.patches import PatchHistory
-from streamad.tiling.tiles import Tiles
+from streamad.tiling.tiles import Carry, Tiles
 
-__all__ = ["CELL", "BackgroundModel", "CellGrid", "ClipWindow", "FrameSizeError", "PatchHistory", "Tiles"]
+__all__ = ["CELL", "BackgroundModel", "Carry", "CellGrid", "ClipWindow", "FrameSizeError", "PatchHistory", "Tiles"]

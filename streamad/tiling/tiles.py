@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+
+@dataclass(slots=True, eq=False)
+class Carry:
+    """Room for what a network carries from frame to frame of one unbroken piece of a camera's video.
+
+    Attributes:
+        state: whatever runs the network keeps it here; None before the first frame.
+    """
+
+    state: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +33,9 @@ class Tiles:
         cells: (n, 2) row and column of each tile in the grid, None where a tile is the whole frame.
         grid: (rows, cols) of the grid, None where a tile is the whole frame.
         withheld: why this frame gets no score ("warming_up", "gap"), None where it does.
+        carry: for networks that carry state: where; `batch` is then the newest frame, which the network must see
+            whether a score is withheld or not. None for all others.
+        due: False where no frame's score is due yet, and the network shall only see the newest frame.
     """
 
     camera: str
@@ -31,3 +46,5 @@ class Tiles:
     cells: npt.NDArray[np.intp] | None = field(default=None, repr=False)
     grid: tuple[int, int] | None = None
     withheld: str | None = None
+    carry: Carry | None = field(default=None, repr=False)
+    due: bool = True

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from streamad.bundle import CARD, ONNX, WEIGHTS, Bundle, write_manifest
+from streamad.bundle import CARD, ONNX, STREAMING, WEIGHTS, Bundle, write_manifest
 from streamad.engines.base import batch_sizes_for
 from streamad.engines.export import export_onnx, measure_parity, wants_half_weights
 from streamad.engines.openvino_engine import OpenVinoEngine
@@ -19,6 +19,7 @@ from streamad.frame import Frame
 from streamad.training.card import card
 from streamad.training.loop import EpochReport, LoopResult, run_loop
 from streamad.training.recipes import OpenClip, Recipe, TrainingPlan, recipe_for
+from streamad.training.streaming_form import write_streaming_form
 
 __all__ = ["TrainingPlan", "export_bundle", "split_clips", "train_bundle"]
 
@@ -142,6 +143,8 @@ def export_bundle(recipe: Recipe, result: LoopResult, out: Path) -> Bundle:
         parity = measure_parity(engine, network, tiles)
     finally:
         engine.close()
-    manifest = manifest.model_copy(update={"parity": (parity,)})
+    streaming = write_streaming_form(network, manifest, out / STREAMING, tiles)
+    parities = (parity,) if streaming is None else (parity, streaming)
+    manifest = manifest.model_copy(update={"parity": parities})
     write_atomic(out / CARD, card(manifest))
     return write_manifest(out, manifest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamad.bundle import Manifest
+from streamad.bundle import ONNX, Manifest
 
 
 def card(manifest: Manifest) -> str:
@@ -24,9 +24,10 @@ def card(manifest: Manifest) -> str:
         f"| options | {_options(training.options)} |",
     ]
     for parity in manifest.parity:
+        whose, unit = ("", "batches") if parity.file == ONNX else (f", {parity.file}", "runs")
         lines.append(
-            f"| parity with torch | {parity.engine} {parity.version}, {parity.precision}: largest difference "
-            f"{parity.max_abs_output:.1e} over {parity.tiles} inputs in batches of "
+            f"| parity with torch{whose} | {parity.engine} {parity.version}, {parity.precision}: largest difference "
+            f"{parity.max_abs_output:.1e} over {parity.tiles} inputs in {unit} of "
             f"{', '.join(map(str, parity.batch_sizes))} |"
         )
     lines += ["", "## Use", "", "```", f"streamad score VIDEO --model {manifest.name}", "```", ""]

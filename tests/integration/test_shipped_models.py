@@ -6,11 +6,12 @@ import os
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from streamad.bundle import Bundle, load_bundle
-from streamad.engines import EngineSpec
+from streamad.engines import CarryingEngine, EngineSpec
 from streamad.evaluation import evaluate_scores, load_dataset
 from streamad.pipeline import open_model, score_video
 from streamad.scoring import Calibration
@@ -34,6 +35,9 @@ def test_a_bundle_is_whole_and_small(path: Path) -> None:
     assert all(parity.max_abs_output <= tolerance(bundle) for parity in bundle.manifest.parity)
     assert {f.name for f in path.iterdir()} == {"model.yaml", *bundle.manifest.files}
     assert bundle.weights_path.stat().st_size <= 12_000_000
+    streaming = bundle.streaming_path
+    assert (streaming is None) == (bundle.manifest.detector != "learned_noise")
+    assert streaming is None or streaming.stat().st_size <= 12_000_000
 
 
 @pytest.mark.parametrize("path", BUNDLES, ids=lambda p: p.name)
@@ -44,8 +48,8 @@ def test_engines_agree_on_a_shipped_network(path: Path) -> None:
     count = 24 if bundle.manifest.tiling.kind == "cells" else 1
     pixels = np.random.default_rng(5).uniform(0, 255, (count, shape.channels, shape.height, shape.width))
     with (
-        open_model(path, EngineSpec(name="openvino")) as model,
-        open_model(path, EngineSpec(name="torch", device="cpu")) as reference,
+        open_model(path, EngineSpec(name="openvino"), streaming=False) as model,
+        open_model(path, EngineSpec(name="torch", device="cpu"), streaming=False) as reference,
     ):
         batch = (pixels / shape.scale + shape.offset).astype(np.float32)
         difference = np.abs(model.engine.infer(batch) - reference.engine.infer(batch))
@@ -54,6 +58,24 @@ def test_engines_agree_on_a_shipped_network(path: Path) -> None:
     cells = 2e-4 if bundle.manifest.score.kind == "psnr" else tolerance(bundle)
     assert difference[..., :1].max() <= tolerance(bundle)
     assert difference.max() <= cells
+
+
+@pytest.mark.parametrize("path", [p for p in BUNDLES if (p / "streaming.onnx").is_file()], ids=lambda p: p.name)
+def test_a_shipped_streaming_form_equals_its_network_on_windows(path: Path) -> None:
+    """Against eager torch on a whole window: the 17th frame's, so that what was carried counts."""
+    torch = pytest.importorskip("torch", reason="the reference is the 3-D network in torch (the extra `train`)")
+    with open_model(path) as model, open_model(path, EngineSpec(name="torch"), streaming=False) as reference:
+        assert isinstance(model.engine, CarryingEngine)
+        shape = model.bundle.manifest.input
+        rng = np.random.default_rng(3)
+        picture = cv2.resize(rng.uniform(-1, 1, (16, 20)).astype(np.float32), (shape.width + 34, shape.height))
+        video = np.stack([picture[:, 2 * k : 2 * k + shape.width] for k in range(17)])
+        video = np.clip(video + rng.normal(0, 0.02, video.shape), -1, 1).astype(np.float32)
+        state = model.engine.new_state()
+        rows = [model.engine.advance(state, frame[None, None]) for frame in video]
+        expected = reference.engine.infer(video[None, 1:])
+    assert torch.isfinite(torch.from_numpy(rows[-1])).all()
+    assert np.abs(rows[-1] - expected).max() <= 1e-5
 
 
 @pytest.mark.data

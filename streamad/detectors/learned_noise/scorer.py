@@ -14,7 +14,7 @@ from streamad.errors import BundleError
 from streamad.frame import Frame, FrameFlags
 from streamad.scoring.frame_score import FrameScore
 from streamad.scoring.psnr import psnr
-from streamad.tiling import ClipWindow, FrameSizeError, Tiles
+from streamad.tiling import Carry, ClipWindow, FrameSizeError, Tiles
 from streamad.tiling.resize import resize_frame
 
 SMALLEST = 32
@@ -32,9 +32,10 @@ class LearnedNoiseScorer:
     Args:
         manifest: of the bundle.
         camera: configured id of the camera.
+        streaming: the network is the streaming form: it is given each new frame and carries the rest itself.
     """
 
-    def __init__(self, manifest: Manifest, camera: str) -> None:
+    def __init__(self, manifest: Manifest, camera: str, *, streaming: bool = False) -> None:
         tiling, score = manifest.tiling, manifest.score
         if tiling.kind != "clips" or tiling.window != manifest.input.channels or score.kind != "psnr":
             raise BundleError(
@@ -44,6 +45,7 @@ class LearnedNoiseScorer:
         self._manifest = manifest
         self._camera = camera
         self._window = ClipWindow(tiling.window)
+        self._carry = Carry() if streaming else None
         self._since_gap = 0
         self._shape: tuple[int, int] | None = None
         self._recent: deque[float] = deque(maxlen=score.median_frames)
@@ -55,6 +57,8 @@ class LearnedNoiseScorer:
 
     def tiles(self, frame: Frame) -> Tiles | None:
         """The window whose scored frame is due, in the network's range; None while none is due.
+
+        For the streaming form it is the newest frame, from the first one after a gap on.
 
         Raises:
             FrameSizeError: the frame is smaller than 32 pixels.
@@ -70,12 +74,15 @@ class LearnedNoiseScorer:
         self._shape = frame.shape
         window = self._window.push(small)
         self._since_gap = 1 if self._window.gaps != gaps or self._since_gap == 0 else self._since_gap + 1
-        if window is None:
-            due = self._since_gap - ahead  # frames whose score would be due by now
-            if due < 1:
-                return None
-            return self._tiles(self._window.newest(ahead), frame, None)
-        return self._tiles(window[self._manifest.score.frame], frame, window)
+        if self._carry is not None and self._since_gap == 1:
+            self._carry = Carry()  # what is under way keeps the old one
+        due = self._since_gap > ahead  # by now a frame's score would be due
+        if not due and self._carry is None:
+            return None
+        scored = self._window.newest(ahead) if due else small
+        if self._carry is not None:
+            return self._tiles(scored, frame, (small,), window is not None, due)
+        return self._tiles(scored, frame, window or (), window is not None, due)
 
     def score(self, tiles: Tiles, outputs: npt.NDArray[np.float32]) -> FrameScore:
         """Score from the (1, 1 + rows·cols) output for its window; NaN where withheld or the output is not finite."""
@@ -107,7 +114,7 @@ class LearnedNoiseScorer:
         """Forget all frames."""
         self._window.reset()
         self._recent.clear()
-        self._since_gap = 0
+        self._since_gap = 0  # the next frame begins a new piece, which carries nothing over
 
     @property
     def _ahead(self) -> int:
@@ -119,12 +126,21 @@ class LearnedNoiseScorer:
         spec, side = self._manifest.input, self._manifest.score.heat_cell
         return spec.height // side, spec.width // side
 
-    def _tiles(self, scored: Frame, newest: Frame, window: tuple[Frame, ...] | None) -> Tiles:
+    def _tiles(self, scored: Frame, newest: Frame, shown: tuple[Frame, ...], complete: bool, due: bool) -> Tiles:
+        """Tiles of the frames that the network is shown.
+
+        Args:
+            scored: whose score is due.
+            newest: the frame that came.
+            shown: a window, the newest frame alone for the streaming form, or none.
+            complete: enough frames follow the last gap.
+            due: a score is due at all.
+        """
         spec = self._manifest.input
-        shape = (1 if window else 0, spec.channels, spec.height, spec.width)
-        batch = np.empty(shape, np.float32)
-        if window:
-            np.stack([f.pixels for f in window], out=batch[0], casting="unsafe")
+        channels = spec.channels if self._carry is None else 1
+        batch = np.empty((1 if shown else 0, channels, spec.height, spec.width), np.float32)
+        if shown:
+            np.stack([f.pixels for f in shown], out=batch[0], casting="unsafe")
             batch /= spec.scale
             batch += spec.offset
         return Tiles(
@@ -133,5 +149,7 @@ class LearnedNoiseScorer:
             pts_seconds=scored.pts_seconds,
             received_at=newest.received_at,
             batch=batch,
-            withheld=None if window else "warming_up",
+            withheld=None if complete else "warming_up",
+            carry=self._carry,
+            due=due,
         )

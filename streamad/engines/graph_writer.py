@@ -1,0 +1,75 @@
+"""Writing an ONNX graph by hand, where its form is to be chosen rather than traced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET = 18
+
+
+class GraphWriter:
+    """A graph that grows node by node. Values are known by their names.
+
+    Args:
+        name: of the graph.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._nodes: list[onnx.NodeProto] = []
+        self._inputs: dict[str, onnx.ValueInfoProto] = {}
+        self._outputs: dict[str, onnx.ValueInfoProto] = {}
+        self._constants: dict[str, onnx.TensorProto] = {}
+
+    def input(self, name: str, shape: Sequence[int | str]) -> str:
+        """Declare an input of float32; text stands for a size that may vary. Declared again, it is the same."""
+        self._inputs[name] = helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
+        return name
+
+    def output(self, value: str, name: str, shape: Sequence[int | str]) -> None:
+        """Declare an output of float32 that gives a value under a name; declared again, it is the same."""
+        if name not in self._outputs:
+            self._nodes.append(helper.make_node("Identity", [value], [name]))
+            self._outputs[name] = helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
+
+    def constant(self, name: str, values: npt.NDArray[Any]) -> str:
+        """A constant, stored once for each name."""
+        if name not in self._constants:
+            self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
+        return name
+
+    def numbers(self, *values: int) -> str:
+        """A constant list of whole numbers."""
+        return self.constant("numbers_" + "_".join(map(str, values)), np.array(values, np.int64))
+
+    def add(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
+        """Append a node.
+
+        Returns:
+            The name of its output, or a list of names where there are several.
+        """
+        stem = f"{operator.lower()}_{len(self._nodes)}"
+        names = [stem] if outputs == 1 else [f"{stem}_{k}" for k in range(outputs)]
+        self._nodes.append(helper.make_node(operator, list(inputs), names, name=stem, **attributes))
+        return stem if outputs == 1 else names
+
+    def save(self, path: Path) -> None:
+        """Write the graph after checking it."""
+        graph = helper.make_graph(
+            self._nodes,
+            self._name,
+            list(self._inputs.values()),
+            list(self._outputs.values()),
+            list(self._constants.values()),
+        )
+        # The oldest version that has these operators, so that older programs read it.
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+        onnx.checker.check_model(model, full_check=True)
+        onnx.save(model, str(path))

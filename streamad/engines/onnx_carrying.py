@@ -1,0 +1,77 @@
+"""Networks that carry state, run by ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from streamad.engines.base import EngineInfo
+from streamad.engines.carrying import RUN_SIZES, CarryingEngine
+from streamad.engines.delays import Array, Delay, parse_delays
+from streamad.errors import EngineError
+
+
+class OnnxCarryingEngine(CarryingEngine):
+    """A network run by ONNX Runtime on the CPU; it reads and writes the carried values where they lie.
+
+    Args:
+        onnx: the network.
+        context: frames before a frame that its answer depends on.
+        threads: threads of one run; None lets ONNX Runtime choose.
+        run_sizes: see `CarryingEngine`.
+        why: why this engine was taken.
+
+    Raises:
+        EngineError: ONNX Runtime cannot read the network.
+    """
+
+    def __init__(
+        self,
+        onnx: Path,
+        context: int,
+        *,
+        threads: int | None = None,
+        run_sizes: tuple[int, ...] = RUN_SIZES,
+        why: str = "",
+    ) -> None:
+        super().__init__(context, run_sizes)
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        # Idle workers would spin on the cores that decoding needs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3  # it warns of every tensor of no frames, which a run of one frame has by design
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        try:
+            self._session = ort.InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise EngineError(f"ONNX Runtime cannot run {onnx}: {str(error).splitlines()[0]}") from error
+        ports = [*self._session.get_inputs(), *self._session.get_outputs()]
+        self._shape_of = {port.name: tuple(port.shape[1:]) for port in ports}
+        self._carried = parse_delays(port.name for port in self._session.get_inputs())
+        self._info = EngineInfo("onnx", "CPU", "fp32", str(ort.__version__), why)
+
+    @property
+    def info(self) -> EngineInfo:
+        """What really runs."""
+        return self._info
+
+    def _delays(self) -> tuple[Delay, ...]:
+        return self._carried
+
+    def _shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return self._shape_of
+
+    def _compute(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+        binding = self._session.io_binding()
+        try:
+            for name, values in inputs.items():
+                binding.bind_input(name, "cpu", 0, np.float32, values.shape, values.ctypes.data)
+            for name, values in outputs.items():
+                binding.bind_output(name, "cpu", 0, np.float32, values.shape, values.ctypes.data)
+            self._session.run_with_iobinding(binding)
+        except Exception as error:
+            raise EngineError(f"ONNX Runtime failed: {str(error).splitlines()[0]}") from error

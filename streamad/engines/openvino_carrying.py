@@ -1,0 +1,116 @@
+"""Networks that carry state, run by OpenVINO."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from streamad.engines.base import EngineInfo
+from streamad.engines.carrying import RUN_SIZES, CarryingEngine
+from streamad.engines.delays import FRAMES, Array, Delay, parse_delays
+from streamad.engines.openvino_engine import first_inference, reason
+from streamad.errors import EngineError
+
+
+class OpenVinoCarryingEngine(CarryingEngine):
+    """A network compiled by OpenVINO for static runs; it reads and writes the carried values where they lie.
+
+    Args:
+        onnx: the network.
+        context: frames before a frame that its answer depends on.
+        device: OpenVINO's device name.
+        threads: CPU threads; None lets OpenVINO choose.
+        run_sizes: see `CarryingEngine`.
+        why: why this engine was taken.
+
+    Raises:
+        EngineError: OpenVINO cannot read or compile the network, or has no such device.
+    """
+
+    def __init__(
+        self,
+        onnx: Path,
+        context: int,
+        *,
+        device: str = "CPU",
+        threads: int | None = None,
+        run_sizes: tuple[int, ...] = RUN_SIZES,
+        why: str = "",
+    ) -> None:
+        super().__init__(context, run_sizes)
+        import openvino as ov  # slow to import (0.3 s): only who runs it pays
+
+        self._tensor = ov.Tensor
+        core = ov.Core()
+        # One run at a time on all threads; in float32 also where the CPU could do less, or scores would differ.
+        config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        if threads is not None and device == "CPU":
+            config["INFERENCE_NUM_THREADS"] = threads
+        self._requests: dict[int, Any] = {}
+        self._spare: dict[int, dict[str, Array]] = {}
+        try:
+            model = core.read_model(onnx)
+            self._carried = parse_delays(port.any_name for port in model.inputs)
+            depths = {delay.name: delay.frames for delay in self._carried}
+            for size in run_sizes:
+                variant = model.clone()
+                shapes = {}
+                for port in variant.inputs:
+                    sizes = [dim.get_length() for dim in list(port.partial_shape)[1:]]
+                    count = min(size, depths.get(port.any_name, size))
+                    shapes[port.any_name] = ov.PartialShape([count, *sizes])
+                variant.reshape(shapes)
+                compiled = core.compile_model(variant, device, config)
+                self._requests[size] = compiled.create_infer_request()
+                sources = {delay.source for delay in self._carried}
+                self._spare[size] = {
+                    port.any_name: np.empty(tuple(port.shape), np.float32)
+                    for port in compiled.outputs
+                    if not sources & port.names
+                }
+                ports = [*compiled.inputs, *compiled.outputs]
+                # A port has the name that it was declared with and perhaps those of values that it is the same as.
+                self._shape_of = {name: tuple(port.shape)[1:] for port in ports for name in port.names}
+            full_name = str(core.get_property(device, "FULL_DEVICE_NAME"))
+        except RuntimeError as error:
+            raise EngineError(
+                f"OpenVINO cannot run {onnx} on {device}: {reason(error)}",
+                hint="`streamad doctor` lists the devices; export the bundle again if the file is damaged",
+            ) from error
+        self._info = EngineInfo(
+            "openvino", f"{device} ({full_name.strip()})", "fp32", str(ov.__version__).split("-")[0], why
+        )
+        first_inference(lambda: self.advance(self.new_state(), np.zeros((1, *self._shape_of[FRAMES]), np.float32)))
+
+    @property
+    def info(self) -> EngineInfo:
+        """What really runs."""
+        return self._info
+
+    def close(self) -> None:
+        """Free everything."""
+        super().close()
+        self._requests.clear()
+
+    def _delays(self) -> tuple[Delay, ...]:
+        return self._carried
+
+    def _shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return self._shape_of
+
+    def _compute(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+        count = len(inputs[FRAMES])
+        request = self._requests[count]
+        # A request keeps what it was given last: memory that is gone by now, where an output is not asked for again.
+        given = {**self._spare[count], **inputs, **outputs}
+        try:
+            for name, values in given.items():
+                request.set_tensor(name, self._tensor(values, shared_memory=True))
+            # Started and waited for, not `infer()`, which computes in this thread and is slower beside other work.
+            request.start_async()
+            request.wait()
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO failed on a run of {count} frames: {reason(error)}") from error

@@ -1,0 +1,79 @@
+"""Networks that carry state, run by torch: the reference for the other engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from streamad.engines.base import EngineInfo
+from streamad.engines.carrying import RUN_SIZES, CarryingEngine
+from streamad.engines.delays import FRAMES, Array, Delay
+from streamad.errors import EngineError
+
+
+class CarryingModule(Protocol):
+    """What a torch network that carries state offers beside being a module."""
+
+    delays: tuple[Delay, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+
+    def __call__(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """All outputs by name, of all inputs by name."""
+
+
+class TorchCarryingEngine(CarryingEngine):
+    """Runs a trained network in its carrying form (eager, float32).
+
+    Args:
+        load: gives the trained network, whose form is made on the device.
+        convert: makes its carrying form.
+        context: frames before a frame that its answer depends on.
+        device: torch's device name.
+        run_sizes: see `CarryingEngine`.
+        why: why this engine was taken.
+
+    Raises:
+        EngineError: the weights do not fit, or torch has no such device.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], nn.Module],
+        convert: Callable[[nn.Module], nn.Module],
+        context: int,
+        *,
+        device: str = "cpu",
+        run_sizes: tuple[int, ...] = RUN_SIZES,
+        why: str = "",
+    ) -> None:
+        super().__init__(context, run_sizes)
+        try:
+            self._device = torch.device(device)
+            self._network = cast(CarryingModule, convert(load().to(self._device)))
+        except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts that it has it
+            raise EngineError(f"torch cannot run the network on {device}: {str(error).splitlines()[0]}") from error
+        self._info = EngineInfo("torch", device, "fp32", torch.__version__, why)
+
+    @property
+    def info(self) -> EngineInfo:
+        """What really runs."""
+        return self._info
+
+    def _delays(self) -> tuple[Delay, ...]:
+        return self._network.delays
+
+    def _shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return self._network.shapes
+
+    def _compute(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+        try:
+            with torch.inference_mode():
+                made = self._network({name: torch.from_numpy(v).to(self._device) for name, v in inputs.items()})
+                for name, values in outputs.items():
+                    torch.from_numpy(values).copy_(made[name])
+        except RuntimeError as error:
+            count = len(inputs[FRAMES])
+            raise EngineError(f"torch failed on a run of {count} frames: {str(error).splitlines()[0]}") from error

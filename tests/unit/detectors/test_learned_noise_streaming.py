@@ -1,0 +1,226 @@
+"""The streaming form of F against the 3-D network on whole windows, in every engine and however a video is cut."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundle_support import randomise_norms
+
+torch = pytest.importorskip("torch")
+ort = pytest.importorskip("onnxruntime")
+
+from streamad.detectors.learned_noise.network import ClipError, clip_reconstructor  # noqa: E402
+from streamad.detectors.learned_noise.streaming import REBUILT, StreamingNetwork  # noqa: E402
+from streamad.detectors.learned_noise.streaming_graph import write_streaming  # noqa: E402
+from streamad.engines import CarryingEngine  # noqa: E402
+from streamad.engines.delays import FRAMES, OUTPUTS, parse_delays  # noqa: E402
+from streamad.engines.onnx_carrying import OnnxCarryingEngine  # noqa: E402
+from streamad.engines.openvino_carrying import OpenVinoCarryingEngine  # noqa: E402
+from streamad.engines.torch_carrying import TorchCarryingEngine  # noqa: E402
+
+HEIGHT, WIDTH, CONTEXT = 64, 48, 15
+TOLERANCE = 1e-5
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
+
+@pytest.fixture(scope="module")
+def network() -> ClipError:
+    torch.manual_seed(3)
+    reconstructor = clip_reconstructor(0.08)
+    randomise_norms(reconstructor)
+    return ClipError(reconstructor.eval())
+
+
+@pytest.fixture(scope="module")
+def graph(network: ClipError, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("graphs") / "streaming.onnx"
+    write_streaming(network.reconstructor, HEIGHT, WIDTH, path, half_weights=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def video() -> np.ndarray:
+    """(70, 1, height, width): a smooth picture that drifts, with noise."""
+    rng = np.random.default_rng(0)
+    picture = np.cumsum(np.cumsum(rng.normal(size=(HEIGHT, WIDTH + 70)), 0), 1)
+    picture /= np.abs(picture).max()
+    frames = np.stack([picture[:, k : k + WIDTH] for k in range(70)])[:, None]
+    return np.clip(frames + rng.normal(0, 0.1, frames.shape), -1, 1).astype(np.float32)
+
+
+def on_windows(network: ClipError, video: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the whole 3-D network says of every window: errors and the 9th frame."""
+    windows = torch.from_numpy(np.stack([video[k : k + 16, 0] for k in range(len(video) - 15)]))
+    with torch.inference_mode():
+        frames = network.reconstructor(windows[:, None])[:, :, 8]
+        squared = (frames - windows[:, 8:9]) ** 2
+        cells = torch.nn.functional.avg_pool2d(squared, 8).flatten(1)
+    return torch.cat([squared.mean(dim=(1, 2, 3))[:, None], cells], 1).numpy(), frames.numpy()
+
+
+SIZES = [(1,), (1, 3, 9)]
+
+
+@pytest.fixture(scope="module", params=[(n, s) for n in ("openvino", "onnx", "torch") for s in SIZES], ids=str)
+def engine(request: pytest.FixtureRequest, graph: Path, network: ClipError) -> Iterator[CarryingEngine]:
+    name, sizes = request.param
+    made: dict[str, Callable[[], CarryingEngine]] = {
+        "openvino": lambda: OpenVinoCarryingEngine(graph, CONTEXT, threads=1, run_sizes=sizes),
+        "onnx": lambda: OnnxCarryingEngine(graph, CONTEXT, threads=1, run_sizes=sizes),
+        "torch": lambda: TorchCarryingEngine(
+            lambda: network, lambda n: StreamingNetwork(n, HEIGHT, WIDTH), CONTEXT, run_sizes=sizes
+        ),
+    }
+    opened = made[name]()
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_split_of_a_video_gives_what_whole_windows_give(
+    engine: CarryingEngine, network: ClipError, video: np.ndarray, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    state, errors, frames, start = engine.new_state(), [], [], 0
+    while start < len(video):
+        part = video[start : start + int(rng.integers(1, 20))]
+        answer = engine.run(state, part, (OUTPUTS, REBUILT))
+        errors.append(answer[OUTPUTS])
+        frames.append(answer[REBUILT])
+        start += len(part)
+    expected = on_windows(network, video)
+    for made, wanted in zip((np.concatenate(errors), np.concatenate(frames)), expected, strict=True):
+        assert np.isnan(made[:CONTEXT]).all()
+        assert np.abs(made[CONTEXT:] - wanted).max() <= TOLERANCE
+
+
+def test_cameras_take_turns_and_a_new_state_knows_nothing_of_the_old(
+    engine: CarryingEngine, network: ClipError, video: np.ndarray
+) -> None:
+    videos = [video[:40], video[::-1][:40], -video[20:60]]
+    expected = [on_windows(network, v)[0] for v in videos]
+    for _ in range(2):  # the second time after a gap: the engine has run all of this before
+        states = [engine.new_state() for _ in videos]
+        made: list[list[np.ndarray]] = [[] for _ in videos]
+        for start in range(0, 40, 2):
+            for state, frames, rows in zip(states, videos, made, strict=True):
+                rows.append(engine.advance(state, frames[start : start + 2]))
+        for rows, wanted in zip(made, expected, strict=True):
+            assert np.abs(np.concatenate(rows)[CONTEXT:] - wanted).max() <= TOLERANCE
+
+
+def test_submitted_frames_are_answered_in_order(engine: CarryingEngine, network: ClipError, video: np.ndarray) -> None:
+    state, answers, failures = engine.new_state(), [], []
+    for frame in video[:30]:
+        engine.submit(state, frame[None], answers.append, failures.append)
+    engine.drain()
+    assert failures == []
+    assert np.abs(np.concatenate(answers)[CONTEXT:] - on_windows(network, video[:30])[0]).max() <= TOLERANCE
+
+
+def test_a_run_that_fails_makes_the_state_new_again(
+    engine: CarryingEngine, network: ClipError, video: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from streamad.errors import EngineError
+
+    state = engine.new_state()
+    engine.advance(state, video[:20])
+    whole = engine._compute
+
+    def broken(inputs: object, outputs: object) -> None:
+        raise EngineError("the device is gone")
+
+    failures: list[Exception] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "_compute", broken)
+        engine.submit(state, video[20:21], lambda rows: None, failures.append)
+        engine.drain()
+    assert [str(f) for f in failures] == ["the device is gone"]
+    assert engine._compute == whole
+    answer = engine.advance(state, video[21:50])
+    assert np.isnan(answer[:CONTEXT]).all()
+    assert np.abs(answer[CONTEXT:] - on_windows(network, video[21:50])[0]).max() <= TOLERANCE
+
+
+def test_wrong_frames_and_states_are_refused(engine: CarryingEngine, graph: Path, video: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="at least one frame"):
+        engine.advance(engine.new_state(), video[:0])
+    with pytest.raises(ValueError, match="takes frames of shape"):
+        engine.advance(engine.new_state(), video[:1, :, :32])
+    other = OnnxCarryingEngine(graph, CONTEXT, threads=1)
+    with pytest.raises(ValueError, match="another engine"):
+        engine.advance(other.new_state(), video[:1])
+    other.close()
+    with pytest.raises(ValueError, match="1 frame must be possible"):
+        OnnxCarryingEngine(graph, CONTEXT, run_sizes=(2, 4))
+
+
+def test_many_cameras_in_threads_of_their_own(engine: CarryingEngine, network: ClipError, video: np.ndarray) -> None:
+    expected = on_windows(network, video[:24])[0]
+    worst: list[float] = []
+
+    def watch() -> None:
+        state = engine.new_state()
+        rows = [engine.advance(state, frame[None]) for frame in video[:24]]
+        worst.append(float(np.abs(np.concatenate(rows)[CONTEXT:] - expected).max()))
+
+    threads = [threading.Thread(target=watch) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(worst) == 4
+    assert max(worst) <= TOLERANCE
+
+
+@pytest.mark.parametrize("frames", [1, 4])
+def test_the_graph_takes_several_cameras_in_one_batch(
+    graph: Path, network: ClipError, video: np.ndarray, frames: int
+) -> None:
+    """Frame by frame, the cameras side by side: the graph is asked directly, with what it carries kept in lists."""
+    videos = np.stack([video[:32], video[::-1][:32]], axis=1)  # (frames, cameras, …)
+    session = ort.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    delays = parse_delays(i.name for i in session.get_inputs())
+    shapes = {i.name: i.shape[1:] for i in session.get_inputs()}
+    made = {d.source: [np.full((2, *shapes[d.name]), 9e3, np.float32)] * d.frames for d in delays}
+    rows = []
+    for start in range(0, 32, frames):
+        new = videos[start : start + frames]
+        inputs = {FRAMES: new.reshape(-1, *new.shape[2:])}
+        for d in delays:
+            past = made[d.source][-d.frames :][: min(d.frames, frames)]
+            inputs[d.name] = np.concatenate(past)
+        answer = dict(zip(names, session.run(None, inputs), strict=True)) | {FRAMES: inputs[FRAMES]}
+        for d in {d.source: d for d in delays}.values():
+            made[d.source] = made[d.source] + list(answer[d.source].reshape(frames, 2, *answer[d.source].shape[1:]))
+        rows.append(answer[OUTPUTS].reshape(frames, 2, -1))
+    outputs = np.concatenate(rows)
+    for camera in range(2):
+        expected = on_windows(network, videos[:, camera])[0]
+        assert np.abs(outputs[CONTEXT:, camera] - expected).max() <= TOLERANCE
+
+
+def test_kernels_in_16_bits_lose_nothing_where_they_were_rounded_before(tmp_path: Path, video: np.ndarray) -> None:
+    torch.manual_seed(5)
+    reconstructor = clip_reconstructor(0.08)
+    randomise_norms(reconstructor)
+    with torch.no_grad():
+        for parameter in reconstructor.parameters():
+            parameter.copy_(parameter.half().float())
+    network = ClipError(reconstructor.eval())
+    sizes = {}
+    for half in (False, True):
+        path = tmp_path / f"{half}.onnx"
+        write_streaming(reconstructor, HEIGHT, WIDTH, path, half_weights=half)
+        sizes[half] = path.stat().st_size
+    assert sizes[True] < 0.7 * sizes[False]
+    engine = OpenVinoCarryingEngine(tmp_path / "True.onnx", CONTEXT, threads=1)
+    answer = engine.advance(engine.new_state(), video[:20])
+    engine.close()
+    assert np.abs(answer[CONTEXT:] - on_windows(network, video[:20])[0]).max() <= TOLERANCE

@@ -1,0 +1,217 @@
+"""Scores of the streaming form against the window form, through everything that a camera's frames pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundle_support import moving_shapes, randomise_norms, single_torch_thread
+
+torch = pytest.importorskip("torch")
+
+from streamad.bundle import (  # noqa: E402
+    ONNX,
+    STREAMING,
+    WEIGHTS,
+    InputSpec,
+    Manifest,
+    ScoreSpec,
+    TilingSpec,
+    TrainingRecord,
+    load_bundle,
+    write_manifest,
+)
+from streamad.engines import EngineSpec  # noqa: E402
+from streamad.errors import EngineError  # noqa: E402
+from streamad.frame import Frame, FrameFlags  # noqa: E402
+from streamad.pipeline import Model, open_model, score_frames, score_video  # noqa: E402
+from streamad.scoring import FrameScore  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+ENGINE = EngineSpec(threads=1)
+TOLERANCE = 1e-4
+"""Of the score, decibels: the squared error that it is made of agrees to some 1e-7."""
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a narrow F with random weights, over frames of 48×32, with a median over 3 frames."""
+    from safetensors.torch import save_file
+
+    from streamad.detectors.learned_noise.network import build
+    from streamad.engines.export import export_onnx
+    from streamad.training.streaming_form import write_streaming_form
+
+    manifest = Manifest(
+        format_version=1,
+        name="narrow",
+        detector="learned_noise",
+        description="random weights",
+        input=InputSpec(channels=16, height=32, width=48, scale=127.5, offset=-1.0, resizer="linear"),
+        tiling=TilingSpec(kind="clips", window=16),
+        score=ScoreSpec(kind="psnr", frame=8, heat_cell=8, median_frames=3),
+        training=TrainingRecord(
+            data="-", licence="-", frames=0, fps=25, seed=0, epochs=0, checkpoint="-", options={"width": 0.06}
+        ),
+        parameters=1,
+        files={},
+    )
+    folder = tmp_path_factory.mktemp("bundles") / "narrow"
+    folder.mkdir()
+    torch.manual_seed(1)
+    network = build(manifest).eval()
+    randomise_norms(network)
+    with single_torch_thread():
+        save_file(network.state_dict(), folder / WEIGHTS)
+        export_onnx(network, (16, 32, 48), folder / ONNX)
+        windows = np.random.default_rng(0).uniform(-1, 1, (1, 16, 32, 48)).astype(np.float32)
+        parity = write_streaming_form(network, manifest, folder / STREAMING, windows)
+    assert parity is not None
+    assert parity.max_abs_output <= 1e-6
+    write_manifest(folder, manifest)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def models(path: Path) -> Iterator[tuple[Model, Model]]:
+    """The streaming form and the window form."""
+    with open_model(path, ENGINE) as streaming, open_model(path, ENGINE, streaming=False) as windows:
+        yield streaming, windows
+
+
+def frames_of(count: int, seed: int, camera: str = "cam", first: int = 0) -> list[Frame]:
+    pictures = moving_shapes(count, (96, 64), seed=seed)
+    return [Frame(camera, first + k, (first + k) / 25, 0.0, picture) for k, picture in enumerate(pictures)]
+
+
+def same(made: list[FrameScore], wanted: list[FrameScore]) -> None:
+    described = [[(s.camera, s.index, s.pts_seconds, s.withheld) for s in scores] for scores in (made, wanted)]
+    assert described[0] == described[1]
+    for ours, theirs in zip(made, wanted, strict=True):
+        np.testing.assert_allclose(ours.score, theirs.score, rtol=0, atol=TOLERANCE)
+        if theirs.heatmap is None:
+            assert ours.heatmap is None
+        else:
+            np.testing.assert_allclose(ours.heatmap, theirs.heatmap, rtol=0, atol=1e-5)
+
+
+def with_hole(frames: list[Frame]) -> list[Frame]:
+    return frames[:22] + frames[25:]
+
+
+def with_flag(frames: list[Frame]) -> list[Frame]:
+    frames[30] = replace(frames[30], flags=FrameFlags.DISCONTINUITY)
+    return frames
+
+
+def with_many_gaps(frames: list[Frame]) -> list[Frame]:
+    """Pieces that end before any frame of theirs is due, before any is scored, and after one is."""
+    return [f for f in frames if f.index not in (5, 14, 25, 42)]
+
+
+def resized(frames: list[Frame]) -> list[Frame]:
+    return frames[:20] + [replace(f, pixels=np.ascontiguousarray(f.pixels[:60, :90])) for f in frames[20:]]
+
+
+@pytest.mark.parametrize("damage", [list, with_hole, with_flag, with_many_gaps, resized])
+def test_score_video_says_the_same(models: tuple[Model, Model], damage: Callable[[list[Frame]], list[Frame]]) -> None:
+    streaming, windows = models
+    frames = damage(frames_of(64, seed=4))
+    wanted = list(score_video(frames, windows))
+    assert sum(s.withheld is None for s in wanted) >= 6
+    same(list(score_video(frames, streaming)), wanted)
+
+
+@pytest.mark.parametrize("engine", ["onnx", "torch"])
+def test_other_engines_say_the_same(models: tuple[Model, Model], path: Path, engine: str) -> None:
+    frames = with_flag(frames_of(50, seed=2))
+    wanted = list(score_video(frames, models[1]))
+    with open_model(path, EngineSpec.model_validate({"name": engine, "threads": 1})) as model:
+        assert model.engine.info.name == engine
+        same(list(score_video(frames, model)), wanted)
+
+
+def test_a_scorer_goes_on_where_it_was(models: tuple[Model, Model]) -> None:
+    streaming, windows = models
+    frames = frames_of(50, seed=9)
+    wanted = list(score_frames(frames, windows, windows.scorer("cam")))
+    scorer = streaming.scorer("cam")
+    made = [s for part in (frames[:3], frames[3:21], frames[21:]) for s in score_frames(part, streaming, scorer)]
+    same(made, wanted)
+    scorer.reset()
+    again = list(score_frames(frames_of(20, seed=5, first=50), streaming, scorer))
+    assert [s.withheld for s in again] == ["warming_up"] * 8 + [None] * 5
+
+
+def test_cameras_take_turns_in_one_queue(models: tuple[Model, Model]) -> None:
+    streaming, windows = models
+    videos = {name: with_hole(frames_of(50, seed, name)) for name, seed in (("a", 1), ("b", 2), ("c", 3))}
+    scorers = {name: streaming.scorer(name) for name in videos}
+    queue = streaming.queue()
+    rng = np.random.default_rng(0)
+    left = {name: list(frames) for name, frames in videos.items()}
+    scored = []
+    while any(left.values()):
+        name = str(rng.choice([n for n in left if left[n]]))
+        tiles = scorers[name].tiles(left[name].pop(0))
+        assert tiles is not None  # the network must see every frame
+        queue.put(scorers[name], tiles)
+        scored += queue.ready()
+    scored += queue.drain()
+    assert queue.waiting == 0
+    for name, frames in videos.items():
+        same([s.score for s in scored if s.score.camera == name], list(score_video(frames, windows, camera=name)))
+
+
+def test_a_failure_is_told_and_the_camera_comes_back(
+    models: tuple[Model, Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One run fails while no score is due, one while there is: each is told, and 15 frames later all is well."""
+    streaming, windows = models
+    frames = frames_of(60, seed=7)
+    wanted = {s.index: s.score for s in score_video(frames, windows)}
+    engine, scorer, queue = streaming.engine, streaming.scorer("cam"), streaming.queue()
+    whole, bad = engine._compute, [False]  # type: ignore[union-attr]
+
+    def sometimes(inputs: object, outputs: object) -> None:
+        if bad[0]:
+            raise EngineError("out of memory")
+        whole(inputs, outputs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine, "_compute", sometimes)
+    scored = []
+    for frame in frames:
+        bad[0] = frame.index in (2, 30)
+        tiles = scorer.tiles(frame)
+        assert tiles is not None
+        queue.put(scorer, tiles)
+        scored += queue.drain()
+    told = [s.score.index for s in scored if s.error is not None]
+    assert told == [0, 23]  # the first frame that is due after the failure, and the one that was due at it
+    good = [s.score for s in scored if s.score.withheld is None]
+    assert [s.index for s in good] == [*range(11, 23), *range(39, 53)]
+    for score in good:
+        if score.index not in (11, 12, 39, 40):  # the median over 3 frames
+            assert score.score == pytest.approx(wanted[score.index], abs=TOLERANCE)
+
+
+def test_a_bundle_without_the_form_runs_on_windows(path: Path, tmp_path: Path, models: tuple[Model, Model]) -> None:
+    old = tmp_path / "old"
+    old.mkdir()
+    for name in (ONNX, WEIGHTS):
+        (old / name).write_bytes((path / name).read_bytes())
+    write_manifest(old, load_bundle(path).manifest)
+    frames = frames_of(30, seed=3)
+    with open_model(old, ENGINE) as model:
+        assert hasattr(model.engine, "batch_sizes")
+        same(list(score_video(frames, model)), list(score_video(frames, models[0])))
+    with pytest.raises(EngineError, match="no streaming form"):
+        open_model(old, ENGINE, streaming=True)
+
+
+def test_warming_up_runs_the_network(models: tuple[Model, Model]) -> None:
+    for model in models:
+        model.warm_up()
