@@ -53,10 +53,12 @@ def evaluate_videos(
                 f"where is {data_set}?", hint="give --data DIR, or set STREAMAD_DATA to the folder that has it"
             )
         folder = Path(root)
-    dataset = load_dataset(data_set, folder, label_set=label_set, allow_pickle=allow_pickle)
+    dataset = load_dataset(data_set, folder, label_set=label_set, allow_pickle=allow_pickle, keep_damaged=True)
     place = output_folder(out or Path("results") / f"{dataset.name}-{bundle.name}")
     frames = sum(clip.frames for clip in dataset.testing)
     say(f"{dataset.name}, labels {dataset.labels}: {len(dataset.testing)} test clips, {frames} frames; {bundle.name}")
+    for problem in dataset.problems:
+        say(problem)
     with progress_bar() as bar:
         task = bar.add_task("scoring", total=len(dataset.testing))
 
@@ -69,9 +71,9 @@ def evaluate_videos(
             dataset, bundle, place, name=name, engine=engine_spec(engine, threads), workers=workers,
             protocols=protocols, edge=edges, single_class=single, progress=progress,
         )  # fmt: skip
-    write_scores(place, evaluated, dataset)
+    write_scores(place, evaluated)
     write_report(place, evaluated, dataset)
-    broken = [clip.name for clip in evaluated.clips if clip.problems]
+    broken = [clip.name for clip in evaluated.result.clips if clip.problems]
     if broken:
         say(f"{len(broken)} clips have problems ({', '.join(broken[:5])}): see the report")
     _show(evaluated.result, as_json)
@@ -91,9 +93,10 @@ def evaluate_files(
     as_json: bool,
 ) -> None:
     """Evaluate scores that were made elsewhere."""
-    from streamad.evaluation.report import ReportContent, Trace, figures_of, html_report, markdown_report
+    from streamad.evaluation.report import ReportContent, figures_of, html_report, markdown_report
     from streamad.evaluation.result import ClipRecord, EvaluationResult, Origin, protocols_of
     from streamad.evaluation.score_files import read_labels, read_scores
+    from streamad.evaluation.traces import Trace
     from streamad.files import write_atomic
 
     scores, labels = read_scores(scores_file, allow_pickle=allow_pickle)

@@ -44,6 +44,23 @@ class ClipRecord:
 
 
 @dataclass(frozen=True)
+class ClipEvent:
+    """One true event: a run of abnormal frames.
+
+    Attributes:
+        clip: name of its clip.
+        start_seconds: its beginning, from the clip's.
+        end_seconds: its end.
+        delay_seconds: from its beginning to the alert that found it; None where none did.
+    """
+
+    clip: str
+    start_seconds: float
+    end_seconds: float
+    delay_seconds: float | None
+
+
+@dataclass(frozen=True)
 class AlertFigures:
     """Alerts at the calibrated threshold, event by event.
 
@@ -52,13 +69,14 @@ class AlertFigures:
         alerts_per_day: the budget of false alerts that it was set for.
         found: true events with an alert.
         missed: true events without.
-        right: alerts that overlap a true event.
-        wrong: alerts that overlap none.
+        right: alerts that stood in a true event when they were first raised.
+        wrong: alerts that were raised where nothing was abnormal.
         false_alerts_per_hour: wrong alerts an hour of normal time; None without normal time.
         normal_seconds: normal time watched.
         mean_delay_seconds: from an event's beginning to its alert; None where none was found.
         frame_true_positive_rate: share of abnormal scored frames at or over the threshold.
         frame_false_positive_rate: share of normal scored frames at or over it; None where there are none.
+        events: all true events.
     """
 
     threshold: float
@@ -72,6 +90,7 @@ class AlertFigures:
     mean_delay_seconds: float | None
     frame_true_positive_rate: float
     frame_false_positive_rate: float | None
+    events: tuple[ClipEvent, ...] = ()
 
 
 @dataclass(frozen=True)

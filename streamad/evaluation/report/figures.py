@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +12,10 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from streamad.evaluation.metrics import eer, roc_auc, roc_curve
-from streamad.evaluation.report.content import Trace
+from streamad.evaluation.traces import Trace
 from streamad.scoring import NORMALIZATIONS, Calibration, Normalization, normalize
 
 # The palette of Okabe and Ito (2008), told apart with any colour vision; dashes say it again.
@@ -123,10 +125,20 @@ def gap_figure(traces: Sequence[Trace], calibration: Calibration | None) -> str:
 
 def trace_figure(traces: Sequence[Trace], calibration: Calibration | None) -> str:
     """Raw scores of every clip over time, true intervals shaded, alerts as bars, one scale for all."""
+    rows = -(-len(traces) // _COLUMNS)
+    width, height = 13.0, 1.75 * rows
 
     def draw(figure: Figure) -> None:
-        rows = -(-len(traces) // _COLUMNS)
         axes = figure.subplots(rows, _COLUMNS, squeeze=False)
+        # By hand: a layout engine draws all of it twice, seconds for a hundred clips.
+        figure.subplots_adjust(
+            left=0.45 / width,
+            right=1 - 0.15 / width,
+            bottom=0.4 / height,
+            top=1 - 0.25 / height,
+            wspace=0.08,
+            hspace=0.5,
+        )
         values = np.concatenate([trace.scores[np.isfinite(trace.scores)] for trace in traces] or [np.zeros(1)])
         low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
         span = (high - low) or 1.0
@@ -135,7 +147,7 @@ def trace_figure(traces: Sequence[Trace], calibration: Calibration | None) -> st
         for place in axes.ravel()[len(traces) :]:
             place.set_axis_off()
 
-    return _svg((13.0, 1.75 * -(-len(traces) // _COLUMNS)), draw)
+    return _svg((width, height), draw, layout=None)
 
 
 def pooled(
@@ -152,8 +164,7 @@ def pooled(
 def _trace(axes: Axes, trace: Trace, calibration: Calibration | None, low: float, high: float) -> None:
     step = 1 / trace.fps if trace.fps else 1.0
     seconds = np.arange(len(trace.scores)) * step
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], trace.labels, [0]))))
-    for first, stop in edges.reshape(-1, 2):
+    for first, stop in trace.runs():
         axes.axvspan(first * step, stop * step, color=ABNORMAL_COLOUR, alpha=0.18, linewidth=0)
     axes.plot(seconds, trace.scores, color=STYLES["calibrated"][0], linewidth=1.1)
     if calibration is not None:
@@ -163,6 +174,8 @@ def _trace(axes: Axes, trace: Trace, calibration: Calibration | None, low: float
     axes.set(xlim=(0, max(step, len(trace.scores) * step)), ylim=(low, high))
     axes.set_title(trace.name, fontsize=9, loc="left", pad=2)
     axes.tick_params(labelsize=7)
+    axes.xaxis.set_major_locator(MaxNLocator(7))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.set_xlabel("s" if trace.fps else "frame", fontsize=7, labelpad=0)
     _plain(axes)
 
@@ -174,10 +187,14 @@ def _plain(axes: Axes) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _svg(size: tuple[float, float], draw: Callable[[Figure], None]) -> str:
+def _svg(
+    size: tuple[float, float],
+    draw: Callable[[Figure], None],
+    layout: Literal["constrained"] | None = "constrained",
+) -> str:
     # Fixed ids and no date: the same figures give the same file.
     with rc_context({"svg.hashsalt": "streamad", "svg.fonttype": "none", "font.family": "sans-serif"}):
-        figure = Figure(figsize=size, layout="constrained", facecolor="white")
+        figure = Figure(figsize=size, layout=layout, facecolor="white")
         FigureCanvasSVG(figure)
         draw(figure)
         buffer = io.StringIO()

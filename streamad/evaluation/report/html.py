@@ -52,8 +52,13 @@ def html_report(content: ReportContent, figures: Mapping[str, str]) -> str:
         figures["clips"],
         _note(GAP),
     ]
+    alerts = tables.alert_rows(result)
+    if alerts:
+        parts += [
+            "<h2>Alerts at the calibrated threshold</h2>",
+            f'<div class="two"><div>{_facts(alerts)}</div><div>{_table(*tables.event_rows(result))}</div></div>',
+        ]
     for title, facts in (
-        ("Alerts at the calibrated threshold", tables.alert_rows(result)),
         ("Localisation", tables.localisation_rows(result)),
         ("Patch protocol (ADACL, ALPS)", tables.patch_rows(result)),
     ):

@@ -42,6 +42,9 @@ def markdown_report(result: EvaluationResult, figures: Sequence[str] = ()) -> st
     ):
         if facts:
             lines += [f"## {title}", "", *_table(("", ""), facts), ""]
+        if facts and title.startswith("Alerts"):
+            header, rows = tables.event_rows(result)
+            lines += [*_table(header, rows), ""]
     header, rows = tables.clip_rows(result)
     lines += ["## Clips", "", f"AUC under `{result.protocols[0].normalization}`.", "", *_table(header, rows), ""]
     lines += [f"- {note}" for note in result.notes]

@@ -67,8 +67,10 @@ def fact_rows(result: EvaluationResult) -> list[Row]:
             "clips of one class",
             f"{', '.join(single) or 'none'}; in the macro AUC: {first.single_class.replace('_', ' ')}",
         ),
-        ("program", f"streamad {origin.streamad}" + (f", engine {origin.engine}" if origin.engine else "")),
+        ("program", f"streamad {origin.streamad}"),
     ]
+    if origin.engine:
+        rows.append(("engine", origin.engine))
     if origin.seconds:
         frames = sum(c.frames for c in result.clips)
         rows.append(
@@ -94,6 +96,21 @@ def alert_rows(result: EvaluationResult) -> list[Row]:
         ("mean delay", delay),
         ("scored frames over it", over),
     ]
+
+
+def event_rows(result: EvaluationResult) -> tuple[Row, list[Row]]:
+    """One row a true event, those that no alert found first; no rows without alerts."""
+    header = ("clip", "event, seconds", "first alert")
+    events = () if result.alerts is None else result.alerts.events
+    rows: list[Row] = [
+        (
+            e.clip,
+            f"{e.start_seconds:.1f} to {e.end_seconds:.1f}",
+            "missed" if e.delay_seconds is None else f"after {e.delay_seconds:.1f} s",
+        )
+        for e in sorted(events, key=lambda e: e.delay_seconds is not None)
+    ]
+    return header, rows
 
 
 def localisation_rows(result: EvaluationResult) -> list[Row]:
