@@ -2,7 +2,7 @@
 
 All take (N,) `scores`, higher = more anomalous, and (N,) `labels`, 0 = normal, 1 = abnormal; tied scores
 count as one step. ±inf rank as what they are; NaN is an error, since a frame without a score must be left out
-knowingly. (N,) `weights`, 0 or more, say for how many samples each score stands; None: one each.
+knowingly.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Curve = tuple[Floats, Floats, Floats]
 
 
-def roc_curve(
-    scores: npt.ArrayLike, labels: npt.ArrayLike, weights: npt.ArrayLike | None = None
-) -> tuple[Floats, Floats, Floats]:
+def roc_curve(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Curve:
     """ROC curve with one point for every distinct score.
 
     Returns:
@@ -23,10 +22,26 @@ def roc_curve(
         threshold", thresholds falling from +inf, where both rates are 0 unless scores are +inf themselves.
 
     Raises:
-        ValueError: lengths differ, NaN scores, labels other than 0 and 1, weights that are negative or not finite, or
-            one class alone.
+        ValueError: lengths differ, NaN scores, labels other than 0 and 1, or one class alone.
     """
-    thresholds, hits, alarms = _cumulative(*_checked(scores, labels, weights))
+    values, truth = _checked(scores, labels)
+    return counted_roc_curve(values, truth, 1.0 - truth)
+
+
+def counted_roc_curve(scores: Floats, abnormal: Floats, normal: Floats) -> Curve:
+    """`roc_curve` of samples in groups: group i holds `abnormal[i]` and `normal[i]` samples of the score `scores[i]`.
+
+    Raises:
+        ValueError: NaN scores, or one class alone.
+    """
+    if np.isnan(scores).any():
+        raise ValueError(f"{int(np.isnan(scores).sum())} scores are NaN; leave what has no score out")
+    if not abnormal.any() or not normal.any():
+        raise ValueError(
+            f"a ranking metric needs normal and abnormal samples, got {normal.sum():g} normal and "
+            f"{abnormal.sum():g} abnormal"
+        )
+    thresholds, hits, alarms = _cumulative(scores, abnormal, normal)
     zero = np.zeros(1)
     return (
         np.concatenate((zero, alarms / alarms[-1])),
@@ -35,17 +50,22 @@ def roc_curve(
     )
 
 
-def roc_auc(scores: npt.ArrayLike, labels: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> float:
+def roc_auc(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """Area under the ROC curve, 0..1: the share of (abnormal, normal) pairs in the right order, ties as half.
 
     Raises:
         ValueError: as `roc_curve`.
     """
-    fpr, tpr, _ = roc_curve(scores, labels, weights)
+    return area_under(roc_curve(scores, labels))
+
+
+def area_under(curve: Curve) -> float:
+    """Area under a curve of `roc_curve`."""
+    fpr, tpr, _ = curve
     return float(np.trapezoid(tpr, fpr))
 
 
-def eer(scores: npt.ArrayLike, labels: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> float:
+def eer(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """Equal error rate, 0..1.
 
     Where the false-positive rate equals the miss rate on the linearly interpolated ROC.
@@ -53,7 +73,12 @@ def eer(scores: npt.ArrayLike, labels: npt.ArrayLike, weights: npt.ArrayLike | N
     Raises:
         ValueError: as `roc_curve`.
     """
-    fpr, tpr, _ = roc_curve(scores, labels, weights)
+    return equal_errors(roc_curve(scores, labels))
+
+
+def equal_errors(curve: Curve) -> float:
+    """Equal error rate of a curve of `roc_curve`."""
+    fpr, tpr, _ = curve
     difference = fpr + tpr - 1.0  # false-positive rate minus miss rate: rises from −1 to 1
     i = int(np.searchsorted(difference, 0.0))  # first point at or beyond equality; never 0
     before, after = difference[i - 1], difference[i]
@@ -69,7 +94,8 @@ def average_precision(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     Raises:
         ValueError: as `roc_curve`.
     """
-    _, hits, alarms = _cumulative(*_checked(scores, labels, None))
+    values, truth = _checked(scores, labels)
+    _, hits, alarms = _cumulative(values, truth, 1.0 - truth)
     precision = hits / (hits + alarms)
     return float(np.sum(np.diff(hits, prepend=0.0) * precision) / hits[-1])
 
@@ -82,30 +108,22 @@ def _cumulative(values: Floats, abnormal: Floats, normal: Floats) -> tuple[Float
     return ranked[last], np.cumsum(abnormal[order])[last], np.cumsum(normal[order])[last]
 
 
-def _checked(
-    scores: npt.ArrayLike, labels: npt.ArrayLike, weights: npt.ArrayLike | None
-) -> tuple[Floats, Floats, Floats]:
-    """Scores, and the abnormal and normal samples that each stands for."""
+def _checked(scores: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Floats, Floats]:
     values = np.asarray(scores, dtype=np.float64)
     truth = np.asarray(labels)
-    weight = np.ones(truth.shape) if weights is None else np.asarray(weights, dtype=np.float64)
-    if values.ndim != 1 or values.shape != truth.shape or values.shape != weight.shape:
+    if values.ndim != 1 or values.shape != truth.shape:
         raise ValueError(
-            f"scores, labels and weights must be 1-D and of one length, got shapes {values.shape}, {truth.shape} and "
-            f"{weight.shape}"
+            f"scores and labels must be 1-D and of one length, got shapes {values.shape} and {truth.shape}"
         )
     if np.isnan(values).any():
         raise ValueError(f"{int(np.isnan(values).sum())} scores are NaN; leave frames without a score out")
     if not np.isin(truth, (0, 1)).all():
         wrong = truth[~np.isin(truth, (0, 1))][0]
         raise ValueError(f"labels must be 0 (normal) or 1 (abnormal), got {wrong!r}")
-    if not (np.isfinite(weight) & (weight >= 0)).all():
-        raise ValueError("weights must be finite, 0 or more")
-    abnormal = weight * truth
-    normal = weight - abnormal
-    if not abnormal.any() or not normal.any():
+    abnormal = int(np.count_nonzero(truth))
+    if abnormal in (0, truth.size):
         raise ValueError(
-            f"a ranking metric needs normal and abnormal samples, got {normal.sum():g} normal and "
-            f"{abnormal.sum():g} abnormal"
+            f"a ranking metric needs normal and abnormal frames, got {truth.size - abnormal} normal and "
+            f"{abnormal} abnormal"
         )
-    return values, abnormal, normal
+    return values, truth.astype(np.float64)
