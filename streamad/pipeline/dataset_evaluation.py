@@ -15,6 +15,7 @@ from streamad import __version__
 from streamad.alerts.spec import RuleSpec
 from streamad.bundle import Bundle, combined_sha256
 from streamad.engines import EngineSpec
+from streamad.errors import DatasetError
 from streamad.evaluation.datasets import Clip, Dataset
 from streamad.evaluation.datasets.validate import official_differences
 from streamad.evaluation.events import Alert, EventReport, labels_to_events, match_events
@@ -87,6 +88,7 @@ def evaluate_dataset(
         DatasetError: nothing can be evaluated.
         EngineError: the engine cannot run here.
     """
+    _require_both_classes(dataset)  # now, not after hours of scoring
     clips = score_dataset(dataset, bundle, folder / "clips", engine=engine, workers=workers, progress=progress)
     calibration = None
     if bundle.calibration_path is not None:
@@ -200,6 +202,17 @@ def alert_figures(traces: Sequence[Trace], calibration: Calibration) -> AlertFig
         frame_false_positive_rate=float(over[~abnormal].mean()) if (~abnormal).any() else None,
         events=tuple(events),
     )
+
+
+def _require_both_classes(dataset: Dataset) -> None:
+    frames = sum(clip.frames for clip in dataset.testing)
+    abnormal = sum(int(clip.labels.sum()) for clip in dataset.testing if clip.labels is not None)
+    if dataset.testing and abnormal in (0, frames):
+        raise DatasetError(
+            f"nothing can be evaluated: all {frames} frames of {len(dataset.testing)} test clips are "
+            f"{'abnormal' if abnormal else 'normal'}; normal and abnormal frames are needed",
+            hint="is the test split complete, and are these its labels?",
+        )
 
 
 def _trace(clip: Clip, scored: ClipScores, bundle: Bundle, calibration: Calibration | None) -> Trace:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import av
 import av.error
-import cv2
 
 from streamad.errors import DatasetError
 from streamad.evaluation.datasets.files import image_files
 from streamad.evaluation.datasets.found import Found, FoundClip, same_clip
 from streamad.evaluation.datasets.manifest import OfficialCounts, official_counts
 from streamad.evaluation.datasets.records import Clip, Dataset
+from streamad.sources.images import read_grey
 
 Split = Literal["training", "testing"]
 
@@ -203,13 +204,13 @@ def _decode(clip: FoundClip, pool: ThreadPoolExecutor) -> tuple[tuple[str, ...],
     if clip.kind == "video":
         return _decode_video(clip)
     files = image_files(clip.path)
-    images = list(pool.map(lambda path: _size(str(path)), files))
+    images = list(pool.map(_size, files))
     bad = tuple(path.name for path, size in zip(files, images, strict=True) if size is None)
     return bad, {size for size in images if size is not None}
 
 
-def _size(path: str) -> tuple[int, int] | None:
-    image = cv2.imread(path, cv2.IMREAD_UNCHANGED)
+def _size(path: Path) -> tuple[int, int] | None:
+    image = read_grey(path)  # as scoring reads it: cv2.imread would take a JPEG that was cut off for a whole one
     return None if image is None else (int(image.shape[1]), int(image.shape[0]))
 
 
