@@ -31,6 +31,7 @@ def evaluate_videos(
     normalization: str | None,
     edge: str,
     single_class: str,
+    threshold: float | None,
     workers: int | None,
     engine: str,
     threads: int | None,
@@ -69,7 +70,7 @@ def evaluate_videos(
 
         evaluated = evaluate_dataset(
             dataset, bundle, place, name=name, engine=engine_spec(engine, threads), workers=workers,
-            protocols=protocols, edge=edges, single_class=single, progress=progress,
+            protocols=protocols, edge=edges, single_class=single, threshold=threshold, progress=progress,
         )  # fmt: skip
     write_scores(place, evaluated)
     write_report(place, evaluated, dataset)
@@ -88,6 +89,8 @@ def evaluate_files(
     normalization: str | None,
     edge: str,
     single_class: str,
+    threshold: float | None,
+    fps: float | None,
     name: str | None,
     allow_pickle: bool,
     as_json: bool,
@@ -98,14 +101,23 @@ def evaluate_files(
     from streamad.evaluation.score_files import read_labels, read_scores
     from streamad.evaluation.traces import Trace
     from streamad.files import write_atomic
+    from streamad.pipeline.dataset_report import write_figures
+    from streamad.pipeline.event_evaluation import AlertLevel, alert_figures, alerts_of
 
     scores, labels = read_scores(scores_file, allow_pickle=allow_pickle)
     if labels_file is not None:
         labels = read_labels(labels_file, scores, allow_pickle=allow_pickle)
     if labels is None:
         raise UsageError(f"{scores_file} has no labels", hint="give --labels FILE, or a CSV with a column label")
+    if threshold is not None and fps is None:
+        raise UsageError("--threshold needs the frames a second, for delays and alerts an hour", hint="give --fps")
     names = list(scores)
     values, truth = [scores[n] for n in names], [labels[n] for n in names]
+    level = None if threshold is None else AlertLevel(threshold, threshold)
+    traces = []
+    for n, v, t in zip(names, values, truth, strict=True):
+        alerts = ((), frozenset[int]()) if level is None or fps is None else alerts_of(n, v, fps, level)
+        traces.append(Trace(n, v, t, fps, *alerts))
     result = EvaluationResult(
         name=name or scores_file.stem,
         data_set=scores_file.name,
@@ -123,17 +135,17 @@ def evaluate_files(
             single_class=_single(single_class),
         ),
         localisation=None,
-        alerts=None,
+        alerts=None if level is None else alert_figures(traces, level),
         origin=Origin(streamad=__version__),
         notes=("Scores of another program: whether anything was picked on test data is not known here.",),
     )
     if out is not None:
         place = output_folder(out)
         result.save(place / "result.json")
-        traces = [Trace(n, v, t) for n, v, t in zip(names, values, truth, strict=True)]
-        figures = figures_of(traces, None)
-        write_atomic(place / "report.md", markdown_report(result))
-        write_atomic(place / "report.html", html_report(ReportContent(result, traces), figures))
+        figures = figures_of(traces, threshold=threshold)
+        write_figures(place, figures)
+        write_atomic(place / "report.md", markdown_report(result, list(figures)))
+        write_atomic(place / "report.html", html_report(ReportContent(result), figures))
         say(f"{place}: report.html, report.md, result.json")
     _show(result, as_json)
 

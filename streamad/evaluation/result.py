@@ -62,11 +62,12 @@ class ClipEvent:
 
 @dataclass(frozen=True)
 class AlertFigures:
-    """Alerts at the calibrated threshold, event by event.
+    """Alerts at a threshold, event by event.
 
     Attributes:
-        threshold: raw score from which a frame is anomalous, from normal video alone.
-        alerts_per_day: the budget of false alerts that it was set for.
+        threshold: raw score from which a frame is anomalous.
+        alerts_per_day: the budget of false alerts that it was set for, from normal video alone; None where somebody
+            gave the threshold.
         found: true events with an alert.
         missed: true events without.
         right: alerts that stood in a true event when they were first raised.
@@ -80,7 +81,7 @@ class AlertFigures:
     """
 
     threshold: float
-    alerts_per_day: float
+    alerts_per_day: float | None
     found: int
     missed: int
     right: int

@@ -9,25 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from streamad import __version__
-from streamad.alerts.spec import RuleSpec
 from streamad.bundle import Bundle, combined_sha256
 from streamad.engines import EngineSpec
 from streamad.errors import DatasetError
 from streamad.evaluation.datasets import Clip, Dataset
 from streamad.evaluation.datasets.validate import official_differences
-from streamad.evaluation.events import Alert, EventReport, labels_to_events, match_events
 from streamad.evaluation.localisation import ClipHeat, localisation_of
 from streamad.evaluation.pixels import Mask
-from streamad.evaluation.result import AlertFigures, ClipEvent, ClipRecord, EvaluationResult, Origin, protocols_of
+from streamad.evaluation.result import ClipRecord, EvaluationResult, Origin, protocols_of
 from streamad.evaluation.scores import Edge, SingleClass
 from streamad.evaluation.traces import Place, Trace, worst_false_alarms, worst_misses
 from streamad.pipeline.dataset_scoring import ClipScores, score_dataset
+from streamad.pipeline.event_evaluation import AlertLevel, alert_figures, alerts_of
 from streamad.scoring import NORMALIZATIONS, Calibration, Normalization
 
-TOLERANCE_SECONDS = 1.0
 SHOTS = 8
 """False alarms, and misses, that a report shows."""
 
@@ -39,7 +36,7 @@ class Evaluated:
     Attributes:
         result: the figures.
         clips: what the model said of each test clip.
-        traces: scores, labels and alerts of each test clip; no alerts without a calibration.
+        traces: scores, labels and alerts of each test clip; no alerts without a threshold.
         calibration: of the bundle; None where it has none.
         false_alarms: the normal frames with the highest scores.
         misses: the abnormal frames with the lowest scores.
@@ -67,6 +64,7 @@ def evaluate_dataset(
     edge: Edge = "leave_out",
     single_class: SingleClass = "leave_out",
     localise: bool = True,
+    threshold: float | None = None,
     progress: Callable[[ClipScores, int, int], None] | None = None,
 ) -> Evaluated:
     """Evaluate a model on the test clips of a data set.
@@ -82,6 +80,7 @@ def evaluate_dataset(
         edge: see `evaluate_scores`.
         single_class: see `evaluate_scores`.
         localise: compare heat maps with pixel masks, where there are both.
+        threshold: raw score from which a frame is anomalous; None: the calibration's.
         progress: see `score_dataset`.
 
     Raises:
@@ -94,12 +93,11 @@ def evaluate_dataset(
     if bundle.calibration_path is not None:
         calibration = Calibration.load(bundle.calibration_path)
         calibration.require_model(combined_sha256(bundle))
-    threshold = None if calibration is None else calibration.threshold
-    traces = tuple(
-        _trace(clip, scored, bundle, calibration) for clip, scored in zip(dataset.testing, clips, strict=True)
-    )
-    false_alarms = worst_false_alarms(traces, SHOTS, threshold=threshold)
-    misses = worst_misses(traces, SHOTS, threshold=threshold)
+    level = _level(bundle, calibration, threshold)
+    shown = None if level is None else level.threshold
+    traces = tuple(_trace(clip, scored, bundle, level) for clip, scored in zip(dataset.testing, clips, strict=True))
+    false_alarms = worst_false_alarms(traces, SHOTS, threshold=shown)
+    misses = worst_misses(traces, SHOTS, threshold=shown)
     located = localisation_of(
         dataset.testing,
         [_heat(clip) if localise else None for clip in clips],
@@ -133,75 +131,11 @@ def evaluate_dataset(
         ),
         localisation=located.figures,
         patches=located.patches,
-        alerts=None if calibration is None else alert_figures(traces, calibration),
+        alerts=None if level is None else alert_figures(traces, level),
         origin=_origin(bundle, clips),
         notes=_notes(dataset, bundle, calibration),
     )
     return Evaluated(result, tuple(clips), traces, calibration, tuple(false_alarms), tuple(misses), located.masks)
-
-
-def alerts_of(
-    name: str, scores: npt.NDArray[np.float64], fps: float, calibration: Calibration
-) -> tuple[tuple[Alert, ...], frozenset[int]]:
-    """(start, end) in seconds of the times that an alert stands, and the positions of those that are no new alert.
-
-    start is when it is raised. An alert that rises again within its cooldown is the same alert for an operator, who is
-    not called twice; it did not stand in between.
-    """
-    rule = RuleSpec().build(name, threshold=calibration.threshold, baseline=calibration.median)
-    standing: list[Alert] = []
-    again: set[int] = set()
-    end_of_clip = len(scores) / fps
-    for index, value in enumerate(scores):
-        change = rule.update(index, index / fps, float(value))
-        if change is None:
-            continue
-        if change.kind == "closed":
-            standing[-1] = (standing[-1][0], max(standing[-1][0], change.pts_seconds))
-        elif change.kind == "opened" or change.reason == "reopened":
-            if change.kind != "opened":
-                again.add(len(standing))
-            standing.append((change.pts_seconds, end_of_clip))
-    return tuple(standing), frozenset(again)
-
-
-def alert_figures(traces: Sequence[Trace], calibration: Calibration) -> AlertFigures:
-    """Alerts of all clips against their true intervals."""
-    reports: list[EventReport] = []
-    events: list[ClipEvent] = []
-    alerts = wrong = 0
-    for trace in traces:
-        assert trace.fps is not None  # a clip's own rate, or that of the training video
-        report = match_events(
-            trace.alerts,
-            labels_to_events(trace.labels, fps=trace.fps),
-            tolerance_seconds=TOLERANCE_SECONDS,
-            duration_seconds=len(trace.labels) / trace.fps,
-        )
-        reports.append(report)
-        alerts += len(trace.alerts) - len(trace.reopened)
-        wrong += len(set(report.wrong_alerts) - trace.reopened)
-        events += [ClipEvent(trace.name, e.start_seconds, e.end_seconds, e.delay_seconds) for e in report.events]
-    delays = [event.delay_seconds for event in events if event.delay_seconds is not None]
-    normal = sum(report.normal_seconds or 0.0 for report in reports)
-    values, truth = (np.concatenate([getattr(trace, name) for trace in traces]) for name in ("scores", "labels"))
-    scored = np.isfinite(values)
-    over = values[scored] >= calibration.threshold
-    abnormal = truth[scored] > 0
-    return AlertFigures(
-        threshold=calibration.threshold,
-        alerts_per_day=calibration.alerts_per_day,
-        found=sum(report.found for report in reports),
-        missed=sum(report.missed for report in reports),
-        right=alerts - wrong,
-        wrong=wrong,
-        false_alerts_per_hour=wrong / normal * 3600 if normal else None,
-        normal_seconds=normal,
-        mean_delay_seconds=float(np.mean(delays)) if delays else None,
-        frame_true_positive_rate=float(over[abnormal].mean()) if abnormal.any() else 0.0,
-        frame_false_positive_rate=float(over[~abnormal].mean()) if (~abnormal).any() else None,
-        events=tuple(events),
-    )
 
 
 def _require_both_classes(dataset: Dataset) -> None:
@@ -215,13 +149,18 @@ def _require_both_classes(dataset: Dataset) -> None:
         )
 
 
-def _trace(clip: Clip, scored: ClipScores, bundle: Bundle, calibration: Calibration | None) -> Trace:
+def _level(bundle: Bundle, calibration: Calibration | None, threshold: float | None) -> AlertLevel | None:
+    if threshold is not None:
+        return AlertLevel(threshold, min(bundle.manifest.score.still, threshold))
+    return None if calibration is None else AlertLevel.of(calibration)
+
+
+def _trace(clip: Clip, scored: ClipScores, bundle: Bundle, level: AlertLevel | None) -> Trace:
     assert clip.labels is not None  # test clips have them: the data set was read so
     fps = clip.fps or bundle.manifest.training.fps
-    alerts, reopened = (
-        ((), frozenset[int]()) if calibration is None else alerts_of(clip.name, scored.scores, fps, calibration)
-    )
-    return Trace(clip.name, scored.scores, clip.labels, fps, alerts, reopened)
+    if level is None:
+        return Trace(clip.name, scored.scores, clip.labels, fps)
+    return Trace(clip.name, scored.scores, clip.labels, fps, *alerts_of(clip.name, scored.scores, fps, level))
 
 
 def _heat(clip: ClipScores) -> ClipHeat | None:
@@ -259,5 +198,5 @@ def _notes(dataset: Dataset, bundle: Bundle, calibration: Calibration | None) ->
             "that has been up for a while knows it."
         )
     if calibration is None:
-        notes.append("The model has no calibration: no `calibrated` figures, and no alerts.")
+        notes.append("The model has no calibration: no `calibrated` figures, and no alerts without a given threshold.")
     return tuple(notes)

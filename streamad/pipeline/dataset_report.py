@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,20 +50,27 @@ def write_report(folder: Path, evaluated: Evaluated, dataset: Dataset) -> list[P
         OutputError: a file cannot be written.
     """
     evaluated.result.save(folder / "result.json")
-    figures = figures_of(evaluated.traces, evaluated.calibration)
-    (folder / "figures").mkdir(exist_ok=True)
-    for name, picture in figures.items():
-        write_atomic(folder / "figures" / f"{name}.svg", picture)
+    alerts = evaluated.result.alerts
+    figures = figures_of(evaluated.traces, evaluated.calibration, alerts.threshold if alerts else None)
+    write_figures(folder, figures)
     write_atomic(folder / "report.md", markdown_report(evaluated.result, list(figures)))
     content = ReportContent(
         result=evaluated.result,
-        traces=evaluated.traces,
-        calibration=evaluated.calibration,
         false_alarms=_thumbnails(evaluated.false_alarms, evaluated, dataset),
         misses=_thumbnails(evaluated.misses, evaluated, dataset),
     )
     write_atomic(folder / "report.html", html_report(content, figures))
     return [folder / name for name in ("result.json", "report.md", "report.html")]
+
+
+def write_figures(folder: Path, figures: Mapping[str, str]) -> None:
+    """The pictures of `report.md`, as figures/NAME.svg.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    for name, picture in figures.items():
+        write_atomic(folder / "figures" / f"{name}.svg", picture)
 
 
 def _thumbnails(places: Sequence[Place], evaluated: Evaluated, dataset: Dataset) -> list[Thumbnail]:

@@ -288,6 +288,20 @@ def test_score_files_and_comparison(ran: tuple[Ran, Path], data: Path, tmp_path:
     assert theirs == {name: ours[name] for name in theirs}
     assert set(theirs) == {"raw", "per_video", "running"}
     assert files.document()["origin"]["selected_on_test_data"] is None
+    # At a threshold: one raw score over it is a frame, half a second of them an alert.
+    scores = np.concatenate([values for values, _ in table(ran[1]).values()])
+    truth = np.concatenate([labels for _, labels in table(ran[1]).values()])
+    threshold = float(np.nanquantile(scores, 0.6))
+    alerts = streamad(
+        "evaluate", "--scores", str(ran[1] / "scores.npz"), "--labels", str(data / "testing" / "frame_labels"),
+        "--threshold", repr(threshold), "--fps", "10", "--json", cwd=tmp_path,
+    ).document()["alerts"]  # fmt: skip
+    assert alerts["frame_true_positive_rate"] == pytest.approx(np.mean(scores[truth == 1] >= threshold))
+    normal = scores[(truth == 0) & ~np.isnan(scores)]
+    assert alerts["frame_false_positive_rate"] == pytest.approx(np.mean(normal >= threshold))
+    assert alerts["alerts_per_day"] is None
+    assert [(e["clip"], e["start_seconds"]) for e in alerts["events"]] == [("01", 2.0), ("02", 2.0)]
+    assert streamad("evaluate", "--scores", str(ran[1] / "scores.csv"), "--threshold", "1", cwd=tmp_path).code == 2
     both = streamad("compare", str(ran[1]), str(tmp_path / "files"), cwd=tmp_path)
     assert both.code == 0
     assert f"| raw: AUC micro | {ours['raw']:.4f} | {ours['raw']:.4f} |" in both.out
@@ -301,6 +315,8 @@ def test_score_files_and_comparison(ran: tuple[Ran, Path], data: Path, tmp_path:
         (("evaluate",), "nothing to evaluate"),
         (("evaluate", "ped2"), "with which model"),
         (("evaluate", "ped2", "--scores", "x.npz"), "no data set"),
+        (("evaluate", "ped2", "--model", MODEL, "--fps", "5"), "--fps does not apply to video data sets"),
+        (("evaluate", "--scores", "x.npz", "--detector", "igd"), "--detector does not apply to scores from files"),
         (("evaluate", ".", "--model", MODEL, "--normalization", "best"), "--normalization 'best'"),
         (("evaluate", ".", "--model", MODEL, "--edge", "guess"), "--edge 'guess'"),
     ],

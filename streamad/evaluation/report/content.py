@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from streamad.evaluation.result import EvaluationResult
-from streamad.evaluation.traces import Trace
-from streamad.scoring import Calibration
 
 
 @dataclass(frozen=True)
@@ -29,14 +27,10 @@ class ReportContent:
 
     Attributes:
         result: the figures.
-        traces: scores of each clip.
-        calibration: gives the threshold in the pictures; None draws none.
         false_alarms: the normal frames with the highest scores.
         misses: the abnormal frames with the lowest scores.
     """
 
     result: EvaluationResult
-    traces: Sequence[Trace]
-    calibration: Calibration | None = None
     false_alarms: Sequence[Thumbnail] = ()
     misses: Sequence[Thumbnail] = ()

@@ -36,7 +36,7 @@ def markdown_report(result: EvaluationResult, figures: Sequence[str] = ()) -> st
     for name in figures:
         lines += [f"![{_CAPTIONS[name]}](figures/{name}.svg)", "", f"{_CAPTIONS[name]}.", ""]
     for title, facts in (
-        ("Alerts at the calibrated threshold", tables.alert_rows(result)),
+        ("Alerts at the threshold", tables.alert_rows(result)),
         ("Localisation", tables.localisation_rows(result)),
         ("Patch protocol (ADACL, ALPS)", tables.patch_rows(result)),
     ):

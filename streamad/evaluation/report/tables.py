@@ -80,7 +80,7 @@ def fact_rows(result: EvaluationResult) -> list[Row]:
 
 
 def alert_rows(result: EvaluationResult) -> list[Row]:
-    """Alerts at the calibrated threshold; empty without."""
+    """Alerts at the threshold; empty without."""
     a = result.alerts
     if a is None:
         return []
@@ -88,8 +88,11 @@ def alert_rows(result: EvaluationResult) -> list[Row]:
     normal = a.frame_false_positive_rate
     over = f"{a.frame_true_positive_rate:.1%} of the abnormal, "
     over += "there are no normal ones" if normal is None else f"{normal:.1%} of the normal"
+    source = "given with the command: whether test data was looked at for it is not known here"
+    if a.alerts_per_day is not None:
+        source = f"from normal video alone, for {a.alerts_per_day:g} false alerts a day"
     return [
-        ("threshold", f"{a.threshold:.4g}, from normal video alone, for {a.alerts_per_day:g} false alerts a day"),
+        ("threshold", f"{a.threshold:.4g}, {source}"),
         ("true events found", f"{a.found} of {a.found + a.missed}"),
         ("alerts", f"{a.right} right, {a.wrong} wrong"),
         ("false alerts an hour", f"{number(a.false_alerts_per_hour, 1)} (in {a.normal_seconds:.0f} s of normal time)"),
