@@ -193,11 +193,11 @@ def _show(result: EvaluationResult, as_json: bool) -> None:
     )
 
 
-def _protocols(text: str | None) -> tuple[Normalization, ...]:
+def _protocols(text: str | None) -> tuple[Normalization, ...] | None:
     from streamad.scoring import NORMALIZATIONS
 
     if text is None:
-        return NORMALIZATIONS
+        return None
     chosen = [part.strip() for part in text.split(",")]
     wrong = [part for part in chosen if part not in NORMALIZATIONS]
     if wrong:

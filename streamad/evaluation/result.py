@@ -191,17 +191,27 @@ def protocols_of(
     labels: Sequence[np.ndarray],
     *,
     names: Sequence[str],
-    protocols: Sequence[Normalization] = NORMALIZATIONS,
+    protocols: Sequence[Normalization] | None = None,
     calibration: Calibration | None = None,
     edge: Edge = "leave_out",
     single_class: SingleClass = "leave_out",
 ) -> tuple[Evaluation, ...]:
-    """Frame-level figures under each protocol; `calibrated` is left out where there is no calibration.
+    """Frame-level figures under each protocol.
+
+    Args:
+        scores: see `evaluate_scores`.
+        labels: see `evaluate_scores`.
+        names: of the videos.
+        protocols: those wanted, of which `calibrated` without a calibration takes the scores as calibrated ones; None:
+            all, but `calibrated` only with a calibration.
+        calibration: for `calibrated`.
+        edge: see `evaluate_scores`.
+        single_class: see `evaluate_scores`.
 
     Raises:
         DatasetError: see `evaluate_scores`.
     """
-    wanted = [p for p in protocols if p != "calibrated" or calibration is not None]
+    wanted = protocols or [p for p in NORMALIZATIONS if p != "calibrated" or calibration is not None]
     return tuple(
         evaluate_scores(
             scores,

@@ -13,7 +13,7 @@ import numpy as np
 from streamad import __version__
 from streamad.bundle import Bundle, combined_sha256
 from streamad.engines import EngineSpec
-from streamad.errors import DatasetError
+from streamad.errors import CalibrationError, DatasetError
 from streamad.evaluation.datasets import Clip, Dataset
 from streamad.evaluation.datasets.validate import official_differences
 from streamad.evaluation.localisation import ClipHeat, localisation_of
@@ -23,7 +23,7 @@ from streamad.evaluation.scores import Edge, SingleClass
 from streamad.evaluation.traces import Place, Trace, worst_false_alarms, worst_misses
 from streamad.pipeline.dataset_scoring import ClipScores, score_dataset
 from streamad.pipeline.event_evaluation import AlertLevel, alert_figures, alerts_of
-from streamad.scoring import NORMALIZATIONS, Calibration, Normalization
+from streamad.scoring import Calibration, Normalization
 
 SHOTS = 8
 """False alarms, and misses, that a report shows."""
@@ -60,7 +60,7 @@ def evaluate_dataset(
     name: str | None = None,
     engine: EngineSpec | None = None,
     workers: int | None = None,
-    protocols: Sequence[Normalization] = NORMALIZATIONS,
+    protocols: Sequence[Normalization] | None = None,
     edge: Edge = "leave_out",
     single_class: SingleClass = "leave_out",
     localise: bool = True,
@@ -76,7 +76,7 @@ def evaluate_dataset(
         name: of the run, for comparisons; None: data set and model.
         engine: which engine.
         workers: clips at a time.
-        protocols: those wanted.
+        protocols: those wanted; None: all that are possible.
         edge: see `evaluate_scores`.
         single_class: see `evaluate_scores`.
         localise: compare heat maps with pixel masks, where there are both.
@@ -85,14 +85,13 @@ def evaluate_dataset(
 
     Raises:
         DatasetError: nothing can be evaluated.
+        CalibrationError: `calibrated` is wanted without a calibration, or the calibration is another model's.
         EngineError: the engine cannot run here.
     """
-    _require_both_classes(dataset)  # now, not after hours of scoring
+    # What would fail later fails now, before hours of scoring.
+    _require_both_classes(dataset)
+    calibration = _calibration(bundle, protocols or ())
     clips = score_dataset(dataset, bundle, folder / "clips", engine=engine, workers=workers, progress=progress)
-    calibration = None
-    if bundle.calibration_path is not None:
-        calibration = Calibration.load(bundle.calibration_path)
-        calibration.require_model(combined_sha256(bundle))
     level = _level(bundle, calibration, threshold)
     shown = None if level is None else level.threshold
     traces = tuple(_trace(clip, scored, bundle, level) for clip, scored in zip(dataset.testing, clips, strict=True))
@@ -136,6 +135,19 @@ def evaluate_dataset(
         notes=_notes(dataset, bundle, calibration),
     )
     return Evaluated(result, tuple(clips), traces, calibration, tuple(false_alarms), tuple(misses), located.masks)
+
+
+def _calibration(bundle: Bundle, protocols: Sequence[Normalization]) -> Calibration | None:
+    if bundle.calibration_path is None:
+        if "calibrated" in protocols:
+            raise CalibrationError(
+                f"the model {bundle.name} has no calibration, which the protocol calibrated needs",
+                hint=f"streamad calibrate {bundle.name} --data NORMAL_VIDEO, or leave the protocol out",
+            )
+        return None
+    calibration = Calibration.load(bundle.calibration_path)
+    calibration.require_model(combined_sha256(bundle))
+    return calibration
 
 
 def _require_both_classes(dataset: Dataset) -> None:
@@ -183,10 +195,18 @@ def _origin(bundle: Bundle, clips: Sequence[ClipScores]) -> Origin:
     )
 
 
+_DIFFERENCES = 5
+"""Differences to the official counts that a report names."""
+
+
 def _notes(dataset: Dataset, bundle: Bundle, calibration: Calibration | None) -> tuple[str, ...]:
     window, scored = bundle.manifest.tiling.window or 1, bundle.manifest.score.frame or 0
     notes = [f"Damaged: {problem}." for problem in dataset.problems]
-    notes += [f"This copy is not the official set: {difference}" for difference in official_differences(dataset)]
+    unlike = official_differences(dataset)
+    notes += [f"This copy is not the official set: {difference}" for difference in unlike[:_DIFFERENCES]]
+    if len(unlike) > _DIFFERENCES:
+        more = len(unlike) - _DIFFERENCES
+        notes.append(f"This copy differs in {more} more points: streamad datasets validate names them.")
     if window > 1:
         notes.append(
             f"Windows of {window} frames, of which number {scored + 1} is scored: the first {scored} and the last "

@@ -302,6 +302,16 @@ def test_score_files_and_comparison(ran: tuple[Ran, Path], data: Path, tmp_path:
     assert alerts["alerts_per_day"] is None
     assert [(e["clip"], e["start_seconds"]) for e in alerts["events"]] == [("01", 2.0), ("02", 2.0)]
     assert streamad("evaluate", "--scores", str(ran[1] / "scores.csv"), "--threshold", "1", cwd=tmp_path).code == 2
+    # Asked for, `calibrated` takes the scores of a file as calibrated ones; a model must have a calibration.
+    as_is = streamad(
+        "evaluate", "--scores", str(ran[1] / "scores.csv"), "--normalization", "calibrated", "--json", cwd=tmp_path
+    ).document()["protocols"]
+    assert [(p["normalization"], p["auc_micro"]) for p in as_is] == [("calibrated", ours["raw"])]
+    refused = streamad(
+        "evaluate", str(data), "--model", MODEL, "--out", str(tmp_path / "no"), "--normalization", "raw,calibrated",
+        "--json", cwd=tmp_path,
+    )  # fmt: skip
+    assert "has no calibration" in refused.error()["message"]
     both = streamad("compare", str(ran[1]), str(tmp_path / "files"), cwd=tmp_path)
     assert both.code == 0
     assert f"| raw: AUC micro | {ours['raw']:.4f} | {ours['raw']:.4f} |" in both.out
