@@ -22,9 +22,9 @@ from streamad import __version__
 from streamad.bundle import Bundle, combined_sha256
 from streamad.detectors import CameraScorer, camera_scorer
 from streamad.engines import EngineSpec
-from streamad.errors import DatasetError
+from streamad.errors import DatasetError, OutputError
 from streamad.evaluation.datasets import Clip, Dataset, image_files
-from streamad.files import write_json
+from streamad.files import locked, write_json
 from streamad.pipeline.heat_file import HeatFile, HeatWriter
 from streamad.pipeline.model import Model, open_model
 from streamad.pipeline.offline import pair_scores, prefetched
@@ -110,12 +110,28 @@ def score_dataset(
     Raises:
         DatasetError: the data set has no test clips.
         EngineError: the engine cannot run here, or failed.
+        OutputError: the folder cannot be written to, or another process writes there.
     """
-    clips = dataset.testing
-    if not clips:
+    if not dataset.testing:
         raise DatasetError(f"{dataset.name} has no test clips", hint="expected testing/ with labels")
+    with locked(folder) as mine:
+        if not mine:
+            raise OutputError(
+                f"another evaluation writes to {folder}", hint="wait for it, or give another folder with --out"
+            )
+        return _score_all(dataset, bundle, folder, engine or EngineSpec(), workers, progress)
+
+
+def _score_all(
+    dataset: Dataset,
+    bundle: Bundle,
+    folder: Path,
+    spec: EngineSpec,
+    workers: int | None,
+    progress: Callable[[ClipScores, int, int], None] | None,
+) -> list[ClipScores]:
+    clips = dataset.testing
     count = min(workers or os.cpu_count() or 1, len(clips))
-    spec = engine or EngineSpec()
     if spec.threads is None and count > 1:
         spec = spec.model_copy(update={"threads": max(1, (os.cpu_count() or 1) // count)})
     local, opened, lock = threading.local(), list[Model](), threading.Lock()
@@ -132,7 +148,12 @@ def score_dataset(
             with lock:
                 opened.append(local.model)
         scorer, problems = scenes.scorer(clip)
-        return _score(clip, local.model, scorer, place, identity, problems)
+        try:
+            return _score(clip, local.model, scorer, place, identity, problems)
+        except OSError as error:  # damage of a source is no OSError here: it is in the problems
+            raise OutputError(
+                f"cannot write to {place}: {error.strerror or error}", hint="is the disk full? give another --out"
+            ) from error
 
     results: dict[str, ClipScores] = {}
     pool = ThreadPoolExecutor(count, thread_name_prefix="evaluate")

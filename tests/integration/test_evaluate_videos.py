@@ -20,6 +20,8 @@ from cli_support import Ran, command, streamad
 from dataset_files_support import cut_off
 from sklearn.metrics import roc_auc_score
 
+from streamad.files import locked
+
 MODEL = "adacl-demo-generic"
 CLIPS = {"01": 60, "02": 50, "03": 40}
 
@@ -256,6 +258,14 @@ def test_killed_in_the_middle_it_goes_on_from_there(data: Path, ran: tuple[Ran, 
         assert (tmp_path / "clips" / name / "scores.npy").stat().st_mtime_ns == written
     ours, whole = done.document()["protocols"], ran[0].document()["protocols"]
     assert [p["auc_micro"] for p in ours] == pytest.approx([p["auc_micro"] for p in whole], abs=1e-4)
+
+
+def test_a_folder_that_another_evaluation_writes_to_is_left_alone(data: Path, tmp_path: Path) -> None:
+    with locked(tmp_path / "clips") as mine:
+        assert mine
+        done = streamad("evaluate", str(data), "--model", MODEL, "--out", str(tmp_path), "--json", cwd=tmp_path)
+    assert "another evaluation writes to" in done.error()["message"]
+    assert list((tmp_path / "clips").iterdir()) == [tmp_path / "clips" / ".lock"]
 
 
 def test_test_clips_of_one_class_are_refused_before_anything_is_scored(data: Path, tmp_path: Path) -> None:
