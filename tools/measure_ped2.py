@@ -33,6 +33,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from streamad.bundle import CARD, write_manifest
 from streamad.evaluation import evaluate_scores, load_dataset
 from streamad.evaluation.datasets.records import Clip, Dataset
+from streamad.evaluation.report.tables import NEEDS
 from streamad.evaluation.result import EvaluationResult
 from streamad.files import write_atomic
 from streamad.pipeline import Model, open_model
@@ -204,7 +205,7 @@ def page(
         "| protocol | AUC micro | AUC macro | EER | average precision | base rate | frames | unscored |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for e in result.protocols:
+    for e in sorted(result.protocols, key=lambda e: list(NEEDS).index(e.normalization)):
         macro = "–" if e.auc_macro is None else f"{e.auc_macro:.4f}"
         lines.append(
             f"| `{e.normalization}` | {e.auc_micro:.4f} | {macro} | {e.eer:.4f} | {e.average_precision:.4f} | {e.base_rate:.3f} "
