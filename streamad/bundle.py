@@ -84,6 +84,9 @@ class TrainingRecord(_Part):
     seed: int = Field(description="seed of the training")
     epochs: int = Field(ge=0, description="epochs run")
     checkpoint: str = Field(description="rule that picked the weights")
+    selected_on_test_data: bool = Field(
+        False, description="whether weights, epochs or options were picked by looking at test data"
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="everything else that was chosen")
 
 

@@ -27,3 +27,10 @@ def write_images(folder, frames, first=0, pattern="{:03d}.jpg"):
 def write_labels(path, labels):
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, np.asarray(labels))
+
+
+def cut_off(path, share=0.6):
+    """Keep this share of the pictures of an .avi, as a copy that broke off."""
+    content = path.read_bytes()
+    first, index = content.index(b"movi"), content.index(b"idx1")
+    path.write_bytes(content[: first + int((index - first) * share)])

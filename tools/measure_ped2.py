@@ -2,9 +2,9 @@
 
     STREAMAD_DATA=... python tools/measure_ped2.py --model adacl-motion-ped2 --write docs/results/ped2-adacl-motion.md
 
-Nothing is picked on the test half: the bundle was trained and calibrated on training clips alone. The test clips are
-scored in order as one camera's recording; the scene at rest is known from the last training clip, as a camera that
-has been up for a while knows it. The RTSP part needs GStreamer's server (CONTRIBUTING.md).
+Nothing is picked on the test half: the bundle was trained and calibrated on training clips alone. The offline part is
+that of `streamad evaluate ped2`, and takes what that left in `--out`. The RTSP part needs GStreamer's server
+(CONTRIBUTING.md).
 """
 
 from __future__ import annotations
@@ -31,12 +31,14 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamad.bundle import CARD, write_manifest
-from streamad.evaluation import evaluate_scores, labels_to_events, load_dataset, match_events
+from streamad.evaluation import evaluate_scores, load_dataset
 from streamad.evaluation.datasets.records import Clip, Dataset
+from streamad.evaluation.report.tables import NEEDS
+from streamad.evaluation.result import EvaluationResult
 from streamad.files import write_atomic
-from streamad.pipeline import Model, open_model, score_video
+from streamad.pipeline import Model, open_model
 from streamad.pipeline.calibration import score_clips
-from streamad.pipeline.dataset_evaluation import alerts_of
+from streamad.pipeline.dataset_evaluation import evaluate_dataset
 from streamad.scoring import Calibration
 from streamad.sources import ImagesSpec
 from streamad.training.card import card
@@ -53,41 +55,6 @@ kind happens on a camera; counted, they would cost 0.06 of AUC, since most test 
 
 def spec(clip: Clip) -> ImagesSpec:
     return ImagesSpec(path=clip.path, fps=FPS)
-
-
-def offline(model: Model, data: Dataset, calibration: Calibration) -> tuple[dict[str, Any], list[np.ndarray]]:
-    scorer = model.scorer("ped2")
-    if model.bundle.manifest.tiling.kind == "cells":  # windows and single frames know no scene at rest
-        for _ in score_video(spec(data.training[-1]), model, scorer=scorer):
-            pass
-    started = time.monotonic()
-    scores = []
-    for clip in data.testing:
-        values = np.full(clip.frames, np.nan)  # a detector of windows gives the first and the last frames no score
-        for score in score_video(spec(clip), model, scorer=scorer):
-            values[score.index] = score.score
-        scores.append(values)
-    seconds = time.monotonic() - started
-    labels = [clip.labels for clip in data.testing]
-    protocols = {}
-    for name in ("raw", "calibrated", "running", "per_video"):
-        protocols[name] = evaluate_scores(
-            scores, labels, normalization=name, calibration=calibration if name == "calibrated" else None
-        )
-    return {"protocols": protocols, "frames_per_second": sum(map(len, scores)) / seconds}, scores
-
-
-def alerts_offline(scores: list[np.ndarray], data: Dataset, calibration: Calibration) -> dict[str, Any]:
-    """Alerts of every test clip at the calibrated threshold, against its true intervals."""
-    totals = {"right": 0, "wrong": 0, "found": 0, "missed": 0}
-    delays: list[float] = []
-    for values, clip in zip(scores, data.testing, strict=True):
-        opened = alerts_of(clip.name, values, FPS, calibration)
-        report = match_events(opened, labels_to_events(clip.labels, fps=FPS))
-        for key in totals:
-            totals[key] += getattr(report, key)
-        delays += [e.delay_seconds for e in report.events if e.delay_seconds is not None]
-    return {**totals, "mean_delay_seconds": float(np.mean(delays)) if delays else None}
 
 
 def held_out(model: Model, data: Dataset, calibration: Calibration) -> dict[str, Any]:
@@ -213,9 +180,17 @@ def read_scores(path: Path, frames: int) -> tuple[np.ndarray, list[float]]:
     return values, late
 
 
-def page(model: Model, calibration: Calibration, off: dict[str, Any], normal: dict[str, Any] | None, alarms: dict[str, Any],
-         live: dict[str, Any] | None) -> str:  # fmt: skip
-    manifest = model.bundle.manifest
+def page(
+    model: Model,
+    calibration: Calibration,
+    result: EvaluationResult,
+    normal: dict[str, Any] | None,
+    live: dict[str, Any] | None,
+) -> str:
+    manifest, alarms = model.bundle.manifest, result.alerts
+    assert alarms is not None  # there is a calibration
+    raw = next(e for e in result.protocols if e.normalization == "raw")
+    single = [result.clips[v].name for v in raw.single_class_videos]
     lines = [
         f"# UCSD Ped2 with `{model.bundle.name}`",
         "",
@@ -230,10 +205,10 @@ def page(model: Model, calibration: Calibration, off: dict[str, Any], normal: di
         "| protocol | AUC micro | AUC macro | EER | average precision | base rate | frames | unscored |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name, e in off["protocols"].items():
+    for e in sorted(result.protocols, key=lambda e: list(NEEDS).index(e.normalization)):
         macro = "–" if e.auc_macro is None else f"{e.auc_macro:.4f}"
         lines.append(
-            f"| `{name}` | {e.auc_micro:.4f} | {macro} | {e.eer:.4f} | {e.average_precision:.4f} | {e.base_rate:.3f} "
+            f"| `{e.normalization}` | {e.auc_micro:.4f} | {macro} | {e.eer:.4f} | {e.average_precision:.4f} | {e.base_rate:.3f} "
             f"| {e.frames} | {e.unscored_frames} |"
         )
     lines += [
@@ -241,7 +216,7 @@ def page(model: Model, calibration: Calibration, off: dict[str, Any], normal: di
         "`calibrated` is the headline: it uses statistics of normal training video alone. It maps every raw score by one "
         "strictly increasing curve, so its ranking, and with it its AUC, is that of `raw`. `per_video` needs each test "
         "video's future and is given for comparison with the literature alone.",
-        f"Videos of one class, left out of the macro AUC: {', '.join(str(v + 1) for v in off['protocols']['raw'].single_class_videos)}.",
+        f"Videos of one class, left out of the macro AUC: {', '.join(single)}.",
         "",
         "## Alerts at the calibrated threshold",
         "",
@@ -251,11 +226,11 @@ def page(model: Model, calibration: Calibration, off: dict[str, Any], normal: di
         "",
     ]
     lines += [f"> {warning}" for warning in calibration.warnings]
-    delay = alarms["mean_delay_seconds"]
+    delay = alarms.mean_delay_seconds
     lines += [
         "",
-        f"- true intervals found: {alarms['found']} of {alarms['found'] + alarms['missed']}; alerts right "
-        f"{alarms['right']}, wrong {alarms['wrong']}; mean delay {'–' if delay is None else f'{delay:.1f} s'}",
+        f"- true intervals found: {alarms.found} of {alarms.found + alarms.missed}; alerts right "
+        f"{alarms.right}, wrong {alarms.wrong}; mean delay {'–' if delay is None else f'{delay:.1f} s'}",
     ]
     if normal is not None:
         lines.append(
@@ -277,35 +252,28 @@ def page(model: Model, calibration: Calibration, off: dict[str, Any], normal: di
             f"{live['dropped']}",
             f"- latency from decoded to scored: median {lat['median']:.1f} ms, 95 % {lat['p95']:.1f} ms, largest "
             f"{lat['max']:.1f} ms",
-            f"- AUC micro `raw`: {e.auc_micro:.4f} (the images themselves: {off['protocols']['raw'].auc_micro:.4f}; "
+            f"- AUC micro `raw`: {e.auc_micro:.4f} (the images themselves: {raw.auc_micro:.4f}; "
             "the difference is compression and how long the background had been known)",
             f"- alerts: {live['alerts']}, of which {live['alerts_in_abnormal_frames']} began in abnormal frames; an "
             "alert that the splice raised and that the clip then kept up is not counted",
             "",
         ]
-    lines += [
-        "## Speed",
-        "",
-        f"Reading the test half's JPEG images and scoring them: {off['frames_per_second']:.0f} frames/s in this run. "
-        "Ratios against the plain loop: [performance](../performance.md).",
-        "",
-    ]
     return "\n".join(lines)
 
 
-def record(model: Model, off: dict[str, Any]) -> None:
+def record(model: Model, result: EvaluationResult) -> None:
     """Store the frame-level figures in the bundle, each with its protocol."""
     bundle = model.bundle
     results = tuple(
         {
             "data": "UCSD Ped2, test half, official frame labels",
-            "protocol": name,
+            "protocol": e.normalization,
             "auc_micro": round(e.auc_micro, 4),
             "eer": round(e.eer, 4),
             "frames": e.frames,
-            "selected_on_test_data": False,
+            "selected_on_test_data": result.origin.selected_on_test_data,
         }
-        for name, e in off["protocols"].items()
+        for e in result.protocols
     )
     manifest = bundle.manifest.model_copy(update={"results": results})
     write_atomic(bundle.path / CARD, card(manifest))
@@ -318,23 +286,21 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("STREAMAD_DATA", "data")) / "ped2")
     parser.add_argument("--cameras", type=int, default=4, help="RTSP cameras at once; 0 leaves the RTSP part out")
     parser.add_argument("--write", type=Path, help="Markdown page to write; default: standard output")
-    parser.add_argument("--save-scores", type=Path, help="NPZ file for the raw scores of the test clips, by name")
+    parser.add_argument("--out", type=Path, help="folder of `streamad evaluate`, started or not; default: none is kept")
     parser.add_argument("--record", action="store_true", help="store the figures in the bundle's manifest and card")
     options = parser.parse_args()
     data = load_dataset("ped2", options.data)
     with open_model(options.model, hint="throughput") as model:
         assert model.bundle.calibration_path is not None, "calibrate the bundle first"
         calibration = Calibration.load(model.bundle.calibration_path)
-        off, scores = offline(model, data, calibration)
-        if options.save_scores:
-            np.savez_compressed(options.save_scores, **{c.name: v for c, v in zip(data.testing, scores, strict=True)})
+        with tempfile.TemporaryDirectory() as temporary:
+            result = evaluate_dataset(data, model.bundle, options.out or Path(temporary)).result
         # A window of the 3-D network takes a second here: its normal clips were scored once, to calibrate.
         normal = None if model.bundle.manifest.tiling.window == 16 else held_out(model, data, calibration)
-        alarms = alerts_offline(scores, data, calibration)
         live = over_rtsp(options.model, data, options.cameras) if options.cameras else None
         if options.record:
-            record(model, off)
-        text = page(model, calibration, off, normal, alarms, live)
+            record(model, result)
+        text = page(model, calibration, result, normal, live)
     if options.write:
         write_atomic(options.write, text)
     else:

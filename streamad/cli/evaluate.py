@@ -7,8 +7,13 @@ from typing import Annotated
 
 import typer
 
-from streamad.cli.common import DeviceOption, EngineOption, JsonOption, OptionsOption
+from streamad.cli.common import JsonOption
 from streamad.errors import UsageError
+
+VIDEO = "Video data sets"
+FILES = "Scores from files"
+PROTOCOL = "Video and scores: how figures are made"
+IMAGES = "Image benchmarks"
 
 
 def evaluate(
@@ -19,69 +24,121 @@ def evaluate(
             help="Video: a name of `datasets list`, or a folder. Images: mnist, fashion-mnist, cifar10 or mvtec.",
         ),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Video: the model bundle, a folder or a name of `models list`.")
-    ] = None,
     folder: Annotated[
         Path | None, typer.Option("--data", help="Folder with the data set; default: in $STREAMAD_DATA.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", "--report", help="Folder of the results; default: results/DATASET-MODEL."),
+        typer.Option(
+            "--out", "-o", "--report", help="Folder of the results; default: results/DATASET-MODEL, none for --scores."
+        ),
     ] = None,
-    scores: Annotated[
-        Path | None, typer.Option("--scores", help="Evaluate scores made elsewhere: .npz, .npy or .csv.")
-    ] = None,
-    labels: Annotated[
-        Path | None, typer.Option("--labels", help="With --scores: labels, .npz, .npy, .csv or a folder of .npy.")
-    ] = None,
-    label_set: Annotated[
-        str | None, typer.Option("--label-set", help="Video: which labels, where a set has several (avenue).")
-    ] = None,
-    normalization: Annotated[
-        str | None, typer.Option("--normalization", help="Protocols, with commas; default: all that are possible.")
-    ] = None,
-    edge: Annotated[
-        str, typer.Option("--edge", help="Frames at a clip's ends without a score: leave_out or pad.")
-    ] = "leave_out",
-    single_class: Annotated[
-        str, typer.Option("--single-class", help="Clips of one class in the macro AUC: leave_out or pad.")
-    ] = "leave_out",
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Video: clips at a time.")] = None,
-    engine: EngineOption = "auto",
     name: Annotated[str | None, typer.Option("--name", help="The run's name in reports and comparisons.")] = None,
-    allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Read pickled labels (arrays alone; nothing in them is run).")
-    ] = False,
-    detector: Annotated[
-        str | None, typer.Option("--detector", help="Images: adacl, alps, igd or learned_noise.")
-    ] = None,
-    seeds: Annotated[str, typer.Option("--seeds", help="Images: seeds, with commas.")] = "1,2,3",
-    classes: Annotated[
-        str | None, typer.Option("--classes", help="Images: normal classes, with commas; default: all.")
-    ] = None,
-    option: OptionsOption = None,
-    device: DeviceOption = "cpu",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")] = None,
     as_json: JsonOption = False,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m", help="The model bundle: a folder, or a name of `models list`.", rich_help_panel=VIDEO
+        ),
+    ] = None,
+    label_set: Annotated[
+        str | None,
+        typer.Option("--label-set", help="Which labels, where a set has several (avenue).", rich_help_panel=VIDEO),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Clips at a time.", rich_help_panel=VIDEO)
+    ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine", help="auto, openvino, onnx or torch; one named never falls back.", rich_help_panel=VIDEO
+        ),
+    ] = "auto",
+    scores: Annotated[
+        Path | None, typer.Option("--scores", help="Scores: .npz, .npy or .csv.", rich_help_panel=FILES)
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", help="Their labels: .npz, .npy, .csv or a folder of .npy.", rich_help_panel=FILES),
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option("--fps", min=0.1, help="Frames a second, for --threshold.", rich_help_panel=FILES)
+    ] = None,
+    normalization: Annotated[
+        str | None,
+        typer.Option(
+            "--normalization", help="Protocols, with commas; default: all that are possible.", rich_help_panel=PROTOCOL
+        ),
+    ] = None,
+    edge: Annotated[
+        str,
+        typer.Option(
+            "--edge", help="Frames at a clip's ends without a score: leave_out or pad.", rich_help_panel=PROTOCOL
+        ),
+    ] = "leave_out",
+    single_class: Annotated[
+        str,
+        typer.Option(
+            "--single-class", help="Clips of one class in the macro AUC: leave_out or pad.", rich_help_panel=PROTOCOL
+        ),
+    ] = "leave_out",
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold", help="Raw score of an alert; default: the model's calibration.", rich_help_panel=PROTOCOL
+        ),
+    ] = None,
+    allow_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--allow-pickle",
+            help="Read pickled labels (arrays alone; nothing in them is run).",
+            rich_help_panel=PROTOCOL,
+        ),
+    ] = False,
+    detector: Annotated[
+        str | None, typer.Option("--detector", help="adacl, alps, igd or learned_noise.", rich_help_panel=IMAGES)
+    ] = None,
+    seeds: Annotated[str, typer.Option("--seeds", help="Seeds, with commas.", rich_help_panel=IMAGES)] = "1,2,3",
+    classes: Annotated[
+        str | None,
+        typer.Option("--classes", help="Normal classes, with commas; default: all.", rich_help_panel=IMAGES),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option", help="An option of the detector's own, name=value; repeatable.", rich_help_panel=IMAGES
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="Device to train on: cpu, cuda or cuda:N.", rich_help_panel=IMAGES)
+    ] = "cpu",
 ) -> None:
     """Evaluate a model on a video data set, scores from files, or a detector on an image benchmark.
 
-    Video: scores the test clips as a camera would be scored, and writes report.html, report.md, result.json, scores.csv
-    and scores.npz. Started again, finished clips are not scored again.
+    `evaluate ped2 --data DIR --model NAME` scores the test clips as a camera would be scored, and writes report.html,
+    report.md, result.json, scores.csv and scores.npz. Started again, finished clips are not scored again.
 
-    Images: trains with each class as the normal one; finished trainings are left, and one that was interrupted goes on.
+    `evaluate --scores FILE --labels FILE` takes scores made elsewhere.
+
+    `evaluate mnist --detector NAME` trains with each class as the normal one; finished trainings are left, and one that
+    was interrupted goes on.
     """
     from streamad.evaluation.images import IMAGE_BENCHMARKS
 
+    files = {"labels": labels, "fps": fps}
+    images = {"detector": detector, "classes": classes, "option": option}
+    protocol = {"normalization": normalization, "threshold": threshold}
     if scores is not None:
         from streamad.cli.evaluate_videos import evaluate_files
 
         if data_set is not None or model is not None:
             raise UsageError("--scores evaluates a file: no data set and no --model", hint="leave one of them out")
+        _refuse("scores from files", label_set=label_set, workers=workers, **images)
         evaluate_files(
-            scores, labels, out=out, normalization=normalization, edge=edge, single_class=single_class, name=name,
-            allow_pickle=allow_pickle, as_json=as_json,
+            scores, labels, out=out, normalization=normalization, edge=edge, single_class=single_class,
+            threshold=threshold, fps=fps, name=name, allow_pickle=allow_pickle, as_json=as_json,
         )  # fmt: skip
     elif data_set is None:
         raise UsageError(
@@ -90,6 +147,7 @@ def evaluate(
     elif data_set in IMAGE_BENCHMARKS:
         from streamad.cli.evaluate_images import evaluate_images
 
+        _refuse("image benchmarks", model=model, label_set=label_set, workers=workers, **files, **protocol)
         if detector is None:
             raise UsageError(f"{data_set} is an image benchmark: which detector?", hint="give --detector NAME")
         evaluate_images(
@@ -99,14 +157,22 @@ def evaluate(
     else:
         from streamad.cli.evaluate_videos import evaluate_videos
 
+        _refuse("video data sets", **files, **images)
         if model is None:
             known = ", ".join(IMAGE_BENCHMARKS)
             raise UsageError(f"{data_set}: with which model?", hint=f"give --model NAME (image benchmarks are {known})")
         evaluate_videos(
             data_set, model, folder=folder, out=out, label_set=label_set, normalization=normalization, edge=edge,
-            single_class=single_class, workers=workers, engine=engine, threads=threads, name=name,
+            single_class=single_class, threshold=threshold, workers=workers, engine=engine, threads=threads, name=name,
             allow_pickle=allow_pickle, as_json=as_json,
         )  # fmt: skip
+
+
+def _refuse(what: str, **options: object) -> None:
+    """Options of another kind of evaluation are an error: ignored, they would seem to count."""
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
+    if given:
+        raise UsageError(f"{', '.join(given)} does not apply to {what}", hint="see streamad evaluate --help")
 
 
 def compare(

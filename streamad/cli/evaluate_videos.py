@@ -31,6 +31,7 @@ def evaluate_videos(
     normalization: str | None,
     edge: str,
     single_class: str,
+    threshold: float | None,
     workers: int | None,
     engine: str,
     threads: int | None,
@@ -53,10 +54,12 @@ def evaluate_videos(
                 f"where is {data_set}?", hint="give --data DIR, or set STREAMAD_DATA to the folder that has it"
             )
         folder = Path(root)
-    dataset = load_dataset(data_set, folder, label_set=label_set, allow_pickle=allow_pickle)
+    dataset = load_dataset(data_set, folder, label_set=label_set, allow_pickle=allow_pickle, keep_damaged=True)
     place = output_folder(out or Path("results") / f"{dataset.name}-{bundle.name}")
     frames = sum(clip.frames for clip in dataset.testing)
     say(f"{dataset.name}, labels {dataset.labels}: {len(dataset.testing)} test clips, {frames} frames; {bundle.name}")
+    for problem in dataset.problems:
+        say(problem)
     with progress_bar() as bar:
         task = bar.add_task("scoring", total=len(dataset.testing))
 
@@ -67,11 +70,11 @@ def evaluate_videos(
 
         evaluated = evaluate_dataset(
             dataset, bundle, place, name=name, engine=engine_spec(engine, threads), workers=workers,
-            protocols=protocols, edge=edges, single_class=single, progress=progress,
+            protocols=protocols, edge=edges, single_class=single, threshold=threshold, progress=progress,
         )  # fmt: skip
-    write_scores(place, evaluated, dataset)
+    write_scores(place, evaluated)
     write_report(place, evaluated, dataset)
-    broken = [clip.name for clip in evaluated.clips if clip.problems]
+    broken = [clip.name for clip in evaluated.result.clips if clip.problems]
     if broken:
         say(f"{len(broken)} clips have problems ({', '.join(broken[:5])}): see the report")
     _show(evaluated.result, as_json)
@@ -86,23 +89,35 @@ def evaluate_files(
     normalization: str | None,
     edge: str,
     single_class: str,
+    threshold: float | None,
+    fps: float | None,
     name: str | None,
     allow_pickle: bool,
     as_json: bool,
 ) -> None:
     """Evaluate scores that were made elsewhere."""
-    from streamad.evaluation.report import ReportContent, Trace, figures_of, html_report, markdown_report
+    from streamad.evaluation.report import ReportContent, figures_of, html_report, markdown_report
     from streamad.evaluation.result import ClipRecord, EvaluationResult, Origin, protocols_of
     from streamad.evaluation.score_files import read_labels, read_scores
+    from streamad.evaluation.traces import Trace
     from streamad.files import write_atomic
+    from streamad.pipeline.dataset_report import write_figures
+    from streamad.pipeline.event_evaluation import AlertLevel, alert_figures, alerts_of
 
     scores, labels = read_scores(scores_file, allow_pickle=allow_pickle)
     if labels_file is not None:
         labels = read_labels(labels_file, scores, allow_pickle=allow_pickle)
     if labels is None:
         raise UsageError(f"{scores_file} has no labels", hint="give --labels FILE, or a CSV with a column label")
+    if threshold is not None and fps is None:
+        raise UsageError("--threshold needs the frames a second, for delays and alerts an hour", hint="give --fps")
     names = list(scores)
     values, truth = [scores[n] for n in names], [labels[n] for n in names]
+    level = None if threshold is None else AlertLevel(threshold, threshold)
+    traces = []
+    for n, v, t in zip(names, values, truth, strict=True):
+        alerts = ((), frozenset[int]()) if level is None or fps is None else alerts_of(n, v, fps, level)
+        traces.append(Trace(n, v, t, fps, *alerts))
     result = EvaluationResult(
         name=name or scores_file.stem,
         data_set=scores_file.name,
@@ -120,17 +135,17 @@ def evaluate_files(
             single_class=_single(single_class),
         ),
         localisation=None,
-        alerts=None,
+        alerts=None if level is None else alert_figures(traces, level),
         origin=Origin(streamad=__version__),
         notes=("Scores of another program: whether anything was picked on test data is not known here.",),
     )
     if out is not None:
         place = output_folder(out)
         result.save(place / "result.json")
-        traces = [Trace(n, v, t) for n, v, t in zip(names, values, truth, strict=True)]
-        figures = figures_of(traces, None)
-        write_atomic(place / "report.md", markdown_report(result))
-        write_atomic(place / "report.html", html_report(ReportContent(result, traces), figures))
+        figures = figures_of(traces, threshold=threshold)
+        write_figures(place, figures)
+        write_atomic(place / "report.md", markdown_report(result, list(figures)))
+        write_atomic(place / "report.html", html_report(ReportContent(result), figures))
         say(f"{place}: report.html, report.md, result.json")
     _show(result, as_json)
 
@@ -178,11 +193,11 @@ def _show(result: EvaluationResult, as_json: bool) -> None:
     )
 
 
-def _protocols(text: str | None) -> tuple[Normalization, ...]:
+def _protocols(text: str | None) -> tuple[Normalization, ...] | None:
     from streamad.scoring import NORMALIZATIONS
 
     if text is None:
-        return NORMALIZATIONS
+        return None
     chosen = [part.strip() for part in text.split(",")]
     wrong = [part for part in chosen if part not in NORMALIZATIONS]
     if wrong:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from streamad.errors import DatasetError
 from streamad.evaluation.datasets import Clip
-from streamad.evaluation.patches import PatchFigures, PatchSamples, patch_figures, patch_samples
-from streamad.evaluation.pixels import Box, PixelCounts
-from streamad.evaluation.regions import HeatmapRegions, TrueRegion, true_regions
+from streamad.evaluation.patches import PatchCounts, PatchFigures, patch_figures
+from streamad.evaluation.pixels import Box, CellPixels, Mask, PixelCounts
+from streamad.evaluation.regions import HeatmapRegions, RegionTracker
 
 LEVELS = 150
 LOWER_LEVELS = 50
 """Thresholds of the region curves: quantiles of the frames' highest cells, where one false region a frame is reached,
 and of all cells below those (our choice)."""
+
+_CELLS_READ = 20_000
+"""About so many cells of a clip are looked at for the quantiles."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Localisation:
         rbdc: region-based detection criterion, 0..1.
         tbdc: track-based detection criterion, 0..1.
         regions: true regions.
-        tracks: true tracks; where a set's masks name none, linked by overlap (`true_regions`).
+        tracks: true tracks; where a set's masks name none, linked by overlap (`RegionTracker`).
         frames: frames compared: the scored ones of clips with masks.
         clips: clips with masks.
     """
@@ -46,90 +50,155 @@ class Localisation:
     clips: int
 
 
+class HeatMaps(Protocol):
+    """(frames, rows, cols) heat maps of a clip, NaN where a cell was not scored: an array, or a file read in parts."""
+
+    def __len__(self) -> int:
+        """Frames."""
+
+    def __getitem__(self, frames: slice, /) -> npt.NDArray[np.float32]:
+        """Heat maps of some frames."""
+
+
 @dataclass(frozen=True)
 class ClipHeat:
     """Heat maps of one clip.
 
     Attributes:
-        maps: (frames, rows, cols), NaN where a cell was not scored; may lie on disk.
+        maps: (frames, rows, cols); a few frames at a time are read from it.
         boxes: of all cells, row by row, in pixels of the frames.
         scored: (frames,) whether a frame was scored; one that was, without any scored cell, shows nothing abnormal.
     """
 
-    maps: npt.NDArray[np.float32]
+    maps: HeatMaps
     boxes: Sequence[Box]
     scored: npt.NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class Located:
+    """What comparing heat maps with masks gave.
+
+    Attributes:
+        figures: None where no clip has masks and heat maps, or where nothing is abnormal in them.
+        patches: the patch protocol, under the same conditions.
+        problems: (clip, what is wrong with its masks); such a clip is left out of both.
+        masks: the masks that were to be kept, by clip and frame.
+    """
+
+    figures: Localisation | None = None
+    patches: PatchFigures | None = None
+    problems: tuple[tuple[int, str], ...] = ()
+    masks: Mapping[tuple[int, int], Mask] = field(default_factory=dict, repr=False)
+
+
 def localisation_of(
-    clips: Sequence[Clip], heat: Sequence[ClipHeat | None], *, cells_are_patches: bool = False
-) -> tuple[Localisation | None, PatchFigures | None]:
-    """Pixel AUC, RBDC and TBDC, and the patch protocol; clips side by side, each mask read once.
+    clips: Sequence[Clip],
+    heat: Sequence[ClipHeat | None],
+    *,
+    cells_are_patches: bool = False,
+    keep: Collection[tuple[int, int]] = (),
+) -> Located:
+    """Pixel AUC, RBDC and TBDC, and the patch protocol; clips side by side, each mask read once, one at a time.
 
     Args:
         clips: test clips; those without masks are left out.
         heat: their heat maps; None for a clip that has none.
         cells_are_patches: compute the patch protocol too.
-
-    Returns:
-        None for what no clip has masks and heat maps for, or where nothing is abnormal in them.
-
-    Raises:
-        DatasetError: masks that cannot be read or do not fit their frames.
+        keep: (clip, frame) whose masks are wanted, for pictures.
     """
-    both = [(clip, found) for clip, found in zip(clips, heat, strict=True) if clip.masks is not None and found]
-    if not both:
-        return None, None
+    numbers = [k for k, (clip, found) in enumerate(zip(clips, heat, strict=True)) if clip.masks is not None and found]
+    if not numbers:
+        return Located()
+    both = [(clips[k], found) for k in numbers if (found := heat[k]) is not None]
     levels = _levels([found for _, found in both])
-    counts, regions, samples = PixelCounts(), HeatmapRegions(levels), list[PatchSamples]()
-    work = partial(_count, levels, cells_are_patches)
+    counts, regions, patches = PixelCounts(), HeatmapRegions(levels), list[PatchCounts]()
+    problems: list[tuple[int, str]] = []
+    masks: dict[tuple[int, int], Mask] = {}
+    work = partial(_count, levels, cells_are_patches, keep)
     with ThreadPoolExecutor(min(len(both), os.cpu_count() or 1)) as pool:
-        for pixels, boxes, patches in pool.map(work, range(len(both)), *zip(*both, strict=True)):
-            counts.merge(pixels)
-            regions.merge(boxes)
-            samples += patches
+        for number, done in zip(numbers, pool.map(work, numbers, *zip(*both, strict=True)), strict=True):
+            if isinstance(done, str):
+                problems.append((number, done))
+                continue
+            counts.merge(done.pixels)
+            regions.merge(done.regions)
+            patches += done.patches
+            masks |= done.masks
+    compared = len(both) - len(problems)
     try:
         curves = regions.curves()
     except DatasetError:  # nothing is abnormal in any of them
-        return None, None
-    localisation = Localisation(
-        counts.auc(), curves.rbdc, curves.tbdc, curves.regions, curves.tracks, curves.frames, len(both)
+        return Located(problems=tuple(problems), masks=masks)
+    figures = Localisation(
+        counts.auc(), curves.rbdc, curves.tbdc, curves.regions, curves.tracks, curves.frames, compared
     )
-    return localisation, patch_figures(samples)
+    return Located(figures, patch_figures(patches), tuple(problems), masks)
 
 
 _TRACKS = 1_000_000
 """More than a clip has: the numbers of its tracks differ from those of all other clips."""
 
+_FRAMES_READ = 256
+"""Heat maps read at a time."""
+
+
+@dataclass
+class _Counted:
+    """Pixels, regions and patches of one clip, and the masks to keep."""
+
+    pixels: PixelCounts
+    regions: HeatmapRegions
+    patches: list[PatchCounts]
+    masks: dict[tuple[int, int], Mask]
+
 
 def _count(
-    levels: npt.NDArray[np.float64], with_patches: bool, number: int, clip: Clip, found: ClipHeat
-) -> tuple[PixelCounts, HeatmapRegions, list[PatchSamples]]:
-    """Pixels, regions and patches of one clip.
+    levels: npt.NDArray[np.float64],
+    with_patches: bool,
+    keep: Collection[tuple[int, int]],
+    number: int,
+    clip: Clip,
+    found: ClipHeat,
+) -> _Counted | str:
+    """One clip, frame by frame; what is wrong with its masks, where something is.
 
     A frame without a score is no miss of the detector's: it is left out, with its true regions.
     """
-    masks = _masks(clip)
-    truth: dict[int, list[TrueRegion]] = {}
-    for region in true_regions([masks]):
-        numbered = TrueRegion(region.frame, region.track + number * _TRACKS, region.box)
-        truth.setdefault(region.frame, []).append(numbered)
-    counts, regions = PixelCounts(), HeatmapRegions(levels)
-    for t in map(int, np.flatnonzero(found.scored)):
-        counts.add(found.maps[t], found.boxes, masks[t])
-        regions.add(found.maps[t], found.boxes, truth.get(t, []))
-    samples = []
-    if with_patches and clip.labels is not None:
-        samples = [patch_samples(found.maps, found.boxes, found.scored, masks, clip.labels)]
-    return counts, regions, samples
-
-
-def _masks(clip: Clip) -> npt.NDArray[np.bool_]:
     assert clip.masks is not None
-    masks = clip.masks()
-    if len(masks) != clip.frames:
-        raise DatasetError(f"{clip.path}: {clip.frames} frames, but {len(masks)} pixel masks")
-    return masks
+    done = _Counted(PixelCounts(), HeatmapRegions(levels), [], {})
+    patches = None
+    if with_patches and clip.labels is not None:
+        patches = PatchCounts(np.full(clip.frames, np.nan), clip.labels)
+        done.patches.append(patches)
+    tracker = RegionTracker(number * _TRACKS)
+    cells: CellPixels | None = None
+    part = np.empty(0, np.float32)
+    frames = 0
+    try:
+        for t, mask in enumerate(clip.masks()):
+            frames = t + 1
+            truth = tracker.regions(mask)
+            if t >= clip.frames:
+                continue
+            if (number, t) in keep:
+                done.masks[number, t] = mask.copy()
+            if t % _FRAMES_READ == 0:
+                part = found.maps[t : t + _FRAMES_READ]
+            if not found.scored[t]:
+                continue
+            if cells is None or cells.size != mask.shape:
+                cells = CellPixels(found.boxes, (mask.shape[0], mask.shape[1]))
+            heatmap = part[t % _FRAMES_READ]
+            done.pixels.add(heatmap, cells, mask)
+            done.regions.add(heatmap, found.boxes, truth)
+            if patches is not None:
+                patches.add(t, heatmap, cells, mask)
+    except DatasetError as error:
+        return str(error)
+    if frames != clip.frames:
+        return f"{clip.path}: {clip.frames} frames, but {frames} pixel masks"
+    return done
 
 
 def _levels(heat: Sequence[ClipHeat]) -> npt.NDArray[np.float64]:
@@ -137,12 +206,15 @@ def _levels(heat: Sequence[ClipHeat]) -> npt.NDArray[np.float64]:
     highest: list[npt.NDArray[np.float64]] = []
     cells: list[npt.NDArray[np.float64]] = []
     for found in heat:
-        flat = np.asarray(found.maps, dtype=np.float64).reshape(len(found.maps), -1)[found.scored]
-        flat = np.where(np.isnan(flat), -np.inf, flat)
-        top = flat.max(axis=1, initial=-np.inf)
-        highest.append(top[np.isfinite(top)])
-        values = flat[np.isfinite(flat)]
-        cells.append(values[:: max(1, len(values) // 10_000)])  # evenly spread; enough for quantiles
+        for first in range(0, len(found.maps), _FRAMES_READ):
+            part = np.asarray(found.maps[first : first + _FRAMES_READ], dtype=np.float64)
+            flat = part.reshape(len(part), -1)[found.scored[first : first + len(part)]]
+            flat = np.where(np.isnan(flat), -np.inf, flat)
+            top = flat.max(axis=1, initial=-np.inf)
+            highest.append(top[np.isfinite(top)])
+            values = flat[np.isfinite(flat)]
+            step = max(1, len(found.maps) * flat.shape[1] // _CELLS_READ)
+            cells.append(values[::step])  # evenly spread; enough for quantiles
     tops, values = np.concatenate(highest), np.concatenate(cells)
     if not len(tops):
         return np.zeros(1)

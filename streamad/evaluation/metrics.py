@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Curve = tuple[Floats, Floats, Floats]
 
 
-def roc_curve(scores: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Floats, Floats, Floats]:
+def roc_curve(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Curve:
     """ROC curve with one point for every distinct score.
 
     Returns:
@@ -24,7 +25,23 @@ def roc_curve(scores: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Floats, Flo
         ValueError: lengths differ, NaN scores, labels other than 0 and 1, or one class alone.
     """
     values, truth = _checked(scores, labels)
-    thresholds, hits, alarms = _cumulative(values, truth)
+    return counted_roc_curve(values, truth, 1.0 - truth)
+
+
+def counted_roc_curve(scores: Floats, abnormal: Floats, normal: Floats) -> Curve:
+    """`roc_curve` of samples in groups: group i holds `abnormal[i]` and `normal[i]` samples of the score `scores[i]`.
+
+    Raises:
+        ValueError: NaN scores, or one class alone.
+    """
+    if np.isnan(scores).any():
+        raise ValueError(f"{int(np.isnan(scores).sum())} scores are NaN; leave what has no score out")
+    if not abnormal.any() or not normal.any():
+        raise ValueError(
+            f"a ranking metric needs normal and abnormal samples, got {normal.sum():g} normal and "
+            f"{abnormal.sum():g} abnormal"
+        )
+    thresholds, hits, alarms = _cumulative(scores, abnormal, normal)
     zero = np.zeros(1)
     return (
         np.concatenate((zero, alarms / alarms[-1])),
@@ -39,7 +56,12 @@ def roc_auc(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     Raises:
         ValueError: as `roc_curve`.
     """
-    fpr, tpr, _ = roc_curve(scores, labels)
+    return area_under(roc_curve(scores, labels))
+
+
+def area_under(curve: Curve) -> float:
+    """Area under a curve of `roc_curve`."""
+    fpr, tpr, _ = curve
     return float(np.trapezoid(tpr, fpr))
 
 
@@ -51,7 +73,12 @@ def eer(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     Raises:
         ValueError: as `roc_curve`.
     """
-    fpr, tpr, _ = roc_curve(scores, labels)
+    return equal_errors(roc_curve(scores, labels))
+
+
+def equal_errors(curve: Curve) -> float:
+    """Equal error rate of a curve of `roc_curve`."""
+    fpr, tpr, _ = curve
     difference = fpr + tpr - 1.0  # false-positive rate minus miss rate: rises from −1 to 1
     i = int(np.searchsorted(difference, 0.0))  # first point at or beyond equality; never 0
     before, after = difference[i - 1], difference[i]
@@ -68,18 +95,17 @@ def average_precision(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
         ValueError: as `roc_curve`.
     """
     values, truth = _checked(scores, labels)
-    _, hits, alarms = _cumulative(values, truth)
+    _, hits, alarms = _cumulative(values, truth, 1.0 - truth)
     precision = hits / (hits + alarms)
     return float(np.sum(np.diff(hits, prepend=0.0) * precision) / hits[-1])
 
 
-def _cumulative(values: Floats, truth: Floats) -> tuple[Floats, Floats, Floats]:
-    """Distinct scores, falling, with the abnormal and the normal frames that score at least as high."""
+def _cumulative(values: Floats, abnormal: Floats, normal: Floats) -> tuple[Floats, Floats, Floats]:
+    """Distinct scores, falling, with the abnormal and the normal samples that score at least as high."""
     order = np.argsort(-values, kind="stable")
-    ranked, abnormal = values[order], truth[order]
+    ranked = values[order]
     last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
-    hits = np.cumsum(abnormal)[last]
-    return ranked[last], hits, (last + 1.0) - hits
+    return ranked[last], np.cumsum(abnormal[order])[last], np.cumsum(normal[order])[last]
 
 
 def _checked(scores: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Floats, Floats]:

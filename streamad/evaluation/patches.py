@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from streamad.evaluation.metrics import eer, roc_auc
-from streamad.evaluation.pixels import Box
+from streamad.evaluation.pixels import CellPixels, Mask
+from streamad.evaluation.ranks import RankCounts
 from streamad.evaluation.scores import evaluate_scores
 
 ABNORMAL_SHARE = 0.2
@@ -50,46 +49,51 @@ class PatchFigures:
     frames: int
 
 
-@dataclass(frozen=True)
-class PatchSamples:
-    """The patches of one clip.
+@dataclass
+class PatchCounts:
+    """The patches of one clip, counted frame by frame; what grows with the frames is one score a frame.
 
     Attributes:
-        values: (n,) scores of patches in which something moves, of scored frames.
-        covered: (n,) share of each that the mask covers.
+        ranks: scores of patches in which something moves, of scored frames.
+        patches: how many of them are compared.
+        abnormal: those covered by a mask to at least a fifth.
+        left_out: those covered by less, but not by nothing.
+        lowest: lowest score of any patch.
         highest: (frames,) highest patch score; -inf where nothing moves, NaN where the frame was not scored.
         labels: (frames,) 0 or 1.
     """
 
-    values: npt.NDArray[np.float64]
-    covered: npt.NDArray[np.float64]
     highest: npt.NDArray[np.float64]
     labels: npt.NDArray[np.uint8]
+    ranks: RankCounts = field(default_factory=RankCounts)
+    patches: int = 0
+    abnormal: int = 0
+    left_out: int = 0
+    lowest: float = np.inf
+
+    def add(self, frame: int, heatmap: npt.ArrayLike, cells: CellPixels, mask: Mask) -> None:
+        """Count one scored frame.
+
+        Args:
+            frame: its position in the clip.
+            heatmap: (rows, cols) patch scores, NaN where nothing moved.
+            cells: the patches, row by row.
+            mask: (height, width), True where abnormal.
+        """
+        values = np.asarray(heatmap, dtype=np.float64).ravel()
+        moving = ~np.isnan(values)
+        self.highest[frame] = values[moving].max(initial=-np.inf)
+        self.lowest = min(self.lowest, float(values[moving].min(initial=np.inf)))
+        share = cells.marked(mask)[moving] / np.maximum(1, cells.areas[moving])
+        abnormal = share >= ABNORMAL_SHARE
+        kept = abnormal | (share == 0)
+        self.ranks.add(values[moving][kept], abnormal[kept], ~abnormal[kept])
+        self.patches += int(kept.sum())
+        self.abnormal += int(abnormal.sum())
+        self.left_out += int((~kept).sum())
 
 
-def patch_samples(
-    maps: npt.NDArray[np.float32],
-    boxes: Sequence[Box],
-    scored: npt.NDArray[np.bool_],
-    masks: npt.NDArray[np.bool_],
-    labels: npt.NDArray[np.uint8],
-) -> PatchSamples:
-    """The patches of a clip's heat maps, whose cells are patches.
-
-    Args:
-        maps: (frames, rows, cols), NaN where nothing moved.
-        boxes: of all cells, row by row.
-        scored: (frames,) whether a frame was scored.
-        masks: (frames, height, width), True where abnormal.
-        labels: (frames,) 0 or 1.
-    """
-    values = np.asarray(maps, dtype=np.float64).reshape(len(maps), -1)
-    moving = ~np.isnan(values) & scored[:, None]
-    top = np.where(moving, values, -np.inf).max(axis=1)
-    return PatchSamples(values[moving], _shares(masks, boxes)[moving], np.where(scored, top, np.nan), labels)
-
-
-def patch_figures(samples: Sequence[PatchSamples]) -> PatchFigures | None:
+def patch_figures(clips: Sequence[PatchCounts]) -> PatchFigures | None:
     """The three numbers.
 
     A frame in which nothing moves has no patch; it takes the lowest patch score of all.
@@ -97,42 +101,29 @@ def patch_figures(samples: Sequence[PatchSamples]) -> PatchFigures | None:
     Returns:
         None where there is no patch, or patches or frames are of one class.
     """
-    if not sum(len(sample.values) for sample in samples):
+    lowest = min((clip.lowest for clip in clips), default=np.inf)
+    if not np.isfinite(lowest):
         return None
-    patches = np.concatenate([sample.values for sample in samples])
-    share = np.concatenate([sample.covered for sample in samples])
-    lowest = float(patches.min())
-    frames = [np.where(np.isneginf(sample.highest), lowest, sample.highest) for sample in samples]
-    labels = [sample.labels for sample in samples]
-    kept = (share == 0) | (share >= ABNORMAL_SHARE)
-    truth = (share[kept] > 0).astype(np.uint8)
+    ranks = RankCounts()
+    for clip in clips:
+        ranks.merge(clip.ranks)
+    patches, abnormal = (sum(getattr(clip, name) for clip in clips) for name in ("patches", "abnormal"))
+    frames = [np.where(np.isneginf(clip.highest), lowest, clip.highest) for clip in clips]
+    labels = [clip.labels for clip in clips]
     seen = np.concatenate([label[~np.isnan(top)] for label, top in zip(labels, frames, strict=True)])
-    if len(set(truth.tolist())) < 2 or len(set(seen.tolist())) < 2:
+    if abnormal in (0, patches) or len(set(seen.tolist())) < 2:
         return None
     raw = evaluate_scores(frames, labels, normalization="raw")
     stretched = evaluate_scores(frames, labels, normalization="per_video")
     return PatchFigures(
-        patch_auc=roc_auc(patches[kept], truth),
-        patch_eer=eer(patches[kept], truth),
-        patches=int(kept.sum()),
-        abnormal_patches=int(truth.sum()),
-        left_out=int((~kept).sum()),
+        patch_auc=ranks.auc(),
+        patch_eer=ranks.eer(),
+        patches=patches,
+        abnormal_patches=abnormal,
+        left_out=sum(clip.left_out for clip in clips),
         frame_auc=raw.auc_micro,
         frame_eer=raw.eer,
         frame_auc_per_video=stretched.auc_micro,
         frame_eer_per_video=stretched.eer,
         frames=raw.frames,
     )
-
-
-def _shares(masks: npt.NDArray[np.bool_], boxes: Sequence[Box]) -> npt.NDArray[np.float64]:
-    """(frames, cells): share of each cell that a mask covers."""
-    x0, y0, x1, y1 = np.asarray(boxes, dtype=np.int64).T
-    height, width = masks.shape[1:]
-    x0, x1, y0, y1 = x0.clip(0, width), x1.clip(0, width), y0.clip(0, height), y1.clip(0, height)
-    areas = np.maximum(1, (x1 - x0) * (y1 - y0))
-    shares = np.empty((len(masks), len(areas)))
-    for t, mask in enumerate(masks):
-        sums = cv2.integral(mask.astype(np.uint8))
-        shares[t] = (sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]) / areas
-    return shares

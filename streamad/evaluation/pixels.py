@@ -2,68 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from streamad.errors import DatasetError
+from streamad.evaluation.ranks import RankCounts
 
 Box = tuple[int, int, int, int]
 """(x0, y0, x1, y1) in pixels; right and lower edge exclusive."""
 
 Mask = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
 
 
-@dataclass
+class CellPixels:
+    """The pixels of a heat map's cells in pictures of one size.
+
+    Args:
+        boxes: of all cells, row by row; what lies outside the picture is cut off.
+        size: (height, width) of the pictures.
+
+    Attributes:
+        size: as given.
+        boxes: as given.
+        corners: (cells, 4) the boxes inside the picture.
+        areas: (cells,) pixels of each.
+        apart: whether no two cells overlap.
+    """
+
+    def __init__(self, boxes: Sequence[Box], size: tuple[int, int]) -> None:
+        height, width = size
+        self.size = (height, width)
+        self.boxes = boxes
+        self.corners: Counts = np.asarray(boxes, dtype=np.int64).reshape(-1, 4).copy()
+        self.corners[:, 0::2] = self.corners[:, 0::2].clip(0, width)
+        self.corners[:, 1::2] = self.corners[:, 1::2].clip(0, height)
+        x0, y0, x1, y1 = self.corners.T
+        self.areas: Counts = np.maximum(0, x1 - x0) * np.maximum(0, y1 - y0)
+        self.apart = int(self.areas.sum()) == int(self._painted(range(len(self.corners))).astype(bool).sum())
+
+    def marked(self, mask: Mask) -> Counts:
+        """(cells,) how many pixels of each cell a (height, width) mask marks."""
+        sums = cv2.integral(np.ascontiguousarray(mask).view(np.uint8))
+        x0, y0, x1, y1 = self.corners.T
+        return np.asarray(sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0], dtype=np.int64)
+
+    def shown(self, values: npt.NDArray[np.float64], mask: Mask) -> tuple[Counts, Counts]:
+        """Of each cell, (cells,) how many pixels show its score, and how many of these the mask marks.
+
+        A cell that is NaN shows none. In the overlap of two cells the higher score counts, as it does for the eye.
+        """
+        scored = ~np.isnan(values)
+        if self.apart:
+            return np.where(scored, self.areas, 0), np.where(scored, self.marked(mask), 0)
+        order = np.argsort(np.where(scored, values, -np.inf), kind="stable")
+        painted = self._painted(int(k) for k in order if scored[k])
+        totals = np.bincount(painted.ravel(), minlength=len(values) + 1)
+        hits = np.bincount(painted[mask], minlength=len(values) + 1)
+        return totals[1:], hits[1:]
+
+    def _painted(self, order: Iterable[int]) -> npt.NDArray[np.int32]:
+        picture = np.zeros(self.size, np.int32)
+        for k in order:
+            x0, y0, x1, y1 = self.corners[k]
+            picture[y0:y1, x0:x1] = k + 1
+        return picture
+
+
 class PixelCounts:
-    """What a pixel-level ROC needs of the frames seen so far: for every cell its score and its two kinds of pixels.
+    """What a pixel-level ROC needs of the frames seen so far: of every cell its score and its two kinds of pixels.
 
     A heat map is constant within a cell, so a cell with n normal and a abnormal pixels stands for n + a pixels of one
     score: the ROC over cells with these weights is that over pixels, without holding any pixels.
     """
 
-    scores: list[Floats] = field(default_factory=list)
-    normal: list[Floats] = field(default_factory=list)
-    abnormal: list[Floats] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._ranks = RankCounts()
 
-    def add(self, heatmap: npt.ArrayLike, boxes: Sequence[Box], mask: Mask) -> None:
+    def add(self, heatmap: npt.ArrayLike, cells: CellPixels, mask: Mask) -> None:
         """Count the pixels of one frame.
 
-        A pixel that no scored cell covers (NaN, or outside the grid) takes the lowest rank: nothing was seen there. In
-        the overlap of two cells the higher score counts, as it does for the eye.
+        A pixel that no scored cell covers (NaN, or outside the grid) takes the lowest rank: nothing was seen there.
 
         Args:
             heatmap: (rows, cols) scores, higher = more anomalous; NaN = not scored.
-            boxes: of all cells, row by row.
+            cells: all cells, row by row.
             mask: (height, width), True where abnormal.
 
         Raises:
             DatasetError: boxes and cells differ in number.
         """
         values = np.asarray(heatmap, dtype=np.float64).ravel()
-        if len(boxes) != values.size:
-            raise DatasetError(f"a heat map of {values.size} cells, but {len(boxes)} boxes")
-        painted = np.full(mask.shape, -1, np.int32)
-        order = [int(k) for k in np.argsort(np.where(np.isnan(values), -np.inf, values), kind="stable")]
-        for k in order:
-            if not np.isnan(values[k]):
-                x0, y0, x1, y1 = boxes[k]
-                painted[max(0, y0) : max(0, y1), max(0, x0) : max(0, x1)] = k
-        totals = np.bincount(painted.ravel() + 1, minlength=values.size + 1).astype(np.float64)
-        hits = np.bincount(painted[mask] + 1, minlength=values.size + 1).astype(np.float64)
-        shown = totals > 0
-        self.scores.append(np.concatenate(([-np.inf], values))[shown])
-        self.abnormal.append(hits[shown])
-        self.normal.append((totals - hits)[shown])
+        if len(cells.boxes) != values.size:
+            raise DatasetError(f"a heat map of {values.size} cells, but {len(cells.boxes)} boxes")
+        totals, hits = cells.shown(values, mask)
+        kept = totals > 0
+        abnormal = np.append(hits[kept], np.count_nonzero(mask) - hits.sum())
+        pixels = np.append(totals[kept], mask.size - totals.sum())
+        self._ranks.add(np.append(values[kept], -np.inf), abnormal, pixels - abnormal)
 
     def merge(self, other: PixelCounts) -> None:
         """Take up the counts of other frames."""
-        self.scores += other.scores
-        self.normal += other.normal
-        self.abnormal += other.abnormal
+        self._ranks.merge(other._ranks)
 
     def auc(self) -> float:
         """Area under the ROC curve over all pixels, 0..1; ties count as half.
@@ -71,26 +114,4 @@ class PixelCounts:
         Raises:
             DatasetError: no frame, or pixels of one class alone.
         """
-        if not self.scores:
-            raise DatasetError("no frame was given to the pixel AUC")
-        return weighted_auc(np.concatenate(self.scores), np.concatenate(self.abnormal), np.concatenate(self.normal))
-
-
-def weighted_auc(scores: npt.ArrayLike, abnormal: npt.ArrayLike, normal: npt.ArrayLike) -> float:
-    """ROC AUC of groups: group i holds `abnormal[i]` and `normal[i]` samples of one score.
-
-    Raises:
-        DatasetError: one class is empty, or a score is NaN.
-    """
-    values = np.asarray(scores, dtype=np.float64)
-    positive, negative = np.asarray(abnormal, dtype=np.float64), np.asarray(normal, dtype=np.float64)
-    if np.isnan(values).any():
-        raise DatasetError(f"{int(np.isnan(values).sum())} scores are NaN; leave them out")
-    if not positive.sum() or not negative.sum():
-        raise DatasetError(
-            f"a ranking metric needs both classes, got {positive.sum():g} abnormal and {negative.sum():g} normal"
-        )
-    _, group = np.unique(values, return_inverse=True)
-    a, n = np.bincount(group, positive), np.bincount(group, negative)
-    below = np.cumsum(n) - n
-    return float((a * (below + n / 2)).sum() / (a.sum() * n.sum()))
+        return self._ranks.auc()

@@ -32,29 +32,12 @@ class TrueRegion:
     """One abnormal thing in one frame.
 
     Attributes:
-        frame: its frame, counted over all videos.
         track: the event that it belongs to, counted over all videos.
         box: what it covers.
     """
 
-    frame: int
     track: int
     box: Box
-
-
-@dataclass(frozen=True)
-class Detection:
-    """A region that a detector marks, and the score at which it does so.
-
-    Attributes:
-        frame: its frame, counted over all videos.
-        box: what it covers.
-        score: higher = more anomalous; the region is there at all thresholds up to it.
-    """
-
-    frame: int
-    box: Box
-    score: float
 
 
 @dataclass(frozen=True)
@@ -84,79 +67,6 @@ class RegionCurves:
     frames: int
 
 
-def region_curves(
-    detections: Sequence[Detection],
-    truth: Sequence[TrueRegion],
-    *,
-    frames: int,
-    alpha: float = ALPHA,
-    beta: float = BETA,
-) -> RegionCurves:
-    """RBDC and TBDC of detections that each have a score of their own.
-
-    Args:
-        detections: in any order; NaN scores are refused.
-        truth: all true regions.
-        frames: how many frames were watched, the false regions of which count.
-        alpha: share of a track's regions that must be found.
-        beta: least intersection over union.
-
-    Raises:
-        DatasetError: no true region, no frame, a NaN score, or a frame beyond `frames`.
-    """
-    if not truth or frames < 1:
-        raise DatasetError(f"nothing can be evaluated: {len(truth)} true regions in {frames} frames")
-    numbers = [*(d.frame for d in detections), *(region.frame for region in truth)]
-    outside = [number for number in numbers if not 0 <= number < frames]
-    if outside:
-        raise DatasetError(f"a region lies in frame {outside[0]}, but there are frames 0 to {frames - 1}")
-    scores = np.array([d.score for d in detections], dtype=np.float64)
-    if np.isnan(scores).any():
-        raise DatasetError(f"{int(np.isnan(scores).sum())} detections have no score; leave them out")
-    tracks = sorted({region.track for region in truth})
-    place = {track: k for k, track in enumerate(tracks)}
-    in_frame: dict[int, list[int]] = {}
-    for k, region in enumerate(truth):
-        in_frame.setdefault(region.frame, []).append(k)
-    # The score from which on a true region is found is that of its best detection; so each is found once.
-    found_at = np.full(len(truth), -np.inf)
-    hit = np.zeros(len(truth), bool)
-    false = np.ones(len(detections), bool)
-    for k, detection in enumerate(detections):
-        for number in in_frame.get(detection.frame, ()):
-            if intersection_over_union(detection.box, truth[number].box) >= beta:
-                false[k] = False
-                hit[number] = True
-                found_at[number] = max(found_at[number], detection.score)
-    track_at = np.full(len(tracks), -np.inf)
-    track_hit = np.zeros(len(tracks), bool)
-    of_track = np.array([place[region.track] for region in truth])
-    for k in range(len(tracks)):
-        mine = np.flatnonzero(of_track == k)
-        needed = max(1, int(np.ceil(alpha * len(mine) - 1e-9)))
-        levels = np.sort(found_at[mine][hit[mine]])[::-1]
-        if len(levels) >= needed:
-            track_at[k], track_hit[k] = levels[needed - 1], True
-    thresholds = np.unique(scores)[::-1]
-    wrong = _at_least(scores[false], thresholds) / frames
-    region_rate = _at_least(found_at[hit], thresholds) / len(truth)
-    track_rate = _at_least(track_at[track_hit], thresholds) / len(tracks)
-    zero = np.zeros(1)
-    x = np.concatenate((zero, wrong))
-    regions, events = np.concatenate((zero, region_rate)), np.concatenate((zero, track_rate))
-    return RegionCurves(
-        rbdc=area_up_to_one(x, regions),
-        tbdc=area_up_to_one(x, events),
-        false_per_frame=x,
-        region_rate=regions,
-        track_rate=events,
-        thresholds=np.concatenate((np.full(1, np.inf), thresholds)),
-        regions=len(truth),
-        tracks=len(tracks),
-        frames=frames,
-    )
-
-
 class HeatmapRegions:
     """RBDC and TBDC of heat maps, frame by frame, at fixed thresholds; memory does not grow with the frames.
 
@@ -166,8 +76,8 @@ class HeatmapRegions:
 
     Args:
         thresholds: falling; more of them make finer curves.
-        alpha: see `region_curves`.
-        beta: see `region_curves`.
+        alpha: share of a track's regions that must be found.
+        beta: least intersection over union.
 
     Raises:
         DatasetError: no threshold.
@@ -188,7 +98,7 @@ class HeatmapRegions:
 
         Args:
             heatmap: (rows, cols) scores; NaN = not scored.
-            boxes: of all cells, row by row.
+            boxes: of all cells, row by row; the cells of a row lie at one height, those of a column over one another.
             truth: the true regions of this frame.
         """
         self._frames += 1
@@ -196,7 +106,7 @@ class HeatmapRegions:
             self._lengths[region.track] = self._lengths.get(region.track, 0) + 1
             self._found.setdefault(region.track, np.zeros(len(self._thresholds), np.int64))
         values = np.asarray(heatmap, dtype=np.float64)
-        corners = np.asarray(boxes, dtype=np.int64).reshape(*values.shape, 4)
+        corners = np.asarray(boxes, dtype=np.int64).reshape(*values.shape, 4).tolist()
         filled = np.where(np.isnan(values), -np.inf, values)
         # Between two scores of this frame nothing changes: one look serves all thresholds there.
         reached = np.searchsorted(np.sort(-filled, axis=None), -self._thresholds, "right")
@@ -244,20 +154,17 @@ class HeatmapRegions:
             frames=self._frames,
         )
 
-    def _judge(
-        self, up: Mask, corners: npt.NDArray[np.int64], truth: Sequence[TrueRegion]
-    ) -> tuple[int, npt.NDArray[np.bool_]]:
+    def _judge(self, up: Mask, corners: list[list[list[int]]], truth: Sequence[TrueRegion]) -> tuple[int, list[bool]]:
         """False regions of a frame, and which of its true regions are found."""
-        count, parts = cv2.connectedComponents(up.astype(np.uint8), connectivity=8)
-        parts = np.asarray(parts)
-        found = np.zeros(len(truth), bool)
+        # The algorithm is named since the default one starts threads, which costs more than a small grid does.
+        _, _, parts, _ = cv2.connectedComponentsWithStatsWithAlgorithm(up.view(np.uint8), 8, cv2.CV_32S, cv2.CCL_BBDT)
+        found = [False] * len(truth)
         false = 0
-        for k in range(1, count):
-            cells = corners[parts == k]
-            (x0, y0), (x1, y1) = cells[:, :2].min(axis=0), cells[:, 2:].max(axis=0)
-            box = int(x0), int(y0), int(x1), int(y1)
-            hits = [intersection_over_union(box, region.box) >= self._beta for region in truth]
-            found |= np.array(hits, bool)
+        for col, row, width, height, _ in parts[1:].tolist():
+            x0, y0 = corners[row][col][:2]
+            x1, y1 = corners[row + height - 1][col + width - 1][2:]
+            hits = [intersection_over_union((x0, y0, x1, y1), region.box) >= self._beta for region in truth]
+            found = [a or b for a, b in zip(found, hits, strict=True)]
             false += not any(hits)
         return false, found
 
@@ -282,45 +189,55 @@ def area_up_to_one(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> fl
     return float(np.trapezoid(np.append(y[inside], end), np.append(x[inside], 1.0)))
 
 
-def true_regions(masks: Sequence[Mask]) -> list[TrueRegion]:
-    """Regions and tracks of videos whose pixel masks do not say which event is which.
+class RegionTracker:
+    """Regions and tracks of a video whose pixel masks do not say which event is which, frame by frame.
 
     A region is a connected part of a mask (8 neighbours), given by its box; a region continues the track of the region
     of the frame before that it overlaps most (our choice: the UCSD and Avenue masks name no tracks). Two things that
-    touch are one region. Tracks do not go on over a frame without them, nor from video to video.
+    touch are one region. Tracks do not go on over a frame without them.
 
     Args:
-        masks: one (T, height, width) array a video, True where abnormal; frames are counted on from video to video.
+        first_track: number of the first track.
     """
-    found: list[TrueRegion] = []
-    track = 0
-    first = 0
-    for video in masks:
-        before: npt.NDArray[np.int32] | None = None
-        names: dict[int, int] = {}
-        for t, mask in enumerate(video):
-            count, components, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-            components = np.asarray(components, np.int32)
-            continued: dict[int, int] = {}
-            for k in range(1, count):
-                name = _overlapping(before, components == k, names) if before is not None else None
-                if name is None or name in continued.values():  # of two that a track splits into, one is new
-                    name, track = track, track + 1
-                continued[k] = name
-                x, y, w, h = (int(v) for v in stats[k, :4])
-                found.append(TrueRegion(first + t, name, (x, y, x + w, y + h)))
-            before, names = components, continued
-        first += len(video)
-    return found
 
+    def __init__(self, first_track: int = 0) -> None:
+        self._next = first_track
+        self._before: npt.NDArray[np.int32] | None = None
+        self._tracks: dict[int, int] = {}
 
-def _overlapping(before: npt.NDArray[np.int32], here: Mask, names: dict[int, int]) -> int | None:
-    counts = np.bincount(before[here])
-    counts[:1] = 0
-    return names[int(counts.argmax())] if counts.any() else None
+    def regions(self, mask: Mask) -> list[TrueRegion]:
+        """The regions of the next frame.
 
+        Args:
+            mask: (height, width), True where abnormal.
+        """
+        marks = np.ascontiguousarray(mask).view(np.uint8)
+        left, top, width, height = cv2.boundingRect(marks)
+        if not width:
+            self._before, self._tracks = None, {}
+            return []
+        inside = np.s_[top : top + height, left : left + width]  # most of a mask is empty
+        here = np.zeros(mask.shape, np.int32)
+        count, part = cv2.connectedComponents(marks[inside], connectivity=8)
+        here[inside] = part
+        found: list[TrueRegion] = []
+        continued: dict[int, int] = {}
+        for k in range(1, count):
+            x, y, w, h = cv2.boundingRect((part == k).view(np.uint8))
+            box = left + x, top + y, left + x + w, top + y + h
+            track = self._overlapped(here, k, box)
+            if track is None or track in continued.values():  # of two that a track splits into, one is new
+                track, self._next = self._next, self._next + 1
+            continued[k] = track
+            found.append(TrueRegion(track, box))
+        self._before, self._tracks = here, continued
+        return found
 
-def _at_least(values: npt.NDArray[np.float64], thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """How many values lie at each threshold or above."""
-    ordered = np.sort(values)
-    return (len(ordered) - np.searchsorted(ordered, thresholds, "left")).astype(np.float64)
+    def _overlapped(self, here: npt.NDArray[np.int32], k: int, box: Box) -> int | None:
+        """The track that region `k` covers most of in the frame before."""
+        if self._before is None:
+            return None
+        x0, y0, x1, y1 = box
+        counts = np.bincount(self._before[y0:y1, x0:x1][here[y0:y1, x0:x1] == k])
+        counts[:1] = 0
+        return self._tracks[int(counts.argmax())] if counts.any() else None

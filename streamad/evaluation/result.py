@@ -44,25 +44,44 @@ class ClipRecord:
 
 
 @dataclass(frozen=True)
-class AlertFigures:
-    """Alerts at the calibrated threshold, event by event.
+class ClipEvent:
+    """One true event: a run of abnormal frames.
 
     Attributes:
-        threshold: raw score from which a frame is anomalous, from normal video alone.
-        alerts_per_day: the budget of false alerts that it was set for.
+        clip: name of its clip.
+        start_seconds: its beginning, from the clip's.
+        end_seconds: its end.
+        delay_seconds: from its beginning to the alert that found it; None where none did.
+    """
+
+    clip: str
+    start_seconds: float
+    end_seconds: float
+    delay_seconds: float | None
+
+
+@dataclass(frozen=True)
+class AlertFigures:
+    """Alerts at a threshold, event by event.
+
+    Attributes:
+        threshold: raw score from which a frame is anomalous.
+        alerts_per_day: the budget of false alerts that it was set for, from normal video alone; None where somebody
+            gave the threshold.
         found: true events with an alert.
         missed: true events without.
-        right: alerts that overlap a true event.
-        wrong: alerts that overlap none.
+        right: alerts that stood in a true event when they were first raised.
+        wrong: alerts that were raised where nothing was abnormal.
         false_alerts_per_hour: wrong alerts an hour of normal time; None without normal time.
         normal_seconds: normal time watched.
         mean_delay_seconds: from an event's beginning to its alert; None where none was found.
         frame_true_positive_rate: share of abnormal scored frames at or over the threshold.
         frame_false_positive_rate: share of normal scored frames at or over it; None where there are none.
+        events: all true events.
     """
 
     threshold: float
-    alerts_per_day: float
+    alerts_per_day: float | None
     found: int
     missed: int
     right: int
@@ -72,6 +91,7 @@ class AlertFigures:
     mean_delay_seconds: float | None
     frame_true_positive_rate: float
     frame_false_positive_rate: float | None
+    events: tuple[ClipEvent, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -171,17 +191,27 @@ def protocols_of(
     labels: Sequence[np.ndarray],
     *,
     names: Sequence[str],
-    protocols: Sequence[Normalization] = NORMALIZATIONS,
+    protocols: Sequence[Normalization] | None = None,
     calibration: Calibration | None = None,
     edge: Edge = "leave_out",
     single_class: SingleClass = "leave_out",
 ) -> tuple[Evaluation, ...]:
-    """Frame-level figures under each protocol; `calibrated` is left out where there is no calibration.
+    """Frame-level figures under each protocol.
+
+    Args:
+        scores: see `evaluate_scores`.
+        labels: see `evaluate_scores`.
+        names: of the videos.
+        protocols: those wanted, of which `calibrated` without a calibration takes the scores as calibrated ones; None:
+            all, but `calibrated` only with a calibration.
+        calibration: for `calibrated`.
+        edge: see `evaluate_scores`.
+        single_class: see `evaluate_scores`.
 
     Raises:
         DatasetError: see `evaluate_scores`.
     """
-    wanted = [p for p in protocols if p != "calibrated" or calibration is not None]
+    wanted = protocols or [p for p in NORMALIZATIONS if p != "calibrated" or calibration is not None]
     return tuple(
         evaluate_scores(
             scores,

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from streamad import __version__
-from streamad.alerts.spec import RuleSpec
 from streamad.bundle import Bundle, combined_sha256
 from streamad.engines import EngineSpec
+from streamad.errors import CalibrationError, DatasetError
 from streamad.evaluation.datasets import Clip, Dataset
-from streamad.evaluation.events import Alert, EventReport, labels_to_events, match_events
+from streamad.evaluation.datasets.validate import official_differences
 from streamad.evaluation.localisation import ClipHeat, localisation_of
-from streamad.evaluation.result import AlertFigures, ClipRecord, EvaluationResult, Origin, protocols_of
+from streamad.evaluation.pixels import Mask
+from streamad.evaluation.result import ClipRecord, EvaluationResult, Origin, protocols_of
 from streamad.evaluation.scores import Edge, SingleClass
+from streamad.evaluation.traces import Place, Trace, worst_false_alarms, worst_misses
 from streamad.pipeline.dataset_scoring import ClipScores, score_dataset
-from streamad.scoring import NORMALIZATIONS, Calibration, Normalization
+from streamad.pipeline.event_evaluation import AlertLevel, alert_figures, alerts_of
+from streamad.scoring import Calibration, Normalization
 
-TOLERANCE_SECONDS = 1.0
+SHOTS = 8
+"""False alarms, and misses, that a report shows."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +35,21 @@ class Evaluated:
 
     Attributes:
         result: the figures.
-        clips: scores of each test clip.
-        alerts: (start, end) of the alerts of each test clip, seconds; empty without a calibration.
+        clips: what the model said of each test clip.
+        traces: scores, labels and alerts of each test clip; no alerts without a threshold.
         calibration: of the bundle; None where it has none.
-        fps: frames a second of each test clip.
+        false_alarms: the normal frames with the highest scores.
+        misses: the abnormal frames with the lowest scores.
+        masks: pixel masks of these frames, by clip and frame, where there are any.
     """
 
     result: EvaluationResult
     clips: tuple[ClipScores, ...]
-    alerts: tuple[tuple[Alert, ...], ...]
+    traces: tuple[Trace, ...]
     calibration: Calibration | None
-    fps: tuple[float, ...]
+    false_alarms: tuple[Place, ...]
+    misses: tuple[Place, ...]
+    masks: Mapping[tuple[int, int], Mask]
 
 
 def evaluate_dataset(
@@ -53,10 +60,11 @@ def evaluate_dataset(
     name: str | None = None,
     engine: EngineSpec | None = None,
     workers: int | None = None,
-    protocols: Sequence[Normalization] = NORMALIZATIONS,
+    protocols: Sequence[Normalization] | None = None,
     edge: Edge = "leave_out",
     single_class: SingleClass = "leave_out",
     localise: bool = True,
+    threshold: float | None = None,
     progress: Callable[[ClipScores, int, int], None] | None = None,
 ) -> Evaluated:
     """Evaluate a model on the test clips of a data set.
@@ -68,121 +76,103 @@ def evaluate_dataset(
         name: of the run, for comparisons; None: data set and model.
         engine: which engine.
         workers: clips at a time.
-        protocols: those wanted.
+        protocols: those wanted; None: all that are possible.
         edge: see `evaluate_scores`.
         single_class: see `evaluate_scores`.
         localise: compare heat maps with pixel masks, where there are both.
+        threshold: raw score from which a frame is anomalous; None: the calibration's.
         progress: see `score_dataset`.
 
     Raises:
         DatasetError: nothing can be evaluated.
+        CalibrationError: `calibrated` is wanted without a calibration, or the calibration is another model's.
         EngineError: the engine cannot run here.
     """
+    # What would fail later fails now, before hours of scoring.
+    _require_both_classes(dataset)
+    calibration = _calibration(bundle, protocols or ())
     clips = score_dataset(dataset, bundle, folder / "clips", engine=engine, workers=workers, progress=progress)
-    calibration = None
-    if bundle.calibration_path is not None:
-        calibration = Calibration.load(bundle.calibration_path)
-        calibration.require_model(combined_sha256(bundle))
-    fps = tuple(clip.fps or bundle.manifest.training.fps for clip in dataset.testing)
-    labels = [_labels(clip) for clip in dataset.testing]
-    scores = [clip.scores for clip in clips]
-    figures, alerts = None, tuple[tuple[Alert, ...], ...](() for _ in clips)
-    if calibration is not None:
-        alerts = tuple(
-            alerts_of(clip.name, clip.scores, rate, calibration) for clip, rate in zip(clips, fps, strict=True)
-        )
-        figures = alert_figures(scores, labels, alerts, fps, calibration)
-    heat = [_heat(clip) for clip in clips] if localise else [None for _ in clips]
-    cells = bundle.manifest.tiling.kind == "cells"
-    localisation, patches = localisation_of(dataset.testing, heat, cells_are_patches=cells)
+    level = _level(bundle, calibration, threshold)
+    shown = None if level is None else level.threshold
+    traces = tuple(_trace(clip, scored, bundle, level) for clip, scored in zip(dataset.testing, clips, strict=True))
+    false_alarms = worst_false_alarms(traces, SHOTS, threshold=shown)
+    misses = worst_misses(traces, SHOTS, threshold=shown)
+    located = localisation_of(
+        dataset.testing,
+        [_heat(clip) if localise else None for clip in clips],
+        cells_are_patches=bundle.manifest.tiling.kind == "cells",
+        keep={(place.clip, place.frame) for place in (*false_alarms, *misses)},
+    )
+    damage = {number: (f"its masks were left out: {problem}",) for number, problem in located.problems}
     result = EvaluationResult(
         name=name or f"{dataset.name}-{bundle.name}",
         data_set=dataset.name,
         label_set=dataset.labels,
         clips=tuple(
             ClipRecord(
-                clip.name,
-                clip.frames,
+                scored.name,
+                len(scored.scores),
                 int(np.isfinite(scored.scores).sum()),
-                int(_labels(clip).sum()),
+                int(trace.labels.sum()),
                 scored.seconds,
-                scored.problems,
+                (*scored.problems, *damage.get(number, ())),
             )
-            for clip, scored in zip(dataset.testing, clips, strict=True)
+            for number, (scored, trace) in enumerate(zip(clips, traces, strict=True))
         ),
         protocols=protocols_of(
-            scores,
-            labels,
-            names=[clip.name for clip in clips],
+            [trace.scores for trace in traces],
+            [trace.labels for trace in traces],
+            names=[trace.name for trace in traces],
             protocols=protocols,
             calibration=calibration,
             edge=edge,
             single_class=single_class,
         ),
-        localisation=localisation,
-        patches=patches,
-        alerts=figures,
-        origin=_origin(bundle, engine, clips),
+        localisation=located.figures,
+        patches=located.patches,
+        alerts=None if level is None else alert_figures(traces, level),
+        origin=_origin(bundle, clips),
         notes=_notes(dataset, bundle, calibration),
     )
-    return Evaluated(result, tuple(clips), alerts, calibration, fps)
+    return Evaluated(result, tuple(clips), traces, calibration, tuple(false_alarms), tuple(misses), located.masks)
 
 
-def alerts_of(name: str, scores: npt.NDArray[np.float64], fps: float, calibration: Calibration) -> tuple[Alert, ...]:
-    """(start, end) in seconds of the alerts that the calibrated threshold raises; start is when one is raised."""
-    rule = RuleSpec().build(name, threshold=calibration.threshold, baseline=calibration.median)
-    opened: list[Alert] = []
-    for index, value in enumerate(scores):
-        change = rule.update(index, index / fps, float(value))
-        if change is not None and change.kind == "opened":
-            opened.append((change.raised_pts_seconds, len(scores) / fps))
-        elif change is not None and change.kind == "closed":
-            opened[-1] = (opened[-1][0], max(opened[-1][0], change.pts_seconds))
-    return tuple(opened)
+def _calibration(bundle: Bundle, protocols: Sequence[Normalization]) -> Calibration | None:
+    if bundle.calibration_path is None:
+        if "calibrated" in protocols:
+            raise CalibrationError(
+                f"the model {bundle.name} has no calibration, which the protocol calibrated needs",
+                hint=f"streamad calibrate {bundle.name} --data NORMAL_VIDEO, or leave the protocol out",
+            )
+        return None
+    calibration = Calibration.load(bundle.calibration_path)
+    calibration.require_model(combined_sha256(bundle))
+    return calibration
 
 
-def alert_figures(
-    scores: Sequence[npt.NDArray[np.float64]],
-    labels: Sequence[npt.NDArray[np.uint8]],
-    alerts: Sequence[Sequence[Alert]],
-    fps: Sequence[float],
-    calibration: Calibration,
-) -> AlertFigures:
-    """Alerts of all clips against their true intervals."""
-    reports: list[EventReport] = [
-        match_events(
-            raised,
-            labels_to_events(truth, fps=rate),
-            tolerance_seconds=TOLERANCE_SECONDS,
-            duration_seconds=len(truth) / rate,
+def _require_both_classes(dataset: Dataset) -> None:
+    frames = sum(clip.frames for clip in dataset.testing)
+    abnormal = sum(int(clip.labels.sum()) for clip in dataset.testing if clip.labels is not None)
+    if dataset.testing and abnormal in (0, frames):
+        raise DatasetError(
+            f"nothing can be evaluated: all {frames} frames of {len(dataset.testing)} test clips are "
+            f"{'abnormal' if abnormal else 'normal'}; normal and abnormal frames are needed",
+            hint="is the test split complete, and are these its labels?",
         )
-        for raised, truth, rate in zip(alerts, labels, fps, strict=True)
-    ]
-    delays = [e.delay_seconds for report in reports for e in report.events if e.delay_seconds is not None]
-    normal = sum(report.normal_seconds or 0.0 for report in reports)
-    wrong = sum(report.wrong for report in reports)
-    values, truth = np.concatenate(scores), np.concatenate(labels)
-    scored = np.isfinite(values)
-    over = values[scored] >= calibration.threshold
-    abnormal = truth[scored] > 0
-    return AlertFigures(
-        threshold=calibration.threshold,
-        alerts_per_day=calibration.alerts_per_day,
-        found=sum(report.found for report in reports),
-        missed=sum(report.missed for report in reports),
-        right=sum(report.right for report in reports),
-        wrong=wrong,
-        false_alerts_per_hour=wrong / normal * 3600 if normal else None,
-        normal_seconds=normal,
-        mean_delay_seconds=float(np.mean(delays)) if delays else None,
-        frame_true_positive_rate=float(over[abnormal].mean()) if abnormal.any() else 0.0,
-        frame_false_positive_rate=float(over[~abnormal].mean()) if (~abnormal).any() else None,
-    )
 
 
-def _labels(clip: Clip) -> npt.NDArray[np.uint8]:
+def _level(bundle: Bundle, calibration: Calibration | None, threshold: float | None) -> AlertLevel | None:
+    if threshold is not None:
+        return AlertLevel(threshold, min(bundle.manifest.score.still, threshold))
+    return None if calibration is None else AlertLevel.of(calibration)
+
+
+def _trace(clip: Clip, scored: ClipScores, bundle: Bundle, level: AlertLevel | None) -> Trace:
     assert clip.labels is not None  # test clips have them: the data set was read so
-    return clip.labels
+    fps = clip.fps or bundle.manifest.training.fps
+    if level is None:
+        return Trace(clip.name, scored.scores, clip.labels, fps)
+    return Trace(clip.name, scored.scores, clip.labels, fps, *alerts_of(clip.name, scored.scores, fps, level))
 
 
 def _heat(clip: ClipScores) -> ClipHeat | None:
@@ -190,24 +180,33 @@ def _heat(clip: ClipScores) -> ClipHeat | None:
     return None if maps is None else ClipHeat(maps, clip.boxes(), np.isfinite(clip.scores))
 
 
-def _origin(bundle: Bundle, engine: EngineSpec | None, clips: Sequence[ClipScores]) -> Origin:
+def _origin(bundle: Bundle, clips: Sequence[ClipScores]) -> Origin:
     training = bundle.manifest.training
     return Origin(
         model=bundle.name,
         model_sha256=combined_sha256(bundle),
         detector=bundle.manifest.detector,
-        engine=(engine or EngineSpec()).name,
+        engine="; ".join(sorted({clip.engine for clip in clips})),
         streamad=__version__,
-        selected_on_test_data=False,
+        selected_on_test_data=training.selected_on_test_data,
         selection=f"{training.checkpoint}; seed {training.seed}, {training.epochs} epochs, {training.data}",
         seconds=sum(clip.seconds for clip in clips),
         machine=f"{platform.machine()}, {os.cpu_count()} processors",
     )
 
 
+_DIFFERENCES = 5
+"""Differences to the official counts that a report names."""
+
+
 def _notes(dataset: Dataset, bundle: Bundle, calibration: Calibration | None) -> tuple[str, ...]:
     window, scored = bundle.manifest.tiling.window or 1, bundle.manifest.score.frame or 0
-    notes = []
+    notes = [f"Damaged: {problem}." for problem in dataset.problems]
+    unlike = official_differences(dataset)
+    notes += [f"This copy is not the official set: {difference}" for difference in unlike[:_DIFFERENCES]]
+    if len(unlike) > _DIFFERENCES:
+        more = len(unlike) - _DIFFERENCES
+        notes.append(f"This copy differs in {more} more points: streamad datasets validate names them.")
     if window > 1:
         notes.append(
             f"Windows of {window} frames, of which number {scored + 1} is scored: the first {scored} and the last "
@@ -219,5 +218,5 @@ def _notes(dataset: Dataset, bundle: Bundle, calibration: Calibration | None) ->
             "that has been up for a while knows it."
         )
     if calibration is None:
-        notes.append("The model has no calibration: no `calibrated` figures, and no alerts.")
+        notes.append("The model has no calibration: no `calibrated` figures, and no alerts without a given threshold.")
     return tuple(notes)

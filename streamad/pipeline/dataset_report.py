@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from streamad.evaluation.datasets import Clip, Dataset, image_files
-from streamad.evaluation.report import ReportContent, Thumbnail, Trace, figures_of, html_report, markdown_report
-from streamad.evaluation.report.content import Place, worst_false_alarms, worst_misses
+from streamad.evaluation.report import ReportContent, Thumbnail, figures_of, html_report, markdown_report
+from streamad.evaluation.traces import FPS, Place
 from streamad.files import write_atomic
 from streamad.pipeline.dataset_evaluation import Evaluated
 from streamad.pipeline.dataset_scoring import clip_source
@@ -20,10 +20,8 @@ from streamad.sources import SourceError, open_source
 from streamad.sources.images import read_grey
 from streamad.visual.thumbnail import heat_thumbnail
 
-SHOTS = 8
 
-
-def write_scores(folder: Path, evaluated: Evaluated, dataset: Dataset) -> list[Path]:
+def write_scores(folder: Path, evaluated: Evaluated) -> list[Path]:
     """`scores.csv` (a line a frame) and `scores.npz` (an array a clip), raw and calibrated.
 
     Raises:
@@ -33,11 +31,10 @@ def write_scores(folder: Path, evaluated: Evaluated, dataset: Dataset) -> list[P
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["clip", "frame", "label", "raw_score", *(["calibrated_score"] if calibration else [])])
-    for clip, scored in zip(dataset.testing, evaluated.clips, strict=True):
-        shown = calibration.calibrated_array(scored.scores) if calibration else None
-        labels = clip.labels if clip.labels is not None else np.zeros(clip.frames, np.uint8)
-        for k, (label, value) in enumerate(zip(labels, scored.scores, strict=True)):
-            row = [clip.name, k, int(label), _number(value)]
+    for trace in evaluated.traces:
+        shown = calibration.calibrated_array(trace.scores) if calibration else None
+        for k, (label, value) in enumerate(zip(trace.labels, trace.scores, strict=True)):
+            row = [trace.name, k, int(label), _number(value)]
             writer.writerow(row if shown is None else [*row, _number(shown[k])])
     write_atomic(folder / "scores.csv", text.getvalue())
     arrays = io.BytesIO()
@@ -52,50 +49,46 @@ def write_report(folder: Path, evaluated: Evaluated, dataset: Dataset) -> list[P
     Raises:
         OutputError: a file cannot be written.
     """
-    traces = [
-        Trace(scored.name, scored.scores, _labels(clip), fps, alerts)
-        for clip, scored, fps, alerts in zip(
-            dataset.testing, evaluated.clips, evaluated.fps, evaluated.alerts, strict=True
-        )
-    ]
     evaluated.result.save(folder / "result.json")
-    figures = figures_of(traces, evaluated.calibration)
-    (folder / "figures").mkdir(exist_ok=True)
-    for name, picture in figures.items():
-        write_atomic(folder / "figures" / f"{name}.svg", picture)
+    alerts = evaluated.result.alerts
+    figures = figures_of(evaluated.traces, evaluated.calibration, alerts.threshold if alerts else None)
+    write_figures(folder, figures)
     write_atomic(folder / "report.md", markdown_report(evaluated.result, list(figures)))
     content = ReportContent(
         result=evaluated.result,
-        traces=traces,
-        calibration=evaluated.calibration,
-        false_alarms=_thumbnails(worst_false_alarms(traces, SHOTS), evaluated, dataset),
-        misses=_thumbnails(worst_misses(traces, SHOTS), evaluated, dataset),
+        false_alarms=_thumbnails(evaluated.false_alarms, evaluated, dataset),
+        misses=_thumbnails(evaluated.misses, evaluated, dataset),
     )
     write_atomic(folder / "report.html", html_report(content, figures))
     return [folder / name for name in ("result.json", "report.md", "report.html")]
 
 
+def write_figures(folder: Path, figures: Mapping[str, str]) -> None:
+    """The pictures of `report.md`, as figures/NAME.svg.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    for name, picture in figures.items():
+        write_atomic(folder / "figures" / f"{name}.svg", picture)
+
+
 def _thumbnails(places: Sequence[Place], evaluated: Evaluated, dataset: Dataset) -> list[Thumbnail]:
     low, high = _scale(evaluated)
     shots = []
-    masks_of: dict[int, npt.NDArray[np.bool_] | None] = {}
     for place in places:
         clip, scored = dataset.testing[place.clip], evaluated.clips[place.clip]
-        pixels = _frame(clip, place.frame, evaluated.fps[place.clip])
+        pixels = _frame(clip, place.frame, evaluated.traces[place.clip].fps)
         if pixels is None:
             continue
         maps = scored.heatmaps()
-        heat = None if maps is None else np.asarray(maps[place.frame])
-        if place.clip not in masks_of:
-            masks_of[place.clip] = clip.masks() if clip.masks is not None else None
-        masks = masks_of[place.clip]
         jpeg = heat_thumbnail(
             pixels,
-            heat,
-            scored.boxes() if heat is not None else [],
+            None if maps is None else maps[place.frame : place.frame + 1][0],
+            [] if maps is None else scored.boxes(),
             low=low,
             high=high,
-            truth=None if masks is None else masks[place.frame],
+            truth=evaluated.masks.get((place.clip, place.frame)),
         )
         shots.append(Thumbnail(f"{clip.name}, frame {place.frame}, score {place.score:.4g}: {place.why}", jpeg))
     return shots
@@ -107,7 +100,7 @@ def _scale(evaluated: Evaluated) -> tuple[float, float]:
     for clip in evaluated.clips:
         maps = clip.heatmaps()
         if maps is not None:
-            values = np.asarray(maps[:: max(1, len(maps) // 50)]).ravel()
+            values = np.concatenate([maps[t : t + 1].ravel() for t in range(0, len(maps), max(1, len(maps) // 50))])
             cells.append(values[np.isfinite(values)])
     joined = np.concatenate(cells) if cells else np.empty(0, np.float32)
     if not len(joined):
@@ -116,21 +109,16 @@ def _scale(evaluated: Evaluated) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _frame(clip: Clip, index: int, fps: float) -> npt.NDArray[np.uint8] | None:
+def _frame(clip: Clip, index: int, fps: float | None) -> npt.NDArray[np.uint8] | None:
     """The pixels of one frame; None where it cannot be read."""
     if clip.kind == "images":
         files = image_files(clip.path)
         return read_grey(files[index]) if index < len(files) else None
     try:
-        with open_source(clip_source(clip, fps), camera=clip.name) as source:
+        with open_source(clip_source(clip, fps or FPS), camera=clip.name) as source:
             return next((frame.pixels for frame in source if frame.index == index), None)
     except SourceError:
         return None
-
-
-def _labels(clip: Clip) -> npt.NDArray[np.uint8]:
-    assert clip.labels is not None
-    return clip.labels
 
 
 def _number(value: float) -> str:

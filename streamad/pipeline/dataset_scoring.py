@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import threading
@@ -17,17 +18,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from streamad import __version__
 from streamad.bundle import Bundle, combined_sha256
 from streamad.detectors import CameraScorer, camera_scorer
 from streamad.engines import EngineSpec
-from streamad.errors import DatasetError
-from streamad.evaluation.datasets import Clip, Dataset
-from streamad.files import write_json
+from streamad.errors import DatasetError, OutputError
+from streamad.evaluation.datasets import Clip, Dataset, image_files
+from streamad.files import locked, write_json
+from streamad.pipeline.heat_file import HeatFile, HeatWriter
 from streamad.pipeline.model import Model, open_model
 from streamad.pipeline.offline import pair_scores, prefetched
 from streamad.sources import FileSpec, ImagesSpec, SourceError, SourceSpec, open_source
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class ClipScores:
             localises.
         seconds: wall time of decoding and scoring it.
         problems: damage that did not end the run: frames that do not decode, a clip that breaks off.
+        engine: what ran the network: name, version, device, precision.
     """
 
     name: str
@@ -48,11 +52,12 @@ class ClipScores:
     folder: Path
     seconds: float
     problems: tuple[str, ...]
+    engine: str
 
-    def heatmaps(self) -> npt.NDArray[np.float32] | None:
+    def heatmaps(self) -> HeatFile | None:
         """(frames, rows, cols), read from disk as it is used; None where the detector localises nothing."""
         path = self.folder / "heat.npy"
-        return np.load(path, mmap_mode="r") if path.is_file() else None
+        return HeatFile(path) if path.is_file() else None
 
     def boxes(self) -> list[tuple[int, int, int, int]]:
         """(x0, y0, x1, y1) of all cells in pixels of the frames, row by row."""
@@ -105,12 +110,28 @@ def score_dataset(
     Raises:
         DatasetError: the data set has no test clips.
         EngineError: the engine cannot run here, or failed.
+        OutputError: the folder cannot be written to, or another process writes there.
     """
-    clips = dataset.testing
-    if not clips:
+    if not dataset.testing:
         raise DatasetError(f"{dataset.name} has no test clips", hint="expected testing/ with labels")
+    with locked(folder) as mine:
+        if not mine:
+            raise OutputError(
+                f"another evaluation writes to {folder}", hint="wait for it, or give another folder with --out"
+            )
+        return _score_all(dataset, bundle, folder, engine or EngineSpec(), workers, progress)
+
+
+def _score_all(
+    dataset: Dataset,
+    bundle: Bundle,
+    folder: Path,
+    spec: EngineSpec,
+    workers: int | None,
+    progress: Callable[[ClipScores, int, int], None] | None,
+) -> list[ClipScores]:
+    clips = dataset.testing
     count = min(workers or os.cpu_count() or 1, len(clips))
-    spec = engine or EngineSpec()
     if spec.threads is None and count > 1:
         spec = spec.model_copy(update={"threads": max(1, (os.cpu_count() or 1) // count)})
     local, opened, lock = threading.local(), list[Model](), threading.Lock()
@@ -126,7 +147,13 @@ def score_dataset(
             local.model = open_model(bundle, spec, hint="latency" if count > 1 else "throughput")
             with lock:
                 opened.append(local.model)
-        return _score(clip, local.model, scenes.scorer(clip), place, identity)
+        scorer, problems = scenes.scorer(clip)
+        try:
+            return _score(clip, local.model, scorer, place, identity, problems)
+        except OSError as error:  # damage of a source is no OSError here: it is in the problems
+            raise OutputError(
+                f"cannot write to {place}: {error.strerror or error}", hint="is the disk full? give another --out"
+            ) from error
 
     results: dict[str, ClipScores] = {}
     pool = ThreadPoolExecutor(count, thread_name_prefix="evaluate")
@@ -150,7 +177,7 @@ class _Scenes:
 
     def __init__(self, bundle: Bundle, dataset: Dataset) -> None:
         self._bundle, self._dataset = bundle, dataset
-        self._warm: dict[str | None, CameraScorer] = {}
+        self._warm: dict[str | None, tuple[CameraScorer, list[str]]] = {}
         self._lock = threading.Lock()
 
     def of(self, clip: Clip) -> Clip | None:
@@ -159,33 +186,52 @@ class _Scenes:
             return None
         return known_scene(clip, self._dataset.training)
 
-    def scorer(self, clip: Clip) -> CameraScorer:
-        """A scorer for the clip."""
+    def scorer(self, clip: Clip) -> tuple[CameraScorer, list[str]]:
+        """A scorer for the clip, and what was damaged in the clip that it learned from."""
         scene = self.of(clip)
         key = None if scene is None else scene.name
         with self._lock:
             if key not in self._warm:
                 self._warm[key] = self._warmed(scene)
-            return copy.deepcopy(self._warm[key])
+            scorer, problems = self._warm[key]
+            return copy.deepcopy(scorer), list(problems)
 
-    def _warmed(self, scene: Clip | None) -> CameraScorer:
+    def _warmed(self, scene: Clip | None) -> tuple[CameraScorer, list[str]]:
         scorer = camera_scorer(self._bundle, self._dataset.name)
+        problems: list[str] = []
         if scene is not None:
             fps = self._bundle.manifest.training.fps
-            with open_source(clip_source(scene, fps), camera=self._dataset.name) as source:
-                for frame in source:
-                    scorer.tiles(frame)  # what is at rest is learned here; nothing is scored
-        return scorer
+            try:
+                with open_source(clip_source(scene, fps), camera=self._dataset.name) as source:
+                    for frame in source:
+                        scorer.tiles(frame)  # what is at rest is learned here; nothing is scored
+                    problems = list(source.problems)
+            except SourceError as error:
+                problems.append(str(error))
+        return scorer, [f"the scene at rest, from training clip {scene.name}: {p}" for p in problems if scene]
 
 
 def _identity(clip: Clip, bundle: Bundle, scene: Clip | None, spec: EngineSpec) -> dict[str, Any]:
+    """What the scores of a clip depend on; where any of it is another, the clip is scored again."""
     return {
         "format": FORMAT,
+        "streamad": __version__,
         "model_sha256": combined_sha256(bundle),
         "frames": clip.frames,
-        "scene": None if scene is None else scene.name,
+        "files": _fingerprint(clip),
+        "scene": None if scene is None else [scene.name, _fingerprint(scene)],
         "engine": spec.name,
     }
+
+
+def _fingerprint(clip: Clip) -> str:
+    """Of a clip's files, names, sizes and times: they tell a mended frame, and another set's clip of the same name."""
+    files = image_files(clip.path) if clip.kind == "images" else [clip.path]
+    content = hashlib.sha256()
+    for file in files:
+        state = file.stat()
+        content.update(f"{file.name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+    return content.hexdigest()
 
 
 def _finished(clip: Clip, place: Path, identity: dict[str, Any]) -> ClipScores | None:
@@ -197,21 +243,25 @@ def _finished(clip: Clip, place: Path, identity: dict[str, Any]) -> ClipScores |
         return None
     if record.get("identity") != identity or scores.shape != (clip.frames,):
         return None
-    return ClipScores(clip.name, scores, place, float(record["seconds"]), tuple(record["problems"]))
+    return ClipScores(
+        clip.name, scores, place, float(record["seconds"]), tuple(record["problems"]), str(record["engine"])
+    )
 
 
-def _score(clip: Clip, model: Model, scorer: CameraScorer, place: Path, identity: dict[str, Any]) -> ClipScores:
+def _score(
+    clip: Clip, model: Model, scorer: CameraScorer, place: Path, identity: dict[str, Any], problems: list[str]
+) -> ClipScores:
     place.mkdir(parents=True, exist_ok=True)
     (place / "clip.json").unlink(missing_ok=True)  # written last: with it the clip is finished
     (place / "heat.npy").unlink(missing_ok=True)
     started = time.monotonic()
     scores = np.full(clip.frames, np.nan)
-    heat: npt.NDArray[np.float32] | None = None
-    problems: list[str] = []
+    decoded = 0
     try:
         spec = clip_source(clip, model.bundle.manifest.training.fps)
         with (
             open_source(spec, camera=clip.name) as source,
+            HeatWriter(place / "heat.npy", clip.frames) as heat,
             closing(prefetched(iter(source))) as frames,
         ):
             for _, score in pair_scores(frames, model, scorer):
@@ -219,24 +269,21 @@ def _score(clip: Clip, model: Model, scorer: CameraScorer, place: Path, identity
                     problems.append(f"more than {clip.frames} frames; the others were left out")
                     break
                 scores[score.index] = score.score
-                if score.heatmap is None:
-                    continue
-                if heat is None:
-                    shape = (clip.frames, *score.heatmap.shape)
-                    heat = np.lib.format.open_memmap(place / "heat.npy", "w+", np.float32, shape)
-                    heat[:] = np.nan
+                if score.heatmap is not None and heat.add(score.index, score.heatmap):
                     np.save(place / "boxes.npy", _boxes(scorer, score.heatmap.shape))
-                heat[score.index] = score.heatmap
             problems += source.problems
+            decoded = source.frames_decoded
     except SourceError as error:
         problems.append(str(error))
-    if heat is not None:
-        heat.flush()  # type: ignore[attr-defined]
+    if decoded < clip.frames and not problems:  # a few frames at a video's end go without a word
+        problems.append(f"{decoded} of {clip.frames} frames came")
     np.save(place / "scores.npy", scores)
     seconds = time.monotonic() - started
-    record = {"identity": identity, "seconds": seconds, "problems": problems, "engine": model.engine.info.name}
+    info = model.engine.info
+    engine = f"{info.name} {info.version}, {info.device}, {info.precision}"
+    record = {"identity": identity, "seconds": seconds, "problems": problems, "engine": engine}
     write_json(place / "clip.json", record)
-    return ClipScores(clip.name, scores, place, seconds, tuple(problems))
+    return ClipScores(clip.name, scores, place, seconds, tuple(problems), engine)
 
 
 def _boxes(scorer: CameraScorer, grid: tuple[int, ...]) -> npt.NDArray[np.int32]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +19,7 @@ import torch
 from streamad import __version__
 from streamad.detectors import detector_parts
 from streamad.detectors.base import load_part
-from streamad.errors import DatasetError, OutputError, UsageError
+from streamad.errors import DatasetError, UsageError
 from streamad.evaluation.images import ImageBenchmark, OneClassSplit, check_training_images
 from streamad.evaluation.images.results import (
     Hardware,
@@ -33,7 +31,7 @@ from streamad.evaluation.images.results import (
     write_result,
 )
 from streamad.evaluation.metrics import roc_auc
-from streamad.files import write_json
+from streamad.files import locked, write_json
 from streamad.training.loop import EpochReport, Task, run_loop
 
 HELD_OUT = 150
@@ -231,7 +229,7 @@ class _Plan:
     def run(self, k: int, seed: int, tell: Callable[..., None]) -> ImageResult | None:
         """One training and its test; None where another process is at it."""
         folder = self._folder(k, seed)
-        with _locked(folder) as mine:
+        with locked(folder) as mine:
             if not mine:
                 return None
             # Another process may have finished it since `check`.
@@ -374,24 +372,3 @@ def _require_distinct(what: str, values: Sequence[int]) -> None:
         raise UsageError(f"no {what} was given", hint=f"give at least one {what}")
     if len(set(values)) < len(values):
         raise UsageError(f"a {what} was given twice: {', '.join(map(str, values))}", hint=f"name each {what} once")
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """Whether this process alone has the folder; the lock ends with the process, however it ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write to {folder}: {error.strerror or error}", hint="give another folder with --out"
-        ) from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)

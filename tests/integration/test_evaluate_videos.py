@@ -8,14 +8,19 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 from bundle_support import moving_shapes
-from cli_support import Ran, streamad
+from cli_support import Ran, command, streamad
+from dataset_files_support import cut_off
 from sklearn.metrics import roc_auc_score
+
+from streamad.files import locked
 
 MODEL = "adacl-demo-generic"
 CLIPS = {"01": 60, "02": 50, "03": 40}
@@ -141,6 +146,138 @@ def test_a_broken_frame_is_reported_and_the_run_goes_on(data: Path, tmp_path: Pa
     assert np.isnan(np.load(tmp_path / "out" / "clips" / "01" / "scores.npy")[30])
 
 
+def write_avi(path: Path, frames: int, seed: int) -> None:
+    """As Avenue's are: MPEG-4 in an AVI, whose header says how many frames there are."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        for picture in moving_shapes(frames, seed=seed):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="gray")))
+        container.mux(stream.encode(None))
+
+
+def test_videos_that_are_cut_off_or_broken_are_reported_and_the_run_goes_on(tmp_path: Path) -> None:
+    root = tmp_path / "gate"
+    labels = {}
+    for split, names in (("training", {"a": 60, "b": 20}), ("testing", {"01": 50, "02": 60, "03": 40})):
+        for k, (name, frames) in enumerate(names.items()):
+            write_avi(root / split / "videos" / f"{name}.avi", frames, k)
+            if split == "testing":
+                labels[name] = np.zeros(frames, np.uint8)
+                labels[name][20:35] = 1
+    (root / "testing" / "frame_labels").mkdir()
+    for name, values in labels.items():
+        np.save(root / "testing" / "frame_labels" / f"{name}.npy", values)
+    cut_off(root / "testing" / "videos" / "02.avi")
+    (root / "testing" / "videos" / "03.avi").write_bytes(b"no video at all")
+    (root / "training" / "videos" / "b.avi").write_bytes(b"nor this")
+    done = streamad("evaluate", str(root), "--model", MODEL, "--out", str(tmp_path / "out"), "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    document = done.document()
+    one, two, three = document["clips"]
+    assert not one["problems"]
+    assert [(c["frames"], c["abnormal"]) for c in (one, two, three)] == [(50, 15), (60, 15), (40, 15)]
+    assert "of 60 frames" in two["problems"][0]
+    assert 5 < two["scored"] < 50
+    assert "damaged beyond reading" in three["problems"][0]
+    assert three["scored"] == 0
+    raw = next(p for p in document["protocols"] if p["normalization"] == "raw")
+    assert raw["unscored_videos"] == [2]
+    notes = "\n".join(document["notes"])
+    for words in ("02.avi", "03.avi", "b.avi: "):
+        assert words in notes
+    rows = table(tmp_path / "out")
+    values, truth = (np.concatenate([row[k] for row in rows.values()]) for k in (0, 1))
+    kept = np.isfinite(values)
+    assert raw["frames"] == int(kept.sum()) == one["scored"] + two["scored"]
+    assert raw["auc_micro"] == pytest.approx(roc_auc_score(truth[kept], values[kept]), abs=1e-9)
+    assert len(values) == 150
+
+
+def test_the_official_ucsd_layout_with_damage_in_every_kind_of_file(tmp_path: Path) -> None:
+    """A .tif that does not decode, a mask that is cut off, two intervals, `_gt` bitmaps of three namings."""
+    root = tmp_path / "UCSDped1"
+    names = {"Test001": "{:03d}.bmp", "Test002": "frame{:03d}.bmp", "Test003": "Test003_{:d}.bmp"}
+    for k, folder in enumerate(("Train/Train001", *(f"Test/{name}" for name in names))):
+        (root / folder).mkdir(parents=True)
+        for t, picture in enumerate(moving_shapes(50, seed=k), 1):
+            cv2.imwrite(str(root / folder / f"{t:03d}.tif"), picture)
+    for name, pattern in names.items():
+        (root / "Test" / f"{name}_gt").mkdir()
+        for t in range(1, 51):
+            mask = np.zeros((120, 160), np.uint8)
+            mask[30:80, 40:110] = 255 * (10 <= t <= 20 or 30 <= t <= 40)
+            cv2.imwrite(str(root / "Test" / f"{name}_gt" / pattern.format(t)), mask)
+    lines = [f"TestVideoFile{{end+1}}.gt_frame = [{i}];" for i in ("10:20, 30:40", "10:20, 30:40", "10:20,30:40")]
+    (root / "Test" / "UCSDped1.m").write_text("TestVideoFile = {};\r\n" + "\r\n".join(lines) + "\r\n")
+    frame = root / "Test" / "Test001" / "025.tif"
+    frame.write_bytes(frame.read_bytes()[:1000])
+    mask = root / "Test" / "Test003_gt" / "Test003_7.bmp"
+    mask.write_bytes(mask.read_bytes()[:500])
+    words = ("evaluate", "ped1", "--data", str(root), "--model", MODEL, "--out", str(tmp_path / "out"), "--json")
+    done = streamad(*words, cwd=tmp_path)
+    assert done.code == 0, done.err
+    document = done.document()
+    one, two, three = document["clips"]
+    assert [c["abnormal"] for c in (one, two, three)] == [22, 22, 22]
+    assert "025.tif: cannot be decoded" in one["problems"][0]
+    assert not two["problems"]
+    assert "its masks were left out" in three["problems"][0]
+    assert "Test003_7.bmp does not decode" in three["problems"][0]
+    assert document["localisation"]["clips"] == 2
+    assert document["localisation"]["regions"] == sum(c["scored"] > 0 for c in (one, two)) * 22
+    assert document["localisation"]["tracks"] == 4
+    notes = "\n".join(document["notes"])
+    assert "3 test clips, officially 36" in notes
+    assert "test clip Test001: 50 frames, officially 200" in notes
+    # The frame is mended: its clip is scored again, the others are not.
+    kept = (tmp_path / "out" / "clips" / "Test002" / "scores.npy").stat().st_mtime_ns
+    cv2.imwrite(str(frame), next(iter(moving_shapes(1, seed=1))))
+    mended = streamad(*words, cwd=tmp_path).document()
+    assert mended["clips"][0]["problems"] == []
+    assert mended["clips"][0]["scored"] > one["scored"]
+    assert (tmp_path / "out" / "clips" / "Test002" / "scores.npy").stat().st_mtime_ns == kept
+
+
+def test_killed_in_the_middle_it_goes_on_from_there(data: Path, ran: tuple[Ran, Path], tmp_path: Path) -> None:
+    words = ("evaluate", str(data), "--model", MODEL, "--out", str(tmp_path), "--workers", "1")
+    first = subprocess.Popen(command(*words), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("clips/*/clip.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    first.kill()
+    first.wait()
+    finished = {path.parent.name for path in tmp_path.glob("clips/*/clip.json")}
+    assert finished
+    assert not (tmp_path / "result.json").exists()
+    kept = {name: (tmp_path / "clips" / name / "scores.npy").stat().st_mtime_ns for name in finished}
+    done = streamad(*words, "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    for name, written in kept.items():
+        assert (tmp_path / "clips" / name / "scores.npy").stat().st_mtime_ns == written
+    ours, whole = done.document()["protocols"], ran[0].document()["protocols"]
+    assert [p["auc_micro"] for p in ours] == pytest.approx([p["auc_micro"] for p in whole], abs=1e-4)
+
+
+def test_a_folder_that_another_evaluation_writes_to_is_left_alone(data: Path, tmp_path: Path) -> None:
+    with locked(tmp_path / "clips") as mine:
+        assert mine
+        done = streamad("evaluate", str(data), "--model", MODEL, "--out", str(tmp_path), "--json", cwd=tmp_path)
+    assert "another evaluation writes to" in done.error()["message"]
+    assert list((tmp_path / "clips").iterdir()) == [tmp_path / "clips" / ".lock"]
+
+
+def test_test_clips_of_one_class_are_refused_before_anything_is_scored(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, copy := tmp_path / "gate")
+    for path in (copy / "testing" / "frame_labels").iterdir():
+        np.save(path, np.zeros_like(np.load(path)))
+    done = streamad("evaluate", str(copy), "--model", MODEL, "--out", str(tmp_path / "out"), "--json", cwd=tmp_path)
+    assert done.code == 5
+    assert "all 150 frames of 3 test clips are normal" in done.error()["message"]
+    assert not list((tmp_path / "out").glob("clips/*"))
+
+
 def test_missing_labels_end_it_with_the_path(data: Path, tmp_path: Path) -> None:
     copy = tmp_path / "gate"
     shutil.copytree(data, copy)
@@ -161,6 +298,30 @@ def test_score_files_and_comparison(ran: tuple[Ran, Path], data: Path, tmp_path:
     assert theirs == {name: ours[name] for name in theirs}
     assert set(theirs) == {"raw", "per_video", "running"}
     assert files.document()["origin"]["selected_on_test_data"] is None
+    # At a threshold: one raw score over it is a frame, half a second of them an alert.
+    scores = np.concatenate([values for values, _ in table(ran[1]).values()])
+    truth = np.concatenate([labels for _, labels in table(ran[1]).values()])
+    threshold = float(np.nanquantile(scores, 0.6))
+    alerts = streamad(
+        "evaluate", "--scores", str(ran[1] / "scores.npz"), "--labels", str(data / "testing" / "frame_labels"),
+        "--threshold", repr(threshold), "--fps", "10", "--json", cwd=tmp_path,
+    ).document()["alerts"]  # fmt: skip
+    assert alerts["frame_true_positive_rate"] == pytest.approx(np.mean(scores[truth == 1] >= threshold))
+    normal = scores[(truth == 0) & ~np.isnan(scores)]
+    assert alerts["frame_false_positive_rate"] == pytest.approx(np.mean(normal >= threshold))
+    assert alerts["alerts_per_day"] is None
+    assert [(e["clip"], e["start_seconds"]) for e in alerts["events"]] == [("01", 2.0), ("02", 2.0)]
+    assert streamad("evaluate", "--scores", str(ran[1] / "scores.csv"), "--threshold", "1", cwd=tmp_path).code == 2
+    # Asked for, `calibrated` takes the scores of a file as calibrated ones; a model must have a calibration.
+    as_is = streamad(
+        "evaluate", "--scores", str(ran[1] / "scores.csv"), "--normalization", "calibrated", "--json", cwd=tmp_path
+    ).document()["protocols"]
+    assert [(p["normalization"], p["auc_micro"]) for p in as_is] == [("calibrated", ours["raw"])]
+    refused = streamad(
+        "evaluate", str(data), "--model", MODEL, "--out", str(tmp_path / "no"), "--normalization", "raw,calibrated",
+        "--json", cwd=tmp_path,
+    )  # fmt: skip
+    assert "has no calibration" in refused.error()["message"]
     both = streamad("compare", str(ran[1]), str(tmp_path / "files"), cwd=tmp_path)
     assert both.code == 0
     assert f"| raw: AUC micro | {ours['raw']:.4f} | {ours['raw']:.4f} |" in both.out
@@ -174,6 +335,8 @@ def test_score_files_and_comparison(ran: tuple[Ran, Path], data: Path, tmp_path:
         (("evaluate",), "nothing to evaluate"),
         (("evaluate", "ped2"), "with which model"),
         (("evaluate", "ped2", "--scores", "x.npz"), "no data set"),
+        (("evaluate", "ped2", "--model", MODEL, "--fps", "5"), "--fps does not apply to video data sets"),
+        (("evaluate", "--scores", "x.npz", "--detector", "igd"), "--detector does not apply to scores from files"),
         (("evaluate", ".", "--model", MODEL, "--normalization", "best"), "--normalization 'best'"),
         (("evaluate", ".", "--model", MODEL, "--edge", "guess"), "--edge 'guess'"),
     ],

@@ -5,7 +5,6 @@ training_videos/NN.avi   testing_videos/NN.avi   ground_truth_demo/testing_label
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -15,7 +14,7 @@ import numpy as np
 from streamad.errors import DatasetError
 from streamad.evaluation.datasets.files import Labels, as_labels, folder_content, load_arrays
 from streamad.evaluation.datasets.folder import find_folder, labels_by_clip
-from streamad.evaluation.datasets.found import Found, FoundClip, clip_number, same_clip
+from streamad.evaluation.datasets.found import Found, FoundClip, LabelReader, clip_number, same_clip
 from streamad.evaluation.datasets.masks import MaskReader, matlab_masks
 
 LabelSet = Literal["official", "future_frame_prediction"]
@@ -55,7 +54,7 @@ def find_avenue(root: Path, *, label_set: str | None = None, allow_pickle: bool 
         return find_folder(root, name="avenue", fps=FPS, extra_labels=own, label_set=said, allow_pickle=allow_pickle)
     path = next((p for p in places if p.is_file()), None)
     masks = root / _MASKS
-    labels_of: Callable[[FoundClip, int], Labels]
+    labels_of: LabelReader
     if path is not None:
         by_clip = {clip: as_labels(array, path) for clip, array in load_arrays(path).items()}
         labels_of, labelled = partial(labels_by_clip, path, by_clip), list(by_clip)
@@ -86,10 +85,10 @@ def _known(label_set: str | None) -> LabelSet:
     return cast(LabelSet, label_set or "official")
 
 
-def _labels_of_masks(folder: Path, clip: FoundClip, frames: int) -> Labels:
+def _labels_of_masks(folder: Path, clip: FoundClip, frames: int | None) -> Labels:
     path = _mask_file(folder, clip)
-    labels: Labels = np.asarray(matlab_masks(path).any(axis=(1, 2)), dtype=np.uint8)
-    if labels.size != frames:
+    labels: Labels = np.fromiter((mask.any() for mask in matlab_masks(path)), dtype=np.uint8)
+    if frames is not None and labels.size != frames:
         raise DatasetError(f"{clip.path}: {frames} frames, but {labels.size} masks in {path}")
     return labels
 

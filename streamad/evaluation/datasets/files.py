@@ -71,13 +71,29 @@ def video_facts(path: Path) -> tuple[int, float | None]:
     return frames, float(rate) if rate else None
 
 
-def load_arrays(path: Path, *, allow_pickle: bool = False, only: str | None = None) -> Arrays:
+def declared_frames(path: Path) -> int:
+    """Frames that a video file says it has, more than it holds where it was cut off; 0 where it does not say.
+
+    Raises:
+        DatasetError: no video can be read from the file.
+    """
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            if stream.frames:
+                return int(stream.frames)
+            rate, microseconds = stream.average_rate, container.duration
+            return round(microseconds / 1e6 * rate) if rate and microseconds else 0
+    except (av.error.FFmpegError, OSError, IndexError) as error:
+        raise DatasetError(f"cannot read the video {path}: {error}") from error
+
+
+def load_arrays(path: Path, *, allow_pickle: bool = False) -> Arrays:
     """Arrays of an .npz by name, or the one of an .npy under its file name.
 
     Args:
         path: `.npz` or `.npy`; where pickles are allowed, `.pkl` and `.pickle` too.
         allow_pickle: read pickled arrays, by an unpickler that makes arrays and nothing else; else they are refused.
-        only: read just this array of an .npz, where it is there: others may be large.
 
     Raises:
         DatasetError: the file is missing, damaged, or would need pickle.
@@ -91,8 +107,7 @@ def load_arrays(path: Path, *, allow_pickle: bool = False, only: str | None = No
             if isinstance(loaded, np.ndarray):
                 return {path.stem: loaded}
             with loaded:
-                names = [only] if only is not None and only in loaded.files else loaded.files
-                return {name: loaded[name] for name in names}
+                return {name: loaded[name] for name in loaded.files}
     except OSError as error:
         raise DatasetError(f"cannot read the labels {path}: {error.strerror or error}") from error
     except (ValueError, EOFError, zipfile.BadZipFile) as error:

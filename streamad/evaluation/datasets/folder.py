@@ -25,7 +25,7 @@ from streamad.evaluation.datasets.files import (
     load_arrays,
     split_labels,
 )
-from streamad.evaluation.datasets.found import Found, FoundClip, same_clip
+from streamad.evaluation.datasets.found import Found, FoundClip, LabelReader, same_clip
 from streamad.evaluation.datasets.masks import MaskReader, array_masks
 
 
@@ -61,7 +61,7 @@ def find_folder(
             f"{root} has neither training/videos, training/frames, testing/videos nor testing/frames",
             hint="expected e.g. training/videos/01.mp4, testing/videos/01.mp4 and testing/frame_labels/01.npy",
         )
-    labels_of: Callable[[FoundClip, int], Labels] = _unlabelled
+    labels_of: LabelReader = _unlabelled
     check: Callable[[], None] = _nothing
     found = "none"
     if testing:
@@ -92,7 +92,7 @@ def find_folder(
 def _nothing() -> None: ...
 
 
-def _unlabelled(clip: FoundClip, frames: int) -> Labels:
+def _unlabelled(clip: FoundClip, frames: int | None) -> Labels:
     raise DatasetError(f"no frame labels of clip {clip.name!r} with {frames} frames")
 
 
@@ -135,14 +135,14 @@ def _label_place(root: Path, extra: Sequence[Path], allow_pickle: bool) -> Path:
     return path
 
 
-def _labels_in(folder: Path, allow_pickle: bool, clip: FoundClip, frames: int) -> Labels:
+def _labels_in(folder: Path, allow_pickle: bool, clip: FoundClip, frames: int | None) -> Labels:
     path = folder / f"{clip.name}.npy"
     labels = as_labels(next(iter(load_arrays(path, allow_pickle=allow_pickle).values())), path)
     _expect(labels, frames, clip, folder)
     return labels
 
 
-def labels_by_clip(path: Path, labels: dict[str, Labels], clip: FoundClip, frames: int) -> Labels:
+def labels_by_clip(path: Path, labels: dict[str, Labels], clip: FoundClip, frames: int | None) -> Labels:
     """Labels of a clip out of those of all, by its name or number; raises DatasetError where they do not fit."""
     name = same_clip(clip.name, list(labels))
     if name is None:
@@ -156,8 +156,8 @@ def _same_number(path: Path, labelled: int, clips: int, root: Path) -> None:
         raise DatasetError(f"{path}: labels of {labelled} clips, but {root} has {clips} test clips")
 
 
-def _expect(labels: Labels, frames: int, clip: FoundClip, path: Path) -> None:
-    if labels.size != frames:
+def _expect(labels: Labels, frames: int | None, clip: FoundClip, path: Path) -> None:
+    if frames is not None and labels.size != frames:
         raise DatasetError(
             f"{clip.path}: {frames} frames, but {labels.size} labels in {path}",
             hint="is the data set complete, and are these the labels of this data set?",
@@ -173,7 +173,7 @@ class _Joined:
         self._parts = [as_labels(array, path) for array in arrays]
         self._by_name: dict[str, Labels] | None = None
 
-    def __call__(self, clip: FoundClip, frames: int) -> Labels:
+    def __call__(self, clip: FoundClip, frames: int | None) -> Labels:
         if self._by_name is None:
             self._by_name = self._cut()
         _expect(self._by_name[clip.name], frames, clip, self.path)
@@ -187,7 +187,28 @@ class _Joined:
             raise DatasetError(
                 f"{self.path}: labels of {len(self._parts)} clips, but there are {len(names)} test clips"
             )
-        return split_labels(self._parts[0], names, [clip.facts()[0] for clip in self.clips], self.path)
+        return split_labels(self._parts[0], names, self._lengths(self._parts[0].size), self.path)
+
+    def _lengths(self, labels: int) -> list[int]:
+        """Frames of each clip; of a video that was cut off what it says it had, of one that is broken what is left."""
+        counted: list[int | None] = []
+        broken: DatasetError | None = None
+        for clip in self.clips:
+            try:
+                counted.append(clip.facts()[0])
+            except DatasetError as error:
+                if broken is not None:  # two unknown lengths cannot be told apart
+                    raise
+                broken = error
+                counted.append(None)
+        if sum(frames or 0 for frames in counted) != labels:
+            counted = [
+                frames and max(frames, clip.declared()) for frames, clip in zip(counted, self.clips, strict=True)
+            ]
+        left = labels - sum(frames or 0 for frames in counted)
+        if broken is not None and left <= 0:
+            raise broken
+        return [left if frames is None else frames for frames in counted]
 
 
 def _masks(root: Path, folders: Sequence[str], clip: FoundClip) -> MaskReader | None:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from streamad.errors import DatasetError
-from streamad.evaluation.datasets.files import image_files, load_arrays
+from streamad.evaluation.datasets.files import image_files
 
 Mask = npt.NDArray[np.bool_]
-MaskReader = Callable[[], Mask]
-"""Reads the (frames, height, width) masks of a clip, True where abnormal."""
+MaskReader = Callable[[], Iterator[Mask]]
+"""Reads the (height, width) masks of a clip, frame by frame, True where abnormal; raises DatasetError as it goes."""
 
 
-def bitmap_masks(folder: Path) -> Mask:
+def bitmap_masks(folder: Path) -> Iterator[Mask]:
     """Masks of a folder of bitmaps, one a frame, in the order of their numbers, however they are named.
 
     UCSD's releases have `001.bmp`, `frame001.bmp` and `Test003_001.bmp`; any value over 0 is abnormal.
@@ -25,34 +28,64 @@ def bitmap_masks(folder: Path) -> Mask:
     Raises:
         DatasetError: a bitmap does not decode, or they differ in size.
     """
-    masks = []
+    size = None
     for path in image_files(folder):
         image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
         if image is None:
             raise DatasetError(f"the mask {path} does not decode", hint="fetch the data set again")
-        masks.append(image > 0)
-    if len({mask.shape for mask in masks}) > 1:
-        raise DatasetError(f"the masks in {folder} have different sizes")
-    return np.stack(masks)
+        if size not in (None, image.shape):
+            raise DatasetError(f"the masks in {folder} have different sizes")
+        size = image.shape
+        yield np.asarray(image > 0)
 
 
-def array_masks(path: Path, name: str) -> Mask:
+def array_masks(path: Path, name: str) -> Iterator[Mask]:
     """Masks from an .npz with one (frames, height, width) array a clip, or from the .npy of one clip.
 
     Raises:
         DatasetError: the file cannot be read, lacks the clip, or has another shape.
     """
-    arrays = load_arrays(path, only=name)
-    if name not in arrays:
-        raise DatasetError(f"{path} has no masks of clip {name!r}; it has {', '.join(sorted(arrays)[:5])}")
-    masks = arrays[name]
-    if masks.ndim != 3 or masks.dtype.kind not in "buif":
-        raise DatasetError(f"{path}: masks of a clip must be (frames, height, width) numbers, got {masks.shape}")
-    return np.asarray(masks.astype(bool))
+    try:
+        with path.open("rb") as raw:
+            if not zipfile.is_zipfile(raw):
+                raw.seek(0)
+                yield from _frames_of(raw, path)
+                return
+            with zipfile.ZipFile(raw) as archive:
+                if f"{name}.npy" not in archive.namelist():
+                    known = ", ".join(sorted(n.removesuffix(".npy") for n in archive.namelist())[:5])
+                    raise DatasetError(f"{path} has no masks of clip {name!r}; it has {known}")
+                with archive.open(f"{name}.npy") as file:
+                    yield from _frames_of(file, path)
+    except OSError as error:
+        raise DatasetError(f"cannot read the masks {path}: {error.strerror or error}") from error
+    except (EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DatasetError(f"cannot read the masks {path}: {error}") from error
 
 
-def matlab_masks(path: Path) -> Mask:
-    """Avenue's `volLabel`: a (1, frames) cell array of (height, width) uint8.
+def _frames_of(file: IO[bytes], path: Path) -> Iterator[Mask]:
+    """Frame by frame: the masks of a long clip are larger than memory."""
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, columns_first, dtype = read(file)
+    except ValueError as error:
+        raise DatasetError(f"cannot read the masks {path}: {error}") from error
+    if len(shape) != 3 or dtype.kind not in "buif":
+        raise DatasetError(f"{path}: masks of a clip must be (frames, height, width) numbers, got {shape} of {dtype}")
+    if columns_first:  # no frame lies in one piece
+        yield from np.frombuffer(file.read(), dtype).reshape(shape, order="F").astype(bool)
+        return
+    size = shape[1] * shape[2] * dtype.itemsize
+    for frame in range(shape[0]):
+        data = file.read(size)
+        if len(data) < size:
+            raise DatasetError(f"cannot read the masks {path}: it ends in frame {frame} of {shape[0]}")
+        yield np.frombuffer(data, dtype).reshape(shape[1:]).astype(bool, copy=False)
+
+
+def matlab_masks(path: Path) -> Iterator[Mask]:
+    """Avenue's `volLabel`: a (1, frames) cell array of (height, width) uint8. SciPy reads the file as a whole.
 
     Raises:
         DatasetError: the file cannot be read, or holds something else; SciPy is not installed.
@@ -73,7 +106,8 @@ def matlab_masks(path: Path) -> Mask:
     cells = content.get("volLabel")
     if cells is None or cells.dtype != object or not cells.size:
         raise DatasetError(f"{path} has no cell array volLabel")
-    frames = [np.asarray(cell) > 0 for cell in cells.ravel()]
-    if any(frame.ndim != 2 or frame.shape != frames[0].shape for frame in frames):
-        raise DatasetError(f"{path}: the masks of volLabel must be pictures of one size")
-    return np.stack(frames)
+    size = np.shape(cells.flat[0])
+    for cell in cells.flat:
+        if cell.ndim != 2 or cell.shape != size:
+            raise DatasetError(f"{path}: the masks of volLabel must be pictures of one size")
+        yield np.asarray(cell > 0)

@@ -25,7 +25,7 @@ class Clip:
         labels: (frames,) uint8, 0 = normal, 1 = abnormal; None where there are none (training clips are
             normal).
         fps: frames a second; None where nobody says.
-        masks: reads its (frames, height, width) pixel masks, True where abnormal; None where there are none.
+        masks: reads its (height, width) pixel masks frame by frame, True where abnormal; None where there are none.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Dataset:
         fps: frames a second of all clips; None where they differ or nobody says.
         labels: which label set `testing` carries, for results.
         truth: file with the true events of the test clips, where the data set has one.
+        problems: clips that are damaged, where these were to be kept.
     """
 
     name: str
@@ -68,3 +69,4 @@ class Dataset:
     fps: float | None
     labels: str
     truth: Path | None = None
+    problems: tuple[str, ...] = ()

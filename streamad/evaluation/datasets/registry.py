@@ -70,13 +70,20 @@ def find_dataset(
 
 
 def load_dataset(
-    name_or_path: str | Path, data: Path | None = None, *, label_set: str | None = None, allow_pickle: bool = False
+    name_or_path: str | Path,
+    data: Path | None = None,
+    *,
+    label_set: str | None = None,
+    allow_pickle: bool = False,
+    keep_damaged: bool = False,
 ) -> Dataset:
     """Read a data set: every clip's frames counted, every test clip's labels read.
 
-    Args: those of `find_dataset`.
+    Args: those of `find_dataset`, and `keep_damaged`, see `Found.dataset`.
 
     Raises:
         DatasetError: as `find_dataset`, or clips and labels that disagree; names the path.
     """
-    return find_dataset(name_or_path, data, label_set=label_set, allow_pickle=allow_pickle).dataset()
+    return find_dataset(name_or_path, data, label_set=label_set, allow_pickle=allow_pickle).dataset(
+        keep_damaged=keep_damaged
+    )

@@ -102,11 +102,13 @@ def read_gt_frames(path: Path) -> list[Intervals]:
     return clips
 
 
-def _labels(matlab: Path, intervals: list[Intervals], clip: FoundClip, frames: int) -> Labels:
+def _labels(matlab: Path, intervals: list[Intervals], clip: FoundClip, frames: int | None) -> Labels:
     """Labels of a clip by its number: Test003 has the third line, whichever clips are missing."""
     number = clip_number(clip.name)
     if number is None or not 1 <= number <= len(intervals):
         raise DatasetError(f"{matlab} labels {len(intervals)} clips, none of them {clip.name}")
+    if frames is None:
+        raise DatasetError(f"{clip.path} cannot be read, and {matlab} does not say how many frames it has")
     labels: Labels = np.zeros(frames, dtype=np.uint8)
     for first, last in intervals[number - 1]:  # 1-based, both ends included
         if not 1 <= first <= last <= frames:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import av
 import av.error
-import cv2
 
 from streamad.errors import DatasetError
 from streamad.evaluation.datasets.files import image_files
 from streamad.evaluation.datasets.found import Found, FoundClip, same_clip
-from streamad.evaluation.datasets.manifest import OfficialCounts
+from streamad.evaluation.datasets.manifest import OfficialCounts, official_counts
+from streamad.evaluation.datasets.records import Clip, Dataset
+from streamad.sources.images import read_grey
 
 Split = Literal["training", "testing"]
 
@@ -106,6 +108,34 @@ def validate_dataset(
     )
 
 
+def official_differences(dataset: Dataset) -> list[str]:
+    """In what a loaded data set differs from the official counts of its name, a line each; nothing is decoded.
+
+    An image that is missing from a folder shifts all labels after it, and nothing else would say so.
+    """
+    official = official_counts().get(dataset.name)
+    if official is None:
+        return []
+    found = []
+    if len(dataset.training) != official.training_clips:
+        found.append(f"{len(dataset.training)} training clips, officially {official.training_clips}.")
+    if len(dataset.testing) != len(official.testing):
+        found.append(f"{len(dataset.testing)} test clips, officially {len(official.testing)}.")
+    for split, clips, counts in (
+        ("training", dataset.training, official.training),
+        ("test", dataset.testing, official.testing),
+    ):
+        for clip in clips:
+            expected = _count(counts, clip)
+            if expected is not None and expected != clip.frames:
+                found.append(f"{split} clip {clip.name}: {clip.frames} frames, officially {expected}.")
+    for clip in dataset.testing:
+        expected = _count(official.abnormal.get(dataset.labels), clip)
+        if clip.labels is not None and expected is not None and expected != clip.labels.sum():
+            found.append(f"test clip {clip.name}: {clip.labels.sum()} abnormal frames, officially {expected}.")
+    return found
+
+
 def _whole(found: Found, official: OfficialCounts | None) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     if official is None:
         return (), (), ()
@@ -164,7 +194,7 @@ def _check(
     )
 
 
-def _count(counts: dict[str, int] | None, clip: FoundClip) -> int | None:
+def _count(counts: dict[str, int] | None, clip: FoundClip | Clip) -> int | None:
     name = same_clip(clip.name, list(counts)) if counts else None
     return counts[name] if counts and name is not None else None
 
@@ -174,13 +204,13 @@ def _decode(clip: FoundClip, pool: ThreadPoolExecutor) -> tuple[tuple[str, ...],
     if clip.kind == "video":
         return _decode_video(clip)
     files = image_files(clip.path)
-    images = list(pool.map(lambda path: _size(str(path)), files))
+    images = list(pool.map(_size, files))
     bad = tuple(path.name for path, size in zip(files, images, strict=True) if size is None)
     return bad, {size for size in images if size is not None}
 
 
-def _size(path: str) -> tuple[int, int] | None:
-    image = cv2.imread(path, cv2.IMREAD_UNCHANGED)
+def _size(path: Path) -> tuple[int, int] | None:
+    image = read_grey(path)  # as scoring reads it: cv2.imread would take a JPEG that was cut off for a whole one
     return None if image is None else (int(image.shape[1]), int(image.shape[0]))
 
 
@@ -202,17 +232,18 @@ def _masks(clip: FoundClip, found: Found, frames: int, sizes: set[tuple[int, int
     reader = found.masks_of(clip)
     if reader is None:
         return None
+    count, size = 0, (0, 0)
     try:
-        masks = reader()
+        for mask in reader():
+            count, size = count + 1, (mask.shape[1], mask.shape[0])
     except DatasetError as error:
         problems.append(str(error))
         return None
-    if len(masks) != frames:
-        problems.append(f"{len(masks)} masks for {frames} frames")
-    size = (int(masks.shape[2]), int(masks.shape[1]))
+    if count != frames:
+        problems.append(f"{count} masks for {frames} frames")
     if sizes and size not in sizes:
         problems.append(f"masks of {size[0]}×{size[1]}, frames of {', '.join(f'{w}×{h}' for w, h in sorted(sizes))}")
-    return len(masks)
+    return count
 
 
 def _some(names: Sequence[str]) -> str:

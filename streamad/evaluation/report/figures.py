@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +12,11 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from streamad.evaluation.metrics import eer, roc_auc, roc_curve
-from streamad.evaluation.report.content import Trace
-from streamad.scoring import NORMALIZATIONS, Calibration, Normalization, normalize
+from streamad.evaluation.traces import Trace
+from streamad.scoring import Calibration, Normalization, normalize
 
 # The palette of Okabe and Ito (2008), told apart with any colour vision; dashes say it again.
 STYLES: dict[Normalization, tuple[str, str]] = {
@@ -28,13 +30,21 @@ _COLUMNS = 2
 _BINS = 60
 
 
-def figures_of(traces: Sequence[Trace], calibration: Calibration | None) -> dict[str, str]:
-    """All pictures by name: "roc", "histogram", "clips" (why protocols differ), "traces"; each an SVG element."""
+def figures_of(
+    traces: Sequence[Trace], calibration: Calibration | None = None, threshold: float | None = None
+) -> dict[str, str]:
+    """All pictures by name: "roc", "histogram", "clips" (why protocols differ), "traces"; each an SVG element.
+
+    Args:
+        traces: scores of each clip.
+        calibration: for the ROC curve of calibrated scores; None draws none.
+        threshold: to be marked; None marks none.
+    """
     return {
         "roc": roc_figure(traces, calibration),
-        "histogram": histogram_figure(traces, calibration),
-        "clips": gap_figure(traces, calibration),
-        "traces": trace_figure(traces, calibration),
+        "histogram": histogram_figure(traces, threshold),
+        "clips": gap_figure(traces, threshold),
+        "traces": trace_figure(traces, threshold),
     }
 
 
@@ -43,10 +53,10 @@ def roc_figure(traces: Sequence[Trace], calibration: Calibration | None) -> str:
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for protocol in NORMALIZATIONS:
-            values, truth = pooled(traces, protocol, calibration)
+        for protocol in STYLES:
             if protocol == "calibrated" and calibration is None:
                 continue
+            values, truth = pooled(traces, protocol, calibration)
             fpr, tpr, _ = roc_curve(values, truth)
             colour, line = STYLES[protocol]
             text = f"{protocol}: AUC {roc_auc(values, truth):.4f}, EER {eer(values, truth):.4f}"
@@ -60,7 +70,7 @@ def roc_figure(traces: Sequence[Trace], calibration: Calibration | None) -> str:
     return _svg((6.4, 6.0), draw)
 
 
-def histogram_figure(traces: Sequence[Trace], calibration: Calibration | None) -> str:
+def histogram_figure(traces: Sequence[Trace], threshold: float | None) -> str:
     """Raw scores of normal and abnormal frames, with the threshold."""
 
     def draw(figure: Figure) -> None:
@@ -69,8 +79,8 @@ def histogram_figure(traces: Sequence[Trace], calibration: Calibration | None) -
         finite = np.isfinite(values)
         values, truth = values[finite], truth[finite]
         low, high = np.quantile(values, [0.001, 0.999]) if len(values) else (0.0, 1.0)
-        if calibration is not None:
-            low, high = min(low, calibration.threshold), max(high, calibration.threshold)
+        if threshold is not None:
+            low, high = min(low, threshold), max(high, threshold)
         bins = np.linspace(low, high if high > low else low + 1, _BINS)
         for kind, colour, hatch in ((0, NORMAL_COLOUR, ""), (1, ABNORMAL_COLOUR, "//")):
             part = np.clip(values[truth == kind], low, high)
@@ -78,9 +88,9 @@ def histogram_figure(traces: Sequence[Trace], calibration: Calibration | None) -
                 weights = np.full(len(part), 1 / len(part))
                 name = f"{'abnormal' if kind else 'normal'} ({len(part)} frames)"
                 axes.hist(part, bins.tolist(), weights=weights, color=colour, alpha=0.55, hatch=hatch, label=name)
-        if calibration is not None:
-            label = f"threshold {calibration.threshold:.4g}"
-            axes.axvline(calibration.threshold, color=THRESHOLD_COLOUR, linestyle=(0, (6, 3)), label=label)
+        if threshold is not None:
+            label = f"threshold {threshold:.4g}"
+            axes.axvline(threshold, color=THRESHOLD_COLOUR, linestyle=(0, (6, 3)), label=label)
         axes.set(xlabel="raw score", ylabel="share of the frames of its kind")
         axes.legend(fontsize=9)
         _plain(axes)
@@ -88,7 +98,7 @@ def histogram_figure(traces: Sequence[Trace], calibration: Calibration | None) -
     return _svg((7.4, 3.6), draw)
 
 
-def gap_figure(traces: Sequence[Trace], calibration: Calibration | None) -> str:
+def gap_figure(traces: Sequence[Trace], threshold: float | None) -> str:
     """Why protocols differ: each clip's range of raw scores, normal and abnormal apart.
 
     `per_video` stretches each row to the same width before it compares; `calibrated` compares them where they stand.
@@ -108,9 +118,9 @@ def gap_figure(traces: Sequence[Trace], calibration: Calibration | None) -> str:
                     [quarter, three], [row + shift] * 2, color=colour, linewidth=6, solid_capstyle="butt", label=label
                 )
                 axes.plot([middle], [row + shift], "|", color="black", markersize=8)
-        if calibration is not None:
-            label = f"threshold {calibration.threshold:.4g}"
-            axes.axvline(calibration.threshold, color=THRESHOLD_COLOUR, linestyle=(0, (6, 3)), label=label)
+        if threshold is not None:
+            label = f"threshold {threshold:.4g}"
+            axes.axvline(threshold, color=THRESHOLD_COLOUR, linestyle=(0, (6, 3)), label=label)
         axes.set_yticks(range(len(traces)), [trace.name for trace in traces], fontsize=8)
         axes.invert_yaxis()
         axes.set_xlabel("raw score")
@@ -121,21 +131,31 @@ def gap_figure(traces: Sequence[Trace], calibration: Calibration | None) -> str:
     return _svg((9.0, 1.2 + 0.34 * len(traces)), draw)
 
 
-def trace_figure(traces: Sequence[Trace], calibration: Calibration | None) -> str:
+def trace_figure(traces: Sequence[Trace], threshold: float | None) -> str:
     """Raw scores of every clip over time, true intervals shaded, alerts as bars, one scale for all."""
+    rows = -(-len(traces) // _COLUMNS)
+    width, height = 13.0, 1.75 * rows
 
     def draw(figure: Figure) -> None:
-        rows = -(-len(traces) // _COLUMNS)
         axes = figure.subplots(rows, _COLUMNS, squeeze=False)
+        # By hand: a layout engine draws all of it twice, seconds for a hundred clips.
+        figure.subplots_adjust(
+            left=0.45 / width,
+            right=1 - 0.15 / width,
+            bottom=0.4 / height,
+            top=1 - 0.25 / height,
+            wspace=0.08,
+            hspace=0.5,
+        )
         values = np.concatenate([trace.scores[np.isfinite(trace.scores)] for trace in traces] or [np.zeros(1)])
         low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
         span = (high - low) or 1.0
         for place, trace in zip(axes.ravel(), traces, strict=False):
-            _trace(place, trace, calibration, low - 0.12 * span, high + 0.05 * span)
+            _trace(place, trace, threshold, low - 0.12 * span, high + 0.05 * span)
         for place in axes.ravel()[len(traces) :]:
             place.set_axis_off()
 
-    return _svg((13.0, 1.75 * -(-len(traces) // _COLUMNS)), draw)
+    return _svg((width, height), draw, layout=None)
 
 
 def pooled(
@@ -149,20 +169,21 @@ def pooled(
     return values[kept], truth[kept]
 
 
-def _trace(axes: Axes, trace: Trace, calibration: Calibration | None, low: float, high: float) -> None:
+def _trace(axes: Axes, trace: Trace, threshold: float | None, low: float, high: float) -> None:
     step = 1 / trace.fps if trace.fps else 1.0
     seconds = np.arange(len(trace.scores)) * step
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], trace.labels, [0]))))
-    for first, stop in edges.reshape(-1, 2):
+    for first, stop in trace.runs():
         axes.axvspan(first * step, stop * step, color=ABNORMAL_COLOUR, alpha=0.18, linewidth=0)
     axes.plot(seconds, trace.scores, color=STYLES["calibrated"][0], linewidth=1.1)
-    if calibration is not None:
-        axes.axhline(calibration.threshold, color=THRESHOLD_COLOUR, linestyle=(0, (6, 3)), linewidth=0.9)
+    if threshold is not None:
+        axes.axhline(threshold, color=THRESHOLD_COLOUR, linestyle=(0, (6, 3)), linewidth=0.9)
     for start, end in trace.alerts:
         axes.broken_barh([(start, max(end - start, step))], (low, 0.05 * (high - low)), color="#CC79A7")
     axes.set(xlim=(0, max(step, len(trace.scores) * step)), ylim=(low, high))
     axes.set_title(trace.name, fontsize=9, loc="left", pad=2)
     axes.tick_params(labelsize=7)
+    axes.xaxis.set_major_locator(MaxNLocator(7))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.set_xlabel("s" if trace.fps else "frame", fontsize=7, labelpad=0)
     _plain(axes)
 
@@ -174,10 +195,14 @@ def _plain(axes: Axes) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _svg(size: tuple[float, float], draw: Callable[[Figure], None]) -> str:
+def _svg(
+    size: tuple[float, float],
+    draw: Callable[[Figure], None],
+    layout: Literal["constrained"] | None = "constrained",
+) -> str:
     # Fixed ids and no date: the same figures give the same file.
     with rc_context({"svg.hashsalt": "streamad", "svg.fonttype": "none", "font.family": "sans-serif"}):
-        figure = Figure(figsize=size, layout="constrained", facecolor="white")
+        figure = Figure(figsize=size, layout=layout, facecolor="white")
         FigureCanvasSVG(figure)
         draw(figure)
         buffer = io.StringIO()

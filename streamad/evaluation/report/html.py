@@ -21,6 +21,11 @@ figcaption{font-size:.8rem;color:#333}.wide{overflow-x:auto}
 @media (prefers-color-scheme:dark){body{background:#fff}}
 """
 
+SHOTS = (
+    "Yellow to red: cells from the median score of all cells to the highest thousandth. Blue: what is abnormal. One "
+    "frame at most in two seconds."
+)
+
 GAP = (
     "Each clip's raw scores, normal and abnormal frames apart. Where rows stand at different levels, one threshold "
     "cannot serve all of them: that is what raw and calibrated figures count. The per-video protocol stretches every "
@@ -52,8 +57,13 @@ def html_report(content: ReportContent, figures: Mapping[str, str]) -> str:
         figures["clips"],
         _note(GAP),
     ]
+    alerts = tables.alert_rows(result)
+    if alerts:
+        parts += [
+            "<h2>Alerts at the threshold</h2>",
+            f'<div class="two"><div>{_facts(alerts)}</div><div>{_table(*tables.event_rows(result))}</div></div>',
+        ]
     for title, facts in (
-        ("Alerts at the calibrated threshold", tables.alert_rows(result)),
         ("Localisation", tables.localisation_rows(result)),
         ("Patch protocol (ADACL, ALPS)", tables.patch_rows(result)),
     ):
@@ -66,7 +76,7 @@ def html_report(content: ReportContent, figures: Mapping[str, str]) -> str:
     ]
     for title, shots in (("Worst false alarms", content.false_alarms), ("Worst misses", content.misses)):
         if shots:
-            parts += [f"<h2>{title}</h2>", _shots(shots)]
+            parts += [f"<h2>{title}</h2>", _note(SHOTS), _shots(shots)]
     header, rows = tables.clip_rows(result)
     parts += [
         "<h2>Clips</h2>",

@@ -36,12 +36,15 @@ def markdown_report(result: EvaluationResult, figures: Sequence[str] = ()) -> st
     for name in figures:
         lines += [f"![{_CAPTIONS[name]}](figures/{name}.svg)", "", f"{_CAPTIONS[name]}.", ""]
     for title, facts in (
-        ("Alerts at the calibrated threshold", tables.alert_rows(result)),
+        ("Alerts at the threshold", tables.alert_rows(result)),
         ("Localisation", tables.localisation_rows(result)),
         ("Patch protocol (ADACL, ALPS)", tables.patch_rows(result)),
     ):
         if facts:
             lines += [f"## {title}", "", *_table(("", ""), facts), ""]
+        if facts and title.startswith("Alerts"):
+            header, rows = tables.event_rows(result)
+            lines += [*_table(header, rows), ""]
     header, rows = tables.clip_rows(result)
     lines += ["## Clips", "", f"AUC under `{result.protocols[0].normalization}`.", "", *_table(header, rows), ""]
     lines += [f"- {note}" for note in result.notes]

@@ -67,8 +67,10 @@ def fact_rows(result: EvaluationResult) -> list[Row]:
             "clips of one class",
             f"{', '.join(single) or 'none'}; in the macro AUC: {first.single_class.replace('_', ' ')}",
         ),
-        ("program", f"streamad {origin.streamad}" + (f", engine {origin.engine}" if origin.engine else "")),
+        ("program", f"streamad {origin.streamad}"),
     ]
+    if origin.engine:
+        rows.append(("engine", origin.engine))
     if origin.seconds:
         frames = sum(c.frames for c in result.clips)
         rows.append(
@@ -78,7 +80,7 @@ def fact_rows(result: EvaluationResult) -> list[Row]:
 
 
 def alert_rows(result: EvaluationResult) -> list[Row]:
-    """Alerts at the calibrated threshold; empty without."""
+    """Alerts at the threshold; empty without."""
     a = result.alerts
     if a is None:
         return []
@@ -86,14 +88,32 @@ def alert_rows(result: EvaluationResult) -> list[Row]:
     normal = a.frame_false_positive_rate
     over = f"{a.frame_true_positive_rate:.1%} of the abnormal, "
     over += "there are no normal ones" if normal is None else f"{normal:.1%} of the normal"
+    source = "given with the command: whether test data was looked at for it is not known here"
+    if a.alerts_per_day is not None:
+        source = f"from normal video alone, for {a.alerts_per_day:g} false alerts a day"
     return [
-        ("threshold", f"{a.threshold:.4g}, from normal video alone, for {a.alerts_per_day:g} false alerts a day"),
+        ("threshold", f"{a.threshold:.4g}, {source}"),
         ("true events found", f"{a.found} of {a.found + a.missed}"),
         ("alerts", f"{a.right} right, {a.wrong} wrong"),
         ("false alerts an hour", f"{number(a.false_alerts_per_hour, 1)} (in {a.normal_seconds:.0f} s of normal time)"),
         ("mean delay", delay),
         ("scored frames over it", over),
     ]
+
+
+def event_rows(result: EvaluationResult) -> tuple[Row, list[Row]]:
+    """One row a true event, those that no alert found first; no rows without alerts."""
+    header = ("clip", "event, seconds", "first alert")
+    events = () if result.alerts is None else result.alerts.events
+    rows: list[Row] = [
+        (
+            e.clip,
+            f"{e.start_seconds:.1f} to {e.end_seconds:.1f}",
+            "missed" if e.delay_seconds is None else f"after {e.delay_seconds:.1f} s",
+        )
+        for e in sorted(events, key=lambda e: e.delay_seconds is not None)
+    ]
+    return header, rows
 
 
 def localisation_rows(result: EvaluationResult) -> list[Row]:

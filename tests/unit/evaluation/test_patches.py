@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from streamad.errors import DatasetError
+from streamad.evaluation import ranks
 from streamad.evaluation.datasets import Clip
-from streamad.evaluation.localisation import ClipHeat, localisation_of
+from streamad.evaluation.localisation import ClipHeat, Located, localisation_of
 
 BOXES = [(c * 10, r * 10, c * 10 + 10, r * 10 + 10) for r in range(2) for c in range(3)]
 
@@ -27,7 +31,7 @@ def clip(seed: int, frames: int = 25) -> tuple[Clip, ClipHeat, np.ndarray]:
     scored[:2] = False
     labels = masks.any(axis=(1, 2)).astype(np.uint8)
     return (
-        Clip(str(seed), Path("x"), "images", frames, labels, 10.0, lambda: masks),
+        Clip(str(seed), Path("x"), "images", frames, labels, 10.0, lambda: iter(masks)),
         ClipHeat(maps, BOXES, scored),
         masks,
     )
@@ -35,8 +39,13 @@ def clip(seed: int, frames: int = 25) -> tuple[Clip, ClipHeat, np.ndarray]:
 
 def test_the_three_numbers() -> None:
     parts = [clip(seed) for seed in range(3)]
-    both, figures = localisation_of([c for c, _, _ in parts], [h for _, h, _ in parts], cells_are_patches=True)
-    assert both is not None
+    located = localisation_of(
+        [c for c, _, _ in parts], [h for _, h, _ in parts], cells_are_patches=True, keep={(1, 9), (2, 0)}
+    )
+    figures = located.patches
+    assert located.figures is not None
+    assert set(located.masks) == {(1, 9), (2, 0)}
+    np.testing.assert_array_equal(located.masks[1, 9], parts[1][2][9])
     assert figures is not None
     values, truth, left = [], [], 0
     tops, labels, stretched = [], [], []
@@ -71,8 +80,51 @@ def test_the_three_numbers() -> None:
 def test_without_masks_heat_maps_or_anything_abnormal_there_is_none() -> None:
     one, heat, _ = clip(1)
     bare = Clip(one.name, one.path, one.kind, one.frames, one.labels, one.fps)
-    assert localisation_of([bare], [heat], cells_are_patches=True) == (None, None)
-    assert localisation_of([one], [None], cells_are_patches=True) == (None, None)
-    assert localisation_of([one], [heat])[1] is None
-    normal = Clip("n", one.path, "images", 25, np.zeros(25, np.uint8), 10.0, lambda: np.zeros((25, 20, 30), bool))
-    assert localisation_of([normal], [heat], cells_are_patches=True) == (None, None)
+    assert localisation_of([bare], [heat], cells_are_patches=True) == Located()
+    assert localisation_of([one], [None], cells_are_patches=True) == Located()
+    assert localisation_of([one], [heat]).patches is None
+    normal = Clip("n", one.path, "images", 25, np.zeros(25, np.uint8), 10.0, lambda: iter(np.zeros((25, 20, 30), bool)))
+    assert localisation_of([normal], [heat], cells_are_patches=True) == Located()
+
+
+def test_masks_that_are_broken_or_too_few_are_named_and_their_clip_left_out() -> None:
+    def broken() -> Iterator[np.ndarray]:
+        yield from masks[:10]
+        raise DatasetError("the mask 011.bmp does not decode")
+
+    one, heat, masks = clip(1)
+    two, other, _ = clip(2)
+    alone = localisation_of([two], [other], cells_are_patches=True)
+    bad = Clip("bad", one.path, one.kind, one.frames, one.labels, one.fps, broken)
+    few = Clip("few", one.path, one.kind, one.frames, one.labels, one.fps, lambda: iter(masks[:20]))
+    located = localisation_of([bad, two, few], [heat, other, heat], cells_are_patches=True)
+    assert located.problems == ((0, "the mask 011.bmp does not decode"), (2, "x: 25 frames, but 20 pixel masks"))
+    assert located.figures is not None
+    assert alone.figures is not None
+    assert located.figures.clips == 1
+    assert located.figures.pixel_auc == alone.figures.pixel_auc
+    assert located.patches == alone.patches
+
+
+def test_memory_is_flat_in_the_number_of_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The masks are 115 MB in all; what is held at a time, by the count of numpy itself, is a twentieth of that."""
+    monkeypatch.setattr(ranks, "LIMIT", 4096)
+    frames, height, width = 1500, 240, 320
+    boxes = [(c * 40, r * 40, c * 40 + 40, r * 40 + 40) for r in range(3) for c in range(4)]
+    rng = np.random.default_rng(0)
+
+    def masks() -> Iterator[np.ndarray]:
+        for t in range(frames):
+            mask = np.zeros((height, width), bool)
+            mask[10:50, 20:70] = t % 200 > 150
+            yield mask
+
+    labels = (np.arange(frames) % 200 > 150).astype(np.uint8)
+    heat = ClipHeat(rng.random((frames, 3, 4)).astype(np.float32), boxes, np.ones(frames, bool))
+    tracemalloc.start()
+    located = localisation_of([Clip("x", Path("x"), "images", frames, labels, 10.0, masks)], [heat])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert located.figures is not None
+    assert located.figures.frames == frames
+    assert peak < 115e6 / 20

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from streamad.errors import DatasetError
-from streamad.evaluation.report import Trace, comparison_markdown, figures_of, markdown_report
-from streamad.evaluation.report.content import worst_false_alarms, worst_misses
-from streamad.evaluation.result import AlertFigures, ClipRecord, EvaluationResult, Origin, protocols_of
+from streamad.evaluation.report import comparison_markdown, figures_of, markdown_report
+from streamad.evaluation.result import AlertFigures, ClipEvent, ClipRecord, EvaluationResult, Origin, protocols_of
+from streamad.evaluation.traces import Trace, worst_false_alarms, worst_misses
 from streamad.visual.thumbnail import WIDTH, heat_thumbnail
 
 
@@ -28,17 +28,19 @@ def traces() -> list[Trace]:
 
 
 def test_the_worst_false_alarms_are_apart_and_normal() -> None:
-    found = worst_false_alarms(traces(), 3, apart_seconds=1.0)
+    found = worst_false_alarms(traces(), 3, threshold=0.75)
     assert [(p.clip, p.frame, p.score) for p in found][:2] == [(0, 10, 0.9), (0, 60, 0.7)]
+    assert [p.why for p in found][:2] == ["normal, over the threshold", "normal, under the threshold"]
     assert all(traces()[p.clip].labels[p.frame] == 0 for p in found)
     frames = sorted(p.frame for p in found)
-    assert min(np.diff(frames)) > 10
+    assert min(np.diff(frames)) > 20
 
 
-def test_the_worst_misses_are_events_at_their_highest_frame() -> None:
-    found = worst_misses(traces(), 5)
-    assert [(p.clip, p.frame, p.score) for p in found] == [(0, 35, 0.2), (1, 0, 0.3), (0, 80, 0.6)]
-    assert "frames 30 to 39" in found[0].why
+def test_the_worst_misses_are_the_abnormal_frames_that_score_lowest() -> None:
+    found = worst_misses(traces(), 3, threshold=0.25)
+    assert [(p.clip, p.frame, p.score) for p in found] == [(0, 33, 0.1), (0, 70, 0.1), (1, 0, 0.3)]
+    assert found[0].why == "abnormal, under the threshold; its event, frames 30 to 39, reaches 0.2"
+    assert found[2].why == "abnormal, over the threshold; its event, frames 0 to 19, reaches 0.3"
 
 
 def result(name: str = "run|1") -> EvaluationResult:
@@ -50,7 +52,20 @@ def result(name: str = "run|1") -> EvaluationResult:
         clips=tuple(ClipRecord(t.name, len(t.scores), 10, int(t.labels.sum()), 1.0, ("x: broken",)) for t in shown),
         protocols=protocols_of([t.scores for t in shown], [t.labels for t in shown], names=["a", "b"]),
         localisation=None,
-        alerts=AlertFigures(0.5, 1.0, 2, 1, 2, 0, None, 0.0, None, 0.5, None),
+        alerts=AlertFigures(
+            0.5,
+            1.0,
+            2,
+            1,
+            2,
+            0,
+            None,
+            0.0,
+            None,
+            0.5,
+            None,
+            (ClipEvent("a", 3.0, 4.0, 0.5), ClipEvent("b", 0.0, 2.0, None)),
+        ),
         origin=Origin(streamad="1"),
         notes=("a note",),
     )
@@ -61,6 +76,7 @@ def test_pages_hold_what_the_result_holds(tmp_path: Path) -> None:
     page = markdown_report(one)
     for words in ("labels labels.npz", "scores of another program", "not stated", "2 of 3", "x: broken", "- a note"):
         assert words in page
+    assert "| b | 0.0 to 2.0 | missed |\n| a | 3.0 to 4.0 | after 0.5 s |" in page  # missed ones first
     assert "| per_video | the whole test clip" in page
     both = comparison_markdown([one, result("two")])
     assert "| run\\|1 | two |" in both

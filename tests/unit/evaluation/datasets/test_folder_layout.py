@@ -5,11 +5,11 @@ import shutil
 import av
 import numpy as np
 import pytest
-from dataset_files_support import write_images, write_labels, write_video
+from dataset_files_support import cut_off, write_images, write_labels, write_video
 
 from streamad.errors import DatasetError
 from streamad.evaluation.datasets import image_files, load_dataset
-from streamad.evaluation.datasets.files import video_facts
+from streamad.evaluation.datasets.files import declared_frames, video_facts
 
 
 @pytest.fixture
@@ -123,6 +123,48 @@ def test_damaged_labels(videos, content):
 def test_damaged_videos(videos, content):
     (videos / "testing" / "videos" / "02.mp4").write_bytes(content)
     expect(videos, r"cannot read the video .*02\.mp4")
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_damaged_videos_keep_the_frames_that_their_labels_count(tmp_path, joined):
+    root = tmp_path / "scene"
+    labels = {}
+    for k, name in enumerate(("01", "02", "03")):
+        write_video(root / "testing" / "videos" / f"{name}.avi", 20 + k)
+        labels[name] = np.arange(20 + k) > 14
+        write_labels(root / "testing" / "frame_labels" / f"{name}.npy", labels[name])
+    write_video(root / "training" / "videos" / "a.avi", 12)
+    if joined:
+        shutil.rmtree(root / "testing" / "frame_labels")
+        write_labels(root / "frame_labels_scene.npy", np.concatenate(list(labels.values())))
+    whole = load_dataset(root)
+    cut = root / "testing" / "videos" / "01.avi"
+    cut_off(cut)
+    frames = video_facts(cut)[0]
+    assert 0 < frames < 20 == declared_frames(cut)
+    expect(root, "01.avi: .* frames, but 20 labels")
+    (root / "testing" / "videos" / "02.avi").write_bytes(b"damaged")
+    (root / "training" / "videos" / "a.avi").write_bytes(b"damaged")
+    kept = load_dataset(root, keep_damaged=True)
+    assert [c.frames for c in kept.testing] == [20, 21, 22]
+    for ours, clip in zip(kept.testing, whole.testing, strict=True):
+        np.testing.assert_array_equal(ours.labels, clip.labels)
+    assert kept.training == ()
+    assert len(kept.problems) == 3
+    assert f"{frames} of 20 frames" in kept.problems[0]
+    if joined:  # of two unknown lengths none can be told
+        (root / "testing" / "videos" / "03.avi").write_bytes(b"damaged")
+        with pytest.raises(DatasetError, match=r"cannot read the video .*03\.avi"):
+            load_dataset(root, keep_damaged=True)
+
+
+def test_labels_that_do_not_fit_are_refused_whatever_is_kept(videos, images):
+    write_labels(videos / "testing" / "frame_labels" / "02.npy", [0, 1])
+    with pytest.raises(DatasetError, match="15 frames, but 2 labels"):
+        load_dataset(videos, keep_damaged=True)
+    write_labels(images / "frame_labels_site.npy", [0] * 18)
+    with pytest.raises(DatasetError, match="18 labels for 17 frames"):
+        load_dataset(images, keep_damaged=True)
 
 
 def test_folders_that_are_no_data_set(tmp_path, videos, images):

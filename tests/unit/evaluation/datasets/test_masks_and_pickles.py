@@ -30,7 +30,7 @@ def test_bitmaps_of_any_naming(tmp_path: Path, pattern: str) -> None:
     for k, mask in enumerate(expected, 1):
         cv2.imwrite(str(tmp_path / pattern.format(k)), mask)
     (tmp_path / ".DS_Store").write_bytes(b"")
-    np.testing.assert_array_equal(bitmap_masks(tmp_path), expected > 0)
+    np.testing.assert_array_equal(np.stack(list(bitmap_masks(tmp_path))), expected > 0)
 
 
 def write_volume(path: Path, volume: np.ndarray) -> None:
@@ -52,7 +52,7 @@ def test_avenue_in_the_official_layout_has_labels_and_masks_of_its_mat_files(tmp
     assert clip.labels is not None
     assert clip.labels.tolist() == [0] * 4 + [1] * 5
     assert clip.masks is not None
-    np.testing.assert_array_equal(clip.masks(), expected > 0)
+    np.testing.assert_array_equal(list(clip.masks()), expected > 0)
     with pytest.raises(DatasetError, match="no label set 'mine'"):
         load_dataset("avenue", tmp_path, label_set="mine")
     with pytest.raises(DatasetError, match="no frame labels for Avenue"):
@@ -65,7 +65,7 @@ def test_the_masks_of_a_real_avenue_video() -> None:
     if not root:
         pytest.skip("STREAMAD_DATA is not set")
     folder = Path(root) / "avenue_official_sample" / "ground_truth_demo" / "testing_label_mask"
-    volume = matlab_masks(folder / "8_label.mat")
+    volume = np.stack(list(matlab_masks(folder / "8_label.mat")))
     assert volume.shape == (36, 360, 640)
     with np.load(Path(root) / "frame_labels" / "avenue.npz") as labels:
         np.testing.assert_array_equal(volume.any(axis=(1, 2)), labels["08"] > 0)
@@ -96,24 +96,44 @@ def test_shanghaitech_in_the_official_layout(tmp_path: Path) -> None:
     assert (data.labels, clip.fps) == ("test_frame_mask", 24.0)
     assert clip.labels is not None
     assert clip.masks is not None
-    np.testing.assert_array_equal(clip.masks().any(axis=(1, 2)), clip.labels > 0)
+    np.testing.assert_array_equal([mask.any() for mask in clip.masks()], clip.labels > 0)
 
 
 def test_masks_that_are_none(tmp_path: Path) -> None:
     np.savez(tmp_path / "pixel_masks.npz", **{"01": np.zeros((3, 4))})
     with pytest.raises(DatasetError, match="no masks of clip '02'"):
-        array_masks(tmp_path / "pixel_masks.npz", "02")
+        list(array_masks(tmp_path / "pixel_masks.npz", "02"))
     with pytest.raises(DatasetError, match=r"must be \(frames, height, width\)"):
-        array_masks(tmp_path / "pixel_masks.npz", "01")
+        list(array_masks(tmp_path / "pixel_masks.npz", "01"))
     (tmp_path / "1_label.mat").write_bytes(b"no matlab at all")
     with pytest.raises(DatasetError, match="cannot read the masks"):
-        matlab_masks(tmp_path / "1_label.mat")
+        list(matlab_masks(tmp_path / "1_label.mat"))
     scipy.io.savemat(tmp_path / "2_label.mat", {"gt": np.zeros(3)})
     with pytest.raises(DatasetError, match="no cell array volLabel"):
-        matlab_masks(tmp_path / "2_label.mat")
+        list(matlab_masks(tmp_path / "2_label.mat"))
     (tmp_path / "001.bmp").write_bytes(b"no picture")
     with pytest.raises(DatasetError, match="does not decode"):
-        bitmap_masks(tmp_path)
+        list(bitmap_masks(tmp_path))
+
+
+@pytest.mark.parametrize("form", ["npy", "npz", "compressed", "Fortran order", "float"])
+def test_arrays_are_read_frame_by_frame(tmp_path: Path, form: str) -> None:
+    expected = masks(7)
+    stored = {"Fortran order": np.asfortranarray(expected), "float": expected / 255}.get(form, expected)
+    path = tmp_path / "01.npz"
+    if form == "npz":
+        np.savez(path, **{"00": expected[:2], "01": stored})
+    elif form == "compressed":
+        np.savez_compressed(path, **{"01": stored})
+    else:
+        path = tmp_path / "01.npy"
+        np.save(path, stored)
+    np.testing.assert_array_equal(list(array_masks(path, "01")), expected > 0)
+    content = path.read_bytes()
+    if form != "Fortran order":
+        path.write_bytes(content[: len(content) * 2 // 3])  # cut off: an .npy gives the first frames, and says so
+        with pytest.raises(DatasetError, match=f"cannot read the masks .*{path.name}"):
+            list(array_masks(path, "01"))
 
 
 @pytest.mark.parametrize("protocol", range(2, 6))

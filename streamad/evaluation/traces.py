@@ -1,0 +1,109 @@
+"""Scores of clips over time, and the frames in them that are worth a look: the worst false alarms and misses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.evaluation.events import Alert
+
+APART_SECONDS = 2.0
+"""One frame is picked for each stretch of this length, so that one event does not fill the page (our choice)."""
+FPS = 25.0
+"""Assumed where nobody says."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The scores of one clip.
+
+    Attributes:
+        name: the clip's.
+        scores: (frames,) raw scores, NaN where a frame has none.
+        labels: (frames,) 0 or 1.
+        fps: frames a second; None: the time axis counts frames.
+        alerts: (start, end) of the times that an alert stands, seconds.
+        reopened: positions of those at which an earlier alert rose again: no new alert.
+    """
+
+    name: str
+    scores: npt.NDArray[np.float64] = field(repr=False)
+    labels: npt.NDArray[np.uint8] = field(repr=False)
+    fps: float | None = None
+    alerts: Sequence[Alert] = ()
+    reopened: frozenset[int] = frozenset()
+
+    def runs(self) -> list[tuple[int, int]]:
+        """(first frame, frame after the last) of each run of abnormal frames."""
+        edges = np.flatnonzero(np.diff(np.concatenate(([0], self.labels, [0]))))
+        return [(int(first), int(stop)) for first, stop in edges.reshape(-1, 2)]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A frame that was picked.
+
+    Attributes:
+        clip: position of the clip.
+        frame: position of the frame in it.
+        score: its raw score.
+        why: in words.
+    """
+
+    clip: int
+    frame: int
+    score: float
+    why: str
+
+
+def worst_false_alarms(traces: Sequence[Trace], count: int, *, threshold: float | None = None) -> list[Place]:
+    """The normal frames with the highest scores, one for each stretch of `APART_SECONDS`, the worst first.
+
+    Args:
+        traces: all clips.
+        count: how many, at most.
+        threshold: says of each whether it lies over it.
+    """
+    found = []
+    for clip, frame, score in _extremes(traces, count, label=0, sign=1):
+        over = "" if threshold is None else f", {'over' if score >= threshold else 'under'} the threshold"
+        found.append(Place(clip, frame, score, f"normal{over}"))
+    return found
+
+
+def worst_misses(traces: Sequence[Trace], count: int, *, threshold: float | None = None) -> list[Place]:
+    """The abnormal frames with the lowest scores, one for each stretch of `APART_SECONDS`, the worst first.
+
+    Args:
+        traces: all clips.
+        count: how many, at most.
+        threshold: says of each whether it lies over it.
+    """
+    found = []
+    for clip, frame, score in _extremes(traces, count, label=1, sign=-1):
+        first, stop = next(run for run in traces[clip].runs() if run[0] <= frame < run[1])
+        inside = traces[clip].scores[first:stop]
+        over = "" if threshold is None else f", {'over' if score >= threshold else 'under'} the threshold"
+        highest = np.max(inside[np.isfinite(inside)])
+        found.append(
+            Place(clip, frame, score, f"abnormal{over}; its event, frames {first} to {stop - 1}, reaches {highest:.4g}")
+        )
+    return found
+
+
+def _extremes(traces: Sequence[Trace], count: int, *, label: int, sign: int) -> list[tuple[int, int, float]]:
+    """(clip, frame, score) of the frames of one class with the highest `sign` · score, the highest first."""
+    found: list[tuple[int, int, float]] = []
+    for number, trace in enumerate(traces):
+        values = np.where((trace.labels == label) & np.isfinite(trace.scores), sign * trace.scores, -np.inf)
+        reach = max(1, round(APART_SECONDS * (trace.fps or FPS)))
+        for _ in range(count):
+            at = int(values.argmax()) if values.size else 0
+            if not values.size or not np.isfinite(values[at]):
+                break
+            found.append((number, at, float(trace.scores[at])))
+            values[max(0, at - reach) : at + reach + 1] = -np.inf
+    return sorted(found, key=lambda place: -sign * place[2])[:count]

@@ -1,0 +1,115 @@
+"""Alerts at a threshold against true events: the rules of live watching on the scores of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.alerts.spec import RuleSpec
+from streamad.evaluation.events import Alert, labels_to_events, match_events
+from streamad.evaluation.result import AlertFigures, ClipEvent
+from streamad.evaluation.traces import Trace
+from streamad.scoring import Calibration
+
+TOLERANCE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class AlertLevel:
+    """From where on a frame is anomalous.
+
+    Attributes:
+        threshold: raw score.
+        baseline: raw score of a normal frame; an open alert closes somewhat nearer to it. At the threshold or above:
+            it closes at the threshold.
+        alerts_per_day: the budget that a calibration set the threshold for; None: somebody gave it.
+    """
+
+    threshold: float
+    baseline: float
+    alerts_per_day: float | None = None
+
+    @classmethod
+    def of(cls, calibration: Calibration) -> AlertLevel:
+        """The level of a calibration."""
+        return cls(calibration.threshold, calibration.median, calibration.alerts_per_day)
+
+
+def alerts_of(
+    name: str, scores: npt.NDArray[np.float64], fps: float, level: AlertLevel
+) -> tuple[tuple[Alert, ...], frozenset[int]]:
+    """(start, end) in seconds of the times that an alert stands, and the positions of those that are no new alert.
+
+    start is when it is raised. An alert that rises again within its cooldown is the same alert for an operator, who is
+    not called twice; it did not stand in between.
+
+    Args:
+        name: of the clip.
+        scores: (frames,) raw scores, NaN where a frame has none.
+        fps: frames a second.
+        level: the threshold.
+    """
+    rule = RuleSpec().build(name, threshold=level.threshold, baseline=level.baseline)
+    standing: list[Alert] = []
+    again: set[int] = set()
+    end_of_clip = len(scores) / fps
+    for index, value in enumerate(scores):
+        change = rule.update(index, index / fps, float(value))
+        if change is None:
+            continue
+        if change.kind == "closed":
+            standing[-1] = (standing[-1][0], max(standing[-1][0], change.pts_seconds))
+        elif change.kind == "opened" or change.reason == "reopened":
+            if change.kind != "opened":
+                again.add(len(standing))
+            standing.append((change.pts_seconds, end_of_clip))
+    return tuple(standing), frozenset(again)
+
+
+def alert_figures(traces: Sequence[Trace], level: AlertLevel) -> AlertFigures:
+    """Alerts of all clips against their true intervals; every trace has its frames a second.
+
+    A false alert is one that was raised where nothing was abnormal. What rises again within the cooldown can find an
+    event, but is no new alert, right or wrong.
+
+    Raises:
+        ValueError: a trace has no frames a second.
+    """
+    events: list[ClipEvent] = []
+    alerts = wrong = 0
+    normal = 0.0
+    for trace in traces:
+        if trace.fps is None:
+            raise ValueError(f"clip {trace.name!r}: events need the frames a second")
+        report = match_events(
+            trace.alerts,
+            labels_to_events(trace.labels, fps=trace.fps),
+            tolerance_seconds=TOLERANCE_SECONDS,
+            duration_seconds=len(trace.labels) / trace.fps,
+        )
+        alerts += len(trace.alerts) - len(trace.reopened)
+        wrong += len(set(report.wrong_alerts) - trace.reopened)
+        normal += report.normal_seconds or 0.0
+        events += [ClipEvent(trace.name, e.start_seconds, e.end_seconds, e.delay_seconds) for e in report.events]
+    delays = [event.delay_seconds for event in events if event.delay_seconds is not None]
+    values, truth = (np.concatenate([getattr(trace, name) for trace in traces]) for name in ("scores", "labels"))
+    scored = ~np.isnan(values)
+    over = values[scored] >= level.threshold
+    abnormal = truth[scored] > 0
+    return AlertFigures(
+        threshold=level.threshold,
+        alerts_per_day=level.alerts_per_day,
+        found=len(delays),
+        missed=len(events) - len(delays),
+        right=alerts - wrong,
+        wrong=wrong,
+        false_alerts_per_hour=wrong / normal * 3600 if normal else None,
+        normal_seconds=normal,
+        mean_delay_seconds=float(np.mean(delays)) if delays else None,
+        frame_true_positive_rate=float(over[abnormal].mean()) if abnormal.any() else 0.0,
+        frame_false_positive_rate=float(over[~abnormal].mean()) if (~abnormal).any() else None,
+        events=tuple(events),
+    )

@@ -1,0 +1,92 @@
+"""Heat maps of a clip on disk, written and read a few frames at a time: a long clip's are larger than memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import numpy as np
+import numpy.typing as npt
+
+
+class HeatWriter:
+    """Writes a (frames, rows, cols) float32 .npy in order; frames without a heat map are NaN.
+
+    The file is there once a first heat map came.
+
+    Args:
+        path: the file.
+        frames: how many frames it gets.
+    """
+
+    def __init__(self, path: Path, frames: int) -> None:
+        self._path, self._frames = path, frames
+        self._file: IO[bytes] | None = None
+        self._empty = b""
+        self._written = 0
+
+    def add(self, frame: int, heatmap: npt.NDArray[np.float32]) -> bool:
+        """Write the heat map of a frame, after all earlier ones; says whether it is the first."""
+        first = self._file is None
+        if self._file is None:
+            self._file = self._path.open("wb")
+            header = {"descr": "<f4", "fortran_order": False, "shape": (self._frames, *heatmap.shape)}
+            np.lib.format.write_array_header_1_0(self._file, header)
+            self._empty = np.full(heatmap.shape, np.nan, "<f4").tobytes()
+        self._skip_to(frame)
+        self._file.write(heatmap.astype("<f4", copy=False).tobytes())
+        self._written += 1
+        return first
+
+    def _skip_to(self, frame: int) -> None:
+        assert self._file is not None
+        while self._written < frame:
+            self._file.write(self._empty)
+            self._written += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._skip_to(self._frames)
+            self._file.close()
+
+
+class HeatFile:
+    """Reads what `HeatWriter` wrote, frame ranges at a time.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        shape: (frames, rows, cols).
+
+    Raises:
+        OSError: it is missing.
+        ValueError: it is no such file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            self.shape, _, self._dtype = np.lib.format.read_array_header_1_0(file)
+            self._offset = file.tell()
+        self._path = path
+        self._cells = int(np.prod(self.shape[1:]))
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, frames: slice) -> npt.NDArray[np.float32]:
+        """Heat maps of consecutive frames, (n, rows, cols)."""
+        first, stop, step = frames.indices(len(self))
+        if step != 1:
+            raise ValueError(f"heat maps are read in steps of 1, got {step}")
+        count = max(0, stop - first)
+        offset = self._offset + first * self._cells * self._dtype.itemsize
+        flat = np.fromfile(self._path, self._dtype, count * self._cells, offset=offset)
+        return flat.astype(np.float32, copy=False).reshape(count, *self.shape[1:])
