@@ -11,6 +11,7 @@ from streamad.cli.common import (
     FpsOption,
     JsonOption,
     ModelOption,
+    PrecisionOption,
     ThreadsOption,
     data,
     emit,
@@ -24,6 +25,7 @@ from streamad.cli.common import (
 def benchmark(
     model: ModelOption,
     engine: EngineOption = "auto",
+    precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
     source: Annotated[
         str | None, typer.Option("--input", help="Video or folder of images; default: noise in which all moves.")
@@ -38,7 +40,7 @@ def benchmark(
     from streamad.pipeline.benchmark import benchmark_model
 
     bundle = load_bundle(model)
-    spec = engine_spec(engine, threads)
+    spec = engine_spec(engine, threads, precision)
     opened = None if source is None else source_of(source, fps)
     with progress_bar() as bar:
         task = bar.add_task("measuring", total=rounds)

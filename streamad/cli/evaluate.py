@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from streamad.cli.common import DeviceOption, EngineOption, JsonOption, OptionsOption
+from streamad.cli.common import DeviceOption, EngineOption, JsonOption, OptionsOption, PrecisionOption
 from streamad.errors import UsageError
 
 
@@ -49,6 +49,7 @@ def evaluate(
     ] = "leave_out",
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Video: clips at a time.")] = None,
     engine: EngineOption = "auto",
+    precision: PrecisionOption = "fp32",
     name: Annotated[str | None, typer.Option("--name", help="The run's name in reports and comparisons.")] = None,
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Read pickled labels (arrays alone; nothing in them is run).")
@@ -104,7 +105,8 @@ def evaluate(
             raise UsageError(f"{data_set}: with which model?", hint=f"give --model NAME (image benchmarks are {known})")
         evaluate_videos(
             data_set, model, folder=folder, out=out, label_set=label_set, normalization=normalization, edge=edge,
-            single_class=single_class, workers=workers, engine=engine, threads=threads, name=name,
+            single_class=single_class, workers=workers, engine=engine, precision=precision,
+            threads=threads, name=name,
             allow_pickle=allow_pickle, as_json=as_json,
         )  # fmt: skip
 

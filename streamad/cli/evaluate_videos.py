@@ -33,6 +33,7 @@ def evaluate_videos(
     single_class: str,
     workers: int | None,
     engine: str,
+    precision: str,
     threads: int | None,
     name: str | None,
     allow_pickle: bool,
@@ -66,7 +67,7 @@ def evaluate_videos(
                 say(f"{clip.name}: {problem}")
 
         evaluated = evaluate_dataset(
-            dataset, bundle, place, name=name, engine=engine_spec(engine, threads), workers=workers,
+            dataset, bundle, place, name=name, engine=engine_spec(engine, threads, precision), workers=workers,
             protocols=protocols, edge=edges, single_class=single, progress=progress,
         )  # fmt: skip
     write_scores(place, evaluated, dataset)

@@ -196,7 +196,7 @@ def _origin(bundle: Bundle, engine: EngineSpec | None, clips: Sequence[ClipScore
         model=bundle.name,
         model_sha256=combined_sha256(bundle),
         detector=bundle.manifest.detector,
-        engine=(engine or EngineSpec()).name,
+        engine=(engine or EngineSpec()).label,
         streamad=__version__,
         selected_on_test_data=False,
         selection=f"{training.checkpoint}; seed {training.seed}, {training.epochs} epochs, {training.data}",

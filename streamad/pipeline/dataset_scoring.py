@@ -184,7 +184,7 @@ def _identity(clip: Clip, bundle: Bundle, scene: Clip | None, spec: EngineSpec) 
         "model_sha256": combined_sha256(bundle),
         "frames": clip.frames,
         "scene": None if scene is None else scene.name,
-        "engine": spec.name,
+        "engine": spec.label,
     }
 
 

@@ -167,3 +167,30 @@ def test_a_bundle_without_the_form_runs_on_windows(
 def test_warming_up_runs_the_network(models: tuple[Model, Model]) -> None:
     for model in models:
         model.warm_up()
+
+
+def bf16_here() -> bool:
+    import openvino as ov
+
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@pytest.mark.skipif(not bf16_here(), reason="this processor does not compute in bfloat16")
+@pytest.mark.parametrize("streaming", [True, False])
+def test_bfloat16_is_near_and_says_so(narrow_bundle: Path, models: tuple[Model, Model], streaming: bool) -> None:
+    frames = frames_of(40, seed=6)
+    wanted = np.array([s.score for s in score_video(frames, models[1])])
+    spec = EngineSpec(threads=1, precision="bf16")
+    with open_model(narrow_bundle, spec, streaming=streaming) as model:
+        assert model.engine.info.precision == "bf16"
+        made = np.array([s.score for s in score_video(frames, model)])
+    np.testing.assert_array_equal(np.isnan(made), np.isnan(wanted))
+    assert 0 < np.nanmax(np.abs(made - wanted)) < 0.1  # decibels
+
+
+@pytest.mark.parametrize("engine", ["onnx", "torch"])
+def test_a_precision_that_an_engine_lacks_is_refused(narrow_bundle: Path, engine: str) -> None:
+    spec = EngineSpec.model_validate({"name": engine, "precision": "bf16"})
+    for streaming in (True, False):
+        with pytest.raises(EngineError, match="computes in fp32, and bf16 was asked for"):
+            open_model(narrow_bundle, spec, streaming=streaming)
