@@ -129,6 +129,11 @@ def camera_scorer(bundle: Bundle, camera: str, *, streaming: bool | None = None)
             f"the bundle {bundle.name} is of detector {name!r}; this streamad knows {', '.join(_REGISTRY)}",
             hint="update streamad",
         )
+    if bundle.streaming_path is not None and _REGISTRY[name].streaming is None:
+        raise BundleError(
+            f"the bundle {bundle.name} has a streaming form, and the detector {name} knows none",
+            hint="export the bundle again with this version",
+        )
     streams = bundle.streaming_path is not None if streaming is None else streaming
     options = {"streaming": True} if streams else {}
     return cast(CameraScorer, load_part(_REGISTRY[name].scorer)(bundle.manifest, camera, **options))
