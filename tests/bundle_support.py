@@ -87,6 +87,45 @@ def randomise_norms(network: object) -> None:
                 module.bias.uniform_(-0.2, 0.2)
 
 
+def write_narrow_bundle(folder: Path) -> Path:
+    """A learned-noise bundle: a narrow F with random weights, frames of 48×32, a median over 3 frames; needs torch."""
+    import torch
+    from safetensors.torch import save_file
+
+    from streamad.bundle import ONNX, STREAMING, WEIGHTS, write_manifest
+    from streamad.detectors.learned_noise.network import build
+    from streamad.engines.export import export_onnx
+    from streamad.training.streaming_form import write_streaming_form
+
+    options = {"width": 0.06}
+    manifest = Manifest(
+        format_version=1,
+        name="narrow",
+        detector="learned_noise",
+        description="random weights",
+        input=InputSpec(channels=16, height=32, width=48, scale=127.5, offset=-1.0, resizer="linear"),
+        tiling=TilingSpec(kind="clips", window=16),
+        score=ScoreSpec(kind="psnr", frame=8, heat_cell=8, median_frames=3),
+        training=TrainingRecord(
+            data="-", licence="-", frames=0, fps=25, seed=0, epochs=0, checkpoint="-", options=options
+        ),
+        parameters=1,
+        files={},
+    )
+    folder.mkdir(parents=True)
+    torch.manual_seed(1)
+    network = build(manifest).eval()
+    randomise_norms(network)
+    save_file(network.state_dict(), folder / WEIGHTS)
+    export_onnx(network, (16, 32, 48), folder / ONNX)
+    windows = np.random.default_rng(0).uniform(-1, 1, (1, 16, 32, 48)).astype(np.float32)
+    parity = write_streaming_form(network, manifest, folder / STREAMING, windows)
+    assert parity is not None
+    assert parity.max_abs_output <= 1e-6
+    write_manifest(folder, manifest)
+    return folder
+
+
 @contextmanager
 def single_torch_thread() -> Iterator[None]:
     """One thread for small networks: on loaded machines more of them wait for one another a hundred times as long."""

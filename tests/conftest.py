@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bundle_support import moving_shapes, single_torch_thread, write_mp4, write_small_bundle
+from bundle_support import (
+    moving_shapes,
+    single_torch_thread,
+    write_mp4,
+    write_narrow_bundle,
+    write_small_bundle,
+)
 from cli_support import CliServer
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -21,6 +27,14 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("torch", reason="making the model of the tests needs torch (the extra `train`)")
     with single_torch_thread():
         return write_small_bundle(tmp_path_factory.mktemp("bundles") / "small")
+
+
+@pytest.fixture(scope="session")
+def narrow_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A learned-noise bundle with random weights and both forms of its network. Read only."""
+    pytest.importorskip("torch", reason="making the model of the tests needs torch (the extra `train`)")
+    with single_torch_thread():
+        return write_narrow_bundle(tmp_path_factory.mktemp("bundles") / "narrow")
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from streamad.cli.common import (
     EngineOption,
     FpsOption,
     JsonOption,
+    PrecisionOption,
     ThreadsOption,
     clips_of,
     emit,
@@ -36,6 +37,7 @@ def calibrate(
         float, typer.Option(min=0, max=0.99, help="How far the score must fall to end an alert.")
     ] = 0.2,
     engine: EngineOption = "auto",
+    precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
     fps: FpsOption = 25.0,
     as_json: JsonOption = False,
@@ -49,7 +51,7 @@ def calibrate(
     with open_source(clips[0][1], camera=clips[0][0]) as source:
         rate = source.info.fps
     rules = RuleSpec(min_duration_seconds=min_duration, cooldown_seconds=cooldown, hysteresis=hysteresis)
-    with open_model(model, engine_spec(engine, threads), hint="throughput") as loaded, progress_bar() as bar:
+    with open_model(model, engine_spec(engine, threads, precision), hint="throughput") as loaded, progress_bar() as bar:
         task = bar.add_task("scoring normal video", total=len(clips))
         calibration = calibrate_model(
             loaded,

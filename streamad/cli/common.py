@@ -25,6 +25,7 @@ ModelOption = Annotated[str, typer.Option("--model", "-m", help="Model bundle: a
 EngineOption = Annotated[
     str, typer.Option("--engine", help="auto, openvino, onnx or torch; one named never falls back.")
 ]
+PrecisionOption = Annotated[str, typer.Option("--precision", help="fp32, or bf16: faster, less exact (OpenVINO).")]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads for inference.")]
 FpsOption = Annotated[
     float, typer.Option("--fps", min=0.1, help="Frames a second of image folders (they have no clock).")
@@ -84,16 +85,18 @@ def progress_bar() -> Iterator[Progress]:
         yield bar
 
 
-def engine_spec(name: str, threads: int | None) -> EngineSpec:
+def engine_spec(name: str, threads: int | None, precision: str = "fp32") -> EngineSpec:
     """The engine that the options ask for.
 
     Raises:
-        UsageError: no engine has that name.
+        UsageError: no engine has that name, or there is no such precision.
     """
     known = ("auto", "openvino", "onnx", "torch")
     if name not in known:
         raise UsageError(f"--engine {name!r}: expected one of {', '.join(known)}")
-    return EngineSpec.model_validate({"name": name, "threads": threads})
+    if precision not in ("fp32", "bf16"):
+        raise UsageError(f"--precision {precision!r}: expected fp32 or bf16")
+    return EngineSpec.model_validate({"name": name, "threads": threads, "precision": precision})
 
 
 def parse_pairs(given: Sequence[str] | None) -> dict[str, str]:

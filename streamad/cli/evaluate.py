@@ -55,6 +55,10 @@ def evaluate(
             "--engine", help="auto, openvino, onnx or torch; one named never falls back.", rich_help_panel=VIDEO
         ),
     ] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option("--precision", help="fp32, or bf16: faster, less exact (OpenVINO).", rich_help_panel=VIDEO),
+    ] = "fp32",
     scores: Annotated[
         Path | None, typer.Option("--scores", help="Scores: .npz, .npy or .csv.", rich_help_panel=FILES)
     ] = None,
@@ -163,7 +167,8 @@ def evaluate(
             raise UsageError(f"{data_set}: with which model?", hint=f"give --model NAME (image benchmarks are {known})")
         evaluate_videos(
             data_set, model, folder=folder, out=out, label_set=label_set, normalization=normalization, edge=edge,
-            single_class=single_class, threshold=threshold, workers=workers, engine=engine, threads=threads, name=name,
+            single_class=single_class, threshold=threshold, workers=workers, engine=engine, precision=precision,
+            threads=threads, name=name,
             allow_pickle=allow_pickle, as_json=as_json,
         )  # fmt: skip
 

@@ -34,6 +34,7 @@ def evaluate_videos(
     threshold: float | None,
     workers: int | None,
     engine: str,
+    precision: str,
     threads: int | None,
     name: str | None,
     allow_pickle: bool,
@@ -69,7 +70,7 @@ def evaluate_videos(
                 say(f"{clip.name}: {problem}")
 
         evaluated = evaluate_dataset(
-            dataset, bundle, place, name=name, engine=engine_spec(engine, threads), workers=workers,
+            dataset, bundle, place, name=name, engine=engine_spec(engine, threads, precision), workers=workers,
             protocols=protocols, edge=edges, single_class=single, threshold=threshold, progress=progress,
         )  # fmt: skip
     write_scores(place, evaluated)

@@ -25,6 +25,7 @@ COMMANDS = {
     "compare": "streamad.cli.evaluate:compare",
     "calibrate": "streamad.cli.calibrate:calibrate",
     "export": "streamad.cli.export:export",
+    "benchmark": "streamad.cli.benchmark:benchmark",
     "datasets": "streamad.cli.datasets:datasets",
     "models": "streamad.cli.models:models",
     "config": "streamad.cli.config:config",

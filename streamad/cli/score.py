@@ -14,6 +14,7 @@ from streamad.cli.common import (
     FpsOption,
     JsonOption,
     ModelOption,
+    PrecisionOption,
     ThreadsOption,
     emit,
     engine_spec,
@@ -44,6 +45,7 @@ def score(
     video: Annotated[bool, typer.Option("--video/--no-video", help="Write the annotated video.")] = True,
     fail_on_alert: Annotated[bool, typer.Option(help="Exit with 10 where there was an alert.")] = False,
     engine: EngineOption = "auto",
+    precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
     fps: FpsOption = 25.0,
     as_json: JsonOption = False,
@@ -58,7 +60,7 @@ def score(
     _check_threshold(threshold, calibration, alerts_per_day, normalization)
     specs = [source_of(text, fps) for text in inputs]
     names = _names(inputs)
-    spec = engine_spec(engine, threads)
+    spec = engine_spec(engine, threads, precision)
     folder = output_folder(out)
     results: list[dict[str, Any]] = []
     alerts = 0

@@ -53,6 +53,8 @@ class DetectorParts:
     task: str
     image_task: str
     summary: str
+    paper: str | None = None
+    """Builds the network computed as the paper does, where ours takes a shorter way; for benchmarks."""
     streaming: str | None = None
     """Makes of a trained network and its manifest the form that carries state; None where there is none."""
     streaming_graph: str | None = None
@@ -80,6 +82,7 @@ _REGISTRY = {
         task="streamad.detectors.learned_noise.step:ClipTask",
         image_task="streamad.detectors.learned_noise.step:image_task",
         summary="learning to generate pseudo anomalies: a 3-D autoencoder over windows of 16 frames",
+        paper="streamad.detectors.learned_noise.network:build_whole",
         streaming="streamad.detectors.learned_noise.streaming:streaming_network",
         streaming_graph="streamad.detectors.learned_noise.streaming_graph:export_streaming",
     ),
@@ -125,6 +128,11 @@ def camera_scorer(bundle: Bundle, camera: str, *, streaming: bool | None = None)
         raise BundleError(
             f"the bundle {bundle.name} is of detector {name!r}; this streamad knows {', '.join(_REGISTRY)}",
             hint="update streamad",
+        )
+    if bundle.streaming_path is not None and _REGISTRY[name].streaming is None:
+        raise BundleError(
+            f"the bundle {bundle.name} has a streaming form, and the detector {name} knows none",
+            hint="export the bundle again with this version",
         )
     streams = bundle.streaming_path is not None if streaming is None else streaming
     options = {"streaming": True} if streams else {}

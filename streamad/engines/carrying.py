@@ -13,6 +13,7 @@ import numpy as np
 
 from streamad.engines.base import Batch, EngineInfo, OnDone, OnError
 from streamad.engines.delays import FRAMES, OUTPUTS, Array, Delay, DelayLines
+from streamad.errors import EngineError
 
 RUN_SIZES = (1,)
 """Frames in a run. On a CPU one frame is as fast as several (docs/streaming-network.md): its intermediate values stay
@@ -160,10 +161,10 @@ class CarryingEngine(ABC):
 
     def _one_run(self, state: CarriedState, frames: Batch, names: Sequence[str]) -> dict[str, Batch]:
         count, lines, shapes = len(frames), state.lines, self._shapes()
+        if frames.shape[1:] != shapes[FRAMES]:
+            raise EngineError(f"the network takes frames of shape {shapes[FRAMES]}, got {frames.shape[1:]}")
         made = lines.outputs(count)
         inputs = lines.inputs(count)
-        if frames.shape[1:] != shapes[FRAMES]:
-            raise ValueError(f"the network takes frames of shape {shapes[FRAMES]}, got {frames.shape[1:]}")
         # The new frames are carried like everything else: they are wanted again when their score is due.
         new = made.pop(FRAMES, None)
         if new is None:

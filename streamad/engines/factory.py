@@ -23,7 +23,15 @@ class EngineSpec(BaseModel):
 
     name: EngineName = Field("auto", description="engine that runs the network; auto takes OpenVINO on the CPU")
     device: str = Field("CPU", description="device in the engine's own words (OpenVINO: CPU, GPU; torch: cpu, cuda)")
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="of the arithmetic; bf16 (OpenVINO, where the processor has it) is faster and less exact"
+    )
     threads: int | None = Field(None, ge=1, le=256, description="CPU threads for inference; empty: the engine chooses")
+
+    @property
+    def label(self) -> str:
+        """Name, and precision where it is not fp32: what scores depend on."""
+        return self.name if self.precision == "fp32" else f"{self.name} {self.precision}"
 
 
 def available_engines() -> dict[str, str]:
@@ -64,6 +72,7 @@ def open_engine(
         return OpenVinoEngine(
             bundle.onnx_path,
             device=spec.device,
+            precision=spec.precision,
             threads=spec.threads,
             hint=hint,
             why=why,
@@ -109,7 +118,9 @@ def open_carrying_engine(
     if name == "openvino":
         from streamad.engines.openvino_carrying import OpenVinoCarryingEngine
 
-        return OpenVinoCarryingEngine(path, context, device=spec.device, threads=spec.threads, why=why)
+        return OpenVinoCarryingEngine(
+            path, context, device=spec.device, precision=spec.precision, threads=spec.threads, why=why
+        )
     if name == "onnx":
         from streamad.engines.onnx_carrying import OnnxCarryingEngine
 
@@ -131,4 +142,9 @@ def _choice(spec: EngineSpec) -> tuple[str, str]:
     missing = available_engines()[name]
     if missing:
         raise EngineError(f"the engine {name} cannot run here: {missing}")
+    if spec.precision != "fp32" and name != "openvino":
+        raise EngineError(
+            f"the engine {name} computes in fp32, and {spec.precision} was asked for",
+            hint="take OpenVINO, or leave out the precision",
+        )
     return name, "auto: OpenVINO, the engine for CPUs" if spec.name == "auto" else "asked for by name"

@@ -11,7 +11,7 @@ import numpy as np
 from streamad.engines.base import EngineInfo
 from streamad.engines.carrying import RUN_SIZES, CarryingEngine
 from streamad.engines.delays import FRAMES, Array, Delay, parse_delays
-from streamad.engines.openvino_engine import first_inference, reason
+from streamad.engines.openvino_engine import first_inference, precision_config, reason
 from streamad.errors import EngineError
 
 
@@ -22,6 +22,7 @@ class OpenVinoCarryingEngine(CarryingEngine):
         onnx: the network.
         context: frames before a frame that its answer depends on.
         device: OpenVINO's device name.
+        precision: fp32, or bf16 where the device has it.
         threads: CPU threads; None lets OpenVINO choose.
         run_sizes: see `CarryingEngine`.
         why: why this engine was taken.
@@ -36,6 +37,7 @@ class OpenVinoCarryingEngine(CarryingEngine):
         context: int,
         *,
         device: str = "CPU",
+        precision: str = "fp32",
         threads: int | None = None,
         run_sizes: tuple[int, ...] = RUN_SIZES,
         why: str = "",
@@ -45,8 +47,8 @@ class OpenVinoCarryingEngine(CarryingEngine):
 
         self._tensor = ov.Tensor
         core = ov.Core()
-        # One run at a time on all threads; in float32 also where the CPU could do less, or scores would differ.
-        config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        # One run at a time on all threads; in the precision asked for also where the CPU could do less.
+        config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", **precision_config(core, device, precision)}
         if threads is not None and device == "CPU":
             config["INFERENCE_NUM_THREADS"] = threads
         self._requests: dict[int, Any] = {}
@@ -81,7 +83,7 @@ class OpenVinoCarryingEngine(CarryingEngine):
                 hint="`streamad doctor` lists the devices; export the bundle again if the file is damaged",
             ) from error
         self._info = EngineInfo(
-            "openvino", f"{device} ({full_name.strip()})", "fp32", str(ov.__version__).split("-")[0], why
+            "openvino", f"{device} ({full_name.strip()})", precision, str(ov.__version__).split("-")[0], why
         )
         first_inference(lambda: self.advance(self.new_state(), np.zeros((1, *self._shape_of[FRAMES]), np.float32)))
 

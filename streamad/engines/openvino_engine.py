@@ -28,6 +28,7 @@ class OpenVinoEngine(WorkerEngine):
     Args:
         onnx: the network.
         device: OpenVINO's device name.
+        precision: fp32, or bf16 where the device has it.
         threads: CPU threads in all; None lets OpenVINO choose.
         hint: "throughput" runs several batches side by side (files, many cameras), "latency" one on all threads.
         batch_sizes: static sizes to compile, ascending.
@@ -41,6 +42,7 @@ class OpenVinoEngine(WorkerEngine):
         onnx: Path,
         *,
         device: str = "CPU",
+        precision: str = "fp32",
         threads: int | None = None,
         hint: str = "latency",
         batch_sizes: tuple[int, ...] = BATCH_SIZES,
@@ -51,8 +53,7 @@ class OpenVinoEngine(WorkerEngine):
         core = ov.Core()
         config: dict[str, Any] = {
             "PERFORMANCE_HINT": hint.upper(),
-            # Without this OpenVINO may run in bf16 or f16 where the CPU can, and scores would differ by machine.
-            "INFERENCE_PRECISION_HINT": "f32",
+            **precision_config(core, device, precision),
         }
         if threads is not None and device == "CPU":
             config["INFERENCE_NUM_THREADS"] = threads
@@ -79,7 +80,7 @@ class OpenVinoEngine(WorkerEngine):
         self._tile_shape = tile_shape
         self._requests = requests
         self._info = EngineInfo(
-            "openvino", f"{device} ({full_name.strip()})", "fp32", str(ov.__version__).split("-")[0], why
+            "openvino", f"{device} ({full_name.strip()})", precision, str(ov.__version__).split("-")[0], why
         )
         first_inference(lambda: self.infer(np.zeros((1, *tile_shape), np.float32)))
 
@@ -110,6 +111,26 @@ class OpenVinoEngine(WorkerEngine):
         super().close()
         while not self._requests.empty():
             self._requests.get()
+
+
+def precision_config(core: Any, device: str, precision: str) -> dict[str, str]:
+    """OpenVINO's setting for a precision.
+
+    It is always set: left alone, OpenVINO may run in bf16 or f16 where the CPU can, and scores would differ by machine.
+
+    Raises:
+        EngineError: the device does not compute in it; OpenVINO would take another one without a word.
+    """
+    if precision == "bf16":
+        try:
+            able = "BF16" in core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO has no device {device}: {reason(error)}") from error
+        if not able:
+            raise EngineError(
+                f"{device} does not compute in bfloat16 here", hint="leave out the precision, which is then fp32"
+            )
+    return {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
 
 
 def first_inference(run: Callable[[], object]) -> None:

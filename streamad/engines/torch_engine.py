@@ -41,6 +41,7 @@ class TorchEngine(WorkerEngine):
         build: makes the network, untrained.
         weights: safetensors file of its state.
         device: torch's device name.
+        threads: CPU threads, of all that torch does in this process; None leaves them as they are.
     """
 
     def __init__(
@@ -49,10 +50,13 @@ class TorchEngine(WorkerEngine):
         weights: Path,
         *,
         device: str = "cpu",
+        threads: int | None = None,
         batch_sizes: tuple[int, ...] = BATCH_SIZES,
         why: str = "",
     ) -> None:
         super().__init__(batch_sizes)
+        if threads is not None:
+            torch.set_num_threads(threads)
         try:
             self._device = torch.device(device)
             self._network = load_weights(build, weights).to(self._device)

@@ -220,7 +220,7 @@ def _identity(clip: Clip, bundle: Bundle, scene: Clip | None, spec: EngineSpec) 
         "frames": clip.frames,
         "files": _fingerprint(clip),
         "scene": None if scene is None else [scene.name, _fingerprint(scene)],
-        "engine": spec.name,
+        "engine": spec.label,
     }
 
 

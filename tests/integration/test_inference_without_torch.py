@@ -125,18 +125,28 @@ def test_what_needs_an_extra_names_it_and_never_falls_back(
 _IMPORT_ALL = """
 import importlib, pkgutil, sys
 import streamad
-# torch may be imported by networks, training steps, the training loop, its engine and export alone (pyproject.toml).
+# torch may be imported by networks, training steps, the training loop, its engines and export alone (pyproject.toml).
 allowed = (
     "streamad.training", "streamad.detectors.compute", "streamad.detectors.muon", "streamad.engines.torch_engine",
-    "streamad.engines.export", "streamad.__main__",
+    "streamad.engines.torch_carrying", "streamad.engines.export", "streamad.engines.graph_writer", "streamad.__main__",
 )
 for module in pkgutil.walk_packages(streamad.__path__, "streamad."):
     name = module.name
-    if name.startswith(allowed) or name.endswith((".network", ".step", ".losses")):
+    if name.startswith(allowed) or name.endswith((".network", ".step", ".losses", ".streaming", ".streaming_graph")):
         continue
     importlib.import_module(name)
 assert not [name for name in sys.modules if name.split(".")[0] == "torch" and sys.modules[name] is not None]
 """
+
+
+def test_a_network_that_carries_state_scores_video(
+    environment: dict[str, str], narrow_bundle: Path, shapes_video: Path, tmp_path: Path
+) -> None:
+    arguments = ("score", str(shapes_video), "-m", str(narrow_bundle), "--no-video", "--no-plot", "--threads", "1")
+    ran = without(environment, tmp_path, *arguments, "-o", str(tmp_path / "out"), "--json")
+    assert ran.code == 0, ran.err
+    rows = (tmp_path / "out" / "shapes.csv").read_text().splitlines()
+    assert len(rows) == 1 + 100 - 7  # the last seven frames have no score
 
 
 def test_every_other_module_imports_without_it(environment: dict[str, str], tmp_path: Path) -> None:

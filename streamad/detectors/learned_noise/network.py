@@ -227,6 +227,20 @@ class ClipError(nn.Module):
         return frame
 
 
+class WholeClipError(ClipError):
+    """The same computed as the paper does, all 16 frames rebuilt for the sake of one: for benchmarks."""
+
+    def rebuilt(self, clips: Tensor) -> Tensor:
+        """See `ClipError.rebuilt`."""
+        frame: Tensor = self.reconstructor(clips)[:, :, SCORED]
+        return frame
+
+
+def build_whole(manifest: Manifest) -> WholeClipError:
+    """The untrained network of a bundle, as the paper computes it."""
+    return WholeClipError(clip_reconstructor(float(manifest.training.options.get("width", 1.0))))
+
+
 def build(manifest: Manifest) -> ClipError:
     """The untrained network of a bundle."""
     return ClipError(clip_reconstructor(float(manifest.training.options.get("width", 1.0))))

@@ -21,6 +21,7 @@ from streamad.engines.delays import FRAMES, OUTPUTS, parse_delays  # noqa: E402
 from streamad.engines.onnx_carrying import OnnxCarryingEngine  # noqa: E402
 from streamad.engines.openvino_carrying import OpenVinoCarryingEngine  # noqa: E402
 from streamad.engines.torch_carrying import TorchCarryingEngine  # noqa: E402
+from streamad.errors import EngineError  # noqa: E402
 
 HEIGHT, WIDTH, CONTEXT = 64, 48, 15
 TOLERANCE = 1e-5
@@ -126,8 +127,6 @@ def test_submitted_frames_are_answered_in_order(engine: CarryingEngine, network:
 def test_a_run_that_fails_makes_the_state_new_again(
     engine: CarryingEngine, network: ClipError, video: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from streamad.errors import EngineError
-
     state = engine.new_state()
     engine.advance(state, video[:20])
     whole = engine._compute
@@ -150,7 +149,7 @@ def test_a_run_that_fails_makes_the_state_new_again(
 def test_wrong_frames_and_states_are_refused(engine: CarryingEngine, graph: Path, video: np.ndarray) -> None:
     with pytest.raises(ValueError, match="at least one frame"):
         engine.advance(engine.new_state(), video[:0])
-    with pytest.raises(ValueError, match="takes frames of shape"):
+    with pytest.raises(EngineError, match="takes frames of shape"):
         engine.advance(engine.new_state(), video[:1, :, :32])
     other = OnnxCarryingEngine(graph, CONTEXT, threads=1)
     with pytest.raises(ValueError, match="another engine"):

@@ -8,22 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundle_support import moving_shapes, randomise_norms, single_torch_thread
+from bundle_support import moving_shapes
 
 torch = pytest.importorskip("torch")
 
-from streamad.bundle import (  # noqa: E402
-    ONNX,
-    STREAMING,
-    WEIGHTS,
-    InputSpec,
-    Manifest,
-    ScoreSpec,
-    TilingSpec,
-    TrainingRecord,
-    load_bundle,
-    write_manifest,
-)
+from streamad.bundle import ONNX, WEIGHTS, load_bundle, write_manifest  # noqa: E402
 from streamad.engines import EngineSpec  # noqa: E402
 from streamad.errors import EngineError  # noqa: E402
 from streamad.frame import Frame, FrameFlags  # noqa: E402
@@ -37,48 +26,9 @@ TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of a narrow F with random weights, over frames of 48×32, with a median over 3 frames."""
-    from safetensors.torch import save_file
-
-    from streamad.detectors.learned_noise.network import build
-    from streamad.engines.export import export_onnx
-    from streamad.training.streaming_form import write_streaming_form
-
-    manifest = Manifest(
-        format_version=1,
-        name="narrow",
-        detector="learned_noise",
-        description="random weights",
-        input=InputSpec(channels=16, height=32, width=48, scale=127.5, offset=-1.0, resizer="linear"),
-        tiling=TilingSpec(kind="clips", window=16),
-        score=ScoreSpec(kind="psnr", frame=8, heat_cell=8, median_frames=3),
-        training=TrainingRecord(
-            data="-", licence="-", frames=0, fps=25, seed=0, epochs=0, checkpoint="-", options={"width": 0.06}
-        ),
-        parameters=1,
-        files={},
-    )
-    folder = tmp_path_factory.mktemp("bundles") / "narrow"
-    folder.mkdir()
-    torch.manual_seed(1)
-    network = build(manifest).eval()
-    randomise_norms(network)
-    with single_torch_thread():
-        save_file(network.state_dict(), folder / WEIGHTS)
-        export_onnx(network, (16, 32, 48), folder / ONNX)
-        windows = np.random.default_rng(0).uniform(-1, 1, (1, 16, 32, 48)).astype(np.float32)
-        parity = write_streaming_form(network, manifest, folder / STREAMING, windows)
-    assert parity is not None
-    assert parity.max_abs_output <= 1e-6
-    write_manifest(folder, manifest)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def models(path: Path) -> Iterator[tuple[Model, Model]]:
+def models(narrow_bundle: Path) -> Iterator[tuple[Model, Model]]:
     """The streaming form and the window form."""
-    with open_model(path, ENGINE) as streaming, open_model(path, ENGINE, streaming=False) as windows:
+    with open_model(narrow_bundle, ENGINE) as streaming, open_model(narrow_bundle, ENGINE, streaming=False) as windows:
         yield streaming, windows
 
 
@@ -126,10 +76,10 @@ def test_score_video_says_the_same(models: tuple[Model, Model], damage: Callable
 
 
 @pytest.mark.parametrize("engine", ["onnx", "torch"])
-def test_other_engines_say_the_same(models: tuple[Model, Model], path: Path, engine: str) -> None:
+def test_other_engines_say_the_same(models: tuple[Model, Model], narrow_bundle: Path, engine: str) -> None:
     frames = with_flag(frames_of(50, seed=2))
     wanted = list(score_video(frames, models[1]))
-    with open_model(path, EngineSpec.model_validate({"name": engine, "threads": 1})) as model:
+    with open_model(narrow_bundle, EngineSpec.model_validate({"name": engine, "threads": 1})) as model:
         assert model.engine.info.name == engine
         same(list(score_video(frames, model)), wanted)
 
@@ -198,12 +148,14 @@ def test_a_failure_is_told_and_the_camera_comes_back(
             assert score.score == pytest.approx(wanted[score.index], abs=TOLERANCE)
 
 
-def test_a_bundle_without_the_form_runs_on_windows(path: Path, tmp_path: Path, models: tuple[Model, Model]) -> None:
+def test_a_bundle_without_the_form_runs_on_windows(
+    narrow_bundle: Path, tmp_path: Path, models: tuple[Model, Model]
+) -> None:
     old = tmp_path / "old"
     old.mkdir()
     for name in (ONNX, WEIGHTS):
-        (old / name).write_bytes((path / name).read_bytes())
-    write_manifest(old, load_bundle(path).manifest)
+        (old / name).write_bytes((narrow_bundle / name).read_bytes())
+    write_manifest(old, load_bundle(narrow_bundle).manifest)
     frames = frames_of(30, seed=3)
     with open_model(old, ENGINE) as model:
         assert hasattr(model.engine, "batch_sizes")
@@ -215,3 +167,30 @@ def test_a_bundle_without_the_form_runs_on_windows(path: Path, tmp_path: Path, m
 def test_warming_up_runs_the_network(models: tuple[Model, Model]) -> None:
     for model in models:
         model.warm_up()
+
+
+def bf16_here() -> bool:
+    import openvino as ov
+
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@pytest.mark.skipif(not bf16_here(), reason="this processor does not compute in bfloat16")
+@pytest.mark.parametrize("streaming", [True, False])
+def test_bfloat16_is_near_and_says_so(narrow_bundle: Path, models: tuple[Model, Model], streaming: bool) -> None:
+    frames = frames_of(40, seed=6)
+    wanted = np.array([s.score for s in score_video(frames, models[1])])
+    spec = EngineSpec(threads=1, precision="bf16")
+    with open_model(narrow_bundle, spec, streaming=streaming) as model:
+        assert model.engine.info.precision == "bf16"
+        made = np.array([s.score for s in score_video(frames, model)])
+    np.testing.assert_array_equal(np.isnan(made), np.isnan(wanted))
+    assert 0 < np.nanmax(np.abs(made - wanted)) < 0.1  # decibels
+
+
+@pytest.mark.parametrize("engine", ["onnx", "torch"])
+def test_a_precision_that_an_engine_lacks_is_refused(narrow_bundle: Path, engine: str) -> None:
+    spec = EngineSpec.model_validate({"name": engine, "precision": "bf16"})
+    for streaming in (True, False):
+        with pytest.raises(EngineError, match="computes in fp32, and bf16 was asked for"):
+            open_model(narrow_bundle, spec, streaming=streaming)
