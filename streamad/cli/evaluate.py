@@ -161,10 +161,10 @@ def evaluate(
     else:
         from streamad.cli.evaluate_videos import evaluate_videos
 
-        _refuse("video data sets", **files, **images)
         if model is None:
             known = ", ".join(IMAGE_BENCHMARKS)
             raise UsageError(f"{data_set}: with which model?", hint=f"give --model NAME (image benchmarks are {known})")
+        _refuse("video data sets", **files, **images)
         evaluate_videos(
             data_set, model, folder=folder, out=out, label_set=label_set, normalization=normalization, edge=edge,
             single_class=single_class, threshold=threshold, workers=workers, engine=engine, precision=precision,
