@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from streamad.bundle import Bundle
 from streamad.engines.base import Engine, batch_sizes_for
+from streamad.engines.tensorrt.library import LibraryName
+from streamad.engines.tensorrt.presence import gpu_problem
 from streamad.errors import EngineError
 
-EngineName = Literal["auto", "openvino", "onnx", "torch"]
+EngineName = Literal["auto", "openvino", "onnx", "torch", "tensorrt", "tensorrt-rtx"]
+Precision = Literal["fp32", "fp16"]
 
 
 class EngineSpec(BaseModel):
@@ -20,9 +25,24 @@ class EngineSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: EngineName = Field("auto", description="engine that runs the network; auto takes OpenVINO on the CPU")
-    device: str = Field("CPU", description="device in the engine's own words (OpenVINO: CPU, GPU; torch: cpu, cuda)")
+    name: EngineName = Field(
+        "auto", description="engine that runs the network; auto takes TensorRT where a GPU is, else OpenVINO"
+    )
+    device: str | None = Field(
+        None,
+        description="device in the engine's own words (OpenVINO: CPU, GPU; torch: cpu, cuda; TensorRT: cuda:0, cuda:1); "
+        "empty: the CPU, for TensorRT the first GPU",
+    )
     threads: int | None = Field(None, ge=1, le=256, description="CPU threads for inference; empty: the engine chooses")
+    precision: Precision = Field(
+        "fp32", description="fp16 takes the variant that `streamad export --precision fp16` made; TensorRT only"
+    )
+    workspace_mib: int | None = Field(
+        None, ge=1, le=1 << 20, description="TensorRT: bound of scratch memory, MiB; empty: all that the GPU has"
+    )
+    plan_cache: Path | None = Field(
+        None, description="TensorRT: folder of built plans; empty: the user's cache folder, or STREAMAD_CACHE/plans"
+    )
 
 
 def available_engines() -> dict[str, str]:
@@ -33,7 +53,23 @@ def available_engines() -> dict[str, str]:
         missing = importlib.util.find_spec(module) is None
         how = f"pip install 'streamad[{extra}]'" if extra else "reinstall streamad"
         answer[name] = f"the module {module} is not installed ({how})" if missing else ""
-    return answer
+    return {**answer, "tensorrt": gpu_problem("tensorrt"), "tensorrt-rtx": gpu_problem("tensorrt-rtx")}
+
+
+def chosen_engine(spec: EngineSpec) -> tuple[str, str]:
+    """The engine that a wish comes to, and why.
+
+    `auto` takes TensorRT where a GPU, its driver and its libraries are; a device that is named decides alone.
+    """
+    if spec.name != "auto":
+        return spec.name, "asked for by name"
+    if spec.device is not None:
+        on_gpu = re.match(r"cuda\b", spec.device.lower()) is not None
+        return "tensorrt" if on_gpu else "openvino", f"auto: the engine for the device {spec.device}"
+    problem = gpu_problem("tensorrt")
+    if problem:
+        return "openvino", f"auto: OpenVINO, the engine for CPUs; TensorRT cannot run here: {problem}"
+    return "tensorrt", "auto: TensorRT, since a GPU, its driver and its libraries are here"
 
 
 def open_engine(
@@ -55,18 +91,29 @@ def open_engine(
         EngineError: the engine cannot run here; the message names the cause.
     """
     spec = spec or EngineSpec()
-    name = "openvino" if spec.name == "auto" else spec.name
-    why = "auto: OpenVINO, the engine for CPUs" if spec.name == "auto" else "asked for by name"
+    name, why = chosen_engine(spec)
     missing = available_engines()[name]
     if missing:
-        raise EngineError(f"the engine {name} cannot run here: {missing}")
+        raise EngineError(f"the engine {name} cannot run here: {missing}", hint="`streamad doctor` shows what can")
     sizes = batch_sizes_for(bundle.manifest.tiling.kind)
+    if name in ("tensorrt", "tensorrt-rtx"):
+        from streamad.engines.tensorrt.engine import TensorRtEngine, TensorRtOptions
+
+        options = TensorRtOptions(spec.device, spec.precision, hint, spec.workspace_mib, spec.plan_cache)
+        library: LibraryName = "tensorrt" if name == "tensorrt" else "tensorrt-rtx"
+        network = bundle.network_path(spec.precision)
+        return TensorRtEngine(network, library=library, options=options, why=why, batch_sizes=sizes)
+    if spec.precision != "fp32":
+        raise EngineError(
+            f"the engine {name} runs fp32, and {spec.precision} was asked for",
+            hint="leave `precision` out, or use `name: tensorrt`",
+        )
     if name == "openvino":
         from streamad.engines.openvino_engine import OpenVinoEngine
 
         return OpenVinoEngine(
             bundle.onnx_path,
-            device=spec.device,
+            device=spec.device or "CPU",
             threads=spec.threads,
             hint=hint,
             why=why,
@@ -80,4 +127,6 @@ def open_engine(
         raise EngineError("the torch engine needs the detector's network", hint="call it through streamad.pipeline")
     from streamad.engines.torch_engine import TorchEngine
 
-    return TorchEngine(build_network, bundle.weights_path, device=spec.device.lower(), why=why, batch_sizes=sizes)
+    return TorchEngine(
+        build_network, bundle.weights_path, device=(spec.device or "cpu").lower(), why=why, batch_sizes=sizes
+    )
