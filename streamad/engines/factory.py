@@ -26,11 +26,11 @@ class EngineSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: EngineName = Field(
-        "auto", description="engine that runs the network; auto takes TensorRT where a GPU is, else OpenVINO"
+        "auto", description="engine that runs the network; auto: TensorRT where a GPU is, else OpenVINO"
     )
     device: str | None = Field(
         None,
-        description="device in the engine's own words (OpenVINO: CPU, GPU; torch: cpu, cuda; TensorRT: cuda:0, cuda:1); "
+        description="device in the engine's own words (OpenVINO: CPU, GPU; torch: cpu, cuda; TensorRT: cuda:0, …); "
         "empty: the CPU, for TensorRT the first GPU",
     )
     threads: int | None = Field(None, ge=1, le=256, description="CPU threads for inference; empty: the engine chooses")

@@ -12,12 +12,13 @@ from streamad.engines.base import BATCH_SIZES, Batch, EngineInfo, check_count
 from streamad.engines.synchronous import WorkerEngine
 from streamad.engines.tensorrt.api import ICudaEngine, Runtime
 from streamad.engines.tensorrt.building import BuildSpec, build_plan
-from streamad.engines.tensorrt.failures import GpuUnavailableError, PlanMismatchError, ShapeOutsideProfileError, failure
+from streamad.engines.tensorrt.failures import GpuUnavailableError, PlanMismatchError, failure
 from streamad.engines.tensorrt.gpu import Gpu, gpu_index
 from streamad.engines.tensorrt.library import Library, LibraryName, load_library
 from streamad.engines.tensorrt.plan_cache import PlanCache, PlanKey, default_folder
 from streamad.engines.tensorrt.profiles import profiles_for
-from streamad.engines.tensorrt.runner import Runner
+from streamad.engines.tensorrt.runner import Runner, forget_frames
+from streamad.errors import EngineError
 from streamad.files import sha256_of
 
 _log = logging.getLogger(__name__)
@@ -89,24 +90,19 @@ class TensorRtEngine(WorkerEngine):
         self._closed = False
         self._runtime: Runtime | None = None
         self._engine: ICudaEngine | None = None
-        count = RUNNERS[options.hint]
-        super().__init__(tuple(batch_sizes), workers=count)
+        super().__init__(tuple(batch_sizes), workers=RUNNERS[options.hint])
         try:
             with self._gpu.current():
-                engine = self._load(loaded, cache, key, onnx, spec)
-            for _ in range(count):
-                runner = Runner(loaded, self._gpu, engine)
-                self._all.append(runner)
-                self._runners.put(runner)
-            del engine  # the last reference is freed in `close`, with the context current
+                try:
+                    self._load(loaded, cache, key, onnx, spec)
+                    self._open_runners(loaded)
+                except BaseException as error:
+                    forget_frames(error)
+                    raise
+            self._input = self._only_input(onnx)
         except BaseException:
             self.close()
             raise
-        inputs = self._all[0].input_shapes
-        if len(inputs) != 1:
-            self.close()
-            raise ShapeOutsideProfileError(f"this engine runs networks of one input, {onnx.name} has {sorted(inputs)}")
-        self._input = next(iter(inputs))
         major, minor = self._gpu.capability
         self._info = EngineInfo(
             library,
@@ -154,7 +150,20 @@ class TensorRtEngine(WorkerEngine):
             self._engine = None
             self._runtime = None
 
-    def _load(self, library: Library, cache: PlanCache, key: PlanKey, onnx: Path, spec: BuildSpec) -> ICudaEngine:
+    def _open_runners(self, library: Library) -> None:
+        assert self._engine is not None
+        for _ in range(self._workers):
+            runner = Runner(library, self._gpu, self._engine)
+            self._all.append(runner)
+            self._runners.put(runner)
+
+    def _only_input(self, onnx: Path) -> str:
+        inputs = list(self._all[0].input_shapes)
+        if len(inputs) != 1:
+            raise EngineError(f"this engine runs networks of one input, {onnx.name} has {sorted(inputs)}")
+        return inputs[0]
+
+    def _load(self, library: Library, cache: PlanCache, key: PlanKey, onnx: Path, spec: BuildSpec) -> None:
         def build() -> bytes:
             return build_plan(library, onnx, spec)
 
@@ -174,10 +183,9 @@ class TensorRtEngine(WorkerEngine):
             # Another fault, such as full memory, would strike again after minutes of building.
             if not isinstance(problem, PlanMismatchError):
                 raise problem
-            _log.warning("the plan %s is of no use here and is built again: %s", cache.path(key), problem)
+            _log.warning("the plan %s is of no use here and is built again: %s", cache.path(key), str(problem))
             mark = library.log.mark()
             engine = runtime.deserialize_cuda_engine(cache.rebuild(key, build))
         if engine is None:
             raise failure(f"{library.name} cannot load the plan of {onnx.name}", library.log.since(mark))
         self._engine = engine
-        return engine

@@ -7,6 +7,7 @@ and kept until the process ends, as torch does: PyCUDA's way to release it leave
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import re
 import threading
@@ -71,6 +72,8 @@ class Gpu:
                 self.name = str(device.name())
                 self.capability: tuple[int, int] = tuple(device.compute_capability())
                 if index not in _contexts:
+                    if not _contexts:
+                        atexit.register(_release)
                     _contexts[index] = device.retain_primary_context()
             except self._cuda.Error as error:
                 raise GpuUnavailableError(
@@ -139,6 +142,14 @@ class Gpu:
             f"GPU {self.index} ({self.name}) failed: {error}",
             hint="an error of a kernel spoils the context: restart the process; `dmesg` shows faults of the hardware",
         )
+
+
+def _release() -> None:
+    """Give the contexts back when the process ends: PyCUDA's destructor would call what is not for primary contexts."""
+    with _lock:
+        for context in _contexts.values():
+            context.detach()
+        _contexts.clear()
 
 
 def _driver() -> Any:

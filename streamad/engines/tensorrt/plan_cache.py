@@ -101,7 +101,8 @@ class PlanCache:
         try:
             write_atomic(self.path(key), json.dumps(header).encode() + b"\n" + plan)
         except OutputError as error:
-            _log.warning("the plan is not kept, so every start builds it again: %s", error)
+            # Its text: a log handler that keeps the error would keep its frames, and with them the library's objects.
+            _log.warning("the plan is not kept, so every start builds it again: %s", str(error))
         return plan
 
     def read(self, key: PlanKey) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Whether a GPU engine can run here, asked without loading it: the driver by its C interface, modules by their specs."""
+"""Whether a GPU engine can run here, asked without loading it: the driver by its C interface, modules by spec."""
 
 from __future__ import annotations
 

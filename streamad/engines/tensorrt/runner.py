@@ -5,6 +5,8 @@ A runner is used by one thread at a time; several run side by side, each on its 
 
 from __future__ import annotations
 
+import logging
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +21,8 @@ from streamad.engines.tensorrt.library import Library
 from streamad.errors import EngineError
 
 Array = npt.NDArray[Any]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -57,7 +61,11 @@ class Runner:
         """Device memory that it holds, bytes."""
         try:
             with gpu.current():
-                self._open(engine)
+                try:
+                    self._open(engine)
+                except BaseException as error:
+                    forget_frames(error)
+                    raise
         except BaseException:
             self.close()
             raise
@@ -84,28 +92,36 @@ class Runner:
         with self._gpu.current():
             try:
                 outputs = self._queue(inputs, count)
+            except BaseException as error:
+                forget_frames(error)
+                raise
             finally:
                 # Also after a failure: what is queued reads and writes the buffers that the next batch uses.
                 self._stream.synchronize()
             return {name: view.copy() for name, view in outputs.items()}
 
     def close(self) -> None:
-        """Free everything, newest first. May be called twice."""
+        """Free everything, newest first. May be called twice. A GPU that failed before is logged, not raised again."""
         if self._stream is None:
             return
-        with self._gpu.current():
-            try:
-                self._stream.synchronize()
-            finally:
-                self._contexts.clear()
-                for buffer in self._buffers.values():
-                    buffer.device.free()
-                    self._gpu.free_pinned(buffer.host)
-                self._buffers.clear()
-                if self._scratch is not None:
-                    self._scratch.free()
-                    self._scratch = None
-                self._stream = None
+        try:
+            with self._gpu.current():
+                try:
+                    self._stream.synchronize()
+                finally:
+                    self._free()
+        except EngineError as error:
+            _log.error("while freeing the GPU: %s", str(error))
+
+    def _free(self) -> None:
+        self._contexts.clear()
+        for buffer in self._buffers.values():
+            buffer.device.free()
+            self._gpu.free_pinned(buffer.host)
+        self._buffers.clear()
+        if self._scratch is not None:
+            self._scratch.free()
+        self._scratch = self._stream = None
 
     def _open(self, engine: ICudaEngine) -> None:
         trt, gpu, log = self._library.trt, self._gpu, self._library.log
@@ -196,6 +212,14 @@ class Runner:
             gpu.download(view, buffer.device, self._stream)
             outputs[name] = view
         return outputs
+
+
+def forget_frames(error: BaseException) -> None:
+    """Drop the variables of the frames that an error came through.
+
+    Whoever keeps the error would keep contexts and plans alive in them, past `close` and with no CUDA context current.
+    """
+    traceback.clear_frames(error.__traceback__)
 
 
 def _larger(known: tuple[int, ...] | None, shape: Any) -> tuple[int, ...]:
