@@ -156,7 +156,7 @@ class Bundle:
         if file is None or file not in self.manifest.files:
             raise BundleError(
                 f"the bundle {self.name} has no {precision} variant",
-                hint=f"`streamad export {self.name} --engine tensorrt --precision {precision}` makes it",
+                hint=f"`streamad export {self.name} --engine onnx --precision {precision}` makes it",
             )
         return self.path / file
 

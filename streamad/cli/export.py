@@ -1,67 +1,175 @@
-"""`streamad export`: a bundle's network for an engine."""
+"""`streamad export`: variants of a bundle's network, each with its parity with torch."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from streamad.cli.common import JsonOption, emit, output_folder, say
 from streamad.errors import EngineError, UsageError
 
+if TYPE_CHECKING:
+    from streamad.bundle import Bundle, Parity
+    from streamad.engines.base import Engine
+
+ENGINES = {
+    "onnx": ("fp32", "fp16"),
+    "openvino": ("fp32",),
+    "tensorrt": ("fp32", "fp16"),
+    "tensorrt-rtx": ("fp32", "fp16"),
+}
+"""Precisions that each engine is exported in."""
+
 
 def export(
     model: Annotated[str, typer.Argument(help="Model bundle: a folder, or a name of `models list`.")],
-    engine: Annotated[str, typer.Option("--engine", help="onnx or openvino.")] = "openvino",
-    precision: Annotated[str, typer.Option("--precision", help="fp32.")] = "fp32",
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the files.")] = Path("runs/export"),
+    engine: Annotated[str, typer.Option("--engine", help="onnx, openvino, tensorrt or tensorrt-rtx.")] = "openvino",
+    precision: Annotated[str, typer.Option("--precision", help="fp32 or fp16.")] = "fp32",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for files for other programs, in place of the bundle.")
+    ] = None,
+    device: Annotated[str | None, typer.Option("--device", help="TensorRT: the GPU, cuda:N.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a bundle's network from its trained weights for an engine, and measure its parity with torch."""
-    if engine not in ("onnx", "openvino"):
-        raise UsageError(f"--engine {engine!r}: expected onnx or openvino")
-    if precision != "fp32":
-        raise UsageError(f"--precision {precision!r}: this version exports fp32")
-    try:
-        from streamad.engines.export import (
-            export_onnx,
-            export_openvino,
-            measure_parity,
-            wants_half_weights,
+    """Make a variant of a bundle's network for an engine, and measure its parity with torch.
+
+    Without --out the variant and its parity are written into the bundle; with it, files for other programs.
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"--engine {engine!r}: expected {', '.join(ENGINES)}")
+    if precision not in ENGINES[engine]:
+        raise UsageError(
+            f"--precision {precision!r}: {engine} is exported in {' and '.join(ENGINES[engine])}",
+            hint="fp16 is for GPUs: --engine tensorrt; --engine onnx --precision fp16 makes the file without one",
         )
-        from streamad.engines.torch_engine import load_weights
+    if out is not None and engine.startswith("tensorrt"):
+        raise UsageError(
+            f"--out with --engine {engine}: a plan belongs to one GPU and one version, and is kept in the plan cache",
+            hint="leave --out away, or export --engine onnx for other programs",
+        )
+    try:
+        import streamad.engines.export
+        import streamad.engines.half  # noqa: F401 - tried here, so that what is missing is told before any work
     except ModuleNotFoundError as error:
         raise EngineError(f"export needs the module {error.name}", hint="pip install 'streamad[train]'") from error
-    import numpy as np
-
     from streamad.bundle import load_bundle
-    from streamad.detectors import detector_parts
-    from streamad.detectors.base import load_part
-    from streamad.engines.base import batch_sizes_for
-    from streamad.engines.openvino_engine import OpenVinoEngine
 
-    bundle = load_bundle(model)
-    manifest = bundle.manifest
-    folder = output_folder(out)
-    network = load_weights(lambda: load_part(detector_parts(manifest.detector).network)(manifest), bundle.weights_path)
-    shape = (manifest.input.channels, manifest.input.height, manifest.input.width)
-    path = folder / f"{bundle.name}.onnx"
-    cells = manifest.tiling.kind == "cells"
-    export_onnx(network, shape, path, half_weights=wants_half_weights(network))
-    if engine == "openvino":
-        onnx, path = path, folder / f"{bundle.name}.xml"
-        export_openvino(onnx, path)
-        onnx.unlink()
-    # Tiles over the whole input range: a bundle carries no picture of anybody's camera.
-    pixels = np.random.default_rng(0).uniform(0, 255, (256 if cells else 2, *shape)).astype(np.float32)
-    tiles = pixels / np.float32(manifest.input.scale) + np.float32(manifest.input.offset)
-    running = OpenVinoEngine(path, batch_sizes=batch_sizes_for(manifest.tiling.kind))
-    try:
-        parity = measure_parity(running, network, tiles)
-    finally:
-        running.close()
+    job = _Job(load_bundle(model), engine, precision, device)
+    path, parity = job.into_bundle() if out is None else job.into_folder(output_folder(out))
     if as_json:
         emit({"file": str(path), "engine": engine, "precision": precision, "parity": parity.model_dump()})
     else:
-        say(f"{path}: largest difference to torch {parity.max_abs_output:.1e} over {parity.tiles} random tiles")
+        say(
+            f"{path}: largest difference to torch {parity.max_abs_output:.1e}, of a score {parity.max_abs_score:.1e}, "
+            f"over {parity.tiles} random inputs, by {parity.engine} {parity.version} in {parity.precision}"
+        )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One variant of one bundle."""
+
+    bundle: Bundle
+    engine: str
+    precision: str
+    device: str | None
+
+    def into_bundle(self) -> tuple[Path, Parity]:
+        """Write the variant and its parity into the bundle.
+
+        The variant is made of the bundle's own ONNX file, to which calibrations and results belong.
+        """
+        from streamad.bundle import VARIANTS, write_manifest
+        from streamad.engines.half import write_half
+
+        folder = output_folder(self.bundle.path)
+        path = folder / VARIANTS[self.precision]
+        draft = folder / f".{path.name}.new"
+        try:
+            if self.precision == "fp16":
+                write_half(self.bundle.onnx_path, draft)
+            parity = self._parity(draft if draft.exists() else path)
+            if draft.exists():
+                draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+        old = [p for p in self.bundle.manifest.parity if (p.engine, p.precision) != (parity.engine, parity.precision)]
+        write_manifest(folder, self.bundle.manifest.model_copy(update={"parity": (*old, parity)}))
+        return path, parity
+
+    def into_folder(self, folder: Path) -> tuple[Path, Parity]:
+        """Write files for other programs, from the trained weights."""
+        from streamad.engines.export import export_onnx, export_openvino, wants_half_weights
+        from streamad.engines.half import write_half
+
+        network = self._network()
+        path = folder / f"{self.bundle.name}.onnx"
+        export_onnx(network, self._shape, path, half_weights=wants_half_weights(network))
+        if self.precision == "fp16":
+            write_half(path, path)
+        if self.engine == "openvino":
+            onnx, path = path, folder / f"{self.bundle.name}.xml"
+            export_openvino(onnx, path)
+            onnx.unlink()
+        return path, self._parity(path)
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        spec = self.bundle.manifest.input
+        return spec.channels, spec.height, spec.width
+
+    def _network(self) -> Any:
+        from streamad.detectors import detector_parts
+        from streamad.detectors.base import load_part
+        from streamad.engines.torch_engine import load_weights
+
+        manifest = self.bundle.manifest
+        build = load_part(detector_parts(manifest.detector).network)
+        return load_weights(lambda: build(manifest), self.bundle.weights_path)
+
+    def _parity(self, path: Path) -> Parity:
+        import numpy as np
+
+        from streamad.detectors.parity import scores_of
+        from streamad.engines.export import measure_parity
+
+        manifest = self.bundle.manifest
+        # Tiles over the whole input range: a bundle carries no picture of anybody's camera.
+        count = 256 if manifest.tiling.kind == "cells" else 2
+        pixels = np.random.default_rng(0).uniform(0, 255, (count, *self._shape)).astype(np.float32)
+        tiles = pixels / np.float32(manifest.input.scale) + np.float32(manifest.input.offset)
+        running = self._open(path)
+        try:
+            return measure_parity(running, self._network(), tiles, scores_of(manifest))
+        finally:
+            running.close()
+
+    def _open(self, path: Path) -> Engine:
+        from streamad.engines.base import batch_sizes_for
+        from streamad.engines.factory import available_engines
+
+        sizes = batch_sizes_for(self.bundle.manifest.tiling.kind)
+        missing = available_engines()[self.engine]
+        if missing:
+            raise EngineError(
+                f"the engine {self.engine} cannot run here: {missing}", hint="`streamad doctor` shows what can"
+            )
+        if self.engine == "onnx":
+            from streamad.engines.onnx_engine import OnnxEngine
+
+            return OnnxEngine(path, batch_sizes=sizes, precision=self.precision)
+        if self.engine == "openvino":
+            from streamad.engines.openvino_engine import OpenVinoEngine
+
+            return OpenVinoEngine(path, batch_sizes=sizes)
+        from streamad.engines.tensorrt.engine import TensorRtEngine, TensorRtOptions
+
+        half = self.precision == "fp16"
+        options = TensorRtOptions(device=self.device, precision="fp16" if half else "fp32")
+        library = self.engine == "tensorrt-rtx"
+        return TensorRtEngine(
+            path, library="tensorrt-rtx" if library else "tensorrt", options=options, batch_sizes=sizes
+        )

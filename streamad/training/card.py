@@ -26,7 +26,7 @@ def card(manifest: Manifest) -> str:
     for parity in manifest.parity:
         lines.append(
             f"| parity with torch | {parity.engine} {parity.version}, {parity.precision}: largest difference "
-            f"{parity.max_abs_output:.1e} over {parity.tiles} inputs in batches of "
+            f"{parity.max_abs_output:.1e}{_of_score(parity.max_abs_score)} over {parity.tiles} inputs in batches of "
             f"{', '.join(map(str, parity.batch_sizes))} |"
         )
     lines += ["", "## Use", "", "```", f"streamad score VIDEO --model {manifest.name}", "```", ""]
@@ -41,6 +41,10 @@ def card(manifest: Manifest) -> str:
         lines += [f"| {' | '.join(str(result.get(name, '–')) for name in names)} |" for result in manifest.results]
         lines.append("")
     return "\n".join(lines)
+
+
+def _of_score(difference: float | None) -> str:
+    return "" if difference is None else f", of a score {difference:.1e},"
 
 
 def _cells(manifest: Manifest) -> list[str]:

@@ -128,7 +128,7 @@ import streamad
 # torch may be imported by networks, training steps, the training loop, its engine and export alone (pyproject.toml).
 allowed = (
     "streamad.training", "streamad.detectors.compute", "streamad.detectors.muon", "streamad.engines.torch_engine",
-    "streamad.engines.export", "streamad.__main__",
+    "streamad.engines.export", "streamad.engines.half", "streamad.__main__",
 )
 for module in pkgutil.walk_packages(streamad.__path__, "streamad."):
     name = module.name

@@ -31,7 +31,14 @@ class ShapeOutsideProfileError(EngineError, ValueError):
     """A batch of a shape that the plan was not built for."""
 
 
-_MEMORY = ("outofmemory", "out of memory", "insufficient memory", "insufficient workspace", "cudaerror 2:")
+_MEMORY = (
+    "outofmemory",
+    "out of memory",
+    "insufficient memory",
+    "insufficient workspace",
+    "workspace limit",
+    "cudaerror 2:",
+)
 _DRIVER = ("driver version is insufficient", "cudaerror 35", "cudaerror 100", "no cuda-capable device")
 _PLAN = (
     "serialization version",

@@ -31,6 +31,20 @@ def driver_problem() -> str:
     return "" if count.value > 0 else "the NVIDIA driver finds no GPU"
 
 
+def gpu_names() -> list[str]:
+    """Names of the GPUs in CUDA's order; empty without a driver."""
+    if driver_problem():
+        return []
+    driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(0)
+    driver.cuDeviceGetCount(ctypes.byref(count))
+    names = []
+    for index in range(count.value):
+        text = ctypes.create_string_buffer(256)
+        driver.cuDeviceGetName(text, 256, index)  # without an error's detour: a device's handle is its number
+        names.append(text.value.decode(errors="replace") or f"GPU {index}")
+    return names
+
+
 def gpu_problem(name: LibraryName) -> str:
     """Everything that keeps the engine from running here; "" where nothing does."""
     problems = []
