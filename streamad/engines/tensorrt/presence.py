@@ -40,7 +40,7 @@ def gpu_names() -> list[str]:
     names = []
     for index in range(count.value):
         text = ctypes.create_string_buffer(256)
-        driver.cuDeviceGetName(text, 256, index)  # without an error's detour: a device's handle is its number
+        driver.cuDeviceGetName(text, 256, index)  # a device's handle is its number
         names.append(text.value.decode(errors="replace") or f"GPU {index}")
     return names
 

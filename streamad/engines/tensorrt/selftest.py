@@ -18,6 +18,7 @@ from streamad.bundle import Bundle
 from streamad.engines.base import Batch, batch_sizes_for
 from streamad.engines.onnx_engine import OnnxEngine
 from streamad.engines.tensorrt.engine import TensorRtEngine, TensorRtOptions
+from streamad.engines.tensorrt.profiles import SMALL
 from streamad.errors import EngineError
 
 ROUNDS = 30
@@ -166,11 +167,12 @@ def _tiles(bundle: Bundle, count: int) -> Batch:
 
 
 def _difference(engine: TensorRtEngine, reference: OnnxEngine, tiles: Batch) -> tuple[float, float]:
-    """Largest difference over every number of tiles, and the largest output."""
+    """Largest difference over batches on both sides of every size and of the profiles' border, and the largest output."""
     worst = 0.0
     most = engine.batch_sizes[-1]
     expected = np.concatenate([reference.infer(tiles[k : k + most]) for k in range(0, len(tiles), most)])
-    for count in range(1, most + 1):
+    around = {size + step for size in (*engine.batch_sizes, SMALL) for step in (-1, 0, 1)}
+    for count in sorted(size for size in around if 1 <= size <= most):
         for start in range(0, len(tiles) - count + 1, count):
             answer = engine.infer(tiles[start : start + count])
             difference = np.abs(answer - expected[start : start + count])
