@@ -138,7 +138,7 @@ class _Job:
 
         manifest = self.bundle.manifest
         # Tiles over the whole input range: a bundle carries no picture of anybody's camera.
-        count = 256 if manifest.tiling.kind == "cells" else 2
+        count = 64 if manifest.tiling.kind == "cells" else 2
         pixels = np.random.default_rng(0).uniform(0, 255, (count, *self._shape)).astype(np.float32)
         tiles = pixels / np.float32(manifest.input.scale) + np.float32(manifest.input.offset)
         running = self._open(path)

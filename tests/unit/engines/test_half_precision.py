@@ -18,10 +18,13 @@ from streamad.errors import EngineError  # noqa: E402
 RNG = np.random.default_rng(4)
 
 
-def save(path: Path, nodes: list[object], weights: dict[str, np.ndarray], outputs: list[str]) -> Path:
+def save(path: Path, nodes: list[object], weights: dict[str, np.ndarray], outputs: dict[str, int]) -> Path:
     """A network over (batch, 2, 8, 8)."""
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 2, 8, 8])
-    ys = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+    ys = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 2, 8, 8][:rank])
+        for name, rank in outputs.items()
+    ]
     stored = [numpy_helper.from_array(values, name) for name, values in weights.items()]
     graph = helper.make_graph(nodes, "net", [x], ys, stored)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), path)
@@ -63,7 +66,7 @@ def branching(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         helper.make_node("ReduceMean", ["b", "axes"], ["mean"], keepdims=0),
     ]
     folder = tmp_path_factory.mktemp("half")
-    full = save(folder / "full.onnx", nodes, weights, ["error", "mean", "c"])
+    full = save(folder / "full.onnx", nodes, weights, {"error": 1, "mean": 1, "c": 4})
     write_half(full, folder / "half.onnx")
     return full, folder / "half.onnx"
 
@@ -111,7 +114,7 @@ def test_a_small_error_is_not_lost(tmp_path: Path) -> None:
         helper.make_node("Pow", ["d", "two"], ["e"]),
         helper.make_node("ReduceMean", ["e", "axes"], ["error"], keepdims=0),
     ]
-    write_half(save(tmp_path / "net.onnx", nodes, weights, ["error"]), tmp_path / "half.onnx")
+    write_half(save(tmp_path / "net.onnx", nodes, weights, {"error": 1}), tmp_path / "half.onnx")
     x = RNG.integers(-8, 9, (3, 2, 8, 8)).astype(np.float32) / 8  # fp16 holds these exactly
     np.testing.assert_allclose(run(tmp_path / "half.onnx", x)[0], 1e-6, rtol=1e-3)
 
