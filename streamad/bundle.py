@@ -21,6 +21,8 @@ FORMAT_VERSION = 1
 MANIFEST = "model.yaml"
 ONNX = "model.onnx"
 STREAMING = "streaming.onnx"
+VARIANTS = {"fp32": ONNX, "fp16": "model.fp16.onnx"}
+"""The network's file for each precision; fp16 is made by `streamad export`."""
 WEIGHTS = "weights.safetensors"
 CALIBRATION = "calibration.json"
 CARD = "README.md"
@@ -98,6 +100,9 @@ class Parity(_Part):
     version: str = Field(description="version of the engine's library")
     tiles: int = Field(ge=1, description="inputs compared")
     max_abs_output: float = Field(ge=0, description="largest absolute difference of an output")
+    max_abs_score: float | None = Field(
+        None, ge=0, description="largest absolute difference of a frame's score; empty: not measured"
+    )
     batch_sizes: tuple[int, ...] = Field(description="static batch sizes compared; streaming: frames in a run")
     file: str = Field(ONNX, description="file of the bundle that was compared")
 
@@ -145,6 +150,20 @@ class Bundle:
     def onnx_path(self) -> Path:
         """The network."""
         return self.path / ONNX
+
+    def network_path(self, precision: str) -> Path:
+        """The network's file for a precision.
+
+        Raises:
+            BundleError: the bundle has no such variant.
+        """
+        file = VARIANTS.get(precision)
+        if file is None or file not in self.manifest.files:
+            raise BundleError(
+                f"the bundle {self.name} has no {precision} variant",
+                hint=f"`streamad export {self.name} --engine onnx --precision {precision}` makes it",
+            )
+        return self.path / file
 
     @property
     def streaming_path(self) -> Path | None:

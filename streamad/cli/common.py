@@ -7,13 +7,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from streamad.engines import EngineSpec
+from streamad.engines.factory import EngineName, Precision
 from streamad.errors import OutputError, UsageError
 from streamad.observability.status import finite
 from streamad.sources import FileSpec, ImagesSpec, SourceNotFoundError, SourceSpec, parse_source
@@ -23,9 +24,12 @@ VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".ts", ".m4v", ".webm", ".mpg"
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 ModelOption = Annotated[str, typer.Option("--model", "-m", help="Model bundle: a folder, or a name of `models list`.")]
 EngineOption = Annotated[
-    str, typer.Option("--engine", help="auto, openvino, onnx or torch; one named never falls back.")
+    str,
+    typer.Option("--engine", help="auto, openvino, onnx, torch, tensorrt or tensorrt-rtx; one named never falls back."),
 ]
-PrecisionOption = Annotated[str, typer.Option("--precision", help="fp32, or bf16: faster, less exact (OpenVINO).")]
+PrecisionOption = Annotated[
+    str, typer.Option("--precision", help="fp32; faster and less exact: bf16 (OpenVINO), fp16 (TensorRT).")
+]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads for inference.")]
 FpsOption = Annotated[
     float, typer.Option("--fps", min=0.1, help="Frames a second of image folders (they have no clock).")
@@ -91,11 +95,12 @@ def engine_spec(name: str, threads: int | None, precision: str = "fp32") -> Engi
     Raises:
         UsageError: no engine has that name, or there is no such precision.
     """
-    known = ("auto", "openvino", "onnx", "torch")
+    known = get_args(EngineName)
     if name not in known:
         raise UsageError(f"--engine {name!r}: expected one of {', '.join(known)}")
-    if precision not in ("fp32", "bf16"):
-        raise UsageError(f"--precision {precision!r}: expected fp32 or bf16")
+    precisions = get_args(Precision)
+    if precision not in precisions:
+        raise UsageError(f"--precision {precision!r}: expected {', '.join(precisions)}")
     return EngineSpec.model_validate({"name": name, "threads": threads, "precision": precision})
 
 

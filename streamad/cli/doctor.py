@@ -5,18 +5,36 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from typing import Any
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
 
 from streamad import __version__
-from streamad.bundle import list_bundles
-from streamad.cli.common import JsonOption, emit, table
+from streamad.bundle import VARIANTS, list_bundles, load_bundle
+from streamad.cli.common import JsonOption, emit, say, table
 from streamad.engines import available_engines
+from streamad.errors import EngineError, UsageError
 
 _LIBRARIES = ("numpy", "opencv-python-headless", "av", "openvino", "torch", "onnxruntime", "prometheus-client")
 
 
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(
+    selftest: Annotated[
+        str | None,
+        typer.Option("--selftest", help="Run tensorrt or tensorrt-rtx on this GPU and compare it with ONNX Runtime."),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="Bundle for the self-test; repeatable. All that are found."),
+    ] = None,
+    device: Annotated[str | None, typer.Option("--device", help="GPU for the self-test, cuda:N.")] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Say which engines, decoders and models can be used here, and why the others cannot."""
+    if selftest is not None:
+        _selftest(selftest, model, device, as_json)
+        return
     rows: list[dict[str, Any]] = [
         {"part": "streamad", "state": "ok", "detail": __version__},
         {"part": "python", "state": "ok", "detail": f"{platform.python_version()}, {os.cpu_count()} CPUs"},
@@ -38,6 +56,40 @@ def doctor(as_json: JsonOption = False) -> None:
         table(rows)
 
 
+def _selftest(name: str, models: list[str] | None, device: str | None, as_json: bool) -> None:
+    """Parity, latency and memory of a GPU engine for each model; ends with 4 where one is wrong.
+
+    Raises:
+        UsageError: no GPU engine has that name.
+        EngineError: it cannot run here, or its answers are wrong.
+    """
+    if name not in ("tensorrt", "tensorrt-rtx"):
+        raise UsageError(f"--selftest {name!r}: expected tensorrt or tensorrt-rtx")
+    problem = available_engines()[name]
+    if problem:
+        raise EngineError(f"the engine {name} cannot run here: {problem}", hint="docs/engines.md says what it needs")
+    from streamad.engines.tensorrt.selftest import run_selftest
+
+    bundles = [load_bundle(given) for given in (models or [str(path) for path in list_bundles()])]
+    if not bundles:
+        raise EngineError("there is no model to test with", hint="give one with --model")
+    results = []
+    for bundle in bundles:
+        for precision in (p for p in ("fp32", "fp16") if VARIANTS[p] in bundle.manifest.files):
+            say(f"{bundle.name}, {precision}: building or loading the plan")
+            results.append(run_selftest(bundle, name, precision, device))
+    wrong = [f"{r.model} in {r.precision}" for r in results if not r.passed]
+    if as_json:
+        emit({"selftest": name, "passed": not wrong, "results": [asdict(r) for r in results]})
+    else:
+        table([row for result in results for row in result.rows()])
+    if wrong:
+        raise EngineError(
+            f"{name} answers otherwise than ONNX Runtime: {', '.join(wrong)}",
+            hint="do not use it here; report the table, the GPU, its driver and the versions of `streamad doctor`",
+        )
+
+
 def _version(name: str) -> dict[str, str]:
     try:
         return {"state": "ok", "detail": importlib.metadata.version(name)}
@@ -53,6 +105,10 @@ def _device(engine: str) -> str:
         return "; ".join(
             f"{d} ({str(core.get_property(d, 'FULL_DEVICE_NAME')).strip()})" for d in core.available_devices
         )
+    if engine.startswith("tensorrt"):
+        from streamad.engines.tensorrt.presence import gpu_names
+
+        return "; ".join(f"cuda:{index} ({gpu})" for index, gpu in enumerate(gpu_names()))
     return "CPU"
 
 

@@ -52,12 +52,16 @@ def evaluate(
     engine: Annotated[
         str,
         typer.Option(
-            "--engine", help="auto, openvino, onnx or torch; one named never falls back.", rich_help_panel=VIDEO
+            "--engine",
+            help="auto, openvino, onnx, torch, tensorrt or tensorrt-rtx; one named never falls back.",
+            rich_help_panel=VIDEO,
         ),
     ] = "auto",
     precision: Annotated[
         str,
-        typer.Option("--precision", help="fp32, or bf16: faster, less exact (OpenVINO).", rich_help_panel=VIDEO),
+        typer.Option(
+            "--precision", help="fp32; faster and less exact: bf16 (OpenVINO), fp16 (TensorRT).", rich_help_panel=VIDEO
+        ),
     ] = "fp32",
     scores: Annotated[
         Path | None, typer.Option("--scores", help="Scores: .npz, .npy or .csv.", rich_help_panel=FILES)

@@ -1,7 +1,8 @@
-"""`streamad export`: a bundle's network for an engine."""
+"""`streamad export`: variants of a bundle's network, each with its parity with torch."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,81 +12,198 @@ from streamad.cli.common import JsonOption, emit, output_folder, say
 from streamad.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
-    from streamad.bundle import Bundle
+    from streamad.bundle import Bundle, Parity
+    from streamad.engines.base import Engine
+
+ENGINES = {
+    "onnx": ("fp32", "fp16"),
+    "openvino": ("fp32",),
+    "tensorrt": ("fp32", "fp16"),
+    "tensorrt-rtx": ("fp32", "fp16"),
+}
+"""Precisions that each engine is exported in."""
 
 
 def export(
     model: Annotated[str, typer.Argument(help="Model bundle: a folder, or a name of `models list`.")],
-    engine: Annotated[str, typer.Option("--engine", help="onnx or openvino.")] = "openvino",
-    precision: Annotated[str, typer.Option("--precision", help="fp32.")] = "fp32",
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the files.")] = Path("runs/export"),
+    engine: Annotated[str, typer.Option("--engine", help="onnx, openvino, tensorrt or tensorrt-rtx.")] = "openvino",
+    precision: Annotated[str, typer.Option("--precision", help="fp32 or fp16.")] = "fp32",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for files for other programs, in place of the bundle.")
+    ] = None,
+    device: Annotated[str | None, typer.Option("--device", help="TensorRT: the GPU, cuda:N.")] = None,
     add_streaming: Annotated[
         bool,
-        typer.Option("--add-streaming", help="Put the streaming form into the bundle itself; nothing else is written."),
+        typer.Option("--add-streaming", help="Put the streaming form into the bundle; nothing else is written."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a bundle's network from its trained weights for an engine, and measure its parity with torch."""
-    if engine not in ("onnx", "openvino"):
-        raise UsageError(f"--engine {engine!r}: expected onnx or openvino")
-    if precision != "fp32":
-        raise UsageError(f"--precision {precision!r}: this version exports fp32")
+    """Make a variant of a bundle's network for an engine, and measure its parity with torch.
+
+    Without --out the variant and its parity are written into the bundle; with it, files for other programs.
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"--engine {engine!r}: expected {', '.join(ENGINES)}")
+    if precision not in ENGINES[engine]:
+        raise UsageError(
+            f"--precision {precision!r}: {engine} is exported in {' and '.join(ENGINES[engine])}",
+            hint="fp16 is for GPUs: --engine tensorrt; --engine onnx --precision fp16 makes the file without one",
+        )
+    if out is not None and engine.startswith("tensorrt"):
+        raise UsageError(
+            f"--out with --engine {engine}: a plan belongs to one GPU and one version, and is kept in the plan cache",
+            hint="leave --out away, or export --engine onnx for other programs",
+        )
     try:
-        from streamad.engines.torch_engine import load_weights
-        from streamad.training.streaming_form import add_streaming_form
+        import streamad.engines.export
+        import streamad.engines.half  # noqa: F401 - tried here, so that what is missing is told before any work
     except ModuleNotFoundError as error:
         raise EngineError(f"export needs the module {error.name}", hint="pip install 'streamad[train]'") from error
-    import numpy as np
-
     from streamad.bundle import load_bundle
-    from streamad.detectors import detector_parts
-    from streamad.detectors.base import load_part
 
-    bundle = load_bundle(model)
-    manifest = bundle.manifest
-    network = load_weights(lambda: load_part(detector_parts(manifest.detector).network)(manifest), bundle.weights_path)
-    shape = (manifest.input.channels, manifest.input.height, manifest.input.width)
-    # Tiles over the whole input range: a bundle carries no picture of anybody's camera.
-    count = 256 if manifest.tiling.kind == "cells" else 2
-    pixels = np.random.default_rng(0).uniform(0, 255, (count, *shape)).astype(np.float32)
-    tiles = pixels / np.float32(manifest.input.scale) + np.float32(manifest.input.offset)
+    job = _Job(load_bundle(model), engine, precision, device)
     if add_streaming:
-        added, parity = add_streaming_form(bundle, network, tiles)
-        files: list[dict[str, Any]] = [{"file": str(added.streaming_path), "parity": parity.model_dump()}]
+        if out is not None:
+            raise UsageError("--add-streaming writes into the bundle", hint="leave --out away")
+        files = [job.streaming_into_bundle()]
+    elif out is None:
+        files = [job.into_bundle()]
     else:
-        files = _write(bundle, network, tiles, engine, output_folder(out))
+        files = job.into_folder(output_folder(out))
+    entries = [{"file": str(path), "parity": parity.model_dump()} for path, parity in files]
     if as_json:
-        emit({"engine": engine, "precision": precision, **files[0], "files": files})
+        emit({"engine": engine, "precision": precision, **entries[0], "files": entries})
         return
-    for entry in files:
-        found = entry["parity"]
+    for path, parity in files:
+        score = "" if parity.max_abs_score is None else f", of a score {parity.max_abs_score:.1e}"
         say(
-            f"{entry['file']}: largest difference to torch {found['max_abs_output']:.1e} over {found['tiles']} random "
-            "tiles"
+            f"{path}: largest difference to torch {parity.max_abs_output:.1e}{score}, "
+            f"over {parity.tiles} random inputs, by {parity.engine} {parity.version} in {parity.precision}"
         )
 
 
-def _write(bundle: Bundle, network: Any, tiles: Any, engine: str, folder: Path) -> list[dict[str, Any]]:
-    """Write the network, and its streaming form where there is one; each with its parity."""
-    from streamad.engines.base import batch_sizes_for
-    from streamad.engines.export import export_onnx, export_openvino, measure_parity, wants_half_weights
-    from streamad.engines.openvino_engine import OpenVinoEngine
-    from streamad.training.streaming_form import write_streaming_form
+@dataclass(frozen=True)
+class _Job:
+    """One variant of one bundle."""
 
-    manifest = bundle.manifest
-    path = folder / f"{bundle.name}.onnx"
-    export_onnx(network, tiles.shape[1:], path, half_weights=wants_half_weights(network))
-    streaming = folder / f"{bundle.name}-streaming.onnx"
-    second = write_streaming_form(network, manifest, streaming, tiles)
-    running = OpenVinoEngine(path, batch_sizes=batch_sizes_for(manifest.tiling.kind))
-    try:
-        first = measure_parity(running, network, tiles)
-    finally:
-        running.close()
-    files = [(path, first)] if second is None else [(path, first), (streaming, second)]
-    if engine == "openvino":
-        for source, _ in files:
-            export_openvino(source, source.with_suffix(".xml"))
-            source.unlink()
-    suffix = ".xml" if engine == "openvino" else ".onnx"
-    return [{"file": str(p.with_suffix(suffix)), "parity": parity.model_dump()} for p, parity in files]
+    bundle: Bundle
+    engine: str
+    precision: str
+    device: str | None
+
+    def into_bundle(self) -> tuple[Path, Parity]:
+        """Write the variant and its parity into the bundle.
+
+        The variant is made of the bundle's own ONNX file, to which calibrations and results belong.
+        """
+        from streamad.bundle import VARIANTS, write_manifest
+        from streamad.engines.half import write_half
+
+        folder = output_folder(self.bundle.path)
+        path = folder / VARIANTS[self.precision]
+        draft = folder / f".{path.name}.new"
+        try:
+            if self.precision == "fp16":
+                write_half(self.bundle.onnx_path, draft)
+            parity = self._parity(draft if draft.exists() else path)
+            if draft.exists():
+                draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+        parity = parity.model_copy(update={"file": path.name})
+        same = (parity.engine, parity.precision, parity.file)
+        old = [p for p in self.bundle.manifest.parity if (p.engine, p.precision, p.file) != same]
+        write_manifest(folder, self.bundle.manifest.model_copy(update={"parity": (*old, parity)}))
+        return path, parity
+
+    def streaming_into_bundle(self) -> tuple[Path, Parity]:
+        """Put the streaming form into a bundle that was made without it; network and calibration stay as they are."""
+        from streamad.training.streaming_form import add_streaming_form
+
+        added, parity = add_streaming_form(self.bundle, self._network(), self._tiles())
+        assert added.streaming_path is not None  # it was just written
+        return added.streaming_path, parity
+
+    def into_folder(self, folder: Path) -> list[tuple[Path, Parity]]:
+        """Write files for other programs from the trained weights, the streaming form too where there is one."""
+        from streamad.engines.export import export_onnx, export_openvino, wants_half_weights
+        from streamad.engines.half import write_half
+        from streamad.training.streaming_form import write_streaming_form
+
+        network = self._network()
+        path = folder / f"{self.bundle.name}.onnx"
+        export_onnx(network, self._shape, path, half_weights=wants_half_weights(network))
+        if self.precision == "fp16":
+            write_half(path, path)
+            return [(path, self._parity(path))]
+        files = [(path, self._parity(path))]
+        streaming = folder / f"{self.bundle.name}-streaming.onnx"
+        parity = write_streaming_form(network, self.bundle.manifest, streaming, self._tiles())
+        if parity is not None:
+            files.append((streaming, parity))
+        if self.engine == "openvino":
+            for onnx, _ in files:
+                export_openvino(onnx, onnx.with_suffix(".xml"))
+                onnx.unlink()
+            files = [(onnx.with_suffix(".xml"), parity) for onnx, parity in files]
+        return files
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        spec = self.bundle.manifest.input
+        return spec.channels, spec.height, spec.width
+
+    def _network(self) -> Any:
+        from streamad.detectors import detector_parts
+        from streamad.detectors.base import load_part
+        from streamad.engines.torch_engine import load_weights
+
+        manifest = self.bundle.manifest
+        build = load_part(detector_parts(manifest.detector).network)
+        return load_weights(lambda: build(manifest), self.bundle.weights_path)
+
+    def _tiles(self) -> Any:
+        """Random inputs over the whole range: a bundle carries no picture of anybody's camera."""
+        import numpy as np
+
+        spec = self.bundle.manifest.input
+        count = 64 if self.bundle.manifest.tiling.kind == "cells" else 2
+        pixels = np.random.default_rng(0).uniform(0, 255, (count, *self._shape)).astype(np.float32)
+        return pixels / np.float32(spec.scale) + np.float32(spec.offset)
+
+    def _parity(self, path: Path) -> Parity:
+        from streamad.detectors.parity import scores_of
+        from streamad.engines.export import measure_parity
+
+        running = self._open(path)
+        try:
+            return measure_parity(running, self._network(), self._tiles(), scores_of(self.bundle.manifest))
+        finally:
+            running.close()
+
+    def _open(self, path: Path) -> Engine:
+        from streamad.engines.base import batch_sizes_for
+        from streamad.engines.factory import available_engines
+
+        sizes = batch_sizes_for(self.bundle.manifest.tiling.kind)
+        missing = available_engines()[self.engine]
+        if missing:
+            raise EngineError(
+                f"the engine {self.engine} cannot run here: {missing}", hint="`streamad doctor` shows what can"
+            )
+        if self.engine == "onnx":
+            from streamad.engines.onnx_engine import OnnxEngine
+
+            return OnnxEngine(path, batch_sizes=sizes, precision=self.precision)
+        if self.engine == "openvino":
+            from streamad.engines.openvino_engine import OpenVinoEngine
+
+            return OpenVinoEngine(path, batch_sizes=sizes)
+        from streamad.engines.tensorrt.engine import TensorRtEngine, TensorRtOptions
+
+        half = self.precision == "fp16"
+        options = TensorRtOptions(device=self.device, precision="fp16" if half else "fp32")
+        library = self.engine == "tensorrt-rtx"
+        return TensorRtEngine(
+            path, library="tensorrt-rtx" if library else "tensorrt", options=options, batch_sizes=sizes
+        )

@@ -2,15 +2,24 @@
 
 from streamad.engines.base import BATCH_SIZES, Engine, EngineInfo
 from streamad.engines.carrying import CarryingEngine
-from streamad.engines.factory import EngineSpec, available_engines, open_carrying_engine, open_engine
+from streamad.engines.factory import (
+    CARRYING,
+    EngineSpec,
+    available_engines,
+    chosen_engine,
+    open_carrying_engine,
+    open_engine,
+)
 
 __all__ = [
     "BATCH_SIZES",
+    "CARRYING",
     "CarryingEngine",
     "Engine",
     "EngineInfo",
     "EngineSpec",
     "available_engines",
+    "chosen_engine",
     "open_carrying_engine",
     "open_engine",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -111,25 +112,42 @@ def export_openvino(source: Path, path: Path) -> None:
         raise EngineError(f"OpenVINO cannot convert {source}: {str(error).splitlines()[0]}") from error
 
 
-def measure_parity(engine: Engine, network: nn.Module, tiles: npt.NDArray[np.float32]) -> Parity:
+def measure_parity(
+    engine: Engine,
+    network: nn.Module,
+    tiles: npt.NDArray[np.float32],
+    scores: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float64]] | None = None,
+) -> Parity:
     """Largest absolute difference between an engine and eager torch over real tiles, in every static batch size.
 
     Args:
         engine: what is compared.
         network: the trained network.
         tiles: (n, channels, height, width) float32 inputs, n ≥ 1.
+        scores: from a batch of outputs to scores of frames (`streamad.detectors.parity`); None leaves them out.
+
+    Raises:
+        EngineError: the engine's answer is not finite.
     """
     network = network.eval().cpu()
     with torch.inference_mode():
         expected = np.concatenate([network(part).numpy() for part in torch.split(torch.from_numpy(tiles), 64)])
-    worst = 0.0
+    worst, worst_score = 0.0, None if scores is None else 0.0
     for size in engine.batch_sizes:
         # An odd count as well, so that padding is compared too.
         for count in {size, max(1, size - 1)}:
             for start in range(0, len(tiles), count):
                 rows = np.arange(start, start + count) % len(tiles)  # from the first again: every batch is full
                 outputs = engine.infer(tiles[rows])
+                if not np.isfinite(outputs).all():  # NaN would be no larger than any difference
+                    raise EngineError(
+                        f"{engine.info.name} in {engine.info.precision} gives outputs that are not finite",
+                        hint="use another engine, or fp32",
+                    )
                 worst = max(worst, float(np.abs(outputs - expected[rows]).max()))
+                if scores is not None and worst_score is not None:
+                    difference = scores(outputs) - scores(expected[rows])
+                    worst_score = max(worst_score, float(np.abs(difference).max()))
     info = engine.info
     return Parity(
         engine=info.name,
@@ -137,6 +155,7 @@ def measure_parity(engine: Engine, network: nn.Module, tiles: npt.NDArray[np.flo
         version=info.version,
         tiles=len(tiles),
         max_abs_output=worst,
+        max_abs_score=worst_score,
         batch_sizes=engine.batch_sizes or BATCH_SIZES,
     )
 

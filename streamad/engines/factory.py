@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,9 +13,22 @@ from pydantic import BaseModel, ConfigDict, Field
 from streamad.bundle import Bundle
 from streamad.engines.base import Engine, batch_sizes_for
 from streamad.engines.carrying import CarryingEngine
+from streamad.engines.tensorrt.library import LibraryName
+from streamad.engines.tensorrt.presence import gpu_problem
 from streamad.errors import EngineError
 
-EngineName = Literal["auto", "openvino", "onnx", "torch"]
+EngineName = Literal["auto", "openvino", "onnx", "torch", "tensorrt", "tensorrt-rtx"]
+Precision = Literal["fp32", "fp16", "bf16"]
+PRECISIONS: dict[str, tuple[str, ...]] = {
+    "openvino": ("fp32", "bf16"),
+    "onnx": ("fp32",),
+    "torch": ("fp32",),
+    "tensorrt": ("fp32", "fp16"),
+    "tensorrt-rtx": ("fp32", "fp16"),
+}
+"""Precisions that each engine runs in."""
+CARRYING = ("openvino", "onnx", "torch")
+"""Engines that run a network which carries state; the others run it on windows."""
 
 
 class EngineSpec(BaseModel):
@@ -21,12 +36,26 @@ class EngineSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: EngineName = Field("auto", description="engine that runs the network; auto takes OpenVINO on the CPU")
-    device: str = Field("CPU", description="device in the engine's own words (OpenVINO: CPU, GPU; torch: cpu, cuda)")
-    precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="of the arithmetic; bf16 (OpenVINO, where the processor has it) is faster and less exact"
+    name: EngineName = Field(
+        "auto", description="engine that runs the network; auto: TensorRT where a GPU is, else OpenVINO"
+    )
+    device: str | None = Field(
+        None,
+        description="device in the engine's own words (OpenVINO: CPU, GPU; torch: cpu, cuda; TensorRT: cuda:0, …); "
+        "empty: the CPU, for TensorRT the first GPU",
     )
     threads: int | None = Field(None, ge=1, le=256, description="CPU threads for inference; empty: the engine chooses")
+    precision: Precision = Field(
+        "fp32",
+        description="fp16 takes the variant that `streamad export --precision fp16` made (TensorRT); bf16 (OpenVINO, "
+        "where the processor has it) is faster and less exact",
+    )
+    workspace_mib: int | None = Field(
+        None, ge=1, le=1 << 20, description="TensorRT: bound of scratch memory, MiB; empty: all that the GPU has"
+    )
+    plan_cache: Path | None = Field(
+        None, description="TensorRT: folder of built plans; empty: the user's cache folder, or STREAMAD_CACHE/plans"
+    )
 
     @property
     def label(self) -> str:
@@ -42,7 +71,23 @@ def available_engines() -> dict[str, str]:
         missing = importlib.util.find_spec(module) is None
         how = f"pip install 'streamad[{extra}]'" if extra else "reinstall streamad"
         answer[name] = f"the module {module} is not installed ({how})" if missing else ""
-    return answer
+    return {**answer, "tensorrt": gpu_problem("tensorrt"), "tensorrt-rtx": gpu_problem("tensorrt-rtx")}
+
+
+def chosen_engine(spec: EngineSpec) -> tuple[str, str]:
+    """The engine that a wish comes to, and why.
+
+    `auto` takes TensorRT where a GPU, its driver and its libraries are; a device that is named decides alone.
+    """
+    if spec.name != "auto":
+        return spec.name, "asked for by name"
+    if spec.device is not None:
+        on_gpu = re.match(r"cuda\b", spec.device.lower()) is not None
+        return "tensorrt" if on_gpu else "openvino", f"auto: the engine for the device {spec.device}"
+    problem = gpu_problem("tensorrt")
+    if problem:
+        return "openvino", f"auto: OpenVINO, the engine for CPUs; TensorRT cannot run here: {problem}"
+    return "tensorrt", "auto: TensorRT, since a GPU, its driver and its libraries are here"
 
 
 def open_engine(
@@ -64,15 +109,23 @@ def open_engine(
         EngineError: the engine cannot run here; the message names the cause.
     """
     spec = spec or EngineSpec()
-    name, why = _choice(spec)
+    name, why = _ready(spec)
     sizes = batch_sizes_for(bundle.manifest.tiling.kind)
+    if name in ("tensorrt", "tensorrt-rtx"):
+        from streamad.engines.tensorrt.engine import TensorRtEngine, TensorRtOptions
+
+        half: Literal["fp32", "fp16"] = "fp16" if spec.precision == "fp16" else "fp32"
+        options = TensorRtOptions(spec.device, half, hint, spec.workspace_mib, spec.plan_cache)
+        library: LibraryName = "tensorrt" if name == "tensorrt" else "tensorrt-rtx"
+        network = bundle.network_path(half)
+        return TensorRtEngine(network, library=library, options=options, why=why, batch_sizes=sizes)
     if name == "openvino":
         from streamad.engines.openvino_engine import OpenVinoEngine
 
         return OpenVinoEngine(
             bundle.onnx_path,
-            device=spec.device,
-            precision=spec.precision,
+            device=spec.device or "CPU",
+            precision="bf16" if spec.precision == "bf16" else "fp32",
             threads=spec.threads,
             hint=hint,
             why=why,
@@ -86,7 +139,9 @@ def open_engine(
         raise EngineError("the torch engine needs the detector's network", hint="call it through streamad.pipeline")
     from streamad.engines.torch_engine import TorchEngine
 
-    return TorchEngine(build_network, bundle.weights_path, device=spec.device.lower(), why=why, batch_sizes=sizes)
+    return TorchEngine(
+        build_network, bundle.weights_path, device=(spec.device or "cpu").lower(), why=why, batch_sizes=sizes
+    )
 
 
 def open_carrying_engine(
@@ -108,7 +163,7 @@ def open_carrying_engine(
         EngineError: the bundle has no such form, or the engine cannot run here; the message names the cause.
     """
     spec = spec or EngineSpec()
-    name, why = _choice(spec)
+    name, why = _ready(spec)
     path, context = bundle.streaming_path, (bundle.manifest.tiling.window or 1) - 1
     if path is None:
         raise EngineError(
@@ -119,7 +174,12 @@ def open_carrying_engine(
         from streamad.engines.openvino_carrying import OpenVinoCarryingEngine
 
         return OpenVinoCarryingEngine(
-            path, context, device=spec.device, precision=spec.precision, threads=spec.threads, why=why
+            path,
+            context,
+            device=spec.device or "CPU",
+            precision="bf16" if spec.precision == "bf16" else "fp32",
+            threads=spec.threads,
+            why=why,
         )
     if name == "onnx":
         from streamad.engines.onnx_carrying import OnnxCarryingEngine
@@ -129,22 +189,23 @@ def open_carrying_engine(
         raise EngineError("the torch engine needs the detector's network", hint="call it through streamad.pipeline")
     from streamad.engines.torch_carrying import TorchCarryingEngine
 
-    return TorchCarryingEngine(load_network, convert, context, device=spec.device.lower(), why=why)
+    return TorchCarryingEngine(load_network, convert, context, device=(spec.device or "cpu").lower(), why=why)
 
 
-def _choice(spec: EngineSpec) -> tuple[str, str]:
+def _ready(spec: EngineSpec) -> tuple[str, str]:
     """The engine's name and why it is taken.
 
     Raises:
-        EngineError: it cannot run here.
+        EngineError: it cannot run here, or not in that precision.
     """
-    name = "openvino" if spec.name == "auto" else spec.name
+    name, why = chosen_engine(spec)
     missing = available_engines()[name]
     if missing:
-        raise EngineError(f"the engine {name} cannot run here: {missing}")
-    if spec.precision != "fp32" and name != "openvino":
+        raise EngineError(f"the engine {name} cannot run here: {missing}", hint="`streamad doctor` shows what can")
+    if spec.precision not in PRECISIONS[name]:
+        able = [engine for engine, precisions in PRECISIONS.items() if spec.precision in precisions]
         raise EngineError(
-            f"the engine {name} computes in fp32, and {spec.precision} was asked for",
-            hint="take OpenVINO, or leave out the precision",
+            f"the engine {name} runs {' or '.join(PRECISIONS[name])}, and {spec.precision} was asked for",
+            hint=f"leave `precision` out, or take an engine that has it: {', '.join(able)}",
         )
-    return name, "auto: OpenVINO, the engine for CPUs" if spec.name == "auto" else "asked for by name"
+    return name, why

@@ -17,6 +17,7 @@ class OnnxEngine(WorkerEngine):
     Args:
         onnx: the network.
         threads: threads of one batch; None lets ONNX Runtime choose.
+        precision: that of the file, as it is told; on a CPU fp16 is rounded to between layers and computed in fp32.
     """
 
     def __init__(
@@ -26,6 +27,7 @@ class OnnxEngine(WorkerEngine):
         threads: int | None = None,
         batch_sizes: tuple[int, ...] = BATCH_SIZES,
         why: str = "",
+        precision: str = "fp32",
     ) -> None:
         super().__init__(batch_sizes)
         import onnxruntime as ort
@@ -40,7 +42,7 @@ class OnnxEngine(WorkerEngine):
         except Exception as error:
             raise EngineError(f"ONNX Runtime cannot run {onnx}: {str(error).splitlines()[0]}") from error
         self._input = self._session.get_inputs()[0].name
-        self._info = EngineInfo("onnx", "CPU", "fp32", str(ort.__version__), why)
+        self._info = EngineInfo("onnx", "CPU", precision, str(ort.__version__), why)
 
     @property
     def info(self) -> EngineInfo:

@@ -12,7 +12,15 @@ import numpy as np
 from streamad.bundle import Bundle, load_bundle
 from streamad.detectors import CameraScorer, camera_scorer, detector_parts
 from streamad.detectors.base import load_part
-from streamad.engines import CarryingEngine, Engine, EngineSpec, open_carrying_engine, open_engine
+from streamad.engines import (
+    CARRYING,
+    CarryingEngine,
+    Engine,
+    EngineSpec,
+    chosen_engine,
+    open_carrying_engine,
+    open_engine,
+)
 from streamad.errors import EngineError
 from streamad.pipeline.batching import Batcher
 from streamad.pipeline.carry_queue import CarryQueue
@@ -78,7 +86,7 @@ def open_model(
         engine: which engine; None is auto.
         hint: latency for live cameras, throughput for files.
         streaming: run the form of the network that takes one frame at a time and carries the rest; None: where the
-            bundle has it. The scores are the same; False serves comparisons.
+            bundle has it and the engine can carry it. The scores are the same; False serves comparisons.
 
     Raises:
         BundleError: the bundle is missing or damaged.
@@ -89,7 +97,9 @@ def open_model(
     def build() -> Any:
         return load_part(detector_parts(bundle.manifest.detector).network)(bundle.manifest)
 
-    if bundle.streaming_path is not None if streaming is None else streaming:
+    if streaming is None:
+        streaming = bundle.streaming_path is not None and chosen_engine(engine or EngineSpec())[0] in CARRYING
+    if streaming:
         return Model(bundle, _carrying(bundle, engine, build))
     return Model(bundle, open_engine(bundle, engine, hint=hint, build_network=build))
 

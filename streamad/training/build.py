@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from streamad.bundle import CARD, ONNX, STREAMING, WEIGHTS, Bundle, write_manifest
+from streamad.detectors.parity import scores_of
 from streamad.engines.base import batch_sizes_for
 from streamad.engines.export import export_onnx, measure_parity, wants_half_weights
 from streamad.engines.openvino_engine import OpenVinoEngine
@@ -140,7 +141,7 @@ def export_bundle(recipe: Recipe, result: LoopResult, out: Path) -> Bundle:
     export_onnx(network, tiles.shape[1:], out / ONNX, half_weights=half)
     engine = OpenVinoEngine(out / ONNX, batch_sizes=batch_sizes_for(manifest.tiling.kind))
     try:
-        parity = measure_parity(engine, network, tiles)
+        parity = measure_parity(engine, network, tiles, scores_of(manifest))
     finally:
         engine.close()
     streaming = write_streaming_form(network, manifest, out / STREAMING, tiles)

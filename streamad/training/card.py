@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamad.bundle import ONNX, Manifest
+from streamad.bundle import ONNX, STREAMING, Manifest
 
 
 def card(manifest: Manifest) -> str:
@@ -24,10 +24,11 @@ def card(manifest: Manifest) -> str:
         f"| options | {_options(training.options)} |",
     ]
     for parity in manifest.parity:
-        whose, unit = ("", "batches") if parity.file == ONNX else (f", {parity.file}", "runs")
+        whose = "" if parity.file == ONNX else f", {parity.file}"
+        unit = "runs" if parity.file == STREAMING else "batches"
         lines.append(
             f"| parity with torch{whose} | {parity.engine} {parity.version}, {parity.precision}: largest difference "
-            f"{parity.max_abs_output:.1e} over {parity.tiles} inputs in {unit} of "
+            f"{parity.max_abs_output:.1e}{_of_score(parity.max_abs_score)} over {parity.tiles} inputs in {unit} of "
             f"{', '.join(map(str, parity.batch_sizes))} |"
         )
     lines += ["", "## Use", "", "```", f"streamad score VIDEO --model {manifest.name}", "```", ""]
@@ -42,6 +43,10 @@ def card(manifest: Manifest) -> str:
         lines += [f"| {' | '.join(str(result.get(name, '–')) for name in names)} |" for result in manifest.results]
         lines.append("")
     return "\n".join(lines)
+
+
+def _of_score(difference: float | None) -> str:
+    return "" if difference is None else f", of a score {difference:.1e},"
 
 
 def _cells(manifest: Manifest) -> list[str]:

@@ -18,7 +18,19 @@ from cli_support import Ran, streamad
 
 from streamad.bundle import load_bundle
 
-BLOCKED = ("torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "sklearn", "scipy", "tensorrt", "ray")
+BLOCKED = (
+    "torch",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "safetensors",
+    "sklearn",
+    "scipy",
+    "tensorrt",
+    "tensorrt_rtx",
+    "pycuda",
+    "ray",
+)
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -105,6 +117,8 @@ def test_calibrating_needs_no_torch_either(
         (("train", "adacl", "--data", "VIDEO", "-o", "x"), "streamad[train]"),
         (("score", "VIDEO", "-m", "BUNDLE", "--engine", "torch"), "streamad[train]"),
         (("score", "VIDEO", "-m", "BUNDLE", "--engine", "onnx"), "streamad[onnx]"),
+        (("score", "VIDEO", "-m", "BUNDLE", "--engine", "tensorrt"), "streamad[gpu]"),
+        (("score", "VIDEO", "-m", "BUNDLE", "--engine", "tensorrt-rtx"), "streamad[rtx]"),
     ],
 )
 def test_what_needs_an_extra_names_it_and_never_falls_back(
@@ -128,7 +142,8 @@ import streamad
 # torch may be imported by networks, training steps, the training loop, its engines and export alone (pyproject.toml).
 allowed = (
     "streamad.training", "streamad.detectors.compute", "streamad.detectors.muon", "streamad.engines.torch_engine",
-    "streamad.engines.torch_carrying", "streamad.engines.export", "streamad.engines.graph_writer", "streamad.__main__",
+    "streamad.engines.torch_carrying", "streamad.engines.export", "streamad.engines.graph_writer",
+    "streamad.engines.half", "streamad.__main__",
 )
 for module in pkgutil.walk_packages(streamad.__path__, "streamad."):
     name = module.name

@@ -34,6 +34,7 @@ def test_an_engine_asked_for_by_name_never_falls_back(
     monkeypatch.setitem(sys.modules, MODULES[name], None)
     assert "not installed" in available_engines()[name]
     assert all(available_engines()[other] == "" for other in NAMES if other != name)
+    assert available_engines().keys() == {*NAMES, "tensorrt", "tensorrt-rtx"}
     with pytest.raises(EngineError, match=rf"the engine {name} cannot run here.*{MODULES[name]}") as caught:
         opened(load_bundle(small_bundle), name)
     assert caught.value.exit_code == ExitCode.ENGINE

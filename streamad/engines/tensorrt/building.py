@@ -1,0 +1,128 @@
+"""From an ONNX file to a plan: TensorRT builds on the GPU that is current, TensorRT-RTX for a GPU by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from streamad.engines.tensorrt.api import IBuilderConfigRtx, INetworkDefinition
+from streamad.engines.tensorrt.failures import (
+    GpuUnavailableError,
+    UnsupportedOperatorError,
+    failure,
+)
+from streamad.engines.tensorrt.library import Library
+from streamad.engines.tensorrt.profiles import BatchProfile
+from streamad.errors import EngineError
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSpec:
+    """What a plan is built for.
+
+    Attributes:
+        profiles: ranges of batches.
+        capability: compute capability of the GPU, (major, minor).
+        workspace_mib: bound of scratch memory, MiB; None is all that the GPU has.
+    """
+
+    profiles: tuple[BatchProfile, ...]
+    capability: tuple[int, int]
+    workspace_mib: int | None = None
+
+
+def build_plan(library: Library, onnx: Path, spec: BuildSpec) -> bytes:
+    """Build a plan: strongly typed, so that the precision is the ONNX file's; TF32 is off, so that fp32 is fp32.
+
+    TensorRT needs the GPU's CUDA context current in this thread; TensorRT-RTX needs no GPU.
+
+    Args:
+        library: TensorRT or TensorRT-RTX.
+        onnx: the network; its inputs have one dynamic dimension at most, the first.
+        spec: what to build for.
+
+    Raises:
+        GpuUnavailableError: there is no driver.
+        UnsupportedOperatorError: the network holds something that cannot run on that GPU.
+        GpuMemoryError: the GPU or the limit has too little memory.
+        EngineError: the file cannot be read, or the build failed for another reason.
+    """
+    trt, log = library.trt, library.log
+    mark = log.mark()
+    what = f"{library.name} cannot build {onnx.name}"
+    try:
+        builder = trt.Builder(library.logger)
+    except TypeError as error:  # its way to say that there is no driver: "factory function returned nullptr"
+        raise GpuUnavailableError(
+            f"{library.name} cannot start: {error}; {' | '.join(log.since(mark)) or 'nothing was logged'}",
+            hint="install or update the NVIDIA driver; `streamad doctor` shows what is there",
+        ) from error
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    config = builder.create_builder_config()
+    if network is None or config is None:
+        raise failure(what, log.since(mark))
+    _parse(library, network, onnx, mark)
+    config.clear_flag(trt.BuilderFlag.TF32)
+    if spec.workspace_mib is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, spec.workspace_mib << 20)
+    for batch in spec.profiles:
+        profile = builder.create_optimization_profile()
+        if profile is None:
+            raise failure(what, log.since(mark))
+        for index in range(network.num_inputs):
+            tensor = network.get_input(index)
+            assert tensor is not None
+            shapes = [_with_batch(tensor.shape, size, onnx) for size in (batch.least, batch.best, batch.most)]
+            profile.set_shape(tensor.name, *shapes)
+        if config.add_optimization_profile(profile) < 0:
+            raise failure(what, log.since(mark))
+    if library.rtx:
+        _target(library, config, spec.capability)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise failure(what, log.since(mark))
+    return bytes(plan)
+
+
+def _parse(library: Library, network: INetworkDefinition, onnx: Path, mark: int) -> None:
+    try:
+        content = onnx.read_bytes()
+    except OSError as error:
+        raise EngineError(f"cannot read {onnx}: {error.strerror}", hint="export the bundle again") from error
+    parser = library.trt.OnnxParser(network, library.logger)
+    if parser.parse(content) and network.num_inputs > 0:
+        return
+    errors = [parser.get_error(index) for index in range(parser.num_errors)]
+    operators = sorted({error.node_operator() for error in errors} - {""})
+    if operators:
+        raise UnsupportedOperatorError(
+            f"{library.name} {library.version} cannot run the operator {', '.join(operators)} of {onnx.name}",
+            hint="run this model with `engine: {name: openvino}`",
+        )
+    reasons = [error.desc() for error in errors] or library.log.since(mark) or ["it holds no network"]
+    raise EngineError(
+        f"{library.name} cannot read {onnx}: {' | '.join(reasons)}", hint="the file is damaged: export the bundle again"
+    )
+
+
+def _with_batch(shape: object, size: int, onnx: Path) -> tuple[int, ...]:
+    """The shape with its dynamic first dimension set; a fixed one stays."""
+    dimensions = tuple(int(d) for d in cast("tuple[int, ...]", shape))
+    if any(d < 0 for d in dimensions[1:]):
+        raise EngineError(f"{onnx.name} has an input of shape {dimensions}: only the first dimension may be dynamic")
+    return (size if dimensions[0] < 0 else dimensions[0], *dimensions[1:])
+
+
+def _target(library: Library, config: IBuilderConfigRtx, capability: tuple[int, int]) -> None:
+    """Tell TensorRT-RTX which GPU to build for."""
+    known = library.trt.ComputeCapability
+    name = f"SM{capability[0]}{capability[1]}"
+    target = getattr(known, name, None)
+    config.num_compute_capabilities = 1
+    if target is None or not config.set_compute_capability(target, 0):
+        names = ", ".join(sorted(n for n in known.__members__ if n.startswith("SM")))
+        raise UnsupportedOperatorError(
+            f"{library.name} {library.version} does not build for {name}; it knows {names}",
+            hint="use `engine: {name: tensorrt}` on this GPU",
+        )

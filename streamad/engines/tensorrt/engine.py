@@ -1,0 +1,191 @@
+"""The TensorRT and TensorRT-RTX engines: the same code over either library."""
+
+from __future__ import annotations
+
+import logging
+import queue
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from streamad.engines.base import BATCH_SIZES, Batch, EngineInfo, check_count
+from streamad.engines.synchronous import WorkerEngine
+from streamad.engines.tensorrt.api import ICudaEngine, Runtime
+from streamad.engines.tensorrt.building import BuildSpec, build_plan
+from streamad.engines.tensorrt.failures import GpuUnavailableError, PlanMismatchError, failure
+from streamad.engines.tensorrt.gpu import Gpu, gpu_index
+from streamad.engines.tensorrt.library import Library, LibraryName, load_library
+from streamad.engines.tensorrt.plan_cache import PlanCache, PlanKey, default_folder
+from streamad.engines.tensorrt.profiles import profiles_for
+from streamad.engines.tensorrt.runner import Runner, forget_frames
+from streamad.errors import EngineError
+from streamad.files import sha256_of
+
+_log = logging.getLogger(__name__)
+
+RUNNERS = {"latency": 1, "throughput": 2}
+"""Batches side by side: one alone has the GPU to itself; with two, one is copied while the other computes."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRtOptions:
+    """How the engine is set up.
+
+    Attributes:
+        device: "cuda:N"; None is the first GPU.
+        precision: that of the ONNX file.
+        hint: "latency" or "throughput".
+        workspace_mib: bound of scratch memory at build, MiB; None is none.
+        cache: folder of the plans; None is the user's cache folder.
+    """
+
+    device: str | None = None
+    precision: Literal["fp32", "fp16"] = "fp32"
+    hint: str = "latency"
+    workspace_mib: int | None = None
+    cache: Path | None = None
+
+
+class TensorRtEngine(WorkerEngine):
+    """A network run by TensorRT or TensorRT-RTX on a GPU.
+
+    Args:
+        onnx: the network: one input with a dynamic first dimension; its first output is the answer.
+        library: which of the two.
+        options: how to set it up.
+        batch_sizes: sizes that a caller may use; any batch up to the largest is run as it is, without padding.
+        why: why this engine was taken.
+
+    Raises:
+        EngineError: one of `failures`, which names the cause.
+    """
+
+    def __init__(
+        self,
+        onnx: Path,
+        *,
+        library: LibraryName = "tensorrt",
+        options: TensorRtOptions | None = None,
+        batch_sizes: tuple[int, ...] = BATCH_SIZES,
+        why: str = "",
+    ) -> None:
+        options = options or TensorRtOptions()
+        loaded = load_library(library)
+        self._gpu = Gpu(gpu_index(options.device))
+        profiles = profiles_for(batch_sizes)
+        spec = BuildSpec(profiles, self._gpu.capability, options.workspace_mib)
+        key = PlanKey(
+            onnx_sha256=sha256_of(onnx),
+            library=library,
+            version=loaded.version,
+            capability=self._gpu.capability,
+            gpu="" if loaded.rtx else self._gpu.name,
+            precision=options.precision,
+            profiles=profiles,
+            workspace_mib=options.workspace_mib,
+        )
+        cache = PlanCache(options.cache or default_folder())
+        self._runners: queue.SimpleQueue[Runner] = queue.SimpleQueue()
+        self._all: list[Runner] = []
+        self._closed = False
+        self._runtime: Runtime | None = None
+        self._engine: ICudaEngine | None = None
+        super().__init__(tuple(batch_sizes), workers=RUNNERS[options.hint])
+        try:
+            with self._gpu.current():
+                try:
+                    self._load(loaded, cache, key, onnx, spec)
+                    self._open_runners(loaded)
+                except BaseException as error:
+                    forget_frames(error)
+                    raise
+            self._input = self._only_input(onnx)
+        except BaseException:
+            self.close()
+            raise
+        major, minor = self._gpu.capability
+        self._info = EngineInfo(
+            library,
+            f"cuda:{self._gpu.index} ({self._gpu.name}, compute capability {major}.{minor})",
+            options.precision,
+            loaded.version,
+            why,
+        )
+
+    @property
+    def info(self) -> EngineInfo:
+        """What really runs."""
+        return self._info
+
+    @property
+    def device_bytes(self) -> int:
+        """Device memory of buffers and scratch, bytes; the plan's weights come on top."""
+        return sum(runner.bytes for runner in self._all)
+
+    def gpu_memory(self) -> tuple[int, int]:
+        """(free, all) bytes of the GPU's memory, other processes counted."""
+        with self._gpu.current():
+            return self._gpu.memory()
+
+    def infer(self, batch: Batch) -> Batch:
+        """Run one batch and wait; see `Engine.infer`."""
+        check_count(len(batch), self._sizes)
+        runner = self._runners.get()
+        try:
+            outputs = runner.run({self._input: batch})
+        finally:
+            self._runners.put(runner)
+        return next(iter(outputs.values()))
+
+    def close(self) -> None:
+        """Free everything: runners, then the plan, then its runtime, with the GPU's context current."""
+        super().close()
+        if self._closed:
+            return
+        self._closed = True
+        for runner in self._all:
+            runner.close()
+        self._all.clear()
+        with self._gpu.current():
+            self._engine = None
+            self._runtime = None
+
+    def _open_runners(self, library: Library) -> None:
+        assert self._engine is not None
+        for _ in range(self._workers):
+            runner = Runner(library, self._gpu, self._engine)
+            self._all.append(runner)
+            self._runners.put(runner)
+
+    def _only_input(self, onnx: Path) -> str:
+        inputs = list(self._all[0].input_shapes)
+        if len(inputs) != 1:
+            raise EngineError(f"this engine runs networks of one input, {onnx.name} has {sorted(inputs)}")
+        return inputs[0]
+
+    def _load(self, library: Library, cache: PlanCache, key: PlanKey, onnx: Path, spec: BuildSpec) -> None:
+        def build() -> bytes:
+            return build_plan(library, onnx, spec)
+
+        mark = library.log.mark()
+        try:
+            runtime = library.trt.Runtime(library.logger)
+        except TypeError as error:
+            raise GpuUnavailableError(
+                f"{library.name} cannot start: {error}; {' | '.join(library.log.since(mark)) or 'nothing was logged'}",
+                hint="install or update the NVIDIA driver; `streamad doctor` shows what is there",
+            ) from error
+        self._runtime = runtime  # it must outlive the plan
+        plan, kept = cache.get(key, build)
+        engine = runtime.deserialize_cuda_engine(plan)
+        if engine is None and kept:
+            problem = failure("the library refuses it", library.log.since(mark))
+            # Another fault, such as full memory, would strike again after minutes of building.
+            if not isinstance(problem, PlanMismatchError):
+                raise problem
+            _log.warning("the plan %s is of no use here and is built again: %s", cache.path(key), str(problem))
+            mark = library.log.mark()
+            engine = runtime.deserialize_cuda_engine(cache.rebuild(key, build))
+        if engine is None:
+            raise failure(f"{library.name} cannot load the plan of {onnx.name}", library.log.since(mark))
+        self._engine = engine

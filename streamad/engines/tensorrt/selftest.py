@@ -1,0 +1,201 @@
+"""The self-test of a user's GPU: TensorRT against ONNX Runtime on the CPU, its latency and its memory.
+
+No GPU was at hand when this engine was written, so it is the user's machine that shows whether it is right.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from streamad.bundle import Bundle
+from streamad.engines.base import Batch, batch_sizes_for
+from streamad.engines.onnx_engine import OnnxEngine
+from streamad.engines.tensorrt.engine import TensorRtEngine, TensorRtOptions
+from streamad.engines.tensorrt.profiles import SMALL
+from streamad.errors import EngineError
+
+ROUNDS = 30
+"""Timed runs of each batch size, after five that warm up."""
+
+TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2}
+"""Largest difference that passes, as a share of the largest output (at least 1): sums in another order give 1e-5 in
+fp32, and fp16 rounds each layer by up to 5e-4. A fault such as a wrong layout gives differences near 1 (our choice)."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchTime:
+    """One batch size.
+
+    Attributes:
+        batch: tiles.
+        milliseconds: median time from host memory to host memory.
+        worst_milliseconds: largest time.
+        cpu_milliseconds: median of ONNX Runtime on the CPU, all threads.
+    """
+
+    batch: int
+    milliseconds: float
+    worst_milliseconds: float
+    cpu_milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """What one model showed on one GPU.
+
+    Attributes:
+        model: name of the bundle.
+        engine: tensorrt or tensorrt-rtx.
+        version: of the library.
+        device: the GPU.
+        precision: fp32 or fp16.
+        start_seconds: from nothing to the first answer; the plan is built, unless the cache holds it.
+        max_abs_output: largest difference to ONNX Runtime in fp32.
+        allowed: largest difference that passes.
+        buffer_mib: buffers and scratch of the engine, MiB.
+        gpu_mib: what the GPU's free memory lost while the engine was open, MiB; other processes count too.
+        leaked_mib: what it did not get back when it was closed, MiB.
+        times: each batch size.
+    """
+
+    model: str
+    engine: str
+    version: str
+    device: str
+    precision: str
+    start_seconds: float
+    max_abs_output: float
+    allowed: float
+    buffer_mib: float
+    gpu_mib: float
+    leaked_mib: float
+    times: tuple[BatchTime, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the outputs agree."""
+        return self.max_abs_output <= self.allowed
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Rows for a person, one for each batch size."""
+        for time_ in self.times:
+            yield {
+                "model": self.model,
+                "precision": self.precision,
+                "agrees": "yes" if self.passed else "NO",
+                "largest difference": self.max_abs_output,
+                "batch": time_.batch,
+                "ms": time_.milliseconds,
+                "worst ms": time_.worst_milliseconds,
+                "CPU ms": time_.cpu_milliseconds,
+                "GPU MiB": self.gpu_mib,
+                "start s": self.start_seconds,
+                "device": self.device,
+            }
+
+
+def run_selftest(bundle: Bundle, name: str, precision: str, device: str | None) -> SelfTest:
+    """Compare, time and weigh one model on the GPU.
+
+    Args:
+        bundle: the model.
+        name: tensorrt or tensorrt-rtx.
+        precision: fp32, or fp16 where the bundle has that variant.
+        device: "cuda:N"; None is the first.
+
+    Raises:
+        EngineError: ONNX Runtime is missing, or the engine cannot run.
+    """
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise EngineError(
+            "the self-test compares with ONNX Runtime, which is not installed", hint="pip install 'streamad[onnx]'"
+        )
+    from streamad.engines.tensorrt.gpu import Gpu, gpu_index
+
+    sizes = batch_sizes_for(bundle.manifest.tiling.kind)
+    tiles = _tiles(bundle, sizes[-1])
+    gpu = Gpu(gpu_index(device))
+    before = _free_mib(gpu)
+    started = time.perf_counter()
+    engine = TensorRtEngine(
+        bundle.network_path(precision),
+        library="tensorrt-rtx" if name == "tensorrt-rtx" else "tensorrt",
+        options=TensorRtOptions(device=device, precision="fp16" if precision == "fp16" else "fp32"),
+        batch_sizes=sizes,
+    )
+    try:
+        engine.infer(tiles[:1])
+        seconds = time.perf_counter() - started
+        reference = OnnxEngine(bundle.onnx_path, batch_sizes=sizes)
+        try:
+            worst, largest = _difference(engine, reference, tiles)
+            times = tuple(_time(engine, reference, tiles[:size]) for size in _spread(sizes))
+        finally:
+            reference.close()
+        used, buffers, info = before - _free_mib(gpu), engine.device_bytes / 2**20, engine.info
+    finally:
+        engine.close()
+    return SelfTest(
+        model=bundle.name,
+        engine=name,
+        version=info.version,
+        device=info.device,
+        precision=info.precision,
+        start_seconds=seconds,
+        max_abs_output=worst,
+        allowed=TOLERANCES[precision] * max(1.0, largest),
+        buffer_mib=buffers,
+        gpu_mib=used,
+        leaked_mib=before - _free_mib(gpu),
+        times=times,
+    )
+
+
+def _tiles(bundle: Bundle, count: int) -> Batch:
+    """Noise over the whole range of the input, with its extremes."""
+    spec = bundle.manifest.input
+    pixels = np.random.default_rng(0).uniform(0, 255, (max(count, 2), spec.channels, spec.height, spec.width))
+    pixels[0], pixels[-1] = 0, 255
+    return (pixels / spec.scale + spec.offset).astype(np.float32)
+
+
+def _difference(engine: TensorRtEngine, reference: OnnxEngine, tiles: Batch) -> tuple[float, float]:
+    """Largest difference over batches around every size and the profiles' border, and the largest output."""
+    worst = 0.0
+    most = engine.batch_sizes[-1]
+    expected = np.concatenate([reference.infer(tiles[k : k + most]) for k in range(0, len(tiles), most)])
+    around = {size + step for size in (*engine.batch_sizes, SMALL) for step in (-1, 0, 1)}
+    for count in sorted(size for size in around if 1 <= size <= most):
+        difference = np.abs(engine.infer(tiles[-count:]) - expected[-count:])
+        # Not a number is the worst of all, and no larger than anything.
+        worst = max(worst, float(difference.max()) if np.isfinite(difference).all() else float("inf"))
+    return worst, float(np.abs(expected).max())
+
+
+def _time(engine: TensorRtEngine, reference: OnnxEngine, batch: Batch) -> BatchTime:
+    times = [_seconds(engine, batch) for _ in range(ROUNDS + 5)][5:]
+    cpu = [_seconds(reference, batch) for _ in range(4)][1:]
+    return BatchTime(len(batch), 1000 * statistics.median(times), 1000 * max(times), 1000 * statistics.median(cpu))
+
+
+def _seconds(engine: TensorRtEngine | OnnxEngine, batch: Batch) -> float:
+    started = time.perf_counter()
+    engine.infer(batch)
+    return time.perf_counter() - started
+
+
+def _spread(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """The smallest, a middle and the largest size."""
+    return tuple(dict.fromkeys((sizes[0], sizes[len(sizes) // 2], sizes[-1])))
+
+
+def _free_mib(gpu: Any) -> float:
+    with gpu.current():
+        return float(gpu.memory()[0]) / 2**20

@@ -1,0 +1,334 @@
+"""A stand-in for `pycuda.driver` that holds a caller to CUDA's rules; the GPU is a piece of this process's memory.
+
+What a real GPU would forgive on one day and not on the next is an error here: a call without a current context, a copy
+from memory that is not pinned, a buffer that is too small, freed twice or used after it was freed. Copies and kernels
+run when their stream is synchronised and not before, so that a result read too early is wrong.
+
+`tools/check_pycuda.py` runs the same tests over the real PyCUDA and a stand-in of the driver below it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+
+POISON = 0xA5
+"""Fresh memory holds this, so that what nobody wrote is not a zero by luck."""
+
+
+class Stage(Protocol):
+    """What a stand-in of TensorRT needs of the GPU below it."""
+
+    def launch(self, stream: int, kernel: Callable[[], None]) -> None:
+        """Run `kernel` when the stream comes to it."""
+
+    def view(self, address: int, size: int) -> np.ndarray:
+        """Device memory as bytes."""
+
+    def require_context(self, what: str) -> None:
+        """Fail where no context is current in this thread."""
+
+    def has_context(self) -> bool:
+        """Whether a context is current in this thread."""
+
+    def limit(self, memory: int) -> None:
+        """Let each GPU have that many bytes."""
+
+    def live(self) -> dict[str, int]:
+        """Device allocations, pinned allocations and streams that are not freed."""
+
+    def broken_rules(self) -> list[str]:
+        """What a caller did wrong where no exception could be raised."""
+
+
+class Error(Exception):
+    """Base of CUDA's errors."""
+
+
+class LogicError(Error):
+    """A call that breaks a rule."""
+
+
+class CudaMemoryError(Error):
+    """Out of memory."""
+
+
+class PythonStage:
+    """The GPUs of the stand-in, and what is allocated on them.
+
+    Args:
+        gpus: how many there are.
+        memory: bytes of each.
+    """
+
+    def __init__(self, gpus: int = 2, memory: int = 1 << 30) -> None:
+        self.gpus = gpus
+        self.memory = memory
+        self.retained: list[int] = []
+        self.faults: list[str] = []
+        """Rules that were broken where no exception can be raised."""
+        self.used = 0
+        self.broken = False
+        """A kernel failed: from now on every call of the context fails, as on a GPU."""
+        self._blocks: dict[int, np.ndarray] = {}
+        self._pinned: dict[int, int] = {}
+        self._streams: dict[int, list[Callable[[], None]]] = {}
+        self._next_stream = 0x1000
+        self._lock = threading.RLock()
+        self._local = threading.local()
+
+    @property
+    def stack(self) -> list[Any]:
+        if not hasattr(self._local, "stack"):
+            self._local.stack = []
+        stack: list[Any] = self._local.stack
+        return stack
+
+    def require_context(self, what: str) -> None:
+        if not self.stack:
+            self.faults.append(f"{what}: no context is current in this thread")
+            raise LogicError(f"{what} failed: invalid device context")
+        if self.broken and "Free" not in what:
+            raise LogicError(f"{what} failed: an illegal memory access was encountered")
+
+    def has_context(self) -> bool:
+        return bool(self.stack)
+
+    def limit(self, memory: int) -> None:
+        self.memory = memory
+
+    def broken_rules(self) -> list[str]:
+        return list(self.faults)
+
+    def allocate(self, size: int) -> int:
+        self.require_context("cuMemAlloc")
+        with self._lock:
+            if self.used + size > self.memory:
+                raise CudaMemoryError("cuMemAlloc failed: out of memory")
+            block = np.full(size + 512, POISON, np.uint8)
+            address = (block.ctypes.data + 255) // 256 * 256
+            self._blocks[address] = block
+            self.used += size
+            return address
+
+    def free(self, address: int, size: int) -> None:
+        with self._lock:
+            if self._blocks.pop(address, None) is None:
+                self.faults.append("cuMemFree of what is not allocated")
+                raise LogicError("cuMemFree failed: invalid argument")
+            self.used -= size
+
+    def view(self, address: int, size: int) -> np.ndarray:
+        with self._lock:
+            for start, block in self._blocks.items():
+                if start <= address and address + size <= block.ctypes.data + len(block):
+                    return np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_uint8)), (size,))
+        self.faults.append(f"{size} bytes at {address:#x} are not allocated")
+        raise LogicError("an illegal memory access was encountered")
+
+    def pin(self, address: int, size: int) -> None:
+        self._pinned[address] = size
+
+    def unpin(self, address: int) -> None:
+        if self._pinned.pop(address, None) is None:
+            self.faults.append("cuMemFreeHost of what is not allocated")
+            raise LogicError("cuMemFreeHost failed: invalid argument")
+
+    def is_pinned(self, array: np.ndarray) -> bool:
+        start = array.ctypes.data
+        return any(a <= start and start + array.nbytes <= a + size for a, size in self._pinned.items())
+
+    def open_stream(self) -> int:
+        self.require_context("cuStreamCreate")
+        with self._lock:
+            self._next_stream += 1
+            self._streams[self._next_stream] = []
+            return self._next_stream
+
+    def close_stream(self, handle: int) -> None:
+        if not self.stack:
+            self.faults.append("a stream was destroyed without a context")
+        if self._streams.pop(handle, None):
+            self.faults.append("a stream was destroyed with work in it")
+
+    def launch(self, stream: int, kernel: Callable[[], None]) -> None:
+        if stream not in self._streams:
+            raise LogicError("invalid resource handle")
+        self._streams[stream].append(kernel)
+
+    def synchronise(self, stream: int) -> None:
+        self.require_context("cuStreamSynchronize")
+        waiting, self._streams[stream] = self._streams[stream], []
+        for work in waiting:
+            try:
+                work()
+            except LogicError:
+                self.broken = True
+                raise
+
+    def live(self) -> dict[str, int]:
+        return {"device": len(self._blocks), "pinned": len(self._pinned), "streams": len(self._streams)}
+
+
+class DriverStage:
+    """The stand-in of the driver itself (tests/standins/libcuda.c), below the real PyCUDA.
+
+    Args:
+        path: the built library; it is loaded already, by LD_PRELOAD.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._lib = ctypes.CDLL(path)
+        self._kernels: list[Any] = []  # callbacks must live until they have run
+        self._start = self._count()[0]
+        self.limit(1 << 30)
+
+    def launch(self, stream: int, kernel: Callable[[], None]) -> None:
+        once = [kernel]
+        # Popped, so that the callback, which C may still be inside of, holds nothing once it has run.
+        call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: once.pop()())
+        self._kernels.append(call)
+        assert self._lib.standin_launch(ctypes.c_void_p(stream), call, None) == 0
+
+    def view(self, address: int, size: int) -> np.ndarray:
+        assert self._lib.standin_allocated(ctypes.c_void_p(address), ctypes.c_size_t(size)), "memory is not allocated"
+        return np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_uint8)), (size,))
+
+    def has_context(self) -> bool:
+        return bool(self._lib.standin_has_context())
+
+    def require_context(self, what: str) -> None:
+        assert self.has_context(), f"{what}: no context is current in this thread"
+
+    def limit(self, memory: int) -> None:
+        self._lib.standin_set_memory(ctypes.c_size_t(memory))
+
+    def live(self) -> dict[str, int]:
+        device, pinned, streams = (ctypes.c_int() for _ in range(3))
+        self._lib.standin_live(ctypes.byref(device), ctypes.byref(pinned), ctypes.byref(streams))
+        return {"device": device.value, "pinned": pinned.value, "streams": streams.value}
+
+    def broken_rules(self) -> list[str]:
+        count, text = self._count()
+        return [text] * (count - self._start)
+
+    def _count(self) -> tuple[int, str]:
+        text = ctypes.create_string_buffer(256)
+        return self._lib.standin_faults(text, 256), text.value.decode()
+
+
+def python_driver(stage: PythonStage) -> ModuleType:
+    """A module with the names of `pycuda.driver` that streamad uses."""
+    module = ModuleType("pycuda.driver")
+
+    class Context:
+        def __init__(self, gpu: int) -> None:
+            self.gpu = gpu
+
+        def push(self) -> None:
+            stage.stack.append(self)
+
+        def detach(self) -> None:
+            stage.retained.remove(self.gpu)
+
+        @staticmethod
+        def pop() -> None:
+            if not stage.stack:
+                raise LogicError("context::pop failed: cannot pop non-current context")
+            stage.stack.pop()
+
+    class Device:
+        def __init__(self, index: int) -> None:
+            if not 0 <= index < stage.gpus:
+                raise LogicError("cuDeviceGet failed: invalid device ordinal")
+            self.index = index
+
+        @staticmethod
+        def count() -> int:
+            return stage.gpus
+
+        def name(self) -> str:
+            return f"Stand-in {self.index}"
+
+        def compute_capability(self) -> tuple[int, int]:
+            return (8, 9)
+
+        def retain_primary_context(self) -> Context:
+            stage.retained.append(self.index)
+            return Context(self.index)
+
+    class Stream:
+        def __init__(self) -> None:
+            self.handle = stage.open_stream()
+
+        def synchronize(self) -> None:
+            stage.synchronise(self.handle)
+
+        def __del__(self) -> None:
+            if hasattr(self, "handle"):
+                stage.close_stream(self.handle)
+
+    class DeviceAllocation:
+        def __init__(self, size: int) -> None:
+            self.size = size
+            self.address = stage.allocate(size)
+
+        def __int__(self) -> int:
+            return self.address
+
+        def free(self) -> None:
+            stage.require_context("cuMemFree")
+            stage.free(self.address, self.size)
+
+    class HostAllocation:
+        def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+            stage.require_context("cuMemHostAlloc")
+            size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+            self.memory = (ctypes.c_uint8 * max(size, 1))()
+            ctypes.memset(self.memory, POISON, size)
+            self.address = ctypes.addressof(self.memory)
+            stage.pin(self.address, size)
+            typestr = np.dtype(dtype).str
+            self.__array_interface__ = {"shape": shape, "typestr": typestr, "data": (self.address, False), "version": 3}
+
+        def free(self) -> None:
+            stage.require_context("cuMemFreeHost")
+            stage.unpin(self.address)
+
+    def pagelocked_empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        return np.asarray(HostAllocation(shape, dtype))
+
+    def checked(memory: DeviceAllocation, array: np.ndarray, what: str) -> int:
+        stage.require_context(what)
+        if not array.flags.c_contiguous:
+            raise LogicError(f"{what}: the array is not contiguous")
+        if not stage.is_pinned(array):
+            stage.faults.append(f"{what}: the array is not pinned, so the copy would wait")
+        return array.nbytes
+
+    def memcpy_htod_async(memory: DeviceAllocation, array: np.ndarray, stream: Stream) -> None:
+        size, source = checked(memory, array, "cuMemcpyHtoDAsync"), array.ctypes.data
+        target = int(memory)
+        stage.launch(stream.handle, lambda: ctypes.memmove(stage.view(target, size).ctypes.data, source, size))
+
+    def memcpy_dtoh_async(array: np.ndarray, memory: DeviceAllocation, stream: Stream) -> None:
+        size, target = checked(memory, array, "cuMemcpyDtoHAsync"), array.ctypes.data
+        source = int(memory)
+        stage.launch(stream.handle, lambda: ctypes.memmove(target, stage.view(source, size).ctypes.data, size))
+
+    def mem_get_info() -> tuple[int, int]:
+        stage.require_context("cuMemGetInfo")
+        return stage.memory - stage.used, stage.memory
+
+    for name, value in {
+        "Error": Error, "LogicError": LogicError, "MemoryError": CudaMemoryError, "Context": Context, "Device": Device,
+        "Stream": Stream, "init": lambda: None, "mem_alloc": DeviceAllocation, "pagelocked_empty": pagelocked_empty,
+        "memcpy_htod_async": memcpy_htod_async, "memcpy_dtoh_async": memcpy_dtoh_async, "mem_get_info": mem_get_info,
+    }.items():  # fmt: skip
+        setattr(module, name, value)
+    return module
