@@ -65,6 +65,8 @@ def score(
     results: list[dict[str, Any]] = []
     alerts = 0
     with open_model(model, spec, hint="throughput") as loaded:
+        running = loaded.engine.info
+        say(f"engine: {running.name} in {running.precision} on {running.device} ({running.why})")
         known = threshold is not None or calibration is not None or loaded.bundle.calibration_path is not None
         if normalization == "calibrated" or known:
             settings = alert_settings(

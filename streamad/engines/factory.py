@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from streamad.bundle import Bundle
 from streamad.engines.base import Engine, batch_sizes_for
 from streamad.engines.carrying import CarryingEngine
+from streamad.engines.tensorrt import presence
 from streamad.engines.tensorrt.library import LibraryName
-from streamad.engines.tensorrt.presence import gpu_problem
 from streamad.errors import EngineError
 
 EngineName = Literal["auto", "openvino", "onnx", "torch", "tensorrt", "tensorrt-rtx"]
@@ -71,7 +71,11 @@ def available_engines() -> dict[str, str]:
         missing = importlib.util.find_spec(module) is None
         how = f"pip install 'streamad[{extra}]'" if extra else "reinstall streamad"
         answer[name] = f"the module {module} is not installed ({how})" if missing else ""
-    return {**answer, "tensorrt": gpu_problem("tensorrt"), "tensorrt-rtx": gpu_problem("tensorrt-rtx")}
+    return {
+        **answer,
+        "tensorrt": presence.gpu_problem("tensorrt"),
+        "tensorrt-rtx": presence.gpu_problem("tensorrt-rtx"),
+    }
 
 
 def chosen_engine(spec: EngineSpec) -> tuple[str, str]:
@@ -84,9 +88,10 @@ def chosen_engine(spec: EngineSpec) -> tuple[str, str]:
     if spec.device is not None:
         on_gpu = re.match(r"cuda\b", spec.device.lower()) is not None
         return "tensorrt" if on_gpu else "openvino", f"auto: the engine for the device {spec.device}"
-    problem = gpu_problem("tensorrt")
+    problem = presence.gpu_problem("tensorrt")
     if problem:
-        return "openvino", f"auto: OpenVINO, the engine for CPUs; TensorRT cannot run here: {problem}"
+        # No driver is reason enough: what else is missing does not matter then.
+        return "openvino", f"auto: OpenVINO, since for TensorRT {presence.driver_problem() or problem}"
     return "tensorrt", "auto: TensorRT, since a GPU, its driver and its libraries are here"
 
 
