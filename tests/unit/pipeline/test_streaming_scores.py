@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundle_support import moving_shapes
+from bundle_support import moving_shapes, write_mp4
 
 torch = pytest.importorskip("torch")
 
 from streamad.bundle import ONNX, WEIGHTS, load_bundle, write_manifest  # noqa: E402
+from streamad.config import parse_config  # noqa: E402
 from streamad.engines import EngineSpec  # noqa: E402
 from streamad.errors import EngineError  # noqa: E402
 from streamad.frame import Frame, FrameFlags  # noqa: E402
 from streamad.pipeline import Model, open_model, score_frames, score_video  # noqa: E402
+from streamad.pipeline.monitor import Monitor  # noqa: E402
 from streamad.scoring import FrameScore  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -162,6 +164,24 @@ def test_a_bundle_without_the_form_runs_on_windows(
         same(list(score_video(frames, model)), list(score_video(frames, models[0])))
     with pytest.raises(EngineError, match="no streaming form"):
         open_model(old, ENGINE, streaming=True)
+
+
+def test_two_watched_cameras_say_the_same(models: tuple[Model, Model], narrow_bundle: Path, tmp_path: Path) -> None:
+    videos = {
+        name: write_mp4(tmp_path / f"{name}.mp4", moving_shapes(40, (96, 64), seed=seed))
+        for name, seed in (("a", 1), ("b", 2))
+    }
+    cameras = "".join(
+        f"  - {{id: {name}, source: {{type: file, path: {video}}}, threshold: 100}}\n" for name, video in videos.items()
+    )
+    made: dict[str, list[FrameScore]] = {}
+    monitor = Monitor(
+        parse_config(f"model: {narrow_bundle}\nengine: {{threads: 1}}\ncameras:\n{cameras}"),
+        on_score=lambda camera, frame, score: made.setdefault(score.camera, []).append(score),
+    )
+    assert [summary.error for summary in monitor.run(once=True)] == [None, None]
+    for name, video in videos.items():
+        same(made[name], list(score_video(video, models[1], camera=name)))
 
 
 def test_warming_up_runs_the_network(models: tuple[Model, Model]) -> None:
