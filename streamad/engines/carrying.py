@@ -6,11 +6,11 @@ import itertools
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from streamad.engines.backlog import Backlog
 from streamad.engines.base import Batch, EngineInfo, OnDone, OnError
 from streamad.engines.delays import FRAMES, OUTPUTS, Array, Delay, DelayLines
 from streamad.errors import EngineError
@@ -55,11 +55,9 @@ class CarryingEngine(ABC):
         self._sizes = run_sizes
         self._number = next(_engines)
         # One at a time: a camera's runs follow one another, and a run of whole frames fills the machine.
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+        # One at a time: a camera's runs follow one another, and a run of whole frames fills the machine.
+        self._backlog = Backlog(workers=1)
         self._lock = threading.Lock()
-        self._changed = threading.Condition()
-        self._running = 0
-        self._fault: BaseException | None = None
 
     @property
     @abstractmethod
@@ -118,26 +116,15 @@ class CarryingEngine(ABC):
         Blocks while one run is under way and another waits. `frames` must not change until the answer. Runs are
         answered in order.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: self._running <= 1 or self._fault is not None)
-            self._raise_fault()
-            self._running += 1
-        try:
-            self._pool.submit(self._answer, state, frames, done, failed).add_done_callback(self._finished)
-        except RuntimeError:  # the engine is closed
-            with self._changed:
-                self._running -= 1
-            raise
+        self._backlog.submit(lambda: self.advance(state, frames), done, failed)
 
     def drain(self) -> None:
         """Wait until everything submitted has been answered."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._running == 0)
-            self._raise_fault()
+        self._backlog.drain()
 
     def close(self) -> None:
         """Wait for the last run and free everything."""
-        self._pool.shutdown(wait=True)
+        self._backlog.close()
 
     @abstractmethod
     def _delays(self) -> tuple[Delay, ...]:
@@ -182,22 +169,3 @@ class CarryingEngine(ABC):
             rows[:first] = np.nan
         state.seen += count
         return asked
-
-    def _answer(self, state: CarriedState, frames: Batch, done: OnDone, failed: OnError) -> None:
-        try:
-            outputs = self.advance(state, frames)
-        except RuntimeError as error:  # EngineError is one; anything else is a fault of ours and shall be seen
-            failed(error)
-            return
-        done(outputs)
-
-    def _finished(self, future: Future[None]) -> None:
-        with self._changed:
-            self._running -= 1
-            self._fault = future.exception() or self._fault
-            self._changed.notify_all()
-
-    def _raise_fault(self) -> None:
-        fault, self._fault = self._fault, None
-        if fault is not None:
-            raise fault

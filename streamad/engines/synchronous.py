@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
-from concurrent.futures import Future, ThreadPoolExecutor
 
+from streamad.engines.backlog import Backlog
 from streamad.engines.base import Batch, OnDone, OnError, check_count
 
 
@@ -20,10 +19,7 @@ class WorkerEngine(ABC):
     def __init__(self, batch_sizes: tuple[int, ...], *, workers: int = 1) -> None:
         self._sizes = batch_sizes
         self._workers = workers
-        self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="engine")
-        self._changed = threading.Condition()
-        self._running = 0
-        self._fault: BaseException | None = None
+        self._backlog = Backlog(workers)
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
@@ -37,44 +33,12 @@ class WorkerEngine(ABC):
     def submit(self, batch: Batch, done: OnDone, failed: OnError) -> None:
         """Start one batch; see `Engine.submit`."""
         check_count(len(batch), self._sizes)
-        with self._changed:
-            # One batch more than run at once waits, so that no worker does; beyond that they would only age.
-            self._changed.wait_for(lambda: self._running <= self._workers or self._fault is not None)
-            self._raise_fault()
-            self._running += 1
-        try:
-            self._pool.submit(self._answer, batch, done, failed).add_done_callback(self._finished)
-        except RuntimeError:  # the engine is closed
-            with self._changed:
-                self._running -= 1
-            raise
+        self._backlog.submit(lambda: self.infer(batch), done, failed)
 
     def drain(self) -> None:
         """Wait until every submitted batch has been answered."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._running == 0)
-            self._raise_fault()
+        self._backlog.drain()
 
     def close(self) -> None:
         """Wait for the last batch and end the workers."""
-        self._pool.shutdown(wait=True)
-
-    def _answer(self, batch: Batch, done: OnDone, failed: OnError) -> None:
-        try:
-            outputs = self.infer(batch)
-        except RuntimeError as error:  # EngineError is one; anything else is a fault of ours and shall be seen
-            failed(error)
-            return
-        done(outputs)
-
-    def _finished(self, future: Future[None]) -> None:
-        with self._changed:
-            self._running -= 1
-            self._fault = future.exception() or self._fault
-            self._changed.notify_all()
-
-    def _raise_fault(self) -> None:
-        """A callback raised: a fault of ours, told to whoever submits or drains next."""
-        fault, self._fault = self._fault, None
-        if fault is not None:
-            raise fault
+        self._backlog.close()
