@@ -25,6 +25,8 @@ VARIANTS = {"fp32": ONNX, "fp16": "model.fp16.onnx"}
 """The network's file for each precision; fp16 is made by `streamad export`."""
 WEIGHTS = "weights.safetensors"
 CALIBRATION = "calibration.json"
+PLACE = "place.png"
+"""The place that the camera showed when the model was learned: by it the frame-quality gate notices a moved camera."""
 CARD = "README.md"
 
 _LATER_SCORE_FIELDS = ("frame", "peak", "heat_cell")
@@ -180,6 +182,11 @@ class Bundle:
         """The calibration shipped with the bundle, None where there is none."""
         path = self.path / CALIBRATION
         return path if path.exists() else None
+
+    @property
+    def place_path(self) -> Path | None:
+        """The picture of the place, None where there is none."""
+        return self.path / PLACE if PLACE in self.manifest.files else None
 
 
 def model_folders() -> list[Path]:
