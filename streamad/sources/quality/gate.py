@@ -16,6 +16,9 @@ from streamad.sources.quality.measures import Look, Plane, Usual, agreement, cor
 from streamad.sources.quality.place import Placement, PlaceReference
 from streamad.sources.quality.spec import QualityReason, QualitySpec
 
+SMALLEST = 32
+"""Frames with a shorter side are not judged: there is no place to recognise in them."""
+
 SAMPLE_SECONDS = 0.5
 USUAL_SAMPLES = 600
 """Five minutes of samples are what is usual: long for a cloud, short for a sunset."""
@@ -103,7 +106,7 @@ class QualityGate:
 
     def check(self, frame: Frame) -> Verdict:
         """Judge the next frame of the camera."""
-        if not self.spec.enabled:
+        if not self.spec.enabled or min(frame.shape) < SMALLEST:
             return GOOD
         if frame.shape != self._shape:
             if self._shape is not None:
@@ -116,7 +119,7 @@ class QualityGate:
         look = look_at(frame.pixels)
         frozen = self._freeze.update(look.sample, self._now, is_key=bool(frame.flags & FrameFlags.KEY))
         placement = self._place.locate(look)
-        empty = self._emptiness(look, placement, elapsed)
+        empty = self._emptiness(look, elapsed)
         if empty is not None:
             placement = Placement(placement.agreement)  # nothing is seen, so nothing of where
         found: tuple[QualityReason | None, ...] = (
@@ -173,7 +176,7 @@ class QualityGate:
         self._now += step
         return step
 
-    def _emptiness(self, look: Look, placement: Placement, elapsed: float) -> QualityReason | None:
+    def _emptiness(self, look: Look, elapsed: float) -> QualityReason | None:
         """Dark, washed out, covered: the picture shows nothing, or nothing of what it usually shows."""
         usual = self._usual
         if look.contrast < NOTHING:
@@ -189,7 +192,7 @@ class QualityGate:
         if not (is_dark or is_light or is_flat):
             self._adapting = 0.0
             return None
-        if not is_flat and placement.agreement >= 0.5 * self._place_usual():
+        if not is_flat and self._shows_place(look):
             # The place is still seen, in another light: that is no fault for ever.
             self._adapting += elapsed
             if self._adapting > ADAPT_SECONDS:
@@ -206,24 +209,21 @@ class QualityGate:
             return "dark"
         return "washed_out" if light >= LEAST_SHARE or look.mean > 255 - 2 * DIM else "covered"
 
-    def _place_usual(self) -> float:
-        return self._place.usual_agreement if self._place.is_certain else math.inf
-
     def _shows_place(self, look: Look) -> bool:
-        """Whether the grey levels, however soft, are those of the place."""
+        """Whether the grey levels, however soft or dim, are those of the place."""
         mean = self._place.mean
-        usual = self._usual["contrast"]
-        return (
-            mean is not None
-            and mean.shape == look.thumb.shape
-            and look.contrast >= 0.5 * usual.quantile(0.05)
-            and correlation(look.thumb, mean) >= SAME
-        )
+        return mean is not None and mean.shape == look.thumb.shape and correlation(look.thumb, mean) >= SAME
 
     def _softness(self, look: Look) -> QualityReason | None:
         """Blurred: the grey levels are those of the place, and the edges are gone."""
         usual = self._usual["sharpness"]
-        if not usual.is_known or look.sharpness >= SOFT * usual.quantile(0.05) or not self._shows_place(look):
+        is_soft = (
+            usual.is_known
+            and look.sharpness < SOFT * usual.quantile(0.05)
+            and look.contrast >= 0.5 * self._usual["contrast"].quantile(0.05)
+            and self._shows_place(look)
+        )
+        if not is_soft:
             self._soft_since = None
             return None
         self._soft_since = self._now if self._soft_since is None else self._soft_since
