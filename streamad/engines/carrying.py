@@ -55,7 +55,6 @@ class CarryingEngine(ABC):
         self._sizes = run_sizes
         self._number = next(_engines)
         # One at a time: a camera's runs follow one another, and a run of whole frames fills the machine.
-        # One at a time: a camera's runs follow one another, and a run of whole frames fills the machine.
         self._backlog = Backlog(workers=1)
         self._lock = threading.Lock()
 
