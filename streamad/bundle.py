@@ -28,6 +28,8 @@ STREAMING_VARIANTS = {"fp32": STREAMING, "bf16": STREAMING, "int8": "streaming.i
 """The same of the form that carries state."""
 WEIGHTS = "weights.safetensors"
 CALIBRATION = "calibration.json"
+PLACE = "place.png"
+"""The place that the camera showed when the model was learned: by it the frame-quality gate notices a moved camera."""
 CARD = "README.md"
 
 _LATER_SCORE_FIELDS = ("frame", "peak", "heat_cell")
@@ -204,6 +206,11 @@ class Bundle:
         """The calibration shipped with the bundle, None where there is none."""
         path = self.path / CALIBRATION
         return path if path.exists() else None
+
+    @property
+    def place_path(self) -> Path | None:
+        """The picture of the place, None where there is none."""
+        return self.path / PLACE if PLACE in self.manifest.files else None
 
 
 def model_folders() -> list[Path]:

@@ -25,6 +25,8 @@ from streamad.errors import EngineError
 from streamad.pipeline.batching import Batcher
 from streamad.pipeline.carry_queue import CarryQueue
 from streamad.pipeline.frame_queue import FrameQueue, OnBatch
+from streamad.pipeline.gated_scorer import gated
+from streamad.sources.quality.spec import QualitySpec
 
 
 class Model:
@@ -39,9 +41,15 @@ class Model:
         self.bundle = bundle
         self.engine = engine
 
-    def scorer(self, camera: str) -> CameraScorer:
-        """A fresh scorer for one camera."""
-        return camera_scorer(self.bundle, camera, streaming=isinstance(self.engine, CarryingEngine))
+    def scorer(self, camera: str, quality: QualitySpec | None = None) -> CameraScorer:
+        """A fresh scorer for one camera, behind the frame-quality gate.
+
+        Args:
+            camera: its id.
+            quality: the gate's configuration; None: as shipped.
+        """
+        inner = camera_scorer(self.bundle, camera, streaming=isinstance(self.engine, CarryingEngine))
+        return gated(inner, self.bundle, quality, camera=camera)
 
     def queue(self, on_batch: OnBatch | None = None) -> FrameQueue:
         """What takes frames to the engine and their scores back."""
