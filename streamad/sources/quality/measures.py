@@ -73,7 +73,9 @@ def edges_of(thumb: Plane) -> Plane:
     capped = np.minimum(np.asarray(size, dtype=np.float32), np.float32(EDGE_CAP * cv2.mean(size)[0]))
     capped = capped - np.float32(cv2.mean(capped)[0])
     length = float(cv2.norm(capped))
-    return capped / np.float32(length) if length > 0 else capped
+    if length > 0:
+        capped /= np.float32(length)
+    return capped
 
 
 def agreement(a: Plane, b: Plane) -> float:

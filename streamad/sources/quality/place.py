@@ -43,8 +43,8 @@ REGION_LOST = 0.75
 LOST_SHARE = 0.85
 TURNED_SHARE = 0.5
 """The place is lost where nearly all of its regions agree by less than three quarters of their low usual agreement.
-From half of them on, its quarters are looked at one by one: a camera that turned or zoomed shows at least three of them,
-each displaced in its own way, while a lorry that parks leaves half of them where they were."""
+From half of them on, its quarters are looked at one by one: a camera that turned or zoomed shows at least three of
+them, each displaced in its own way, while a lorry that parks leaves half of them where they were."""
 
 UNKNOWN = 0.35
 SAME_LIGHT = 0.35

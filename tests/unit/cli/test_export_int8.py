@@ -14,15 +14,15 @@ from bundle_support import moving_shapes, write_mp4
 pytest.importorskip("torch")
 pytest.importorskip("nncf")
 
-import openvino as ov  # noqa: E402
+import openvino as ov
 
-from streamad.bundle import load_bundle, write_manifest  # noqa: E402
-from streamad.engines import EngineSpec  # noqa: E402
-from streamad.engines.openvino_carrying import OpenVinoCarryingEngine  # noqa: E402
-from streamad.engines.openvino_engine import OpenVinoEngine  # noqa: E402
-from streamad.errors import BundleError, EngineError  # noqa: E402
-from streamad.frame import Frame  # noqa: E402
-from streamad.pipeline import open_model, score_video  # noqa: E402
+from streamad.bundle import load_bundle, write_manifest
+from streamad.engines import EngineSpec
+from streamad.engines.openvino_carrying import OpenVinoCarryingEngine
+from streamad.engines.openvino_engine import OpenVinoEngine
+from streamad.errors import BundleError, EngineError
+from streamad.frame import Frame
+from streamad.pipeline import open_model, score_video
 
 pytestmark = [
     pytest.mark.usefixtures("one_torch_thread"),
@@ -87,10 +87,10 @@ def test_the_variant_lies_in_the_bundle_runs_in_8_bits_and_is_near(
 
 def test_a_network_that_was_not_quantised_does_not_pass_for_one_that_was(narrow_bundle: Path) -> None:
     bundle = load_bundle(narrow_bundle)
-    with pytest.raises(EngineError, match="does not run .* in int8"):
+    with pytest.raises(EngineError, match=r"does not run .* in int8"):
         OpenVinoEngine(bundle.onnx_path, precision="int8", batch_sizes=(1,))
     assert bundle.streaming_path is not None
-    with pytest.raises(EngineError, match="does not run .* in int8"):
+    with pytest.raises(EngineError, match=r"does not run .* in int8"):
         OpenVinoCarryingEngine(bundle.streaming_path, 15, precision="int8")
 
 
@@ -115,7 +115,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(
     code, _, err = call("export", bundle, "--precision", "int8", "--data", clips)
     assert code == 4
     assert "streamad[int8]" in err
+    monkeypatch.undo()
     with pytest.raises(EngineError, match="runs fp32, and int8 was asked for"):
-        monkeypatch.undo()
         open_model(narrow_bundle, EngineSpec(name="onnx", precision="int8"))
     assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
