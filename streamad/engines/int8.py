@@ -2,8 +2,8 @@
 
 Weights are rounded channel by channel, activations by the ranges that they take on the video given; sums stay in 32
 bits. What is no convolution stays in float32: the squared errors that a score is made of, the sums that are carried
-from frame to frame, and the matrix products that end a network. Those are hardly any work, and rounding ADACL's made its
-scores of normal cells six times as inexact (root mean square 0.057 against 0.010, on training clips of UCSD Ped2).
+from frame to frame, and the matrix products that end a network. Those are hardly any work, and rounding ADACL's made
+its scores of normal cells six times as inexact (root mean square 0.057 against 0.010, on training clips of UCSD Ped2).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from streamad.errors import EngineError
 
 EXACT = (
     "MatMul", "Add", "Subtract", "Multiply", "Divide", "Power", "Sqrt", "SquaredDifference", "Maximum", "Minimum",
-    "Abs", "AvgPool", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "MVN", "NormalizeL2", "Interpolate", "Softmax",
+    "Abs", "AvgPool", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "MVN", "NormalizeL2",
+    "Interpolate", "Softmax",
 )  # fmt: skip
 """Operators that stay in float32 although NNCF would quantise them (our choice; see the module's description)."""
 
