@@ -14,15 +14,15 @@ from bundle_support import moving_shapes, write_mp4
 pytest.importorskip("torch")
 pytest.importorskip("nncf")
 
-import openvino as ov  # noqa: E402
+import openvino as ov
 
-from streamad.bundle import load_bundle, write_manifest  # noqa: E402
-from streamad.engines import EngineSpec  # noqa: E402
-from streamad.engines.openvino_carrying import OpenVinoCarryingEngine  # noqa: E402
-from streamad.engines.openvino_engine import OpenVinoEngine  # noqa: E402
-from streamad.errors import BundleError, EngineError  # noqa: E402
-from streamad.frame import Frame  # noqa: E402
-from streamad.pipeline import open_model, score_video  # noqa: E402
+from streamad.bundle import load_bundle, write_manifest
+from streamad.engines import EngineSpec
+from streamad.engines.openvino_carrying import OpenVinoCarryingEngine
+from streamad.engines.openvino_engine import OpenVinoEngine
+from streamad.errors import BundleError, EngineError
+from streamad.frame import Frame
+from streamad.pipeline import open_model, score_video
 
 pytestmark = [
     pytest.mark.usefixtures("one_torch_thread"),
