@@ -191,6 +191,12 @@ class Bundle:
             raise BundleError(f"the bundle {self.name} has no {precision} variant", hint=hint)
         return self.path / file
 
+    def variant_hashes(self, precision: str) -> dict[str, str]:
+        """SHA-256 of the files that a precision adds to the bundle, by name."""
+        own = {names.get(precision) for names in (VARIANTS, STREAMING_VARIANTS)} - {ONNX, STREAMING}
+        stems = tuple(name.rpartition(".")[0] + "." for name in own if name is not None)
+        return {name: digest for name, digest in self.manifest.files.items() if stems and name.startswith(stems)}
+
     @property
     def streaming_path(self) -> Path | None:
         """The network in a form that takes one frame at a time and carries the rest, None where there is none."""

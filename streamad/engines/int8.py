@@ -1,8 +1,9 @@
 """From a float32 network to one whose convolutions multiply in 8 bits, by NNCF's post-training quantisation.
 
 Weights are rounded channel by channel, activations by the ranges that they take on the video given; sums stay in 32
-bits. What is no convolution or matrix product stays in float32: above all the squared errors that a score is made of,
-and sums of products, which are carried from frame to frame.
+bits. What is no convolution stays in float32: the squared errors that a score is made of, the sums that are carried
+from frame to frame, and the matrix products that end a network. Those are hardly any work, and rounding ADACL's made
+its scores of normal cells six times as inexact (root mean square 0.057 against 0.010, on training clips of UCSD Ped2).
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from streamad.engines.delays import Array
 from streamad.errors import EngineError
 
 EXACT = (
-    "Add", "Subtract", "Multiply", "Divide", "Power", "Sqrt", "SquaredDifference", "Maximum", "Minimum", "Abs",
-    "AvgPool", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "MVN", "NormalizeL2", "Interpolate", "Softmax",
+    "MatMul", "Add", "Subtract", "Multiply", "Divide", "Power", "Sqrt", "SquaredDifference", "Maximum", "Minimum",
+    "Abs", "AvgPool", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "MVN", "NormalizeL2",
+    "Interpolate", "Softmax",
 )  # fmt: skip
 """Operators that stay in float32 although NNCF would quantise them (our choice; see the module's description)."""
 

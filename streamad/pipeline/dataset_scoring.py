@@ -221,6 +221,7 @@ def _identity(clip: Clip, bundle: Bundle, scene: Clip | None, spec: EngineSpec) 
         "files": _fingerprint(clip),
         "scene": None if scene is None else [scene.name, _fingerprint(scene)],
         "engine": spec.label,
+        "variant": bundle.variant_hashes(spec.precision),
     }
 
 
