@@ -59,7 +59,7 @@ class CameraWatch:
         self.source = source
         self.model = model
         self.settings = settings
-        self.scorer = model.scorer(spec.id)
+        self.scorer = model.scorer(spec.id, settings.local)
         self.tracker = EventTracker(
             settings.rule(spec.id),
             model=model.bundle.name,

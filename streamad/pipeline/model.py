@@ -12,6 +12,7 @@ import numpy as np
 from streamad.bundle import Bundle, load_bundle
 from streamad.detectors import CameraScorer, camera_scorer, detector_parts
 from streamad.detectors.base import load_part
+from streamad.detectors.local_scorer import LocalScorer
 from streamad.engines import (
     CARRYING,
     CarryingEngine,
@@ -25,6 +26,7 @@ from streamad.errors import EngineError
 from streamad.pipeline.batching import Batcher
 from streamad.pipeline.carry_queue import CarryQueue
 from streamad.pipeline.frame_queue import FrameQueue, OnBatch
+from streamad.scoring import LocalStatistics
 
 
 class Model:
@@ -39,9 +41,15 @@ class Model:
         self.bundle = bundle
         self.engine = engine
 
-    def scorer(self, camera: str) -> CameraScorer:
-        """A fresh scorer for one camera."""
-        return camera_scorer(self.bundle, camera, streaming=isinstance(self.engine, CarryingEngine))
+    def scorer(self, camera: str, local: LocalStatistics | None = None) -> CameraScorer:
+        """A fresh scorer for one camera.
+
+        Args:
+            camera: its configured id.
+            local: of its calibration: cells are then held against what is normal at their place.
+        """
+        scorer = camera_scorer(self.bundle, camera, streaming=isinstance(self.engine, CarryingEngine))
+        return scorer if local is None else LocalScorer(scorer, local, camera)
 
     def queue(self, on_batch: OnBatch | None = None) -> FrameQueue:
         """What takes frames to the engine and their scores back."""
