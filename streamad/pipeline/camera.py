@@ -64,7 +64,7 @@ class CameraWatch:
         self.source = source
         self.model = model
         self.settings = settings
-        self.scorer = model.scorer(spec.id, quality)
+        self.scorer = model.scorer(spec.id, settings.local, quality=quality)
         self.health = CameraHealth(spec.id, self.scorer, quality, metrics, wall_clock=wall_clock)
         self.tracker = EventTracker(
             settings.rule(spec.id),

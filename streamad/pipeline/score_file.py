@@ -79,7 +79,7 @@ def score_file(
         OutputError: an output cannot be written.
     """
     started = time.monotonic()
-    scorer = model.scorer(name)
+    scorer = model.scorer(name, None if settings is None else settings.local)
     tracker = None
     if settings is not None:
         tracker = EventTracker(
