@@ -12,12 +12,17 @@ import numpy.typing as npt
 
 from streamad.frame import Frame, FrameFlags, UInt8Image
 from streamad.sources.quality.freeze import FreezeDetector
-from streamad.sources.quality.measures import Look, Plane, Usual, agreement, correlation, look_at
+from streamad.sources.quality.measures import Look, Plane, Usual, agreement, correlation, look_at, picked
 from streamad.sources.quality.place import Placement, PlaceReference
 from streamad.sources.quality.spec import QualityReason, QualitySpec
 
 SMALLEST = 32
 """Frames with a shorter side are not judged: there is no place to recognise in them."""
+
+CHECK_SECONDS, SLACK_SECONDS = 0.2, 1e-6
+LEVEL_STEP, LEVEL_CHANGE = 4, 0.03
+"""While all is well a frame is looked at this often, and as soon as its mean grey level changes by more than 3 %; every
+frame is held against the one before, for frozen pictures. So the gate costs a few hundredths of scoring."""
 
 SAMPLE_SECONDS = 0.5
 USUAL_SAMPLES = 600
@@ -91,6 +96,7 @@ class QualityGate:
         self.spec = spec or QualitySpec()
         self._remembered = reference
         self._shape: tuple[int, int] | None = None
+        self._unchecked = 0.0
         self._last_pts: float | None = None
         self._begin_anew()
 
@@ -116,8 +122,14 @@ class QualityGate:
         if frame.flags & FrameFlags.CORRUPT and "corrupt" not in self.spec.ignore:
             self._freeze.reset()
             return Verdict("corrupt")
-        look = look_at(frame.pixels)
-        frozen = self._freeze.update(look.sample, self._now, is_key=bool(frame.flags & FrameFlags.KEY))
+        sample = picked(frame.pixels)
+        frozen = self._freeze.update(sample, self._now, is_key=bool(frame.flags & FrameFlags.KEY))
+        level = float(cv2.mean(sample[::LEVEL_STEP, ::LEVEL_STEP])[0])
+        self._unchecked += elapsed
+        if not frozen and self._is_calm(level):
+            return GOOD
+        elapsed, self._unchecked, self._level = self._unchecked, 0.0, level
+        look = look_at(sample)
         placement = self._place.locate(look)
         empty = self._emptiness(look, elapsed)
         if empty is not None:
@@ -130,11 +142,21 @@ class QualityGate:
             self._softness(look),
         )
         reason = next((r for r in found if r is not None and r not in self.spec.ignore), None)
-        if reason is None and not self._is_suspect(placement, elapsed):
+        suspect = self._is_suspect(placement, elapsed)
+        self._calm = reason is None and not suspect
+        if self._calm:
             self._learn(look, placement, elapsed)
         if reason is None:
             return GOOD
         return Verdict(reason, self._relative(placement, look) if reason in ("moved", "shaken") else None)
+
+    def _is_calm(self, level: float) -> bool:
+        """Whether the frame need not be looked at: the last one was good, a moment ago, and as light as this one."""
+        return (
+            self._calm
+            and self._unchecked < CHECK_SECONDS - SLACK_SECONDS
+            and abs(level - self._level) <= max(2.0, LEVEL_CHANGE * self._level)
+        )
 
     def _begin_anew(self) -> None:
         """Another picture size: nothing that was learned holds."""
@@ -148,6 +170,7 @@ class QualityGate:
             name: Usual(USUAL_SAMPLES, KNOWN_SAMPLES) for name in ("contrast", "sharpness", "dark", "light", "change")
         }
         self._sampled_at = -math.inf
+        self._calm, self._level = False, 0.0
         self._empty_until = -math.inf
         self._adapting = 0.0
         self._break_off()
@@ -161,6 +184,7 @@ class QualityGate:
         self._change = 0.0
         self._soft_since: float | None = None
         self._odd = 0.0
+        self._calm = False
         self._seen: deque[tuple[float, Placement]] = deque()
         self._displaced_since: float | None = None
         self._displaced_at = -math.inf

@@ -49,11 +49,14 @@ class Look:
     edges: Plane
 
 
-def look_at(pixels: UInt8Image) -> Look:
-    """Measure a frame, (H, W) uint8."""
-    width = pixels.shape[1]
-    stride = max(1, width // SAMPLE_WIDTH)
-    sample = np.ascontiguousarray(pixels[::stride, ::stride]) if stride > 1 else pixels
+def picked(pixels: UInt8Image) -> UInt8Image:
+    """`Look.sample` of a frame, (H, W) uint8."""
+    stride = max(1, pixels.shape[1] // SAMPLE_WIDTH)
+    return np.ascontiguousarray(pixels[::stride, ::stride]) if stride > 1 else pixels
+
+
+def look_at(sample: UInt8Image) -> Look:
+    """Measure the pixels picked from a frame."""
     factor = max(1, round(sample.shape[1] / THUMB_WIDTH))
     thumb = sample
     if factor > 1:
