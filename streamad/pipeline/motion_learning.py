@@ -92,7 +92,7 @@ def fit_motion_bundle(
         raise OutputError(f"cannot write to {out}: {error.strerror}", hint="give another folder") from error
     rate = fps or _rate(clips[0])
     height = max_height or _measured_height(clips, tell)
-    manifest = _manifest(name, data, licence, rate, height, seed)
+    manifest = motion_manifest(name, data=data, licence=licence, fps=rate, max_height=height, seed=seed)
     gatherer = Gatherer(manifest)
     sizes: dict[tuple[int, int], int] = {}
     for number, clip in enumerate(clips):
@@ -149,25 +149,27 @@ def _of_one_size(frames: Iterator[Frame], number: int, sizes: dict[tuple[int, in
         yield frame
 
 
-def _manifest(name: str, data: str, licence: str, rate: float, height: int, seed: int) -> Manifest:
-    """How frames become descriptors; what is learned comes later."""
+def motion_manifest(
+    name: str, *, data: str, licence: str, fps: float, max_height: int | None, seed: int = 17
+) -> Manifest:
+    """How a camera's frames become descriptors; what is learned comes later. See `fit_motion_bundle`."""
     return Manifest(
         format_version=FORMAT_VERSION,
         name=name,
         detector="motion",
         description=f"speed, direction and shape of what moves, {data}",
-        input=InputSpec(channels=LENGTH, height=1, width=1, scale=1.0, offset=0.0, max_height=height),
+        input=InputSpec(channels=LENGTH, height=1, width=1, scale=1.0, offset=0.0, max_height=max_height),
         tiling=TilingSpec(
             kind="cells",
-            background_period=max(1, round(ABSORBED_SECONDS * rate)),
-            background_warmup=max(1, round(WARMUP_SECONDS * rate)),
+            background_period=max(1, round(ABSORBED_SECONDS * fps)),
+            background_warmup=max(1, round(WARMUP_SECONDS * fps)),
         ),
         score=ScoreSpec(kind="top_cells", cells=CELLS),
         training=TrainingRecord(
             data=data,
             licence=licence,
             frames=0,
-            fps=rate,
+            fps=fps,
             seed=seed,
             epochs=0,
             checkpoint="fitted in closed form; nothing was picked",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -43,7 +44,7 @@ BACKING = 4.0
 picture's usual speed (per cell of the neighbourhood's size; our choice)."""
 
 USUAL = 0.75
-"""Quantile of the speeds that is called usual: most of what is described includes limbs at rest and people who stand."""
+"""Quantile of the speeds that is called usual: much of what is described stands, or is a limb at rest."""
 
 NEARNESS = 0.005
 """Units of a measure to a working pixel: places as far apart as four things' heights differ as much as standing and
@@ -165,10 +166,7 @@ def fit(
     starts = np.cumsum([0] + [len(sample.values) for sample in moving])
     logs = np.log(np.maximum(measures, CLOSEST))
     frames = np.array(
-        [
-            [frame_score(logs[a:b, k], CELLS, 0.0) for k in range(len(RARITIES))]
-            for a, b in zip(starts[:-1], starts[1:], strict=True)
-        ]
+        [[frame_score(logs[a:b, k], CELLS, 0.0) for k in range(len(RARITIES))] for a, b in pairwise(starts)]
     )
     block_of = np.array([sample.block for sample in moving])
     maxima = np.stack([frames[block_of == block].max(axis=0) for block in blocks])
@@ -185,7 +183,7 @@ def fit(
         }
     )
     rarities = model.rarities(measures).max(axis=1)
-    scores = np.array([frame_score(rarities[a:b], CELLS, 0.0) for a, b in zip(starts[:-1], starts[1:], strict=True)])
+    scores = np.array([frame_score(rarities[a:b], CELLS, 0.0) for a, b in pairwise(starts)])
     still = float(scores.min())
     order = iter(scores)
     every = np.array([next(order) if len(sample.values) else still for sample in samples], np.float32)
