@@ -129,7 +129,7 @@ class CameraWatch:
             self._metrics.withheld(score.withheld)
         if self.open_event is None:
             self.drift.follow(score)
-        changes.append(self.tracker.update(score.index, score.pts_seconds, score.score, score.heatmap))
+        changes.append(self.tracker.update(score.index, score.pts_seconds, score.score, score.heatmap, score.reason))
         return self._noted(changes)
 
     def finish(self) -> list[EventChange]:
