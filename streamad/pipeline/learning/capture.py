@@ -111,8 +111,9 @@ def capture(
                 status = source.status
                 reconnects += sum(status.reconnects.values())
                 job.cut()
-                if status.state == "failed" and not recordings.of_session(session.number):
-                    raise status.error()
+                failure = status.error() if status.state == "failed" else None
+                if failure is not None and not recordings.of_session(session.number):
+                    raise failure
                 problem = status.message if status.state == "failed" else problem
             if job.full or stop():
                 break

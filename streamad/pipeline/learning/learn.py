@@ -91,7 +91,7 @@ def require_enough(found: Capture) -> None:
             f"only {found.seconds:.0f} s of good video were recorded, at least {LEAST_SECONDS:.0f} are needed"
             + (f"; {held} frames were held back ({faults})" if held else "")
             + (f"; {found.problem}" if found.problem else ""),
-            hint="see that the camera shows its place steadily (docs/frame-quality.md), and record again; more minutes help",
+            hint="see that the camera shows its place steadily (docs/frame-quality.md), and record again, for longer",
         )
     if survey.moving_seconds < LEAST_MOVING_SECONDS:
         raise UsageError(
@@ -174,9 +174,10 @@ def describe(
         least = round(cell * height / min(height, manifest.input.max_height or height))
     parts = survey.still_parts()
     minutes = {profile: seconds / 60 for profile, seconds in recordings.profiles.items()}
+    moving = survey.moving_seconds / max(survey.seconds, 1e-9)
     words = [
         "learned from " + ", ".join(f"{m:.1f} minutes of {profile}" for profile, m in minutes.items())
-        + f"; in the newest recording something moved {survey.moving_seconds / max(survey.seconds, 1e-9):.0%} of the time",
+        + f"; in the newest recording something moved {moving:.0%} of the time",
     ]  # fmt: skip
     if survey.held:
         words.append(
@@ -188,15 +189,15 @@ def describe(
     if survey.still_share > 0:
         where = f" (all of the {', '.join(parts)})" if parts else ""
         words.append(
-            f"nothing moved in {survey.still_share:.0%} of the picture{where}: whatever moves there is new to it, and likely "
-            "an alert; if that is normal, record when it happens and run again with the same --out"
+            f"nothing moved in {survey.still_share:.0%} of the picture{where}: whatever moves there is new to it, and "
+            "likely an alert; if that is normal, record when it happens and run again with the same --out"
         )
     resolvable = calibration.resolvable_alerts_per_day
     if calibration.extrapolation > 1:
         words.append(
             f"its threshold is for {calibration.alerts_per_day:g} false alerts a day, {calibration.extrapolation:.0f} "
-            f"times beyond the {calibration.duration_seconds / 60:.1f} minutes it was set on, which can vouch for no less "
-            f"than {resolvable:.3g} a day: watch, then `streamad calibrate {bundle.name} --recent 24h`"
+            f"times beyond the {calibration.duration_seconds / 60:.1f} minutes it was set on, which can vouch for no "
+            f"less than {resolvable:.3g} a day: watch, then `streamad calibrate {bundle.name} --recent 24h`"
         )
     words.append("it knows only what it was shown: other hours, weather and light are new; run again to add them")
     report = {
@@ -204,7 +205,7 @@ def describe(
         "profiles_minutes": minutes,
         "clips": len(recordings.clips),
         "recordings_bytes": recordings.size_bytes,
-        "moving_share": survey.moving_seconds / max(survey.seconds, 1e-9),
+        "moving_share": moving,
         "still_share": survey.still_share,
         "still_parts": parts,
         "held_frames": dict(survey.held),

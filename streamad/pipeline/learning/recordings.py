@@ -114,7 +114,7 @@ class Recordings:
         return [clip for clip in self.clips if clip.session == number]
 
     def begin(self, *, profile: str, source: str, wanted_seconds: float, resume: bool) -> Session:
-        """A new recording, or the interrupted one of the same profile and source; what cannot be gone on with is dropped.
+        """A new recording, or the interrupted one of the same profile and source; others that are not done are dropped.
 
         Args:
             profile: see `Clip`.
