@@ -17,6 +17,9 @@ NEAR = 0.2
 differ by in its stillest blocks. Noise does not fall to a fifth by itself; a picture that is coded again comes out the
 same but for a rounding."""
 
+KEY_SECONDS = 0.99
+"""Key frames are compared about a second apart at least: in a folder of images each is one."""
+
 BLOCKS = 8
 KEYS_KEPT, KEYS_KNOWN = 200, 10
 
@@ -55,7 +58,7 @@ class FreezeDetector:
             is_key: whether it is a key frame.
         """
         exact = self._repeats(sample, seconds, is_key)
-        if is_key:
+        if is_key and (self._key is None or seconds - self._near_until >= KEY_SECONDS):
             self._compare_keys(sample, seconds)
         near = self._near_since is not None and self._near_until - self._near_since >= self._seconds
         return exact or near

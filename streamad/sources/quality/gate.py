@@ -12,9 +12,17 @@ import numpy.typing as npt
 
 from streamad.frame import Frame, FrameFlags, UInt8Image
 from streamad.sources.quality.freeze import FreezeDetector
-from streamad.sources.quality.measures import Look, Plane, Usual, agreement, correlation, look_at
+from streamad.sources.quality.measures import Look, Plane, Usual, agreement, correlation, look_at, picked
 from streamad.sources.quality.place import Placement, PlaceReference
 from streamad.sources.quality.spec import QualityReason, QualitySpec
+
+SMALLEST = 32
+"""Frames with a shorter side are not judged: there is no place to recognise in them."""
+
+CHECK_SECONDS, SLACK_SECONDS = 0.2, 1e-6
+LEVEL_STEP, LEVEL_CHANGE = 4, 0.03
+"""While all is well a frame is looked at this often, and as soon as its mean grey level changes by more than 3 %; every
+frame is held against the one before, for frozen pictures. So the gate costs a few hundredths of scoring."""
 
 SAMPLE_SECONDS = 0.5
 USUAL_SAMPLES = 600
@@ -88,6 +96,7 @@ class QualityGate:
         self.spec = spec or QualitySpec()
         self._remembered = reference
         self._shape: tuple[int, int] | None = None
+        self._unchecked = 0.0
         self._last_pts: float | None = None
         self._begin_anew()
 
@@ -103,7 +112,7 @@ class QualityGate:
 
     def check(self, frame: Frame) -> Verdict:
         """Judge the next frame of the camera."""
-        if not self.spec.enabled:
+        if not self.spec.enabled or min(frame.shape) < SMALLEST:
             return GOOD
         if frame.shape != self._shape:
             if self._shape is not None:
@@ -113,10 +122,16 @@ class QualityGate:
         if frame.flags & FrameFlags.CORRUPT and "corrupt" not in self.spec.ignore:
             self._freeze.reset()
             return Verdict("corrupt")
-        look = look_at(frame.pixels)
-        frozen = self._freeze.update(look.sample, self._now, is_key=bool(frame.flags & FrameFlags.KEY))
+        sample = picked(frame.pixels)
+        frozen = self._freeze.update(sample, self._now, is_key=bool(frame.flags & FrameFlags.KEY))
+        level = float(cv2.mean(sample[::LEVEL_STEP, ::LEVEL_STEP])[0])
+        self._unchecked += elapsed
+        if not frozen and self._is_calm(level):
+            return GOOD
+        elapsed, self._unchecked, self._level = self._unchecked, 0.0, level
+        look = look_at(sample)
         placement = self._place.locate(look)
-        empty = self._emptiness(look, placement, elapsed)
+        empty = self._emptiness(look, elapsed)
         if empty is not None:
             placement = Placement(placement.agreement)  # nothing is seen, so nothing of where
         found: tuple[QualityReason | None, ...] = (
@@ -127,11 +142,21 @@ class QualityGate:
             self._softness(look),
         )
         reason = next((r for r in found if r is not None and r not in self.spec.ignore), None)
-        if reason is None and not self._is_suspect(placement, elapsed):
+        suspect = self._is_suspect(placement, elapsed)
+        self._calm = reason is None and not suspect
+        if self._calm:
             self._learn(look, placement, elapsed)
         if reason is None:
             return GOOD
         return Verdict(reason, self._relative(placement, look) if reason in ("moved", "shaken") else None)
+
+    def _is_calm(self, level: float) -> bool:
+        """Whether the frame need not be looked at: the last one was good, a moment ago, and as light as this one."""
+        return (
+            self._calm
+            and self._unchecked < CHECK_SECONDS - SLACK_SECONDS
+            and abs(level - self._level) <= max(2.0, LEVEL_CHANGE * self._level)
+        )
 
     def _begin_anew(self) -> None:
         """Another picture size: nothing that was learned holds."""
@@ -145,6 +170,7 @@ class QualityGate:
             name: Usual(USUAL_SAMPLES, KNOWN_SAMPLES) for name in ("contrast", "sharpness", "dark", "light", "change")
         }
         self._sampled_at = -math.inf
+        self._calm, self._level = False, 0.0
         self._empty_until = -math.inf
         self._adapting = 0.0
         self._break_off()
@@ -158,6 +184,7 @@ class QualityGate:
         self._change = 0.0
         self._soft_since: float | None = None
         self._odd = 0.0
+        self._calm = False
         self._seen: deque[tuple[float, Placement]] = deque()
         self._displaced_since: float | None = None
         self._displaced_at = -math.inf
@@ -173,7 +200,7 @@ class QualityGate:
         self._now += step
         return step
 
-    def _emptiness(self, look: Look, placement: Placement, elapsed: float) -> QualityReason | None:
+    def _emptiness(self, look: Look, elapsed: float) -> QualityReason | None:
         """Dark, washed out, covered: the picture shows nothing, or nothing of what it usually shows."""
         usual = self._usual
         if look.contrast < NOTHING:
@@ -189,7 +216,7 @@ class QualityGate:
         if not (is_dark or is_light or is_flat):
             self._adapting = 0.0
             return None
-        if not is_flat and placement.agreement >= 0.5 * self._place_usual():
+        if not is_flat and self._shows_place(look):
             # The place is still seen, in another light: that is no fault for ever.
             self._adapting += elapsed
             if self._adapting > ADAPT_SECONDS:
@@ -206,24 +233,21 @@ class QualityGate:
             return "dark"
         return "washed_out" if light >= LEAST_SHARE or look.mean > 255 - 2 * DIM else "covered"
 
-    def _place_usual(self) -> float:
-        return self._place.usual_agreement if self._place.is_certain else math.inf
-
     def _shows_place(self, look: Look) -> bool:
-        """Whether the grey levels, however soft, are those of the place."""
+        """Whether the grey levels, however soft or dim, are those of the place."""
         mean = self._place.mean
-        usual = self._usual["contrast"]
-        return (
-            mean is not None
-            and mean.shape == look.thumb.shape
-            and look.contrast >= 0.5 * usual.quantile(0.05)
-            and correlation(look.thumb, mean) >= SAME
-        )
+        return mean is not None and mean.shape == look.thumb.shape and correlation(look.thumb, mean) >= SAME
 
     def _softness(self, look: Look) -> QualityReason | None:
         """Blurred: the grey levels are those of the place, and the edges are gone."""
         usual = self._usual["sharpness"]
-        if not usual.is_known or look.sharpness >= SOFT * usual.quantile(0.05) or not self._shows_place(look):
+        is_soft = (
+            usual.is_known
+            and look.sharpness < SOFT * usual.quantile(0.05)
+            and look.contrast >= 0.5 * self._usual["contrast"].quantile(0.05)
+            and self._shows_place(look)
+        )
+        if not is_soft:
             self._soft_since = None
             return None
         self._soft_since = self._now if self._soft_since is None else self._soft_since

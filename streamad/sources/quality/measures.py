@@ -49,11 +49,14 @@ class Look:
     edges: Plane
 
 
-def look_at(pixels: UInt8Image) -> Look:
-    """Measure a frame, (H, W) uint8."""
-    width = pixels.shape[1]
-    stride = max(1, width // SAMPLE_WIDTH)
-    sample = np.ascontiguousarray(pixels[::stride, ::stride]) if stride > 1 else pixels
+def picked(pixels: UInt8Image) -> UInt8Image:
+    """`Look.sample` of a frame, (H, W) uint8."""
+    stride = max(1, pixels.shape[1] // SAMPLE_WIDTH)
+    return np.ascontiguousarray(pixels[::stride, ::stride]) if stride > 1 else pixels
+
+
+def look_at(sample: UInt8Image) -> Look:
+    """Measure the pixels picked from a frame."""
     factor = max(1, round(sample.shape[1] / THUMB_WIDTH))
     thumb = sample
     if factor > 1:
@@ -73,9 +76,7 @@ def edges_of(thumb: Plane) -> Plane:
     capped = np.minimum(np.asarray(size, dtype=np.float32), np.float32(EDGE_CAP * cv2.mean(size)[0]))
     capped = capped - np.float32(cv2.mean(capped)[0])
     length = float(cv2.norm(capped))
-    if length > 0:
-        capped /= np.float32(length)
-    return capped
+    return np.asarray(capped / length if length > 0 else capped, dtype=np.float32)
 
 
 def agreement(a: Plane, b: Plane) -> float:

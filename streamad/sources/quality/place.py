@@ -18,6 +18,8 @@ BACKGROUND_SECONDS = 30.0
 
 REFRESH_SECONDS = 0.5
 READY_SECONDS = 2.0
+MOST_JITTER = 4.0
+"""Twice what the measured shift scatters by is no shift, but more than this, pixels of the small picture, is one."""
 JITTER_SAMPLES = 4
 """What costs more is measured on every fourth sample, once it is known."""
 
@@ -213,7 +215,8 @@ class PlaceReference:
 
     @property
     def _least_shift(self) -> float:
-        return max(LEAST_SHIFT, 2 * self._jitter.quantile(0.9)) if self._jitter.is_known else LEAST_SHIFT
+        usual = 2 * self._jitter.quantile(0.9) if self._jitter.is_known else 0.0
+        return max(LEAST_SHIFT, min(usual, MOST_JITTER))
 
     def _shift(self, edges: Plane) -> tuple[tuple[float, float], float]:
         assert self._edges is not None
