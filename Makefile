@@ -22,7 +22,7 @@ $(VENV)/.base: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.base
 	$(PIP) torch
-	$(PIP) -e '.[train,onnx,dev]'
+	$(PIP) -e '.[train,onnx,int8,dev]'
 	@touch $@
 
 demo: $(VENV)/.base

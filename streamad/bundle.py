@@ -21,10 +21,15 @@ FORMAT_VERSION = 1
 MANIFEST = "model.yaml"
 ONNX = "model.onnx"
 STREAMING = "streaming.onnx"
-VARIANTS = {"fp32": ONNX, "fp16": "model.fp16.onnx"}
-"""The network's file for each precision; fp16 is made by `streamad export`."""
+VARIANTS = {"fp32": ONNX, "bf16": ONNX, "fp16": "model.fp16.onnx", "int8": "model.int8.xml"}
+"""The network's file for each precision; fp16 and int8 are made by `streamad export`. OpenVINO's .xml has a .bin beside
+it."""
+STREAMING_VARIANTS = {"fp32": STREAMING, "bf16": STREAMING, "int8": "streaming.int8.xml"}
+"""The same of the form that carries state."""
 WEIGHTS = "weights.safetensors"
 CALIBRATION = "calibration.json"
+PLACE = "place.png"
+"""The place that the camera showed when the model was learned: by it the frame-quality gate notices a moved camera."""
 CARD = "README.md"
 
 _LATER_SCORE_FIELDS = ("frame", "peak", "heat_cell")
@@ -194,19 +199,46 @@ class Bundle:
         """The network."""
         return self.path / ONNX
 
-    def network_path(self, precision: str) -> Path:
+    def variant_file(self, precision: str, *, streaming: bool = False) -> str:
+        """Name of the network's file for a precision, whether the bundle has it or not.
+
+        Args:
+            precision: as engines name it.
+            streaming: of the form that carries state.
+
+        Raises:
+            BundleError: no bundle has such a variant.
+        """
+        file = (STREAMING_VARIANTS if streaming else VARIANTS).get(precision)
+        if file is None:
+            what = "the streaming form" if streaming else "the network"
+            raise BundleError(f"there is no {precision} variant of {what} of {self.name}")
+        return file
+
+    def network_path(self, precision: str, *, streaming: bool = False) -> Path:
         """The network's file for a precision.
+
+        Args:
+            precision: as engines name it.
+            streaming: of the form that carries state.
 
         Raises:
             BundleError: the bundle has no such variant.
         """
-        file = VARIANTS.get(precision)
-        if file is None or file not in self.manifest.files:
-            raise BundleError(
-                f"the bundle {self.name} has no {precision} variant",
-                hint=f"`streamad export {self.name} --engine onnx --precision {precision}` makes it",
-            )
+        file = self.variant_file(precision, streaming=streaming)
+        if file not in self.manifest.files:
+            how = {"int8": "openvino --precision int8 --data CLIPS"}.get(precision, f"onnx --precision {precision}")
+            hint = f"`streamad export {self.name} --engine {how}` makes it"
+            if precision == "int8" and not streaming and self.streaming_path is not None:
+                hint = "its streaming form alone runs in int8"
+            raise BundleError(f"the bundle {self.name} has no {precision} variant", hint=hint)
         return self.path / file
+
+    def variant_hashes(self, precision: str) -> dict[str, str]:
+        """SHA-256 of the files that a precision adds to the bundle, by name."""
+        own = {names.get(precision) for names in (VARIANTS, STREAMING_VARIANTS)} - {ONNX, STREAMING}
+        stems = tuple(name.rpartition(".")[0] + "." for name in own if name is not None)
+        return {name: digest for name, digest in self.manifest.files.items() if stems and name.startswith(stems)}
 
     @property
     def streaming_path(self) -> Path | None:
@@ -223,6 +255,11 @@ class Bundle:
         """The calibration shipped with the bundle, None where there is none."""
         path = self.path / CALIBRATION
         return path if path.exists() else None
+
+    @property
+    def place_path(self) -> Path | None:
+        """The picture of the place, None where there is none."""
+        return self.path / PLACE if PLACE in self.manifest.files else None
 
 
 def model_folders() -> list[Path]:

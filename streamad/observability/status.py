@@ -66,6 +66,8 @@ class CameraStatus(TypedDict):
         last_frame_at: Unix time of the newest frame.
         recent: [pts_seconds, score | None] pairs, oldest first, at most 300.
         size: [width, height] in pixels.
+        quality: why frames are held back now ("frozen", "moved", …), None while the picture is good.
+        held: frames held back since the start, by reason.
     """
 
     id: str
@@ -84,6 +86,8 @@ class CameraStatus(TypedDict):
     last_frame_at: float | None
     recent: list[tuple[float, float | None]]
     size: tuple[int, int] | None
+    quality: str | None
+    held: dict[str, int]
 
 
 class EventsStatus(TypedDict):

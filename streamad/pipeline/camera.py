@@ -17,9 +17,11 @@ from streamad.frame import Frame
 from streamad.observability.metrics import CameraMetrics
 from streamad.observability.status import RECENT_SCORES, AlertLabel, CameraStatus, RecurrenceStatus
 from streamad.pipeline.alerting import AlertSettings
+from streamad.pipeline.camera_health import CameraHealth
 from streamad.pipeline.model import Model
 from streamad.scoring import FrameScore
 from streamad.sources import SourceStatus, SupervisedSource
+from streamad.sources.quality.spec import QualitySpec
 from streamad.tiling import Tiles
 
 DRIFT_QUANTILE = 0.9
@@ -40,6 +42,7 @@ class CameraWatch:
         model: what scores it.
         settings: threshold and rules.
         metrics: its series.
+        quality: its frame-quality gate; None: as shipped.
         wall_clock: aware datetimes, for events.
         clock: `time.monotonic`.
     """
@@ -53,13 +56,16 @@ class CameraWatch:
         metrics: CameraMetrics,
         *,
         wall_clock: Callable[[], datetime],
+        quality: QualitySpec | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        quality = quality or QualitySpec()
         self.spec = spec
         self.source = source
         self.model = model
         self.settings = settings
-        self.scorer = model.scorer(spec.id, settings.local)
+        self.scorer = model.scorer(spec.id, settings.local, quality=quality)
+        self.health = CameraHealth(spec.id, self.scorer, quality, metrics, wall_clock=wall_clock)
         self.tracker = EventTracker(
             settings.rule(spec.id),
             model=model.bundle.name,
@@ -99,6 +105,7 @@ class CameraWatch:
             self._metrics.gap()
         self._seen_first = True
         tiles = self.scorer.tiles(frame)
+        self.health.follow(frame)
         self._frames.append(frame)
         return tiles
 
@@ -170,6 +177,8 @@ class CameraWatch:
             last_frame_at=last,
             recent=recent,
             size=(info.width, info.height) if info else None if newest is None else newest[0].shape[::-1],
+            quality=self.health.reason,
+            held=dict(self.health.held),
         )
 
     def _recurrence(self) -> RecurrenceStatus | None:

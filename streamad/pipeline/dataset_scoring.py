@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from streamad import __version__
 from streamad.bundle import Bundle, combined_sha256
-from streamad.detectors import CameraScorer, camera_scorer
+from streamad.detectors import CameraScorer
 from streamad.engines import EngineSpec
 from streamad.errors import CalibrationError, DatasetError, OutputError
 from streamad.evaluation.datasets import Clip, Dataset, image_files
@@ -175,7 +175,7 @@ def _score_all(
             local.model = open_model(bundle, spec, hint="latency" if count > 1 else "throughput")
             with lock:
                 opened.append(local.model)
-        scorer, problems = scenes.scorer(clip)
+        scorer, problems = scenes.scorer(clip, local.model)
         try:
             return _score(clip, local.model, scorer, place, identity, problems)
         except OSError as error:  # damage of a source is no OSError here: it is in the problems
@@ -214,18 +214,18 @@ class _Scenes:
             return None
         return known_scene(clip, self._dataset.training)
 
-    def scorer(self, clip: Clip) -> tuple[CameraScorer, list[str]]:
-        """A scorer for the clip, and what was damaged in the clip that it learned from."""
+    def scorer(self, clip: Clip, model: Model) -> tuple[CameraScorer, list[str]]:
+        """A scorer for the clip and the model's engine, and what was damaged in the clip that it learned from."""
         scene = self.of(clip)
         key = None if scene is None else scene.name
         with self._lock:
             if key not in self._warm:
-                self._warm[key] = self._warmed(scene)
+                self._warm[key] = self._warmed(scene, model)
             scorer, problems = self._warm[key]
             return copy.deepcopy(scorer), list(problems)
 
-    def _warmed(self, scene: Clip | None) -> tuple[CameraScorer, list[str]]:
-        scorer = camera_scorer(self._bundle, self._dataset.name)
+    def _warmed(self, scene: Clip | None, model: Model) -> tuple[CameraScorer, list[str]]:
+        scorer = model.scorer(self._dataset.name)  # which knows whether its engine carries state
         problems: list[str] = []
         if scene is not None:
             fps = self._bundle.manifest.training.fps
@@ -249,6 +249,7 @@ def _identity(clip: Clip, bundle: Bundle, scene: Clip | None, spec: EngineSpec) 
         "files": _fingerprint(clip),
         "scene": None if scene is None else [scene.name, _fingerprint(scene)],
         "engine": spec.label,
+        "variant": bundle.variant_hashes(spec.precision),
     }
 
 

@@ -26,7 +26,9 @@ from streamad.errors import EngineError
 from streamad.pipeline.batching import Batcher
 from streamad.pipeline.carry_queue import CarryQueue
 from streamad.pipeline.frame_queue import FrameQueue, OnBatch
+from streamad.pipeline.gated_scorer import gated
 from streamad.scoring import LocalStatistics
+from streamad.sources.quality.spec import QualitySpec
 
 
 class Model:
@@ -41,15 +43,20 @@ class Model:
         self.bundle = bundle
         self.engine = engine
 
-    def scorer(self, camera: str, local: LocalStatistics | None = None) -> CameraScorer:
-        """A fresh scorer for one camera.
+    def scorer(
+        self, camera: str, local: LocalStatistics | None = None, *, quality: QualitySpec | None = None
+    ) -> CameraScorer:
+        """A fresh scorer for one camera, behind the frame-quality gate.
 
         Args:
             camera: its configured id.
             local: of its calibration: cells are then held against what is normal at their place.
+            quality: the gate's configuration; None: as shipped.
         """
         scorer = camera_scorer(self.bundle, camera, streaming=isinstance(self.engine, CarryingEngine))
-        return scorer if local is None else LocalScorer(scorer, local, camera)
+        if local is not None:
+            scorer = LocalScorer(scorer, local, camera)
+        return gated(scorer, self.bundle, quality, camera=camera)
 
     def queue(self, on_batch: OnBatch | None = None) -> FrameQueue:
         """What takes frames to the engine and their scores back."""

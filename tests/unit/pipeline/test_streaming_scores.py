@@ -16,8 +16,10 @@ from streamad.bundle import ONNX, WEIGHTS, load_bundle, write_manifest  # noqa: 
 from streamad.config import parse_config  # noqa: E402
 from streamad.engines import EngineSpec  # noqa: E402
 from streamad.errors import EngineError  # noqa: E402
+from streamad.evaluation.datasets import Clip, Dataset  # noqa: E402
 from streamad.frame import Frame, FrameFlags  # noqa: E402
 from streamad.pipeline import Model, open_model, score_frames, score_video  # noqa: E402
+from streamad.pipeline.dataset_scoring import score_dataset  # noqa: E402
 from streamad.pipeline.monitor import Monitor  # noqa: E402
 from streamad.scoring import FrameScore  # noqa: E402
 
@@ -214,3 +216,17 @@ def test_a_precision_that_an_engine_lacks_is_refused(narrow_bundle: Path, engine
     for streaming in (True, False):
         with pytest.raises(EngineError, match="runs fp32, and bf16 was asked for"):
             open_model(narrow_bundle, spec, streaming=streaming)
+
+
+def test_a_data_set_is_scored_alike_where_the_engine_carries_nothing(
+    narrow_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under TensorRT, which runs the bundle's network on windows."""
+    write_mp4(tmp_path / "clip.mp4", moving_shapes(30, (96, 64), seed=8))
+    clip = Clip("clip", tmp_path / "clip.mp4", "video", 30, np.zeros(30, np.uint8), 25.0)
+    data, bundle = Dataset("site", (), (clip,), 25.0, "none"), load_bundle(narrow_bundle)
+    carried = score_dataset(data, bundle, tmp_path / "carried", engine=ENGINE)[0].scores
+    monkeypatch.setattr("streamad.pipeline.model.CARRYING", ())
+    windows = score_dataset(data, bundle, tmp_path / "windows", engine=ENGINE)[0].scores
+    assert np.isfinite(windows).sum() == 15
+    np.testing.assert_allclose(carried, windows, rtol=0, atol=TOLERANCE)
