@@ -238,7 +238,10 @@ class Bundle:
         """SHA-256 of the files that a precision adds to the bundle, by name."""
         own = {names.get(precision) for names in (VARIANTS, STREAMING_VARIANTS)} - {ONNX, STREAMING}
         stems = tuple(name.rpartition(".")[0] + "." for name in own if name is not None)
-        return {name: digest for name, digest in self.manifest.files.items() if stems and name.startswith(stems)}
+        found = {name: digest for name, digest in self.manifest.files.items() if stems and name.startswith(stems)}
+        for member in self.members():
+            found |= {f"{member.name}/{name}": digest for name, digest in member.variant_hashes(precision).items()}
+        return found
 
     @property
     def streaming_path(self) -> Path | None:

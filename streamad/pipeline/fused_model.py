@@ -12,8 +12,10 @@ from streamad.detectors.fused_scorer import FusedScorer, FusedTiles, fused_score
 from streamad.engines import CarryingEngine
 from streamad.errors import BundleError
 from streamad.pipeline.frame_queue import FrameQueue, OnBatch, Scored
+from streamad.pipeline.gated_scorer import GatedScorer, gated
 from streamad.pipeline.model import Model
 from streamad.scoring import LocalStatistics
+from streamad.sources.quality.spec import QualitySpec
 from streamad.tiling import Tiles
 
 _log = logging.getLogger(__name__)
@@ -30,8 +32,10 @@ class FusedModel(Model):
         super().__init__(bundle, members[0].engine)
         self.members = tuple(members)
 
-    def scorer(self, camera: str, local: LocalStatistics | None = None) -> CameraScorer:
-        """A fresh scorer for one camera.
+    def scorer(
+        self, camera: str, local: LocalStatistics | None = None, *, quality: QualitySpec | None = None
+    ) -> CameraScorer:
+        """A fresh scorer for one camera, behind one frame-quality gate.
 
         Raises:
             BundleError: local statistics are given: those of members stand in their own calibrations.
@@ -39,7 +43,7 @@ class FusedModel(Model):
         if local is not None:
             raise BundleError("a fused score has no cells of its own: members are calibrated locally, each for itself")
         streaming = [isinstance(member.engine, CarryingEngine) for member in self.members]
-        return fused_scorer(self.bundle, camera, streaming)
+        return gated(fused_scorer(self.bundle, camera, streaming), self.bundle, quality, camera=camera)
 
     def queue(self, on_batch: OnBatch | None = None) -> FrameQueue:
         """What takes frames to all engines and the fused scores back."""
@@ -78,12 +82,17 @@ class FusedQueue(FrameQueue):
         """Add a frame's tiles of all members.
 
         Raises:
-            ValueError: they are not those of several models.
+            ValueError: the scorer is not one of several models.
         """
-        if not (isinstance(scorer, FusedScorer) and isinstance(tiles, FusedTiles)):
-            raise ValueError("these tiles are of one model and the queue is of several: was the scorer made by it?")
-        self._scorers[tiles.camera] = scorer
-        for queue, member, part in zip(self._queues, scorer.members, tiles.members, strict=True):
+        fused = scorer.inner if isinstance(scorer, GatedScorer) else scorer
+        if not isinstance(fused, FusedScorer):
+            raise ValueError("this scorer is of one model and the queue is of several: was it made by the model?")
+        self._scorers[tiles.camera] = fused
+        if not isinstance(tiles, FusedTiles):  # the gate held the frame back: every member's answer is that it is
+            for queue in self._queues:
+                queue.put(scorer, tiles)
+            return
+        for queue, member, part in zip(self._queues, fused.members, tiles.members, strict=True):
             if part is not None:
                 queue.put(member, part)
 

@@ -15,6 +15,7 @@ pytest.importorskip("onnxruntime")
 
 from streamad.bundle import load_bundle
 from streamad.config import parse_config
+from streamad.detectors.fused_scorer import fused_scorer
 from streamad.engines import EngineSpec
 from streamad.errors import BundleError, UsageError
 from streamad.frame import Frame, FrameFlags
@@ -115,7 +116,7 @@ def test_one_scorer_goes_on_with_the_next_clip_and_over_a_gap(fused: FusedModel,
 
 
 def test_frames_are_joined_by_number_whatever_order_members_answer_in(fused: FusedModel) -> None:
-    scorer = fused.scorer("video")
+    scorer = fused_scorer(fused.bundle, "video")
 
     def score(index: int) -> FrameScore:
         return FrameScore("video", index, index / 25, -5.0)
@@ -130,6 +131,23 @@ def test_frames_are_joined_by_number_whatever_order_members_answer_in(fused: Fus
     (held,) = scorer.take(0, score(7))
     assert held.withheld == "gap"
     assert np.isnan(held.score)
+
+
+def test_frames_that_the_gate_holds_back_are_held_back_once(fused: FusedModel) -> None:
+    pictures = list(moving_shapes(120, shapes=4, seed=11))
+    for k in range(70, 80):
+        pictures[k] = np.zeros_like(pictures[k])
+
+    def frames() -> Iterator[Frame]:
+        for k, picture in enumerate(pictures):
+            yield Frame("video", k, k / 25, 0.0, picture, FrameFlags.NONE if k else FrameFlags.DISCONTINUITY)
+
+    scores = list(score_frames(frames(), fused, fused.scorer("video")))
+    held = [s.index for s in scores if s.withheld == "quality"]
+    assert set(range(70, 80)) <= set(held)
+    indices = [s.index for s in scores]
+    assert indices == sorted(set(indices))
+    assert np.isfinite([s.score for s in scores if s.index > 100]).all()
 
 
 def test_watching_gives_the_scores_of_scoring(fused: FusedModel, models: Path) -> None:
