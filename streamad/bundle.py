@@ -351,7 +351,10 @@ def write_manifest(path: Path, manifest: Manifest) -> Bundle:
     """
     files = {f.name: sha256_of(f) for f in sorted(path.iterdir()) if f.is_file() and f.name != MANIFEST}
     manifest = manifest.model_copy(update={"files": files})
-    text = yaml.safe_dump(manifest.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+    document = manifest.model_dump(mode="json")
+    if manifest.fusion is None:
+        del document["fusion"]  # versions that know no fusion read the others' bundles still
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
     write_atomic(path / MANIFEST, text)
     return Bundle(path, manifest)
 
