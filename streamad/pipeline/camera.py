@@ -15,7 +15,7 @@ from streamad.bundle import combined_sha256
 from streamad.config import CameraSpec
 from streamad.frame import Frame
 from streamad.observability.metrics import CameraMetrics
-from streamad.observability.status import RECENT_SCORES, AlertLabel, CameraStatus
+from streamad.observability.status import RECENT_SCORES, AlertLabel, CameraStatus, RecurrenceStatus
 from streamad.pipeline.alerting import AlertSettings
 from streamad.pipeline.camera_health import CameraHealth
 from streamad.pipeline.model import Model
@@ -171,6 +171,7 @@ class CameraWatch:
             reconnects=sum(source.reconnects.values()),
             score=recent[-1][1] if recent else None,
             threshold=self.settings.shown(self.settings.threshold),
+            recurrence=self._recurrence(),
             alert=self._alert_label(),
             latency_seconds=self._latency,
             last_frame_at=last,
@@ -179,6 +180,12 @@ class CameraWatch:
             quality=self.health.reason,
             held=dict(self.health.held),
         )
+
+    def _recurrence(self) -> RecurrenceStatus | None:
+        known = None if self.newest is None else self.settings.recurrence(self.newest[1].score)
+        return None if known is None else {
+            "seconds": known.seconds, "at_most": known.at_most, "extrapolated": known.extrapolated,
+        }  # fmt: skip
 
     def _follow_drift(self, score: float) -> None:
         """Running share of high scores against the calibration's: a slow average, alerts left out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -32,12 +32,14 @@ class LocalClips:
     """What local calibration made of normal clips.
 
     Attributes:
-        scores: (frames,) local scores of every clip, each frame by statistics of other parts; NaN where it has none.
+        scores: (n,) local scores of every clip, each frame by statistics of other parts; NaN where it has none.
+        indices: (n,) numbers of these frames in their clips: detectors of windows leave out the ends.
         statistics: of all clips: what is used from now on.
     """
 
     scores: list[npt.NDArray[np.float64]]
     statistics: LocalStatistics
+    indices: list[npt.NDArray[np.int_]] = field(default_factory=list)
 
 
 def local_spec(manifest: Manifest) -> LocalSpec:
@@ -51,7 +53,7 @@ def is_local_by_default(manifest: Manifest) -> bool:
     On normal video and anomalies made from it, error maps gain much; scores of moving cells, which a network made
     comparable already, nothing that a minute of video could show (docs/results/local-calibration.md).
     """
-    return manifest.tiling.kind != "cells"
+    return manifest.tiling.kind != "cells" and manifest.fusion is None
 
 
 def score_clips_locally(
@@ -81,21 +83,24 @@ def score_clips_locally(
     spec = spec or local_spec(model.bundle.manifest)
     scorer = model.scorer(camera)
     with _Spool() as spool:
-        scored = []
+        scored, indices = [], []
         for number, clip in enumerate(clips):
-            known = []
+            known: list[bool] = []
+            index: list[int] = []
             for score in score_video(clip, model, camera=camera, scorer=scorer):
                 spool.add(score.heatmap)
+                index.append(score.index)
                 known.append(score.heatmap is not None and score.withheld is None)
                 if progress is not None:
                     progress(number, len(known), len(clips))
             scored.append(np.array(known, dtype=bool))
+            indices.append(np.array(index, dtype=int))
         if spool.shape is None:
             raise CalibrationError(
                 f"the model {model.bundle.name} gives no heat map, which local calibration needs",
                 hint="calibrate with --no-local, or give more normal video",
             )
-        return crossfit(spool, scored, spec)
+        return replace(crossfit(spool, scored, spec), indices=indices)
 
 
 def crossfit(heat: _Spool, scored: Sequence[npt.NDArray[np.bool_]], spec: LocalSpec) -> LocalClips:

@@ -105,7 +105,7 @@ class LocalStatistics:
             CalibrationError: it is missing, damaged, or of another version.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             header = json.loads(arrays.pop("header").tobytes().decode())
         except FileNotFoundError as error:
