@@ -132,7 +132,7 @@ class CameraWatch:
         if score.withheld:
             self._metrics.withheld(score.withheld)
         self._follow_drift(score.score)
-        changes.append(self.tracker.update(score.index, score.pts_seconds, score.score, score.heatmap))
+        changes.append(self.tracker.update(score.index, score.pts_seconds, score.score, score.heatmap, score.reason))
         return self._noted(changes)
 
     def finish(self) -> list[EventChange]:
