@@ -36,6 +36,13 @@ def calibrate(
     hysteresis: Annotated[
         float, typer.Option(min=0, max=0.99, help="How far the score must fall to end an alert.")
     ] = 0.2,
+    local: Annotated[
+        bool | None,
+        typer.Option(
+            "--local/--no-local",
+            help="Hold each place of the picture against its own normal scores; default: where it helps the detector.",
+        ),
+    ] = None,
     engine: EngineOption = "auto",
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
@@ -60,6 +67,7 @@ def calibrate(
             fps=rate,
             alerts_per_day=alerts_per_day,
             rules=rules,
+            local=local,
             progress=lambda clip, _, __: bar.update(task, completed=clip),
         )
         if out is None:
@@ -76,10 +84,11 @@ def calibrate(
             "interval": [calibration.threshold_low, calibration.threshold_high], "median": calibration.median,
             "alerts_per_day": calibration.alerts_per_day, "frames": calibration.frames, "clips": calibration.clips,
             "duration_seconds": calibration.duration_seconds, "extrapolation": calibration.extrapolation,
-            "warnings": list(calibration.warnings),
+            "local": calibration.local is not None, "warnings": list(calibration.warnings),
         })  # fmt: skip
     else:
         say(
             f"{target}: threshold {calibration.threshold:.4f} (95 % interval {calibration.threshold_low:.4f} to "
             f"{calibration.threshold_high:.4f}) for {alerts_per_day:g} alerts a day, from {calibration.frames} frames"
+            + ("; each place has its own statistics" if calibration.local is not None else "")
         )

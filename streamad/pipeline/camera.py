@@ -15,11 +15,13 @@ from streamad.bundle import combined_sha256
 from streamad.config import CameraSpec
 from streamad.frame import Frame
 from streamad.observability.metrics import CameraMetrics
-from streamad.observability.status import RECENT_SCORES, AlertLabel, CameraStatus
+from streamad.observability.status import RECENT_SCORES, AlertLabel, CameraStatus, RecurrenceStatus
 from streamad.pipeline.alerting import AlertSettings
+from streamad.pipeline.camera_health import CameraHealth
 from streamad.pipeline.model import Model
 from streamad.scoring import FrameScore
 from streamad.sources import SourceStatus, SupervisedSource
+from streamad.sources.quality.spec import QualitySpec
 from streamad.tiling import Tiles
 
 DRIFT_QUANTILE = 0.9
@@ -40,6 +42,7 @@ class CameraWatch:
         model: what scores it.
         settings: threshold and rules.
         metrics: its series.
+        quality: its frame-quality gate; None: as shipped.
         wall_clock: aware datetimes, for events.
         clock: `time.monotonic`.
     """
@@ -53,13 +56,16 @@ class CameraWatch:
         metrics: CameraMetrics,
         *,
         wall_clock: Callable[[], datetime],
+        quality: QualitySpec | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        quality = quality or QualitySpec()
         self.spec = spec
         self.source = source
         self.model = model
         self.settings = settings
-        self.scorer = model.scorer(spec.id)
+        self.scorer = model.scorer(spec.id, settings.local, quality=quality)
+        self.health = CameraHealth(spec.id, self.scorer, quality, metrics, wall_clock=wall_clock)
         self.tracker = EventTracker(
             settings.rule(spec.id),
             model=model.bundle.name,
@@ -99,6 +105,7 @@ class CameraWatch:
             self._metrics.gap()
         self._seen_first = True
         tiles = self.scorer.tiles(frame)
+        self.health.follow(frame)
         self._frames.append(frame)
         return tiles
 
@@ -164,12 +171,21 @@ class CameraWatch:
             reconnects=sum(source.reconnects.values()),
             score=recent[-1][1] if recent else None,
             threshold=self.settings.shown(self.settings.threshold),
+            recurrence=self._recurrence(),
             alert=self._alert_label(),
             latency_seconds=self._latency,
             last_frame_at=last,
             recent=recent,
             size=(info.width, info.height) if info else None if newest is None else newest[0].shape[::-1],
+            quality=self.health.reason,
+            held=dict(self.health.held),
         )
+
+    def _recurrence(self) -> RecurrenceStatus | None:
+        known = None if self.newest is None else self.settings.recurrence(self.newest[1].score)
+        return None if known is None else {
+            "seconds": known.seconds, "at_most": known.at_most, "extrapolated": known.extrapolated,
+        }  # fmt: skip
 
     def _follow_drift(self, score: float) -> None:
         """Running share of high scores against the calibration's: a slow average, alerts left out."""

@@ -13,6 +13,7 @@ import cv2
 
 from streamad import __version__
 from streamad.alerts.event import Event
+from streamad.alerts.health import HealthChange
 from streamad.alerts.sinks import SinkFanout
 from streamad.alerts.store import EventStore
 from streamad.alerts.tracker import EventChange, utc_now
@@ -76,6 +77,7 @@ class Monitor:
         sinks: where events are sent.
         on_score: called with (camera, frame, score) for every frame, in the main loop's thread, after its events.
         on_event: called with every change of an event, in the main loop's thread.
+        on_health: the same for health events.
         wall_clock: aware datetimes, for events.
 
     Raises:
@@ -92,6 +94,7 @@ class Monitor:
         sinks: SinkFanout | None = None,
         on_score: Callable[[CameraWatch, Frame, FrameScore], None] | None = None,
         on_event: Callable[[EventChange], None] | None = None,
+        on_health: Callable[[HealthChange], None] | None = None,
         wall_clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.metrics = metrics or Metrics()
@@ -100,6 +103,7 @@ class Monitor:
         self._sinks = sinks or SinkFanout([])
         self._on_score = on_score
         self._on_event = on_event
+        self._on_health = on_health
         self._stop = threading.Event()
         self._started_at = time.time()
         self._models: dict[str, Model] = {}
@@ -146,7 +150,7 @@ class Monitor:
             for camera in self.cameras:
                 if camera.spec.id not in finished:
                     self._drain()
-                    self._publish(camera.finish())
+                    self._finish(camera)
             self._refresh()
             return [self._summary(camera) for camera in self.cameras]
         finally:
@@ -218,6 +222,7 @@ class Monitor:
             self._models[name],
             settings,
             self.metrics.camera(spec.id),
+            quality=config.quality_of(spec),
             wall_clock=wall_clock,
         )
 
@@ -238,6 +243,7 @@ class Monitor:
                 except FrameSizeError as error:
                     self._give_up(camera, error)
                     break
+                self._publish_health(camera)
                 if tiles is not None:
                     batcher.put(camera.scorer, tiles)
                 if camera.source.spec.drops:
@@ -251,7 +257,7 @@ class Monitor:
         for camera in self.cameras:
             if camera.source.over and camera.spec.id not in finished and camera.source.poll() is None:
                 self._drain()
-                self._publish(camera.finish())
+                self._finish(camera)
                 self._report_end(camera)
                 finished.add(camera.spec.id)
         if not took and not busy and not self._stop.is_set():
@@ -282,6 +288,20 @@ class Monitor:
             self._sinks.emit(event, change.kind)
             if self._on_event is not None:
                 self._on_event(change)
+
+    def _finish(self, camera: CameraWatch) -> None:
+        self._publish(camera.finish())
+        camera.health.finish()
+        self._publish_health(camera)
+
+    def _publish_health(self, camera: CameraWatch) -> None:
+        for change in camera.health.changes():
+            if self._store is not None:
+                self._store.save(change.event)
+            if not change.is_progress:
+                self._sinks.emit(change.event, change.kind)
+            if self._on_health is not None:
+                self._on_health(change)
 
     def _refresh(self) -> None:
         for camera in self.cameras:

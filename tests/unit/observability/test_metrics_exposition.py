@@ -22,6 +22,9 @@ LABELS = {
     "streamad_gaps_total": {"camera"},
     "streamad_scores_withheld_total": {"camera", "reason"},
     "streamad_event_store_errors_total": set(),
+    "streamad_frame_quality_total": {"camera", "reason"},
+    "streamad_health_events_total": {"camera", "topic"},
+    "streamad_quality_hold_active": {"camera"},
     "streamad_camera_up": {"camera"},
     "streamad_last_frame_timestamp_seconds": {"camera"},
     "streamad_queue_length": {"queue"},
@@ -43,6 +46,8 @@ def use_everything(metrics: Metrics, name: str = "gate") -> None:
     camera.dropped("stale")
     camera.reconnect("auth")
     camera.withheld("gap")
+    camera.held("frozen")
+    camera.health_event("quality")
     camera.alert("warning")
     camera.latency(0.1)
     metrics.set_model(model="m", sha256="s", detector="d", engine="e", device="CPU", precision="fp32", why="w")
