@@ -12,9 +12,9 @@ from streamad.config import Config
 from streamad.pipeline.monitor import Monitor
 
 FPS = 25.0
-SETTLE = 2.0
+SETTLE = 1.5
 """Seconds after the first score of every camera that are not counted: backgrounds are learned in them."""
-MEASURED = 3.0
+MEASURED = 2.5
 """Seconds that count."""
 SHARE = 0.98
 """Share of the frames that have to be scored for a number of cameras to be held."""

@@ -102,7 +102,9 @@ def _engines(models: Sequence[Mapping[str, Any]]) -> list[str]:
 def _cameras(held: Mapping[str, Any] | None) -> str:
     if held is None or not held["tried"]:
         return "–"
-    return f"≥ {held['held']}" if held["bounded"] and held["held"] else str(held["held"])
+    if not held["bounded"]:
+        return str(held["held"])
+    return f"≥ {held['held']}" if held["held"] else f"< {held['tried'][0]['cameras']}"
 
 
 def _batches(batches: Mapping[str, Any]) -> list[str]:

@@ -41,7 +41,7 @@ def test_every_stage_and_engine_is_measured(
     page = capsys.readouterr().out
     report = json.loads(document.read_text())
     (model,) = report["models"]
-    assert model["rounds"] == 1
+    assert model["rounds"] == 2
     rows: dict[tuple[str, str], Any] = {(row["stage"], row["engine"]): row for row in model["rows"]}
     for engine in ("openvino fp32", "onnx fp32", "torch fp32"):
         assert {("infer", engine), ("end to end", engine)} <= set(rows)
@@ -49,8 +49,8 @@ def test_every_stage_and_engine_is_measured(
     assert all(row["frames_per_second"]["min"] > 0 for row in model["rows"])
     paper, ours = rows["plain loop", "torch fp32"], rows["end to end", "openvino fp32"]
     assert paper["ratio_to_papers_loop"]["median"] == 1
-    expected = ours["frames_per_second"]["median"] / paper["frames_per_second"]["median"]
-    assert ours["ratio_to_papers_loop"]["median"] == pytest.approx(expected)
+    ratio, rates, theirs = ours["ratio_to_papers_loop"], ours["frames_per_second"], paper["frames_per_second"]
+    assert rates["min"] / theirs["max"] <= ratio["min"] <= ratio["max"] <= rates["max"] / theirs["min"]
     assert model["memory"][0]["resident_mib"] > 50
     assert report["limits"]["convolution_fp32_gflops"] > 1
 
