@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from streamad.bundle import Manifest
 from streamad.detectors.motion.descriptors import CellDescriptors, describe, grid_shape
-from streamad.detectors.motion.flow import FlowMeter
+from streamad.detectors.motion.flow import PROBE_SECONDS, FlowMeter
 from streamad.detectors.motion.layout import BLOCK, CELL, LENGTH, RARITIES
 from streamad.detectors.motion.reasons import reason_of
 from streamad.detectors.motion.trace import Trace
@@ -50,6 +50,7 @@ class MotionScorer:
             BackgroundModel(period=tiling.background_period, warmup=tiling.background_warmup),
             level=tiling.motion_level,
             max_height=manifest.input.max_height,
+            flow_seconds=float(manifest.training.options.get("flow_seconds", PROBE_SECONDS)),
         )
         self._trace = Trace()
         self._shape: tuple[int, int] | None = None
