@@ -28,6 +28,7 @@ from streamad.detectors.motion.fitting import BLOCK_SECONDS, CELLS, USUAL, Fitte
 from streamad.detectors.motion.flow import PROBE_SECONDS, flow_seconds_for
 from streamad.detectors.motion.gathering import Gatherer
 from streamad.detectors.motion.layout import BLOCK, LENGTH, SPEED
+from streamad.detectors.motion.scorer import SMOOTHING_SECONDS
 from streamad.detectors.motion.trace import TRACE_SECONDS
 from streamad.engines.base import batch_sizes_for
 from streamad.engines.openvino_engine import OpenVinoEngine
@@ -212,6 +213,7 @@ def _fitted_manifest(manifest: Manifest, fitted: Fitted, gatherer: Gatherer) -> 
         "cells": int(sum(len(sample.values) for sample in gatherer.samples)),
         "flow_seconds": manifest.training.options["flow_seconds"],
         "trace_seconds": TRACE_SECONDS,
+        "smoothing_seconds": SMOOTHING_SECONDS,
         "block_pixels": BLOCK,
     }
     return manifest.model_copy(

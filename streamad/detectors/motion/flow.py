@@ -18,7 +18,7 @@ PROBE_SECONDS = 0.1
 
 DISPLACEMENT = 3.0
 """Way that a usual thing goes between the two frames of a flow, working pixels (our choice): much more than the error of
-the flow, about 0.2, while a thing three times as fast is still found. On rendered scenes, in which people walk 38
+the flow, about 0.2, while a thing three times as fast is still found. On a rendered scene, in which people walk 38
 pixels a second, twice that way costs 4 points of AUC, and four times 11."""
 
 LONGEST_SECONDS = 0.6
