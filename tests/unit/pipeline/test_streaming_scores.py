@@ -225,9 +225,7 @@ def test_a_machine_that_does_not_keep_up_scores_whole_windows(
     narrow_bundle: Path, shapes_video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At two thirds of the camera's rate: dropping a frame here and there would leave no window of 16 whole."""
-    document = (
-        f"cameras:\n  - {{id: a, source: {{type: file, path: {shapes_video}, realtime: true}}, threshold: 100}}\n"
-    )
+    source = f"{{type: file, path: {shapes_video}, realtime: true}}"
     scores: list[FrameScore] = []
     monitor = Monitor(
         parse_config(
