@@ -112,6 +112,21 @@ class Parity(_Part):
     file: str = Field(ONNX, description="file of the bundle that was compared")
 
 
+class Member(_Part):
+    """One of several models that watch a camera together."""
+
+    model: str = Field(description="its bundle: a folder beside this one, or a path or name as elsewhere")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of everything that its scores depend on")
+    calibration: str = Field(description="its calibration, a file of this bundle")
+
+
+class FusionSpec(_Part):
+    """How several models make one score."""
+
+    rule: Literal["mean", "max"] = Field(description="of the members' calibrated scores: their mean, or the highest")
+    members: tuple[Member, ...] = Field(min_length=2, description="the models")
+
+
 class Manifest(_Part):
     """The content of `model.yaml`."""
 
@@ -126,6 +141,7 @@ class Manifest(_Part):
     parameters: int = Field(ge=1, description="trained parameters of the network")
     parity: tuple[Parity, ...] = Field((), description="engines compared with torch (motion: with numpy)")
     results: tuple[dict[str, Any], ...] = Field((), description="measured results, each with its protocol")
+    fusion: FusionSpec | None = Field(None, description="the models that make the score, where it is several")
     files: dict[str, str] = Field(description="SHA-256 of every file of the bundle but this one")
 
 
@@ -148,8 +164,35 @@ class Bundle:
 
     @property
     def sha256(self) -> str:
-        """Hash of the network (its ONNX file): what a calibration and a result belong to."""
+        """Hash of the network (its ONNX file): what a calibration and a result belong to.
+
+        Of several models, the hash of their hashes, those of their calibrations, and the rule.
+        """
+        if self.manifest.fusion is not None:
+            known = [self.manifest.fusion.model_dump_json()]
+            known += [self.manifest.files.get(member.calibration, "") for member in self.manifest.fusion.members]
+            return hashlib.sha256("\n".join(known).encode()).hexdigest()
         return self.manifest.files[ONNX]
+
+    def members(self) -> list[Bundle]:
+        """The bundles of the models that make the score; empty where it is one model.
+
+        Raises:
+            BundleError: one is missing, or is not what it was.
+        """
+        fusion = self.manifest.fusion
+        found = []
+        for member in fusion.members if fusion is not None else ():
+            beside = self.path.parent / member.model
+            bundle = load_bundle(beside if (beside / MANIFEST).is_file() else member.model)
+            if combined_sha256(bundle) != member.sha256:
+                raise BundleError(
+                    f"the bundle {self.name} was made of {member.model} with sha256 {member.sha256[:12]}…; "
+                    f"{bundle.path} has {combined_sha256(bundle)[:12]}…",
+                    hint="fuse again: streamad fuse",
+                )
+            found.append(bundle)
+        return found
 
     @property
     def onnx_path(self) -> Path:
@@ -195,7 +238,10 @@ class Bundle:
         """SHA-256 of the files that a precision adds to the bundle, by name."""
         own = {names.get(precision) for names in (VARIANTS, STREAMING_VARIANTS)} - {ONNX, STREAMING}
         stems = tuple(name.rpartition(".")[0] + "." for name in own if name is not None)
-        return {name: digest for name, digest in self.manifest.files.items() if stems and name.startswith(stems)}
+        found = {name: digest for name, digest in self.manifest.files.items() if stems and name.startswith(stems)}
+        for member in self.members():
+            found |= {f"{member.name}/{name}": digest for name, digest in member.variant_hashes(precision).items()}
+        return found
 
     @property
     def streaming_path(self) -> Path | None:
@@ -279,7 +325,7 @@ def load_bundle(name: str | Path) -> Bundle:
     """
     path = find_bundle(name)
     manifest = _read_manifest(path / MANIFEST)
-    for required in (ONNX, WEIGHTS):
+    for required in (ONNX, WEIGHTS) if manifest.fusion is None else (m.calibration for m in manifest.fusion.members):
         if required not in manifest.files:
             raise BundleError(f"{path / MANIFEST} lists no {required}", hint="export the bundle again")
     for file, expected in manifest.files.items():
@@ -305,7 +351,10 @@ def write_manifest(path: Path, manifest: Manifest) -> Bundle:
     """
     files = {f.name: sha256_of(f) for f in sorted(path.iterdir()) if f.is_file() and f.name != MANIFEST}
     manifest = manifest.model_copy(update={"files": files})
-    text = yaml.safe_dump(manifest.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+    document = manifest.model_dump(mode="json")
+    if manifest.fusion is None:
+        del document["fusion"]  # versions that know no fusion read the others' bundles still
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
     write_atomic(path / MANIFEST, text)
     return Bundle(path, manifest)
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "evaluate": "streamad.cli.evaluate:evaluate",
     "compare": "streamad.cli.evaluate:compare",
     "calibrate": "streamad.cli.calibrate:calibrate",
+    "fuse": "streamad.cli.fuse:fuse",
     "export": "streamad.cli.export:export",
     "benchmark": "streamad.cli.benchmark:benchmark",
     "datasets": "streamad.cli.datasets:datasets",

@@ -136,6 +136,8 @@ def camera_scorer(bundle: Bundle, camera: str, *, streaming: bool | None = None)
         BundleError: the bundle is of a detector that this version does not know.
     """
     name = bundle.manifest.detector
+    if bundle.manifest.fusion is not None:
+        return cast(CameraScorer, load_part("streamad.detectors.fused_scorer:fused_scorer")(bundle, camera))
     if name not in _REGISTRY:
         raise BundleError(
             f"the bundle {bundle.name} is of detector {name!r}; this streamad knows {', '.join(_REGISTRY)}",

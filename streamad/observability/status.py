@@ -29,6 +29,20 @@ class ModelStatus(TypedDict):
     detector: str
 
 
+class RecurrenceStatus(TypedDict):
+    """One alert in so much normal video, were the threshold at this score.
+
+    Keys:
+        seconds: normal video between two such alerts.
+        at_most: the score is an everyday one: more frequent than the calibration counted.
+        extrapolated: longer than the calibration's video.
+    """
+
+    seconds: float
+    at_most: bool
+    extrapolated: bool
+
+
 class DriftStatus(TypedDict):
     """Do the scores still come from what was calibrated on?
 
@@ -59,6 +73,7 @@ class CameraStatus(TypedDict):
         reconnects: reconnects since the start.
         score: newest score, None where withheld.
         threshold: the threshold in force, None before calibration.
+        recurrence: how often normal video holds a score as high as the newest; None without score or calibration.
         alert: "none", "pending" (over the threshold, not yet long enough), "warning", "critical" or
             "cooldown".
         latency_seconds: newest end-to-end latency, decoded to scored.
@@ -80,6 +95,7 @@ class CameraStatus(TypedDict):
     reconnects: int
     score: float | None
     threshold: float | None
+    recurrence: RecurrenceStatus | None
     alert: AlertLabel
     latency_seconds: float | None
     last_frame_at: float | None

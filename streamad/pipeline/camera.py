@@ -14,7 +14,7 @@ from streamad.bundle import combined_sha256
 from streamad.config import CameraSpec
 from streamad.frame import Frame
 from streamad.observability.metrics import CameraMetrics
-from streamad.observability.status import RECENT_SCORES, AlertLabel, CameraStatus
+from streamad.observability.status import RECENT_SCORES, AlertLabel, CameraStatus, RecurrenceStatus
 from streamad.pipeline.alerting import AlertSettings
 from streamad.pipeline.camera_drift import CameraDrift
 from streamad.pipeline.camera_health import CameraHealth
@@ -82,11 +82,27 @@ class CameraWatch:
         self._seen_drops: dict[str, int] = {}
         self._seen_reconnects: dict[str, int] = {}
         self._seen_first = False
+        self._last_index: int | None = None
         self._skewed = False
         self.drift = CameraDrift(
             spec.id, settings.calibration, drift or DriftSpec(), metrics, note=self.health.note, wall_clock=wall_clock
         )
         metrics.set_threshold(self.settings.shown(settings.threshold))
+
+    def poll(self) -> Frame | None:
+        """The next frame of the source, None where none has come.
+
+        A network that sees windows needs frames without a hole. Where a machine does not keep up, every few frames one
+        is dropped, and no window would ever be whole. So once one was dropped, all that wait go with it: the next
+        frames then find room, and windows are whole until it is full again.
+        """
+        frame = self.source.poll()
+        if frame is None or (self.model.bundle.manifest.tiling.window or 1) == 1 or not self.source.spec.drops:
+            return frame
+        if self._last_index is not None and frame.index != self._last_index + 1:
+            frame = self.source.newest(frame)
+        self._last_index = frame.index
+        return frame
 
     def take(self, frame: Frame) -> Tiles | None:
         """A frame arrived: what is to be scored now, None where no score is due.
@@ -168,6 +184,7 @@ class CameraWatch:
             reconnects=sum(source.reconnects.values()),
             score=recent[-1][1] if recent else None,
             threshold=self.settings.shown(self.settings.threshold),
+            recurrence=self._recurrence(),
             alert=self._alert_label(),
             latency_seconds=self._latency,
             last_frame_at=last,
@@ -177,6 +194,12 @@ class CameraWatch:
             held=dict(self.health.held),
             drift=self.drift.status,
         )
+
+    def _recurrence(self) -> RecurrenceStatus | None:
+        known = None if self.newest is None else self.settings.recurrence(self.newest[1].score)
+        return None if known is None else {
+            "seconds": known.seconds, "at_most": known.at_most, "extrapolated": known.extrapolated,
+        }  # fmt: skip
 
     @property
     def open_event(self) -> Event | None:

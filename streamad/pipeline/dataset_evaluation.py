@@ -105,7 +105,9 @@ def evaluate_dataset(
     located = localisation_of(
         dataset.testing,
         [_heat(clip) if localise else None for clip in clips],
-        cells_are_patches=bundle.manifest.tiling.kind == "cells",
+        cells_are_patches=bundle.manifest.tiling.kind == "cells"
+        and statistics is None
+        and bundle.manifest.fusion is None,
         keep={(place.clip, place.frame) for place in (*false_alarms, *misses)},
     )
     damage = {number: (f"its masks were left out: {problem}",) for number, problem in located.problems}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -22,6 +22,9 @@ from streamad.sources import SourceSpec
 FOLDS = 5
 """Parts of the video; each is scored by statistics of the others (our choice)."""
 
+PRIOR_SECONDS = 50.0
+"""Video that a wider level counts for when a narrower one is drawn towards it; frames of one second say little new."""
+
 MAP_POOL = 3
 """Cells of a whole picture's error map are averaged over 3×3: an error lies at a thing's edges, which is several
 cells wide. Moving cells are things' size already."""
@@ -32,17 +35,25 @@ class LocalClips:
     """What local calibration made of normal clips.
 
     Attributes:
-        scores: (frames,) local scores of every clip, each frame by statistics of other parts; NaN where it has none.
+        scores: (n,) local scores of every clip, each frame by statistics of other parts; NaN where it has none.
+        indices: (n,) numbers of these frames in their clips: detectors of windows leave out the ends.
         statistics: of all clips: what is used from now on.
     """
 
     scores: list[npt.NDArray[np.float64]]
     statistics: LocalStatistics
+    indices: list[npt.NDArray[np.int_]] = field(default_factory=list)
 
 
-def local_spec(manifest: Manifest) -> LocalSpec:
-    """What is chosen for a detector; how: docs/local-calibration.md."""
-    return LocalSpec(pool=1 if manifest.tiling.kind == "cells" else MAP_POOL)
+def local_spec(manifest: Manifest, fps: float | None = None) -> LocalSpec:
+    """What is chosen for a detector; how: docs/local-calibration.md.
+
+    Args:
+        manifest: of its bundle.
+        fps: frames a second of the video; None takes the bundle's.
+    """
+    pool = 1 if manifest.tiling.kind == "cells" else MAP_POOL
+    return LocalSpec(pool=pool, prior_samples=PRIOR_SECONDS * (fps or manifest.training.fps))
 
 
 def is_local_by_default(manifest: Manifest) -> bool:
@@ -51,7 +62,7 @@ def is_local_by_default(manifest: Manifest) -> bool:
     On normal video and anomalies made from it, error maps gain much; scores of moving cells, which a network made
     comparable already, nothing that a minute of video could show (docs/results/local-calibration.md).
     """
-    return manifest.tiling.kind != "cells"
+    return manifest.tiling.kind != "cells" and manifest.fusion is None
 
 
 def score_clips_locally(
@@ -59,6 +70,7 @@ def score_clips_locally(
     model: Model,
     *,
     spec: LocalSpec | None = None,
+    fps: float | None = None,
     camera: str = "camera",
     progress: Callable[[int, int, int], None] | None = None,
 ) -> LocalClips:
@@ -71,6 +83,7 @@ def score_clips_locally(
         clips: normal video.
         model: what scores it.
         spec: what is chosen; None takes the detector's.
+        fps: frames a second; None takes the bundle's.
         camera: id of the camera.
         progress: called with (clip number from 0, frames of it scored, clips in all).
 
@@ -78,24 +91,27 @@ def score_clips_locally(
         CalibrationError: the model has no heat map, or nothing can be learned from these clips.
         OutputError: the temporary file cannot be written.
     """
-    spec = spec or local_spec(model.bundle.manifest)
+    spec = spec or local_spec(model.bundle.manifest, fps)
     scorer = model.scorer(camera)
     with _Spool() as spool:
-        scored = []
+        scored, indices = [], []
         for number, clip in enumerate(clips):
-            known = []
+            known: list[bool] = []
+            index: list[int] = []
             for score in score_video(clip, model, camera=camera, scorer=scorer):
                 spool.add(score.heatmap)
+                index.append(score.index)
                 known.append(score.heatmap is not None and score.withheld is None)
                 if progress is not None:
                     progress(number, len(known), len(clips))
             scored.append(np.array(known, dtype=bool))
+            indices.append(np.array(index, dtype=int))
         if spool.shape is None:
             raise CalibrationError(
                 f"the model {model.bundle.name} gives no heat map, which local calibration needs",
                 hint="calibrate with --no-local, or give more normal video",
             )
-        return crossfit(spool, scored, spec)
+        return replace(crossfit(spool, scored, spec), indices=indices)
 
 
 def crossfit(heat: _Spool, scored: Sequence[npt.NDArray[np.bool_]], spec: LocalSpec) -> LocalClips:

@@ -108,6 +108,10 @@ def open_model(
         EngineError: the engine cannot run here.
     """
     bundle = name if isinstance(name, Bundle) else load_bundle(name)
+    if bundle.manifest.fusion is not None:
+        from streamad.pipeline.fused_model import FusedModel  # a model of models: it builds on this module
+
+        return FusedModel(bundle, [open_model(m, engine, hint=hint, streaming=streaming) for m in bundle.members()])
 
     def build() -> Any:
         return load_part(detector_parts(bundle.manifest.detector).network)(bundle.manifest)
