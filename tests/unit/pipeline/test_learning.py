@@ -141,7 +141,7 @@ def test_a_camera_that_is_lost_is_gone_on_with_in_this_run_and_the_next(tmp_path
         )
 
     def kill_on_the_way() -> None:
-        while seen[-1] < 6:
+        while seen[-1] < 5.5:
             time.sleep(0.1)
         server.restart()
 
@@ -149,32 +149,32 @@ def test_a_camera_that_is_lost_is_gone_on_with_in_this_run_and_the_next(tmp_path
         source = parse_source(server.url("cam"))
         killer = threading.Thread(target=kill_on_the_way)
         killer.start()
-        first = record(600, 12.0)  # the server dies on the way; then the user interrupts
+        first = record(600, 11.0)  # the server dies on the way; then the user interrupts
         killer.join()
-        second = record(18, 600)  # goes on from there
+        second = record(16, 600)  # goes on from there
     assert first.reconnects >= 1
-    assert 12 <= first.seconds <= 13
-    assert 18 <= second.seconds <= 23
+    assert 11 <= first.seconds <= 12
+    assert 16 <= second.seconds <= 21
     assert len(recordings.sessions) == 1
     clips = recordings.of_session(0)
     assert len(clips) >= 3
     assert sum(clip.seconds for clip in clips) == pytest.approx(second.seconds, abs=0.5)
-    assert recordings.sessions[0].survey["seconds"] >= 16
+    assert recordings.sessions[0].survey["seconds"] >= 14
 
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("learn")
     return {
-        "day": video(folder / "day.mp4", watched(440, walkers=6)),
-        "night": video(folder / "night.mp4", (gain(p, 0.45, 5) for p in watched(440, walkers=6))),
+        "day": video(folder / "day.mp4", watched(330, walkers=2, size=(240, 136))),
+        "night": video(folder / "night.mp4", (gain(p, 0.45, 5) for p in watched(330, walkers=2, size=(240, 136)))),
     }
 
 
 @pytest.mark.timeout(300)
 def test_one_command_makes_a_model_and_again_adds_to_it(videos: dict[str, Path], call: Any, tmp_path: Path) -> None:
     out = tmp_path / "models" / "gate"
-    common = ("--out", out, "--minutes", "0.7", "--alerts-per-day", "500", "--json")
+    common = ("--out", out, "--minutes", "0.53", "--alerts-per-day", "500", "--json")
     code, printed, said = call("learn", videos["day"], *common)
     assert code == 0, said
     first = json.loads(printed)
