@@ -77,6 +77,9 @@ LEAST_CELLS = 500
 """Least that anything can be learned from: a few seconds of video in which something moves, and as many cells as one
 person gives in them."""
 
+RULE_OF_THREE = 3.0
+"""What was not seen in n blocks happens, at 95 %, in fewer than 3 / n of them (Hanley and Lippman-Hand 1983)."""
+
 EULER = 0.5772156649
 
 
@@ -185,7 +188,7 @@ def fit(
     maxima = np.stack([frames[block_of == block].max(axis=0) for block in blocks])
     location, scale = gumbel(maxima)
     location = location + np.array([0.0, 0.0, SHAPE_DOUBT], np.float32) * scale
-    vouched = math.log(len(blocks))
+    vouched = math.log(len(blocks) / RULE_OF_THREE)
     model = MotionModel(
         **{
             **blank.state(),
