@@ -159,7 +159,11 @@ class _Job:
     @property
     def full(self) -> bool:
         """Whether there is enough, or no room for more."""
-        return self.recorded >= self._wanted or self._recordings.size_bytes >= self._max_bytes
+        if self._recordings.size_bytes >= self._max_bytes:
+            return True
+        # The last clip goes on until it is long enough to be kept.
+        short = self._writer is not None and self._writer.seconds < SHORTEST_CLIP_SECONDS
+        return self.recorded >= self._wanted and not short
 
     def take(self, frame: Frame, fps: float | None) -> None:
         """The next frame of the source."""
