@@ -82,11 +82,27 @@ class CameraWatch:
         self._seen_drops: dict[str, int] = {}
         self._seen_reconnects: dict[str, int] = {}
         self._seen_first = False
+        self._last_index: int | None = None
         self._skewed = False
         self.drift = CameraDrift(
             spec.id, settings.calibration, drift or DriftSpec(), metrics, note=self.health.note, wall_clock=wall_clock
         )
         metrics.set_threshold(self.settings.shown(settings.threshold))
+
+    def poll(self) -> Frame | None:
+        """The next frame of the source, None where none has come.
+
+        A network that sees windows needs frames without a hole. Where a machine does not keep up, every few frames one
+        is dropped, and no window would ever be whole. So once one was dropped, all that wait go with it: the next
+        frames then find room, and windows are whole until it is full again.
+        """
+        frame = self.source.poll()
+        if frame is None or (self.model.bundle.manifest.tiling.window or 1) == 1 or not self.source.spec.drops:
+            return frame
+        if self._last_index is not None and frame.index != self._last_index + 1:
+            frame = self.source.newest(frame)
+        self._last_index = frame.index
+        return frame
 
     def take(self, frame: Frame) -> Tiles | None:
         """A frame arrived: what is to be scored now, None where no score is due.

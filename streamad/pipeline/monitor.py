@@ -43,6 +43,9 @@ where the oldest gives way to the newest."""
 FILE_IN_FLIGHT = 32
 """The same for files, where nothing is dropped and throughput counts."""
 
+FEW_SLOTS = 6
+"""Frames of a camera that may wait for the main loop."""
+
 REFRESH_SECONDS = 0.5
 
 
@@ -218,7 +221,7 @@ class Monitor:
         self._alerts[spec.id] = 0
         return CameraWatch(
             spec,
-            SupervisedSource(spec.id, spec.source, config.reconnect),
+            SupervisedSource(spec.id, spec.source, config.reconnect, slots=_slots(self._models[name])),
             self._models[name],
             settings,
             self.metrics.camera(spec.id),
@@ -237,7 +240,7 @@ class Monitor:
         for camera in self.cameras:
             batcher = self._batcher_of[camera.spec.id]
             most = (LIVE_IN_FLIGHT if camera.source.spec.drops else FILE_IN_FLIGHT) * len(self.cameras)
-            while batcher.waiting < most and (frame := camera.source.poll()) is not None:
+            while batcher.waiting < most and (frame := camera.poll()) is not None:
                 took = True
                 try:
                     tiles = camera.take(frame)
@@ -346,3 +349,9 @@ class Monitor:
     def _close_models(self) -> None:
         for model in self._models.values():
             model.close()
+
+
+def _slots(model: Model) -> int:
+    """Frames of a camera that may wait: more than a window, so that one is whole where the machine does not keep up."""
+    window = model.bundle.manifest.tiling.window or 1
+    return FEW_SLOTS if window == 1 else window + FEW_SLOTS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ from streamad.bundle import (
     write_manifest,
 )
 from streamad.detectors.motion.density import MotionModel
-from streamad.detectors.motion.fitting import BLOCK_SECONDS, CELLS, Fitted, Sample, fit
-from streamad.detectors.motion.flow import FLOW_SECONDS
+from streamad.detectors.motion.fitting import BLOCK_SECONDS, CELLS, USUAL, Fitted, Sample, fit
+from streamad.detectors.motion.flow import PROBE_SECONDS, flow_seconds_for
 from streamad.detectors.motion.gathering import Gatherer
-from streamad.detectors.motion.layout import BLOCK, LENGTH
+from streamad.detectors.motion.layout import BLOCK, LENGTH, SPEED
+from streamad.detectors.motion.scorer import SMOOTHING_SECONDS
 from streamad.detectors.motion.trace import TRACE_SECONDS
 from streamad.engines.base import batch_sizes_for
 from streamad.engines.openvino_engine import OpenVinoEngine
@@ -43,6 +44,9 @@ Progress = Callable[[str, int, int], None]
 
 MEASURED_CLIPS = 4
 """Clips on which the size of what moves is measured, spread over the recording."""
+
+MEASURED_SECONDS = 60.0
+"""Most seconds of each of them in which the speed of what moves is measured."""
 
 ABSORBED_SECONDS = 0.4
 """Time in which the scene at rest takes up one grey level (that of the other detectors' 4 frames at 10 frames/s)."""
@@ -93,6 +97,7 @@ def fit_motion_bundle(
     rate = fps or _rate(clips[0])
     height = max_height or _measured_height(clips, tell)
     manifest = motion_manifest(name, data=data, licence=licence, fps=rate, max_height=height, seed=seed)
+    manifest = with_flow_seconds(manifest, _measured_flow_seconds(clips, manifest, tell))
     gatherer = Gatherer(manifest)
     sizes: dict[tuple[int, int], int] = {}
     for number, clip in enumerate(clips):
@@ -135,6 +140,23 @@ def _measured_height(clips: Sequence[SourceSpec], tell: Progress) -> int:
     if not heights:
         raise UsageError("the clips hold no frame", hint="give normal video")
     return working_height(heights[0], float(np.median(things)) if things else None)
+
+
+def _measured_flow_seconds(clips: Sequence[SourceSpec], manifest: Manifest, tell: Progress) -> float:
+    """Over how long a time the camera's flow is best measured, by the usual speed in some of the clips."""
+    chosen = clips[:: max(1, len(clips) // MEASURED_CLIPS)]
+    gatherer = Gatherer(manifest)
+    for number, clip in enumerate(chosen):
+        gatherer.feed(islice(_frames(clip), round(MEASURED_SECONDS * manifest.training.fps)))
+        tell("measuring how fast it moves", number + 1, len(chosen))
+    speeds = [sample.values[:, SPEED].ravel() for sample in gatherer.samples if len(sample.values)]
+    return flow_seconds_for(float(np.quantile(np.concatenate(speeds), USUAL))) if speeds else PROBE_SECONDS
+
+
+def with_flow_seconds(manifest: Manifest, seconds: float) -> Manifest:
+    """The manifest with the time over which the flow is measured."""
+    options = {**manifest.training.options, "flow_seconds": round(seconds, 4)}
+    return manifest.model_copy(update={"training": manifest.training.model_copy(update={"options": options})})
 
 
 def _of_one_size(frames: Iterator[Frame], number: int, sizes: dict[tuple[int, int], int]) -> Iterator[Frame]:
@@ -189,8 +211,9 @@ def _fitted_manifest(manifest: Manifest, fitted: Fitted, gatherer: Gatherer) -> 
         "blocks": fitted.blocks,
         "block_seconds": BLOCK_SECONDS,
         "cells": int(sum(len(sample.values) for sample in gatherer.samples)),
-        "flow_seconds": FLOW_SECONDS,
+        "flow_seconds": manifest.training.options["flow_seconds"],
         "trace_seconds": TRACE_SECONDS,
+        "smoothing_seconds": SMOOTHING_SECONDS,
         "block_pixels": BLOCK,
     }
     return manifest.model_copy(

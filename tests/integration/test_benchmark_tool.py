@@ -83,8 +83,12 @@ def test_the_most_cameras_are_sought_from_what_a_file_promises(
 
 
 @pytest.mark.timeout(60)
-def test_a_camera_that_is_held_is_counted(bench: ModuleType, narrow_bundle: Path, shapes_video: Path) -> None:
+def test_a_camera_that_is_held_is_counted(
+    bench: ModuleType, narrow_bundle: Path, shapes_video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cameras = importlib.import_module("bench_cameras")
+    monkeypatch.setattr(cameras, "SETTLE", 0.1)
+    monkeypatch.setattr(cameras, "MEASURED", 1.0)
     found = cameras.watch(str(narrow_bundle), {"name": "openvino", "threads": 1}, shapes_video, 25.0, 1)
     assert found["cameras"] == 1
     assert 10 < found["frames_per_second"] < 26

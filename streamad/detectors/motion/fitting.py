@@ -46,9 +46,9 @@ picture's usual speed (per cell of the neighbourhood's size; our choice)."""
 USUAL = 0.75
 """Quantile of the speeds that is called usual: much of what is described stands, or is a limb at rest."""
 
-NEARNESS = 0.005
-"""Units of a measure to a working pixel: places as far apart as four things' heights differ as much as standing and
-walking do (our choice; 0, 0.005 and 0.02 were compared on rendered scenes)."""
+NEARNESS = 0.002
+"""Units of a measure to a working pixel: places as far apart as ten things' heights differ as much as standing and
+walking do (our choice; 0, 0.002, 0.005 and 0.02 were compared on rendered scenes)."""
 
 COMPONENTS = 12
 """Principal components of a surround: nine tenths of its variance."""
@@ -60,10 +60,9 @@ APART = 0.15
 """Side of the cells of space of which one example is kept, units of a measure: examples are to cover what was normal,
 not to repeat what is common."""
 
-SHAPE_DOUBT = 1.0
+SHAPE_DOUBT = 2.0
 """Taken off the rarity of a shape: a shape that was not seen is more often a new group or posture than something to be
-told of (our choice by rendered scenes, where 0 costs other anomalies 1 to 3 points of AUC, and 2 and more loses things
-left behind)."""
+told of (our choice: on rendered scenes 0 costs other anomalies 3 points of AUC, 1 half a point, 2 nothing)."""
 
 CELLS = 5
 """Cells that make a frame's score (our choice; 1, 3 and 8 were compared, see docs/results/motion.md)."""

@@ -13,15 +13,16 @@ import numpy.typing as npt
 from streamad.frame import Frame, UInt8Image
 from streamad.tiling import BackgroundModel
 
-FLOW_SECONDS = 0.2
-"""Age of the frame that the flow is measured against (our choice): a walker moves a quarter of a body width, well
-over the error of the flow; a vehicle still less than its length."""
+PROBE_SECONDS = 0.1
+"""Age of the frame that the flow is measured against before anything is known of a camera."""
+
+DISPLACEMENT = 3.0
+"""Way that a usual thing goes between the two frames of a flow, working pixels (our choice): much more than the error
+of the flow, about 0.2, while a thing three times as fast is still found. On a rendered scene, in which people walk 38
+pixels a second, twice that way costs 4 points of AUC, and four times 11."""
 
 LONGEST_SECONDS = 0.6
 """Oldest frame that the flow is still measured against: beyond, things have left their place."""
-
-LEAST_SECONDS = 0.09
-"""Newest frame that it is measured against: over less, the error of the flow is as large as a walker's movement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +47,21 @@ class FlowMeter:
     """Foreground and flow of one camera.
 
     The flow is the dense inverse search of Kroeger et al. 2016 (OpenCV's DIS, without its variational refinement),
-    from the newest frame back to the one about `FLOW_SECONDS` before, divided by the time between: speeds do not
+    from the newest frame back to the one about `flow_seconds` before, divided by the time between: speeds do not
     depend on the rate of the frames.
 
     Args:
         background: the scene at rest.
         level: grey levels by which a pixel must differ to be half foreground.
         max_height: taller frames are shrunk to it first, pixels.
+        flow_seconds: age wanted of the frame that the flow is measured against; the nearest there is is taken.
     """
 
-    def __init__(self, background: BackgroundModel, *, level: int, max_height: int | None) -> None:
+    def __init__(
+        self, background: BackgroundModel, *, level: int, max_height: int | None, flow_seconds: float = PROBE_SECONDS
+    ) -> None:
         self._background = background
+        self._flow_seconds = flow_seconds
         self._level = level
         self._max_height = max_height
         self._past: deque[tuple[float, UInt8Image]] = deque()
@@ -92,7 +97,7 @@ class FlowMeter:
         flow = self._flow(now, pixels, half)
         dropped = flow is None and seconds is not None and seconds > LONGEST_SECONDS
         self._past.append((now, pixels))
-        while len(self._past) > 1 and now - self._past[1][0] >= FLOW_SECONDS:
+        while len(self._past) > 1 and now - self._past[1][0] >= self._flow_seconds:
             self._past.popleft()
         return Movement(foreground, flow, seconds, dropped)
 
@@ -109,16 +114,23 @@ class FlowMeter:
         return other
 
     def _flow(self, now: float, pixels: UInt8Image, half: tuple[int, int]) -> npt.NDArray[np.float32] | None:
-        aged = [(abs(now - at - FLOW_SECONDS), at, past) for at, past in self._past if now - at <= LONGEST_SECONDS]
+        aged = [
+            (abs(now - at - self._flow_seconds), at, past) for at, past in self._past if now - at <= LONGEST_SECONDS
+        ]
         if not aged:
             return None
         _, at, past = min(aged, key=lambda item: item[0])
-        if now - at < LEAST_SECONDS:
-            return None
+        if now - at < 0.5 * self._flow_seconds:
+            return None  # just begun: the error of the flow would be as large as what moves
         # From the newest frame back: at a pixel of the newest frame stands how its content came there.
         back = self._dis.calc(pixels, past, None)  # type: ignore[call-overload]
         flow = cv2.resize(back, half, interpolation=cv2.INTER_AREA)
         return np.asarray(flow * np.float32(-1.0 / (now - at)), dtype=np.float32)
+
+
+def flow_seconds_for(usual_speed: float) -> float:
+    """Age of the frame that a camera's flow is measured against, by the usual speed there, working pixels a second."""
+    return float(np.clip(DISPLACEMENT / max(usual_speed, 1e-3), 0.01, 0.4))
 
 
 def shrunk(pixels: UInt8Image, max_height: int | None) -> UInt8Image:

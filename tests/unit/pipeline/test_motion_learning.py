@@ -33,7 +33,12 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     bundle = fit_motion_bundle(
         [normal], folder / "wall", name="wall", data="squares", progress=lambda stage, done, total: told.append(stage)
     )
-    assert list(dict.fromkeys(told)) == ["measuring what moves", "reading normal video", "fitting"]
+    assert list(dict.fromkeys(told)) == [
+        "measuring what moves",
+        "measuring how fast it moves",
+        "reading normal video",
+        "fitting",
+    ]
     return bundle
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,8 @@ torch = pytest.importorskip("torch")
 
 from streamad.bundle import ONNX, WEIGHTS, load_bundle, write_manifest  # noqa: E402
 from streamad.config import parse_config  # noqa: E402
-from streamad.engines import EngineSpec  # noqa: E402
+from streamad.engines import CarryingEngine, EngineSpec  # noqa: E402
+from streamad.engines.carrying import CarriedState  # noqa: E402
 from streamad.errors import EngineError  # noqa: E402
 from streamad.evaluation.datasets import Clip, Dataset  # noqa: E402
 from streamad.frame import Frame, FrameFlags  # noqa: E402
@@ -216,6 +219,35 @@ def test_a_precision_that_an_engine_lacks_is_refused(narrow_bundle: Path, engine
     for streaming in (True, False):
         with pytest.raises(EngineError, match="runs fp32, and bf16 was asked for"):
             open_model(narrow_bundle, spec, streaming=streaming)
+
+
+def test_a_machine_that_does_not_keep_up_scores_whole_windows(
+    narrow_bundle: Path, shapes_video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At two thirds of the camera's rate: dropping a frame here and there would leave no window of 16 whole."""
+    source = f"{{type: file, path: {shapes_video}, realtime: true}}"
+    scores: list[FrameScore] = []
+    monitor = Monitor(
+        parse_config(
+            f"model: {narrow_bundle}\nengine: {{name: openvino, threads: 1}}\n"
+            f"cameras:\n  - {{id: a, source: {source}, threshold: 100}}\n"
+        ),
+        on_score=lambda _camera, _frame, score: scores.append(score),
+    )
+    advance = CarryingEngine.advance
+
+    def slowly(engine: CarryingEngine, state: CarriedState, frames: np.ndarray) -> np.ndarray:
+        time.sleep(0.06)
+        return advance(engine, state, frames)
+
+    monkeypatch.setattr(CarryingEngine, "advance", slowly)
+    (summary,) = monitor.run(once=True)
+    assert summary.error is None
+    assert summary.dropped > 10
+    assert summary.frames == 100
+    good = [s.index for s in scores if s.withheld is None]
+    assert len(good) >= 20
+    assert sum(b == a + 1 for a, b in pairwise(good)) >= 0.8 * len(good)
 
 
 def test_a_data_set_is_scored_alike_where_the_engine_carries_nothing(
