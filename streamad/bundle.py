@@ -139,7 +139,7 @@ class Manifest(_Part):
     score: ScoreSpec
     training: TrainingRecord
     parameters: int = Field(ge=1, description="trained parameters of the network")
-    parity: tuple[Parity, ...] = Field((), description="engines compared with torch")
+    parity: tuple[Parity, ...] = Field((), description="engines compared with torch (motion: with numpy)")
     results: tuple[dict[str, Any], ...] = Field((), description="measured results, each with its protocol")
     fusion: FusionSpec | None = Field(None, description="the models that make the score, where it is several")
     files: dict[str, str] = Field(description="SHA-256 of every file of the bundle but this one")

@@ -22,6 +22,8 @@ from streamad.errors import ConfigError
 from streamad.observability.endpoints import WebSpec
 from streamad.observability.logging import LoggingSpec
 from streamad.observability.redaction import redact
+from streamad.scoring.drift import DriftSpec
+from streamad.scoring.history import HistorySpec
 from streamad.sources.quality.spec import QualitySpec
 from streamad.sources.spec import ReconnectSpec, SourceSpec
 
@@ -67,6 +69,12 @@ class Config(BaseModel):
     rules: RuleSpec = Field(default_factory=lambda: RuleSpec(), description="when a score becomes an alert")
     quality: QualitySpec = Field(
         default_factory=lambda: QualitySpec(), description="when frames are held back because the picture is at fault"
+    )
+    drift: DriftSpec = Field(
+        default_factory=lambda: DriftSpec(), description="when scores no longer come from what was calibrated on"
+    )
+    history: HistorySpec = Field(
+        default_factory=lambda: HistorySpec(), description="the recent scores, kept for `streamad calibrate --recent`"
     )
     reconnect: ReconnectSpec = Field(default_factory=lambda: ReconnectSpec(), description="waits between attempts")
     events: EventsSpec = Field(default_factory=lambda: EventsSpec(), description="where events are kept")

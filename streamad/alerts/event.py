@@ -61,6 +61,7 @@ class Event:
         model_sha256: hash of its weights.
         reason: why it changed last: "score", "escalated", "reopened", "progress", "gap", "end" or
             "process_died".
+        explanation: what is unusual at the peak, in words; None where the detector gives none.
 
     Raises:
         ValueError: a number is not finite or a time has no zone.
@@ -90,6 +91,7 @@ class Event:
     model: str
     model_sha256: str
     reason: str
+    explanation: str | None = None
 
     def __post_init__(self) -> None:
         for item in fields(self):

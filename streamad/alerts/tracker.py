@@ -64,6 +64,7 @@ class EventTracker:
         self._event: Event | None = None
         self._peak_index: int | None = None
         self._peak_cell: tuple[int, int] | None = None
+        self._peak_words: str | None = None
 
     @property
     def open_event(self) -> Event | None:
@@ -71,7 +72,12 @@ class EventTracker:
         return self._event if self._event is not None and self._event.state == "open" else None
 
     def update(
-        self, index: int, pts_seconds: float, score: float, heatmap: Heatmap | None = None
+        self,
+        index: int,
+        pts_seconds: float,
+        score: float,
+        heatmap: Heatmap | None = None,
+        explanation: str | None = None,
     ) -> EventChange | None:
         """Take the score of the next frame.
 
@@ -80,10 +86,11 @@ class EventTracker:
             pts_seconds: its presentation time.
             score: the score that the threshold belongs to; NaN where the frame has none.
             heatmap: (rows, cols) score of every cell, NaN where not scored.
+            explanation: what is unusual about the frame, in words.
         """
         transition = self.rule.update(index, pts_seconds, score)
         if self.rule.peak_index == index:
-            self._peak_index, self._peak_cell = index, _highest_cell(heatmap)
+            self._peak_index, self._peak_cell, self._peak_words = index, _highest_cell(heatmap), explanation
         return self._change(transition)
 
     def gap(self) -> EventChange | None:
@@ -100,9 +107,9 @@ class EventTracker:
         now = self._wall_clock()
         event = self._opened(transition, now) if transition.kind == "opened" else self._event
         assert event is not None
-        cell, box = event.cell, event.box
+        cell, box, explanation = event.cell, event.box, event.explanation
         if transition.peak_index == self._peak_index:
-            cell = self._peak_cell
+            cell, explanation = self._peak_cell, self._peak_words
             box = None if cell is None or self._box_of_cell is None else self._box_of_cell(*cell)
         is_closed = transition.kind == "closed"
         state: EventState = "closed" if is_closed else "open"
@@ -122,6 +129,7 @@ class EventTracker:
             cell=cell,
             box=box,
             reason=transition.reason,
+            explanation=explanation,
         )
         return EventChange(self._event, transition.kind)
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "streamad.cli.run:run",
     "score": "streamad.cli.score:score",
     "train": "streamad.cli.train:train",
+    "learn": "streamad.cli.learn:learn",
     "evaluate": "streamad.cli.evaluate:evaluate",
     "compare": "streamad.cli.evaluate:compare",
     "calibrate": "streamad.cli.calibrate:calibrate",

@@ -21,11 +21,12 @@ from streamad.cli.common import (
     progress_bar,
     say,
 )
+from streamad.cli.train_motion import fit_motion, rate_of
 from streamad.errors import EngineError, UsageError
 
 
 def train(
-    detector: Annotated[str, typer.Argument(help="adacl, alps, learned_noise or igd.")],
+    detector: Annotated[str, typer.Argument(help="motion, adacl, alps, learned_noise or igd.")],
     data: Annotated[
         list[Path], typer.Option("--data", help="Normal video: files, folders of images, or folders of those.")
     ],
@@ -66,29 +67,28 @@ def train(
     """
     from streamad.detectors import detector_parts
 
-    detector_parts(detector)
+    if detector_parts(detector).task is None:
+        if option:
+            raise UsageError(f"{detector} has no options", hint="leave --option out")
+        fit_motion(
+            data, out, max_height=max_height, seed=seed, alerts_per_day=alerts_per_day, data_name=data_name,
+            licence=licence, fps=fps, as_json=as_json,
+        )  # fmt: skip
+        return
     try:
-        from streamad.training.build import TrainingPlan, split_clips, train_bundle
+        from streamad.training.build import TrainingPlan, train_bundle
         from streamad.training.feeding import clip_opener
     except ModuleNotFoundError as error:
         raise EngineError(f"training needs the module {error.name}", hint="pip install 'streamad[train]'") from error
     from streamad.pipeline import calibrate_model, open_model, save_into_bundle
-    from streamad.sources import ImagesSpec, open_source
+    from streamad.sources import ImagesSpec
+    from streamad.training.splitting import split_clips
 
     clips = clips_of(data, fps)
-    rates = set()
-    for name, spec in clips:
-        with open_source(spec, camera=name) as source:
-            rates.add(round(source.info.fps or fps, 3))
-    if len(rates) > 1:
-        raise UsageError(
-            f"the clips have different frame rates ({', '.join(f'{r:g}' for r in sorted(rates))} frames/s), but a "
-            "model belongs to one camera",
-            hint="give the clips of one camera; --fps sets the rate of image folders",
-        )
+    rate = rate_of(clips, fps)
     folder = output_folder(out)
     plan = TrainingPlan(
-        name=out.name, data=data_name, licence=licence, fps=rates.pop(), detector=detector, temporal=history,
+        name=out.name, data=data_name, licence=licence, fps=rate, detector=detector, temporal=history,
         standing=standing, epochs=epochs, patience=patience, seed=seed, device=device, max_cells=max_cells,
         max_frames=max_frames, max_height=max_height, side=side, threads=threads, options=parse_pairs(option),
     )  # fmt: skip

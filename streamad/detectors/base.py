@@ -50,8 +50,10 @@ class DetectorParts:
 
     scorer: str
     network: str
-    task: str
-    image_task: str
+    task: str | None
+    """Training step; None where the detector is fitted by other means than the training loop."""
+    image_task: str | None
+    """Training step on images; None where it has none."""
     summary: str
     paper: str | None = None
     """Builds the network computed as the paper does, where ours takes a shorter way; for benchmarks."""
@@ -95,6 +97,13 @@ _REGISTRY = {
         task="streamad.detectors.igd.step:IgdTask",
         image_task="streamad.detectors.igd.step:image_task",
         summary="interpolated Gaussian descriptors: an autoencoder with a descriptor over whole frames",
+    ),
+    "motion": DetectorParts(
+        scorer="streamad.detectors.motion.scorer:MotionScorer",
+        network="streamad.detectors.motion.network:build",
+        task=None,
+        image_task=None,
+        summary="speed, direction and shape of what moves, against what was normal there; fitted in seconds, no torch",
     ),
 }
 

@@ -141,7 +141,14 @@ class FusedScorer:
             heatmap=None if withheld is not None else self._heatmap(scores),
             received_at=max(s.received_at for s in scores),
             withheld=withheld,
+            reason=None if withheld is not None else self._reason(values, scores),
         )
+
+    @staticmethod
+    def _reason(values: list[float], scores: list[FrameScore]) -> str | None:
+        """The words of the most alarmed member that has any."""
+        spoken = [(value, score.reason) for value, score in zip(values, scores, strict=True) if score.reason]
+        return max(spoken, key=lambda pair: pair[0])[1] if spoken else None
 
     def _heatmap(self, scores: list[FrameScore]) -> npt.NDArray[np.float32] | None:
         maps = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector
@@ -121,6 +121,17 @@ class Metrics:
             "Share of recent frames over the calibration's 90 % quantile, over 10 %; 1: unchanged.",
             "camera",
         )
+        self.score_share = gauge(
+            "streamad_score_quantile_share",
+            "Share of recent frames over a quantile of the calibration; 1 - quantile: unchanged.",
+            "camera",
+            "quantile",
+        )
+        self.score_drifted = gauge(
+            "streamad_score_drifted",
+            "1 where the last window of scores differs from the calibration, 0 where not, NaN before the first.",
+            "camera",
+        )
         self.build_info = gauge("streamad_build_info", "Always 1; what is running.", "version", "python")
         self.model_info = gauge(
             "streamad_model_info",
@@ -219,7 +230,8 @@ class CameraMetrics:
         self._score = metrics.anomaly_score.labels(camera)
         self._threshold = metrics.anomaly_threshold.labels(camera)
         self._drift = metrics.score_drift_ratio.labels(camera)
-        for unknown in (self._score, self._threshold, self._drift):
+        self._drifted = metrics.score_drifted.labels(camera)
+        for unknown in (self._score, self._threshold, self._drift, self._drifted):
             unknown.set(float("nan"))  # 0 would be a claim
 
     def frame(self, stage: str) -> None:
@@ -285,10 +297,18 @@ class CameraMetrics:
         if not self._is_retired:
             self._threshold.set(threshold)
 
-    def set_drift(self, ratio: float) -> None:
-        """Set the drift ratio, 1: as calibrated."""
+    def set_drift(self, ratio: float, shares: Mapping[float, float] | None = None) -> None:
+        """Set the drift ratio, 1: as calibrated, and the share of frames over each quantile of the calibration."""
+        if self._is_retired:
+            return
+        self._drift.set(ratio)
+        for quantile, share in (shares or {}).items():
+            self._metrics.score_share.labels(self._camera, f"{quantile:g}").set(share)
+
+    def set_drifted(self, drifted: bool) -> None:
+        """Say what the last window of scores showed."""
         if not self._is_retired:
-            self._drift.set(ratio)
+            self._drifted.set(1 if drifted else 0)
 
     def latency(self, seconds: float) -> None:
         """Record the end-to-end latency of one frame."""

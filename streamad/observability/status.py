@@ -43,6 +43,20 @@ class RecurrenceStatus(TypedDict):
     extrapolated: bool
 
 
+class DriftStatus(TypedDict):
+    """Do the scores still come from what was calibrated on?
+
+    Keys:
+        ratio: share of recent frames over the calibration's 90 % quantile, over 10 %; NaN until 500 are scored.
+        drifted: what the last full window says; None before the first.
+        message: in words, with what to do, where they have drifted.
+    """
+
+    ratio: float
+    drifted: bool | None
+    message: str | None
+
+
 class CameraStatus(TypedDict):
     """One camera.
 
@@ -68,6 +82,7 @@ class CameraStatus(TypedDict):
         size: [width, height] in pixels.
         quality: why frames are held back now ("frozen", "moved", …), None while the picture is good.
         held: frames held back since the start, by reason.
+        drift: see `DriftStatus`; None without a calibration.
     """
 
     id: str
@@ -88,6 +103,7 @@ class CameraStatus(TypedDict):
     size: tuple[int, int] | None
     quality: str | None
     held: dict[str, int]
+    drift: DriftStatus | None
 
 
 class EventsStatus(TypedDict):

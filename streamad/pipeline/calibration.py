@@ -76,7 +76,7 @@ def calibrate_model(
     rules = rules or RuleSpec()
     statistics = None
     if is_local_by_default(model.bundle.manifest) if local is None else local:
-        scored = score_clips_locally(clips, model, progress=progress)
+        scored = score_clips_locally(clips, model, fps=fps, progress=progress)
         scores, statistics = scored.scores, scored.statistics
     else:
         scores = score_clips(clips, model, progress=progress)

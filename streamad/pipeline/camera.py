@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,18 +16,14 @@ from streamad.frame import Frame
 from streamad.observability.metrics import CameraMetrics
 from streamad.observability.status import RECENT_SCORES, AlertLabel, CameraStatus, RecurrenceStatus
 from streamad.pipeline.alerting import AlertSettings
+from streamad.pipeline.camera_drift import CameraDrift
 from streamad.pipeline.camera_health import CameraHealth
 from streamad.pipeline.model import Model
 from streamad.scoring import FrameScore
+from streamad.scoring.drift import DriftSpec
 from streamad.sources import SourceStatus, SupervisedSource
 from streamad.sources.quality.spec import QualitySpec
 from streamad.tiling import Tiles
-
-DRIFT_QUANTILE = 0.9
-DRIFT_FRAMES = 3000
-DRIFT_LEAST = 500
-"""Drift: share of frames over the calibration's 90 % quantile, averaged over about 3000 frames, known after 500 (our
-choice: two minutes at 25 frames/s)."""
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +38,7 @@ class CameraWatch:
         settings: threshold and rules.
         metrics: its series.
         quality: its frame-quality gate; None: as shipped.
+        drift: when its scores count as drifted; None: as shipped.
         wall_clock: aware datetimes, for events.
         clock: `time.monotonic`.
     """
@@ -57,6 +53,7 @@ class CameraWatch:
         *,
         wall_clock: Callable[[], datetime],
         quality: QualitySpec | None = None,
+        drift: DriftSpec | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         quality = quality or QualitySpec()
@@ -87,10 +84,9 @@ class CameraWatch:
         self._seen_first = False
         self._last_index: int | None = None
         self._skewed = False
-        calibration = settings.calibration
-        self._high = None if calibration is None else calibration.quantile(DRIFT_QUANTILE)
-        self._high_share = 0.0
-        self._drift_frames = 0
+        self.drift = CameraDrift(
+            spec.id, settings.calibration, drift or DriftSpec(), metrics, note=self.health.note, wall_clock=wall_clock
+        )
         metrics.set_threshold(self.settings.shown(settings.threshold))
 
     def poll(self) -> Frame | None:
@@ -147,8 +143,9 @@ class CameraWatch:
         self._metrics.latency(self._latency)
         if score.withheld:
             self._metrics.withheld(score.withheld)
-        self._follow_drift(score.score)
-        changes.append(self.tracker.update(score.index, score.pts_seconds, score.score, score.heatmap))
+        if self.open_event is None:
+            self.drift.follow(score)
+        changes.append(self.tracker.update(score.index, score.pts_seconds, score.score, score.heatmap, score.reason))
         return self._noted(changes)
 
     def finish(self) -> list[EventChange]:
@@ -195,6 +192,7 @@ class CameraWatch:
             size=(info.width, info.height) if info else None if newest is None else newest[0].shape[::-1],
             quality=self.health.reason,
             held=dict(self.health.held),
+            drift=self.drift.status,
         )
 
     def _recurrence(self) -> RecurrenceStatus | None:
@@ -202,16 +200,6 @@ class CameraWatch:
         return None if known is None else {
             "seconds": known.seconds, "at_most": known.at_most, "extrapolated": known.extrapolated,
         }  # fmt: skip
-
-    def _follow_drift(self, score: float) -> None:
-        """Running share of high scores against the calibration's: a slow average, alerts left out."""
-        if self._high is None or self.open_event is not None or not math.isfinite(score):
-            return
-        self._drift_frames += 1
-        weight = max(1 / self._drift_frames, 1 / DRIFT_FRAMES)
-        self._high_share += weight * (float(score > self._high) - self._high_share)
-        if self._drift_frames >= DRIFT_LEAST:
-            self._metrics.set_drift(self._high_share / (1 - DRIFT_QUANTILE))
 
     @property
     def open_event(self) -> Event | None:

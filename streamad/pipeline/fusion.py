@@ -97,7 +97,7 @@ def fuse_models(
             if progress is not None:
                 progress(before * count + clip, frames, len(members) * count)
 
-        scores, indices, statistics = _scores(member, clips, local, told)
+        scores, indices, statistics = _scores(member, clips, rate, local, told)
         calibration = calibrated(scores, member.bundle, statistics)
         calibrations.append(calibration)
         shown.append([_aligned(calibration.calibrated_array(s), i) for s, i in zip(scores, indices, strict=True)])
@@ -121,11 +121,15 @@ def fused_scores(calibrated: Sequence[Floats], rule: Rule) -> Floats:
 
 
 def _scores(
-    model: Model, clips: Sequence[SourceSpec], local: bool | None, progress: Callable[[int, int, int], None]
+    model: Model,
+    clips: Sequence[SourceSpec],
+    fps: float,
+    local: bool | None,
+    progress: Callable[[int, int, int], None],
 ) -> tuple[list[Floats], list[npt.NDArray[np.int_]], LocalStatistics | None]:
     """Raw scores of every clip, the numbers of the frames that have them, and local statistics where wanted."""
     if is_local_by_default(model.bundle.manifest) if local is None else local:
-        made = score_clips_locally(clips, model, progress=progress)
+        made = score_clips_locally(clips, model, fps=fps, progress=progress)
         return made.scores, made.indices, made.statistics
     scorer = model.scorer("camera")
     scores, indices = [], []

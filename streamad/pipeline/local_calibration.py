@@ -22,6 +22,9 @@ from streamad.sources import SourceSpec
 FOLDS = 5
 """Parts of the video; each is scored by statistics of the others (our choice)."""
 
+PRIOR_SECONDS = 50.0
+"""Video that a wider level counts for when a narrower one is drawn towards it; frames of one second say little new."""
+
 MAP_POOL = 3
 """Cells of a whole picture's error map are averaged over 3×3: an error lies at a thing's edges, which is several
 cells wide. Moving cells are things' size already."""
@@ -42,9 +45,15 @@ class LocalClips:
     indices: list[npt.NDArray[np.int_]] = field(default_factory=list)
 
 
-def local_spec(manifest: Manifest) -> LocalSpec:
-    """What is chosen for a detector; how: docs/local-calibration.md."""
-    return LocalSpec(pool=1 if manifest.tiling.kind == "cells" else MAP_POOL)
+def local_spec(manifest: Manifest, fps: float | None = None) -> LocalSpec:
+    """What is chosen for a detector; how: docs/local-calibration.md.
+
+    Args:
+        manifest: of its bundle.
+        fps: frames a second of the video; None takes the bundle's.
+    """
+    pool = 1 if manifest.tiling.kind == "cells" else MAP_POOL
+    return LocalSpec(pool=pool, prior_samples=PRIOR_SECONDS * (fps or manifest.training.fps))
 
 
 def is_local_by_default(manifest: Manifest) -> bool:
@@ -61,6 +70,7 @@ def score_clips_locally(
     model: Model,
     *,
     spec: LocalSpec | None = None,
+    fps: float | None = None,
     camera: str = "camera",
     progress: Callable[[int, int, int], None] | None = None,
 ) -> LocalClips:
@@ -73,6 +83,7 @@ def score_clips_locally(
         clips: normal video.
         model: what scores it.
         spec: what is chosen; None takes the detector's.
+        fps: frames a second; None takes the bundle's.
         camera: id of the camera.
         progress: called with (clip number from 0, frames of it scored, clips in all).
 
@@ -80,7 +91,7 @@ def score_clips_locally(
         CalibrationError: the model has no heat map, or nothing can be learned from these clips.
         OutputError: the temporary file cannot be written.
     """
-    spec = spec or local_spec(model.bundle.manifest)
+    spec = spec or local_spec(model.bundle.manifest, fps)
     scorer = model.scorer(camera)
     with _Spool() as spool:
         scored, indices = [], []

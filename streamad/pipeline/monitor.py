@@ -226,6 +226,7 @@ class Monitor:
             settings,
             self.metrics.camera(spec.id),
             quality=config.quality_of(spec),
+            drift=config.drift,
             wall_clock=wall_clock,
         )
 
@@ -278,6 +279,7 @@ class Monitor:
                 _log.error("camera %s: frame %d not scored: %s", camera.spec.id, scored.score.index, scored.error)
             changes = camera.score(scored.score)
             self._publish(changes)
+            self._publish_health(camera)
             if self._on_score is not None and camera.newest is not None:
                 self._on_score(camera, camera.newest[0], scored.score)
 
@@ -294,6 +296,7 @@ class Monitor:
 
     def _finish(self, camera: CameraWatch) -> None:
         self._publish(camera.finish())
+        camera.drift.finish()
         camera.health.finish()
         self._publish_health(camera)
 

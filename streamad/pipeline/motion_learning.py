@@ -2,14 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
-from streamad.bundle import Bundle
-from streamad.sources import SourceSpec
+import numpy as np
+
+from streamad.bundle import (
+    CARD,
+    FORMAT_VERSION,
+    ONNX,
+    WEIGHTS,
+    Bundle,
+    InputSpec,
+    Manifest,
+    Parity,
+    ScoreSpec,
+    TilingSpec,
+    TrainingRecord,
+    write_manifest,
+)
+from streamad.detectors.motion.density import MotionModel
+from streamad.detectors.motion.fitting import BLOCK_SECONDS, CELLS, USUAL, Fitted, Sample, fit
+from streamad.detectors.motion.flow import PROBE_SECONDS, flow_seconds_for
+from streamad.detectors.motion.gathering import Gatherer
+from streamad.detectors.motion.layout import BLOCK, LENGTH, SPEED
+from streamad.detectors.motion.scorer import SMOOTHING_SECONDS
+from streamad.detectors.motion.trace import TRACE_SECONDS
+from streamad.engines.base import batch_sizes_for
+from streamad.engines.openvino_engine import OpenVinoEngine
+from streamad.errors import EngineError, OutputError, UsageError
+from streamad.files import write_atomic
+from streamad.frame import Frame
+from streamad.sources import SourceSpec, open_source
+from streamad.training.card import card
+from streamad.training.working_size import object_height, working_height
 
 Progress = Callable[[str, int, int], None]
 """Told the stage in words, steps of it done, and steps in all."""
+
+MEASURED_CLIPS = 4
+"""Clips on which the size of what moves is measured, spread over the recording."""
+
+MEASURED_SECONDS = 60.0
+"""Most seconds of each of them in which the speed of what moves is measured."""
+
+ABSORBED_SECONDS = 0.4
+"""Time in which the scene at rest takes up one grey level (that of the other detectors' 4 frames at 10 frames/s)."""
+
+WARMUP_SECONDS = 3.2
+"""Time until the scene at rest is trusted (their 32 frames at 10 frames/s)."""
 
 
 def fit_motion_bundle(
@@ -21,6 +64,8 @@ def fit_motion_bundle(
     licence: str = "not stated",
     fps: float | None = None,
     progress: Progress | None = None,
+    max_height: int | None = None,
+    seed: int = 17,
 ) -> Bundle:
     """Fit the motion detector to clips of one camera's normal video and write a bundle.
 
@@ -32,12 +77,193 @@ def fit_motion_bundle(
         licence: terms of the video, for the record.
         fps: frames a second; None takes the source's.
         progress: told how far it is.
+        max_height: taller frames are shrunk to this, pixels; None measures how large moving things are.
+        seed: of the choice among examples.
 
     Returns:
         The bundle, exported, without a calibration (see `streamad.pipeline.calibrate_model`).
 
     Raises:
-        UsageError: too little video, or nothing moves in it.
+        UsageError: no clip, clips of different sizes, too little video, or nothing moves in it.
         OutputError: `out` cannot be written to.
     """
-    raise NotImplementedError
+    tell = progress or (lambda stage, done, total: None)
+    if not clips:
+        raise UsageError("no normal video was given", hint="give at least one clip")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to {out}: {error.strerror}", hint="give another folder") from error
+    rate = fps or _rate(clips[0])
+    height = max_height or _measured_height(clips, tell)
+    manifest = motion_manifest(name, data=data, licence=licence, fps=rate, max_height=height, seed=seed)
+    manifest = with_flow_seconds(manifest, _measured_flow_seconds(clips, manifest, tell))
+    gatherer = Gatherer(manifest)
+    sizes: dict[tuple[int, int], int] = {}
+    for number, clip in enumerate(clips):
+        gatherer.feed(_of_one_size(_frames(clip), number + 1, sizes))
+        tell("reading normal video", number + 1, len(clips))
+    assert gatherer.working is not None or not gatherer.frames
+    fitted = fit(
+        gatherer.samples,
+        gatherer.working or (0, 0),
+        seed=seed,
+        progress=lambda done, total: tell("fitting", done, total),
+    )
+    manifest = _fitted_manifest(manifest, fitted, gatherer)
+    return _export(fitted.model, manifest, gatherer.samples, out)
+
+
+def _frames(clip: SourceSpec) -> Iterator[Frame]:
+    with open_source(clip, camera="fitting") as source:
+        yield from source
+
+
+def _rate(clip: SourceSpec) -> float:
+    with open_source(clip, camera="fitting") as source:
+        return source.info.fps or 25.0
+
+
+def _measured_height(clips: Sequence[SourceSpec], tell: Progress) -> int:
+    """Working height for the camera, by the size of what moves in some of the clips."""
+    chosen = clips[:: max(1, len(clips) // MEASURED_CLIPS)]
+    heights, things = [], []
+    for number, clip in enumerate(chosen):
+        frames = _frames(clip)
+        first = next(frames, None)
+        if first is not None:
+            heights.append(first.shape[0])
+            found = object_height(chain([first], frames))
+            if found is not None:
+                things.append(found)
+        tell("measuring what moves", number + 1, len(chosen))
+    if not heights:
+        raise UsageError("the clips hold no frame", hint="give normal video")
+    return working_height(heights[0], float(np.median(things)) if things else None)
+
+
+def _measured_flow_seconds(clips: Sequence[SourceSpec], manifest: Manifest, tell: Progress) -> float:
+    """Over how long a time the camera's flow is best measured, by the usual speed in some of the clips."""
+    chosen = clips[:: max(1, len(clips) // MEASURED_CLIPS)]
+    gatherer = Gatherer(manifest)
+    for number, clip in enumerate(chosen):
+        gatherer.feed(islice(_frames(clip), round(MEASURED_SECONDS * manifest.training.fps)))
+        tell("measuring how fast it moves", number + 1, len(chosen))
+    speeds = [sample.values[:, SPEED].ravel() for sample in gatherer.samples if len(sample.values)]
+    return flow_seconds_for(float(np.quantile(np.concatenate(speeds), USUAL))) if speeds else PROBE_SECONDS
+
+
+def with_flow_seconds(manifest: Manifest, seconds: float) -> Manifest:
+    """The manifest with the time over which the flow is measured."""
+    options = {**manifest.training.options, "flow_seconds": round(seconds, 4)}
+    return manifest.model_copy(update={"training": manifest.training.model_copy(update={"options": options})})
+
+
+def _of_one_size(frames: Iterator[Frame], number: int, sizes: dict[tuple[int, int], int]) -> Iterator[Frame]:
+    for frame in frames:
+        sizes.setdefault(frame.shape, number)
+        if len(sizes) > 1:
+            found = ", ".join(f"{width}×{height} (clip {k})" for (height, width), k in sizes.items())
+            raise UsageError(
+                f"the frames have different sizes: {found}; a model belongs to one camera at one size",
+                hint="give clips of one camera, or convert them to one size",
+            )
+        yield frame
+
+
+def motion_manifest(
+    name: str, *, data: str, licence: str, fps: float, max_height: int | None, seed: int = 17
+) -> Manifest:
+    """How a camera's frames become descriptors; what is learned comes later. See `fit_motion_bundle`."""
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        name=name,
+        detector="motion",
+        description=f"speed, direction and shape of what moves, {data}",
+        input=InputSpec(channels=LENGTH, height=1, width=1, scale=1.0, offset=0.0, max_height=max_height),
+        tiling=TilingSpec(
+            kind="cells",
+            background_period=max(1, round(ABSORBED_SECONDS * fps)),
+            background_warmup=max(1, round(WARMUP_SECONDS * fps)),
+        ),
+        score=ScoreSpec(kind="top_cells", cells=CELLS),
+        training=TrainingRecord(
+            data=data,
+            licence=licence,
+            frames=0,
+            fps=fps,
+            seed=seed,
+            epochs=0,
+            checkpoint="fitted in closed form; nothing was picked",
+        ),
+        parameters=1,
+        files={},
+    )
+
+
+def _fitted_manifest(manifest: Manifest, fitted: Fitted, gatherer: Gatherer) -> Manifest:
+    model = fitted.model
+    options: dict[str, Any] = {
+        "anchors": len(model.anchors),
+        "velocities": len(model.velocities),
+        "shapes": len(model.shapes),
+        "components": model.components.shape[1],
+        "blocks": fitted.blocks,
+        "block_seconds": BLOCK_SECONDS,
+        "cells": int(sum(len(sample.values) for sample in gatherer.samples)),
+        "flow_seconds": manifest.training.options["flow_seconds"],
+        "trace_seconds": TRACE_SECONDS,
+        "smoothing_seconds": SMOOTHING_SECONDS,
+        "block_pixels": BLOCK,
+    }
+    return manifest.model_copy(
+        update={
+            "score": manifest.score.model_copy(update={"still": fitted.still}),
+            "training": manifest.training.model_copy(update={"frames": gatherer.frames, "options": options}),
+            "parameters": model.numbers,
+        }
+    )
+
+
+def _export(model: MotionModel, manifest: Manifest, samples: Sequence[Sample], out: Path) -> Bundle:
+    """Write the bundle, its parity measured against the model in numpy."""
+    try:
+        from safetensors.numpy import save_file
+
+        from streamad.detectors.motion.graph import write_graph
+    except ModuleNotFoundError as error:
+        raise EngineError(
+            f"writing a model needs the module {error.name}", hint="reinstall streamad with its dependencies"
+        ) from error
+    save_file(model.state(), out / WEIGHTS)
+    write_graph(model, out / ONNX)
+    engine = OpenVinoEngine(out / ONNX, batch_sizes=batch_sizes_for(manifest.tiling.kind))
+    try:
+        parity = _parity(engine, model, samples)
+    finally:
+        engine.close()
+    manifest = manifest.model_copy(update={"parity": (parity,)})
+    write_atomic(out / CARD, card(manifest))
+    return write_manifest(out, manifest)
+
+
+def _parity(engine: OpenVinoEngine, model: MotionModel, samples: Sequence[Sample]) -> Parity:
+    """Largest difference between the engine and the model in numpy over descriptors of normal video."""
+    tiles = np.concatenate([sample.values for sample in samples[:: max(1, len(samples) // 16)]])[:256]
+    expected = model(tiles)
+    worst = 0.0
+    for size in engine.batch_sizes:
+        for start in range(0, len(tiles), size):
+            part = tiles[start : start + size]
+            worst = max(
+                worst, float(np.abs(engine.infer(part[:, :, None, None]) - expected[start : start + size]).max())
+            )
+    info = engine.info
+    return Parity(
+        engine=info.name,
+        precision=info.precision,
+        version=info.version,
+        tiles=len(tiles),
+        max_abs_output=worst,
+        batch_sizes=engine.batch_sizes,
+    )

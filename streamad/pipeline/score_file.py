@@ -100,7 +100,9 @@ def score_file(
                 changes = []
                 if tracker is not None:
                     changes = [tracker.gap()] if recorder.scores and frame.is_discontinuity else []
-                    changes.append(tracker.update(score.index, score.pts_seconds, score.score, score.heatmap))
+                    changes.append(
+                        tracker.update(score.index, score.pts_seconds, score.score, score.heatmap, score.reason)
+                    )
                 for change in changes:
                     if change is not None:
                         recorder.note(change)

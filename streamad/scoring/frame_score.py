@@ -22,6 +22,8 @@ class FrameScore:
             detector localises nothing.
         received_at: `time.monotonic()` when the frame was decoded, for end-to-end latency.
         withheld: why the frame has no score ("warming_up", "gap", "quality", "non_finite"), None where it has one.
+        reason: what is unusual about the frame's highest cell, in words for an operator; None where the detector gives
+            none.
     """
 
     camera: str
@@ -31,3 +33,4 @@ class FrameScore:
     heatmap: npt.NDArray[np.float32] | None = field(default=None, repr=False)
     received_at: float = 0.0
     withheld: str | None = None
+    reason: str | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -20,24 +19,10 @@ from streamad.frame import Frame
 from streamad.training.card import card
 from streamad.training.loop import EpochReport, LoopResult, run_loop
 from streamad.training.recipes import OpenClip, Recipe, TrainingPlan, recipe_for
+from streamad.training.splitting import split_clips
 from streamad.training.streaming_form import write_streaming_form
 
 __all__ = ["TrainingPlan", "export_bundle", "split_clips", "train_bundle"]
-
-
-def split_clips(count: int, share: float) -> tuple[list[int], list[int]]:
-    """Numbers of the clips to train on and of the held-out ones: the last ones, at least one of each.
-
-    Raises:
-        UsageError: fewer than two clips.
-    """
-    if count < 2:
-        raise UsageError(
-            f"training needs at least two clips of normal video, got {count}: one is held out to stop and to calibrate",
-            hint="split the recording into several files",
-        )
-    held = min(count - 1, max(1, math.ceil(count * share)))
-    return list(range(count - held)), list(range(count - held, count))
 
 
 def train_bundle(

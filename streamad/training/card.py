@@ -18,7 +18,7 @@ def card(manifest: Manifest) -> str:
         f"| detector | {manifest.detector}, {manifest.parameters:,} parameters |",
         f"| input | {manifest.input.channels} × {manifest.input.height} × {manifest.input.width}, "
         f"luma / {manifest.input.scale} {manifest.input.offset:+} |",
-        *(_cells(manifest) if manifest.tiling.kind == "cells" else _whole_frames(manifest)),
+        *_sight(manifest),
         f"| terms of the data | {training.licence} |",
         f"| training | {training.epochs} epochs, seed {training.seed}; {training.checkpoint} |",
         f"| options | {_options(training.options)} |",
@@ -26,10 +26,11 @@ def card(manifest: Manifest) -> str:
     for parity in manifest.parity:
         whose = "" if parity.file == ONNX else f", {parity.file}"
         unit = "runs" if parity.file == STREAMING else "batches"
+        reference = "numpy" if manifest.detector == "motion" else "torch"
         lines.append(
-            f"| parity with torch{whose} | {parity.engine} {parity.version}, {parity.precision}: largest difference "
-            f"{parity.max_abs_output:.1e}{_of_score(parity.max_abs_score)} over {parity.tiles} inputs in {unit} of "
-            f"{', '.join(map(str, parity.batch_sizes))} |"
+            f"| parity with {reference}{whose} | {parity.engine} {parity.version}, {parity.precision}: "
+            f"largest difference {parity.max_abs_output:.1e}{_of_score(parity.max_abs_score)} over {parity.tiles} "
+            f"inputs in {unit} of {', '.join(map(str, parity.batch_sizes))} |"
         )
     lines += ["", "## Use", "", "```", f"streamad score VIDEO --model {manifest.name}", "```", ""]
     lines += [
@@ -43,6 +44,26 @@ def card(manifest: Manifest) -> str:
         lines += [f"| {' | '.join(str(result.get(name, '–')) for name in names)} |" for result in manifest.results]
         lines.append("")
     return "\n".join(lines)
+
+
+def _sight(manifest: Manifest) -> list[str]:
+    """Rows on what the detector looks at and what its score is."""
+    if manifest.detector == "motion":
+        return _motion(manifest)
+    return _cells(manifest) if manifest.tiling.kind == "cells" else _whole_frames(manifest)
+
+
+def _motion(manifest: Manifest) -> list[str]:
+    training, options = manifest.training, manifest.training.options
+    return [
+        "| sees | speed, direction and shape of what moves in cells of 20×20 working pixels, averaged along its path "
+        f"over {options.get('trace_seconds', '?')} s, at any frame rate |",
+        f"| working height | {manifest.input.max_height or 'as the source'}: taller frames are shrunk to it |",
+        f"| score | mean of the {manifest.score.cells} highest cells: logarithm of the number of blocks of "
+        f"{options.get('block_seconds', '?')} s of normal video in which so much is to be expected once |",
+        f"| fitted to | {training.data}, {training.frames} frames at {training.fps:g} frames/s, "
+        f"{options.get('cells', '?')} cells in {options.get('blocks', '?')} blocks |",
+    ]
 
 
 def _of_score(difference: float | None) -> str:

@@ -116,7 +116,10 @@ def run_image_benchmark(
         DatasetError: images or labels that cannot be trained or tested on, or a damaged result in `out`.
         OutputError: `out` cannot be written to.
     """
-    make = load_part(detector_parts(detector).image_task)
+    part = detector_parts(detector).image_task
+    if part is None:
+        raise UsageError(f"{detector} sees movement, and images have none", hint="take another detector")
+    make = load_part(part)
     chosen = range(len(benchmark.classes)) if classes is None else classes
     _require_distinct("seed", seeds)
     _require_distinct("class", chosen)

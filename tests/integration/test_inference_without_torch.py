@@ -11,19 +11,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 import yaml
 from bundle_support import THRESHOLD
 from cli_support import Ran, streamad
+from motion_support import walkers, world
 
 from streamad.bundle import load_bundle
 
 BLOCKED = (
     "torch",
-    "onnx",
     "onnxscript",
     "onnxruntime",
-    "safetensors",
     "sklearn",
     "scipy",
     "tensorrt",
@@ -108,6 +108,24 @@ def test_calibrating_needs_no_torch_either(
     ran = without(environment, tmp_path, "calibrate", small_bundle, "--data", shapes_video, "-o", "own.json", "--json")
     assert ran.code == 0, ran.err
     assert (tmp_path / "own.json").exists()
+
+
+def test_a_camera_s_own_model_is_fitted_and_calibrated(environment: dict[str, str], tmp_path: Path) -> None:
+    for clip in range(4):
+        folder = tmp_path / "normal" / f"{clip}"
+        folder.mkdir(parents=True)
+        for frame in world(walkers(16, seed=clip), 16.0, fps=10, seed=clip):
+            cv2.imwrite(str(folder / f"{frame.index:03d}.png"), frame.pixels)
+    ran = without(
+        environment, tmp_path, "train", "motion", "--data", "normal", "--fps", "10", "-o", "models/wall", "--json"
+    )
+    assert ran.code == 0, ran.err
+    assert ran.document()["parity_max_abs"] < 1e-3
+    bundle = load_bundle(tmp_path / "models" / "wall")
+    assert bundle.manifest.training.frames == 480  # the fourth clip is held out
+    assert bundle.calibration_path is not None
+    shown = without(environment, tmp_path, "score", "normal/3", "-m", "models/wall", "--no-video", "--json")
+    assert shown.code == 0, shown.err
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ class LogSink:
             level = logging.INFO
         self._logger.log(
             level,
-            "%s: %s alert %s (%s) at %.2f s, peak %.4g over threshold %.4g, %.1f s long",
+            "%s: %s alert %s (%s) at %.2f s, peak %.4g over threshold %.4g, %.1f s long%s",
             event.camera,
             event.severity,
             kind,
@@ -43,6 +43,7 @@ class LogSink:
             event.peak_score,
             event.threshold,
             event.duration_seconds,
+            f": {event.explanation}" if event.explanation else "",
             extra={"event_id": event.id, "camera": event.camera},
         )
 

@@ -25,7 +25,7 @@ VERSION = 1
 Map = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LocalStatistics:
     """How every cell of a camera scores in normal video: for each a curve from raw score to evidence; see `fit_local`.
 
@@ -54,6 +54,12 @@ class LocalStatistics:
         good = good and all((np.diff(a, axis=0) > 0).all() for a in (self.levels, self.curves, self.picture))
         if not good:
             raise CalibrationError("local statistics are damaged: values out of range", hint="calibrate again")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LocalStatistics) and self.sha256 == other.sha256
+
+    def __hash__(self) -> int:
+        return hash(self.sha256)
 
     @property
     def grid(self) -> tuple[int, int]:

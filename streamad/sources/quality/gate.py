@@ -16,7 +16,7 @@ from streamad.sources.quality.measures import Look, Plane, Usual, agreement, cor
 from streamad.sources.quality.place import Placement, PlaceReference
 from streamad.sources.quality.spec import QualityReason, QualitySpec
 
-SMALLEST = 32
+SMALLEST = 48
 """Frames with a shorter side are not judged: there is no place to recognise in them."""
 
 CHECK_SECONDS, SLACK_SECONDS = 0.2, 1e-6

@@ -18,7 +18,8 @@ def test_every_part_of_every_detector_can_be_loaded(name: str) -> None:
     pytest.importorskip("torch")
     parts = detector_parts(name)
     for reference in (parts.scorer, parts.network, parts.task):
-        assert callable(load_part(reference))
+        assert reference is None or callable(load_part(reference))
+    assert parts.task is not None or name == "motion"  # fitted without the training loop
     assert parts.summary
 
 

@@ -1,0 +1,124 @@
+"""`streamad train motion`: fitted in closed form, without torch, and calibrated on clips held out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from streamad.cli.common import clips_of, emit, output_folder, progress_bar, say
+from streamad.errors import UsageError
+from streamad.sources import SourceSpec, open_source
+
+HELD_SHARE = 0.25
+"""Share of the clips, the last ones, that the model is calibrated on and not fitted to."""
+
+
+def rate_of(clips: Sequence[tuple[str, SourceSpec]], fps: float) -> float:
+    """The frame rate that all clips have.
+
+    Args:
+        clips: names and sources.
+        fps: of sources that say none.
+
+    Raises:
+        UsageError: they have different rates.
+    """
+    rates = set()
+    for name, spec in clips:
+        with open_source(spec, camera=name) as source:
+            rates.add(round(source.info.fps or fps, 3))
+    if len(rates) > 1:
+        raise UsageError(
+            f"the clips have different frame rates ({', '.join(f'{r:g}' for r in sorted(rates))} frames/s), but a "
+            "model belongs to one camera",
+            hint="give the clips of one camera; --fps sets the rate of image folders",
+        )
+    return rates.pop()
+
+
+def fit_motion(
+    data: list[Path],
+    out: Path,
+    *,
+    max_height: int | None,
+    seed: int,
+    alerts_per_day: float,
+    data_name: str,
+    licence: str,
+    fps: float,
+    as_json: bool,
+) -> None:
+    """Fit the motion detector to all clips but the last quarter, export it, and calibrate it on that.
+
+    Args:
+        data: files and folders of normal video.
+        out: folder of the bundle.
+        max_height: taller frames are shrunk to this, pixels; None measures it.
+        seed: of the choice among examples.
+        alerts_per_day: the budget of false alerts.
+        data_name: name of the data, for the record.
+        licence: terms of the data, for the record.
+        fps: frames a second of folders of images.
+        as_json: print one JSON document.
+
+    Raises:
+        UsageError: too few clips, or nothing moves in them.
+    """
+    from streamad.pipeline import calibrate_model, open_model, save_into_bundle
+    from streamad.pipeline.motion_learning import fit_motion_bundle
+    from streamad.training.splitting import split_clips
+
+    clips = clips_of(data, fps)
+    rate = rate_of(clips, fps)
+    train, held = split_clips(len(clips), HELD_SHARE)
+    folder = output_folder(out)
+    with progress_bar() as bar:
+        tasks = {}
+
+        def tell(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total)
+            bar.update(tasks[stage], completed=done, total=total)
+
+        bundle = fit_motion_bundle(
+            [clips[k][1] for k in train],
+            folder,
+            name=out.name,
+            data=data_name,
+            licence=licence,
+            fps=rate,
+            max_height=max_height,
+            seed=seed,
+            progress=tell,
+        )
+        with open_model(bundle, hint="throughput") as model:
+            calibration = calibrate_model(
+                model,
+                [clips[k][1] for k in held],
+                source=f"{data_name}: {len(held)} clips held out of training",
+                alerts_per_day=alerts_per_day,
+                progress=lambda clip, _, total: tell("calibrating", clip + 1, total),
+            )
+    bundle = save_into_bundle(bundle, calibration)
+    for warning in calibration.warnings:
+        say(f"note: {warning}")
+    training = bundle.manifest.training
+    if as_json:
+        emit(
+            {
+                "bundle": str(folder),
+                "parameters": bundle.manifest.parameters,
+                "frames": training.frames,
+                "cells": training.options["cells"],
+                "blocks": training.options["blocks"],
+                "working_height": bundle.manifest.input.max_height,
+                "parity_max_abs": max(p.max_abs_output for p in bundle.manifest.parity),
+                "threshold": calibration.threshold,
+                "alerts_per_day": calibration.alerts_per_day,
+                "calibration_frames": calibration.frames,
+                "warnings": list(calibration.warnings),
+            }
+        )
+    else:
+        say(f"{folder}: fitted to {training.frames} frames, {training.options['cells']} moving cells")
+        say(f"threshold {calibration.threshold:.4f} for {alerts_per_day:g} alerts a day; watch with `streamad run`")

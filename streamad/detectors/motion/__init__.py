@@ -1,0 +1,1 @@
+"""Motion: the density of what moves, against what was normal there."""

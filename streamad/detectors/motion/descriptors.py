@@ -1,0 +1,84 @@
+"""From a frame's movement to one descriptor for each moving cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from streamad.detectors.motion.flow import Movement
+from streamad.detectors.motion.layout import BLOCK, LENGTH, PLACE, SHAPE, SPEED, SURROUND, VELOCITY
+
+Floats = npt.NDArray[np.float32]
+
+MOVING_SHARE = 0.10
+"""Share of a cell that must be foreground for it to be described (as for cells of 30×30, see `PatchHistory`)."""
+
+_DIRECTIONS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class CellDescriptors:
+    """The moving cells of one frame.
+
+    Attributes:
+        cells: (n, 2) row and column of each in the grid.
+        values: (n, `layout.LENGTH`) float32, see `layout`.
+        grid: (rows, cols) of the grid.
+    """
+
+    cells: npt.NDArray[np.intp]
+    values: Floats
+    grid: tuple[int, int]
+
+
+def grid_shape(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of cells for a working frame: one for every corner between four blocks."""
+    return max(1, round(height / BLOCK) - 1), max(1, round(width / BLOCK) - 1)
+
+
+def describe(movement: Movement, share: float = MOVING_SHARE) -> CellDescriptors:
+    """Descriptors of the cells in which something moves.
+
+    Everything is averaged over blocks first, weighted by foreground, so that the cost hardly depends on how much moves.
+
+    Args:
+        movement: of the frame; its flow must be known.
+        share: see `MOVING_SHARE`.
+    """
+    assert movement.flow is not None
+    blocks = _block_means(movement.foreground, movement.flow)
+    grid = (blocks.shape[0] - 1, blocks.shape[1] - 1)
+    cells4 = 0.25 * (blocks[:-1, :-1] + blocks[1:, :-1] + blocks[:-1, 1:] + blocks[1:, 1:])
+    rows, cols = np.nonzero(cells4[..., 0] >= share)
+    mean = cells4[rows, cols]
+    values = np.empty((len(rows), LENGTH), np.float32)
+    values[:, PLACE] = (np.stack([rows, cols], axis=1) + 1) * BLOCK
+    values[:, SPEED] = np.sqrt(mean[:, 1:2] / mean[:, :1])
+    values[:, VELOCITY] = mean[:, 2:] / mean[:, :1]
+    values[:, SHAPE] = _surround(blocks[..., 0], rows, cols)
+    return CellDescriptors(np.stack([rows, cols], axis=1), values, grid)
+
+
+def _block_means(foreground: Floats, flow: Floats) -> Floats:
+    """(rows, cols, 6) means over blocks: foreground, foreground × speed², foreground × speed in four directions."""
+    height, width = foreground.shape
+    size = (max(2, round(2 * width / BLOCK)), max(2, round(2 * height / BLOCK)))
+    weighted = flow * foreground[..., None]
+    ahead = np.maximum(weighted, 0.0)
+    square = (flow[..., 0] ** 2 + flow[..., 1] ** 2) * foreground
+    means = [
+        cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+        for part in (np.dstack([foreground, square]), ahead, ahead - weighted)
+    ]
+    return np.concatenate(means, axis=-1, dtype=np.float32)
+
+
+def _surround(foreground: Floats, rows: npt.NDArray[np.intp], cols: npt.NDArray[np.intp]) -> Floats:
+    """(n, blocks) foreground of the blocks around each cell; outside the picture there is none."""
+    high, wide = SURROUND
+    padded = np.pad(foreground, ((high // 2 - 1,) * 2, (wide // 2 - 1,) * 2))
+    parts = [padded[rows + i, cols + j] for i in range(high) for j in range(wide)]
+    return np.stack(parts, axis=1) if len(rows) else np.empty((0, high * wide), np.float32)

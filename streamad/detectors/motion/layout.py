@@ -1,0 +1,45 @@
+"""What the numbers of a descriptor are, and the constants that all parts of the detector share."""
+
+from __future__ import annotations
+
+BLOCK = 10
+"""Side of a block, working pixels: a fifth of the height that moving things have at the working size (our choice; two
+blocks are a cell, about the width of a person)."""
+
+CELL = 2 * BLOCK
+"""Side of a cell, working pixels; cells overlap by half."""
+
+SURROUND = (6, 4)
+"""Rows and columns of blocks around a cell that show the shape of what moves: about one person (our choice)."""
+
+PLACE = slice(0, 2)
+"""Row and column of the cell's centre, working pixels."""
+
+SPEED = slice(2, 3)
+"""Root mean square of the speed of what moves in the cell, working pixels a second."""
+
+VELOCITY = slice(3, 7)
+"""Mean speed to the right, down, left and up, working pixels a second, each at least 0 (half-wave rectified, as in
+Efros et al. 2003), so that opposite movements in a cell do not cancel."""
+
+SHAPE = slice(7, 7 + SURROUND[0] * SURROUND[1])
+"""Share of foreground in each block around the cell, row by row, 0..1."""
+
+LENGTH = SHAPE.stop
+"""Numbers in a descriptor."""
+
+RARITIES = ("speed", "direction", "shape")
+"""What a network says of a cell, in this order, followed by the usual speed there, working pixels a second."""
+
+USUAL_SPEED = len(RARITIES)
+"""Column of the usual speed in a network's output."""
+
+SLOWEST = 0.5
+"""Speed below which all is rest, working pixels a second: a hundredth of a thing's height (our choice)."""
+
+CLOSEST = 0.1
+"""Least distance to the nearest example that is told apart, in units of the usual speed there (our choice: below
+what tells anything, far above the rounding of a distance in 32 bits)."""
+
+BEYOND = 0.25
+"""How much of a rarity counts that lies beyond what the normal video can vouch for (see `density`)."""

@@ -1,0 +1,32 @@
+"""Why a cell is unusual, in an operator's words."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.detectors.motion.layout import RARITIES, SPEED, USUAL_SPEED, VELOCITY
+
+AT_REST = 0.35
+"""Share of the usual speed under which a thing is said to hardly move (our choice)."""
+
+_DIRECTIONS = ("to the right", "down", "to the left", "up")
+
+
+def reason_of(values: npt.NDArray[np.float32], outputs: npt.NDArray[np.float32]) -> str:
+    """What is unusual about a cell: the measure whose rarity is largest.
+
+    Args:
+        values: (length,) its descriptor.
+        outputs: (4,) the network's answer.
+    """
+    usual = float(outputs[USUAL_SPEED])
+    ratio = float(values[SPEED][0]) / max(usual, 1e-6)
+    kind = RARITIES[int(np.argmax(outputs[: len(RARITIES)]))]
+    if kind == "speed":
+        return f"speed {ratio:.1f}× the usual here"
+    if kind == "direction":
+        if ratio < AT_REST:
+            return "hardly moves, unusual here"
+        return f"moves {_DIRECTIONS[int(np.argmax(values[VELOCITY]))]} at {ratio:.1f}× the usual speed, unusual here"
+    return "size or shape unusual here"

@@ -1,0 +1,189 @@
+"""From frames to the motion detector's scores; needs no torch."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.bundle import Manifest
+from streamad.detectors.motion.descriptors import CellDescriptors, describe, grid_shape
+from streamad.detectors.motion.flow import PROBE_SECONDS, FlowMeter
+from streamad.detectors.motion.layout import BLOCK, CELL, LENGTH, RARITIES
+from streamad.detectors.motion.reasons import reason_of
+from streamad.detectors.motion.trace import Trace
+from streamad.errors import BundleError
+from streamad.frame import Frame
+from streamad.scoring.frame_score import FrameScore
+from streamad.tiling import BackgroundModel, FrameSizeError, Tiles
+
+SMOOTHING_SECONDS = 0.3
+"""Time constant of the mean over frame scores (our choice; 0, 0.3, 0.6 and 1 s, and medians, were compared on rendered
+scenes and on faster people put into Ped2's normal clips): shorter than the half second that an alert must last."""
+
+
+class MotionScorer:
+    """What moves in one camera's frames, and how rare the rarest of it is.
+
+    A cell's score is the largest of its rarities (`MotionModel`), a frame's the mean over its `cells` highest: the
+    natural logarithm of the number of blocks of normal video in which so much is to be expected once. Where fewer cells
+    move, the lowest of them counts again (a small thing is not less unusual for being small); where none moves, the
+    score is the bundle's `still`. Noise is averaged before, along the movement (`Trace`); what is left of it is by an
+    exponential mean over `SMOOTHING_SECONDS` of frame scores, which begins anew after a gap.
+
+    The heat map holds every moving cell's score. Cells overlap by half.
+
+    Args:
+        manifest: of the bundle.
+        camera: configured id of the camera.
+
+    Raises:
+        BundleError: the bundle is not one of this detector.
+    """
+
+    def __init__(self, manifest: Manifest, camera: str) -> None:
+        tiling, score = manifest.tiling, manifest.score
+        if tiling.kind != "cells" or manifest.input.channels != LENGTH or score.kind != "top_cells":
+            raise BundleError(
+                f"bundle {manifest.name}: motion needs cells of {LENGTH} numbers and the score top_cells, got tiling "
+                f"{tiling.kind!r}, {manifest.input.channels} channels and score {score.kind!r}",
+                hint="fit the model again with this version",
+            )
+        self._score_spec = score
+        self._camera = camera
+        self._share = tiling.motion_share
+        self._meter = FlowMeter(
+            BackgroundModel(period=tiling.background_period, warmup=tiling.background_warmup),
+            level=tiling.motion_level,
+            max_height=manifest.input.max_height,
+            flow_seconds=float(manifest.training.options.get("flow_seconds", PROBE_SECONDS)),
+        )
+        self._trace = Trace()
+        self._mean: tuple[float, float] | None = None
+        self._shape: tuple[int, int] | None = None
+        self._working: tuple[int, int] = (0, 0)
+
+    @property
+    def working(self) -> tuple[int, int]:
+        """(height, width) of the working frame, pixels; (0, 0) before the first."""
+        return self._working
+
+    @property
+    def gaps(self) -> int:
+        """Times that the past was thrown away because frames were missing."""
+        return self._meter.gaps
+
+    def tiles(self, frame: Frame) -> Tiles:
+        """Descriptors of the frame's moving cells, (n, length, 1, 1).
+
+        Raises:
+            FrameSizeError: the frame is smaller than two cells.
+        """
+        found = self.described(frame)
+        withheld = found if isinstance(found, str) else None
+        none = CellDescriptors(np.zeros((0, 2), np.intp), np.zeros((0, LENGTH), np.float32), grid_shape(*self._working))
+        cells = none if isinstance(found, str) else found
+        return Tiles(
+            camera=frame.camera,
+            index=frame.index,
+            pts_seconds=frame.pts_seconds,
+            received_at=frame.received_at,
+            batch=cells.values[:, :, None, None],
+            cells=cells.cells,
+            grid=cells.grid,
+            withheld=withheld,
+        )
+
+    def described(self, frame: Frame) -> CellDescriptors | str:
+        """The frame's descriptors, averaged along the movement; or why there are none."""
+        if min(frame.shape) < 2 * CELL:
+            raise FrameSizeError(
+                f"the frame is {frame.shape[1]}×{frame.shape[0]} pixels, smaller than two cells of {CELL} pixels",
+                hint="use a stream of higher resolution",
+            )
+        movement = self._meter.push(frame)
+        self._shape = frame.shape
+        self._working = (2 * movement.foreground.shape[0], 2 * movement.foreground.shape[1])
+        if movement.seconds is None or movement.dropped:
+            self._trace.reset()
+        if movement.dropped:
+            return "gap"
+        if movement.flow is None or movement.seconds is None or not self._meter.is_warm:
+            return "warming_up"
+        found = describe(movement, self._share)
+        return CellDescriptors(found.cells, self._trace.follow(found, movement.seconds), found.grid)
+
+    def score(self, tiles: Tiles, outputs: npt.NDArray[np.float32]) -> FrameScore:
+        """Score of the frame from the (n, 4) outputs for its cells; NaN where withheld or an output is not finite."""
+        withheld = tiles.withheld
+        if withheld is None and not np.isfinite(outputs).all():
+            withheld = "non_finite"
+        if withheld is not None:
+            if withheld != "non_finite":
+                self._mean = None
+            return FrameScore(
+                camera=tiles.camera,
+                index=tiles.index,
+                pts_seconds=tiles.pts_seconds,
+                score=float("nan"),
+                received_at=tiles.received_at,
+                withheld=withheld,
+            )
+        assert tiles.cells is not None
+        assert tiles.grid is not None
+        highest = outputs[:, : len(RARITIES)].max(axis=1) if len(outputs) else np.zeros(0, np.float32)
+        heatmap = np.full(tiles.grid, np.nan, np.float32)
+        heatmap[tiles.cells[:, 0], tiles.cells[:, 1]] = highest
+        reason = None
+        if len(outputs) and tiles.batch.shape[1] == LENGTH:
+            best = int(highest.argmax())
+            reason = reason_of(tiles.batch[best, :, 0, 0], outputs[best])
+        return FrameScore(
+            camera=tiles.camera,
+            index=tiles.index,
+            pts_seconds=tiles.pts_seconds,
+            score=self._smoothed(
+                tiles.pts_seconds, frame_score(highest, self._score_spec.cells, self._score_spec.still)
+            ),
+            heatmap=heatmap,
+            received_at=tiles.received_at,
+            reason=reason,
+        )
+
+    def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
+        """(x0, y0, x1, y1) of a cell in pixels of the source's frame; right and lower edge exclusive."""
+        if self._shape is None:
+            raise ValueError("no frame was seen yet, so the size of a cell is unknown")
+        height, width = self._shape
+        rows, cols = (size + 1 for size in grid_shape(*self._working))  # blocks
+        across = CELL // BLOCK
+        return (
+            col * width // cols,
+            row * height // rows,
+            (col + across) * width // cols,
+            (row + across) * height // rows,
+        )
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        self._meter.reset()
+        self._trace.reset()
+        self._mean = None
+
+    def _smoothed(self, seconds: float, score: float) -> float:
+        """Exponential mean over time of frame scores, the newest at `seconds`."""
+        if self._mean is not None and seconds > self._mean[0]:
+            kept = math.exp((self._mean[0] - seconds) / SMOOTHING_SECONDS)
+            score = kept * self._mean[1] + (1 - kept) * score
+        self._mean = (seconds, score)
+        return score
+
+
+def frame_score(cells: npt.NDArray[np.float32], wanted: int, still: float) -> float:
+    """Mean of the highest cells' scores; see `MotionScorer`."""
+    if not len(cells):
+        return still
+    if len(cells) <= wanted:
+        return float((cells.sum() + (wanted - len(cells)) * cells.min()) / wanted)
+    return float(np.partition(cells, len(cells) - wanted)[-wanted:].mean())

@@ -1,0 +1,131 @@
+"""The whole detector on a world in which what is unusual is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from motion_support import Square, walkers, world
+
+from streamad.bundle import Manifest
+from streamad.detectors.motion.fitting import Fitted, fit
+from streamad.detectors.motion.gathering import Gatherer
+from streamad.detectors.motion.scorer import MotionScorer
+from streamad.errors import BundleError, UsageError
+from streamad.frame import Frame
+from streamad.pipeline.motion_learning import motion_manifest
+from streamad.scoring import FrameScore
+from streamad.tiling import FrameSizeError
+
+
+def manifest(fps: float = 12.5) -> Manifest:
+    return motion_manifest("wall", data="squares", licence="none", fps=fps, max_height=160)
+
+
+@pytest.fixture(scope="module")
+def learned() -> Fitted:
+    gatherer = Gatherer(manifest())
+    gatherer.feed(world(walkers(72), 72.0))
+    assert gatherer.working == (160, 240)
+    return fit(gatherer.samples, gatherer.working)
+
+
+def scores(learned: Fitted, frames: Iterable[Frame], fps: float = 12.5) -> list[FrameScore]:
+    spec = manifest(fps)
+    spec = spec.model_copy(update={"score": spec.score.model_copy(update={"still": learned.still})})
+    scorer = MotionScorer(spec, "wall")
+    answer = []
+    for frame in frames:
+        tiles = scorer.tiles(frame)
+        outputs = learned.model(tiles.batch[:, :, 0, 0]) if len(tiles.batch) else np.zeros((0, 4), np.float32)
+        answer.append(scorer.score(tiles, outputs))
+    return answer
+
+
+def highest(found: list[FrameScore], start: float) -> FrameScore:
+    return max((s for s in found if s.withheld is None and s.pts_seconds >= start), key=lambda s: s.score)
+
+
+def test_normal_video_stays_low(learned: Fitted) -> None:
+    found = scores(learned, world(walkers(24, seed=5), 24.0, seed=5))
+    assert {s.withheld for s in found[:40]} == {"warming_up"}
+    assert highest(found, 5).score < 3.0  # e^3 blocks of 8 s
+
+
+@pytest.mark.parametrize("fps", [6.25, 12.5, 25.0])
+def test_a_fast_thing_is_rare_and_the_reason_says_how_fast(learned: Fitted, fps: float) -> None:
+    found = scores(learned, world([*walkers(10, seed=5), Square(5.0, 60, -24, 60.0, seed=77)], 8.5, fps=fps), fps)
+    top = highest(found, 5.5)
+    assert top.score > 5.0
+    assert top.reason is not None
+    assert top.reason.startswith("speed ")
+    assert 2.0 < float(top.reason.split()[1].rstrip("×")) < 4.0
+    assert top.heatmap is not None
+    assert max(np.nanmax(s.heatmap) for s in found if s.heatmap is not None) >= top.score
+
+
+def test_against_the_flow_is_rare_and_said(learned: Fitted) -> None:
+    found = scores(learned, world([*walkers(4, seed=5), Square(4.0, 60, 230, -20.0, seed=77)], 10.0))
+    top = highest(found, 7)
+    assert top.score > highest(scores(learned, world(walkers(12, seed=5), 10.0)), 7).score
+    assert "to the left" in str(top.reason)
+
+
+def test_the_cell_of_the_heat_map_lies_on_the_thing(learned: Fitted) -> None:
+    square = Square(4.0, 60, -24, 60.0, seed=77)
+    spec = manifest()
+    scorer = MotionScorer(spec, "wall")
+    for frame in world([square], 6.5):
+        tiles = scorer.tiles(frame)
+    outputs = learned.model(tiles.batch[:, :, 0, 0])
+    heat = scorer.score(tiles, outputs).heatmap
+    assert heat is not None
+    row, col = np.unravel_index(int(np.nanargmax(heat)), heat.shape)
+    x0, y0, x1, y1 = scorer.cell_box(int(row), int(col))
+    left = -24 + 60 * (frame.pts_seconds - 4)
+    assert left - 20 < (x0 + x1) / 2 < left + 44
+    assert 50 < (y0 + y1) / 2 < 110
+
+
+def test_where_nothing_moves_the_score_is_the_still_one(learned: Fitted) -> None:
+    found = scores(learned, world([], 6.0))
+    assert found[-1].score == pytest.approx(learned.still)
+    assert found[-1].reason is None
+
+
+def test_too_little_movement_is_refused_at_once() -> None:
+    gatherer = Gatherer(manifest())
+    gatherer.feed(world([], 40.0))
+    with pytest.raises(UsageError, match="too little moves"):
+        fit(gatherer.samples, (160, 240))
+
+
+def test_a_picture_in_which_everything_moves_is_learned_as_normal() -> None:
+    """Water: the texture drifts everywhere, to and fro."""
+
+    def water(seconds: float, seed: int) -> Iterable[Frame]:
+        rng = np.random.default_rng(seed)
+        wide = np.random.default_rng(1).uniform(40, 220, (50, 90)).astype(np.float32)
+        import cv2
+
+        wide = cv2.resize(wide, (400, 200), interpolation=cv2.INTER_CUBIC)
+        for number in range(round(seconds * 12.5)):
+            x, y = 60 + 40 * np.sin(number / 9), 20 + 15 * np.sin(number / 13)
+            picture = cv2.warpAffine(wide, np.float32([[1, 0, -x], [0, 1, -y]]), (240, 160))
+            noisy = np.clip(picture + rng.normal(0, 1, picture.shape), 0, 255).astype(np.uint8)
+            yield Frame("water", number, number / 12.5, 0.0, noisy)
+
+    gatherer = Gatherer(manifest())
+    gatherer.feed(water(38.0, 0))
+    learned = fit(gatherer.samples, (160, 240))
+    assert highest(scores(learned, water(12.0, 7)), 5).score < 4.0
+
+
+def test_tiny_frames_and_foreign_bundles_are_refused() -> None:
+    with pytest.raises(FrameSizeError, match="smaller than two cells"):
+        MotionScorer(manifest(), "x").tiles(Frame("x", 0, 0.0, 0.0, np.zeros((30, 200), np.uint8)))
+    foreign = manifest()
+    foreign = foreign.model_copy(update={"input": foreign.input.model_copy(update={"channels": 3})})
+    with pytest.raises(BundleError, match="motion needs cells of 31 numbers"):
+        MotionScorer(foreign, "x")

@@ -1,0 +1,73 @@
+"""From clips of normal video to the motion detector's bundle, through every step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from motion_support import Square, walkers, world
+
+from streamad.bundle import Bundle, load_bundle
+from streamad.engines import EngineSpec
+from streamad.errors import UsageError
+from streamad.pipeline import open_model, score_video
+from streamad.pipeline.motion_learning import fit_motion_bundle
+from streamad.sources import ImagesSpec
+
+
+def clip(folder: Path, squares: list[Square], seconds: float, seed: int) -> ImagesSpec:
+    folder.mkdir()
+    for frame in world(squares, seconds, fps=10, seed=seed):
+        cv2.imwrite(str(folder / f"{frame.index:03d}.png"), frame.pixels)
+    return ImagesSpec(path=folder, fps=10)
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """One clip alone is enough."""
+    folder = tmp_path_factory.mktemp("wall")
+    normal = clip(folder / "normal", walkers(44), 44.0, 0)
+    told: list[str] = []
+    bundle = fit_motion_bundle(
+        [normal], folder / "wall", name="wall", data="squares", progress=lambda stage, done, total: told.append(stage)
+    )
+    assert list(dict.fromkeys(told)) == [
+        "measuring what moves",
+        "measuring how fast it moves",
+        "reading normal video",
+        "fitting",
+    ]
+    return bundle
+
+
+def test_the_bundle_says_how_it_was_made_and_runs_in_every_engine(fitted: Bundle, tmp_path: Path) -> None:
+    bundle = load_bundle(fitted.path)
+    training = bundle.manifest.training
+    assert (training.data, training.fps, training.frames) == ("squares", 10, 440)
+    assert bundle.manifest.parity[0].max_abs_output < 1e-3
+    assert "parity with numpy" in (bundle.path / "README.md").read_text(encoding="utf-8")
+    watched = clip(tmp_path / "watched", [*walkers(8, seed=3), Square(4.5, 60, -24, 70.0, seed=9)], 8.0, 3)
+    found = {}
+    for engine in ("openvino", "onnx", "torch"):
+        if engine != "openvino":
+            pytest.importorskip({"onnx": "onnxruntime"}.get(engine, engine))
+        with open_model(bundle, EngineSpec(name=engine)) as model:
+            scores = list(score_video(watched, model))
+            again = list(score_video(watched, model))
+        found[engine] = np.array([s.score for s in scores])
+        np.testing.assert_array_equal(found[engine], [s.score for s in again])
+    np.testing.assert_allclose(found["onnx"], found["openvino"], atol=2e-3)
+    np.testing.assert_allclose(found["torch"], found["openvino"], atol=2e-3)
+    top = max((s for s in scores if s.withheld is None), key=lambda s: s.score)
+    assert top.pts_seconds > 4.5
+    assert "speed" in str(top.reason)
+
+
+def test_what_cannot_be_learned_from_is_refused(tmp_path: Path) -> None:
+    empty = clip(tmp_path / "empty", [], 36.0, 0)
+    with pytest.raises(UsageError, match="too little moves"):
+        fit_motion_bundle([empty], tmp_path / "x", name="x")
+    with pytest.raises(UsageError, match="no normal video"):
+        fit_motion_bundle([], tmp_path / "x", name="x")
