@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 # The versions that CI tested; remove the constraint to try newer ones.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench clean help
+.PHONY: demo test lint bench bench-docs clean help
 
 help:
 	@echo "make demo   render a scene, calibrate on it, watch it, leave plot, video and metrics in runs/demo"
 	@echo "make test   the test suite (set STREAMAD_DATA for the tests on real data)"
 	@echo "make lint   format, lint, types, import rules"
-	@echo "make bench  speed and memory, as ratios in one interleaved run"
+	@echo "make bench  speed, cameras and memory of every model and engine, within 8 minutes; BENCH_ARGS=... for more"
+	@echo "make bench-docs  table and plots of docs/performance.md from what make bench measured"
 
 # The base install: no torch.
 $(VENV)/.base: pyproject.toml constraints.txt
@@ -22,7 +23,7 @@ $(VENV)/.base: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.base
 	$(PIP) torch
-	$(PIP) -e '.[train,onnx,dev]'
+	$(PIP) -e '.[train,onnx,int8,dev]'
 	@touch $@
 
 demo: $(VENV)/.base
@@ -38,7 +39,11 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev
-	$(BIN)/python tools/bench.py
+	@mkdir -p runs
+	$(BIN)/python tools/bench.py --json runs/bench.json $(BENCH_ARGS)
+
+bench-docs: $(VENV)/.dev
+	$(BIN)/python tools/bench.py --from runs/bench.json --write-docs
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache runs

@@ -21,10 +21,15 @@ FORMAT_VERSION = 1
 MANIFEST = "model.yaml"
 ONNX = "model.onnx"
 STREAMING = "streaming.onnx"
-VARIANTS = {"fp32": ONNX, "fp16": "model.fp16.onnx"}
-"""The network's file for each precision; fp16 is made by `streamad export`."""
+VARIANTS = {"fp32": ONNX, "bf16": ONNX, "fp16": "model.fp16.onnx", "int8": "model.int8.xml"}
+"""The network's file for each precision; fp16 and int8 are made by `streamad export`. OpenVINO's .xml has a .bin beside
+it."""
+STREAMING_VARIANTS = {"fp32": STREAMING, "bf16": STREAMING, "int8": "streaming.int8.xml"}
+"""The same of the form that carries state."""
 WEIGHTS = "weights.safetensors"
 CALIBRATION = "calibration.json"
+PLACE = "place.png"
+"""The place that the camera showed when the model was learned: by it the frame-quality gate notices a moved camera."""
 CARD = "README.md"
 
 _LATER_SCORE_FIELDS = ("frame", "peak", "heat_cell")
@@ -107,6 +112,21 @@ class Parity(_Part):
     file: str = Field(ONNX, description="file of the bundle that was compared")
 
 
+class Member(_Part):
+    """One of several models that watch a camera together."""
+
+    model: str = Field(description="its bundle: a folder beside this one, or a path or name as elsewhere")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of everything that its scores depend on")
+    calibration: str = Field(description="its calibration, a file of this bundle")
+
+
+class FusionSpec(_Part):
+    """How several models make one score."""
+
+    rule: Literal["mean", "max"] = Field(description="of the members' calibrated scores: their mean, or the highest")
+    members: tuple[Member, ...] = Field(min_length=2, description="the models")
+
+
 class Manifest(_Part):
     """The content of `model.yaml`."""
 
@@ -121,6 +141,7 @@ class Manifest(_Part):
     parameters: int = Field(ge=1, description="trained parameters of the network")
     parity: tuple[Parity, ...] = Field((), description="engines compared with torch (motion: with numpy)")
     results: tuple[dict[str, Any], ...] = Field((), description="measured results, each with its protocol")
+    fusion: FusionSpec | None = Field(None, description="the models that make the score, where it is several")
     files: dict[str, str] = Field(description="SHA-256 of every file of the bundle but this one")
 
 
@@ -143,27 +164,84 @@ class Bundle:
 
     @property
     def sha256(self) -> str:
-        """Hash of the network (its ONNX file): what a calibration and a result belong to."""
+        """Hash of the network (its ONNX file): what a calibration and a result belong to.
+
+        Of several models, the hash of their hashes, those of their calibrations, and the rule.
+        """
+        if self.manifest.fusion is not None:
+            known = [self.manifest.fusion.model_dump_json()]
+            known += [self.manifest.files.get(member.calibration, "") for member in self.manifest.fusion.members]
+            return hashlib.sha256("\n".join(known).encode()).hexdigest()
         return self.manifest.files[ONNX]
+
+    def members(self) -> list[Bundle]:
+        """The bundles of the models that make the score; empty where it is one model.
+
+        Raises:
+            BundleError: one is missing, or is not what it was.
+        """
+        fusion = self.manifest.fusion
+        found = []
+        for member in fusion.members if fusion is not None else ():
+            beside = self.path.parent / member.model
+            bundle = load_bundle(beside if (beside / MANIFEST).is_file() else member.model)
+            if combined_sha256(bundle) != member.sha256:
+                raise BundleError(
+                    f"the bundle {self.name} was made of {member.model} with sha256 {member.sha256[:12]}…; "
+                    f"{bundle.path} has {combined_sha256(bundle)[:12]}…",
+                    hint="fuse again: streamad fuse",
+                )
+            found.append(bundle)
+        return found
 
     @property
     def onnx_path(self) -> Path:
         """The network."""
         return self.path / ONNX
 
-    def network_path(self, precision: str) -> Path:
+    def variant_file(self, precision: str, *, streaming: bool = False) -> str:
+        """Name of the network's file for a precision, whether the bundle has it or not.
+
+        Args:
+            precision: as engines name it.
+            streaming: of the form that carries state.
+
+        Raises:
+            BundleError: no bundle has such a variant.
+        """
+        file = (STREAMING_VARIANTS if streaming else VARIANTS).get(precision)
+        if file is None:
+            what = "the streaming form" if streaming else "the network"
+            raise BundleError(f"there is no {precision} variant of {what} of {self.name}")
+        return file
+
+    def network_path(self, precision: str, *, streaming: bool = False) -> Path:
         """The network's file for a precision.
+
+        Args:
+            precision: as engines name it.
+            streaming: of the form that carries state.
 
         Raises:
             BundleError: the bundle has no such variant.
         """
-        file = VARIANTS.get(precision)
-        if file is None or file not in self.manifest.files:
-            raise BundleError(
-                f"the bundle {self.name} has no {precision} variant",
-                hint=f"`streamad export {self.name} --engine onnx --precision {precision}` makes it",
-            )
+        file = self.variant_file(precision, streaming=streaming)
+        if file not in self.manifest.files:
+            how = {"int8": "openvino --precision int8 --data CLIPS"}.get(precision, f"onnx --precision {precision}")
+            hint = f"`streamad export {self.name} --engine {how}` makes it"
+            if precision == "int8" and not streaming and self.streaming_path is not None:
+                hint = "its streaming form alone runs in int8"
+            raise BundleError(f"the bundle {self.name} has no {precision} variant", hint=hint)
         return self.path / file
+
+    def variant_hashes(self, precision: str) -> dict[str, str]:
+        """SHA-256 of the files that a precision adds to the bundle, by name."""
+        own = {names.get(precision) for names in (VARIANTS, STREAMING_VARIANTS)} - {ONNX, STREAMING}
+        stems = tuple(name.rpartition(".")[0] + "." for name in own if name is not None)
+        found = {name: digest for name, digest in self.manifest.files.items() if stems and name.startswith(stems)}
+        for member in self.members():
+            found |= {f"{member.name}/{name}": digest for name, digest in member.variant_hashes(precision).items()}
+        return found
 
     @property
     def streaming_path(self) -> Path | None:
@@ -180,6 +258,11 @@ class Bundle:
         """The calibration shipped with the bundle, None where there is none."""
         path = self.path / CALIBRATION
         return path if path.exists() else None
+
+    @property
+    def place_path(self) -> Path | None:
+        """The picture of the place, None where there is none."""
+        return self.path / PLACE if PLACE in self.manifest.files else None
 
 
 def model_folders() -> list[Path]:
@@ -242,7 +325,7 @@ def load_bundle(name: str | Path) -> Bundle:
     """
     path = find_bundle(name)
     manifest = _read_manifest(path / MANIFEST)
-    for required in (ONNX, WEIGHTS):
+    for required in (ONNX, WEIGHTS) if manifest.fusion is None else (m.calibration for m in manifest.fusion.members):
         if required not in manifest.files:
             raise BundleError(f"{path / MANIFEST} lists no {required}", hint="export the bundle again")
     for file, expected in manifest.files.items():
@@ -268,7 +351,10 @@ def write_manifest(path: Path, manifest: Manifest) -> Bundle:
     """
     files = {f.name: sha256_of(f) for f in sorted(path.iterdir()) if f.is_file() and f.name != MANIFEST}
     manifest = manifest.model_copy(update={"files": files})
-    text = yaml.safe_dump(manifest.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+    document = manifest.model_dump(mode="json")
+    if manifest.fusion is None:
+        del document["fusion"]  # versions that know no fusion read the others' bundles still
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
     write_atomic(path / MANIFEST, text)
     return Bundle(path, manifest)
 

@@ -22,6 +22,9 @@ from streamad.errors import ConfigError
 from streamad.observability.endpoints import WebSpec
 from streamad.observability.logging import LoggingSpec
 from streamad.observability.redaction import redact
+from streamad.scoring.drift import DriftSpec
+from streamad.scoring.history import HistorySpec
+from streamad.sources.quality.spec import QualitySpec
 from streamad.sources.spec import ReconnectSpec, SourceSpec
 
 CAMERA_ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
@@ -45,6 +48,7 @@ class CameraSpec(BaseModel):
         None, description="raw score from which a frame is anomalous, where there is no calibration"
     )
     rules: RuleSpec | None = Field(None, description="its own rules; empty: the common ones")
+    quality: QualitySpec | None = Field(None, description="its own frame-quality gate; empty: the common one")
 
     @model_validator(mode="after")
     def _one_threshold(self) -> Self:
@@ -63,6 +67,15 @@ class Config(BaseModel):
     engine: EngineSpec = Field(default_factory=lambda: EngineSpec(), description="what runs the networks")
     cameras: tuple[CameraSpec, ...] = Field(min_length=1, description="the cameras")
     rules: RuleSpec = Field(default_factory=lambda: RuleSpec(), description="when a score becomes an alert")
+    quality: QualitySpec = Field(
+        default_factory=lambda: QualitySpec(), description="when frames are held back because the picture is at fault"
+    )
+    drift: DriftSpec = Field(
+        default_factory=lambda: DriftSpec(), description="when scores no longer come from what was calibrated on"
+    )
+    history: HistorySpec = Field(
+        default_factory=lambda: HistorySpec(), description="the recent scores, kept for `streamad calibrate --recent`"
+    )
     reconnect: ReconnectSpec = Field(default_factory=lambda: ReconnectSpec(), description="waits between attempts")
     events: EventsSpec = Field(default_factory=lambda: EventsSpec(), description="where events are kept")
     sinks: tuple[SinkSpec, ...] = Field((), description="where events are sent")
@@ -76,6 +89,12 @@ class Config(BaseModel):
                 raise ValueError(f"camera {camera.id!r} names no model and there is no common `model`")
         return self
 
+    @model_validator(mode="after")
+    def _one_place_a_camera(self) -> Self:
+        if self.quality.reference is not None and sum(camera.quality is None for camera in self.cameras) > 1:
+            raise ValueError("`quality.reference` is one camera's: give each camera a `quality` of its own")
+        return self
+
     def model_of(self, camera: CameraSpec) -> str:
         """Name or path of a camera's bundle."""
         name = camera.model or self.model
@@ -85,6 +104,10 @@ class Config(BaseModel):
     def rules_of(self, camera: CameraSpec) -> RuleSpec:
         """A camera's rules."""
         return camera.rules or self.rules
+
+    def quality_of(self, camera: CameraSpec) -> QualitySpec:
+        """A camera's frame-quality gate."""
+        return camera.quality or self.quality
 
 
 def load_config(path: Path) -> Config:

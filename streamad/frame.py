@@ -18,7 +18,7 @@ class FrameFlags(IntFlag):
     KEY = 1
     """The frame is a key frame: it was decoded without reference to earlier ones."""
     CORRUPT = 2
-    """The decoder met errors in this frame."""
+    """The decoder met errors in this frame, or in one since the last clean key frame, on which it may build."""
     DISCONTINUITY = 4
     """First frame after a (re)connect, a seek or loop, a jump of the clock or a change of size: whatever
     remembers earlier frames (clips, backgrounds) must start anew."""

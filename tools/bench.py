@@ -1,28 +1,35 @@
-"""Speed and memory of streamad, as ratios in one interleaved run.
+"""Speed, cameras and memory of every model and engine that runs here, in one interleaved run of bounded length.
 
-    make bench                       or: python tools/bench.py --rounds 5 --frames 1200
+    make bench          or: python tools/bench.py --json runs/bench.json
+    make bench-docs     or: python tools/bench.py --from runs/bench.json --write-docs
 
-Contenders are run in rounds (a a1 b c d e t, a a1 b c …) after a warm-up, so that a change of the machine's load
-falls on all of them; the report gives minimum, median and maximum. Nothing here is a test: times are read, not
-asserted.
+Contenders of a model take turns, round after round after one for warm-up, so that a change of the machine's load falls
+on all of them; the report gives minimum, median and maximum. As many rounds are run as the budget allows. Nothing here
+is a test: times are read, not asserted.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench_contenders import Contender, contenders, dynamic_openvino, eager_network, prepare
+import numpy as np
+from bench_cameras import most_cameras
+from bench_contenders import Contender, Subject, padding_of_live_batches
 from bench_machine import (
     SETTLE_SECONDS,
+    convolution_openvino,
     copy_bandwidth,
     describe,
     engine_threads,
@@ -30,150 +37,182 @@ from bench_machine import (
     gemm_openvino,
     time_batches,
 )
-from bench_report import markdown, ratios, spread, write_into
-from bench_workload import HEIGHT, WIDTH, Workload, flop_of_cell, make_video, pick_bundles
+from bench_report import markdown, plots, spread, write_into
+from bench_workload import FPS, HEIGHT, MODELS, WIDTH, Workload, make_video
 
 from streamad import __version__
-from streamad.alerts.spec import RuleSpec
-from streamad.bundle import Bundle
+from streamad.bundle import Bundle, load_bundle
+from streamad.engines.base import BATCH_SIZES
+from streamad.engines.flops import count_flops
 from streamad.errors import StreamadError
 from streamad.files import write_json
-from streamad.pipeline import open_model
-from streamad.pipeline.alerting import alert_settings
 
 ROOT = Path(__file__).resolve().parent.parent
-CHECKPOINTS = (2_000, 5_000, 10_000, 20_000)
+TURN_SECONDS = 0.4
+"""Time that a contender works in a round."""
+LEAST_ROUNDS, MOST_ROUNDS = 2, 7
+FOR_SPEED = 0.58
+"""Share of the budget for the contenders; the rest is for cameras and memory."""
+MEMORY_SECONDS = 2.0
 
 
-def measure(
-    bundle: Bundle, what: str, workload: Workload, options: argparse.Namespace, scratch: Path
-) -> dict[str, Any]:
-    """All figures of one model."""
-    network, dynamic = eager_network(bundle), dynamic_openvino(bundle)
-    with open_model(bundle, hint="throughput") as model:
-        model.warm_up()
-        # Without a calibration any threshold serves: the rule costs the same wherever it lies.
-        given = None if bundle.calibration_path else 0.5
-        settings = alert_settings(model, RuleSpec(), camera="bench", threshold=given)
-        prepared = prepare(workload.path, model, workload.frames)
-        rows = contenders(
-            workload.path, model, settings, network, dynamic, prepared,
-            slow_frames=options.slow_frames, scratch=scratch,
-        )  # fmt: skip
-        wall, cpu = run_rounds(rows, options.rounds)
-    frames = {row.key: row.frames for row in rows}
-    flop = flop_of_cell(bundle.manifest.input.channels)
+def measure_speed(bundle: Bundle, workload: Workload, scratch: Path, deadline: float) -> dict[str, Any]:
+    """All contenders of one model, in rounds until the deadline; two at least."""
+    with ExitStack() as stack:
+        subject = Subject(bundle, workload.path, stack)
+        rows = subject.contenders(scratch)
+        gemm: list[float] = []
+        rounds, last = -1, 0.0  # the first round warms up
+        while rounds < LEAST_ROUNDS or (rounds < MOST_ROUNDS and time.monotonic() + last < deadline):
+            began = time.monotonic()
+            gemm.append(gemm_numpy())
+            for row in rows:
+                time.sleep(SETTLE_SECONDS)
+                rate = row.turn(TURN_SECONDS, keep=rounds >= 0)
+                say(f"  {bundle.name} round {rounds + 1}: {row.stage} {row.engine}: {rate:.1f} frames/s")
+            rounds, last = rounds + 1, time.monotonic() - began
+        cells = bundle.manifest.tiling.kind == "cells"
+        answer = {
+            "name": bundle.name,
+            "detector": bundle.manifest.detector,
+            "tiles_per_frame": subject.per_frame,
+            "rounds": rounds,
+            "gemm_gflops": spread(gemm),
+            "threads": engine_threads(bundle, "throughput" if cells else "latency"),
+            "live_padding": padding_of_live_batches(subject.tiles[False], BATCH_SIZES) if cells else None,
+            "rows": [described(row, rows, bundle, subject.per_frame) for row in rows],
+        }
+    return answer
+
+
+def described(row: Contender, rows: Sequence[Contender], bundle: Bundle, per_frame: float) -> dict[str, Any]:
+    """One contender's figures; ratios are taken round by round to the papers' loop."""
+    paper = next((r for r in rows if (r.stage, r.engine) == ("plain loop", "torch fp32")), None)
+    ratios = [] if paper is None else [ours / theirs for ours, theirs in zip(row.rates, paper.rates, strict=True)]
+    middle = float(np.median(row.rates))
+    gflop = None
+    if row.stage == "infer":
+        streams = "carried" in row.what and bundle.streaming_path is not None
+        path = bundle.streaming_path if streams else bundle.onnx_path
+        assert path is not None
+        gflop = count_flops(path) / 1e9 * (1 if streams else per_frame)
     return {
-        "name": bundle.name,
-        "what": what,
-        "channels": bundle.manifest.input.channels,
-        "cells_per_frame": prepared.per_frame,
-        "grid_cells": prepared.grid_cells,
-        "live_padding": prepared.live_padding,
-        "mflop_per_cell": flop / 1e6,
-        "engine_gflops": prepared.cells * flop / spread(wall["d"])["median"] / 1e9,
-        "engine_threads": engine_threads(bundle, "throughput"),
-        "contenders": [
-            {
-                "key": row.key,
-                "name": row.name,
-                "frames": row.frames,
-                "seconds": wall[row.key],
-                "frames_per_second": spread([row.frames / s for s in wall[row.key]]),
-                "cpu_ms_per_frame": 1e3 * spread(cpu[row.key])["median"] / row.frames,
-            }
-            for row in rows
-        ],
-        "ratios": ratios(wall, frames),
-        "batches": [asdict(batch) for batch in time_batches(bundle, network)],
-        "memory": memory(workload, bundle, options.memory_frames),
+        "stage": row.stage,
+        "engine": row.engine,
+        "what": row.what,
+        "frames_per_second": spread(row.rates),
+        "cpu_ms_per_frame": 1e3 * float(np.median(row.costs)),
+        "gflop_per_frame": gflop,
+        "gflops": None if gflop is None else gflop * middle,
+        "ratio_to_papers_loop": spread(ratios) if ratios else None,
     }
 
 
-def run_rounds(rows: Sequence[Contender], rounds: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Wall and CPU seconds of every contender in every round; one warm-up round is thrown away."""
-    wall: dict[str, list[float]] = {row.key: [] for row in rows}
-    cpu: dict[str, list[float]] = {row.key: [] for row in rows}
-    for number in range(rounds + 1):
-        for row in rows:
-            time.sleep(SETTLE_SECONDS)
-            seconds, busy = row.timed()
-            label = f"round {number}/{rounds}" if number else "warm-up"
-            print(f"  {label} {row.key}: {row.frames / seconds:8.1f} frames/s", file=sys.stderr, flush=True)
-            if number:
-                wall[row.key].append(seconds)
-                cpu[row.key].append(busy)
-    return wall, cpu
+def measure_cameras(bundle: Bundle, found: dict[str, Any], workload: Workload, deadline: float) -> list[dict[str, Any]]:
+    """The most cameras that OpenVINO holds, in float32 and, where the model has it, in 8 bits."""
+    answer = []
+    speeds = {r["engine"]: r["frames_per_second"]["median"] for r in found["rows"] if r["stage"] == "end to end"}
+    for precision in ("fp32", "int8"):
+        speed = speeds.get(f"openvino {precision}")
+        if speed is not None:
+            engine = {"name": "openvino", "precision": precision}
+            held = most_cameras(str(bundle.path), engine, workload.path, FPS, speed, deadline)
+            numbers = ", ".join(f"{t['cameras']} at {t['slowest']:.1f} frames/s" for t in held["tried"])
+            say(f"  {found['name']} {precision}: cameras: {numbers or 'no time left'}")
+            answer.append({"engine": f"openvino {precision}", **held})
+    return answer
 
 
-def memory(workload: Workload, bundle: Bundle, frames: int) -> list[dict[str, float]]:
-    """Resident memory at the checkpoints up to `frames`, by a process that never imported torch."""
-    checkpoints = [c for c in CHECKPOINTS if c < frames] + [frames] if frames else []
-    if not checkpoints:
-        return []
+def measure_memory(bundle: Bundle, found: dict[str, Any], workload: Workload) -> list[dict[str, Any]]:
+    """Resident memory of a process that scores the video, without torch."""
+    answer = []
     script = Path(__file__).with_name("bench_memory.py")
-    done = subprocess.run(
-        [sys.executable, str(script), str(workload.path), str(bundle.path), *map(str, checkpoints)],
-        stdout=subprocess.PIPE, text=True, check=True,
-    )  # fmt: skip
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    for precision in ("fp32", "int8"):
+        if any(r["engine"] == f"openvino {precision}" for r in found["rows"]):
+            done = subprocess.run(
+                [sys.executable, str(script), str(workload.path), str(bundle.path), precision, "--seconds", str(MEMORY_SECONDS)],
+                stdout=subprocess.PIPE, text=True, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+            )  # fmt: skip
+            answer.append({"engine": f"openvino {precision}", **json.loads(done.stdout.splitlines()[-1])})
+    return answer
 
 
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="bundle; default: adacl-motion-ped2 where it is, else untrained networks")
-    parser.add_argument("--rounds", type=_positive, default=5, help="rounds after the warm-up (default 5)")
-    parser.add_argument("--frames", type=_positive, default=1200, help="frames of the video (default 1200)")
-    parser.add_argument(
-        "--slow-frames", type=_positive, default=150, help="frames of a run of contenders a, a1 and e (default 150)"
-    )
-    parser.add_argument(
-        "--memory-frames", type=int, default=CHECKPOINTS[-1], help="frames of the memory run, 0 for none (20000)"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure as JSON")
-    parser.add_argument(
-        "--write-docs", action="store_true", help="put the report into docs/performance.md between its marks"
-    )
-    return parser.parse_args(arguments)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, got {value}")
-    return value
-
-
-def main() -> int:
-    """Run everything and print the report."""
-    options = parse()
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure everything."""
+    started = time.monotonic()
     report: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d"),
         "version": __version__,
-        "rounds": options.rounds,
+        "budget_seconds": options.budget,
+        "busy": options.busy,
         "machine": describe(),
-        "gemm_numpy_gflops": gemm_numpy(),
-        "gemm_openvino_gflops": gemm_openvino(),
-        "copy_gbytes": copy_bandwidth(),
+        "limits": {
+            "gemm_numpy_gflops": gemm_numpy(),
+            "gemm_openvino_gflops": gemm_openvino(),
+            **{f"convolution_{p}_gflops": convolution_openvino(p) for p in ("fp32", "bf16", "int8")},
+            "copy_gbytes": copy_bandwidth(),
+        },
         "models": [],
     }
+    bundles = [load_bundle(name) for name in options.models]
     with tempfile.TemporaryDirectory(prefix="streamad-bench-") as temporary:
         scratch = Path(temporary)
         workload = make_video(scratch, options.frames)
         report["workload"] = {
             "source": workload.source, "frames": workload.frames, "width": WIDTH, "height": HEIGHT,
         }  # fmt: skip
-        print(f"video: {workload.source}, {workload.frames} frames", file=sys.stderr)
-        for bundle, what in pick_bundles(options.model, scratch):
-            print(f"model: {bundle.name} ({what})", file=sys.stderr)
-            report["models"].append(measure(bundle, what, workload, options, scratch))
-    text = markdown(report)
-    print(text)
+        say(f"video: {workload.source}, {workload.frames} frames")
+        speed_ends = started + FOR_SPEED * options.budget
+        # A round of the networks on windows takes twice as long as one of the others.
+        weights = [2 if bundle.streaming_path is not None else 1 for bundle in bundles]
+        for number, bundle in enumerate(bundles):
+            now = time.monotonic()
+            share = (speed_ends - now) * weights[number] / sum(weights[number:])
+            report["models"].append(measure_speed(bundle, workload, scratch, now + share))
+        for number, (bundle, found) in enumerate(zip(bundles, report["models"], strict=True)):
+            found["memory"] = measure_memory(bundle, found, workload)
+            now = time.monotonic()
+            share = (started + options.budget - now) / (len(bundles) - number)
+            found["cameras"] = measure_cameras(bundle, found, workload, now + share)
+        cells = [b for b in bundles if b.manifest.tiling.kind == "cells"][:1]
+        if cells and time.monotonic() < started + options.budget:
+            report["batches"] = {"model": cells[0].name, "times": [asdict(b) for b in time_batches(cells[0], None, 5)]}
+    report["seconds"] = round(time.monotonic() - started)
+    return report
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--models", nargs="+", default=list(MODELS), metavar="MODEL", help="bundles; default: one a form"
+    )
+    parser.add_argument("--budget", type=float, default=450, help="seconds that it may take, about (default 450)")
+    parser.add_argument("--frames", type=int, default=1200, help="frames of the video (default 1200)")
+    parser.add_argument("--busy", action="store_true", help="say in the report that the machine had other work")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure as JSON")
+    parser.add_argument("--from", type=Path, dest="source", metavar="FILE", help="measure nothing, take these figures")
+    parser.add_argument("--write-docs", action="store_true", help="write table and plots of docs/performance.md")
+    return parser.parse_args(arguments)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Run everything, or read it, and print the report."""
+    options = parse()
+    logging.getLogger("streamad").setLevel(logging.ERROR)
+    report = json.loads(options.source.read_text(encoding="utf-8")) if options.source is not None else run(options)
     if options.json is not None:
         write_json(options.json, report)
+    text = markdown(report)
+    print(text)
     if options.write_docs:
         write_into(ROOT / "docs" / "performance.md", text)
+        write_json(ROOT / "docs" / "performance.json", report)
+        plots(report, ROOT / "docs" / "figures")
     return 0
 
 

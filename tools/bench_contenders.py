@@ -1,15 +1,18 @@
-"""The contenders of `tools/bench.py`, each timed over the same video.
+"""The contenders of `tools/bench.py`: every stage and every engine of a model, and the plain loops of research code.
 
-Ways from a file to alerts, or parts of the way. Every contender counts what it finds, so that none can be fast by
-not doing its work.
+A contender works for a given time and says how many frames it got through. All take the same frames of the same video,
+behind those in which a model only learns what is at rest or fills its window, which cost nothing.
 """
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,224 +20,325 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from streamad.bundle import Bundle
+from streamad.alerts.spec import RuleSpec
+from streamad.alerts.tracker import EventTracker
+from streamad.bundle import Bundle, combined_sha256
+from streamad.detectors import camera_scorer, detector_parts
+from streamad.detectors.base import load_part
+from streamad.engines import CarryingEngine, EngineSpec, available_engines
+from streamad.engines.factory import PRECISIONS
+from streamad.errors import BundleError, EngineError
 from streamad.frame import Frame
-from streamad.pipeline.alerting import AlertSettings
+from streamad.pipeline import open_model
+from streamad.pipeline.alerting import alert_settings
 from streamad.pipeline.model import Model
-from streamad.pipeline.score_file import score_file
+from streamad.pipeline.offline import pair_scores, prefetched
 from streamad.sources import FileSpec, open_source
-from streamad.tiling import CELL, CellGrid
+from streamad.tiling import CellGrid, Tiles
 
-Cells = npt.NDArray[np.float32]
+LEAD = 40
+"""Frames that a model sees before it is timed: ADACL's background takes 32, a window 16."""
+SHOWN = 160
+"""Frames behind them that are kept in memory, for the stages that are timed alone."""
+
+Batch = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Contender:
-    """One way of doing the work.
+    """One way of doing the work, or a part of it.
 
     Attributes:
-        key: its letter in the report.
-        name: what it does, in words.
-        frames: frames that one run takes.
-        run: does the work once; returns what it counted.
+        stage: decode, tile, infer, score, end to end, or plain loop.
+        engine: what runs the network, "" where none does.
+        what: in words.
+        work: works until `time.perf_counter()` reaches what it is given; returns (frames, seconds, CPU seconds).
+        rates: frames a second in each round.
+        costs: CPU seconds a frame in each round, over all threads.
     """
 
-    key: str
-    name: str
-    frames: int
-    run: Callable[[], int]
+    stage: str
+    engine: str
+    what: str
+    work: Callable[[float], tuple[float, float, float]]
+    rates: list[float] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
 
-    def timed(self) -> tuple[float, float]:
-        """(wall seconds, CPU seconds of all threads) of one run."""
-        wall, cpu = time.perf_counter(), time.process_time()
-        self.run()
-        return time.perf_counter() - wall, time.process_time() - cpu
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Work done once for the contenders that measure a part alone.
-
-    Attributes:
-        frames: decoded frames.
-        batches: the moving cells of those frames in full batches, as the pipeline packs them.
-        cells: moving cells in all.
-        scored: frames after the warm-up.
-        per_frame: moving cells in a frame of the grid, mean over scored frames.
-        live_padding: work of the engine over work needed where every frame is a batch of its own, as with one live
-            camera: batches are padded to the engine's static sizes.
-        grid_cells: cells of the grid.
-    """
-
-    frames: list[Frame]
-    batches: list[Cells]
-    cells: int
-    scored: int
-    per_frame: float
-    live_padding: float
-    grid_cells: int
+    def turn(self, seconds: float, keep: bool) -> float:
+        """Work for about so long; returns frames a second."""
+        frames, wall, cpu = self.work(seconds)
+        if keep:
+            self.rates.append(frames / wall)
+            self.costs.append(cpu / frames)
+        return frames / wall
 
 
-def prepare(video: Path, model: Model, frames: int) -> Prepared:
-    """Decode and tile the video once."""
-    scorer = model.scorer("bench")
-    decoded, tiles, scored, grid = [], [], 0, 0
-    with open_source(FileSpec(path=video), camera="bench") as source:
-        for frame in source:
-            decoded.append(frame)
-            found = scorer.tiles(frame)
-            grid = int(np.prod(found.grid)) if found.grid else 0
-            if found.withheld is None:
-                scored += 1
-                tiles.append(found.batch)
-            if len(decoded) == frames:
-                break
-    cells = np.concatenate(tiles) if tiles else np.empty((0, 1, CELL, CELL), np.float32)
-    largest = model.engine.batch_sizes[-1]
-    batches = [np.ascontiguousarray(cells[k : k + largest]) for k in range(0, len(cells), largest)]
-    padded = sum(_padded(len(tile), model.engine.batch_sizes) for tile in tiles)
-    return Prepared(
-        decoded,
-        batches,
-        len(cells),
-        scored,
-        per_frame=len(cells) / max(1, scored),
-        live_padding=padded / max(1, len(cells)),
-        grid_cells=grid,
-    )
+def _timed(step: Callable[[], float]) -> Callable[[float], tuple[float, float, float]]:
+    """Steps, each of some frames, until the time is over; one at least."""
+
+    def work(seconds: float) -> tuple[float, float, float]:
+        frames, started, spent = 0.0, time.perf_counter(), time.process_time()
+        while (passed := time.perf_counter() - started) < seconds or not frames:
+            frames += step()
+        return frames, passed, time.process_time() - spent
+
+    return work
 
 
-def contenders(
-    video: Path,
-    model: Model,
-    settings: AlertSettings,
-    network: Any,
-    dynamic: Any,
-    prepared: Prepared,
-    *,
-    slow_frames: int,
-    scratch: Path,
-) -> list[Contender]:
-    """All contenders for one model, in the order in which a round runs them.
+class Subject:
+    """One model on one video, with everything that its contenders share.
 
     Args:
+        bundle: the model.
         video: the workload.
-        model: bundle and engine, as `streamad score` opens them.
-        settings: threshold and rules.
-        network: the same network in eager torch, in evaluation mode.
-        dynamic: OpenVINO's compiled model with a dynamic batch.
-        prepared: the parts done once.
-        slow_frames: frames that the two contenders which score every cell take in a run; they need the same time for
-            every frame, so fewer give the same rate.
-        scratch: folder for the CSV that the pipeline writes.
+        stack: closes what is opened.
     """
-    manifest, n = model.bundle.manifest, len(prepared.frames)
-    slow = min(slow_frames, n)
 
-    def eager(cells: Cells) -> float:
-        import torch
+    def __init__(self, bundle: Bundle, video: Path, stack: ExitStack) -> None:
+        self.bundle, self._video, self._stack = bundle, video, stack
+        with open_source(FileSpec(path=video), camera="bench") as source:
+            self._frames = list(islice(source, LEAD + SHOWN))
+        self._warm = {True: self._scorer(True), False: self._scorer(False)}
+        self.tiles = {streams: self._tiles(streams) for streams in self._warm}
+        self.cells = bundle.manifest.tiling.kind == "cells"
+        counts = [len(tiles.batch) for tiles in self.tiles[False]]
+        self.per_frame = float(np.mean(counts))
 
-        with torch.inference_mode():
-            return float(network(torch.from_numpy(cells)).max())
+    def _scorer(self, streams: bool) -> Any:
+        if streams and self.bundle.streaming_path is None:
+            return None
+        scorer = camera_scorer(self.bundle, "bench", streaming=streams)
+        for frame in self._frames[:LEAD]:
+            scorer.tiles(frame)
+        return scorer
 
-    def one_thread(run: Callable[[], int]) -> Callable[[], int]:
-        def alone() -> int:
+    def _tiles(self, streams: bool) -> list[Tiles]:
+        if self._warm[streams] is None:
+            return []
+        scorer = copy.deepcopy(self._warm[streams])
+        return [tiles for frame in self._frames[LEAD:] if (tiles := scorer.tiles(frame)) is not None]
+
+    def contenders(self, scratch: Path) -> list[Contender]:
+        """All that can run here, the parts first."""
+        found = [self._decode(), self._tile()]
+        models = list(self._models())
+        found += [Contender("infer", label, self._inferred(model), self._infer(model)) for label, model in models]
+        found.append(self._score(models[0][1]))
+        for label, model in models:
+            found.append(Contender("end to end", label, "file to alerts", self._end_to_end(model)))
+        return found + list(self._plain(scratch))
+
+    def engine_label(self, model: Model) -> str:
+        """Name and precision of what really runs."""
+        return f"{model.engine.info.name} {model.engine.info.precision}"
+
+    def _models(self) -> Iterator[tuple[str, Model]]:
+        """Every engine and precision that runs here, warm."""
+        for name, problem in available_engines().items():
+            for precision in () if problem else PRECISIONS[name]:
+                spec = EngineSpec.model_validate({"name": name, "precision": precision})
+                try:
+                    model = self._stack.enter_context(open_model(self.bundle, spec, hint="throughput"))
+                except (BundleError, EngineError):  # no such variant, or the processor lacks it
+                    continue
+                model.warm_up()
+                yield self.engine_label(model), model
+
+    def _decode(self) -> Contender:
+        def frames() -> Iterator[Frame]:
+            while True:
+                with open_source(FileSpec(path=self._video), camera="bench") as source:
+                    yield from source
+
+        opened = frames()
+        self._stack.callback(opened.close)
+        return Contender("decode", "", "one thread, luma of every frame", _timed(lambda: float(bool(next(opened)))))
+
+    def _tile(self) -> Contender:
+        streams = self._warm[True] is not None
+
+        def step() -> float:
+            scorer = copy.deepcopy(self._warm[streams])
+            for frame in self._frames[LEAD:]:
+                scorer.tiles(frame)
+            return float(SHOWN)
+
+        what = "background, moving cells, history" if self.cells else "resizing, window"
+        return Contender("tile", "", what, _timed(step))
+
+    def _inferred(self, model: Model) -> str:
+        if isinstance(model.engine, CarryingEngine):
+            return "one new frame, the rest carried"
+        if self.cells:
+            return f"moving cells, batches of {model.engine.batch_sizes[-1]}"
+        return "whole frame" if self.bundle.manifest.input.channels < 4 else "a window a frame"
+
+    def _infer(self, model: Model) -> Callable[[float], tuple[float, float, float]]:
+        engine = model.engine
+        if isinstance(engine, CarryingEngine):
+            state, new = engine.new_state(), cycle([tiles.batch for tiles in self.tiles[True]])
+
+            def advance() -> float:
+                return float(len(engine.advance(state, next(new))))
+
+            return _timed(advance)
+        batches = [tiles.batch for tiles in self.tiles[False] if len(tiles.batch)]
+        if self.cells:
+            together, largest = np.concatenate(batches), engine.batch_sizes[-1]
+            full = len(together) // largest * largest
+            batches = [together[k : k + largest] for k in range(0, full or len(together), largest)]
+        turns, failed = cycle(batches), list[Exception]()
+
+        def work(seconds: float) -> tuple[float, float, float]:
+            count, started, spent = 0, time.perf_counter(), time.process_time()
+            while time.perf_counter() - started < seconds or not count:
+                batch = next(turns)
+                count += len(batch)
+                engine.submit(batch, lambda _: None, failed.append)
+            engine.drain()
+            if failed:
+                raise failed[0]
+            return count / self.per_frame, time.perf_counter() - started, time.process_time() - spent
+
+        return work
+
+    def _score(self, model: Model) -> Contender:
+        streams = isinstance(model.engine, CarryingEngine)
+        tiles = [t for t in self.tiles[streams] if t.due and t.withheld is None][:16]
+        outputs = []
+        for tile in tiles:
+            if isinstance(model.engine, CarryingEngine):
+                states = model.engine.new_state()
+                for _ in range(self.bundle.manifest.tiling.window or 1):  # the answer is NaN until all was seen
+                    answer = model.engine.advance(states, tile.batch)
+            else:
+                largest = model.engine.batch_sizes[-1]
+                parts = [tile.batch[k : k + largest] for k in range(0, len(tile.batch), largest)]
+                answer = np.concatenate([model.engine.infer(part) for part in parts])
+            outputs.append(answer)
+        scorer = copy.deepcopy(self._warm[streams])
+
+        def step() -> float:
+            for tile, answer in zip(tiles, outputs, strict=True):
+                scorer.score(tile, answer)
+            return float(len(tiles))
+
+        return Contender("score", "", "outputs to score and heat map", _timed(step))
+
+    def _end_to_end(self, model: Model) -> Callable[[float], tuple[float, float, float]]:
+        # Without a calibration any threshold serves: the rule costs the same wherever it lies.
+        given = None if self.bundle.calibration_path else 0.5
+        settings = alert_settings(model, RuleSpec(), camera="bench", threshold=given)
+        streams = isinstance(model.engine, CarryingEngine)
+
+        def work(seconds: float) -> tuple[float, float, float]:
+            scorer, count = copy.deepcopy(self._warm[streams]), 0
+            tracker = EventTracker(
+                settings.rule("bench"),
+                model=self.bundle.name,
+                model_sha256=combined_sha256(self.bundle),
+                box_of_cell=scorer.cell_box,
+            )
+            source = self._stack.enter_context(open_source(FileSpec(path=self._video), camera="bench"))
+            frames = iter(source)
+            for _ in islice(frames, LEAD):
+                pass
+            started, spent = time.perf_counter(), time.process_time()
+
+            def until(frames: Iterator[Frame]) -> Iterator[Frame]:
+                nonlocal count
+                for frame in frames:
+                    if time.perf_counter() - started >= seconds and count:
+                        return
+                    count += 1
+                    yield frame
+
+            with closing(prefetched(frames)) as ahead:
+                for _, score in pair_scores(until(ahead), model, scorer):
+                    tracker.update(score.index, score.pts_seconds, score.score, score.heatmap)
+                passed, cpu = time.perf_counter() - started, time.process_time() - spent
+            source.close()
+            return float(count), passed, cpu
+
+        return work
+
+    def _plain(self, scratch: Path) -> Iterator[Contender]:
+        """What research code does: OpenCV decodes, every frame's whole input goes through the whole network."""
+        shown = "all cells" if self.cells else "whole frame"
+        if (self.bundle.manifest.tiling.window or 1) > 1:
+            shown = f"a window of {self.bundle.manifest.tiling.window} a frame, all of it rebuilt"
+        parts, onnx = detector_parts(self.bundle.manifest.detector), self.bundle.onnx_path
+        if not available_engines()["torch"]:
             import torch
 
-            threads = torch.get_num_threads()
-            torch.set_num_threads(1)
-            try:
-                return run()
-            finally:
-                torch.set_num_threads(threads)
+            from streamad.engines.torch_engine import load_weights
 
-        return alone
+            build = load_part(parts.paper or parts.network)
+            network = load_weights(lambda: build(self.bundle.manifest), self.bundle.weights_path)
+            if parts.paper is not None:  # ours takes a shorter way, which is in the bundle's ONNX file too
+                from streamad.engines.export import export_onnx
 
-    def ov_dynamic(cells: Cells) -> float:
-        return float(np.max(dynamic.infer_new_request({0: cells})[0]))
+                onnx = scratch / f"{self.bundle.name}-whole.onnx"
+                shape = self.bundle.manifest.input
+                export_onnx(network, (shape.channels, shape.height, shape.width), onnx)
 
-    def plain(score: Callable[[Cells], float]) -> Callable[[], int]:
-        def run() -> int:
-            return sum(score(cells) >= settings.threshold for cells in _all_cells(video, manifest.tiling.lags, slow))
+            def eager(batch: Batch) -> float:
+                with torch.inference_mode():
+                    return float(network(torch.from_numpy(batch)).max())
 
-        return run
+            yield Contender("plain loop", "torch fp32", f"cv2, {shown}, eager PyTorch", _timed(self._loop(eager)))
+        import openvino as ov
 
-    def pipeline() -> int:
-        result = score_file(
-            FileSpec(path=video), model, name="bench", folder=scratch, settings=settings, normalization="raw",
-            write_plot=False, write_video=False,
-        )  # fmt: skip
-        return result.scored
+        config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        request = ov.Core().compile_model(onnx, "CPU", config).create_infer_request()
 
-    def decode() -> int:
-        with open_source(FileSpec(path=video), camera="bench") as source:
-            return sum(1 for _ in source)
+        def dynamic(batch: Batch) -> float:
+            return float(np.max(request.infer({0: batch})[0]))
 
-    def tile() -> int:
-        scorer = model.scorer("bench")
-        return sum(len(scorer.tiles(frame).batch) for frame in prepared.frames)
+        what = f"cv2, {shown}, the ONNX file as exported"
+        yield Contender("plain loop", "openvino fp32", what, _timed(self._loop(dynamic)))
 
-    def infer() -> int:
-        counted = []
-        for batch in prepared.batches:
-            model.engine.submit(batch, lambda outputs: counted.append(len(outputs)), _raise)
-        model.engine.drain()
-        return sum(counted)
+    def _loop(self, network: Callable[[Batch], float]) -> Callable[[], float]:
+        inputs = self._plain_inputs()
+        self._stack.callback(inputs.close)
 
-    return [
-        Contender("a", "plain loop: cv2.VideoCapture, all cells, eager torch, max, threshold", slow, plain(eager)),
-        # On a machine with other work torch's threads wait for one another, and one alone may be the faster way.
-        Contender("a1", "the same with one torch thread", slow, one_thread(plain(eager))),
-        Contender("b", "streamad, file to alerts (streamad score --no-video --no-plot)", n, pipeline),
-        Contender("c", "decoding alone (streamad's file source)", n, decode),
-        Contender("d", "inference alone (the same moving cells, same engine)", n, infer),
-        Contender("e", "plain loop with OpenVINO, all cells, dynamic batch", slow, plain(ov_dynamic)),
-        Contender("t", "tiling alone (background, moving cells, history)", n, tile),
-    ]
+        def step() -> float:
+            network(next(inputs))
+            return 1.0
 
+        return step
 
-def eager_network(bundle: Bundle) -> Any:
-    """The bundle's network with its weights, in eager torch."""
-    from streamad.detectors import detector_parts
-    from streamad.detectors.base import load_part
-    from streamad.engines.torch_engine import load_weights
-
-    build = load_part(detector_parts(bundle.manifest.detector).network)
-    return load_weights(lambda: build(bundle.manifest), bundle.weights_path)
-
-
-def dynamic_openvino(bundle: Bundle) -> Any:
-    """The bundle's network compiled by OpenVINO as the ONNX file stands, with its dynamic batch."""
-    import openvino as ov
-
-    config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    return ov.Core().compile_model(bundle.onnx_path, "CPU", config)
+    def _plain_inputs(self) -> Any:
+        manifest = self.bundle.manifest
+        spec, lags, length = manifest.input, manifest.tiling.lags, manifest.tiling.window or 1
+        past: deque[npt.NDArray[Any]] = deque(maxlen=lags[-1] + 1 if self.cells else length)
+        while True:
+            capture = cv2.VideoCapture(str(self._video))
+            while True:
+                ok, picture = capture.read()
+                if not ok:
+                    break
+                grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+                if not self.cells:
+                    small = cv2.resize(grey, (spec.width, spec.height)).astype(np.float32)
+                    past.append(small / np.float32(spec.scale) + np.float32(spec.offset))
+                    # The first frames stand in for those that they lack: every frame costs the same.
+                    yield np.stack([past[max(0, k - length + len(past))] for k in range(length)])[None]
+                    continue
+                past.append(np.asarray(grey, np.uint8))
+                grid = CellGrid(*grey.shape)
+                every = np.argwhere(np.ones(grid.shape, bool))
+                stacked = np.stack([grid.cut(past[max(0, len(past) - 1 - lag)], every) for lag in lags], axis=1)
+                yield stacked.astype(np.float32) / np.float32(spec.scale) + np.float32(spec.offset)
+            capture.release()
 
 
-def _all_cells(video: Path, lags: tuple[int, ...], frames: int) -> Iterator[Cells]:
-    """Every cell of every frame, as a program without a background model would make them."""
-    past: deque[npt.NDArray[np.uint8]] = deque(maxlen=lags[-1] + 1)
-    capture = cv2.VideoCapture(str(video))
-    try:
-        for _ in range(frames):
-            ok, picture = capture.read()
-            if not ok:
-                return
-            past.append(np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), dtype=np.uint8))
-            height, width = past[-1].shape
-            grid = CellGrid(height, width)
-            every = np.argwhere(np.ones(grid.shape, bool))
-            # The first frames stand in for the history that they lack: every frame costs the same.
-            stacked = np.stack([grid.cut(past[max(0, len(past) - 1 - lag)], every) for lag in lags], axis=1)
-            yield stacked.astype(np.float32) / np.float32(127.5) - np.float32(1.0)
-    finally:
-        capture.release()
+def padding_of_live_batches(tiles: Sequence[Tiles], sizes: tuple[int, ...]) -> float:
+    """Work of the engine over work needed where every frame is a batch of its own, as with one live camera."""
+    counts = [len(tile.batch) for tile in tiles]
+    return sum(_padded(count, sizes) for count in counts) / max(1, sum(counts))
 
 
 def _padded(cells: int, sizes: tuple[int, ...]) -> int:
     full, rest = divmod(cells, sizes[-1])
     return full * sizes[-1] + (next(size for size in sizes if size >= rest) if rest else 0)
-
-
-def _raise(error: Exception) -> None:
-    raise error

@@ -1,24 +1,30 @@
 """Resident memory of the pipeline over many frames, in a process of its own.
 
-    python tools/bench_memory.py VIDEO MODEL 2000 5000 10000 20000
+    python tools/bench_memory.py VIDEO MODEL PRECISION 2000 5000 10000 20000
+    python tools/bench_memory.py VIDEO MODEL PRECISION --seconds 4
 
 One JSON object a checkpoint on standard output. It needs the base install alone, so torch is not in the figures.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
+import time
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
 from streamad.alerts.spec import RuleSpec
 from streamad.alerts.tracker import EventTracker
 from streamad.bundle import combined_sha256
+from streamad.engines import EngineSpec
 from streamad.pipeline import open_model
 from streamad.pipeline.alerting import alert_settings
 from streamad.pipeline.offline import pair_scores, prefetched
 from streamad.sources import FileSpec, open_source
+
+MANY = 10**9
 
 
 def resident_bytes() -> int:
@@ -29,10 +35,11 @@ def resident_bytes() -> int:
     raise OSError("/proc/self/status has no VmRSS: resident memory can be measured on Linux alone")
 
 
-def main(video: str, model: str, checkpoints: list[int]) -> None:
-    """Score the video over and over and report at the checkpoints."""
+def main(video: str, model: str, precision: str, checkpoints: Sequence[int], seconds: float | None) -> None:
+    """Score the video over and over and report at the checkpoints, or when the time is over."""
+    spec = EngineSpec.model_validate({"name": "openvino", "precision": precision})
     with (
-        open_model(model, hint="throughput") as loaded,
+        open_model(model, spec, hint="throughput") as loaded,
         open_source(FileSpec(path=Path(video), loop=True), camera="bench") as source,
     ):
         # A threshold: a budget needs a calibration, and the memory does not depend on where alerts begin.
@@ -44,14 +51,26 @@ def main(video: str, model: str, checkpoints: list[int]) -> None:
             model_sha256=combined_sha256(loaded.bundle),
             box_of_cell=scorer.cell_box,
         )
-        scores = pair_scores(prefetched(islice(iter(source), checkpoints[-1])), loaded, scorer)
-        for number, (_, score) in enumerate(scores, 1):
+        frames = prefetched(islice(iter(source), checkpoints[-1] if checkpoints else MANY))
+        started = time.monotonic()
+        for number, (_, score) in enumerate(pair_scores(frames, loaded, scorer), 1):
             tracker.update(score.index, score.pts_seconds, score.score, score.heatmap)
-            if number in checkpoints:
+            over = seconds is not None and time.monotonic() - started >= seconds
+            if number in checkpoints or over:
                 print(json.dumps({"frames": number, "resident_mib": round(resident_bytes() / 2**20, 1)}), flush=True)
+            if over:
+                frames.close()
+                break
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 4:
-        sys.exit("usage: bench_memory.py VIDEO MODEL FRAMES...")
-    main(sys.argv[1], sys.argv[2], sorted(int(text) for text in sys.argv[3:]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video")
+    parser.add_argument("model")
+    parser.add_argument("precision")
+    parser.add_argument("checkpoints", nargs="*", type=int)
+    parser.add_argument("--seconds", type=float)
+    given = parser.parse_args()
+    if not given.checkpoints and given.seconds is None:
+        parser.error("give checkpoints or --seconds")
+    main(given.video, given.model, given.precision, sorted(given.checkpoints), given.seconds)

@@ -1,4 +1,4 @@
-"""What `tools/bench.py` runs on: a Ped2-sized H.264 video made on the spot, and a model bundle.
+"""What `tools/bench.py` runs on: a Ped2-sized H.264 video made on the spot, and the shipped models.
 
 The video lies in a temporary folder: pictures of the data sets never enter the repository.
 """
@@ -15,30 +15,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from streamad.bundle import (
-    FORMAT_VERSION,
-    ONNX,
-    WEIGHTS,
-    Bundle,
-    InputSpec,
-    Manifest,
-    ScoreSpec,
-    TilingSpec,
-    TrainingRecord,
-    find_bundle,
-    load_bundle,
-    write_manifest,
-)
-from streamad.errors import BundleError
 from streamad.scene import iterate_frames
 from streamad.sources import list_images
-from streamad.tiling import CELL
 from streamad.video_writer import H264Writer
 
 WIDTH, HEIGHT, FPS = 360, 240, 10.0
-DEFAULT_MODEL = "adacl-motion-ped2"
-UNTRAINED_LAGS = ((0,), (0, 2, 4))
-"""The papers' single picture, and the history of a model trained at 10 frames/s."""
+MODELS = ("adacl-motion-ped2", "alps-ped2", "igd-ped2", "learned-noise-light-ped2", "learned-noise-ped2")
+"""One of every form; the others cost the same as one of these."""
 
 Rgb = npt.NDArray[np.uint8]
 
@@ -87,60 +70,3 @@ def _scene(frames: int) -> Iterator[Rgb]:
     # Normal walkers alone: every length has room for them, and the speed does not depend on who walks there.
     for frame in iterate_frames(size=(WIDTH, HEIGHT), fps=FPS, seconds=frames / FPS, part="training"):
         yield frame.pixels
-
-
-def pick_bundles(model: str | None, folder: Path) -> list[tuple[Bundle, str]]:
-    """(bundle, what it is) for each network to measure.
-
-    Args:
-        model: a bundle that the user names; None takes the shipped one where there is one, else untrained networks
-            of both forms: speed does not depend on the weights.
-        folder: where untrained bundles are written.
-    """
-    if model is not None:
-        return [(load_bundle(model), "given")]
-    try:
-        return [(load_bundle(find_bundle(DEFAULT_MODEL)), "shipped")]
-    except BundleError:
-        return [(untrained_bundle(folder, lags), "untrained, seeded weights") for lags in UNTRAINED_LAGS]
-
-
-def untrained_bundle(folder: Path, lags: tuple[int, ...]) -> Bundle:
-    """A bundle whose network has seeded random weights; for its speed alone."""
-    import torch
-    from safetensors.torch import save_file
-
-    from streamad.detectors.adacl.network import AdaclNet
-    from streamad.engines.export import export_onnx
-
-    torch.manual_seed(17)
-    network = AdaclNet(len(lags)).eval()
-    out = folder / f"untrained-{len(lags)}-channel"
-    out.mkdir(parents=True)
-    save_file(network.state_dict(), out / WEIGHTS)
-    export_onnx(network, (len(lags), CELL, CELL), out / ONNX)
-    manifest = Manifest(
-        format_version=FORMAT_VERSION,
-        name=out.name,
-        detector="adacl",
-        description="untrained network for the benchmark",
-        input=InputSpec(channels=len(lags), height=CELL, width=CELL, scale=127.5, offset=-1.0),
-        tiling=TilingSpec(kind="cells", lags=lags),
-        score=ScoreSpec(kind="top_cells", cells=3, median_frames=5),
-        training=TrainingRecord(
-            data="none", licence="none", frames=0, fps=FPS, seed=17, epochs=0, checkpoint="untrained"
-        ),
-        parameters=sum(p.numel() for p in network.parameters()),
-        files={},
-    )
-    return write_manifest(out, manifest)
-
-
-def flop_of_cell(channels: int) -> float:
-    """Floating-point operations of the ADACL network on one cell (a multiplication and an addition are two)."""
-    total, side, before = 0.0, CELL, channels
-    for after, stride in ((16, 2), (32, 2), (64, 1), (128, 1)):
-        side = -(-side // stride)
-        total += 2.0 * side * side * after * before * 25
-        before = after
-    return total + 2.0 * (128 * 64 + 64)

@@ -31,7 +31,12 @@ def _create_events(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX events_open ON events (state) WHERE state = 'open'")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create_events,)
+def _tell_types_apart(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE events ADD COLUMN type TEXT NOT NULL DEFAULT 'anomaly'")
+    connection.execute("CREATE INDEX events_by_type ON events (type, started_at)")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create_events, _tell_types_apart)
 """Step i brings a file from `user_version` i to i + 1. Steps are only ever appended."""
 
 

@@ -13,10 +13,11 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from streamad.alerts.database import WriterLock, connect, connect_reader, failure
 from streamad.alerts.event import Event, utc_text
+from streamad.alerts.health import HealthEvent
 from streamad.errors import OutputError, UsageError
 
 MAX_UNSAVED = 10_000
@@ -25,8 +26,14 @@ BATCH = 500
 
 _log = logging.getLogger(__name__)
 
+AnyEvent = Event | HealthEvent
+"""What a store keeps: anomalies, and what was wrong with a camera itself."""
+
+_EventT = TypeVar("_EventT", Event, HealthEvent)
+_TYPES: dict[str, type[Event] | type[HealthEvent]] = {"anomaly": Event, "health": HealthEvent}
+
 _UPSERT = (
-    "INSERT INTO events (id, camera, state, started_at, document) VALUES (?, ?, ?, ?, ?)"
+    "INSERT INTO events (id, camera, state, started_at, document, type) VALUES (?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (id) DO UPDATE SET state = excluded.state, document = excluded.document"
 )
 
@@ -71,7 +78,7 @@ class EventStore:
         self._retry_seconds = retry_seconds
         self._on_error = on_error
         self._clock = clock
-        self._unsaved: dict[str, Event] = {}
+        self._unsaved: dict[str, AnyEvent] = {}
         self._error: OutputError | None = None
         self._failed_at: float | None = None
         self._lost = 0
@@ -100,12 +107,12 @@ class EventStore:
         """Events given up because more than `max_unsaved` were waiting."""
         return self._lost
 
-    def unsaved(self) -> list[Event]:
+    def unsaved(self) -> list[AnyEvent]:
         """Events that are in memory alone, oldest first."""
         with self._write_lock:
             return list(self._unsaved.values())
 
-    def save(self, event: Event) -> None:
+    def save(self, event: AnyEvent) -> None:
         """Insert the event or replace its earlier version, durably where the disk allows it.
 
         Raises:
@@ -133,7 +140,7 @@ class EventStore:
             return not self._unsaved
 
     def events(self, camera: str | None = None, since: datetime | None = None, limit: int = 100) -> list[Event]:
-        """The newest events first.
+        """The newest events first; anomalies alone, see `health_events`.
 
         Args:
             camera: only this camera's.
@@ -144,35 +151,50 @@ class EventStore:
             UsageError: `since` has no zone, or `limit` is not positive.
             OutputError: the file cannot be read.
         """
+        return self._newest(Event, camera, since, limit)
+
+    def health_events(
+        self, camera: str | None = None, since: datetime | None = None, limit: int = 100
+    ) -> list[HealthEvent]:
+        """The newest health events first: held-back frames and drift. See `events`."""
+        return self._newest(HealthEvent, camera, since, limit)
+
+    def _newest(self, kind: type[_EventT], camera: str | None, since: datetime | None, limit: int) -> list[_EventT]:
         if since is not None and since.utcoffset() is None:
             raise UsageError(f"since must be an aware datetime, got {since!r}", hint="add a zone, e.g. +00:00")
         if limit < 1:
             raise UsageError(f"limit must be 1 or more, got {limit}")
         start = "" if since is None else utc_text(since)
-        where = "started_at >= ?" if camera is None else "started_at >= ? AND camera = ?"
-        parameters: tuple[object, ...] = (start,) if camera is None else (start, camera)
+        where = "type = ? AND started_at >= ?" + ("" if camera is None else " AND camera = ?")
+        parameters: tuple[object, ...] = (_type_of(kind), start) + (() if camera is None else (camera,))
         unsaved = {
             event.id: event
             for event in self.unsaved()
-            if (camera is None or event.camera == camera) and utc_text(event.started_at) >= start
+            if isinstance(event, kind)
+            and (camera is None or event.camera == camera)
+            and utc_text(event.started_at) >= start
         }
         rows = self._query(
             f"SELECT document FROM events WHERE {where} ORDER BY started_at DESC, id DESC LIMIT ?",  # noqa: S608
             (*parameters, limit),
         )
-        found = {event.id: event for event in (Event.from_json(str(row[0])) for row in rows)}
+        found = {event.id: event for event in (kind.from_json(str(row[0])) for row in rows)}
         newest_first = sorted((found | unsaved).values(), key=lambda e: (e.started_at, e.id), reverse=True)
         return newest_first[:limit]
 
     def count(self, camera: str | None = None) -> int:
-        """How many events there are, of all cameras or of one.
+        """How many events there are, of all cameras or of one; anomalies alone.
 
         Raises:
             OutputError: the file cannot be read.
         """
-        unsaved = [event.id for event in self.unsaved() if camera is None or event.camera == camera]
-        where, parameters = ("", ()) if camera is None else (" WHERE camera = ?", (camera,))
-        (total,) = self._query(f"SELECT count(*) FROM events{where}", parameters)[0]  # noqa: S608
+        unsaved = [
+            event.id
+            for event in self.unsaved()
+            if isinstance(event, Event) and (camera is None or event.camera == camera)
+        ]
+        where, parameters = ("", ()) if camera is None else (" AND camera = ?", (camera,))
+        (total,) = self._query(f"SELECT count(*) FROM events WHERE type = 'anomaly'{where}", parameters)[0]  # noqa: S608
         known = sum(bool(self._query("SELECT 1 FROM events WHERE id = ?", (name,))) for name in unsaved)
         return int(total) + len(unsaved) - known
 
@@ -211,10 +233,10 @@ class EventStore:
     def _interrupt_open_events(self) -> int:
         assert self._writer is not None
         try:
-            rows = self._writer.execute("SELECT document FROM events WHERE state = 'open'").fetchall()
-            self._write([_interrupted(Event.from_json(str(row[0]))) for row in rows])
+            rows = self._writer.execute("SELECT document, type FROM events WHERE state = 'open'").fetchall()
+            self._write([_interrupted(_TYPES[str(row[1])].from_json(str(row[0]))) for row in rows])
             return len(rows)
-        except (sqlite3.Error, ValueError) as error:
+        except (sqlite3.Error, ValueError, KeyError) as error:
             raise failure(self.path, error) from error
 
     def _try_write(self, *, force: bool) -> None:
@@ -245,10 +267,10 @@ class EventStore:
             _log.info("event store %s can be written again, %d events saved", self.path, saved)
         self._error = self._failed_at = None
 
-    def _write(self, events: Iterable[Event]) -> None:
+    def _write(self, events: Iterable[AnyEvent]) -> None:
         if self._writer is None:
             raise sqlite3.OperationalError("the file could not be opened again")
-        rows = [(e.id, e.camera, e.state, utc_text(e.started_at), e.to_json()) for e in events]
+        rows = [(e.id, e.camera, e.state, utc_text(e.started_at), e.to_json(), _type_of(type(e))) for e in events]
         if not rows:
             return
         try:
@@ -290,7 +312,15 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _interrupted(event: Event) -> Event:
+def _type_of(kind: type[AnyEvent]) -> str:
+    return "health" if kind is HealthEvent else "anomaly"
+
+
+def _interrupted(event: AnyEvent) -> AnyEvent:
+    if isinstance(event, HealthEvent):
+        return replace(
+            event, state="interrupted", ended_pts_seconds=event.updated_pts_seconds, ended_at=event.updated_at
+        )
     return replace(
         event,
         state="interrupted",

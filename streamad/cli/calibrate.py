@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from streamad.bundle import CALIBRATION, Bundle
 from streamad.cli.common import (
-    BudgetOption,
     EngineOption,
     FpsOption,
     JsonOption,
@@ -20,54 +20,114 @@ from streamad.cli.common import (
     progress_bar,
     say,
 )
+from streamad.engines import EngineSpec
+from streamad.errors import UsageError
+from streamad.scoring import Calibration
 
 
 def calibrate(
     model: Annotated[str, typer.Argument(help="Model bundle: a folder, or a name of `models list`.")],
-    data: Annotated[list[Path], typer.Option("--data", help="Normal video of the camera, not used in training.")],
-    alerts_per_day: BudgetOption = 1.0,
+    data: Annotated[
+        list[Path] | None, typer.Option("--data", help="Normal video of the camera, not used in training.")
+    ] = None,
+    recent: Annotated[
+        str | None,
+        typer.Option("--recent", help="Instead: what `streamad run` scored lately, e.g. 24h; no video is read."),
+    ] = None,
+    history: Annotated[
+        Path, typer.Option("--history", help="Folder of the recent scores (`history.folder` of the configuration).")
+    ] = Path("runs/scores"),
+    camera: Annotated[
+        str | None, typer.Option("--camera", help="Whose recent scores; where there are several.")
+    ] = None,
+    keep_alerts: Annotated[
+        bool, typer.Option("--keep-alerts", help="Recent alerts were false: count them as normal.")
+    ] = False,
+    at_least: Annotated[str, typer.Option("--at-least", help="Less recent scored time is refused.")] = "30m",
+    alerts_per_day: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Budget of false alerts a day; default: 1, with --recent the calibration's own."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File to write; default: the bundle's own calibration.")
     ] = None,
-    min_duration: Annotated[float, typer.Option(min=0, help="Seconds over the threshold that make an alert.")] = 0.5,
+    min_duration: Annotated[
+        float | None, typer.Option(min=0, help="Seconds over the threshold that make an alert; default: 0.5.")
+    ] = None,
     cooldown: Annotated[
-        float, typer.Option(min=0, help="Seconds after an alert in which a rise is the same one.")
-    ] = 10.0,
+        float | None, typer.Option(min=0, help="Seconds after an alert in which a rise is the same one; default: 10.")
+    ] = None,
     hysteresis: Annotated[
-        float, typer.Option(min=0, max=0.99, help="How far the score must fall to end an alert.")
-    ] = 0.2,
+        float | None, typer.Option(min=0, max=0.99, help="How far the score must fall to end an alert; default: 0.2.")
+    ] = None,
+    local: Annotated[
+        bool | None,
+        typer.Option(
+            "--local/--no-local",
+            help="Hold each place of the picture against its own normal scores; default: where it helps the detector.",
+        ),
+    ] = None,
     engine: EngineOption = "auto",
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
     fps: FpsOption = 25.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Set a camera's threshold from its normal video and a budget of false alerts."""
-    from streamad.alerts.spec import RuleSpec
-    from streamad.pipeline import calibrate_model, open_model, save_into_bundle
-    from streamad.sources import open_source
-
-    clips = clips_of(data, fps)
-    with open_source(clips[0][1], camera=clips[0][0]) as source:
-        rate = source.info.fps
-    rules = RuleSpec(min_duration_seconds=min_duration, cooldown_seconds=cooldown, hysteresis=hysteresis)
-    with open_model(model, engine_spec(engine, threads, precision), hint="throughput") as loaded, progress_bar() as bar:
-        task = bar.add_task("scoring normal video", total=len(clips))
-        calibration = calibrate_model(
-            loaded,
-            [spec for _, spec in clips],
-            source=", ".join(name for name, _ in clips[:5]) + (f" and {len(clips) - 5} more" if len(clips) > 5 else ""),
-            fps=rate,
-            alerts_per_day=alerts_per_day,
-            rules=rules,
-            progress=lambda clip, _, __: bar.update(task, completed=clip),
+    """Set a camera's threshold from its normal video, or from its recent scores, and a budget of false alerts."""
+    if (recent is None) == (not data):
+        raise UsageError(
+            "give either --data or --recent", hint="--data NORMAL_VIDEO, or --recent 24h for what `streamad run` scored"
         )
-        if out is None:
-            save_into_bundle(loaded.bundle, calibration)
-            target = loaded.bundle.path
-        else:
-            calibration.save(out)
-            target = out
+    from streamad.pipeline import save_into_bundle
+    from streamad.pipeline.recent import keep_previous, notes_on
+
+    notes: list[str] = []
+    if recent is not None:
+        from datetime import UTC, datetime
+
+        from streamad.bundle import load_bundle
+        from streamad.pipeline.recent import calibrate_on_recent, only_camera, seconds_of
+
+        if local is not None:
+            raise UsageError(
+                "--recent keeps the calibration's own statistics of places", hint="leave out --local, or give --data"
+            )
+        span, least = seconds_of(recent), seconds_of(at_least)
+        bundle = load_bundle(model)
+        current = out if out is not None and out.exists() else bundle.calibration_path
+        calibration, known = calibrate_on_recent(
+            bundle,
+            None if current is None else Calibration.load(current),
+            folder=history,
+            camera=camera or only_camera(history),
+            now=datetime.now(UTC),
+            recent_seconds=span,
+            least_seconds=least,
+            keep_alerts=keep_alerts,
+            alerts_per_day=alerts_per_day,
+            min_duration_seconds=min_duration,
+            cooldown_seconds=cooldown,
+            hysteresis=hysteresis,
+        )
+        notes = notes_on(known)
+    else:
+        bundle, calibration = _on_video(
+            model, data or [], engine_spec(engine, threads, precision), fps, alerts_per_day or 1.0, local,
+            min_duration_seconds=0.5 if min_duration is None else min_duration,
+            cooldown_seconds=10.0 if cooldown is None else cooldown,
+            hysteresis=0.2 if hysteresis is None else hysteresis,
+        )  # fmt: skip
+    target = bundle.path / CALIBRATION if out is None else out
+    previous = keep_previous(target)
+    if out is None:
+        save_into_bundle(bundle, calibration)
+        target = bundle.path
+    else:
+        calibration.save(out)
+    for note in notes:
+        say(f"note: {note}")
+    if previous is not None:
+        say(f"the calibration before is kept as {previous}")
     for warning in calibration.warnings:
         say(f"note: {warning}")
     if as_json:
@@ -76,10 +136,45 @@ def calibrate(
             "interval": [calibration.threshold_low, calibration.threshold_high], "median": calibration.median,
             "alerts_per_day": calibration.alerts_per_day, "frames": calibration.frames, "clips": calibration.clips,
             "duration_seconds": calibration.duration_seconds, "extrapolation": calibration.extrapolation,
-            "warnings": list(calibration.warnings),
+            "local": calibration.local is not None, "warnings": [*notes, *calibration.warnings],
+            "previous": None if previous is None else str(previous),
         })  # fmt: skip
     else:
         say(
             f"{target}: threshold {calibration.threshold:.4f} (95 % interval {calibration.threshold_low:.4f} to "
-            f"{calibration.threshold_high:.4f}) for {alerts_per_day:g} alerts a day, from {calibration.frames} frames"
+            f"{calibration.threshold_high:.4f}) for {calibration.alerts_per_day:g} alerts a day, "
+            f"from {calibration.frames} frames"
+            + ("; each place has its own statistics" if calibration.local is not None else "")
         )
+
+
+def _on_video(
+    model: str,
+    data: list[Path],
+    engine: EngineSpec,
+    fps: float,
+    alerts_per_day: float,
+    local: bool | None,
+    **rules: float,
+) -> tuple[Bundle, Calibration]:
+    """Score normal video as it would be scored live, and calibrate on that."""
+    from streamad.alerts.spec import RuleSpec
+    from streamad.pipeline import calibrate_model, open_model
+    from streamad.sources import open_source
+
+    clips = clips_of(data, fps)
+    with open_source(clips[0][1], camera=clips[0][0]) as source:
+        rate = source.info.fps
+    with open_model(model, engine, hint="throughput") as loaded, progress_bar() as bar:
+        task = bar.add_task("scoring normal video", total=len(clips))
+        calibration = calibrate_model(
+            loaded,
+            [spec for _, spec in clips],
+            source=", ".join(name for name, _ in clips[:5]) + (f" and {len(clips) - 5} more" if len(clips) > 5 else ""),
+            fps=rate,
+            alerts_per_day=alerts_per_day,
+            rules=RuleSpec.model_validate(rules),
+            local=local,
+            progress=lambda clip, _, __: bar.update(task, completed=clip),
+        )
+        return loaded.bundle, calibration

@@ -23,13 +23,28 @@ VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".ts", ".m4v", ".webm", ".mpg"
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 ModelOption = Annotated[str, typer.Option("--model", "-m", help="Model bundle: a folder, or a name of `models list`.")]
-EngineOption = Annotated[
-    str,
-    typer.Option("--engine", help="auto, openvino, onnx, torch, tensorrt or tensorrt-rtx; one named never falls back."),
-]
-PrecisionOption = Annotated[
-    str, typer.Option("--precision", help="fp32; faster and less exact: bf16 (OpenVINO), fp16 (TensorRT).")
-]
+
+
+def engine_option(panel: str | None = None) -> Any:
+    """`--engine`, in a panel of the help where it has several."""
+    return typer.Option(
+        "--engine",
+        help="auto, openvino, onnx, torch, tensorrt or tensorrt-rtx; one named never falls back.",
+        rich_help_panel=panel,
+    )
+
+
+def precision_option(panel: str | None = None) -> Any:
+    """`--precision`, in a panel of the help where it has several."""
+    return typer.Option(
+        "--precision",
+        help="fp32; faster and less exact: bf16 and int8 (OpenVINO), fp16 (TensorRT).",
+        rich_help_panel=panel,
+    )
+
+
+EngineOption = Annotated[str, engine_option()]
+PrecisionOption = Annotated[str, precision_option()]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads for inference.")]
 FpsOption = Annotated[
     float, typer.Option("--fps", min=0.1, help="Frames a second of image folders (they have no clock).")

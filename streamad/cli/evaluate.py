@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from streamad.cli.common import JsonOption
+from streamad.cli.common import JsonOption, engine_option, precision_option
 from streamad.errors import UsageError
 
 VIDEO = "Video data sets"
@@ -49,20 +49,8 @@ def evaluate(
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Clips at a time.", rich_help_panel=VIDEO)
     ] = None,
-    engine: Annotated[
-        str,
-        typer.Option(
-            "--engine",
-            help="auto, openvino, onnx, torch, tensorrt or tensorrt-rtx; one named never falls back.",
-            rich_help_panel=VIDEO,
-        ),
-    ] = "auto",
-    precision: Annotated[
-        str,
-        typer.Option(
-            "--precision", help="fp32; faster and less exact: bf16 (OpenVINO), fp16 (TensorRT).", rich_help_panel=VIDEO
-        ),
-    ] = "fp32",
+    engine: Annotated[str, engine_option(VIDEO)] = "auto",
+    precision: Annotated[str, precision_option(VIDEO)] = "fp32",
     scores: Annotated[
         Path | None, typer.Option("--scores", help="Scores: .npz, .npy or .csv.", rich_help_panel=FILES)
     ] = None,

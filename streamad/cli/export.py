@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamad.cli.common import JsonOption, emit, output_folder, say
+from streamad.cli.common import FpsOption, JsonOption, clips_of, emit, output_folder, say
 from streamad.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ENGINES = {
     "onnx": ("fp32", "fp16"),
-    "openvino": ("fp32",),
+    "openvino": ("fp32", "int8"),
     "tensorrt": ("fp32", "fp16"),
     "tensorrt-rtx": ("fp32", "fp16"),
 }
@@ -27,7 +27,12 @@ ENGINES = {
 def export(
     model: Annotated[str, typer.Argument(help="Model bundle: a folder, or a name of `models list`.")],
     engine: Annotated[str, typer.Option("--engine", help="onnx, openvino, tensorrt or tensorrt-rtx.")] = "openvino",
-    precision: Annotated[str, typer.Option("--precision", help="fp32 or fp16.")] = "fp32",
+    precision: Annotated[str, typer.Option("--precision", help="fp32, fp16 or int8.")] = "fp32",
+    clips: Annotated[
+        list[Path] | None,
+        typer.Option("--data", help="int8: normal video of the camera, or a folder of it; repeatable."),
+    ] = None,
+    fps: FpsOption = 25.0,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for files for other programs, in place of the bundle.")
     ] = None,
@@ -47,8 +52,16 @@ def export(
     if precision not in ENGINES[engine]:
         raise UsageError(
             f"--precision {precision!r}: {engine} is exported in {' and '.join(ENGINES[engine])}",
-            hint="fp16 is for GPUs: --engine tensorrt; --engine onnx --precision fp16 makes the file without one",
+            hint="fp16 is for GPUs: --engine tensorrt; --engine onnx --precision fp16 makes the file without one; "
+            "int8 is for CPUs: --engine openvino",
         )
+    if (clips is not None) != (precision == "int8"):
+        raise UsageError(
+            "int8 is calibrated on video: --precision int8 and --data go together",
+            hint="give normal video of the camera with --data" if clips is None else "leave --data away",
+        )
+    if precision == "int8" and (out is not None or add_streaming):
+        raise UsageError("int8 is written into the bundle", hint="leave --out and --add-streaming away")
     if out is not None and engine.startswith("tensorrt"):
         raise UsageError(
             f"--out with --engine {engine}: a plan belongs to one GPU and one version, and is kept in the plan cache",
@@ -66,10 +79,13 @@ def export(
         if out is not None:
             raise UsageError("--add-streaming writes into the bundle", hint="leave --out away")
         files = [job.streaming_into_bundle()]
+    elif clips is not None:
+        files = [job.int8_into_bundle(clips, fps)]
     elif out is None:
         files = [job.into_bundle()]
     else:
         files = job.into_folder(output_folder(out))
+    inputs = "random inputs" if clips is None else "pieces of the video"
     entries = [{"file": str(path), "parity": parity.model_dump()} for path, parity in files]
     if as_json:
         emit({"engine": engine, "precision": precision, **entries[0], "files": entries})
@@ -78,7 +94,7 @@ def export(
         score = "" if parity.max_abs_score is None else f", of a score {parity.max_abs_score:.1e}"
         say(
             f"{path}: largest difference to torch {parity.max_abs_output:.1e}{score}, "
-            f"over {parity.tiles} random inputs, by {parity.engine} {parity.version} in {parity.precision}"
+            f"over {parity.tiles} {inputs}, by {parity.engine} {parity.version} in {parity.precision}"
         )
 
 
@@ -96,11 +112,11 @@ class _Job:
 
         The variant is made of the bundle's own ONNX file, to which calibrations and results belong.
         """
-        from streamad.bundle import VARIANTS, write_manifest
+        from streamad.bundle import write_manifest
         from streamad.engines.half import write_half
 
         folder = output_folder(self.bundle.path)
-        path = folder / VARIANTS[self.precision]
+        path = folder / self.bundle.variant_file(self.precision)
         draft = folder / f".{path.name}.new"
         try:
             if self.precision == "fp16":
@@ -114,6 +130,18 @@ class _Job:
         same = (parity.engine, parity.precision, parity.file)
         old = [p for p in self.bundle.manifest.parity if (p.engine, p.precision, p.file) != same]
         write_manifest(folder, self.bundle.manifest.model_copy(update={"parity": (*old, parity)}))
+        return path, parity
+
+    def int8_into_bundle(self, clips: list[Path], fps: float) -> tuple[Path, Parity]:
+        """Write the 8-bit variant, calibrated on clips, and its parity into the bundle."""
+        from streamad.engines.int8 import quantisation_problem
+        from streamad.pipeline.quantisation import add_int8
+
+        problem = quantisation_problem()
+        if problem:  # told before any work
+            raise EngineError(f"int8 cannot be made here: {problem}", hint="pip install 'streamad[int8]'")
+        output_folder(self.bundle.path)
+        _, path, parity = add_int8(self.bundle, [source for _, source in clips_of(clips, fps)])
         return path, parity
 
     def streaming_into_bundle(self) -> tuple[Path, Parity]:

@@ -24,6 +24,7 @@ def run(
     """Watch cameras or files: alerts, events, metrics, the live page."""
     from streamad.alerts.sinks import SinkFanout, build_sink
     from streamad.alerts.store import EventStore
+    from streamad.alerts.tracker import utc_now
     from streamad.config import load_config
     from streamad.frame import Frame
     from streamad.observability.health import Health
@@ -31,6 +32,7 @@ def run(
     from streamad.observability.metrics import Metrics
     from streamad.pipeline.camera import CameraWatch
     from streamad.pipeline.monitor import Monitor
+    from streamad.pipeline.recent import HistoryKeeper
     from streamad.pipeline.score_log import ScoreLog
     from streamad.scoring import FrameScore
     from streamad.web import WebServer, create_app
@@ -54,12 +56,24 @@ def run(
         )
         log = None if scores is None else stack.enter_context(ScoreLog(scores))
 
+        keeper = HistoryKeeper(settings.history, utc_now)
+        stack.callback(keeper.close)
+
         def on_score(camera: CameraWatch, _: Frame, score: FrameScore) -> None:
+            keeper.on_score(camera, score)
             if log is not None:
                 latency = time.monotonic() - score.received_at
                 log.add(camera.spec.id, score, shown=camera.settings.shown(score.score), latency_seconds=latency)
 
-        monitor = Monitor(settings, metrics=metrics, health=health, store=store, sinks=sinks, on_score=on_score)
+        monitor = Monitor(
+            settings,
+            metrics=metrics,
+            health=health,
+            store=store,
+            sinks=sinks,
+            on_score=on_score,
+            on_event=keeper.on_event,
+        )
         if settings.web.enabled:
             app = create_app(
                 metrics=metrics, health=health, status=monitor.status, store=store, preview=monitor.preview

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -106,12 +107,14 @@ def score(
                 for problem in result.problems:
                     say(f"{name}: {problem}")
                 alerts += len(result.events)
+                rarest = settings.recurrence(result.highest) if settings and result.highest is not None else None
                 results.append(
                     {
                         "input": name,
                         "frames": result.frames,
                         "scored": result.scored,
                         "alerts": len(result.events),
+                        "highest": None if rarest is None else str(rarest),
                         "frames_per_second": round(result.frames / result.seconds, 1),
                         "csv": result.files.csv,
                         "plot": result.files.plot,
@@ -119,6 +122,7 @@ def score(
                     }
                 )
                 if as_json:
+                    results[-1]["highest"] = None if rarest is None else asdict(rarest)
                     results[-1]["normalization"] = chosen
                     results[-1]["problems"] = list(result.problems)
                     results[-1]["events"] = [event.to_dict() for event in result.events]

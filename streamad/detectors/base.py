@@ -61,6 +61,8 @@ class DetectorParts:
     """Makes of a trained network and its manifest the form that carries state; None where there is none."""
     streaming_graph: str | None = None
     """Writes that form as ONNX: of the network, the manifest, the path, and whether weights are stored in 16 bits."""
+    quantisable_graph: str | None = None
+    """Writes that form as ONNX of operators that engines compute in 8 bits: of the network, the manifest, the path."""
 
 
 _REGISTRY = {
@@ -87,6 +89,7 @@ _REGISTRY = {
         paper="streamad.detectors.learned_noise.network:build_whole",
         streaming="streamad.detectors.learned_noise.streaming:streaming_network",
         streaming_graph="streamad.detectors.learned_noise.streaming_graph:export_streaming",
+        quantisable_graph="streamad.detectors.learned_noise.subpixel_graph:export_quantisable",
     ),
     "igd": DetectorParts(
         scorer="streamad.detectors.igd.scorer:IgdScorer",
@@ -133,6 +136,8 @@ def camera_scorer(bundle: Bundle, camera: str, *, streaming: bool | None = None)
         BundleError: the bundle is of a detector that this version does not know.
     """
     name = bundle.manifest.detector
+    if bundle.manifest.fusion is not None:
+        return cast(CameraScorer, load_part("streamad.detectors.fused_scorer:fused_scorer")(bundle, camera))
     if name not in _REGISTRY:
         raise BundleError(
             f"the bundle {bundle.name} is of detector {name!r}; this streamad knows {', '.join(_REGISTRY)}",

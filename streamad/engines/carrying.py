@@ -55,7 +55,6 @@ class CarryingEngine(ABC):
         self._sizes = run_sizes
         self._number = next(_engines)
         # One at a time: a camera's runs follow one another, and a run of whole frames fills the machine.
-        # One at a time: a camera's runs follow one another, and a run of whole frames fills the machine.
         self._backlog = Backlog(workers=1)
         self._lock = threading.Lock()
 
@@ -109,6 +108,16 @@ class CarryingEngine(ABC):
                     parts[name].append(rows)
                 start += count
         return {name: np.concatenate(rows) for name, rows in parts.items()}
+
+    def next_inputs(self, state: CarriedState, frame: Batch) -> dict[str, Array]:
+        """What the network is given for a camera's next frame, by name: copies. The state stays as it is.
+
+        Args:
+            state: the camera's.
+            frame: (1, channels, height, width) float32.
+        """
+        state.lines.outputs(1)  # makes room, so that what is read next lies where the run will find it
+        return {FRAMES: frame.copy(), **{name: values.copy() for name, values in state.lines.inputs(1).items()}}
 
     def submit(self, state: CarriedState, frames: Batch, done: OnDone, failed: OnError) -> None:
         """Start a camera's next frames; `done` or `failed` is called from the engine's thread, one of them once.

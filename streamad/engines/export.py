@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from streamad.bundle import STREAMING, Parity
-from streamad.engines.base import BATCH_SIZES, Engine
+from streamad.engines.base import BATCH_SIZES, Engine, EngineInfo
 from streamad.engines.carrying import CarryingEngine
 from streamad.errors import EngineError
 
@@ -139,11 +139,7 @@ def measure_parity(
             for start in range(0, len(tiles), count):
                 rows = np.arange(start, start + count) % len(tiles)  # from the first again: every batch is full
                 outputs = engine.infer(tiles[rows])
-                if not np.isfinite(outputs).all():  # NaN would be no larger than any difference
-                    raise EngineError(
-                        f"{engine.info.name} in {engine.info.precision} gives outputs that are not finite",
-                        hint="use another engine, or fp32",
-                    )
+                _refuse_not_finite(outputs, engine.info)
                 worst = max(worst, float(np.abs(outputs - expected[rows]).max()))
                 if scores is not None and worst_score is not None:
                     difference = scores(outputs) - scores(expected[rows])
@@ -160,23 +156,43 @@ def measure_parity(
     )
 
 
-def measure_carrying_parity(engine: CarryingEngine, network: nn.Module, windows: npt.NDArray[np.float32]) -> Parity:
+def _refuse_not_finite(outputs: npt.NDArray[np.float32], info: EngineInfo) -> None:
+    if not np.isfinite(outputs).all():  # NaN would be no larger than any difference
+        raise EngineError(
+            f"{info.name} in {info.precision} gives outputs that are not finite", hint="use another engine, or fp32"
+        )
+
+
+def measure_carrying_parity(
+    engine: CarryingEngine,
+    network: nn.Module,
+    windows: npt.NDArray[np.float32],
+    scores: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float64]] | None = None,
+) -> Parity:
     """Largest absolute difference between the form that carries state and eager torch on whole windows.
 
     Args:
         engine: runs the form that carries state; its answer to a window's last frame is compared.
         network: the trained network on windows.
         windows: (n, frames, height, width) float32, n ≥ 1; one frame more than the engine's context.
+        scores: from a batch of outputs to scores of frames (`streamad.detectors.parity`); None leaves them out.
+
+    Raises:
+        EngineError: the engine's answer is not finite.
     """
     network = network.eval().cpu()
-    worst = 0.0
+    worst, worst_score = 0.0, None if scores is None else 0.0
     for window in windows:
         with torch.inference_mode():
             expected = network(torch.from_numpy(window[None])).numpy()
         state = engine.new_state()
         for frame in window[:-1, None, None]:
             engine.advance(state, frame)
-        worst = max(worst, float(np.abs(engine.advance(state, window[-1:, None]) - expected).max()))
+        outputs = engine.advance(state, window[-1:, None])
+        _refuse_not_finite(outputs, engine.info)
+        worst = max(worst, float(np.abs(outputs - expected).max()))
+        if scores is not None and worst_score is not None:
+            worst_score = max(worst_score, float(np.abs(scores(outputs) - scores(expected)).max()))
     info = engine.info
     return Parity(
         engine=info.name,
@@ -184,6 +200,7 @@ def measure_carrying_parity(engine: CarryingEngine, network: nn.Module, windows:
         version=info.version,
         tiles=len(windows),
         max_abs_output=worst,
+        max_abs_score=worst_score,
         batch_sizes=engine.run_sizes,
         file=STREAMING,
     )

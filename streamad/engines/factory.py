@@ -18,9 +18,9 @@ from streamad.engines.tensorrt.library import LibraryName
 from streamad.errors import EngineError
 
 EngineName = Literal["auto", "openvino", "onnx", "torch", "tensorrt", "tensorrt-rtx"]
-Precision = Literal["fp32", "fp16", "bf16"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
 PRECISIONS: dict[str, tuple[str, ...]] = {
-    "openvino": ("fp32", "bf16"),
+    "openvino": ("fp32", "bf16", "int8"),
     "onnx": ("fp32",),
     "torch": ("fp32",),
     "tensorrt": ("fp32", "fp16"),
@@ -47,8 +47,8 @@ class EngineSpec(BaseModel):
     threads: int | None = Field(None, ge=1, le=256, description="CPU threads for inference; empty: the engine chooses")
     precision: Precision = Field(
         "fp32",
-        description="fp16 takes the variant that `streamad export --precision fp16` made (TensorRT); bf16 (OpenVINO, "
-        "where the processor has it) is faster and less exact",
+        description="fp16 (TensorRT) and int8 (OpenVINO on a CPU) take the variant that `streamad export --precision` "
+        "made; bf16 (OpenVINO, where the processor has it) needs none; all are faster and less exact",
     )
     workspace_mib: int | None = Field(
         None, ge=1, le=1 << 20, description="TensorRT: bound of scratch memory, MiB; empty: all that the GPU has"
@@ -128,9 +128,9 @@ def open_engine(
         from streamad.engines.openvino_engine import OpenVinoEngine
 
         return OpenVinoEngine(
-            bundle.onnx_path,
+            bundle.network_path(spec.precision),
             device=spec.device or "CPU",
-            precision="bf16" if spec.precision == "bf16" else "fp32",
+            precision=spec.precision,
             threads=spec.threads,
             hint=hint,
             why=why,
@@ -179,10 +179,10 @@ def open_carrying_engine(
         from streamad.engines.openvino_carrying import OpenVinoCarryingEngine
 
         return OpenVinoCarryingEngine(
-            path,
+            bundle.network_path(spec.precision, streaming=True),
             context,
             device=spec.device or "CPU",
-            precision="bf16" if spec.precision == "bf16" else "fp32",
+            precision=spec.precision,
             threads=spec.threads,
             why=why,
         )

@@ -10,6 +10,7 @@ import numpy as np
 from streamad.engines.base import EngineInfo
 from streamad.engines.carrying import RUN_SIZES, CarryingEngine
 from streamad.engines.delays import Array, Delay, parse_delays
+from streamad.engines.onnx_engine import library_version, open_session
 from streamad.errors import EngineError
 
 
@@ -37,22 +38,11 @@ class OnnxCarryingEngine(CarryingEngine):
         why: str = "",
     ) -> None:
         super().__init__(context, run_sizes)
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        # Idle workers would spin on the cores that decoding needs.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3  # it warns of every tensor of no frames, which a run of one frame has by design
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        try:
-            self._session = ort.InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise EngineError(f"ONNX Runtime cannot run {onnx}: {str(error).splitlines()[0]}") from error
+        self._session = open_session(onnx, threads)
         ports = [*self._session.get_inputs(), *self._session.get_outputs()]
         self._shape_of = {port.name: tuple(port.shape[1:]) for port in ports}
         self._carried = parse_delays(port.name for port in self._session.get_inputs())
-        self._info = EngineInfo("onnx", "CPU", "fp32", str(ort.__version__), why)
+        self._info = EngineInfo("onnx", "CPU", "fp32", library_version(), why)
 
     @property
     def info(self) -> EngineInfo:

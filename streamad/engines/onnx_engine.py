@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,19 +31,9 @@ class OnnxEngine(WorkerEngine):
         precision: str = "fp32",
     ) -> None:
         super().__init__(batch_sizes)
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        # Idle workers would spin on the cores that decoding needs.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        try:
-            self._session = ort.InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise EngineError(f"ONNX Runtime cannot run {onnx}: {str(error).splitlines()[0]}") from error
+        self._session = open_session(onnx, threads)
         self._input = self._session.get_inputs()[0].name
-        self._info = EngineInfo("onnx", "CPU", precision, str(ort.__version__), why)
+        self._info = EngineInfo("onnx", "CPU", precision, library_version(), why)
 
     @property
     def info(self) -> EngineInfo:
@@ -57,3 +48,34 @@ class OnnxEngine(WorkerEngine):
         except Exception as error:
             raise EngineError(f"ONNX Runtime failed: {str(error).splitlines()[0]}") from error
         return np.array(outputs[: len(batch)], dtype=np.float32)
+
+
+def open_session(onnx: Path, threads: int | None) -> Any:
+    """An inference session on the CPU.
+
+    Args:
+        onnx: the network.
+        threads: threads of one run; None lets ONNX Runtime choose.
+
+    Raises:
+        EngineError: ONNX Runtime cannot read the network.
+    """
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    # Idle workers would spin on the cores that decoding needs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3  # it warns of every tensor of no frames, which a run of one frame has by design
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        return ort.InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its own errors have no common base
+        raise EngineError(f"ONNX Runtime cannot run {onnx}: {str(error).splitlines()[0]}") from error
+
+
+def library_version() -> str:
+    """ONNX Runtime's version."""
+    import onnxruntime as ort
+
+    return str(ort.__version__)

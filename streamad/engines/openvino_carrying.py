@@ -11,7 +11,7 @@ import numpy as np
 from streamad.engines.base import EngineInfo
 from streamad.engines.carrying import RUN_SIZES, CarryingEngine
 from streamad.engines.delays import FRAMES, Array, Delay, parse_delays
-from streamad.engines.openvino_engine import first_inference, precision_config, reason
+from streamad.engines.openvino_engine import check_int8, first_inference, precision_config, reason
 from streamad.errors import EngineError
 
 
@@ -22,7 +22,7 @@ class OpenVinoCarryingEngine(CarryingEngine):
         onnx: the network.
         context: frames before a frame that its answer depends on.
         device: OpenVINO's device name.
-        precision: fp32, or bf16 where the device has it.
+        precision: fp32; bf16 where the device has it; int8 for a network that was quantised.
         threads: CPU threads; None lets OpenVINO choose.
         run_sizes: see `CarryingEngine`.
         why: why this engine was taken.
@@ -66,6 +66,8 @@ class OpenVinoCarryingEngine(CarryingEngine):
                     shapes[port.any_name] = ov.PartialShape([count, *sizes])
                 variant.reshape(shapes)
                 compiled = core.compile_model(variant, device, config)
+                if precision == "int8":
+                    check_int8(compiled, onnx, device)
                 self._requests[size] = compiled.create_infer_request()
                 sources = {delay.source for delay in self._carried}
                 self._spare[size] = {

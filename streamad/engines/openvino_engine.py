@@ -28,7 +28,7 @@ class OpenVinoEngine(WorkerEngine):
     Args:
         onnx: the network.
         device: OpenVINO's device name.
-        precision: fp32, or bf16 where the device has it.
+        precision: fp32; bf16 where the device has it; int8 for a network that was quantised.
         threads: CPU threads in all; None lets OpenVINO choose.
         hint: "throughput" runs several batches side by side (files, many cameras), "latency" one on all threads.
         batch_sizes: static sizes to compile, ascending.
@@ -66,6 +66,8 @@ class OpenVinoEngine(WorkerEngine):
                 variant = model.clone()
                 variant.reshape({0: ov.PartialShape([size, *tile_shape])})
                 compiled[size] = core.compile_model(variant, device, config)
+            if precision == "int8":
+                check_int8(compiled[batch_sizes[-1]], onnx, device)
             workers = int(compiled[batch_sizes[-1]].get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
             requests: queue.SimpleQueue[dict[int, Any]] = queue.SimpleQueue()
             for _ in range(workers):
@@ -121,16 +123,31 @@ def precision_config(core: Any, device: str, precision: str) -> dict[str, str]:
     Raises:
         EngineError: the device does not compute in it; OpenVINO would take another one without a word.
     """
-    if precision == "bf16":
+    if precision != "fp32":
         try:
-            able = "BF16" in core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+            able = precision.upper() in core.get_property(device, "OPTIMIZATION_CAPABILITIES")
         except RuntimeError as error:
             raise EngineError(f"OpenVINO has no device {device}: {reason(error)}") from error
         if not able:
             raise EngineError(
-                f"{device} does not compute in bfloat16 here", hint="leave out the precision, which is then fp32"
+                f"{device} does not compute in {precision} here", hint="leave out the precision, which is then fp32"
             )
     return {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
+
+
+def check_int8(compiled: Any, network: Path, device: str) -> None:
+    """Refuse a network that was to run in 8 bits and does not: OpenVINO takes what a device lacks for float32.
+
+    Raises:
+        EngineError: no convolution or matrix product runs in 8 bits.
+    """
+    for node in compiled.get_runtime_model().get_ops():
+        kind, runs_in = (str(node.get_rt_info()[key].value) for key in ("layerType", "runtimePrecision"))
+        if kind in ("Convolution", "Deconvolution", "FullyConnected", "MatMul") and runs_in in ("i8", "u8", "I8", "U8"):
+            return
+    raise EngineError(
+        f"{device} does not run {network} in int8 here", hint="leave out the precision, which is then fp32"
+    )
 
 
 def first_inference(run: Callable[[], object]) -> None:

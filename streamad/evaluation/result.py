@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +193,7 @@ def protocols_of(
     names: Sequence[str],
     protocols: Sequence[Normalization] | None = None,
     calibration: Calibration | None = None,
+    local: Sequence[np.ndarray] | None = None,
     edge: Edge = "leave_out",
     single_class: SingleClass = "leave_out",
 ) -> tuple[Evaluation, ...]:
@@ -205,6 +206,8 @@ def protocols_of(
         protocols: those wanted, of which `calibrated` without a calibration takes the scores as calibrated ones; None:
             all, but `calibrated` only with a calibration.
         calibration: for `calibrated`.
+        local: the scores of the same videos by a calibration with local statistics: `calibrated` takes these, and
+            its figures are named `local`.
         edge: see `evaluate_scores`.
         single_class: see `evaluate_scores`.
 
@@ -212,9 +215,9 @@ def protocols_of(
         DatasetError: see `evaluate_scores`.
     """
     wanted = protocols or [p for p in NORMALIZATIONS if p != "calibrated" or calibration is not None]
-    return tuple(
+    figures = [
         evaluate_scores(
-            scores,
+            local if local is not None and protocol == "calibrated" else scores,
             labels,
             normalization=protocol,
             calibration=calibration if protocol == "calibrated" else None,
@@ -223,4 +226,7 @@ def protocols_of(
             names=names,
         )
         for protocol in wanted
-    )
+    ]
+    if local is None:
+        return tuple(figures)
+    return tuple(replace(f, normalization="local") if f.normalization == "calibrated" else f for f in figures)

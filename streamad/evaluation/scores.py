@@ -15,6 +15,8 @@ from streamad.scoring import Calibration, Normalization, normalize
 
 Edge = Literal["leave_out", "pad"]
 SingleClass = Literal["leave_out", "pad"]
+Protocol = Literal["raw", "per_video", "running", "calibrated", "local"]
+"""The normalisations; "local" is "calibrated" where the calibration holds each cell against its own normal scores."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -24,7 +26,7 @@ class Evaluation:
     """Frame-level figures and the protocol behind them. All rates are shares, 0..1.
 
     Attributes:
-        normalization: "per_video", "raw", "running" or "calibrated".
+        normalization: "per_video", "raw", "running", "calibrated" or "local".
         edge: what was done with frames before the first and after the last score of a video.
         single_class: what the macro AUC did with videos of one class.
         auc_micro: AUC of all frames in one ROC.
@@ -42,7 +44,7 @@ class Evaluation:
         auc_videos: AUC of every video; None where it is left out of the macro AUC.
     """
 
-    normalization: Normalization
+    normalization: Protocol
     edge: Edge
     single_class: SingleClass
     auc_micro: float

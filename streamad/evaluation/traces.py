@@ -22,11 +22,12 @@ class Trace:
 
     Attributes:
         name: the clip's.
-        scores: (frames,) raw scores, NaN where a frame has none.
+        scores: (frames,) raw scores that alerts are made of, NaN where a frame has none.
         labels: (frames,) 0 or 1.
         fps: frames a second; None: the time axis counts frames.
         alerts: (start, end) of the times that an alert stands, seconds.
         reopened: positions of those at which an earlier alert rose again: no new alert.
+        own: (frames,) raw scores of the detector, where `scores` are local ones made of its heat maps; else None.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Trace:
     fps: float | None = None
     alerts: Sequence[Alert] = ()
     reopened: frozenset[int] = frozenset()
+    own: npt.NDArray[np.float64] | None = field(default=None, repr=False)
 
     def runs(self) -> list[tuple[int, int]]:
         """(first frame, frame after the last) of each run of abnormal frames."""

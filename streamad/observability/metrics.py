@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector
@@ -15,6 +15,7 @@ from streamad import __version__
 
 FRAME_STAGES = ("decoded", "scored")
 SEVERITIES = ("warning", "critical")
+HEALTH_TOPICS = ("quality", "drift")
 TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 
 # Buckets sit close where decisions are made: a stage has to fit into a frame interval (33-40 ms), an alert
@@ -80,6 +81,12 @@ class Metrics:
         self.scores_withheld = counter(
             "streamad_scores_withheld_total", "Frames without a score, by reason.", "camera", "reason"
         )
+        self.frame_quality = counter(
+            "streamad_frame_quality_total", "Frames held back by the frame-quality gate, by fault.", "camera", "reason"
+        )
+        self.health_events = counter(
+            "streamad_health_events_total", "Health events opened: faults of the picture, drift.", "camera", "topic"
+        )
         self.alerts = counter(
             "streamad_alerts_total", "Alerts opened, by severity at the opening.", "camera", "severity"
         )
@@ -106,9 +113,23 @@ class Metrics:
             "streamad_anomaly_threshold", "Score from which a frame counts as anomalous.", "camera"
         )
         self.alert_active = gauge("streamad_alert_active", "1 while an alert is open, else 0.", "camera")
+        self.quality_hold = gauge(
+            "streamad_quality_hold_active", "1 while frames are held back as faulty, else 0.", "camera"
+        )
         self.score_drift_ratio = gauge(
             "streamad_score_drift_ratio",
             "Share of recent frames over the calibration's 90 % quantile, over 10 %; 1: unchanged.",
+            "camera",
+        )
+        self.score_share = gauge(
+            "streamad_score_quantile_share",
+            "Share of recent frames over a quantile of the calibration; 1 - quantile: unchanged.",
+            "camera",
+            "quantile",
+        )
+        self.score_drifted = gauge(
+            "streamad_score_drifted",
+            "1 where the last window of scores differs from the calibration, 0 where not, NaN before the first.",
             "camera",
         )
         self.build_info = gauge("streamad_build_info", "Always 1; what is running.", "version", "python")
@@ -198,15 +219,19 @@ class CameraMetrics:
             self._counter(metrics.frames, stage)
         for severity in SEVERITIES:
             self._counter(metrics.alerts, severity)
+        for topic in HEALTH_TOPICS:
+            self._counter(metrics.health_events, topic)
         self._gaps = metrics.gaps.labels(camera)
         self._up = metrics.camera_up.labels(camera)
         self._last_frame = metrics.last_frame.labels(camera)
+        self._quality_hold = metrics.quality_hold.labels(camera)
         self._alert_active = metrics.alert_active.labels(camera)
         self._latency = metrics.end_to_end_latency.labels(camera)
         self._score = metrics.anomaly_score.labels(camera)
         self._threshold = metrics.anomaly_threshold.labels(camera)
         self._drift = metrics.score_drift_ratio.labels(camera)
-        for unknown in (self._score, self._threshold, self._drift):
+        self._drifted = metrics.score_drifted.labels(camera)
+        for unknown in (self._score, self._threshold, self._drift, self._drifted):
             unknown.set(float("nan"))  # 0 would be a claim
 
     def frame(self, stage: str) -> None:
@@ -237,6 +262,17 @@ class CameraMetrics:
         if not self._is_retired:
             self._score.set(float("nan"))
 
+    def held(self, reason: str | None) -> None:
+        """Count a frame that the gate held back; None: it was good."""
+        if reason is not None:
+            self._increase(self._metrics.frame_quality, reason)
+        if not self._is_retired:
+            self._quality_hold.set(0 if reason is None else 1)
+
+    def health_event(self, topic: str) -> None:
+        """Count a health event that opened."""
+        self._increase(self._metrics.health_events, topic)
+
     def alert(self, severity: str) -> None:
         """Count an alert that opened."""
         self._increase(self._metrics.alerts, severity)
@@ -261,10 +297,18 @@ class CameraMetrics:
         if not self._is_retired:
             self._threshold.set(threshold)
 
-    def set_drift(self, ratio: float) -> None:
-        """Set the drift ratio, 1: as calibrated."""
+    def set_drift(self, ratio: float, shares: Mapping[float, float] | None = None) -> None:
+        """Set the drift ratio, 1: as calibrated, and the share of frames over each quantile of the calibration."""
+        if self._is_retired:
+            return
+        self._drift.set(ratio)
+        for quantile, share in (shares or {}).items():
+            self._metrics.score_share.labels(self._camera, f"{quantile:g}").set(share)
+
+    def set_drifted(self, drifted: bool) -> None:
+        """Say what the last window of scores showed."""
         if not self._is_retired:
-            self._drift.set(ratio)
+            self._drifted.set(1 if drifted else 0)
 
     def latency(self, seconds: float) -> None:
         """Record the end-to-end latency of one frame."""

@@ -29,6 +29,34 @@ class ModelStatus(TypedDict):
     detector: str
 
 
+class RecurrenceStatus(TypedDict):
+    """One alert in so much normal video, were the threshold at this score.
+
+    Keys:
+        seconds: normal video between two such alerts.
+        at_most: the score is an everyday one: more frequent than the calibration counted.
+        extrapolated: longer than the calibration's video.
+    """
+
+    seconds: float
+    at_most: bool
+    extrapolated: bool
+
+
+class DriftStatus(TypedDict):
+    """Do the scores still come from what was calibrated on?
+
+    Keys:
+        ratio: share of recent frames over the calibration's 90 % quantile, over 10 %; NaN until 500 are scored.
+        drifted: what the last full window says; None before the first.
+        message: in words, with what to do, where they have drifted.
+    """
+
+    ratio: float
+    drifted: bool | None
+    message: str | None
+
+
 class CameraStatus(TypedDict):
     """One camera.
 
@@ -45,12 +73,16 @@ class CameraStatus(TypedDict):
         reconnects: reconnects since the start.
         score: newest score, None where withheld.
         threshold: the threshold in force, None before calibration.
+        recurrence: how often normal video holds a score as high as the newest; None without score or calibration.
         alert: "none", "pending" (over the threshold, not yet long enough), "warning", "critical" or
             "cooldown".
         latency_seconds: newest end-to-end latency, decoded to scored.
         last_frame_at: Unix time of the newest frame.
         recent: [pts_seconds, score | None] pairs, oldest first, at most 300.
         size: [width, height] in pixels.
+        quality: why frames are held back now ("frozen", "moved", …), None while the picture is good.
+        held: frames held back since the start, by reason.
+        drift: see `DriftStatus`; None without a calibration.
     """
 
     id: str
@@ -63,11 +95,15 @@ class CameraStatus(TypedDict):
     reconnects: int
     score: float | None
     threshold: float | None
+    recurrence: RecurrenceStatus | None
     alert: AlertLabel
     latency_seconds: float | None
     last_frame_at: float | None
     recent: list[tuple[float, float | None]]
     size: tuple[int, int] | None
+    quality: str | None
+    held: dict[str, int]
+    drift: DriftStatus | None
 
 
 class EventsStatus(TypedDict):

@@ -11,7 +11,7 @@ from streamad.alerts.spec import RuleSpec
 from streamad.bundle import combined_sha256
 from streamad.errors import CalibrationError
 from streamad.pipeline.model import Model
-from streamad.scoring import Calibration
+from streamad.scoring import Calibration, LocalStatistics, Recurrence
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +36,15 @@ class AlertSettings:
         """A fresh rule for the camera."""
         critical = None if self.calibration is None else self.calibration.critical
         return self.rules.build(camera, threshold=self.threshold, baseline=self.baseline, critical=critical)
+
+    @property
+    def local(self) -> LocalStatistics | None:
+        """What the camera's scorer holds cells against; None: its scores are the model's own."""
+        return None if self.calibration is None else self.calibration.local
+
+    def recurrence(self, score: float) -> Recurrence | None:
+        """How often normal video holds a raw score as high; None without a calibration, or without a score."""
+        return None if self.calibration is None else self.calibration.recurrence(score)
 
     def shown(self, score: float) -> float:
         """A raw score as people see it: calibrated (−log10 of its share in normal video), raw without calibration."""

@@ -132,11 +132,16 @@ def _contenders(
     if bundle.streaming_path is not None:
         carrying = stack.enter_context(open_model(bundle, spec)).engine
         assert isinstance(carrying, CarryingEngine)
-        what, gflop = f"one frame at a time, {carrying.info.name}", count_flops(bundle.streaming_path) / 1e9
+        what, gflop = (
+            f"one frame at a time, {carrying.info.name} in {carrying.info.precision}",
+            count_flops(bundle.streaming_path) / 1e9,
+        )
         found.append(Contender("streaming", what, *_stream(carrying, inputs), gflop, count))
+        if spec.precision == "int8":  # which the network on windows does not have
+            spec = spec.model_copy(update={"precision": "fp32"})
     running = stack.enter_context(open_model(bundle, spec, streaming=False)).engine
     assert not isinstance(running, CarryingEngine)
-    what = f"{shown}, {running.info.name}"
+    what = f"{shown}, {running.info.name} in {running.info.precision}"
     found.append(Contender("engine", what, *_batches(running, inputs), flops * per_frame, count))
     if not available_engines()["torch"]:
         from streamad.engines.torch_engine import TorchEngine

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from streamad.alerts.spec import RuleSpec
 from streamad.bundle import CALIBRATION, Bundle, combined_sha256, load_bundle, write_manifest
+from streamad.pipeline.local_calibration import is_local_by_default, score_clips_locally
 from streamad.pipeline.model import Model
 from streamad.pipeline.offline import score_video
 from streamad.scoring import Calibration, calibrate
@@ -54,6 +55,7 @@ def calibrate_model(
     fps: float | None = None,
     alerts_per_day: float = 1.0,
     rules: RuleSpec | None = None,
+    local: bool | None = None,
     progress: Callable[[int, int, int], None] | None = None,
 ) -> Calibration:
     """Calibrate a model on clips of one camera's normal video.
@@ -65,13 +67,19 @@ def calibrate_model(
         fps: frames a second; None takes the bundle's.
         alerts_per_day: the budget of false alerts.
         rules: duration, cooldown and hysteresis that the alerts will be made by.
+        local: hold cells against what is normal at their place; None: where it helps this kind of detector.
         progress: see `score_clips`.
 
     Raises:
         CalibrationError: nothing can be learned from these scores.
     """
     rules = rules or RuleSpec()
-    scores = score_clips(clips, model, progress=progress)
+    statistics = None
+    if is_local_by_default(model.bundle.manifest) if local is None else local:
+        scored = score_clips_locally(clips, model, fps=fps, progress=progress)
+        scores, statistics = scored.scores, scored.statistics
+    else:
+        scores = score_clips(clips, model, progress=progress)
     return calibrate(
         scores,
         fps=fps or model.bundle.manifest.training.fps,
@@ -82,11 +90,12 @@ def calibrate_model(
         min_duration_seconds=rules.min_duration_seconds,
         cooldown_seconds=rules.cooldown_seconds,
         hysteresis=rules.hysteresis,
+        local=statistics,
     )
 
 
 def save_into_bundle(bundle: Bundle, calibration: Calibration) -> Bundle:
-    """Make a calibration the bundle's own: written beside the network, its hash in the manifest."""
+    """Make a calibration the bundle's own: written beside the network, with its hashes in the manifest."""
     path = bundle.path / CALIBRATION
     calibration.save(path)
     write_manifest(bundle.path, bundle.manifest)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,18 +14,16 @@ from streamad.bundle import combined_sha256
 from streamad.config import CameraSpec
 from streamad.frame import Frame
 from streamad.observability.metrics import CameraMetrics
-from streamad.observability.status import RECENT_SCORES, AlertLabel, CameraStatus
+from streamad.observability.status import RECENT_SCORES, AlertLabel, CameraStatus, RecurrenceStatus
 from streamad.pipeline.alerting import AlertSettings
+from streamad.pipeline.camera_drift import CameraDrift
+from streamad.pipeline.camera_health import CameraHealth
 from streamad.pipeline.model import Model
 from streamad.scoring import FrameScore
+from streamad.scoring.drift import DriftSpec
 from streamad.sources import SourceStatus, SupervisedSource
+from streamad.sources.quality.spec import QualitySpec
 from streamad.tiling import Tiles
-
-DRIFT_QUANTILE = 0.9
-DRIFT_FRAMES = 3000
-DRIFT_LEAST = 500
-"""Drift: share of frames over the calibration's 90 % quantile, averaged over about 3000 frames, known after 500 (our
-choice: two minutes at 25 frames/s)."""
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +37,8 @@ class CameraWatch:
         model: what scores it.
         settings: threshold and rules.
         metrics: its series.
+        quality: its frame-quality gate; None: as shipped.
+        drift: when its scores count as drifted; None: as shipped.
         wall_clock: aware datetimes, for events.
         clock: `time.monotonic`.
     """
@@ -53,13 +52,17 @@ class CameraWatch:
         metrics: CameraMetrics,
         *,
         wall_clock: Callable[[], datetime],
+        quality: QualitySpec | None = None,
+        drift: DriftSpec | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        quality = quality or QualitySpec()
         self.spec = spec
         self.source = source
         self.model = model
         self.settings = settings
-        self.scorer = model.scorer(spec.id)
+        self.scorer = model.scorer(spec.id, settings.local, quality=quality)
+        self.health = CameraHealth(spec.id, self.scorer, quality, metrics, wall_clock=wall_clock)
         self.tracker = EventTracker(
             settings.rule(spec.id),
             model=model.bundle.name,
@@ -79,12 +82,27 @@ class CameraWatch:
         self._seen_drops: dict[str, int] = {}
         self._seen_reconnects: dict[str, int] = {}
         self._seen_first = False
+        self._last_index: int | None = None
         self._skewed = False
-        calibration = settings.calibration
-        self._high = None if calibration is None else calibration.quantile(DRIFT_QUANTILE)
-        self._high_share = 0.0
-        self._drift_frames = 0
+        self.drift = CameraDrift(
+            spec.id, settings.calibration, drift or DriftSpec(), metrics, note=self.health.note, wall_clock=wall_clock
+        )
         metrics.set_threshold(self.settings.shown(settings.threshold))
+
+    def poll(self) -> Frame | None:
+        """The next frame of the source, None where none has come.
+
+        A network that sees windows needs frames without a hole. Where a machine does not keep up, every few frames one
+        is dropped, and no window would ever be whole. So once one was dropped, all that wait go with it: the next
+        frames then find room, and windows are whole until it is full again.
+        """
+        frame = self.source.poll()
+        if frame is None or (self.model.bundle.manifest.tiling.window or 1) == 1 or not self.source.spec.drops:
+            return frame
+        if self._last_index is not None and frame.index != self._last_index + 1:
+            frame = self.source.newest(frame)
+        self._last_index = frame.index
+        return frame
 
     def take(self, frame: Frame) -> Tiles | None:
         """A frame arrived: what is to be scored now, None where no score is due.
@@ -99,6 +117,7 @@ class CameraWatch:
             self._metrics.gap()
         self._seen_first = True
         tiles = self.scorer.tiles(frame)
+        self.health.follow(frame)
         self._frames.append(frame)
         return tiles
 
@@ -124,7 +143,8 @@ class CameraWatch:
         self._metrics.latency(self._latency)
         if score.withheld:
             self._metrics.withheld(score.withheld)
-        self._follow_drift(score.score)
+        if self.open_event is None:
+            self.drift.follow(score)
         changes.append(self.tracker.update(score.index, score.pts_seconds, score.score, score.heatmap, score.reason))
         return self._noted(changes)
 
@@ -164,22 +184,22 @@ class CameraWatch:
             reconnects=sum(source.reconnects.values()),
             score=recent[-1][1] if recent else None,
             threshold=self.settings.shown(self.settings.threshold),
+            recurrence=self._recurrence(),
             alert=self._alert_label(),
             latency_seconds=self._latency,
             last_frame_at=last,
             recent=recent,
             size=(info.width, info.height) if info else None if newest is None else newest[0].shape[::-1],
+            quality=self.health.reason,
+            held=dict(self.health.held),
+            drift=self.drift.status,
         )
 
-    def _follow_drift(self, score: float) -> None:
-        """Running share of high scores against the calibration's: a slow average, alerts left out."""
-        if self._high is None or self.open_event is not None or not math.isfinite(score):
-            return
-        self._drift_frames += 1
-        weight = max(1 / self._drift_frames, 1 / DRIFT_FRAMES)
-        self._high_share += weight * (float(score > self._high) - self._high_share)
-        if self._drift_frames >= DRIFT_LEAST:
-            self._metrics.set_drift(self._high_share / (1 - DRIFT_QUANTILE))
+    def _recurrence(self) -> RecurrenceStatus | None:
+        known = None if self.newest is None else self.settings.recurrence(self.newest[1].score)
+        return None if known is None else {
+            "seconds": known.seconds, "at_most": known.at_most, "extrapolated": known.extrapolated,
+        }  # fmt: skip
 
     @property
     def open_event(self) -> Event | None:

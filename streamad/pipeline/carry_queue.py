@@ -34,6 +34,9 @@ class CarryQueue(FrameQueue):
             ValueError: the tiles are not of a network that carries state.
         """
         carry = tiles.carry
+        if carry is None and tiles.withheld is not None:  # held back before the network: it only keeps its place
+            self._jobs.append(Job(scorer, tiles, 0))
+            return
         if carry is None:
             raise ValueError(
                 "the engine carries state and the tiles do not say where: was the scorer made by the model?"

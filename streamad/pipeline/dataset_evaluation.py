@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +93,11 @@ def evaluate_dataset(
     calibration = _calibration(bundle, protocols or ())
     clips = score_dataset(dataset, bundle, folder / "clips", engine=engine, workers=workers, progress=progress)
     level = _level(bundle, calibration, threshold)
+    if threshold is not None and calibration is not None and calibration.local is not None:
+        calibration = None  # a threshold that was given by hand is one of the detector's own scores
+    statistics = None if calibration is None else calibration.local
+    if statistics is not None:
+        clips = [replace(clip, local=statistics) for clip in clips]
     shown = None if level is None else level.threshold
     traces = tuple(_trace(clip, scored, bundle, level) for clip, scored in zip(dataset.testing, clips, strict=True))
     false_alarms = worst_false_alarms(traces, SHOTS, threshold=shown)
@@ -100,7 +105,9 @@ def evaluate_dataset(
     located = localisation_of(
         dataset.testing,
         [_heat(clip) if localise else None for clip in clips],
-        cells_are_patches=bundle.manifest.tiling.kind == "cells",
+        cells_are_patches=bundle.manifest.tiling.kind == "cells"
+        and statistics is None
+        and bundle.manifest.fusion is None,
         keep={(place.clip, place.frame) for place in (*false_alarms, *misses)},
     )
     damage = {number: (f"its masks were left out: {problem}",) for number, problem in located.problems}
@@ -120,11 +127,12 @@ def evaluate_dataset(
             for number, (scored, trace) in enumerate(zip(clips, traces, strict=True))
         ),
         protocols=protocols_of(
-            [trace.scores for trace in traces],
+            [scored.scores for scored in clips],
             [trace.labels for trace in traces],
             names=[trace.name for trace in traces],
             protocols=protocols,
             calibration=calibration,
+            local=None if statistics is None else [trace.scores for trace in traces],
             edge=edge,
             single_class=single_class,
         ),
@@ -170,9 +178,11 @@ def _level(bundle: Bundle, calibration: Calibration | None, threshold: float | N
 def _trace(clip: Clip, scored: ClipScores, bundle: Bundle, level: AlertLevel | None) -> Trace:
     assert clip.labels is not None  # test clips have them: the data set was read so
     fps = clip.fps or bundle.manifest.training.fps
+    own = None if scored.local is None else scored.scores
+    scores = scored.scores if scored.local is None else scored.local_scores(scored.local)
     if level is None:
-        return Trace(clip.name, scored.scores, clip.labels, fps)
-    return Trace(clip.name, scored.scores, clip.labels, fps, *alerts_of(clip.name, scored.scores, fps, level))
+        return Trace(clip.name, scores, clip.labels, fps)
+    return Trace(clip.name, scores, clip.labels, fps, *alerts_of(clip.name, scores, fps, level), own)
 
 
 def _heat(clip: ClipScores) -> ClipHeat | None:

@@ -22,7 +22,7 @@ from streamad.visual.thumbnail import heat_thumbnail
 
 
 def write_scores(folder: Path, evaluated: Evaluated) -> list[Path]:
-    """`scores.csv` (a line a frame) and `scores.npz` (an array a clip), raw and calibrated.
+    """`scores.csv` (a line a frame) and `scores.npz` (an array a clip), raw and calibrated, local where they are.
 
     Raises:
         OutputError: a file cannot be written.
@@ -30,12 +30,15 @@ def write_scores(folder: Path, evaluated: Evaluated) -> list[Path]:
     calibration = evaluated.calibration
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["clip", "frame", "label", "raw_score", *(["calibrated_score"] if calibration else [])])
+    is_local = calibration is not None and calibration.local is not None
+    more = [*(["local_score"] if is_local else []), *(["calibrated_score"] if calibration else [])]
+    writer.writerow(["clip", "frame", "label", "raw_score", *more])
     for trace in evaluated.traces:
-        shown = calibration.calibrated_array(trace.scores) if calibration else None
-        for k, (label, value) in enumerate(zip(trace.labels, trace.scores, strict=True)):
-            row = [trace.name, k, int(label), _number(value)]
-            writer.writerow(row if shown is None else [*row, _number(shown[k])])
+        columns = [trace.scores if trace.own is None else trace.own, *([trace.scores] if is_local else [])]
+        if calibration:
+            columns.append(calibration.calibrated_array(trace.scores))
+        for k, label in enumerate(trace.labels):
+            writer.writerow([trace.name, k, int(label), *(_number(column[k]) for column in columns)])
     write_atomic(folder / "scores.csv", text.getvalue())
     arrays = io.BytesIO()
     np.savez_compressed(arrays, **{clip.name: clip.scores for clip in evaluated.clips})  # type: ignore[arg-type]

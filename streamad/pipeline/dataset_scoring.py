@@ -20,14 +20,15 @@ import numpy.typing as npt
 
 from streamad import __version__
 from streamad.bundle import Bundle, combined_sha256
-from streamad.detectors import CameraScorer, camera_scorer
+from streamad.detectors import CameraScorer
 from streamad.engines import EngineSpec
-from streamad.errors import DatasetError, OutputError
+from streamad.errors import CalibrationError, DatasetError, OutputError
 from streamad.evaluation.datasets import Clip, Dataset, image_files
 from streamad.files import locked, write_json
-from streamad.pipeline.heat_file import HeatFile, HeatWriter
+from streamad.pipeline.heat_file import EvidenceFile, HeatFile, HeatWriter
 from streamad.pipeline.model import Model, open_model
 from streamad.pipeline.offline import pair_scores, prefetched
+from streamad.scoring import LocalScore, LocalStatistics
 from streamad.sources import FileSpec, ImagesSpec, SourceError, SourceSpec, open_source
 
 FORMAT = 2
@@ -45,6 +46,7 @@ class ClipScores:
         seconds: wall time of decoding and scoring it.
         problems: damage that did not end the run: frames that do not decode, a clip that breaks off.
         engine: what ran the network: name, version, device, precision.
+        local: statistics that heat maps are read through; None: they are raw.
     """
 
     name: str
@@ -53,11 +55,37 @@ class ClipScores:
     seconds: float
     problems: tuple[str, ...]
     engine: str
+    local: LocalStatistics | None = None
 
-    def heatmaps(self) -> HeatFile | None:
-        """(frames, rows, cols), read from disk as it is used; None where the detector localises nothing."""
+    def heatmaps(self) -> HeatFile | EvidenceFile | None:
+        """(frames, rows, cols), read from disk as it is used; None where the detector localises nothing.
+
+        With local statistics these are evidence.
+        """
         path = self.folder / "heat.npy"
-        return HeatFile(path) if path.is_file() else None
+        if not path.is_file():
+            return None
+        return HeatFile(path) if self.local is None else EvidenceFile(HeatFile(path), self.local)
+
+    def local_scores(self, statistics: LocalStatistics) -> npt.NDArray[np.float64]:
+        """(frames,) the scores that a camera with these statistics would have, from the recorded heat maps.
+
+        Raises:
+            CalibrationError: there are no heat maps.
+        """
+        path = self.folder / "heat.npy"
+        answer = np.full(len(self.scores), np.nan)
+        if not np.isfinite(self.scores).any():
+            return answer
+        if not path.is_file():
+            raise CalibrationError(
+                f"clip {self.name}: the calibration has local statistics, and the model gives no heat map",
+                hint="calibrate again with --no-local",
+            )
+        heat, state = HeatFile(path), LocalScore(statistics)
+        for t in np.flatnonzero(np.isfinite(self.scores)):
+            answer[t], _ = state.update(heat[t : t + 1][0])
+        return answer
 
     def boxes(self) -> list[tuple[int, int, int, int]]:
         """(x0, y0, x1, y1) of all cells in pixels of the frames, row by row."""
@@ -147,7 +175,7 @@ def _score_all(
             local.model = open_model(bundle, spec, hint="latency" if count > 1 else "throughput")
             with lock:
                 opened.append(local.model)
-        scorer, problems = scenes.scorer(clip)
+        scorer, problems = scenes.scorer(clip, local.model)
         try:
             return _score(clip, local.model, scorer, place, identity, problems)
         except OSError as error:  # damage of a source is no OSError here: it is in the problems
@@ -186,18 +214,18 @@ class _Scenes:
             return None
         return known_scene(clip, self._dataset.training)
 
-    def scorer(self, clip: Clip) -> tuple[CameraScorer, list[str]]:
-        """A scorer for the clip, and what was damaged in the clip that it learned from."""
+    def scorer(self, clip: Clip, model: Model) -> tuple[CameraScorer, list[str]]:
+        """A scorer for the clip and the model's engine, and what was damaged in the clip that it learned from."""
         scene = self.of(clip)
         key = None if scene is None else scene.name
         with self._lock:
             if key not in self._warm:
-                self._warm[key] = self._warmed(scene)
+                self._warm[key] = self._warmed(scene, model)
             scorer, problems = self._warm[key]
             return copy.deepcopy(scorer), list(problems)
 
-    def _warmed(self, scene: Clip | None) -> tuple[CameraScorer, list[str]]:
-        scorer = camera_scorer(self._bundle, self._dataset.name)
+    def _warmed(self, scene: Clip | None, model: Model) -> tuple[CameraScorer, list[str]]:
+        scorer = model.scorer(self._dataset.name)  # which knows whether its engine carries state
         problems: list[str] = []
         if scene is not None:
             fps = self._bundle.manifest.training.fps
@@ -221,6 +249,7 @@ def _identity(clip: Clip, bundle: Bundle, scene: Clip | None, spec: EngineSpec) 
         "files": _fingerprint(clip),
         "scene": None if scene is None else [scene.name, _fingerprint(scene)],
         "engine": spec.label,
+        "variant": bundle.variant_hashes(spec.precision),
     }
 
 

@@ -9,6 +9,8 @@ from typing import IO, Self
 import numpy as np
 import numpy.typing as npt
 
+from streamad.scoring import LocalStatistics
+
 
 class HeatWriter:
     """Writes a (frames, rows, cols) float32 .npy in order; frames without a heat map are NaN.
@@ -54,6 +56,22 @@ class HeatWriter:
         if self._file is not None:
             self._skip_to(self._frames)
             self._file.close()
+
+
+class EvidenceFile:
+    """A `HeatFile` read through local statistics: (n, rows, cols) evidence in place of raw scores."""
+
+    def __init__(self, heat: HeatFile, statistics: LocalStatistics) -> None:
+        self._heat, self._statistics = heat, statistics
+        self.shape = heat.shape
+
+    def __len__(self) -> int:
+        return len(self._heat)
+
+    def __getitem__(self, frames: slice) -> npt.NDArray[np.float32]:
+        """Evidence of consecutive frames, (n, rows, cols)."""
+        maps = self._heat[frames]
+        return np.stack([self._statistics.evidence(heatmap) for heatmap in maps]) if len(maps) else maps
 
 
 class HeatFile:

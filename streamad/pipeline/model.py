@@ -12,6 +12,7 @@ import numpy as np
 from streamad.bundle import Bundle, load_bundle
 from streamad.detectors import CameraScorer, camera_scorer, detector_parts
 from streamad.detectors.base import load_part
+from streamad.detectors.local_scorer import LocalScorer
 from streamad.engines import (
     CARRYING,
     CarryingEngine,
@@ -25,6 +26,9 @@ from streamad.errors import EngineError
 from streamad.pipeline.batching import Batcher
 from streamad.pipeline.carry_queue import CarryQueue
 from streamad.pipeline.frame_queue import FrameQueue, OnBatch
+from streamad.pipeline.gated_scorer import gated
+from streamad.scoring import LocalStatistics
+from streamad.sources.quality.spec import QualitySpec
 
 
 class Model:
@@ -39,9 +43,20 @@ class Model:
         self.bundle = bundle
         self.engine = engine
 
-    def scorer(self, camera: str) -> CameraScorer:
-        """A fresh scorer for one camera."""
-        return camera_scorer(self.bundle, camera, streaming=isinstance(self.engine, CarryingEngine))
+    def scorer(
+        self, camera: str, local: LocalStatistics | None = None, *, quality: QualitySpec | None = None
+    ) -> CameraScorer:
+        """A fresh scorer for one camera, behind the frame-quality gate.
+
+        Args:
+            camera: its configured id.
+            local: of its calibration: cells are then held against what is normal at their place.
+            quality: the gate's configuration; None: as shipped.
+        """
+        scorer = camera_scorer(self.bundle, camera, streaming=isinstance(self.engine, CarryingEngine))
+        if local is not None:
+            scorer = LocalScorer(scorer, local, camera)
+        return gated(scorer, self.bundle, quality, camera=camera)
 
     def queue(self, on_batch: OnBatch | None = None) -> FrameQueue:
         """What takes frames to the engine and their scores back."""
@@ -93,6 +108,10 @@ def open_model(
         EngineError: the engine cannot run here.
     """
     bundle = name if isinstance(name, Bundle) else load_bundle(name)
+    if bundle.manifest.fusion is not None:
+        from streamad.pipeline.fused_model import FusedModel  # a model of models: it builds on this module
+
+        return FusedModel(bundle, [open_model(m, engine, hint=hint, streaming=streaming) for m in bundle.members()])
 
     def build() -> Any:
         return load_part(detector_parts(bundle.manifest.detector).network)(bundle.manifest)

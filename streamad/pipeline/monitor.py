@@ -13,6 +13,7 @@ import cv2
 
 from streamad import __version__
 from streamad.alerts.event import Event
+from streamad.alerts.health import HealthChange
 from streamad.alerts.sinks import SinkFanout
 from streamad.alerts.store import EventStore
 from streamad.alerts.tracker import EventChange, utc_now
@@ -41,6 +42,9 @@ where the oldest gives way to the newest."""
 
 FILE_IN_FLIGHT = 32
 """The same for files, where nothing is dropped and throughput counts."""
+
+FEW_SLOTS = 6
+"""Frames of a camera that may wait for the main loop."""
 
 REFRESH_SECONDS = 0.5
 
@@ -76,6 +80,7 @@ class Monitor:
         sinks: where events are sent.
         on_score: called with (camera, frame, score) for every frame, in the main loop's thread, after its events.
         on_event: called with every change of an event, in the main loop's thread.
+        on_health: the same for health events.
         wall_clock: aware datetimes, for events.
 
     Raises:
@@ -92,6 +97,7 @@ class Monitor:
         sinks: SinkFanout | None = None,
         on_score: Callable[[CameraWatch, Frame, FrameScore], None] | None = None,
         on_event: Callable[[EventChange], None] | None = None,
+        on_health: Callable[[HealthChange], None] | None = None,
         wall_clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.metrics = metrics or Metrics()
@@ -100,6 +106,7 @@ class Monitor:
         self._sinks = sinks or SinkFanout([])
         self._on_score = on_score
         self._on_event = on_event
+        self._on_health = on_health
         self._stop = threading.Event()
         self._started_at = time.time()
         self._models: dict[str, Model] = {}
@@ -146,7 +153,7 @@ class Monitor:
             for camera in self.cameras:
                 if camera.spec.id not in finished:
                     self._drain()
-                    self._publish(camera.finish())
+                    self._finish(camera)
             self._refresh()
             return [self._summary(camera) for camera in self.cameras]
         finally:
@@ -214,10 +221,12 @@ class Monitor:
         self._alerts[spec.id] = 0
         return CameraWatch(
             spec,
-            SupervisedSource(spec.id, spec.source, config.reconnect),
+            SupervisedSource(spec.id, spec.source, config.reconnect, slots=_slots(self._models[name])),
             self._models[name],
             settings,
             self.metrics.camera(spec.id),
+            quality=config.quality_of(spec),
+            drift=config.drift,
             wall_clock=wall_clock,
         )
 
@@ -231,13 +240,14 @@ class Monitor:
         for camera in self.cameras:
             batcher = self._batcher_of[camera.spec.id]
             most = (LIVE_IN_FLIGHT if camera.source.spec.drops else FILE_IN_FLIGHT) * len(self.cameras)
-            while batcher.waiting < most and (frame := camera.source.poll()) is not None:
+            while batcher.waiting < most and (frame := camera.poll()) is not None:
                 took = True
                 try:
                     tiles = camera.take(frame)
                 except FrameSizeError as error:
                     self._give_up(camera, error)
                     break
+                self._publish_health(camera)
                 if tiles is not None:
                     batcher.put(camera.scorer, tiles)
                 if camera.source.spec.drops:
@@ -251,7 +261,7 @@ class Monitor:
         for camera in self.cameras:
             if camera.source.over and camera.spec.id not in finished and camera.source.poll() is None:
                 self._drain()
-                self._publish(camera.finish())
+                self._finish(camera)
                 self._report_end(camera)
                 finished.add(camera.spec.id)
         if not took and not busy and not self._stop.is_set():
@@ -269,6 +279,7 @@ class Monitor:
                 _log.error("camera %s: frame %d not scored: %s", camera.spec.id, scored.score.index, scored.error)
             changes = camera.score(scored.score)
             self._publish(changes)
+            self._publish_health(camera)
             if self._on_score is not None and camera.newest is not None:
                 self._on_score(camera, camera.newest[0], scored.score)
 
@@ -282,6 +293,21 @@ class Monitor:
             self._sinks.emit(event, change.kind)
             if self._on_event is not None:
                 self._on_event(change)
+
+    def _finish(self, camera: CameraWatch) -> None:
+        self._publish(camera.finish())
+        camera.drift.finish()
+        camera.health.finish()
+        self._publish_health(camera)
+
+    def _publish_health(self, camera: CameraWatch) -> None:
+        for change in camera.health.changes():
+            if self._store is not None:
+                self._store.save(change.event)
+            if not change.is_progress:
+                self._sinks.emit(change.event, change.kind)
+            if self._on_health is not None:
+                self._on_health(change)
 
     def _refresh(self) -> None:
         for camera in self.cameras:
@@ -323,3 +349,9 @@ class Monitor:
     def _close_models(self) -> None:
         for model in self._models.values():
             model.close()
+
+
+def _slots(model: Model) -> int:
+    """Frames of a camera that may wait: more than a window, so that one is whole where the machine does not keep up."""
+    window = model.bundle.manifest.tiling.window or 1
+    return FEW_SLOTS if window == 1 else window + FEW_SLOTS

@@ -30,6 +30,7 @@ class FileResult:
         frames: frames read.
         scored: frames with a score.
         seconds: wall time.
+        highest: the highest raw score, None where no frame has one.
         scores: (frames,) scores by the chosen normalisation, NaN where withheld.
         events: alerts, in order.
         info: what the source says of itself.
@@ -40,6 +41,7 @@ class FileResult:
     frames: int
     scored: int
     seconds: float
+    highest: float | None
     scores: npt.NDArray[np.float64]
     events: tuple[Event, ...]
     info: SourceInfo
@@ -79,7 +81,7 @@ def score_file(
         OutputError: an output cannot be written.
     """
     started = time.monotonic()
-    scorer = model.scorer(name)
+    scorer = model.scorer(name, None if settings is None else settings.local)
     tracker = None
     if settings is not None:
         tracker = EventTracker(
@@ -122,6 +124,7 @@ def score_file(
             frames=len(raw),
             scored=int(np.isfinite(raw).sum()),
             seconds=time.monotonic() - started,
+            highest=float(np.nanmax(raw)) if np.isfinite(raw).any() else None,
             scores=shown,
             events=tuple(recorder.events.values()),
             info=source.info,

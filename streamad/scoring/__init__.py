@@ -5,6 +5,7 @@ from streamad.scoring.calibrate import calibrate
 from streamad.scoring.calibration import Calibration
 from streamad.scoring.distribution import ScoreDistribution
 from streamad.scoring.frame_score import FrameScore
+from streamad.scoring.local import LocalScore, LocalSpec, LocalStatistics
 from streamad.scoring.normalizers import (
     NORMALIZATIONS,
     CalibratedNormalizer,
@@ -16,6 +17,7 @@ from streamad.scoring.normalizers import (
     per_video,
 )
 from streamad.scoring.psnr import psnr
+from streamad.scoring.recurrence import Recurrence
 
 __all__ = [
     "NORMALIZATIONS",
@@ -23,9 +25,13 @@ __all__ = [
     "CalibratedNormalizer",
     "Calibration",
     "FrameScore",
+    "LocalScore",
+    "LocalSpec",
+    "LocalStatistics",
     "Normalization",
     "Normalizer",
     "RawNormalizer",
+    "Recurrence",
     "RunningNormalizer",
     "ScoreDistribution",
     "alert_peaks",

@@ -18,7 +18,15 @@ import numpy.typing as npt
 from pydantic import ConfigDict
 
 from streamad.errors import CalibrationError
-from streamad.scoring.tails import MAX_SHAPE, PRIOR_SHAPE_SD, excess_at, fit_shape, scale_of, shape_weight
+from streamad.scoring.tails import (
+    MAX_SHAPE,
+    PRIOR_SHAPE_SD,
+    excess_at,
+    fit_shape,
+    minus_log_survival,
+    scale_of,
+    shape_weight,
+)
 
 Scores = npt.NDArray[np.float64]
 
@@ -196,6 +204,16 @@ class AlertCurve:
         the video itself reached would contradict the video: it then lies above the highest peak by a scale.
         """
         return self._threshold(expected, self.tail_scale, self.tail_shape)
+
+    def expected_at(self, score: float) -> float:
+        """Alerts that a threshold at this raw score gives in the calibration video: the inverse of `threshold`.
+
+        Below the lowest level its count is the answer: more alerts were not counted.
+        """
+        if score > self.levels[-1]:
+            minus_log = minus_log_survival(score - self.levels[-1], self.tail_scale, self.tail_shape)
+            return max(self.counts[-1] * math.exp(-minus_log), 1e-300)
+        return math.exp(float(np.interp(score, self.levels, np.log(self.counts))))
 
     def interval(self, expected: float) -> tuple[float, float]:
         """95 % interval of `threshold(expected)`.

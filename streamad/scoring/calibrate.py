@@ -12,6 +12,7 @@ from streamad.errors import CalibrationError, UsageError
 from streamad.scoring.budget import AlertRule, fit_alert_curve
 from streamad.scoring.calibration import Calibration, decide
 from streamad.scoring.distribution import fit_distribution
+from streamad.scoring.local.statistics import LocalStatistics
 
 FEW_ALERTS = 5
 """Below this number of separate peaks the scale of the tail is mostly that of single frames."""
@@ -29,6 +30,7 @@ def calibrate(
     cooldown_seconds: float = 10.0,
     hysteresis: float = 0.2,
     created: datetime | None = None,
+    local: LocalStatistics | None = None,
 ) -> Calibration:
     """Learn what is normal, and set the threshold from a budget of false alerts.
 
@@ -48,6 +50,7 @@ def calibrate(
         cooldown_seconds: quiet time after an alert closed.
         hysteresis: share, 0..1, of the way from the threshold to the median at which an alert closes.
         created: the time to record, aware; now, where None.
+        local: statistics of cells that the scores were made with; the calibration carries them on.
 
     Raises:
         UsageError: a parameter is out of range.
@@ -102,6 +105,7 @@ def calibrate(
         median=median,
         distribution=distribution,
         alert_curve=curve,
+        local=local,
         **decide(
             curve,
             alerts_per_day=alerts_per_day,

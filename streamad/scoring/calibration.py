@@ -10,12 +10,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 
 from streamad.errors import CalibrationError, UsageError
 from streamad.files import write_json
 from streamad.scoring.budget import AlertCurve, release_of
 from streamad.scoring.distribution import ScoreDistribution
+from streamad.scoring.local.statistics import LocalStatistics
+from streamad.scoring.recurrence import Recurrence, recurrence_of, span
 
 FORMAT = "streamad-calibration"
 VERSION = 1
@@ -63,6 +65,8 @@ class Calibration:
         resolvable_alerts_per_day: the lowest rate that this much video can vouch for (rule of three, 95 %).
         data_warnings: what is to be known of the data, in plain words.
         warnings: `data_warnings` and what is to be known of this budget.
+        local: statistics of every cell of the picture, where the scores are local ones (see `streamad.scoring.local`):
+            all thresholds are then scores of `LocalScore`. None: scores are the model's own.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -92,6 +96,7 @@ class Calibration:
     resolvable_alerts_per_day: float
     data_warnings: tuple[str, ...]
     warnings: tuple[str, ...]
+    local: InstanceOf[LocalStatistics] | None = None
 
     def __post_init__(self) -> None:
         for name in (
@@ -122,6 +127,10 @@ class Calibration:
     def calibrated_array(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """`calibrated` for an array of any shape."""
         return self.distribution.calibrated_array(scores)
+
+    def recurrence(self, score: float) -> Recurrence | None:
+        """How often normal video holds a score as high as this; None where there is no score, or +inf."""
+        return recurrence_of(score, self.alert_curve, self.duration_seconds) if np.isfinite(score) else None
 
     def quantile(self, share: float) -> float:
         """Raw score that this share (0..1) of normal frames stays below."""
@@ -159,18 +168,26 @@ class Calibration:
                 hint="calibrate again with the model at hand: streamad calibrate",
             )
 
-    def to_json(self) -> dict[str, Any]:
-        """The calibration as a JSON document."""
-        document: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
+    def to_json(self, local_file: str | None = None) -> dict[str, Any]:
+        """The calibration as a JSON document.
+
+        Args:
+            local_file: where the local statistics are kept, beside it; the document has their hash.
+        """
+        document: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, local=None)), allow_nan=False))
+        del document["local"]  # files without it are as they were before there was any
+        if self.local is not None and local_file is not None:
+            document["local"] = {"file": local_file, "sha256": self.local.sha256}
         return {"format": FORMAT, "version": VERSION, **document}
 
     @classmethod
-    def from_json(cls, document: Any, *, name: str = "calibration") -> Calibration:
+    def from_json(cls, document: Any, *, name: str = "calibration", folder: Path | None = None) -> Calibration:
         """Read a JSON document.
 
         Args:
             document: what `json.loads` gave.
             name: the file's name, for messages.
+            folder: where the file with its local statistics lies, if it has any.
 
         Raises:
             CalibrationError: not a calibration, another version, a missing, unknown or wrong key; names file
@@ -188,9 +205,10 @@ class Calibration:
                 f"{name}: key 'version' is {version!r}, this program reads version {VERSION}",
                 hint="update streamad" if newer else "calibrate again: streamad calibrate",
             )
-        body = {key: value for key, value in document.items() if key not in ("format", "version")}
+        body = {key: value for key, value in document.items() if key not in ("format", "version", "local")}
+        local = _local_of(document["local"], name, folder) if "local" in document else None
         try:
-            return _ADAPTER.validate_json(json.dumps(body), strict=True)
+            return replace(_ADAPTER.validate_json(json.dumps(body), strict=True), local=local)
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"]) or "(document)"
@@ -216,15 +234,40 @@ class Calibration:
             raise CalibrationError(
                 f"{path} is not a JSON document: {error}", hint="calibrate again: streamad calibrate"
             ) from error
-        return cls.from_json(document, name=str(path))
+        return cls.from_json(document, name=str(path), folder=path.parent)
 
     def save(self, path: Path) -> None:
-        """Write as JSON, atomically.
+        """Write as JSON, atomically; local statistics go into a file beside it, NAME.local.npz.
 
         Raises:
             OutputError: the file cannot be written.
         """
-        write_json(path, self.to_json())
+        beside = local_path(path)
+        if self.local is not None:
+            self.local.save(beside)
+        write_json(path, self.to_json(beside.name))
+        if self.local is None:
+            beside.unlink(missing_ok=True)  # of an earlier calibration of this name
+
+
+def local_path(path: Path) -> Path:
+    """The file of the local statistics of the calibration at `path`."""
+    return path.with_name(f"{path.stem}.local.npz")
+
+
+def _local_of(reference: Any, name: str, folder: Path | None) -> LocalStatistics:
+    if not isinstance(reference, dict) or not {"file", "sha256"} <= reference.keys():
+        raise CalibrationError(f"{name}: key 'local' must name a file and its sha256", hint="calibrate again")
+    file = str(reference["file"])
+    if folder is None or Path(file).name != file:
+        raise CalibrationError(f"{name}: its local statistics {file!r} must lie beside it", hint="calibrate again")
+    local = LocalStatistics.load(folder / file)
+    if local.sha256 != reference["sha256"]:
+        raise CalibrationError(
+            f"{folder / file} is not what {name} was made with: its threshold means nothing with other statistics",
+            hint="keep the two files of a calibration together, or calibrate again: streamad calibrate",
+        )
+    return local
 
 
 _ADAPTER = TypeAdapter(Calibration)
@@ -292,11 +335,3 @@ def _budget_warnings(curve: AlertCurve, alerts_per_day: float, frames: int, days
             "the threshold is the lowest that was counted",
         )
     return ()
-
-
-def span(seconds: float) -> str:
-    """A length of time in plain words: '64 s', '2.4 hours', '3 days'."""
-    for unit, size in (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"

@@ -49,7 +49,7 @@ class Source(ABC):
         problems: texts about damage that did not end the source (a truncated end, undecodable images), oldest
             first, at most `MAX_PROBLEMS`.
         frames_decoded: number of frames handed out.
-        corrupt_frames: number of those that the decoder flagged.
+        corrupt_frames: number of those in which the decoder met errors; more may be flagged, as they build on them.
         decode_errors: number of packets or images that could not be decoded.
     """
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from multiprocessing.connection import wait
 from random import Random
 from types import TracebackType
@@ -127,6 +128,18 @@ class SupervisedSource:
             if left <= 0:
                 return None
             wait_any([self], left)
+
+    def newest(self, frame: Frame) -> Frame:
+        """The newest frame that waits, or the one given; those between count as dropped.
+
+        Args:
+            frame: the last one that was taken.
+        """
+        flags = frame.flags
+        while (newer := self._advance()) is not None:
+            self._dropped += 1
+            frame, flags = newer, flags | newer.flags
+        return replace(frame, flags=flags)
 
     @property
     def over(self) -> bool:

@@ -41,7 +41,7 @@ def create_app(
         metrics: served under `/metrics`.
         health: served under `/healthz` and `/readyz`.
         status: makes the `StatusDocument`; NaN and infinities are sent as null.
-        store: served under `/api/events`; None: that path answers 404.
+        store: served under `/api/events` and `/api/health-events`; None: those paths answer 404.
         preview: the newest picture of a camera as JPEG, None where it has none
             (`/api/cameras/ID/preview.jpg`).
     """
@@ -83,6 +83,17 @@ def create_app(
             return JSONResponse({"error": "no event store is configured"}, status_code=404)
         found = [event.to_dict() for event in store.events(camera=camera, since=since, limit=limit)]
         return JSONResponse({"events": found, "total": store.count(camera)}, headers=NO_STORE)
+
+    @app.get("/api/health-events")
+    def get_health_events(
+        camera: str | None = None,
+        since: datetime | None = None,
+        limit: Annotated[int, Query(ge=1, le=EVENTS_LIMIT)] = 100,
+    ) -> JSONResponse:
+        if store is None:
+            return JSONResponse({"error": "no event store is configured"}, status_code=404)
+        found = [event.to_dict() for event in store.health_events(camera=camera, since=since, limit=limit)]
+        return JSONResponse({"events": found}, headers=NO_STORE)
 
     @app.get("/api/cameras/{camera:path}/preview.jpg")
     def get_preview(camera: str) -> Response:

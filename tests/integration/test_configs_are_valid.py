@@ -183,6 +183,7 @@ def test_rules_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
     cases = {
         "StreamadDown": ('up{job="streamad",instance="a"}', "0x20", "1x20", {"job": "streamad", "instance": "a"}),
         "StreamadCameraDown": ('streamad_camera_up{camera="gate"}', "0x20", "1x20", {"camera": "gate"}),
+        "StreamadPictureFaulty": ('streamad_quality_hold_active{camera="gate"}', "1x20", "0x20", {"camera": "gate"}),
         "StreamadAnomaly": ('streamad_alert_active{camera="gate"}', "1x20", "0x20", {"camera": "gate"}),
         "StreamadEventStoreErrors": ('streamad_event_store_errors_total{instance="a"}', "0+1x20", "7x20",
                                      {"instance": "a"}),
@@ -199,15 +200,15 @@ def test_rules_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
             _rule_test(name, {series: bad}, [{**labels, "severity": severity}]),
             _rule_test(name, {series: good}, []),
         ]
-    up, drift = 'streamad_camera_up{camera="gate"}', 'streamad_score_drift_ratio{camera="gate"}'
+    up, drift = 'streamad_camera_up{camera="gate"}', 'streamad_score_drifted{camera="gate"}'
     frame = 'streamad_last_frame_timestamp_seconds{camera="gate"}'
     gate = [{"camera": "gate", "severity": "warning"}]
     tests += [
         _rule_test("StreamadCameraStale", {up: "1x20", frame: "1x20"}, gate),
         _rule_test("StreamadCameraStale", {up: "1x20", frame: "0+60x20"}, []),
-        _rule_test("StreamadScoreDrift", {drift: "3x90"}, gate, minutes=80),
-        _rule_test("StreamadScoreDrift", {drift: "0.3x90"}, gate, minutes=80),
-        _rule_test("StreamadScoreDrift", {drift: "1.1x90"}, [], minutes=80),
+        _rule_test("StreamadScoreDrift", {drift: "0x30 1x60"}, gate, minutes=80),
+        _rule_test("StreamadScoreDrift", {drift: "0x90"}, [], minutes=80),
+        _rule_test("StreamadScoreDrift", {drift: "0x30 1x3 0x60"}, [], minutes=80),
         _rule_test("StreamadScoreDrift", {drift: "NaN " * 81}, [], minutes=80),
     ]
     decoded, scored = (f'streamad_frames_total{{camera="gate",stage="{stage}"}}' for stage in ("decoded", "scored"))

@@ -38,6 +38,10 @@ def test_a_bundle_is_whole_and_small(path: Path) -> None:
     assert bundle.manifest.parity, "the parity with torch is stored with the bundle"
     for parity in bundle.manifest.parity:
         # OpenVINO's 3-D convolutions at full width: 1.6e-5 of a cell's squared error. What runs is the streaming form.
+        if parity.precision == "int8":  # on pieces of video; 0.4 dB at full width, of scores that differ by 10
+            assert parity.max_abs_score is not None
+            assert parity.max_abs_score <= 0.5
+            continue
         windows = parity.file == "model.onnx" and bundle.streaming_path is not None
         assert parity.max_abs_output <= (1e-4 if windows else tolerance(bundle))
         assert parity.max_abs_score is None or parity.max_abs_score <= 1e-3

@@ -107,15 +107,6 @@ def test_benchmark_rewrites_its_section_alone(tmp_path: Path) -> None:
         report.write_into(page, "NEW FIGURES")
 
 
-def test_benchmark_takes_its_ratios_round_by_round() -> None:
-    found = tool("bench_report").ratios(
-        {"a": [10.0, 40.0], "a1": [20.0, 20.0], "b": [1.0, 2.0], "c": [0.5, 1.0], "d": [0.8, 2.0], "e": [4.0, 4.0]},
-        dict.fromkeys(("a", "a1", "b", "c", "d", "e"), 10),
-    )
-    assert found["b/a"] == {"min": 10.0, "median": 10.0, "max": 10.0}, "against the faster plain loop of each round"
-    assert found["slower(c,d)/b"] == pytest.approx({"min": 1.0, "median": 1.125, "max": 1.25})
-
-
 # ── Command line ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -1,10 +1,15 @@
-"""Sink: what everything that receives events has in common."""
+"""Sink: what everything that receives events has in common.
+
+Beside anomalies, sinks are given health events: what is wrong with a camera itself. Their documents carry the key
+`type` with the value "health", which those of anomalies do not have.
+"""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 from streamad.alerts.event import Event, EventKind
+from streamad.alerts.health import HealthEvent
 
 
 class Sink(Protocol):
@@ -17,7 +22,7 @@ class Sink(Protocol):
     def name(self) -> str:
         """Short name, the label `sink` of `streamad_notifications_total`."""
 
-    def emit(self, event: Event, kind: EventKind) -> None:
+    def emit(self, event: Event | HealthEvent, kind: EventKind) -> None:
         """Pass the event on.
 
         Raises:

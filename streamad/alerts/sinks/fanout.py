@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from streamad.alerts.event import Event, EventKind
+from streamad.alerts.health import HealthEvent
 from streamad.alerts.sinks.base import Sink
 from streamad.errors import OutputError
 
@@ -27,9 +28,9 @@ class SinkFanout:
         self._sinks = tuple(sinks)
         self._on_outcome = on_outcome
 
-    def emit(self, event: Event, kind: EventKind) -> None:
+    def emit(self, event: Event | HealthEvent, kind: EventKind) -> None:
         """Give the event to every sink; failures are logged and counted. Mere progress is passed to none."""
-        if event.reason == "progress":
+        if isinstance(event, Event) and event.reason == "progress":
             return
         for sink in self._sinks:
             outcome: Outcome = "delivered"

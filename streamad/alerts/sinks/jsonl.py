@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 from streamad.alerts.event import Event, EventKind
+from streamad.alerts.health import HealthEvent
 from streamad.errors import OutputError
 
 
@@ -43,7 +44,7 @@ class JsonlSink:
             except OSError as error:
                 raise self._failure(error) from error
 
-    def emit(self, event: Event, kind: EventKind) -> None:
+    def emit(self, event: Event | HealthEvent, kind: EventKind) -> None:
         """Append the line.
 
         Raises:

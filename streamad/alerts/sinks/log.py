@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from streamad.alerts.event import Event, EventKind
+from streamad.alerts.health import HealthEvent
 
 
 class LogSink:
@@ -17,8 +18,17 @@ class LogSink:
     def __init__(self, logger: logging.Logger | None = None) -> None:
         self._logger = logger if logger is not None else logging.getLogger("streamad.alerts")
 
-    def emit(self, event: Event, kind: EventKind) -> None:
+    def emit(self, event: Event | HealthEvent, kind: EventKind) -> None:
         """Log the change: warnings as WARNING, critical ones as ERROR, the end as INFO."""
+        if isinstance(event, HealthEvent):
+            self._logger.log(
+                logging.INFO if kind == "closed" else logging.WARNING,
+                "%s: %s %s at %.2f s (%s), %.1f s long, %d frames: %s",
+                *(event.camera, event.topic, kind, event.updated_pts_seconds, event.reason, event.duration_seconds),
+                *(event.frames, event.message),
+                extra={"event_id": event.id, "camera": event.camera},
+            )
+            return
         level = logging.ERROR if event.severity == "critical" else logging.WARNING
         if kind == "closed":
             level = logging.INFO

@@ -17,8 +17,12 @@ SIDES = range(16, 129, 2)
 Mode = Literal["alps", "ae", "noise"]
 """What perturbs the latents in training: a learned distorter, nothing, or random noise."""
 
+Score = Literal["perturbed", "weighted"]
+"""The score fixed beforehand: the paper's perturbed error, or that error weighted by how unusual the latent is."""
+
 _MOMENTUM = 0.1
 _SMALLEST_STD = 1e-6
+_RIDGE = 1e-4
 _CONTRASTS = 6.0
 _FLAT = 0.05
 
@@ -142,6 +146,39 @@ class LatentScale(nn.Module):
         return std
 
 
+class NormalLatents(nn.Module):
+    """Mean and covariance of the latents of normal images, and how far a latent lies from them.
+
+    Source: our choice. An autoencoder gives an image that is simple a low error whatever it shows (a bag's network
+    redraws shoes well); where such an image lies among the latents tells it apart.
+    """
+
+    mean: Tensor
+    precision: Tensor
+
+    def __init__(self, latent: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(latent))
+        self.register_buffer("precision", torch.eye(latent))
+
+    def fit(self, latents: Tensor) -> None:
+        """Take up the (n, latent) latents of normal images, those of the network as it scores."""
+        latents = latents.detach().double().cpu()
+        centred = latents - latents.mean(dim=0)
+        covariance = centred.T @ centred / max(1, len(latents) - 1)
+        # A dimension that says nothing (a dead channel) must not divide by zero.
+        ridge = _RIDGE * float(covariance.diagonal().mean()) + _SMALLEST_STD**2
+        precision = torch.linalg.inv(covariance + ridge * torch.eye(len(covariance), dtype=torch.float64))
+        self.mean.copy_(latents.mean(dim=0))
+        self.precision.copy_(precision)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """(n,) Mahalanobis distance of (n, latent) from the mean of the normal ones, divided by √latent: about 1."""
+        centred = latents.float() - self.mean
+        squared = torch.sum(centred @ self.precision * centred, dim=1) / latents.shape[1]
+        return torch.sqrt(torch.clamp(squared, min=_SMALLEST_STD**2))
+
+
 class AlpsNet(nn.Module):
     """Encoder, decoder, distorter and the score that is fixed beforehand.
 
@@ -155,6 +192,8 @@ class AlpsNet(nn.Module):
         epsilon: bound of the perturbation, standard deviations of each latent dimension.
         bounded: apply the bound; False gives the distorter's raw output (the paper states no bound).
         contrast: bring every image to the same mean and contrast first, see `equal_contrast`.
+        score: the error alone (source: paper), or weighted: multiplied by the distance of the image's latent from the
+            normal ones, see `NormalLatents` (source: our choice).
 
     Raises:
         UsageError: a size that the networks cannot have.
@@ -171,6 +210,7 @@ class AlpsNet(nn.Module):
         epsilon: float = 0.5,
         bounded: bool = True,
         contrast: bool = False,
+        score: Score = "perturbed",
     ) -> None:
         super().__init__()
         if side not in SIDES:
@@ -186,6 +226,7 @@ class AlpsNet(nn.Module):
         self.decoder = Decoder(channels, side, width, latent)
         self.scale = LatentScale(latent)
         self.distorter = Distorter(channels, width, latent) if mode == "alps" else None
+        self.normal = NormalLatents(latent) if score == "weighted" else None
 
     def forward(self, images: Tensor) -> Tensor:
         """The headline score: mean squared error of the perturbed reconstruction ("ae", "noise": of the plain one).
@@ -194,10 +235,11 @@ class AlpsNet(nn.Module):
             images: (n, channels, side, side) float32 in [-1, 1].
 
         Returns:
-            (n,) float32 in [0, 4]; higher is more anomalous.
+            (n,) float32 in [0, 4], with the score "weighted" from 0 on; higher is more anomalous.
         """
         seen = self.prepare(images)
-        return squared_error(seen, self.reconstruct(seen, perturbed=self.distorter is not None))
+        error = squared_error(seen, self.reconstruct(seen, perturbed=self.distorter is not None))
+        return error if self.normal is None else error * self.normal(self.encoder(seen))
 
     def prepare(self, images: Tensor) -> Tensor:
         """What the networks see and give back: the images, of equal contrast where that was chosen; the same shape."""
@@ -282,6 +324,7 @@ def build(manifest: Manifest) -> AlpsNet:
     if spec.height != spec.width:
         raise BundleError(f"bundle {manifest.name}: ALPS needs a square input, got {spec.height}×{spec.width}")
     shape: dict[str, Any] = {name: options[name] for name in wanted}
+    shape["score"] = options.get("score", "perturbed")  # the first bundles do not name it
     return AlpsNet(spec.channels, spec.height, **shape)
 
 

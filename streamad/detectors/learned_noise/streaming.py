@@ -186,6 +186,19 @@ def folded_layers(network: ClipAutoencoder) -> dict[str, Layer]:
     return answer
 
 
+def put_together(layer: Layer, taps: Taps) -> Tensor:
+    """Kernels of a layer as one, scaled as its BatchNorm does: (out, in, 3, 3), or (in, out, 3, 3) where transposed."""
+    out_axis = 1 if layer.transposed else 0
+    shape = [1, 1, 1, 1]
+    shape[out_axis] = -1
+    kernels = [tap * layer.scale.reshape(shape) for tap in layer.taps]
+    rows = [
+        torch.cat([torch.zeros_like(kernels[0]) if k is None else kernels[k] for k in row], 1 - out_axis)
+        for row in taps
+    ]
+    return torch.cat(rows, out_axis)
+
+
 def _convolutions(
     layers: nn.Module,
 ) -> Iterator[tuple[nn.Conv3d | nn.ConvTranspose3d, nn.BatchNorm3d | None]]:
@@ -218,20 +231,8 @@ class TorchOperations:
         """See `Operations.weight`."""
         key = f"{layer} {taps}"
         if key not in self._kernels:
-            self._kernels[key] = self._put_together(layer, taps)
+            self._kernels[key] = put_together(self._layers[layer], taps)
         return self._kernels[key]
-
-    def _put_together(self, layer: str, taps: Taps) -> Tensor:
-        spec = self._layers[layer]
-        out_axis = 1 if spec.transposed else 0
-        shape = [1, 1, 1, 1]
-        shape[out_axis] = -1
-        kernels = [tap * spec.scale.reshape(shape) for tap in spec.taps]
-        rows = [
-            torch.cat([torch.zeros_like(kernels[0]) if k is None else kernels[k] for k in row], 1 - out_axis)
-            for row in taps
-        ]
-        return torch.cat(rows, out_axis)
 
     def bias(self, layer: str) -> Tensor:
         """See `Operations.bias`."""

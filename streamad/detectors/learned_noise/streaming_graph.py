@@ -21,6 +21,10 @@ from streamad.detectors.learned_noise.streaming import (
 from streamad.engines.delays import FRAMES, OUTPUTS, delay_name
 from streamad.engines.graph_writer import GraphWriter
 
+PHASE_ROWS = {0: [(1, 0)], 1: [(2, 0), (0, 1)]}
+"""Where the outputs of a transposed layer at even (0) and odd (1) places come from: (row of the kernel, inputs further
+on). With stride 2, padding 1 and output padding 1, input i gives kernel row k to output 2i - 1 + k."""
+
 
 class GraphOperations:
     """The form written into a graph; a value is its name.
@@ -40,6 +44,7 @@ class GraphOperations:
         self._half = half
         self._shapes = shapes
         self._kernels: dict[str, str] = {}
+        self._carried: set[str] = set()
 
     def weight(self, layer: str, taps: Taps) -> str:
         """See `Operations.weight`."""
@@ -53,12 +58,27 @@ class GraphOperations:
 
     def ago(self, value: str, name: str, frames: int) -> str:
         """See `Operations.ago`."""
-        graph, shape = self._graph, self._shapes[name]
-        old = graph.input(delay_name(name, frames), (f"{name}_{frames}", *shape))
-        if name != FRAMES:
-            graph.output(value, name, ("frames", *shape))
+        graph, length = self._graph, f"{name}_{frames}"
+        if name == FRAMES:
+            old = graph.input(delay_name(name, frames), (length, *self._shapes[name]))
+        else:
+            self._carry_out(value, name, "frames")
+            old = self._carry_in(name, frames, length)
         missing = graph.add("Sub", self._length(value), self._length(old))
         return self.join([old, graph.add("Slice", value, graph.numbers(0), missing, graph.numbers(0))], 0)
+
+    def _carry_out(self, value: str, name: str, length: int | str) -> None:
+        """An output that is carried, channels last: so engines lay them inside, and need not turn them around."""
+        if name not in self._carried:
+            channels, height, width = self._shapes[name]
+            turned = self._graph.add("Transpose", value, perm=[0, 2, 3, 1])
+            self._graph.output(turned, name, (length, height, width, channels))
+            self._carried.add(name)
+
+    def _carry_in(self, name: str, frames: int, length: int | str) -> str:
+        channels, height, width = self._shapes[name]
+        old = self._graph.input(delay_name(name, frames), (length, height, width, channels))
+        return str(self._graph.add("Transpose", old, perm=[0, 3, 1, 2]))
 
     def conv(self, value: str, weight: str, bias: str | None) -> str:
         """See `Operations.conv`."""
@@ -145,14 +165,12 @@ class GraphOperations:
 def _phases() -> npt.NDArray[np.float32]:
     """(4, 9, 2, 2) zeros and ones: which products of a 3×3 kernel make the pixels at even and odd places of a picture.
 
-    With stride 2, padding 1 and output padding 1, input i gives kernel row k to output 2i - 1 + k: an even row comes of
-    row 1 of its own input, an odd one of row 2 of its own and of row 0 of the next.
+    An even row comes of row 1 of its own input, an odd one of row 2 of its own and of row 0 of the next.
     """
-    rows = {0: [(1, 0)], 1: [(2, 0), (0, 1)]}  # parity → (row of the kernel, inputs further on)
     answer = np.zeros((4, 9, 2, 2), np.float32)
     for y, x in np.ndindex(2, 2):
-        for row, down in rows[y]:
-            for col, right in rows[x]:
+        for row, down in PHASE_ROWS[y]:
+            for col, right in PHASE_ROWS[x]:
                 answer[2 * y + x, 3 * row + col, down, right] = 1
     return answer
 
@@ -170,10 +188,24 @@ def write_streaming(network: ClipAutoencoder, height: int, width: int, path: Pat
     layers = folded_layers(network)
     shapes, _ = shapes_and_delays(layers, height, width)
     graph = GraphWriter("streaming")
-    ops = GraphOperations(graph, layers, half_weights, shapes)
-    errors, frames = stream(ops, graph.input(FRAMES, ("frames", *shapes[FRAMES])))
-    graph.output(errors, OUTPUTS, ("frames", *shapes[OUTPUTS]))
-    graph.output(frames, REBUILT, ("frames", *shapes[REBUILT]))
+    write_form(graph, GraphOperations(graph, layers, half_weights, shapes), shapes, "frames", path)
+
+
+def write_form(
+    graph: GraphWriter, ops: GraphOperations, shapes: dict[str, tuple[int, ...]], length: int | str, path: Path
+) -> None:
+    """Write the whole form into a graph and the graph into a file.
+
+    Args:
+        graph: empty.
+        ops: writes into it.
+        shapes: (channels, height, width) of a value by name.
+        length: frames in a run: a number, or a name where any number is taken.
+        path: the file.
+    """
+    errors, frames = stream(ops, graph.input(FRAMES, (length, *shapes[FRAMES])))
+    graph.output(errors, OUTPUTS, (length, *shapes[OUTPUTS]))
+    graph.output(frames, REBUILT, (length, *shapes[REBUILT]))
     graph.save(path)
 
 

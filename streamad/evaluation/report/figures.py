@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -59,7 +60,8 @@ def roc_figure(traces: Sequence[Trace], calibration: Calibration | None) -> str:
             values, truth = pooled(traces, protocol, calibration)
             fpr, tpr, _ = roc_curve(values, truth)
             colour, line = STYLES[protocol]
-            text = f"{protocol}: AUC {roc_auc(values, truth):.4f}, EER {eer(values, truth):.4f}"
+            name = "local" if protocol == "calibrated" and calibration and calibration.local else protocol
+            text = f"{name}: AUC {roc_auc(values, truth):.4f}, EER {eer(values, truth):.4f}"
             axes.plot(fpr, tpr, color=colour, linestyle=line, linewidth=2, label=text)
         axes.plot([0, 1], [1, 0], color="#a0a0a0", linewidth=0.8, label="equal errors")
         axes.set(xlim=(0, 1), ylim=(0, 1.005), xlabel="false-positive rate", ylabel="true-positive rate")
@@ -75,7 +77,7 @@ def histogram_figure(traces: Sequence[Trace], threshold: float | None) -> str:
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        values, truth = pooled(traces, "raw", None)
+        values, truth = pooled([replace(trace, own=None) for trace in traces], "raw", None)
         finite = np.isfinite(values)
         values, truth = values[finite], truth[finite]
         low, high = np.quantile(values, [0.001, 0.999]) if len(values) else (0.0, 1.0)
@@ -163,7 +165,8 @@ def pooled(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
     """Scores of all clips under a protocol and their labels, frames without a score left out."""
     chosen = calibration if protocol == "calibrated" else None
-    values = np.concatenate(normalize([trace.scores for trace in traces], protocol, chosen))
+    scores = [t.scores if protocol == "calibrated" or t.own is None else t.own for t in traces]
+    values = np.concatenate(normalize(scores, protocol, chosen))
     truth = np.concatenate([trace.labels for trace in traces])
     kept = ~np.isnan(values)
     return values[kept], truth[kept]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from streamad.evaluation.result import EvaluationResult
 
 NEEDS = {
+    "local": "normal training video alone, cell by cell: what a camera has",
     "calibrated": "normal training video alone: what a camera has",
     "raw": "nothing",
     "running": "the clip's past",

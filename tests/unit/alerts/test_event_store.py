@@ -61,10 +61,10 @@ def store(path: Path) -> Iterator[EventStore]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 512 KB."""
+    """A file system of 640 KB: 400 events and their log fit, and little more."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=640k", "none", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         pytest.skip(f"cannot mount a small file system here: {done.stderr.strip()}")
@@ -295,7 +295,7 @@ def test_a_newer_schema_is_refused(path: Path) -> None:
     other = sqlite3.connect(path)
     other.execute("PRAGMA user_version = 99")
     other.close()
-    with pytest.raises(OutputError, match="schema 99, this program knows up to 1"):
+    with pytest.raises(OutputError, match="schema 99, this program knows up to 2"):
         EventStore(path)
 
 
@@ -311,7 +311,7 @@ def test_an_older_schema_is_migrated_and_keeps_its_events(path: Path, monkeypatc
     with EventStore(path) as store:
         assert store.events() == [event]
     other = sqlite3.connect(path)
-    assert other.execute("PRAGMA user_version").fetchone() == (2,)
+    assert other.execute("PRAGMA user_version").fetchone() == (3,)
     assert other.execute("SELECT note FROM events").fetchall() == [(None,)]
     other.close()
 

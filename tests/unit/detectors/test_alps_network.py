@@ -229,3 +229,33 @@ def test_build_names_what_is_missing() -> None:
 def test_a_side_that_the_decoder_cannot_give_back_is_refused(side: int) -> None:
     with pytest.raises(UsageError, match=f"got {side}"):
         AlpsNet(1, side)
+
+
+def test_the_weight_is_the_mahalanobis_distance_of_scipy(tmp_path: Path) -> None:
+    from scipy.spatial.distance import mahalanobis
+
+    net, x = network(score="weighted"), images(5)
+    rng = np.random.default_rng(1)
+    normal = (rng.normal(size=(500, 6)) @ rng.normal(size=(6, 6)) + 2).astype(np.float32)
+    assert net.normal is not None
+    net.normal.fit(torch.from_numpy(normal))
+    latents = net.encoder(x).detach().numpy()
+    inverse = np.linalg.inv(np.cov(normal.T.astype(np.float64)))
+    wanted = [mahalanobis(z, normal.mean(axis=0), inverse) / np.sqrt(6) for z in latents]
+    with torch.no_grad():
+        np.testing.assert_allclose(net.normal(torch.from_numpy(latents)), wanted, rtol=5e-3)  # the ridge
+        error = torch.mean((net.reconstruct(x, perturbed=True) - x) ** 2, dim=(1, 2, 3))
+        np.testing.assert_allclose(net(x), error * net.normal(net.encoder(x)), rtol=1e-5)
+        # Normal latents lie at about 1, whatever their scale.
+        assert 0.9 < float(net.normal(torch.from_numpy(normal)).mean()) < 1.05
+
+
+def test_a_dead_latent_does_not_make_the_weight_infinite() -> None:
+    net = network(score="weighted")
+    assert net.normal is not None
+    normal = torch.randn(100, 6)
+    normal[:, 2] = 0
+    net.normal.fit(normal)
+    assert torch.isfinite(net.normal(torch.randn(5, 6))).all()
+    net.normal.fit(torch.zeros(1, 6))  # one image
+    assert torch.isfinite(net.normal(torch.randn(5, 6))).all()

@@ -160,6 +160,22 @@ def test_scores_of_the_three_kinds(contrast: bool) -> None:
     assert not repeated["mean_scaled"].any()  # no span to scale by
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_the_weighted_score_is_listed_beside_the_others_and_comes_first(mode: str) -> None:
+    t = task(mode=mode, score="weighted")
+    t.validate()
+    assert t._net.normal is not None
+    assert not torch.equal(t._net.normal.precision, torch.eye(6))
+    scores = t.score_images(t.validation)
+    unweighted = "perturbed" if mode == "alps" else "plain"
+    assert next(iter(scores)) == "weighted"
+    x = t._input(t.validation)
+    with torch.no_grad():
+        distances = t._net.normal(t._net.encoder(x)).numpy()
+        np.testing.assert_allclose(scores["weighted"], t.network(x).numpy(), rtol=1e-5)
+    np.testing.assert_allclose(scores["weighted"], scores[unweighted] * distances, rtol=1e-5)
+
+
 def test_validation_and_the_still_score_are_of_held_out_normal_images() -> None:
     t = task()
     errors = t.score_images(t.validation)["perturbed"]

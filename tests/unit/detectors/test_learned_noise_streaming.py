@@ -13,9 +13,13 @@ from bundle_support import randomise_norms
 torch = pytest.importorskip("torch")
 ort = pytest.importorskip("onnxruntime")
 
+import onnx  # noqa: E402
+
+from streamad.bundle import InputSpec, Manifest  # noqa: E402
 from streamad.detectors.learned_noise.network import ClipError, clip_reconstructor  # noqa: E402
 from streamad.detectors.learned_noise.streaming import REBUILT, StreamingNetwork  # noqa: E402
 from streamad.detectors.learned_noise.streaming_graph import write_streaming  # noqa: E402
+from streamad.detectors.learned_noise.subpixel_graph import export_quantisable  # noqa: E402
 from streamad.engines import CarryingEngine  # noqa: E402
 from streamad.engines.delays import FRAMES, OUTPUTS, parse_delays  # noqa: E402
 from streamad.engines.onnx_carrying import OnnxCarryingEngine  # noqa: E402
@@ -203,6 +207,34 @@ def test_the_graph_takes_several_cameras_in_one_batch(
     for camera in range(2):
         expected = on_windows(network, videos[:, camera])[0]
         assert np.abs(outputs[CONTEXT:, camera] - expected).max() <= TOLERANCE
+
+
+def test_convolutions_alone_give_the_same(network: ClipError, tmp_path: Path, video: np.ndarray) -> None:
+    """The form that is quantised, before it is: four convolutions for each transposed one."""
+    spec = InputSpec(channels=16, height=HEIGHT, width=WIDTH, scale=127.5, offset=-1.0)
+    manifest = Manifest.model_construct(input=spec)
+    export_quantisable(network, manifest, tmp_path / "convolutions.onnx")
+    kinds = {node.op_type for node in onnx.load(str(tmp_path / "convolutions.onnx")).graph.node}
+    assert "Conv" in kinds
+    assert "ConvTranspose" not in kinds
+    engine = OpenVinoCarryingEngine(tmp_path / "convolutions.onnx", CONTEXT, threads=1)
+    made = engine.run(engine.new_state(), video[:24], (OUTPUTS, REBUILT))
+    engine.close()
+    errors, frames = on_windows(network, video[:24])
+    np.testing.assert_allclose(made[OUTPUTS][CONTEXT:], errors, rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(made[REBUILT][CONTEXT:], frames, rtol=0, atol=TOLERANCE)
+
+
+def test_what_a_network_is_given_next_can_be_looked_at(engine: CarryingEngine, video: np.ndarray) -> None:
+    state, other = engine.new_state(), engine.new_state()
+    for k in range(40):
+        inputs = engine.next_inputs(state, video[k : k + 1])
+        assert set(inputs) > {FRAMES}
+        np.testing.assert_array_equal(inputs[FRAMES], video[k : k + 1])
+        if k:
+            np.testing.assert_array_equal(inputs[f"{FRAMES}_1_ago"], video[k - 1 : k])
+        looked = engine.advance(state, video[k : k + 1])
+        np.testing.assert_array_equal(looked, engine.advance(other, video[k : k + 1]))
 
 
 def test_kernels_in_16_bits_lose_nothing_where_they_were_rounded_before(tmp_path: Path, video: np.ndarray) -> None:

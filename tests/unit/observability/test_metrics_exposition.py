@@ -22,6 +22,9 @@ LABELS = {
     "streamad_gaps_total": {"camera"},
     "streamad_scores_withheld_total": {"camera", "reason"},
     "streamad_event_store_errors_total": set(),
+    "streamad_frame_quality_total": {"camera", "reason"},
+    "streamad_health_events_total": {"camera", "topic"},
+    "streamad_quality_hold_active": {"camera"},
     "streamad_camera_up": {"camera"},
     "streamad_last_frame_timestamp_seconds": {"camera"},
     "streamad_queue_length": {"queue"},
@@ -29,6 +32,8 @@ LABELS = {
     "streamad_anomaly_threshold": {"camera"},
     "streamad_alert_active": {"camera"},
     "streamad_score_drift_ratio": {"camera"},
+    "streamad_score_drifted": {"camera"},
+    "streamad_score_quantile_share": {"camera", "quantile"},
     "streamad_build_info": {"version", "python"},
     "streamad_model_info": {"model", "sha256", "detector", "engine", "device", "precision", "why"},
     "streamad_stage_duration_seconds": {"stage"},
@@ -43,6 +48,9 @@ def use_everything(metrics: Metrics, name: str = "gate") -> None:
     camera.dropped("stale")
     camera.reconnect("auth")
     camera.withheld("gap")
+    camera.held("frozen")
+    camera.set_drift(1.0, {0.5: 0.5})
+    camera.health_event("quality")
     camera.alert("warning")
     camera.latency(0.1)
     metrics.set_model(model="m", sha256="s", detector="d", engine="e", device="CPU", precision="fp32", why="w")
@@ -102,7 +110,7 @@ def test_a_new_camera_starts_with_counters_at_zero_and_no_claims() -> None:
     assert value(metrics, "streamad_alerts_total", camera="gate", severity="critical") == 0
     assert value(metrics, "streamad_frames_total", camera="gate", stage="scored") == 0
     assert value(metrics, "streamad_camera_up", camera="gate") == 0
-    for name in ("anomaly_score", "anomaly_threshold", "score_drift_ratio"):
+    for name in ("anomaly_score", "anomaly_threshold", "score_drift_ratio", "score_drifted"):
         assert math.isnan(value(metrics, f"streamad_{name}", camera="gate"))
 
 

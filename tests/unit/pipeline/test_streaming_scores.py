@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,13 @@ torch = pytest.importorskip("torch")
 
 from streamad.bundle import ONNX, WEIGHTS, load_bundle, write_manifest  # noqa: E402
 from streamad.config import parse_config  # noqa: E402
-from streamad.engines import EngineSpec  # noqa: E402
+from streamad.engines import CarryingEngine, EngineSpec  # noqa: E402
+from streamad.engines.carrying import CarriedState  # noqa: E402
 from streamad.errors import EngineError  # noqa: E402
+from streamad.evaluation.datasets import Clip, Dataset  # noqa: E402
 from streamad.frame import Frame, FrameFlags  # noqa: E402
 from streamad.pipeline import Model, open_model, score_frames, score_video  # noqa: E402
+from streamad.pipeline.dataset_scoring import score_dataset  # noqa: E402
 from streamad.pipeline.monitor import Monitor  # noqa: E402
 from streamad.scoring import FrameScore  # noqa: E402
 
@@ -214,3 +219,46 @@ def test_a_precision_that_an_engine_lacks_is_refused(narrow_bundle: Path, engine
     for streaming in (True, False):
         with pytest.raises(EngineError, match="runs fp32, and bf16 was asked for"):
             open_model(narrow_bundle, spec, streaming=streaming)
+
+
+def test_a_machine_that_does_not_keep_up_scores_whole_windows(
+    narrow_bundle: Path, shapes_video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At two thirds of the camera's rate: dropping a frame here and there would leave no window of 16 whole."""
+    source = f"{{type: file, path: {shapes_video}, realtime: true}}"
+    scores: list[FrameScore] = []
+    monitor = Monitor(
+        parse_config(
+            f"model: {narrow_bundle}\nengine: {{name: openvino, threads: 1}}\n"
+            f"cameras:\n  - {{id: a, source: {source}, threshold: 100}}\n"
+        ),
+        on_score=lambda _camera, _frame, score: scores.append(score),
+    )
+    advance = CarryingEngine.advance
+
+    def slowly(engine: CarryingEngine, state: CarriedState, frames: np.ndarray) -> np.ndarray:
+        time.sleep(0.06)
+        return advance(engine, state, frames)
+
+    monkeypatch.setattr(CarryingEngine, "advance", slowly)
+    (summary,) = monitor.run(once=True)
+    assert summary.error is None
+    assert summary.dropped > 10
+    assert summary.frames == 100
+    good = [s.index for s in scores if s.withheld is None]
+    assert len(good) >= 20
+    assert sum(b == a + 1 for a, b in pairwise(good)) >= 0.8 * len(good)
+
+
+def test_a_data_set_is_scored_alike_where_the_engine_carries_nothing(
+    narrow_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under TensorRT, which runs the bundle's network on windows."""
+    write_mp4(tmp_path / "clip.mp4", moving_shapes(30, (96, 64), seed=8))
+    clip = Clip("clip", tmp_path / "clip.mp4", "video", 30, np.zeros(30, np.uint8), 25.0)
+    data, bundle = Dataset("site", (), (clip,), 25.0, "none"), load_bundle(narrow_bundle)
+    carried = score_dataset(data, bundle, tmp_path / "carried", engine=ENGINE)[0].scores
+    monkeypatch.setattr("streamad.pipeline.model.CARRYING", ())
+    windows = score_dataset(data, bundle, tmp_path / "windows", engine=ENGINE)[0].scores
+    assert np.isfinite(windows).sum() == 15
+    np.testing.assert_allclose(carried, windows, rtol=0, atol=TOLERANCE)

@@ -1,0 +1,89 @@
+"""Any detector with a heat map, its cells held against what is normal at their place."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.detectors.base import CameraScorer
+from streamad.errors import CalibrationError
+from streamad.frame import Frame
+from streamad.scoring.frame_score import FrameScore
+from streamad.scoring.local import LocalScore, LocalStatistics
+from streamad.tiling import Tiles
+
+_log = logging.getLogger(__name__)
+
+
+class LocalScorer:
+    """A `CameraScorer` around a detector's own: the heat map becomes evidence, the score that of `LocalScore`.
+
+    Frames that the detector withholds stay withheld. The causal median begins anew where the detector's does: after a
+    gap and while it warms up. The detector's own smoothing is not used, since it is of its own score.
+
+    Args:
+        inner: the detector's.
+        statistics: of the camera's normal video.
+        camera: configured id of the camera, for messages.
+    """
+
+    def __init__(self, inner: CameraScorer, statistics: LocalStatistics, camera: str) -> None:
+        self._inner = inner
+        self._local = LocalScore(statistics)
+        self._camera = camera
+        self._restarts: set[int] = set()
+        self._told = False
+
+    @property
+    def gaps(self) -> int:
+        """Times that the history was reset because frames were missing."""
+        return self._inner.gaps
+
+    def tiles(self, frame: Frame) -> Tiles | None:
+        """The detector's."""
+        gaps = self._inner.gaps
+        tiles = self._inner.tiles(frame)
+        if self._inner.gaps != gaps:
+            self._restarts.add(frame.index)  # its score may come later, after those of frames before it
+        return tiles
+
+    def score(self, tiles: Tiles, outputs: npt.NDArray[np.float32]) -> FrameScore:
+        """The local score, with the evidence of every cell as its heat map.
+
+        Raises:
+            CalibrationError: the detector has no heat map.
+        """
+        raw = self._inner.score(tiles, outputs)
+        passed = {index for index in self._restarts if index <= raw.index}
+        if passed or raw.withheld == "warming_up":
+            self._restarts -= passed
+            self._local.reset()
+        if raw.withheld is not None or np.isnan(raw.score):
+            return raw
+        if raw.heatmap is None:
+            raise CalibrationError(
+                f"camera {self._camera!r}: its calibration has local statistics, and its model gives no heat map",
+                hint="calibrate again with --no-local",
+            )
+        if raw.heatmap.shape != self._local.statistics.grid and not self._told:
+            self._told = True
+            _log.warning(
+                "camera %s: the heat map has %d×%d cells, the calibration's local statistics %d×%d: all cells are held "
+                "against the whole picture; calibrate with this camera's video",
+                self._camera, *raw.heatmap.shape, *self._local.statistics.grid,
+            )  # fmt: skip
+        score, evidence = self._local.update(raw.heatmap)
+        return replace(raw, score=score, heatmap=evidence)
+
+    def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
+        """(x0, y0, x1, y1) of a heat-map cell in pixels of the source's frame; right and lower edge exclusive."""
+        return self._inner.cell_box(row, col)
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        self._inner.reset()
+        self._local.reset()
+        self._restarts.clear()

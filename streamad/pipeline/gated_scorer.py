@@ -1,0 +1,150 @@
+"""The frame-quality gate before a detector, in the one path that scores live streams and files."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from streamad.bundle import Bundle
+from streamad.detectors import CameraScorer
+from streamad.errors import OutputError
+from streamad.files import write_atomic
+from streamad.frame import Frame, FrameFlags, UInt8Image
+from streamad.scoring import FrameScore
+from streamad.sources.quality.gate import GOOD, QualityGate, Verdict
+from streamad.sources.quality.spec import QualitySpec
+from streamad.tiling import Tiles
+
+QUALITY = "quality"
+"""`FrameScore.withheld` of a frame that the gate holds back."""
+
+_NOTHING = np.zeros((0, 1, 1, 1), np.float32)
+
+_log = logging.getLogger(__name__)
+
+_WORDS = {
+    "corrupt": "the decoder reports damage; frames are held back until a clean key frame. Check the network",
+    "dark": "the picture is black, or far darker than usual. Check the light and the lens",
+    "washed_out": "the picture is white, or far brighter than usual. Check exposure, and what shines into the lens",
+    "covered": "nothing of the place is seen. Check what is before the lens",
+    "frozen": "the same picture comes again and again. Restart the camera or its encoder",
+    "light": "the light changed everywhere at once",
+    "moved": "the camera no longer shows its place. Turn it back, or learn the new view (streamad learn)",
+    "shaken": "the picture shakes. Check the mount",
+    "blurred": "the picture is out of focus. Check the lens",
+}
+
+
+def in_words(reason: str) -> str:
+    """What a reason of the gate means, and what to do."""
+    return _WORDS.get(reason, reason)
+
+
+class GatedScorer:
+    """A camera's scorer behind the gate: frames at fault reach no detector, and their scores are withheld.
+
+    Args:
+        scorer: of the detector.
+        gate: of the camera.
+    """
+
+    def __init__(self, scorer: CameraScorer, gate: QualityGate) -> None:
+        self.inner = scorer
+        self.gate = gate
+        self.verdict: Verdict = GOOD
+        """Of the newest frame."""
+        self._held = False
+
+    @property
+    def gaps(self) -> int:
+        """Times that the detector's history was reset because frames were missing."""
+        return self.inner.gaps
+
+    def tiles(self, frame: Frame) -> Tiles | None:
+        """What the engine shall score; of a frame at fault, nothing.
+
+        Raises:
+            FrameSizeError: the frame is too small for this detector.
+        """
+        self.verdict = self.gate.check(frame)
+        if self.verdict.reason is not None:
+            self._held = True
+            return Tiles(
+                camera=frame.camera,
+                index=frame.index,
+                pts_seconds=frame.pts_seconds,
+                received_at=frame.received_at,
+                batch=_NOTHING,
+                withheld=QUALITY,
+            )
+        if self._held:
+            # Frames are missing to the detector: what remembers earlier ones starts anew.
+            self._held = False
+            frame = replace(frame, flags=frame.flags | FrameFlags.DISCONTINUITY)
+        return self.inner.tiles(frame)
+
+    def score(self, tiles: Tiles, outputs: npt.NDArray[np.float32]) -> FrameScore:
+        """The score of the frame; NaN where it was held back."""
+        if tiles.withheld == QUALITY:
+            return FrameScore(
+                camera=tiles.camera,
+                index=tiles.index,
+                pts_seconds=tiles.pts_seconds,
+                score=float("nan"),
+                received_at=tiles.received_at,
+                withheld=QUALITY,
+            )
+        return self.inner.score(tiles, outputs)
+
+    def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
+        """(x0, y0, x1, y1) of a heat-map cell in pixels of the source's frame."""
+        return self.inner.cell_box(row, col)
+
+    def reset(self) -> None:
+        """Forget all frames; what the gate knows of the camera stays."""
+        self.inner.reset()
+
+
+def gated(scorer: CameraScorer, bundle: Bundle, spec: QualitySpec | None, *, camera: str) -> CameraScorer:
+    """The scorer behind a gate, or as it is where the gate is switched off.
+
+    Args:
+        scorer: of the detector.
+        bundle: whose remembered place is taken where the camera has none of its own.
+        spec: the gate's configuration; None: as shipped.
+        camera: its id, for messages.
+    """
+    spec = spec or QualitySpec()
+    if not spec.enabled:
+        return scorer
+    reference = None
+    for path in (spec.reference, bundle.place_path):
+        if reference is None and path is not None and path.exists():
+            reference = read_place(path, camera=camera)
+    return GatedScorer(scorer, QualityGate(spec, reference=reference))
+
+
+def read_place(path: Path, *, camera: str) -> UInt8Image | None:
+    """(h, w) uint8 picture of a place; None, with a warning, where it is none."""
+    picture = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_GRAYSCALE) if path.stat().st_size else None
+    if picture is None:
+        _log.warning("camera %s: %s is no picture; the place is learned anew", camera, path)
+        return None
+    return np.asarray(picture, dtype=np.uint8)
+
+
+def write_place(path: Path, picture: UInt8Image) -> None:
+    """Keep the picture of a place, as PNG, atomically.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    done, data = cv2.imencode(".png", picture)
+    if not done:
+        raise OutputError(f"cannot encode the picture of the place for {path}")
+    write_atomic(path, data.tobytes())

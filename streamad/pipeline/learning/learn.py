@@ -1,0 +1,299 @@
+"""learn: recordings to a model in force, the one before kept, and what it will and will not see in plain words."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from streamad.alerts.spec import RuleSpec
+from streamad.bundle import CALIBRATION, MANIFEST, PLACE, Bundle, load_bundle, write_manifest
+from streamad.errors import EngineError, OutputError, UsageError
+from streamad.files import write_json
+from streamad.frame import UInt8Image
+from streamad.pipeline.calibration import calibrate_model
+from streamad.pipeline.gated_scorer import write_place
+from streamad.pipeline.learning.capture import Capture
+from streamad.pipeline.learning.recordings import Recordings
+from streamad.pipeline.learning.survey import Survey
+from streamad.pipeline.model import open_model
+from streamad.scoring import Calibration
+from streamad.sources import FileSpec, SourceSpec, open_source
+
+NEXT, PREVIOUS, RECORDINGS, REPORT = ".next", "previous", "recordings", "learned.json"
+
+LEAST_SECONDS = 30.0
+LEAST_MOVING_SECONDS = 15.0
+"""Less good video, or less in which something moves, is refused (our choice)."""
+
+MOTION_CELL = 20
+"""Side of the motion detector's cells, working pixels."""
+
+Progress = Callable[[str, int, int], None]
+"""Told the stage in words, steps done, and steps in all."""
+
+
+@dataclass(frozen=True)
+class LearnPlan:
+    """What to learn.
+
+    Attributes:
+        name: of the bundle.
+        detector: its registered name.
+        alerts_per_day: the budget of false alerts.
+        data: name of the video, for the record.
+        licence: its terms, for the record.
+        options: options of the detector's own.
+        seed: of everything.
+    """
+
+    name: str
+    detector: str = "motion"
+    alerts_per_day: float = 1.0
+    data: str = "own camera"
+    licence: str = "own recording"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 17
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What came of it.
+
+    Attributes:
+        bundle: in force.
+        calibration: its.
+        words: what it will see and what not, sentence by sentence.
+        report: the same as figures.
+    """
+
+    bundle: Bundle
+    calibration: Calibration
+    words: tuple[str, ...]
+    report: dict[str, Any]
+
+
+def require_enough(found: Capture) -> None:
+    """Refuse a recording that nothing can be learned from.
+
+    Raises:
+        UsageError: says what was found, and what to do.
+    """
+    survey = found.survey
+    held = sum(survey.held.values())
+    faults = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in survey.held.most_common())
+    if found.seconds < LEAST_SECONDS:
+        raise UsageError(
+            f"only {found.seconds:.0f} s of good video were recorded, at least {LEAST_SECONDS:.0f} are needed"
+            + (f"; {held} frames were held back ({faults})" if held else "")
+            + (f"; {found.problem}" if found.problem else ""),
+            hint="see that the camera shows its place steadily (docs/frame-quality.md), and record again, for longer",
+        )
+    if survey.moving_seconds < LEAST_MOVING_SECONDS:
+        raise UsageError(
+            f"in {found.seconds:.0f} s of good video something moved for {survey.moving_seconds:.0f} s, at least "
+            f"{LEAST_MOVING_SECONDS:.0f} are needed: there is next to nothing to learn from",
+            hint="record when the place is used as usual, or for longer; run again with the same --out to add to this "
+            "recording",
+        )
+
+
+def learn(
+    plan: LearnPlan,
+    recordings: Recordings,
+    out: Path,
+    *,
+    place: UInt8Image | None,
+    survey: Survey,
+    rules: RuleSpec | None = None,
+    progress: Progress | None = None,
+) -> Learned:
+    """Fit and calibrate on all recordings, and put the model in force.
+
+    The bundle is made beside the one in force and takes its place when it is whole; the one before is kept in
+    `out`/previous.
+
+    Args:
+        plan: what to learn.
+        recordings: of all profiles, old and new.
+        out: folder of the bundle.
+        place: picture of the place.
+        survey: of the newest recording.
+        rules: that alerts will be made by.
+        progress: told how far it is.
+
+    Raises:
+        UsageError: too few clips, or nothing moves in them.
+        OutputError: `out` cannot be written to.
+    """
+    train, held = recordings.of_role("train"), recordings.of_role("held")
+    if not train or not held:
+        raise UsageError(
+            f"the recordings have {len(train)} clips to fit to and {len(held)} to calibrate on, one of each is needed",
+            hint="record for longer: a clip has 5 s at least, and every fourth is held out",
+        )
+    rate = _rate([*train, *held])
+    fresh = out / NEXT
+    shutil.rmtree(fresh, ignore_errors=True)
+    bundle = _fit(plan, train, held, fresh, rate, progress)
+    tell = progress or (lambda stage, done, total: None)
+    with open_model(bundle, hint="throughput") as model:
+        calibration = calibrate_model(
+            model,
+            [FileSpec(path=path) for path in held],
+            source=f"{plan.data}: {len(held)} clips held out ({', '.join(recordings.profiles)})",
+            fps=rate,
+            alerts_per_day=plan.alerts_per_day,
+            rules=rules,
+            progress=lambda clip, _, total: tell("calibrating", clip + 1, total),
+        )
+    calibration.save(fresh / CALIBRATION)
+    if place is not None:
+        write_place(fresh / PLACE, place)
+    words, report = describe(bundle, calibration, recordings, survey)
+    write_json(fresh / REPORT, report)
+    shutil.rmtree(fresh / "training", ignore_errors=True)
+    write_manifest(fresh, bundle.manifest)
+    _put_in_force(fresh, out)
+    return Learned(load_bundle(out), calibration, words, report)
+
+
+def describe(
+    bundle: Bundle, calibration: Calibration, recordings: Recordings, survey: Survey
+) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """What the model will see and what not, in words and as figures."""
+    manifest = bundle.manifest
+    height = survey.shape[0] if survey.shape else None
+    least = None
+    if manifest.tiling.kind == "cells" and height is not None:
+        cell = MOTION_CELL if manifest.detector == "motion" else manifest.input.height
+        least = round(cell * height / min(height, manifest.input.max_height or height))
+    parts = survey.still_parts()
+    minutes = {profile: seconds / 60 for profile, seconds in recordings.profiles.items()}
+    moving = survey.moving_seconds / max(survey.seconds, 1e-9)
+    words = [
+        "learned from " + ", ".join(f"{m:.1f} minutes of {profile}" for profile, m in minutes.items())
+        + f"; in the newest recording something moved {moving:.0%} of the time",
+    ]  # fmt: skip
+    if survey.held:
+        words.append(
+            "left out as faulty: "
+            + ", ".join(f"{count} frames {reason.replace('_', ' ')}" for reason, count in survey.held.most_common())
+        )
+    if least is not None:
+        words.append(f"it sees things from about {least} pixels of the camera's picture on; smaller ones are lost")
+    if survey.still_share > 0:
+        where = f" (all of the {', '.join(parts)})" if parts else ""
+        words.append(
+            f"nothing moved in {survey.still_share:.0%} of the picture{where}: whatever moves there is new to it, and "
+            "likely an alert; if that is normal, record when it happens and run again with the same --out"
+        )
+    resolvable = calibration.resolvable_alerts_per_day
+    if calibration.extrapolation > 1:
+        words.append(
+            f"its threshold is for {calibration.alerts_per_day:g} false alerts a day, {calibration.extrapolation:.0f} "
+            f"times beyond the {calibration.duration_seconds / 60:.1f} minutes it was set on, which can vouch for no "
+            f"less than {resolvable:.3g} a day: watch, then `streamad calibrate {bundle.name} --recent 24h`"
+        )
+    words.append("it knows only what it was shown: other hours, weather and light are new; run again to add them")
+    report = {
+        "detector": manifest.detector,
+        "profiles_minutes": minutes,
+        "clips": len(recordings.clips),
+        "recordings_bytes": recordings.size_bytes,
+        "moving_share": moving,
+        "still_share": survey.still_share,
+        "still_parts": parts,
+        "held_frames": dict(survey.held),
+        "smallest_pixels": least,
+        "alerts_per_day": calibration.alerts_per_day,
+        "resolvable_alerts_per_day": resolvable,
+        "extrapolation": calibration.extrapolation,
+        "threshold": calibration.threshold,
+        "warnings": list(calibration.warnings),
+        "words": words,
+    }
+    return tuple(words), report
+
+
+def _fit(
+    plan: LearnPlan, train: Sequence[Path], held: Sequence[Path], folder: Path, rate: float, progress: Progress | None
+) -> Bundle:
+    if plan.detector == "motion":
+        from streamad.pipeline.motion_learning import fit_motion_bundle
+
+        return fit_motion_bundle(
+            [FileSpec(path=path) for path in train],
+            folder,
+            name=plan.name,
+            data=plan.data,
+            licence=plan.licence,
+            fps=rate,
+            seed=plan.seed,
+            progress=progress,
+            **plan.options,
+        )
+    try:
+        from streamad.training.build import TrainingPlan, train_bundle
+        from streamad.training.feeding import clip_opener
+    except ModuleNotFoundError as error:
+        raise EngineError(
+            f"learning {plan.detector} needs the module {error.name}",
+            hint="pip install 'streamad[train]', or learn the motion detector, which needs nothing more",
+        ) from error
+    tell = progress or (lambda stage, done, total: None)
+    clips = [*train, *held]  # the last share is held out there, too
+    training = TrainingPlan(
+        name=plan.name, data=plan.data, licence=plan.licence, fps=rate, detector=plan.detector, seed=plan.seed,
+        validation_share=len(held) / len(clips), options=plan.options,
+    )  # fmt: skip
+    return train_bundle(
+        training,
+        [clip_opener(FileSpec(path=path), "training") for path in clips],
+        folder,
+        feed_progress=lambda done, total: tell("reading normal video", done, total),
+        step_progress=lambda done, total: tell("training", done, total),
+    )
+
+
+def _rate(clips: Sequence[Path]) -> float:
+    """Frames a second, by the median step of the first clip's frames: declared rates of cameras are often wrong."""
+    spec: SourceSpec = FileSpec(path=clips[0])
+    with open_source(spec, camera="learn") as source:
+        times = np.array([frame.pts_seconds for frame in source])
+    steps = np.diff(times)
+    if not len(steps):
+        raise UsageError(f"{clips[0]} holds a single frame", hint="record again")
+    return round(1.0 / max(float(np.median(steps)), 1e-3), 2)
+
+
+def _put_in_force(fresh: Path, out: Path) -> None:
+    """Move the new bundle's files over the old one's, which go to `previous`; the manifest comes last."""
+    try:
+        old = [path for path in out.iterdir() if path.is_file() and path.name != ".lock"]
+        if (out / MANIFEST).is_file():
+            shutil.rmtree(out / PREVIOUS, ignore_errors=True)
+            (out / PREVIOUS).mkdir()
+            for path in old:
+                shutil.copy2(path, out / PREVIOUS / path.name)
+        made = sorted((path for path in fresh.iterdir() if path.is_file()), key=lambda path: path.name == MANIFEST)
+        for path in made:
+            path.replace(out / path.name)
+        for path in old:
+            if path.name not in {made_path.name for made_path in made}:
+                path.unlink(missing_ok=True)
+        shutil.rmtree(fresh, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot put the model into {out}: {error.strerror or error}",
+            hint=f"the new one is whole in {fresh}, the one before in {out / PREVIOUS}",
+        ) from error
+
+
+def finished(recordings: Recordings, capture: Capture) -> None:
+    """Mark a recording as complete, so that the next one is another."""
+    recordings.update(replace(capture.session, done=True, survey=capture.survey.to_json()))

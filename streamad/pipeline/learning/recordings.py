@@ -1,0 +1,217 @@
+"""The normal video that a model was learned from, kept beside it so that learning again forgets nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from streamad.errors import OutputError, UsageError
+from streamad.files import write_json
+
+INDEX = "index.json"
+FORMAT = "streamad-recordings"
+
+HELD_EVERY = 4
+"""Every fourth clip is held out of the fit, for the calibration; which ones never changes."""
+
+Role = Literal["train", "held"]
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One clip of normal video.
+
+    Attributes:
+        file: its name in the folder.
+        session: number of the recording that it belongs to.
+        profile: what the recording was of ("day", "night").
+        role: fitted to, or held out.
+        seconds: its length.
+        size_bytes: of the file.
+    """
+
+    file: str
+    session: int
+    profile: str
+    role: Role
+    seconds: float
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One recording, which may be interrupted and gone on with.
+
+    Attributes:
+        number: from 0.
+        profile: see `Clip`.
+        source: the source in words, without credentials.
+        wanted_seconds: how much was asked for.
+        done: whether it is complete.
+        survey: what was seen, as `Survey.to_json` has it.
+    """
+
+    number: int
+    profile: str
+    source: str
+    wanted_seconds: float
+    done: bool = False
+    survey: dict[str, Any] = field(default_factory=dict)
+
+
+class Recordings:
+    """The folder of recordings and its index, written anew at every change, atomically.
+
+    Args:
+        folder: made where missing.
+
+    Raises:
+        OutputError: it cannot be written to.
+        UsageError: its index is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.clips: list[Clip] = []
+        self.sessions: list[Session] = []
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for part in folder.glob(".*.part"):  # of a process that was killed
+                part.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot write to {folder}: {error.strerror}", hint="give another --out") from error
+        self._load()
+
+    @property
+    def seconds(self) -> float:
+        """Length of all clips."""
+        return sum(clip.seconds for clip in self.clips)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all clips."""
+        return sum(clip.size_bytes for clip in self.clips)
+
+    @property
+    def profiles(self) -> dict[str, float]:
+        """Seconds of each profile, in order of their first recording."""
+        found: dict[str, float] = {}
+        for clip in self.clips:
+            found[clip.profile] = found.get(clip.profile, 0.0) + clip.seconds
+        return found
+
+    def of_role(self, role: Role) -> list[Path]:
+        """Files of one role, in order of time."""
+        return [self.folder / clip.file for clip in self.clips if clip.role == role]
+
+    def of_session(self, number: int) -> list[Clip]:
+        """Clips of one recording."""
+        return [clip for clip in self.clips if clip.session == number]
+
+    def begin(self, *, profile: str, source: str, wanted_seconds: float, resume: bool) -> Session:
+        """A new recording, or the interrupted one of the same profile and source; others that are not done are dropped.
+
+        Args:
+            profile: see `Clip`.
+            source: in words, without credentials.
+            wanted_seconds: how much is asked for.
+            resume: whether this source can be gone on with (a camera), or begins anew (a file).
+        """
+        for session in [s for s in self.sessions if not s.done]:
+            if resume and (session.profile, session.source) == (profile, source):
+                session = replace(session, wanted_seconds=wanted_seconds)
+                self.update(session)
+                return session
+            self._drop(self.of_session(session.number))
+            self.sessions.remove(session)
+        number = max((s.number for s in self.sessions), default=-1) + 1
+        session = Session(number, profile, source, wanted_seconds)
+        self.sessions.append(session)
+        self.save()
+        return session
+
+    def update(self, session: Session) -> None:
+        """Keep the new state of a recording."""
+        self.sessions = [session if s.number == session.number else s for s in self.sessions]
+        self.save()
+
+    def next_file(self, session: Session) -> tuple[Path, Role]:
+        """Where the next clip of a recording goes, and what it is for."""
+        number = sum(1 for clip in self.clips if clip.session == session.number)
+        role: Role = "held" if number % HELD_EVERY == HELD_EVERY - 1 else "train"
+        taken = {clip.file for clip in self.clips}
+        while (name := f"{session.number:03d}-{session.profile}-{number:04d}.mkv") in taken:
+            number += 1
+        return self.folder / name, role
+
+    def add(self, session: Session, path: Path, role: Role, seconds: float) -> None:
+        """Keep a finished clip."""
+        self.clips.append(Clip(path.name, session.number, session.profile, role, seconds, path.stat().st_size))
+        self.save()
+
+    def thin(self, *, keep_seconds: float, keep_bytes: int, seed: int = 17) -> int:
+        """Drop clips by chance where a profile has more than it may keep, so that old and new ones stay alike.
+
+        A profile keeps at most `keep_seconds`; all share `keep_bytes` by their length. One clip of each role stays.
+
+        Returns:
+            Clips dropped.
+        """
+        rng = np.random.default_rng(seed)
+        dropped: list[Clip] = []
+        profiles = self.profiles
+        for profile in profiles:
+            kept = [clip for clip in self.clips if clip.profile == profile]
+            room = keep_bytes / len(profiles)
+            while len(kept) > 2 and (
+                sum(c.seconds for c in kept) > keep_seconds or sum(c.size_bytes for c in kept) > room
+            ):
+                roles = [c.role for c in kept]
+                free = [k for k, c in enumerate(kept) if roles.count(c.role) > 1]
+                # The role that has more than its share gives first.
+                over: Role = "held" if roles.count("held") * HELD_EVERY > len(roles) else "train"
+                choice = [k for k in free if kept[k].role == over] or free
+                if not choice:
+                    break
+                dropped.append(kept.pop(int(rng.choice(choice))))
+        self._drop(dropped)
+        self.save()
+        return len(dropped)
+
+    def save(self) -> None:
+        """Write the index."""
+        write_json(
+            self.folder / INDEX,
+            {
+                "format": FORMAT,
+                "version": 1,
+                "sessions": [asdict(session) for session in self.sessions],
+                "clips": [asdict(clip) for clip in self.clips],
+            },
+        )
+
+    def _drop(self, clips: Sequence[Clip]) -> None:
+        gone = {clip.file for clip in clips}
+        self.clips = [clip for clip in self.clips if clip.file not in gone]
+        for name in gone:
+            (self.folder / name).unlink(missing_ok=True)
+
+    def _load(self) -> None:
+        path = self.folder / INDEX
+        if not path.exists():
+            return
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            if document["format"] != FORMAT or document["version"] != 1:
+                raise ValueError("another format")
+            self.sessions = [Session(**session) for session in document["sessions"]]
+            self.clips = [Clip(**clip) for clip in document["clips"] if (self.folder / clip["file"]).is_file()]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(
+                f"{path} is no index of recordings: {error}", hint="move the folder away and record again"
+            ) from error

@@ -1,0 +1,224 @@
+"""Local statistics from a camera's normal video, such that no frame is scored by statistics that it is in."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.bundle import Manifest
+from streamad.errors import CalibrationError, OutputError
+from streamad.pipeline.model import Model
+from streamad.pipeline.offline import score_video
+from streamad.scoring.local import CellSamples, LocalScore, LocalSpec, LocalStatistics, fit_local, joined, pooled
+from streamad.sources import SourceSpec
+
+FOLDS = 5
+"""Parts of the video; each is scored by statistics of the others (our choice)."""
+
+PRIOR_SECONDS = 50.0
+"""Video that a wider level counts for when a narrower one is drawn towards it; frames of one second say little new."""
+
+MAP_POOL = 3
+"""Cells of a whole picture's error map are averaged over 3×3: an error lies at a thing's edges, which is several
+cells wide. Moving cells are things' size already."""
+
+
+@dataclass(frozen=True)
+class LocalClips:
+    """What local calibration made of normal clips.
+
+    Attributes:
+        scores: (n,) local scores of every clip, each frame by statistics of other parts; NaN where it has none.
+        indices: (n,) numbers of these frames in their clips: detectors of windows leave out the ends.
+        statistics: of all clips: what is used from now on.
+    """
+
+    scores: list[npt.NDArray[np.float64]]
+    statistics: LocalStatistics
+    indices: list[npt.NDArray[np.int_]] = field(default_factory=list)
+
+
+def local_spec(manifest: Manifest, fps: float | None = None) -> LocalSpec:
+    """What is chosen for a detector; how: docs/local-calibration.md.
+
+    Args:
+        manifest: of its bundle.
+        fps: frames a second of the video; None takes the bundle's.
+    """
+    pool = 1 if manifest.tiling.kind == "cells" else MAP_POOL
+    return LocalSpec(pool=pool, prior_samples=PRIOR_SECONDS * (fps or manifest.training.fps))
+
+
+def is_local_by_default(manifest: Manifest) -> bool:
+    """Whether `calibrate` makes local statistics unless told: for maps of the whole picture, not for moving cells.
+
+    On normal video and anomalies made from it, error maps gain much; scores of moving cells, which a network made
+    comparable already, nothing that a minute of video could show (docs/results/local-calibration.md).
+    """
+    return manifest.tiling.kind != "cells" and manifest.fusion is None
+
+
+def score_clips_locally(
+    clips: Sequence[SourceSpec],
+    model: Model,
+    *,
+    spec: LocalSpec | None = None,
+    fps: float | None = None,
+    camera: str = "camera",
+    progress: Callable[[int, int, int], None] | None = None,
+) -> LocalClips:
+    """Score normal clips of one camera, in order, its background carried from clip to clip, and fit local statistics.
+
+    Heat maps are kept in a temporary file meanwhile: 4 bytes a cell and frame, 370 MB for an hour of 32×32 cells at 25
+    frames a second. Memory holds a bounded sample of every cell.
+
+    Args:
+        clips: normal video.
+        model: what scores it.
+        spec: what is chosen; None takes the detector's.
+        fps: frames a second; None takes the bundle's.
+        camera: id of the camera.
+        progress: called with (clip number from 0, frames of it scored, clips in all).
+
+    Raises:
+        CalibrationError: the model has no heat map, or nothing can be learned from these clips.
+        OutputError: the temporary file cannot be written.
+    """
+    spec = spec or local_spec(model.bundle.manifest, fps)
+    scorer = model.scorer(camera)
+    with _Spool() as spool:
+        scored, indices = [], []
+        for number, clip in enumerate(clips):
+            known: list[bool] = []
+            index: list[int] = []
+            for score in score_video(clip, model, camera=camera, scorer=scorer):
+                spool.add(score.heatmap)
+                index.append(score.index)
+                known.append(score.heatmap is not None and score.withheld is None)
+                if progress is not None:
+                    progress(number, len(known), len(clips))
+            scored.append(np.array(known, dtype=bool))
+            indices.append(np.array(index, dtype=int))
+        if spool.shape is None:
+            raise CalibrationError(
+                f"the model {model.bundle.name} gives no heat map, which local calibration needs",
+                hint="calibrate with --no-local, or give more normal video",
+            )
+        return replace(crossfit(spool, scored, spec), indices=indices)
+
+
+def crossfit(heat: _Spool, scored: Sequence[npt.NDArray[np.bool_]], spec: LocalSpec) -> LocalClips:
+    """Local scores of recorded heat maps, each part by statistics of the others; see `score_clips_locally`.
+
+    Args:
+        heat: heat maps of all frames of all clips, in order.
+        scored: (frames,) of every clip: whether a frame has a score.
+        spec: what is chosen.
+    """
+    assert heat.shape is not None
+    part = parts([len(known) for known in scored])
+    samples = [CellSamples(heat.shape, seed=k) for k in range(max(int(p.max()) for p in part if p.size) + 1)]
+    for maps, known, fold in zip(heat.clips(scored), scored, part, strict=True):
+        for heatmap, is_known, k in zip(maps, known, fold, strict=True):
+            if is_known:
+                samples[k].add(pooled(heatmap, spec.pool))
+    filled = [k for k, sample in enumerate(samples) if sample.frames]
+    if len(filled) < 2:
+        raise CalibrationError(
+            "cannot calibrate cells: the scored frames do not make two parts", hint="give more normal video"
+        )
+    others = {k: fit_local(joined([samples[j] for j in filled if j != k]), spec) for k in filled}
+    answer = []
+    for maps, known, fold in zip(heat.clips(scored), scored, part, strict=True):
+        values = np.full(len(known), np.nan)
+        state: LocalScore | None = None
+        for t, (heatmap, is_known, k) in enumerate(zip(maps, known, fold, strict=True)):
+            if not is_known:
+                continue
+            if state is None:
+                state = LocalScore(others[k])
+            state.statistics = others[k]
+            values[t], _ = state.update(heatmap)
+        answer.append(values)
+    return LocalClips(answer, fit_local(joined([samples[k] for k in filled]), spec))
+
+
+def parts(frames: Sequence[int]) -> list[npt.NDArray[np.int_]]:
+    """The part of every frame of every clip: whole clips where there are enough of them, else stretches of clips.
+
+    A person who stays for a while is in neighbouring frames, so parts are as long as they can be. Where there are fewer
+    clips than `FOLDS`, each is cut into as many equal stretches as make that many parts at least.
+    """
+    if len(frames) >= FOLDS:
+        ends = np.cumsum(frames)
+        return [
+            np.full(n, min(int((end - n / 2) * FOLDS / max(ends[-1], 1)), FOLDS - 1))
+            for n, end in zip(frames, ends, strict=True)
+        ]
+    cuts = -(-FOLDS // max(len(frames), 1))
+    return [number * cuts + np.arange(n) * cuts // max(n, 1) for number, n in enumerate(frames)]
+
+
+class _Spool:
+    """Heat maps on disk, while they are needed."""
+
+    def __init__(self) -> None:
+        self.shape: tuple[int, int] | None = None
+        self._missing = 0
+        self._folder = tempfile.TemporaryDirectory(prefix="streamad-")
+        self._file: IO[bytes] = (Path(self._folder.name) / "heat").open("w+b")
+
+    def add(self, heatmap: npt.NDArray[np.float32] | None) -> None:
+        """The next frame's.
+
+        Raises:
+            CalibrationError: the grid changed.
+            OutputError: the disk is full.
+        """
+        if heatmap is None and self.shape is None:
+            self._missing += 1
+            return
+        if self.shape is None and heatmap is not None:
+            self.shape = (heatmap.shape[0], heatmap.shape[1])
+            for _ in range(self._missing):
+                self.add(None)
+        assert self.shape is not None
+        if heatmap is not None and heatmap.shape != self.shape:
+            raise CalibrationError(
+                f"the pictures change their size: heat maps of {self.shape} and of {heatmap.shape} cells",
+                hint="give clips of one size, as the camera sends it",
+            )
+        shown = np.full(self.shape, np.nan, np.float32) if heatmap is None else heatmap
+        try:
+            self._file.write(np.ascontiguousarray(shown, np.float32).tobytes())
+        except OSError as error:
+            raise OutputError(
+                f"cannot keep heat maps in {self._folder.name}: {error.strerror}", hint="set TMPDIR to a larger disk"
+            ) from error
+
+    def clips(self, scored: Sequence[npt.NDArray[np.bool_]]) -> Iterator[Iterator[npt.NDArray[np.float32]]]:
+        """For each clip its heat maps, in order; each clip is to be read to its end."""
+        self._file.seek(0)
+        for known in scored:
+            yield (self._read() for _ in range(len(known)))
+
+    def _read(self) -> npt.NDArray[np.float32]:
+        assert self.shape is not None
+        data = self._file.read(4 * self.shape[0] * self.shape[1])
+        return np.frombuffer(data, np.float32).reshape(self.shape)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._folder.cleanup()

@@ -1,0 +1,260 @@
+"""The recent scores of a running camera, on disk: what `streamad calibrate --recent` learns from.
+
+One folder a camera, one file an hour and process: a line of JSON that says whose scores these are, then records of
+nine bytes, appended. A record that a killed process left half-written is passed over. Files older than the span are
+removed, so a camera at 25 frames a second takes 0.8 MB an hour.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from streamad.errors import CalibrationError
+
+FORMAT = "streamad-scores"
+SUFFIX = ".scores"
+RECORD = np.dtype([("milliseconds", "<u4"), ("score", "<f4"), ("flags", "u1")])
+WITHHELD, ALERT, GAP = 1, 2, 4
+"""Flags: the frame has no score; it belongs to an alert; it does not follow the frame before."""
+
+FLUSH_SECONDS = 10.0
+"""Records wait this long in memory, so that those of an alert's rise can still be marked when it opens."""
+FILE_SECONDS = 3600.0
+GAP_SECONDS = 2.0
+
+_NUMBERS = count()
+
+_log = logging.getLogger(__name__)
+
+
+class HistorySpec(BaseModel):
+    """The recent scores, kept on disk."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    folder: Path = Field(Path("runs/scores"), description="folder of the recent scores, one in it for each camera")
+    hours: float = Field(
+        72.0, ge=0, le=24 * 366, description="scores are kept this long (0.8 MB an hour and camera); 0 keeps none"
+    )
+
+
+class ScoreHistory:
+    """Writes one camera's scores. A fault of the disk is logged once and stops nothing.
+
+    Args:
+        folder: of all cameras.
+        camera: its id.
+        model_sha256: what a calibration belongs to.
+        hours: how long files are kept.
+        wall_clock: aware datetimes, for names and ages of files.
+    """
+
+    def __init__(
+        self, folder: Path, camera: str, model_sha256: str, *, hours: float, wall_clock: Callable[[], datetime]
+    ) -> None:
+        self._folder = folder / camera
+        self._header = {"format": FORMAT, "version": 1, "camera": camera, "model_sha256": model_sha256}
+        self._hours = hours
+        self._wall_clock = wall_clock
+        self._file: IO[bytes] | None = None
+        self._first = 0.0
+        self._last: tuple[int, float] | None = None
+        self._waiting: list[tuple[int, float, float, int]] = []
+        self._failed = False
+
+    def add(self, index: int, pts_seconds: float, score: float, *, alert: bool, withheld: bool) -> None:
+        """Take a frame's score, in order."""
+        if self._hours <= 0:
+            return
+        flags = (ALERT if alert else 0) | (WITHHELD if withheld or not math.isfinite(score) else 0)
+        if self._last is None or pts_seconds <= self._last[1] or pts_seconds - self._last[1] > GAP_SECONDS:
+            flags |= GAP
+        if self._last is not None and pts_seconds <= self._last[1]:
+            self.flush()
+            self._end_file()
+        self._last = index, pts_seconds
+        self._waiting.append((index, pts_seconds, score, flags))
+        if pts_seconds - self._waiting[0][1] >= FLUSH_SECONDS:
+            self.flush()
+
+    def mark_alert(self, since_index: int) -> None:
+        """An alert opened whose first frame was this: mark what is not written yet."""
+        self._waiting = [
+            (index, pts, score, flags | ALERT if index >= since_index else flags)
+            for index, pts, score, flags in self._waiting
+        ]
+
+    def flush(self) -> None:
+        """Write what waits."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        try:
+            if self._file is not None and waiting[0][1] - self._first >= FILE_SECONDS:
+                self._end_file()
+            if self._file is None:
+                self._begin_file(waiting[0][1])
+            records = np.array(
+                [(round(1000 * (pts - self._first)), score, flags) for _, pts, score, flags in waiting], dtype=RECORD
+            )
+            assert self._file is not None
+            self._file.write(records.tobytes())
+            self._file.flush()
+            self._failed = False
+        except OSError as error:
+            if not self._failed:
+                _log.error("scores are not kept in %s: %s", self._folder, error.strerror or error)
+            self._failed = True
+            self._end_file()
+
+    def close(self) -> None:
+        """Write what waits and close the file."""
+        self.flush()
+        self._end_file()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _begin_file(self, pts_seconds: float) -> None:
+        now = self._wall_clock().astimezone(UTC)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._remove_old(now)
+        self._first = pts_seconds
+        # Names sort by time, and no two processes or files meet, whatever the clock does.
+        name = f"{now:%Y%m%dT%H%M%S}.{now.microsecond:06d}-{os.getpid()}-{next(_NUMBERS):04d}{SUFFIX}"
+        self._file = (self._folder / name).open("xb")
+        header = {**self._header, "started_at": now.isoformat()}
+        self._file.write(json.dumps(header, separators=(",", ":")).encode() + b"\n")
+
+    def _end_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    def _remove_old(self, now: datetime) -> None:
+        oldest = (now - timedelta(hours=self._hours)).timestamp()
+        for path in self._folder.glob(f"*{SUFFIX}"):
+            if path.stat().st_mtime < oldest:
+                path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class RecentScores:
+    """What a history holds of one model.
+
+    Attributes:
+        clips: (T,) scores of every unbroken piece; NaN where a frame had none, or belonged to an alert.
+        fps: frames a second.
+        frames: frames with a score that counts.
+        alert_frames: frames left out because they belonged to an alert.
+        withheld_frames: frames without a score: warming up, or held back by the frame-quality gate.
+        other_models: files of other models, which were left out.
+        since: when the first of these files began.
+    """
+
+    clips: list[npt.NDArray[np.float64]]
+    fps: float
+    frames: int
+    alert_frames: int
+    withheld_frames: int
+    other_models: int
+    since: datetime | None
+
+
+def read_history(
+    folder: Path, camera: str, model_sha256: str, *, since: datetime, keep_alerts: bool = False
+) -> RecentScores:
+    """Read what a running camera scored.
+
+    Args:
+        folder: of all cameras.
+        camera: its id.
+        model_sha256: only this model's scores are read.
+        since: files that ended before are left out, and records before it in the others.
+        keep_alerts: frames of alerts count as normal (the operator says that they were).
+
+    Raises:
+        CalibrationError: there is no history, or none of this model.
+    """
+    place = folder / camera
+    paths: Sequence[Path] = sorted(place.glob(f"*{SUFFIX}")) if place.is_dir() else ()
+    if not paths:
+        known = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+        raise CalibrationError(
+            f"there are no recent scores of camera {camera!r} in {folder}"
+            + (f"; of these there are: {', '.join(known)}" if known else ""),
+            hint="`streamad run` keeps them (`history` in its configuration); give --history and --camera",
+        )
+    clips: list[npt.NDArray[np.float64]] = []
+    steps: list[npt.NDArray[np.float64]] = []
+    alerts = withheld = others = 0
+    first: datetime | None = None
+    for path in paths:
+        header, records = _read(path)
+        if header is None or header.get("model_sha256") != model_sha256:
+            others += 1
+            continue
+        started = datetime.fromisoformat(str(header["started_at"]))
+        seconds = records["milliseconds"] / 1000.0
+        kept = seconds >= (since - started).total_seconds()
+        records, seconds = records[kept], seconds[kept]
+        if not len(records):
+            continue
+        first = started if first is None else min(first, started)
+        scores = records["score"].astype(np.float64)
+        has_none = (records["flags"] & WITHHELD).astype(bool)
+        in_alert = (records["flags"] & ALERT).astype(bool) & ~has_none
+        withheld += int(has_none.sum())
+        scores[has_none] = np.nan
+        if not keep_alerts:
+            alerts += int(in_alert.sum())
+            scores[in_alert] = np.nan
+        gaps = np.flatnonzero((records["flags"] & GAP).astype(bool))
+        clips += [clip for clip in np.split(scores, gaps[gaps > 0]) if np.isfinite(clip).any()]
+        steps.append(np.diff(seconds))
+    if not clips:
+        raise CalibrationError(
+            f"the recent scores of camera {camera!r} hold none of this model ({others} files are of others)",
+            hint="let `streamad run` watch with this model for a while",
+        )
+    step = float(np.median(np.concatenate(steps)))
+    return RecentScores(
+        clips=clips,
+        fps=1.0 / max(step, 1e-3),
+        frames=int(sum(np.isfinite(clip).sum() for clip in clips)),
+        alert_frames=alerts,
+        withheld_frames=withheld,
+        other_models=others,
+        since=first,
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, object] | None, npt.NDArray[np.void]]:
+    nothing = np.zeros(0, RECORD)
+    try:
+        line, _, body = path.read_bytes().partition(b"\n")
+        header = json.loads(line)
+    except (OSError, ValueError):
+        return None, nothing
+    if not isinstance(header, dict) or header.get("format") != FORMAT or "started_at" not in header:
+        return None, nothing
+    return header, np.frombuffer(body[: len(body) // RECORD.itemsize * RECORD.itemsize], RECORD)

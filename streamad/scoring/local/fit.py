@@ -1,0 +1,191 @@
+"""From samples of normal video to every cell's curve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.errors import CalibrationError
+from streamad.scoring.local.samples import CellSamples
+from streamad.scoring.local.spec import LocalSpec
+from streamad.scoring.local.statistics import LocalStatistics
+from streamad.scoring.tails import fit_shape
+
+BODY = (0.98, 0.9, 0.75, 0.5, 0.25)
+"""Exceedance at the points of a sample's body; the tail's share follows as the last (our choice: what is usual
+need only be ordered)."""
+
+EVIDENCE = (0.01, 0.05, 0.125, 0.3, 0.6, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0)
+"""Evidence at the points of a cell's curve."""
+
+LEAST_SAMPLES = 20
+_BISECTIONS = 40
+_STEP = 1e-6
+_SHAPE_SAMPLES = 500
+
+Floats = npt.NDArray[np.float64]
+
+
+def fit_local(samples: CellSamples, spec: LocalSpec) -> LocalStatistics:
+    """Fit every cell's distribution to the samples of normal video.
+
+    The share p(x) of a cell's normal scores at or above x is a mixture over four levels: the cell, the square of
+    `spec.neighbours` cells around it, its row (things at one distance from the camera), the picture. A level with n
+    samples has the weight n/(n + m) in what the narrower ones leave over, m = `spec.prior_samples`: the posterior mean
+    of a Dirichlet process whose base is the wider level (Ferguson 1973). So a cell in which little was seen cannot
+    claim much: its evidence exceeds the wider level's by at most log10((n + m)/m).
+
+    A level's own p(x): quantiles for the body, above the one at `spec.tail_share` a generalised Pareto tail with a
+    scale of its own and the picture's shape (regional frequency analysis, Hosking & Wallis 1997: sites have too few
+    extremes for a shape of their own). n counts frames, which are alike from one to the next, and so does m.
+
+    Args:
+        samples: of `pooled` heat maps.
+        spec: what was chosen.
+
+    Raises:
+        CalibrationError: the cells have too few scores, or all the same.
+    """
+    values, counts, frames = samples.values, samples.counts.ravel().astype(np.float64), float(samples.frames)
+    every = values[np.isfinite(values)].astype(np.float64)
+    if every.size < LEAST_SAMPLES or every.min() == every.max():
+        raise CalibrationError(
+            f"cannot calibrate cells: {every.size} scores of cells in {samples.frames} frames, at least "
+            f"{LEAST_SAMPLES} different ones are needed",
+            hint="give more normal video in which something moves, or --no-local",
+        )
+    step = _STEP * float(every.max() - every.min())
+    start = float(np.quantile(every, 1 - spec.tail_share))
+    over = np.sort(every[every > start]) - start
+    # Neighbouring frames repeat one another, so more excesses prove no more of the shape.
+    shape = fit_shape(over[:: max(1, over.size // _SHAPE_SAMPLES)])
+    levels = [_Level(group, spec.tail_share, shape, step) for group in _groups(values, spec.neighbours)]
+    members = list(_members(samples.shape, spec.neighbours))
+    weights = [np.ones(counts.size)]
+    for member in members[1:]:
+        count = np.array([counts[cells].sum() for cells in member.cells])[member.of]
+        own = np.minimum(count, frames)
+        own /= own + spec.prior_samples
+        weights = [weight * (1 - own) for weight in weights] + [own]
+    evidence = np.array(EVIDENCE)
+    curves = _inverse(evidence, levels, [m.of for m in members], weights)
+    whole = _inverse(evidence, levels[:1], [np.zeros(1, int)], [np.ones(1)])
+    return LocalStatistics(
+        spec=spec,
+        levels=evidence.astype(np.float32),
+        curves=_rising(curves, step).reshape(evidence.size, *samples.shape).astype(np.float32),
+        picture=_rising(whole, step)[:, 0].astype(np.float32),
+        frames=samples.frames,
+    )
+
+
+class _Level:
+    """The distributions of groups of cells: picture, rows, squares or single cells.
+
+    Args:
+        groups: (n, groups) scores, NaN where there are fewer.
+        tail_share: where the tail begins.
+        shape: of the tail.
+        step: smallest difference of scores that matters.
+    """
+
+    def __init__(self, groups: npt.NDArray[np.float32], tail_share: float, shape: float, step: float) -> None:
+        self._shape = shape
+        shares = np.array([*(p for p in BODY if p > tail_share), tail_share])
+        self._levels = -np.log10(shares)
+        ordered = np.sort(groups, axis=0)  # NaN last
+        last = np.maximum(np.isfinite(ordered).sum(axis=0) - 1, 0)
+        place = (1 - shares)[:, None] * last
+        low = np.floor(place).astype(int)
+        columns = np.arange(ordered.shape[1])
+        lower, upper = ordered[low, columns], ordered[np.minimum(low + 1, last), columns]
+        quantiles = np.nan_to_num((lower + (place - low) * (upper - lower)).astype(np.float64))
+        self.quantiles = _rising(quantiles, step)
+        with np.errstate(invalid="ignore"):
+            excess = ordered - self.quantiles[-1]
+            count = (excess > 0).sum(axis=0)
+            mean = np.where(excess > 0, excess, 0).sum(axis=0) / np.maximum(count, 1)
+        self.scale = np.maximum(mean, step) * (1 - shape)
+
+    def evidence(self, raw: Floats, of: npt.NDArray[np.int_]) -> Floats:
+        """−log10 p(x) of (K, cells) scores; `of` is the group of each cell."""
+        quantiles, levels = self.quantiles[:, of], self._levels
+        answer = np.clip(1 + (raw - quantiles[0]) / (quantiles[1] - quantiles[0]), 0, 1) * levels[0]
+        for k in range(1, len(levels)):
+            share = np.clip((raw - quantiles[k - 1]) / (quantiles[k] - quantiles[k - 1]), 0, 1)
+            answer += share * (levels[k] - levels[k - 1])
+        excess = np.maximum(raw - quantiles[-1], 0) / self.scale[of]
+        return np.asarray(answer + (np.log1p(self._shape * excess) / self._shape if self._shape else excess) / _LN10)
+
+    def reach(self, evidence: float) -> float:
+        """A score that is at least as rare as this in every group."""
+        far = evidence * _LN10
+        far = np.expm1(self._shape * far) / self._shape if self._shape else far
+        return float((self.quantiles[-1] + self.scale * far).max())
+
+
+_LN10 = float(np.log(10.0))
+
+
+def _inverse(evidence: Floats, levels: list[_Level], of: list[npt.NDArray[np.int_]], weights: list[Floats]) -> Floats:
+    """(K, cells) scores at which the mixture reaches each evidence, by bisection: the mixture falls in x."""
+    cells = of[0].size
+    low = np.full(
+        (evidence.size, cells), min(2 * level.quantiles[0].min() - level.quantiles[1].max() for level in levels)
+    )
+    high = np.full((evidence.size, cells), max(level.reach(evidence[-1] + 1) for level in levels))
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        p = sum(w * 10.0 ** -level.evidence(middle, o) for w, level, o in zip(weights, levels, of, strict=True))
+        rare = -np.log10(np.maximum(p, 1e-300)) >= evidence[:, None]
+        high, low = np.where(rare, middle, high), np.where(rare, low, middle)
+    return high
+
+
+class _Members:
+    """Which cells form each group of a level, and the group of each cell."""
+
+    def __init__(self, cells: list[npt.NDArray[np.int_]], of: npt.NDArray[np.int_]) -> None:
+        self.cells, self.of = cells, of
+
+
+def _members(shape: tuple[int, int], side: int) -> Iterator[_Members]:
+    """Groups from wide to narrow."""
+    rows, cols = shape
+    number = np.arange(rows * cols)
+    grid = number.reshape(shape)
+    yield _Members([number], np.zeros(number.size, int))
+    yield _Members(list(grid), number // cols)
+    if side > 1:
+        reach = side // 2
+        near = [
+            grid[max(0, r - reach) : r + reach + 1, max(0, c - reach) : c + reach + 1].ravel()
+            for r in range(rows)
+            for c in range(cols)
+        ]
+        yield _Members(near, number)
+    yield _Members(list(number[:, None]), number)
+
+
+def _groups(values: npt.NDArray[np.float32], side: int) -> Iterator[npt.NDArray[np.float32]]:
+    """(n, groups) scores of each level, in the order of `_members`."""
+    size, rows, cols = values.shape
+    yield values.reshape(-1, 1)
+    yield values.transpose(0, 2, 1).reshape(size * cols, rows)
+    if side > 1:
+        reach = side // 2
+        padded = np.pad(values, ((0, 0), (reach, reach), (reach, reach)), constant_values=np.nan)
+        windows = [padded[:, r : r + rows, c : c + cols] for r in range(side) for c in range(side)]
+        yield np.concatenate(windows).reshape(-1, rows * cols)
+    yield values.reshape(size, -1)
+
+
+def _rising(curves: npt.NDArray[np.floating], step: float) -> npt.NDArray[np.floating]:
+    """Strictly rising along the first axis, in float32 too: ties are told apart by a step far below what matters."""
+    curves = curves.copy()
+    for k in range(1, len(curves)):
+        least = np.nextafter((curves[k - 1] + step).astype(np.float32), np.float32(np.inf))
+        curves[k] = np.maximum(curves[k], least)
+    return curves

@@ -1,0 +1,222 @@
+"""Learning from a camera: recordings that are good and whole, refusals that say why, and nothing forgotten."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bundle_support import write_mp4
+from quality_support import Picture, frames_of, gain, watched
+from rtsp_support import RtspServer, require_rtsp_server
+
+from streamad.bundle import load_bundle
+from streamad.errors import UsageError
+from streamad.frame import Frame
+from streamad.pipeline import open_model, score_video
+from streamad.pipeline.learning import Capture, Recordings, Survey, capture
+from streamad.pipeline.learning.clip_writer import ClipWriter
+from streamad.pipeline.learning.learn import require_enough
+from streamad.scoring import Calibration
+from streamad.sources import FileSpec, open_source, parse_source
+
+ROOM = 10**9
+
+
+def video(path: Path, pictures: Any, fps: int = 10) -> Path:
+    return write_mp4(path, pictures, fps=fps)
+
+
+def test_a_clip_comes_back_as_it_was_scored(tmp_path: Path) -> None:
+    pictures = [gain(p, 1.2, -20) for p in watched(30, size=(161, 91))]  # odd sides, black and white in it
+    writer = ClipWriter(tmp_path / "clip.mkv", fps=10)
+    times = [0.1 * k + (0.03 if k % 2 else 0) for k in range(30)]  # a camera's clock
+    for number, (picture, at) in enumerate(zip(pictures, times, strict=True)):
+        writer.write(Frame("cam", number, 100 + at, 0.0, picture))
+    assert not (tmp_path / "clip.mkv").exists()  # until it is whole
+    writer.close()
+    with open_source(FileSpec(path=tmp_path / "clip.mkv"), camera="cam") as source:
+        frames = list(source)
+    assert [f.pts_seconds for f in frames] == pytest.approx(times, abs=0.0015)
+    for frame, picture in zip(frames, pictures, strict=True):
+        assert frame.shape == (90, 160)
+        assert np.abs(frame.pixels.astype(int) - picture[:90, :160]).mean() < 1.5
+    discarded = ClipWriter(tmp_path / "other.mkv", fps=10)
+    discarded.write(frames[0])
+    discarded.discard()
+    assert [p.name for p in tmp_path.iterdir()] == ["clip.mkv"]
+
+
+def test_recordings_are_thinned_by_chance_old_ones_and_new_ones_alike(tmp_path: Path) -> None:
+    recordings = Recordings(tmp_path)
+    for profile in ("day", "night", "day"):
+        session = recordings.begin(profile=profile, source="cam", wanted_seconds=400, resume=True)
+        for _ in range(40):
+            path, role = recordings.next_file(session)
+            path.write_bytes(b"x" * 100)
+            recordings.add(session, path, role, 10.0)
+        from dataclasses import replace
+
+        recordings.update(replace(session, done=True))
+    assert recordings.profiles == {"day": 800, "night": 400}
+    assert recordings.thin(keep_seconds=400, keep_bytes=ROOM) == 40
+    again = Recordings(tmp_path)
+    assert again.profiles == {"day": 400, "night": 400}
+    counts = [len(again.of_session(number)) for number in range(3)]
+    assert counts[1] == 40
+    assert min(counts[0], counts[2]) >= 12  # by chance, and so from both
+    assert len(again.of_role("held")) == pytest.approx(20, abs=3)
+    assert sorted(p.name for p in tmp_path.glob("*.mkv")) == sorted(c.file for c in again.clips)
+    again.thin(keep_seconds=1, keep_bytes=1)
+    assert {c.role for c in again.clips} == {"train", "held"}  # one of each stays
+
+
+def test_a_survey_says_what_moves_and_where() -> None:
+    def walker(number: int, picture: Picture) -> Picture:
+        if 100 <= number < 200:  # in the lower half alone, for ten seconds
+            picture[130:170, (number * 3) % 300 : (number * 3) % 300 + 14] = 20
+        return picture
+
+    survey = Survey()
+    for frame in frames_of(walker(k, p) for k, p in enumerate(watched(300, walkers=0))):
+        survey.add(frame)
+    assert survey.seconds == pytest.approx(29.9, abs=0.1)
+    assert survey.moving_seconds == pytest.approx(10, abs=1.5)
+    assert 0.4 < survey.still_share < 0.9
+    assert {"upper left", "upper centre", "upper right"} <= set(survey.still_parts())
+    assert not [name for name in survey.still_parts() if name.startswith("lower")]
+    again = Survey.from_json(json.loads(json.dumps(survey.to_json())))
+    assert (again.seconds, again.still_share) == (survey.seconds, survey.still_share)
+
+
+def test_faulty_frames_end_a_clip_and_are_in_none(tmp_path: Path) -> None:
+    pictures = (np.zeros_like(p) if 200 <= k < 260 else p for k, p in enumerate(watched(420)))
+    spec = FileSpec(path=video(tmp_path / "v.mp4", pictures))
+    recordings = Recordings(tmp_path / "r")
+    found = capture([spec], recordings, seconds=600, profile="day", words="v", max_bytes=ROOM)
+    assert found.survey.held["dark"] == 60
+    assert found.problem is not None
+    assert "over" in found.problem
+    assert 30 < found.seconds < 37
+    assert found.place is not None
+    for path in [*recordings.of_role("train"), *recordings.of_role("held")]:
+        with open_source(FileSpec(path=path), camera="cam") as source:
+            assert min(frame.pixels.mean() for frame in source) > 50
+    require_enough(found)
+
+
+def test_what_is_too_little_is_refused_with_what_was_found(tmp_path: Path) -> None:
+    still = FileSpec(path=video(tmp_path / "still.mp4", watched(450, walkers=0)))
+    found = capture([still], Recordings(tmp_path / "a"), seconds=40, profile="day", words="v", max_bytes=ROOM)
+    with pytest.raises(UsageError, match=r"something moved for 0 s, at least 15 are needed"):
+        require_enough(found)
+    black = FileSpec(path=video(tmp_path / "black.mp4", (np.zeros_like(p) for p in watched(200))))
+    found = capture([black], Recordings(tmp_path / "b"), seconds=40, profile="day", words="v", max_bytes=ROOM)
+    with pytest.raises(UsageError, match=r"only 0 s of good video.*200 frames were held back \(200 dark\)"):
+        require_enough(found)
+
+
+@pytest.mark.rtsp
+def test_a_camera_that_is_lost_is_gone_on_with_in_this_run_and_the_next(tmp_path: Path) -> None:
+    require_rtsp_server()
+    path = video(tmp_path / "cam.mp4", watched(400), fps=25)
+    recordings = Recordings(tmp_path / "r")
+    seen = [0.0]
+
+    def record(seconds: float, stop_at: float) -> Capture:
+        return capture(
+            [source],
+            recordings,
+            seconds=seconds,
+            profile="day",
+            words="cam",
+            max_bytes=ROOM,
+            progress=lambda done, _, __: seen.append(done),
+            stop=lambda: seen[-1] >= stop_at,
+        )
+
+    def kill_on_the_way() -> None:
+        while seen[-1] < 6:
+            time.sleep(0.1)
+        server.restart()
+
+    with RtspServer({"cam": path}) as server:
+        source = parse_source(server.url("cam"))
+        killer = threading.Thread(target=kill_on_the_way)
+        killer.start()
+        first = record(600, 12.0)  # the server dies on the way; then the user interrupts
+        killer.join()
+        second = record(18, 600)  # goes on from there
+    assert first.reconnects >= 1
+    assert 12 <= first.seconds <= 13
+    assert 18 <= second.seconds <= 23
+    assert len(recordings.sessions) == 1
+    clips = recordings.of_session(0)
+    assert len(clips) >= 3
+    assert sum(clip.seconds for clip in clips) == pytest.approx(second.seconds, abs=0.5)
+    assert recordings.sessions[0].survey["seconds"] >= 16
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("learn")
+    return {
+        "day": video(folder / "day.mp4", watched(440, walkers=6)),
+        "night": video(folder / "night.mp4", (gain(p, 0.45, 5) for p in watched(440, walkers=6))),
+    }
+
+
+@pytest.mark.timeout(300)
+def test_one_command_makes_a_model_and_again_adds_to_it(videos: dict[str, Path], call: Any, tmp_path: Path) -> None:
+    out = tmp_path / "models" / "gate"
+    common = ("--out", out, "--minutes", "0.7", "--alerts-per-day", "500", "--json")
+    code, printed, said = call("learn", videos["day"], *common)
+    assert code == 0, said
+    first = json.loads(printed)
+    assert set(first["profiles_minutes"]) == {"day"}
+    assert any("nothing moved in" in sentence for sentence in first["words"])
+    assert first["resolvable_alerts_per_day"] > 500
+    bundle = load_bundle(out)  # every hash fits
+    assert bundle.place_path is not None
+    assert bundle.manifest.training.fps == pytest.approx(10, abs=0.1)
+    assert not (out / "previous").exists()
+
+    code, printed, said = call("learn", videos["night"], *common, "--profile", "night")
+    assert code == 0, said
+    second = json.loads(printed)
+    assert set(second["profiles_minutes"]) == {"day", "night"}
+    assert second["clips"] > first["clips"]
+    both = load_bundle(out)
+    assert both.sha256 != bundle.sha256
+    assert load_bundle(out / "previous").sha256 == bundle.sha256
+    assert not (out / ".next").exists()
+
+    # Neither the old nor the new normal is an alert to it.
+    calibration = Calibration.load(out / "calibration.json")
+    with open_model(out) as model:
+        for name in ("day", "night"):
+            scores = np.array([s.score for s in score_video(videos[name], model)])
+            assert np.nanmean(scores > calibration.threshold) < 0.02, name
+    code, _, said = call("models", "show", out)
+    assert code == 0
+
+
+def test_what_the_command_refuses(videos: dict[str, Path], call: Any, tmp_path: Path) -> None:
+    for arguments, words in (
+        ((videos["day"], "--out", "models/Gate Yard"), "no name for a bundle"),
+        ((videos["day"], "--out", "gate", "--profile", "../x"), "no name for a profile"),
+        ((videos["day"], "--out", "gate", "--detector", "nothing"), "there is no detector 'nothing'"),
+        (("rtsp://a/b", "rtsp://a/c", "--out", "gate"), "one camera"),
+        (("nowhere.mp4", "--out", "gate"), "there is no nowhere.mp4"),
+    ):
+        code, _, said = call("learn", *arguments)
+        assert code in (2, 3)
+        assert words in said
+    shutil.rmtree("gate", ignore_errors=True)
+    code, _, said = call("learn", "rtsp://user:secret@127.0.0.1:9/cam", "--out", "gate", "--minutes", "0.5", "--nope")
+    assert "secret" not in said

@@ -1,0 +1,114 @@
+"""The recent scores on disk: whole after a kill, bounded, and the operator's alerts out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamad.errors import CalibrationError
+from streamad.scoring.history import RECORD, ScoreHistory, read_history
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+MODEL = "a" * 64
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def write(
+    folder: Path,
+    values: Iterable[float],
+    *,
+    model: str = MODEL,
+    hours: float = 72,
+    alerts: range = range(0),
+    clock=None,
+) -> ScoreHistory:
+    history = ScoreHistory(folder, "gate", model, hours=hours, wall_clock=clock or Clock())
+    for k, value in enumerate(values):
+        history.add(k, k / 10, value, alert=k in alerts, withheld=bool(np.isnan(value)))
+        if alerts and k == alerts.start:
+            history.mark_alert(k - 5)
+    return history
+
+
+def test_scores_come_back_without_alerts_and_held_frames(tmp_path: Path) -> None:
+    values = np.arange(1000.0)
+    values[100:150] = np.nan
+    write(tmp_path, values, alerts=range(400, 460)).close()
+    recent = read_history(tmp_path, "gate", MODEL, since=NOW - timedelta(hours=1))
+    (clip,) = recent.clips
+    assert recent.fps == pytest.approx(10)
+    assert (recent.frames, recent.alert_frames, recent.withheld_frames) == (885, 65, 50)
+    kept = np.isfinite(clip)
+    np.testing.assert_array_equal(clip[kept], values[kept])
+    assert not kept[395:460].any()  # from the frame that the alert rose from
+    assert not kept[100:150].any()
+    everything = read_history(tmp_path, "gate", MODEL, since=NOW - timedelta(hours=1), keep_alerts=True)
+    assert everything.frames == 950
+
+
+def test_gaps_end_a_clip(tmp_path: Path) -> None:
+    history = ScoreHistory(tmp_path, "gate", MODEL, hours=1, wall_clock=Clock())
+    for k in range(300):
+        history.add(k, k / 10 + (60 if k >= 100 else 0), 1.0, alert=False, withheld=False)
+    for k in range(50):  # a new time base: another file
+        history.add(k, k / 10, 2.0, alert=False, withheld=False)
+    history.close()
+    recent = read_history(tmp_path, "gate", MODEL, since=NOW - timedelta(hours=1))
+    assert [len(clip) for clip in recent.clips] == [100, 200, 50]
+
+
+def test_what_a_killed_process_left_is_read(tmp_path: Path) -> None:
+    history = write(tmp_path, np.arange(500.0))  # not closed: what it wrote in ten-second pieces is there
+    (path,) = (tmp_path / "gate").glob("*.scores")
+    with path.open("ab") as file:
+        file.write(b"\x01" * (RECORD.itemsize - 2))  # half a record
+    recent = read_history(tmp_path, "gate", MODEL, since=NOW - timedelta(hours=1))
+    assert 400 <= recent.frames < 500
+    history.close()
+
+
+def test_files_are_bounded_in_time_and_length(tmp_path: Path) -> None:
+    import os
+
+    clock = Clock()
+    write(tmp_path, np.arange(200.0), hours=2, clock=clock).close()
+    (old,) = (tmp_path / "gate").glob("*.scores")
+    os.utime(old, (NOW.timestamp(),) * 2)
+    clock.now = NOW + timedelta(hours=3)
+    write(tmp_path, np.arange(80_000.0), hours=2, clock=clock).close()  # 8000 s: three files
+    files = sorted((tmp_path / "gate").glob("*.scores"))
+    assert old not in files
+    assert len(files) == 3
+    assert sum(f.stat().st_size for f in files) < 80_000 * RECORD.itemsize + 1000
+    assert not list((tmp_path / "none").glob("*"))
+    write(tmp_path / "none", np.arange(200.0), hours=0).close()
+    assert not (tmp_path / "none").exists()
+
+
+def test_only_this_models_scores_and_only_the_recent_ones(tmp_path: Path) -> None:
+    write(tmp_path, np.zeros(300), model="b" * 64).close()
+    with pytest.raises(CalibrationError, match="none of this model"):
+        read_history(tmp_path, "gate", MODEL, since=NOW - timedelta(hours=1))
+    write(tmp_path, np.arange(1200.0), clock=(clock := Clock())).close()
+    assert clock.now == NOW
+    recent = read_history(tmp_path, "gate", MODEL, since=NOW + timedelta(seconds=60))
+    assert (recent.frames, recent.other_models) == (600, 1)
+    with pytest.raises(CalibrationError, match="of these there are: gate"):
+        read_history(tmp_path, "yard", MODEL, since=NOW)
+
+
+def test_a_disk_that_cannot_be_written_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "gate").write_text("a file where the folder should be")
+    write(tmp_path, np.arange(500.0)).close()
+    assert caplog.text.count("scores are not kept") == 1

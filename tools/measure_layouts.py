@@ -1,0 +1,119 @@
+"""What a frame of the streaming network costs in several layouts, in turns.
+
+    python tools/measure_layouts.py learned-noise-ped2 --rounds 5 --threads 1
+
+Each layout is written from the bundle's weights and run by OpenVINO with what it carries. Processor time tells most on a machine with
+other work; with one thread no thread waits for another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from streamad.bundle import load_bundle
+from streamad.detectors import detector_parts
+from streamad.detectors.base import load_part
+from streamad.detectors.learned_noise.streaming import folded_layers, shapes_and_delays
+from streamad.detectors.learned_noise.streaming_graph import GraphOperations, export_streaming, write_form
+from streamad.detectors.learned_noise.subpixel_graph import export_quantisable
+from streamad.engines.delays import delay_name
+from streamad.engines.graph_writer import GraphWriter
+from streamad.engines.openvino_carrying import OpenVinoCarryingEngine
+from streamad.engines.torch_engine import load_weights
+from streamad.errors import BundleError
+
+RUNS = (1, 2, 4, 8)
+TURN_SECONDS = 0.5
+
+
+class ChannelsFirst(GraphOperations):
+    """The form whose carried values lie as ONNX lays them."""
+
+    def _carry_out(self, value: str, name: str, length: int | str) -> None:
+        self._graph.output(value, name, (length, *self._shapes[name]))
+
+    def _carry_in(self, name: str, frames: int, length: int | str) -> str:
+        return self._graph.input(delay_name(name, frames), (length, *self._shapes[name]))
+
+
+def export_channels_first(network: Any, manifest: Any, path: Path) -> None:
+    layers = folded_layers(network.reconstructor)
+    shapes, _ = shapes_and_delays(layers, manifest.input.height, manifest.input.width)
+    graph = GraphWriter("streaming")
+    write_form(graph, ChannelsFirst(graph, layers, False, shapes), shapes, "frames", path)
+
+
+def engines(model: str, folder: Path, threads: int | None) -> dict[str, tuple[OpenVinoCarryingEngine, int]]:
+    """Layout → (engine, frames in a run)."""
+    bundle = load_bundle(model)
+    build = load_part(detector_parts(bundle.manifest.detector).network)
+    network = load_weights(lambda: build(bundle.manifest), bundle.weights_path)
+    context = (bundle.manifest.tiling.window or 1) - 1
+    native, phases, first = (folder / f"{name}.onnx" for name in ("native", "phases", "first"))
+    export_channels_first(network, bundle.manifest, first)
+    export_streaming(network, bundle.manifest, native, False)
+    export_quantisable(network, bundle.manifest, phases)
+    found: dict[str, tuple[OpenVinoCarryingEngine, int]] = {}
+    for precision in ("fp32", "bf16"):
+        for count in RUNS:
+            sizes = (1,) if count == 1 else (1, count)
+            engine = OpenVinoCarryingEngine(native, context, precision=precision, threads=threads, run_sizes=sizes)
+            found[f"{precision}, transposed convolutions, runs of {count}"] = engine, count
+        engine = OpenVinoCarryingEngine(first, context, precision=precision, threads=threads)
+        found[f"{precision}, carried channels first, runs of 1"] = engine, 1
+        engine = OpenVinoCarryingEngine(phases, context, precision=precision, threads=threads)
+        found[f"{precision}, four convolutions for each, runs of 1"] = engine, 1
+    try:
+        path = bundle.network_path("int8", streaming=True)
+    except BundleError:
+        return found
+    engine = OpenVinoCarryingEngine(path, context, precision="int8", threads=threads)
+    found["int8, four convolutions for each, runs of 1"] = engine, 1
+    return found
+
+
+def measure(engine: OpenVinoCarryingEngine, count: int, state: Any, frames: Any) -> tuple[float, float]:
+    """(milliseconds, processor milliseconds) a frame of one turn."""
+    done, wall, cpu = 0, time.perf_counter(), time.process_time()
+    while time.perf_counter() - wall < TURN_SECONDS:
+        engine.advance(state, frames[:count])
+        done += count
+    return 1e3 * (time.perf_counter() - wall) / done, 1e3 * (time.process_time() - cpu) / done
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = engines(given.model, Path(folder), given.threads)
+        states = {name: engine.new_state() for name, (engine, _) in found.items()}
+        shape = next(iter(found.values()))[0].frame_shape
+        frames = np.random.default_rng(0).uniform(-1, 1, (max(RUNS), *shape)).astype(np.float32)
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in found}
+        for number in range(given.rounds + 1):
+            for name, (engine, count) in found.items():
+                time.sleep(0.1)
+                turn = measure(engine, count, states[name], frames)
+                if number:  # the first is warm-up
+                    times[name].append(turn)
+        for engine, _ in found.values():
+            engine.close()
+    for name, turns in times.items():
+        wall, cpu = np.median(np.array(turns), axis=0)
+        print(json.dumps({"layout": name, "ms": round(float(wall), 2), "cpu_ms": round(float(cpu), 2)}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""Pseudo anomalies from a camera's normal clips, to choose among detectors and settings without a real anomaly.
+
+    python tools/pseudo_anomalies.py --out OUT CLIP CLIP...
+
+Each CLIP is a folder of pictures or a video. For each, three clips are written as folders of pictures, with labels as .npy
+beside them (1 where the pseudo anomaly is in the picture):
+
+- double-NAME: the clip at twice its speed; every frame is labelled;
+- fast-NAME: cut-outs of moving things of the next clip, at their own place, gliding at two to three times the usual speed;
+- cart-NAME: the same, made 1.8 to 2.6 times as wide and 1.1 to 1.5 times as tall, at one to two times the usual speed.
+
+The usual speed is the median over moving things, by optical flow: nothing is fitted to a scene. They resemble each other
+and pasted edges, and are no substitute for real anomalies: they rank, they do not measure.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from streamad.sources import FileSpec, ImagesSpec, open_source
+
+Pictures = npt.NDArray[np.uint8]
+KINDS = ("double", "fast", "cart")
+SMALLEST, LARGEST = 0.0008, 0.03
+"""Share of the picture that a cut-out covers."""
+FIRST, LAST = 35, 15
+"""Frames at a clip's ends without any: the background is learned there, windows end there."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A moving thing, cut out."""
+
+    x: int
+    y: int
+    pixels: Pictures
+    mask: npt.NDArray[np.bool_]
+    velocity: npt.NDArray[np.float64]
+
+
+def read(path: Path, limit: int | None) -> Pictures:
+    """(frames, height, width) of a clip."""
+    spec = FileSpec(path=path) if path.is_file() else ImagesSpec(path=path, fps=10)
+    pictures = []
+    with open_source(spec, camera="clip") as source:
+        for frame in source:
+            pictures.append(frame.pixels.copy())
+            if limit is not None and len(pictures) == limit:
+                break
+    return np.stack(pictures)
+
+
+def cuts_of(frames: Pictures, rng: np.random.Generator, tries: int = 40) -> list[Cut]:
+    """Moving things of a clip, where it differs from its median picture."""
+    rest = np.median(frames[:: max(1, len(frames) // 40)], axis=0).astype(np.uint8)
+    height, width = rest.shape
+    found = []
+    for t in rng.permutation(len(frames) - 1)[:tries]:
+        differs = cv2.GaussianBlur(cv2.absdiff(frames[t], rest), (5, 5), 0) > 18
+        closed = cv2.morphologyEx(differs.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(closed)
+        no_flow: Any = None
+        flow = cv2.calcOpticalFlowFarneback(frames[t], frames[t + 1], no_flow, 0.5, 3, 15, 3, 5, 1.2, 0)
+        for k in range(1, count):
+            x, y, w, h, area = (int(v) for v in stats[k])
+            inside = x > 1 and y > 1 and x + w < width - 1 and y + h < height - 1
+            if inside and SMALLEST * height * width < area < LARGEST * height * width:
+                mask = labels[y : y + h, x : x + w] == k
+                velocity = flow[y : y + h, x : x + w][mask].mean(axis=0).astype(np.float64)
+                found.append(Cut(x, y, frames[t, y : y + h, x : x + w].copy(), mask, velocity))
+    return found
+
+
+def paste(picture: Pictures, cut: Cut, x: float, y: float) -> bool:
+    """Lay a cut-out over a picture, in place; says whether most of it is inside."""
+    height, width = picture.shape
+    h, w = cut.pixels.shape
+    left, top = round(x), round(y)
+    x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + w, width), min(top + h, height)
+    if x1 <= x0 or y1 <= y0:
+        return False
+    part = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
+    weight = cv2.GaussianBlur(cut.mask.astype(np.float32), (3, 3), 0)[part]
+    under = picture[y0:y1, x0:x1]
+    picture[y0:y1, x0:x1] = (weight * cut.pixels[part] + (1 - weight) * under).astype(np.uint8)
+    return (x1 - x0) * (y1 - y0) > 0.5 * w * h
+
+
+def widened(cut: Cut, rng: np.random.Generator) -> Cut:
+    """A cut-out the shape of a cart."""
+    pixels = cv2.resize(cut.pixels, None, fx=rng.uniform(1.8, 2.6), fy=rng.uniform(1.1, 1.5))
+    size = (pixels.shape[1], pixels.shape[0])
+    mask = cv2.resize(cut.mask.astype(np.uint8), size)
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8)) > 0
+    return Cut(cut.x, cut.y, np.asarray(pixels, dtype=np.uint8), mask, cut.velocity)
+
+
+def made(
+    clip: Pictures, donor: Pictures, kind: str, rng: np.random.Generator
+) -> tuple[Pictures, npt.NDArray[np.bool_]]:
+    """(frames, labels) of one kind of pseudo anomaly."""
+    if kind == "double":
+        return clip[::2], np.ones(len(clip[::2]), bool)
+    frames, labels = clip.copy(), np.zeros(len(clip), bool)
+    cuts = cuts_of(donor, rng)
+    if not cuts:
+        raise SystemExit("nothing moves in the clip that things are cut out of")
+    speeds = np.array([np.hypot(*cut.velocity) for cut in cuts])
+    usual = float(np.median(speeds[speeds > 0.2])) if (speeds > 0.2).any() else 1.0
+    t = FIRST
+    while t < len(frames) - LAST:
+        cut = cuts[rng.integers(len(cuts))]
+        speed = usual * (rng.uniform(1.0, 2.0) if kind == "cart" else rng.uniform(2.0, 3.0))
+        cut = widened(cut, rng) if kind == "cart" else cut
+        way = cut.velocity / (np.hypot(*cut.velocity) + 1e-6)
+        if abs(way[0]) < 0.5:
+            way = np.array([rng.choice([-1.0, 1.0]), 0.0])
+        length = int(rng.integers(25, 45))
+        start = np.array([cut.x, cut.y]) - way * speed * length / 2  # half way it is at its own place
+        for k in range(min(length, len(frames) - t)):
+            labels[t + k] |= paste(frames[t + k], cut, *(start + way * speed * k))
+        t += length + int(rng.integers(15, 30))
+    return frames, labels
+
+
+def main() -> None:
+    """Write the clips."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("clips", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--limit", type=int, help="frames of a clip")
+    given = parser.parse_args()
+    clips = [read(path, given.limit) for path in given.clips]
+    for number, (path, clip) in enumerate(zip(given.clips, clips, strict=True)):
+        for kind in KINDS:
+            rng = np.random.default_rng([number, len(kind)])
+            frames, labels = made(clip, clips[(number + 1) % len(clips)], kind, rng)
+            folder = given.out / f"{kind}-{path.stem}"
+            folder.mkdir(parents=True, exist_ok=True)
+            for k, picture in enumerate(frames):
+                cv2.imwrite(str(folder / f"{k:05d}.png"), picture)
+            np.save(given.out / f"{kind}-{path.stem}.npy", labels)
+
+
+if __name__ == "__main__":
+    main()
