@@ -10,6 +10,9 @@ from streamad.detectors.motion.layout import RARITIES, SPEED, USUAL_SPEED, VELOC
 AT_REST = 0.35
 """Share of the usual speed under which a thing is said to hardly move (our choice)."""
 
+REST = 2.0
+"""Usual speed under which a place is one of rest, working pixels a second: a 25th of a thing's height (our choice)."""
+
 _DIRECTIONS = ("to the right", "down", "to the left", "up")
 
 
@@ -23,6 +26,8 @@ def reason_of(values: npt.NDArray[np.float32], outputs: npt.NDArray[np.float32])
     usual = float(outputs[USUAL_SPEED])
     ratio = float(values[SPEED][0]) / max(usual, 1e-6)
     kind = RARITIES[int(np.argmax(outputs[: len(RARITIES)]))]
+    if kind == "speed" and usual < REST:
+        return "moves where things usually stand"
     if kind == "speed":
         return f"speed {ratio:.1f}× the usual here"
     if kind == "direction":
