@@ -158,6 +158,7 @@ _IMPORT_ALL = """
 import importlib, pkgutil, sys
 import streamad
 # torch may be imported by networks, training steps, the training loop, its engines and export alone (pyproject.toml).
+_TORCH_PARTS = (".network", ".step", ".losses", ".streaming", ".streaming_graph", ".subpixel_graph")
 allowed = (
     "streamad.training", "streamad.detectors.compute", "streamad.detectors.muon", "streamad.engines.torch_engine",
     "streamad.engines.torch_carrying", "streamad.engines.export", "streamad.engines.graph_writer",
@@ -165,7 +166,7 @@ allowed = (
 )
 for module in pkgutil.walk_packages(streamad.__path__, "streamad."):
     name = module.name
-    if name.startswith(allowed) or name.endswith((".network", ".step", ".losses", ".streaming", ".streaming_graph")):
+    if name.startswith(allowed) or name.endswith(_TORCH_PARTS):
         continue
     importlib.import_module(name)
 assert not [name for name in sys.modules if name.split(".")[0] == "torch" and sys.modules[name] is not None]
