@@ -24,7 +24,7 @@ from streamad.bundle import (
     write_manifest,
 )
 from streamad.detectors.motion.density import MotionModel
-from streamad.detectors.motion.fitting import BLOCK_SECONDS, CELLS, USUAL, Fitted, Sample, fit
+from streamad.detectors.motion.fitting import CELLS, USUAL, Fitted, Sample, fit
 from streamad.detectors.motion.flow import PROBE_SECONDS, flow_seconds_for
 from streamad.detectors.motion.gathering import Gatherer
 from streamad.detectors.motion.layout import BLOCK, LENGTH, SPEED
@@ -209,7 +209,7 @@ def _fitted_manifest(manifest: Manifest, fitted: Fitted, gatherer: Gatherer) -> 
         "shapes": len(model.shapes),
         "components": model.components.shape[1],
         "blocks": fitted.blocks,
-        "block_seconds": BLOCK_SECONDS,
+        "block_seconds": fitted.block_seconds,
         "cells": int(sum(len(sample.values) for sample in gatherer.samples)),
         "flow_seconds": manifest.training.options["flow_seconds"],
         "trace_seconds": TRACE_SECONDS,

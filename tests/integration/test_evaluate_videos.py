@@ -370,3 +370,33 @@ def test_the_first_inferences_of_two_threads_do_not_wait_for_each_other(tmp_path
     )
     for _ in range(3):
         assert subprocess.run([sys.executable, str(program)], timeout=90).returncode == 0
+
+
+def test_local_scores_stand_beside_the_others(data: Path, ran: tuple[Ran, Path], tmp_path: Path) -> None:
+    """With local statistics: the model's own scores as before, the row `local` by those that alerts are made of."""
+    bundle = shutil.copytree(Path(__file__).resolve().parents[2] / "models" / MODEL, tmp_path / MODEL)
+    normal = data / "training" / "frames"
+    made = streamad("calibrate", str(bundle), "--local", "--data", str(normal), "--json", cwd=tmp_path)
+    assert made.code == 0, made.err
+    assert made.document()["local"] is True
+    out = tmp_path / "out"
+    done = streamad("evaluate", str(data), "--model", str(bundle), "--out", str(out), "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    figures = {p["normalization"]: p for p in done.document()["protocols"]}
+    assert figures.keys() == {"raw", "per_video", "running", "local"}
+    before = {p["normalization"]: p for p in ran[0].document()["protocols"]}
+    assert figures["raw"]["auc_micro"] == pytest.approx(before["raw"]["auc_micro"], abs=1e-6)
+    with (out / "scores.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["local_score"]]
+    truth = np.array([int(row["label"]) for row in rows])
+    for column in ("local_score", "calibrated_score"):
+        values = np.array([float(row[column]) for row in rows])
+        assert figures["local"]["auc_micro"] == pytest.approx(roc_auc_score(truth, values), abs=1e-6)
+    threshold = done.document()["alerts"]["threshold"]
+    share = np.mean([float(row["local_score"]) >= threshold for row in rows if row["label"] == "1"])
+    assert done.document()["alerts"]["frame_true_positive_rate"] == pytest.approx(share)
+    assert "local: AUC" in (out / "report.html").read_text()
+    # A threshold by hand is one of the detector's own scores, and so is everything beside it.
+    given = streamad("evaluate", str(data), "--model", str(bundle), "--out", str(out), "--threshold", "0.3", "--json",
+                     cwd=tmp_path)  # fmt: skip
+    assert {p["normalization"] for p in given.document()["protocols"]} == {"raw", "per_video", "running"}

@@ -165,7 +165,7 @@ allowed = (
 )
 for module in pkgutil.walk_packages(streamad.__path__, "streamad."):
     name = module.name
-    if name.startswith(allowed) or name.endswith((".network", ".step", ".losses", ".streaming", ".streaming_graph")):
+    if name.startswith(allowed) or name.endswith((".network", ".step", ".losses", ".streaming", "_graph")):
         continue
     importlib.import_module(name)
 assert not [name for name in sys.modules if name.split(".")[0] == "torch" and sys.modules[name] is not None]

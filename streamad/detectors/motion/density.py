@@ -37,7 +37,7 @@ class MotionModel:
     maximum reaches z with a chance of about e^−z: z is the logarithm of the number of blocks in which it is to be
     expected once. So measures of different kinds, and cameras, are comparable. A distance to examples says that
     something was not seen, not how far from normal it is: what lies beyond `cap`, the rarest that the normal video can
-    vouch for, counts by a quarter. Speeds have a scale of their own, and are extrapolated.
+    vouch for, counts by a tenth. Speeds have a scale of their own, and are extrapolated.
 
     The idea of a density for each kind of attribute is AI-VAD's (Reiss and Hoshen 2022, arXiv 2212.00789); places, the
     usual speed, the maxima and the cap are our choice.

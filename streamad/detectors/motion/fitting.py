@@ -29,6 +29,11 @@ BLOCK_SECONDS = 8.0
 """Length of the blocks whose maxima are counted (our choice: about the time that a thing takes to cross a picture, so
 that maxima of different blocks are of different things)."""
 
+SHORTEST_BLOCK_SECONDS = 1.0
+WANTED_BLOCKS = 8
+"""Where the video has fewer blocks than this, they are made shorter, down to a second: little video is better fitted to
+than refused."""
+
 SPACING = 20.0
 """Distance of the anchors of the usual speed, working pixels: a cell."""
 
@@ -69,8 +74,11 @@ CELLS = 5
 
 LEAST_BLOCKS = 4
 LEAST_CELLS = 500
-"""Least that anything can be learned from: half a minute of video in which something moves, and as many cells as one
-person gives in about 10 s."""
+"""Least that anything can be learned from: a few seconds of video in which something moves, and as many cells as one
+person gives in them."""
+
+RULE_OF_THREE = 3.0
+"""What was not seen in n blocks happens, at 95 %, in fewer than 3 / n of them (Hanley and Lippman-Hand 1983)."""
 
 EULER = 0.5772156649
 
@@ -81,11 +89,13 @@ class Sample:
 
     Attributes:
         values: (n, length) descriptors of its cells.
-        block: number of the block of time that it lies in.
+        clip: number of its clip.
+        seconds: its time in the clip.
     """
 
     values: Floats
-    block: int
+    clip: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +106,14 @@ class Fitted:
         model: the model.
         still: score of a frame in which nothing moves.
         blocks: blocks of time that the maxima are from.
+        block_seconds: their length.
         scores: (frames,) score of every sample by a model that was not shown its block.
     """
 
     model: MotionModel
     still: float
     blocks: int
+    block_seconds: float
     scores: Floats
 
 
@@ -124,17 +136,18 @@ def fit(
         UsageError: too little moves, or for too short a time.
     """
     moving = [sample for sample in samples if len(sample.values)]
-    blocks = sorted({sample.block for sample in moving})
+    block_of, block_seconds = _blocks(moving)
+    blocks = sorted(set(block_of))
     count = sum(len(sample.values) for sample in moving)
     if len(blocks) < LEAST_BLOCKS or count < LEAST_CELLS:
         raise UsageError(
-            f"too little moves in the normal video: {count} cells in {len(blocks)} blocks of {BLOCK_SECONDS:g} s, "
+            f"too little moves in the normal video: {count} cells in {len(blocks)} pieces of {block_seconds:g} s, "
             f"{LEAST_CELLS} in {LEAST_BLOCKS} are needed",
             hint="give more video, of a time when people or vehicles pass",
         )
     rng = np.random.default_rng(seed)
     values = np.concatenate([sample.values for sample in moving])
-    owner = np.repeat([sample.block for sample in moving], [len(sample.values) for sample in moving])
+    owner = np.repeat(block_of, [len(sample.values) for sample in moving])
     anchors, usual = _usual_speeds(values, working)
     mean, components = _principal(values[:, SHAPE], rng)
     blank = MotionModel(
@@ -172,11 +185,10 @@ def fit(
     frames = np.array(
         [[frame_score(logs[a:b, k], CELLS, 0.0) for k in range(len(RARITIES))] for a, b in pairwise(starts)]
     )
-    block_of = np.array([sample.block for sample in moving])
     maxima = np.stack([frames[block_of == block].max(axis=0) for block in blocks])
     location, scale = gumbel(maxima)
     location = location + np.array([0.0, 0.0, SHAPE_DOUBT], np.float32) * scale
-    vouched = math.log(len(blocks))
+    vouched = math.log(len(blocks) / RULE_OF_THREE)
     model = MotionModel(
         **{
             **blank.state(),
@@ -192,7 +204,20 @@ def fit(
     still = float(scores.min())
     order = iter(scores)
     every = np.array([next(order) if len(sample.values) else still for sample in samples], np.float32)
-    return Fitted(model, still, len(blocks), every)
+    return Fitted(model, still, len(blocks), block_seconds, every)
+
+
+def _blocks(samples: list[Sample]) -> tuple[npt.NDArray[np.intp], float]:
+    """Number of the block of time that each sample lies in, and the length of a block, seconds."""
+    if not samples:
+        return np.zeros(0, np.intp), BLOCK_SECONDS
+    lengths: dict[int, float] = {}
+    for sample in samples:
+        lengths[sample.clip] = max(sample.seconds, lengths.get(sample.clip, 0.0))
+    seconds = float(np.clip(sum(lengths.values()) / WANTED_BLOCKS, SHORTEST_BLOCK_SECONDS, BLOCK_SECONDS))
+    keys = [(sample.clip, int(sample.seconds / seconds)) for sample in samples]
+    numbers = {key: number for number, key in enumerate(sorted(set(keys)))}
+    return np.array([numbers[key] for key in keys], np.intp), round(seconds, 3)
 
 
 def gumbel(maxima: npt.NDArray[np.float64]) -> tuple[Floats, Floats]:

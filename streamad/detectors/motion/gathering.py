@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from streamad.bundle import Manifest
-from streamad.detectors.motion.fitting import BLOCK_SECONDS, Sample
+from streamad.detectors.motion.fitting import Sample
 from streamad.detectors.motion.scorer import MotionScorer
 from streamad.frame import Frame
 
@@ -27,27 +27,26 @@ class Gatherer:
         self._kept: list[tuple[int, Sample]] = []
         self._stride = 1
         self._described = 0
-        self._block = -1
-        self._block_began = 0.0
+        self._clip = -1
         self.frames = 0
         """Frames read."""
         self.working: tuple[int, int] | None = None
         """(height, width) of the working frame; None before the first."""
 
     def feed(self, frames: Iterable[Frame]) -> None:
-        """Take one clip; it begins a block of time of its own."""
-        fresh = True
+        """Take one clip."""
+        self._clip += 1
+        began: float | None = None
         for frame in frames:
             self.frames += 1
             found = self._scorer.described(frame)
             self.working = self._scorer.working
             if isinstance(found, str):
                 continue
-            if fresh or not 0 <= frame.pts_seconds - self._block_began < BLOCK_SECONDS:
-                self._block += 1
-                self._block_began, fresh = frame.pts_seconds, False
+            began = frame.pts_seconds if began is None else began
             if self._described % self._stride == 0:
-                self._kept.append((self._described, Sample(found.values, self._block)))
+                sample = Sample(found.values, self._clip, frame.pts_seconds - began)
+                self._kept.append((self._described, sample))
                 self._thin()
             self._described += 1
 

@@ -41,5 +41,5 @@ CLOSEST = 0.1
 """Least distance to the nearest example that is told apart, in units of the usual speed there (our choice: below
 what tells anything, far above the rounding of a distance in 32 bits)."""
 
-BEYOND = 0.25
+BEYOND = 0.1
 """How much of a rarity counts that lies beyond what the normal video can vouch for (see `density`)."""

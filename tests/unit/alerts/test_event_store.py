@@ -61,10 +61,10 @@ def store(path: Path) -> Iterator[EventStore]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 512 KB."""
+    """A file system of 640 KB: 400 events and their log fit, and little more."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=640k", "none", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         pytest.skip(f"cannot mount a small file system here: {done.stderr.strip()}")

@@ -59,7 +59,7 @@ def by_loops(learned: MotionModel, values: np.ndarray) -> list[list[float]]:
         rarities = []
         for measure, location, scale, cap in zip(measures, learned.location, learned.scale, learned.cap, strict=True):
             z = (math.log(max(measure, 0.1)) - location) / scale
-            rarities.append(float(z if z <= cap else cap + 0.25 * (z - cap)))
+            rarities.append(float(z if z <= cap else cap + 0.1 * (z - cap)))
         answer.append([*rarities, usual])
     return answer
 
@@ -104,5 +104,5 @@ def test_what_was_not_seen_counts_less_than_what_is_too_fast() -> None:
     measures = np.array([[3.0, 3.0, 3.0]], np.float32)
     speed, direction, shape = learned.rarities(measures)[0]
     assert speed == pytest.approx((math.log(3) - 0.3) / 0.1, rel=1e-4)
-    assert direction == pytest.approx(2 + 0.25 * ((math.log(3) + 1.5) / 0.2 - 2), rel=1e-4)
-    assert shape == pytest.approx(2 + 0.25 * ((math.log(3) + 0.4) / 0.15 - 2), rel=1e-4)
+    assert direction == pytest.approx(2 + 0.1 * ((math.log(3) + 1.5) / 0.2 - 2), rel=1e-4)
+    assert shape == pytest.approx(2 + 0.1 * ((math.log(3) + 0.4) / 0.15 - 2), rel=1e-4)

@@ -14,7 +14,6 @@ from bundle_support import moving_shapes, single_torch_thread
 pytest.importorskip("torch")
 
 from streamad.bundle import Bundle, load_bundle
-from streamad.detectors import detector_names
 from streamad.engines import EngineSpec
 from streamad.errors import UsageError
 from streamad.frame import Frame, FrameFlags
@@ -50,7 +49,7 @@ def plan(detector: str, **given: Any) -> TrainingPlan:
     return TrainingPlan(name=name, data="drawn", licence="CC0", fps=10, detector=detector, **values)
 
 
-@pytest.fixture(scope="module", params=detector_names())
+@pytest.fixture(scope="module", params=tuple(OPTIONS))
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     detector = str(request.param)
     with single_torch_thread():
