@@ -30,6 +30,7 @@ from streamad.pipeline.model import Model, open_model
 from streamad.pipeline.offline import pair_scores, prefetched
 from streamad.scoring import LocalScore, LocalStatistics
 from streamad.sources import FileSpec, ImagesSpec, SourceError, SourceSpec, open_source
+from streamad.sources.quality.spec import QualitySpec
 
 FORMAT = 2
 
@@ -225,7 +226,8 @@ class _Scenes:
             return copy.deepcopy(scorer), list(problems)
 
     def _warmed(self, scene: Clip | None, model: Model) -> tuple[CameraScorer, list[str]]:
-        scorer = model.scorer(self._dataset.name)  # which knows whether its engine carries state
+        # Of the model, which knows whether its engine carries state; ungated, since protocols score every frame.
+        scorer = model.scorer(self._dataset.name, quality=QualitySpec(enabled=False))
         problems: list[str] = []
         if scene is not None:
             fps = self._bundle.manifest.training.fps

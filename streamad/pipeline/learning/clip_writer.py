@@ -14,7 +14,8 @@ from streamad.errors import OutputError
 from streamad.frame import Frame
 
 CRF = 16
-"""Quality of the recordings: the background's noise and edges stay what they are live, at 2.3 Mbit/s for a street in 640×360."""
+"""Quality of the recordings: the background's noise and edges stay what they are live, at 2.3 Mbit/s for a street in
+640×360."""
 
 _MILLISECONDS = Fraction(1, 1000)
 _FULL = 2  # AVCOL_RANGE_JPEG
