@@ -17,7 +17,9 @@ from streamad.pipeline import open_model
 from streamad.pipeline.dataset_evaluation import evaluate_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
-BUNDLES = sorted(path.parent for path in (ROOT / "models").glob("*/model.yaml"))
+FOLDERS = sorted(path.parent for path in (ROOT / "models").glob("*/model.yaml"))
+FUSED = [path for path in FOLDERS if load_bundle(path).manifest.detector == "fusion"]
+BUNDLES = [path for path in FOLDERS if path not in FUSED]
 PAGE = ROOT / "docs" / "results" / "ped2-adacl-motion.md"
 
 
@@ -50,6 +52,16 @@ def test_a_bundle_is_whole_and_small(path: Path) -> None:
     streaming = bundle.streaming_path
     assert (streaming is None) == (bundle.manifest.detector != "learned_noise")
     assert streaming is None or streaming.stat().st_size <= 12_000_000
+
+
+@pytest.mark.parametrize("path", FUSED, ids=lambda p: p.name)
+def test_a_fused_bundle_finds_its_members_and_has_no_network_of_its_own(path: Path) -> None:
+    bundle = load_bundle(path)
+    assert bundle.manifest.name == path.name
+    assert {f.name for f in path.iterdir()} == {"model.yaml", *bundle.manifest.files}
+    assert not [name for name in bundle.manifest.files if name.endswith((".onnx", ".safetensors"))]
+    with open_model(path, EngineSpec(name="openvino")):  # checks the members' hashes
+        pass
 
 
 @pytest.mark.parametrize("path", BUNDLES, ids=lambda p: p.name)
