@@ -180,6 +180,7 @@ def test_one_command_makes_a_model_and_again_adds_to_it(videos: dict[str, Path],
     first = json.loads(printed)
     assert set(first["profiles_minutes"]) == {"day"}
     assert any("nothing moved in" in sentence for sentence in first["words"])
+    assert any("is a guess" in sentence for sentence in first["words"])
     assert first["resolvable_alerts_per_day"] > 500
     bundle = load_bundle(out)  # every hash fits
     assert bundle.place_path is not None
