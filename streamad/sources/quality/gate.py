@@ -22,7 +22,7 @@ SMALLEST = 48
 CHECK_SECONDS, SLACK_SECONDS = 0.2, 1e-6
 LEVEL_STEP, LEVEL_CHANGE = 4, 0.03
 """While all is well a frame is looked at this often, and as soon as its mean grey level changes by more than 3 %; every
-frame is held against the one before, for frozen pictures. So the gate costs a few hundredths of scoring."""
+frame is held against the one before, for frozen pictures. Source: our choice."""
 
 SAMPLE_SECONDS = 0.5
 USUAL_SAMPLES = 600
