@@ -31,13 +31,19 @@ def write_half(source: Path, target: Path) -> None:
         target: the file to write.
 
     Raises:
-        EngineError: the file is no network.
+        EngineError: the file is no network, or one in which nothing runs in fp16 (a density, without layers).
     """
     try:
         model = onnx.load(str(source))
     except Exception as error:  # protobuf's own errors have no common base
         raise EngineError(f"cannot read {source}: {error}", hint="export the bundle again") from error
-    _Halver(model.graph).run()
+    halver = _Halver(model.graph)
+    halver.run()
+    if not halver.changed:
+        raise EngineError(
+            f"{source} has no layer that runs in fp16: its distances and logarithms need fp32",
+            hint="run it in fp32; it is small",
+        )
     onnx.checker.check_model(model)
     onnx.save(model, str(target))
 
@@ -56,6 +62,11 @@ class _Halver:
         self._half: dict[str, str] = {}  # tensor → its fp16 twin
         self._full = {value.name for value in graph.input} | set(self._weights)  # tensors that exist as they were
         self._made: dict[str, Any] = {}  # fp16 weights
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything runs in fp16."""
+        return bool(self._half)
 
     def run(self) -> None:
         """Rewrite the graph."""

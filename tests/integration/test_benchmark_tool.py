@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,9 +20,12 @@ TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 
 @pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(str(TOOLS))
-    return importlib.import_module("bench")
+    logger = logging.getLogger("streamad")
+    level = logger.level
+    yield importlib.import_module("bench")
+    logger.setLevel(level)  # the tool keeps streamad quiet for the rest of its process
 
 
 def test_every_stage_and_engine_is_measured(
