@@ -126,6 +126,10 @@ class Subject:
         found.append(self._score(models[0][1]))
         for label, model in models:
             found.append(Contender("end to end", label, "file to alerts", self._end_to_end(model)))
+        if (
+            self.bundle.manifest.detector == "motion"
+        ):  # no paper's program to stand beside: its network takes descriptors
+            return found
         return found + list(self._plain(scratch))
 
     def engine_label(self, model: Model) -> str:

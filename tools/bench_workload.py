@@ -20,7 +20,7 @@ from streamad.sources import list_images
 from streamad.video_writer import H264Writer
 
 WIDTH, HEIGHT, FPS = 360, 240, 10.0
-MODELS = ("adacl-motion-ped2", "alps-ped2", "igd-ped2", "learned-noise-light-ped2", "learned-noise-ped2")
+MODELS = ("motion-ped2", "adacl-motion-ped2", "alps-ped2", "igd-ped2", "learned-noise-light-ped2", "learned-noise-ped2")
 """One of every form; the others cost the same as one of these."""
 
 Rgb = npt.NDArray[np.uint8]
