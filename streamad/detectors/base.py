@@ -44,6 +44,23 @@ class CameraScorer(Protocol):
         """Forget all frames."""
 
 
+def withheld_score(tiles: Tiles, reason: str) -> FrameScore:
+    """The score of a frame that gets none.
+
+    Args:
+        tiles: of the frame.
+        reason: see `FrameScore.withheld`.
+    """
+    return FrameScore(
+        camera=tiles.camera,
+        index=tiles.index,
+        pts_seconds=tiles.pts_seconds,
+        score=float("nan"),
+        received_at=tiles.received_at,
+        withheld=reason,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class DetectorParts:
     """Where the parts of a detector are: "module:name"."""

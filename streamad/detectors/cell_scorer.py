@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.bundle import Manifest
+from streamad.detectors.base import withheld_score
 from streamad.errors import BundleError
 from streamad.frame import Frame
 from streamad.scoring.frame_score import FrameScore
@@ -78,11 +79,11 @@ class CellScorer:
         if tiles.withheld is not None:
             if tiles.withheld == "warming_up":  # dropped frames leave the median as it is
                 self._recent.clear()
-            return self._withheld(tiles, tiles.withheld)
+            return withheld_score(tiles, tiles.withheld)
         assert tiles.cells is not None
         assert tiles.grid is not None
         if not np.isfinite(outputs).all():
-            return self._withheld(tiles, "non_finite")
+            return withheld_score(tiles, "non_finite")
         heatmap = np.full(tiles.grid, np.nan, np.float32)
         heatmap[tiles.cells[:, 0], tiles.cells[:, 1]] = outputs
         self._recent.append(self._highest(outputs))
@@ -109,13 +110,3 @@ class CellScorer:
         highest = np.full(max(wanted, len(outputs)), self._manifest.score.still, np.float32)
         highest[: len(outputs)] = outputs
         return float(np.partition(highest, len(highest) - wanted)[-wanted:].mean())
-
-    def _withheld(self, tiles: Tiles, reason: str) -> FrameScore:
-        return FrameScore(
-            camera=tiles.camera,
-            index=tiles.index,
-            pts_seconds=tiles.pts_seconds,
-            score=float("nan"),
-            received_at=tiles.received_at,
-            withheld=reason,
-        )

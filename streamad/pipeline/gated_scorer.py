@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from streamad.bundle import Bundle
 from streamad.detectors import CameraScorer
+from streamad.detectors.base import withheld_score
 from streamad.errors import OutputError
 from streamad.files import write_atomic
 from streamad.frame import Frame, FrameFlags, UInt8Image
@@ -91,14 +92,7 @@ class GatedScorer:
     def score(self, tiles: Tiles, outputs: npt.NDArray[np.float32]) -> FrameScore:
         """The score of the frame; NaN where it was held back."""
         if tiles.withheld == QUALITY:
-            return FrameScore(
-                camera=tiles.camera,
-                index=tiles.index,
-                pts_seconds=tiles.pts_seconds,
-                score=float("nan"),
-                received_at=tiles.received_at,
-                withheld=QUALITY,
-            )
+            return withheld_score(tiles, QUALITY)
         return self.inner.score(tiles, outputs)
 
     def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:

@@ -37,6 +37,7 @@ from streamad.files import write_atomic
 from streamad.frame import Frame
 from streamad.sources import SourceSpec, open_source
 from streamad.training.card import card
+from streamad.training.frames import of_one_size
 from streamad.training.working_size import object_height, working_height
 
 Progress = Callable[[str, int, int], None]
@@ -101,7 +102,7 @@ def fit_motion_bundle(
     gatherer = Gatherer(manifest)
     sizes: dict[tuple[int, int], int] = {}
     for number, clip in enumerate(clips):
-        gatherer.feed(_of_one_size(_frames(clip), number + 1, sizes))
+        gatherer.feed(of_one_size(_frames(clip), number + 1, sizes))
         tell("reading normal video", number + 1, len(clips))
     assert gatherer.working is not None or not gatherer.frames
     fitted = fit(
@@ -157,18 +158,6 @@ def with_flow_seconds(manifest: Manifest, seconds: float) -> Manifest:
     """The manifest with the time over which the flow is measured."""
     options = {**manifest.training.options, "flow_seconds": round(seconds, 4)}
     return manifest.model_copy(update={"training": manifest.training.model_copy(update={"options": options})})
-
-
-def _of_one_size(frames: Iterator[Frame], number: int, sizes: dict[tuple[int, int], int]) -> Iterator[Frame]:
-    for frame in frames:
-        sizes.setdefault(frame.shape, number)
-        if len(sizes) > 1:
-            found = ", ".join(f"{width}×{height} (clip {k})" for (height, width), k in sizes.items())
-            raise UsageError(
-                f"the frames have different sizes: {found}; a model belongs to one camera at one size",
-                hint="give clips of one camera, or convert them to one size",
-            )
-        yield frame
 
 
 def motion_manifest(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -13,10 +13,10 @@ from streamad.detectors.parity import scores_of
 from streamad.engines.base import batch_sizes_for
 from streamad.engines.export import export_onnx, measure_parity, wants_half_weights
 from streamad.engines.openvino_engine import OpenVinoEngine
-from streamad.errors import OutputError, UsageError
+from streamad.errors import OutputError
 from streamad.files import write_atomic
-from streamad.frame import Frame
 from streamad.training.card import card
+from streamad.training.frames import of_one_size
 from streamad.training.loop import EpochReport, LoopResult, run_loop
 from streamad.training.recipes import OpenClip, Recipe, TrainingPlan, recipe_for
 from streamad.training.splitting import split_clips
@@ -67,7 +67,7 @@ def train_bundle(
         if feed_progress is not None:
             feed_progress(done, len(clips))
 
-    same = [_of_one_size(clip, number + 1, sizes) for number, clip in enumerate(clips)]
+    same = [_checked(clip, number + 1, sizes) for number, clip in enumerate(clips)]
     recipe = recipe_for(plan.detector)(plan, [same[k] for k in train], [same[k] for k in held], tick)
     result = run_loop(
         recipe.task,
@@ -82,27 +82,8 @@ def train_bundle(
     return export_bundle(recipe, result, out)
 
 
-def _of_one_size(clip: OpenClip, number: int, sizes: dict[tuple[int, int], int]) -> OpenClip:
-    """The clip, which raises as soon as a frame has another size than those of all clips before it.
-
-    Args:
-        clip: opens the clip.
-        number: its number, from 1, for the error.
-        sizes: (height, width) seen so far, with the number of the clip; shared by all clips.
-    """
-
-    def frames() -> Iterator[Frame]:
-        for frame in clip():
-            sizes.setdefault(frame.shape, number)
-            if len(sizes) > 1:
-                found = ", ".join(f"{width}×{height} (clip {k})" for (height, width), k in sizes.items())
-                raise UsageError(
-                    f"the frames have different sizes: {found}; a model belongs to one camera at one size",
-                    hint="give clips of one camera, or convert them to one size",
-                )
-            yield frame
-
-    return frames
+def _checked(clip: OpenClip, number: int, sizes: dict[tuple[int, int], int]) -> OpenClip:
+    return lambda: of_one_size(clip(), number, sizes)
 
 
 def export_bundle(recipe: Recipe, result: LoopResult, out: Path) -> Bundle:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.bundle import Manifest
+from streamad.detectors.base import withheld_score
 from streamad.errors import BundleError
 from streamad.frame import Frame
 from streamad.scoring.frame_score import FrameScore
@@ -99,14 +100,7 @@ class IgdScorer:
             self._restarts.discard(tiles.index)
             self._recent.clear()
         if not np.isfinite(outputs).all():
-            return FrameScore(
-                camera=tiles.camera,
-                index=tiles.index,
-                pts_seconds=tiles.pts_seconds,
-                score=float("nan"),
-                received_at=tiles.received_at,
-                withheld="non_finite",
-            )
+            return withheld_score(tiles, "non_finite")
         self._recent.append(float(outputs[0, 0]))
         return FrameScore(
             camera=tiles.camera,

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.bundle import Manifest
+from streamad.detectors.base import withheld_score
 from streamad.detectors.motion.descriptors import CellDescriptors, describe, grid_shape
 from streamad.detectors.motion.flow import PROBE_SECONDS, FlowMeter
 from streamad.detectors.motion.layout import BLOCK, CELL, LENGTH, RARITIES
@@ -122,14 +123,7 @@ class MotionScorer:
         if withheld is not None:
             if withheld != "non_finite":
                 self._mean = None
-            return FrameScore(
-                camera=tiles.camera,
-                index=tiles.index,
-                pts_seconds=tiles.pts_seconds,
-                score=float("nan"),
-                received_at=tiles.received_at,
-                withheld=withheld,
-            )
+            return withheld_score(tiles, withheld)
         assert tiles.cells is not None
         assert tiles.grid is not None
         highest = outputs[:, : len(RARITIES)].max(axis=1) if len(outputs) else np.zeros(0, np.float32)
