@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from streamad.alerts.spec import RuleSpec
-from streamad.bundle import CALIBRATION, MANIFEST, PLACE, Bundle, load_bundle, write_manifest
-from streamad.errors import EngineError, OutputError, UsageError
+from streamad.bundle import CALIBRATION, PLACE, Bundle, load_bundle, write_manifest
+from streamad.errors import EngineError, UsageError
 from streamad.files import write_json
 from streamad.frame import UInt8Image
 from streamad.pipeline.calibration import calibrate_model
@@ -23,8 +23,9 @@ from streamad.pipeline.learning.survey import Survey
 from streamad.pipeline.model import open_model
 from streamad.scoring import Calibration
 from streamad.sources import FileSpec, SourceSpec, open_source
+from streamad.versions import new_version, put_in_force
 
-NEXT, PREVIOUS, RECORDINGS, REPORT = ".next", "previous", "recordings", "learned.json"
+RECORDINGS, REPORT = "recordings", "learned.json"
 
 LEAST_SECONDS = 30.0
 LEAST_MOVING_SECONDS = 15.0
@@ -118,8 +119,8 @@ def learn(
 ) -> Learned:
     """Fit and calibrate on all recordings, and put the model in force.
 
-    The bundle is made beside the one in force and takes its place when it is whole; the one before is kept in
-    `out`/previous.
+    The bundle is made beside the one in force and takes its place in one step when it is whole (`streamad.versions`);
+    the one before is `out`/previous.
 
     Args:
         plan: what to learn.
@@ -141,8 +142,7 @@ def learn(
             hint="record for longer: a clip has 5 s at least, and every fourth is held out",
         )
     rate = _rate([*train, *held])
-    fresh = out / NEXT
-    shutil.rmtree(fresh, ignore_errors=True)
+    fresh = new_version(out)
     bundle = _fit(plan, train, held, fresh, rate, progress)
     tell = progress or (lambda stage, done, total: None)
     with open_model(bundle, hint="throughput") as model:
@@ -162,7 +162,7 @@ def learn(
     write_json(fresh / REPORT, report)
     shutil.rmtree(fresh / "training", ignore_errors=True)
     write_manifest(fresh, bundle.manifest)
-    _put_in_force(fresh, out)
+    put_in_force(out, fresh)
     return Learned(load_bundle(out), calibration, words, report)
 
 
@@ -278,29 +278,6 @@ def _rate(clips: Sequence[Path]) -> float:
     if not len(steps):
         raise UsageError(f"{clips[0]} holds a single frame", hint="record again")
     return round(1.0 / max(float(np.median(steps)), 1e-3), 2)
-
-
-def _put_in_force(fresh: Path, out: Path) -> None:
-    """Move the new bundle's files over the old one's, which go to `previous`; the manifest comes last."""
-    try:
-        old = [path for path in out.iterdir() if path.is_file() and path.name != ".lock"]
-        if (out / MANIFEST).is_file():
-            shutil.rmtree(out / PREVIOUS, ignore_errors=True)
-            (out / PREVIOUS).mkdir()
-            for path in old:
-                shutil.copy2(path, out / PREVIOUS / path.name)
-        made = sorted((path for path in fresh.iterdir() if path.is_file()), key=lambda path: path.name == MANIFEST)
-        for path in made:
-            path.replace(out / path.name)
-        for path in old:
-            if path.name not in {made_path.name for made_path in made}:
-                path.unlink(missing_ok=True)
-        shutil.rmtree(fresh, ignore_errors=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot put the model into {out}: {error.strerror or error}",
-            hint=f"the new one is whole in {fresh}, the one before in {out / PREVIOUS}",
-        ) from error
 
 
 def finished(recordings: Recordings, capture: Capture) -> None:

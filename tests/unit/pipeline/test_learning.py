@@ -195,10 +195,11 @@ def test_one_command_makes_a_model_and_again_adds_to_it(videos: dict[str, Path],
     both = load_bundle(out)
     assert both.sha256 != bundle.sha256
     assert load_bundle(out / "previous").sha256 == bundle.sha256
-    assert not (out / ".next").exists()
+    assert bundle.path != both.path  # a watch that runs has its files still
+    assert load_bundle(bundle.path).sha256 == bundle.sha256
 
     # Neither the old nor the new normal is an alert to it.
-    calibration = Calibration.load(out / "calibration.json")
+    calibration = Calibration.load(both.path / "calibration.json")
     with open_model(out) as model:
         for name in ("day", "night"):
             scores = np.array([s.score for s in score_video(videos[name], model)])
