@@ -248,7 +248,9 @@ class Calibration:
         names = local_paths(path)
         beside = names[0]
         if self.local is not None:
-            beside = names[1] if _local_file(path) == names[0].name else names[0]
+            file, sha256 = _local_reference(path)
+            is_other = sha256 != self.local.sha256
+            beside = names[1] if (file == names[0].name) == is_other else names[0]
             self.local.save(beside)
         write_json(path, self.to_json(beside.name))
         for name in names:  # of an earlier calibration of this name
@@ -261,12 +263,13 @@ def local_paths(path: Path) -> tuple[Path, Path]:
     return path.with_name(f"{path.stem}.local.npz"), path.with_name(f"{path.stem}.local.2.npz")
 
 
-def _local_file(path: Path) -> str | None:
-    """The file that the calibration at `path` names; None where there is none, or it cannot be read."""
+def _local_reference(path: Path) -> tuple[str | None, str | None]:
+    """File and hash of the statistics that the calibration at `path` names; None where it has none."""
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["local"]["file"])
+        reference = json.loads(path.read_text(encoding="utf-8"))["local"]
+        return str(reference["file"]), str(reference["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return None, None
 
 
 def _local_of(reference: Any, name: str, folder: Path | None) -> LocalStatistics:

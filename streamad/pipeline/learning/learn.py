@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from streamad.alerts.spec import RuleSpec
 from streamad.bundle import CALIBRATION, PLACE, Bundle, load_bundle, write_manifest
+from streamad.detectors.options import parse_options
 from streamad.errors import EngineError, UsageError
 from streamad.files import write_json
 from streamad.frame import UInt8Image
@@ -82,6 +84,37 @@ class Learned:
     report: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class MotionOptions:
+    """Options of the motion detector.
+
+    Attributes:
+        max_height: taller frames are shrunk to this, pixels; None measures how large moving things are.
+    """
+
+    max_height: int | None = None
+
+
+def require_trainer(plan: LearnPlan) -> None:
+    """Refuse a detector that cannot be trained here, before minutes are spent on the recording.
+
+    Raises:
+        EngineError: a module is missing.
+        UsageError: an option of the motion detector is unknown or wrong; those of the others are read when their
+            training begins, and what was recorded until then stays.
+    """
+    if plan.detector == "motion":
+        parse_options(MotionOptions, plan.options, "motion")
+        return
+    try:
+        import_module("streamad.training.build")
+    except ModuleNotFoundError as error:
+        raise EngineError(
+            f"learning {plan.detector} needs the module {error.name}",
+            hint="pip install 'streamad[train]', or learn the motion detector, which needs nothing more",
+        ) from error
+
+
 def require_enough(found: Capture) -> None:
     """Refuse a recording that nothing can be learned from.
 
@@ -132,9 +165,11 @@ def learn(
         progress: told how far it is.
 
     Raises:
+        EngineError: the detector's training needs a module that is missing.
         UsageError: too few clips, or nothing moves in them.
         OutputError: `out` cannot be written to.
     """
+    require_trainer(plan)
     train, held = recordings.of_role("train"), recordings.of_role("held")
     if not train or not held:
         raise UsageError(
@@ -244,16 +279,11 @@ def _fit(
             fps=rate,
             seed=plan.seed,
             progress=progress,
-            **plan.options,
+            max_height=parse_options(MotionOptions, plan.options, "motion").max_height,
         )
-    try:
-        from streamad.training.build import TrainingPlan, train_bundle
-        from streamad.training.feeding import clip_opener
-    except ModuleNotFoundError as error:
-        raise EngineError(
-            f"learning {plan.detector} needs the module {error.name}",
-            hint="pip install 'streamad[train]', or learn the motion detector, which needs nothing more",
-        ) from error
+    from streamad.training.build import TrainingPlan, train_bundle
+    from streamad.training.feeding import clip_opener
+
     tell = progress or (lambda stage, done, total: None)
     clips = [*train, *held]  # the last share is held out there, too
     training = TrainingPlan(

@@ -208,11 +208,27 @@ def test_one_command_makes_a_model_and_again_adds_to_it(videos: dict[str, Path],
     assert code == 0
 
 
+@pytest.mark.timeout(300)
+def test_another_detector_is_learned_by_the_same_command(videos: dict[str, Path], call: Any, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    out = tmp_path / "gate"
+    code, printed, said = call(
+        "learn", videos["day"], "--out", out, "--minutes", "0.53", "--detector", "adacl", "--option", "epochs=1", "--json"
+    )
+    assert code == 0, said
+    bundle = load_bundle(out)
+    assert bundle.manifest.detector == json.loads(printed)["detector"] == "adacl"
+    assert (bundle.place_path, bundle.calibration_path) != (None, None)
+    assert not [path for path in bundle.path.iterdir() if path.is_dir()]  # what the training left is gone
+
+
 def test_what_the_command_refuses(videos: dict[str, Path], call: Any, tmp_path: Path) -> None:
     for arguments, words in (
         ((videos["day"], "--out", "models/Gate Yard"), "no name for a bundle"),
         ((videos["day"], "--out", "gate", "--profile", "../x"), "no name for a profile"),
         ((videos["day"], "--out", "gate", "--detector", "nothing"), "there is no detector 'nothing'"),
+        ((videos["day"], "--out", "gate", "--option", "nothing=1"), "motion has no option nothing"),
+        ((videos["day"], "--out", "gate", "--option", "max_height=tall"), "max_height"),
         (("rtsp://a/b", "rtsp://a/c", "--out", "gate"), "one camera"),
         (("nowhere.mp4", "--out", "gate"), "there is no nowhere.mp4"),
     ):
