@@ -351,13 +351,22 @@ def load_bundle(name: str | Path) -> Bundle:
 
 
 def write_manifest(path: Path, manifest: Manifest, *, leave_out: Collection[str] = ()) -> Bundle:
-    """Write `model.yaml` with fresh hashes of all files in the folder, but of those that are about to change.
+    """Write `model.yaml` with fresh hashes of all files in the folder.
+
+    Hidden ones (what a killed process left half-written) and NAME.previous.* (kept for people, and replaced at will) are
+    no part of the bundle.
+
+    Args:
+        path: the folder.
+        manifest: its content, but for the hashes.
+        leave_out: files that are about to change.
 
     Returns:
         The bundle as it would be loaded.
     """
-    names = sorted(f for f in path.iterdir() if f.is_file() and f.name not in (MANIFEST, *leave_out))
-    files = {f.name: sha256_of(f) for f in names}
+    others = (MANIFEST, *leave_out)
+    own = (f for f in path.iterdir() if f.is_file() and f.name not in others)
+    files = {f.name: sha256_of(f) for f in sorted(own) if f.name[0] != "." and ".previous." not in f.name}
     manifest = manifest.model_copy(update={"files": files})
     document = manifest.model_dump(mode="json")
     if manifest.fusion is None:
