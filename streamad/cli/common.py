@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from streamad.cli.progress import LineProgress
 from streamad.engines import EngineSpec
 from streamad.engines.factory import EngineName, Precision
 from streamad.errors import OutputError, UsageError
@@ -90,7 +91,10 @@ def table(rows: Sequence[Mapping[str, Any]]) -> None:
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """A progress display on standard error; silent where that is no terminal."""
+    """Progress on standard error: a moving display on a terminal, elsewhere a line a minute (`LineProgress`)."""
+    if not console.is_terminal:
+        yield LineProgress(console, say)
+        return
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -99,7 +103,6 @@ def progress_bar() -> Iterator[Progress]:
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
     ) as bar:
         yield bar
 
