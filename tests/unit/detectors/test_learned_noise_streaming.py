@@ -14,6 +14,15 @@ torch = pytest.importorskip("torch")
 ort = pytest.importorskip("onnxruntime")
 
 import onnx  # noqa: E402
+from streaming_support import (  # noqa: E402
+    CONTEXT,
+    HEIGHT,
+    TOLERANCE,
+    WIDTH,
+    clip_network,
+    drifting_video,
+    on_windows,
+)
 
 from streamad.bundle import InputSpec, Manifest  # noqa: E402
 from streamad.detectors.learned_noise.network import ClipError, clip_reconstructor  # noqa: E402
@@ -27,18 +36,12 @@ from streamad.engines.openvino_carrying import OpenVinoCarryingEngine  # noqa: E
 from streamad.engines.torch_carrying import TorchCarryingEngine  # noqa: E402
 from streamad.errors import EngineError  # noqa: E402
 
-HEIGHT, WIDTH, CONTEXT = 64, 48, 15
-TOLERANCE = 1e-5
-
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 @pytest.fixture(scope="module")
 def network() -> ClipError:
-    torch.manual_seed(3)
-    reconstructor = clip_reconstructor(0.08)
-    randomise_norms(reconstructor)
-    return ClipError(reconstructor.eval())
+    return clip_network()
 
 
 @pytest.fixture(scope="module")
@@ -50,22 +53,7 @@ def graph(network: ClipError, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def video() -> np.ndarray:
-    """(70, 1, height, width): a smooth picture that drifts, with noise."""
-    rng = np.random.default_rng(0)
-    picture = np.cumsum(np.cumsum(rng.normal(size=(HEIGHT, WIDTH + 70)), 0), 1)
-    picture /= np.abs(picture).max()
-    frames = np.stack([picture[:, k : k + WIDTH] for k in range(70)])[:, None]
-    return np.clip(frames + rng.normal(0, 0.1, frames.shape), -1, 1).astype(np.float32)
-
-
-def on_windows(network: ClipError, video: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the whole 3-D network says of every window: errors and the 9th frame."""
-    windows = torch.from_numpy(np.stack([video[k : k + 16, 0] for k in range(len(video) - 15)]))
-    with torch.inference_mode():
-        frames = network.reconstructor(windows[:, None])[:, :, 8]
-        squared = (frames - windows[:, 8:9]) ** 2
-        cells = torch.nn.functional.avg_pool2d(squared, 8).flatten(1)
-    return torch.cat([squared.mean(dim=(1, 2, 3))[:, None], cells], 1).numpy(), frames.numpy()
+    return drifting_video()
 
 
 SIZES = [(1,), (1, 3, 9)]
@@ -135,7 +123,7 @@ def test_a_run_that_fails_makes_the_state_new_again(
     engine.advance(state, video[:20])
     whole = engine._compute
 
-    def broken(inputs: object, outputs: object) -> None:
+    def broken(inputs: object, outputs: object, cameras: int) -> None:
         raise EngineError("the device is gone")
 
     failures: list[Exception] = []
