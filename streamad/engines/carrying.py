@@ -178,9 +178,10 @@ class CarryingEngine(ABC):
 
     def warm_up(self) -> None:
         """Run every prepared size once, so that the first frame does not wait for it."""
-        for frames, cameras in itertools.product(self._sizes, self._camera_sizes):
+        for frames in self._sizes:
             zeros = np.zeros((frames, *self.frame_shape), np.float32)
-            self.run_together([Piece(self.new_state(), zeros) for _ in range(cameras)])
+            for cameras in self._camera_sizes:
+                self.run_together([Piece(self.new_state(), zeros) for _ in range(cameras)])
 
     def drain(self) -> None:
         """Wait until everything submitted has been answered."""

@@ -34,7 +34,7 @@ GPU_ENGINES = ("tensorrt", "tensorrt-rtx")
 GPU_RUN_FRAMES = 4
 """Frames of a camera in a run on a GPU that scores files, where nothing is asked for (our choice, not measured)."""
 GPU_RUN_CAMERAS = 8
-"""Cameras in a run on a GPU, where nothing is asked for (our choice, not measured)."""
+"""Cameras in a run on a GPU that watches live, where nothing is asked for (our choice, not measured)."""
 
 
 class EngineSpec(BaseModel):
@@ -75,7 +75,7 @@ class EngineSpec(BaseModel):
         ge=1,
         le=64,
         description="most cameras in a run of a network that carries state; empty: 1 (on a CPU more are no faster), "
-        "with TensorRT 8",
+        "live with TensorRT 8",
     )
 
     @property
@@ -240,11 +240,15 @@ def run_limits(name: str, spec: EngineSpec, hint: str) -> tuple[int, int]:
     """Most frames of a camera, and most cameras, in a run of a network that carries state.
 
     On a CPU one of each: more are no faster there (docs/streaming-network.md). On a GPU a run of one small frame leaves
-    much of it idle.
+    much of it idle: live, frames of other cameras are there to fill it, in a file the frames that follow.
     """
-    on_gpu = name in GPU_ENGINES
-    frames = spec.run_frames or (GPU_RUN_FRAMES if on_gpu and hint == "throughput" else 1)
-    return frames, spec.run_cameras or (GPU_RUN_CAMERAS if on_gpu else 1)
+    if name not in GPU_ENGINES:
+        frames, cameras = 1, 1
+    elif hint == "throughput":
+        frames, cameras = GPU_RUN_FRAMES, 1
+    else:
+        frames, cameras = 1, GPU_RUN_CAMERAS
+    return spec.run_frames or frames, spec.run_cameras or cameras
 
 
 def _compiled_sizes(most: int) -> tuple[int, ...]:

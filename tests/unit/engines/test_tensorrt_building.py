@@ -5,6 +5,7 @@ It needs no GPU to build, and cannot run what it built. Its errors are real ones
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -89,23 +90,36 @@ def test_every_shipped_model_builds_with_its_profiles_in_fp32_and_fp16(rtx: Libr
 def test_every_streaming_form_builds_for_runs_and_cameras_in_fp32_and_fp16(
     rtx: Library, name: str, tmp_path: Path
 ) -> None:
-    """The networks that carry state, through the code that makes the engine's plans."""
-    path = load_bundle(MODELS / name).streaming_path
+    """The networks that carry state, through the code that makes the engine's plans; one width in all combinations."""
+    path, half = load_bundle(MODELS / name).streaming_path, tmp_path / "half.onnx"
     assert path is not None
-    write_half(path, tmp_path / "half.onnx")
+    write_half(path, half)
+    runs = {(path, 1, 8), (half, 4, 1)} if name.endswith("noise-ped2") else {(path, 1, 1)}
+    if "light" in name:
+        runs = set(itertools.product((path, half), (1, 4), (8,)))
     plans = set()
-    for file in (path, tmp_path / "half.onnx"):
-        for frames, cameras in ((1, 8), (4, 8)):
-            network, spec = carrying_spec(file.read_bytes(), frames, cameras, ADA)
-            plans.add(build_plan(rtx, file, spec, network))
-    assert len(plans) == 4
-    kinds = [node.op_type for node in onnx.load_from_string(for_runs(path.read_bytes(), 1)).graph.node]
-    assert not {"Slice", "Shape", "Sub"} & set(kinds[: kinds.index("Tanh")])  # a frame takes all of it from before
+    for file, frames, cameras in runs:
+        network, spec = carrying_spec(file.read_bytes(), frames, cameras, ADA)
+        plans.add(build_plan(rtx, file, spec, network))
+    assert len(plans) == len(runs)
 
 
-def test_a_network_that_carries_nothing_is_told(small_bundle: Path) -> None:
+def test_a_run_of_one_frame_takes_all_of_it_from_before() -> None:
+    path = MODELS / "learned-noise-light-ped2" / STREAMING
+    joins = {}
+    for frames in (1, 2, 9):
+        graph = onnx.load_from_string(for_runs(path.read_bytes(), frames)).graph
+        kinds = [node.op_type for node in graph.node]
+        assert not {"Shape", "Sub"} & set(kinds[: kinds.index("Tanh")])  # nothing is counted while it runs
+        joins[frames] = kinds.count("Slice")
+    delays = read_delays(path.read_bytes())
+    assert joins == {frames: sum(delay.frames < frames for delay in delays) for frames in (1, 2, 9)}
+    assert joins[1] == 0
+
+
+def test_a_network_that_carries_nothing_is_told() -> None:
     with pytest.raises(EngineError, match="no network that carries state"):
-        read_delays((small_bundle / ONNX).read_bytes())
+        read_delays((MODELS / "adacl-ped2" / ONNX).read_bytes())
     with pytest.raises(EngineError, match="holds no network"):
         read_delays(b"nonsense" * 100)
 
