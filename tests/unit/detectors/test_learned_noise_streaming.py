@@ -253,7 +253,7 @@ def test_convolutions_alone_give_the_same(network: ClipError, tmp_path: Path, vi
     assert "ConvTranspose" not in kinds
     # It was written for runs of one frame; longer ones and several cameras are made of it when it is loaded.
     engine = OpenVinoCarryingEngine(
-        tmp_path / "convolutions.onnx", CONTEXT, threads=1, run_sizes=(1, 4, 9), camera_sizes=(1, 2)
+        tmp_path / "convolutions.onnx", CONTEXT, threads=1, run_sizes=(1, 4), camera_sizes=(1, 2)
     )
     errors, frames = on_windows(network, video[:24])
     for lengths in ([1] * 24, [9, 4, 1, 9, 1]):
