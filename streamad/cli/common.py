@@ -47,6 +47,12 @@ def precision_option(panel: str | None = None) -> Any:
 EngineOption = Annotated[str, engine_option()]
 PrecisionOption = Annotated[str, precision_option()]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads for inference.")]
+RunFramesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--run-frames", min=1, max=16, help="Most frames of a camera in a run of a network that carries state."
+    ),
+]
 FpsOption = Annotated[
     float, typer.Option("--fps", min=0.1, help="Frames a second of image folders (they have no clock).")
 ]
@@ -107,7 +113,14 @@ def progress_bar() -> Iterator[Progress]:
         yield bar
 
 
-def engine_spec(name: str, threads: int | None, precision: str = "fp32") -> EngineSpec:
+def engine_spec(
+    name: str,
+    threads: int | None,
+    precision: str = "fp32",
+    *,
+    run_frames: int | None = None,
+    run_cameras: int | None = None,
+) -> EngineSpec:
     """The engine that the options ask for.
 
     Raises:
@@ -119,7 +132,8 @@ def engine_spec(name: str, threads: int | None, precision: str = "fp32") -> Engi
     precisions = get_args(Precision)
     if precision not in precisions:
         raise UsageError(f"--precision {precision!r}: expected {', '.join(precisions)}")
-    return EngineSpec.model_validate({"name": name, "threads": threads, "precision": precision})
+    given = {"name": name, "threads": threads, "precision": precision}
+    return EngineSpec.model_validate({**given, "run_frames": run_frames, "run_cameras": run_cameras})
 
 
 def parse_pairs(given: Sequence[str] | None) -> dict[str, str]:
