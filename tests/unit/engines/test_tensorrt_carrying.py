@@ -201,7 +201,7 @@ def test_a_kernel_that_fails_is_told_and_what_was_taken_is_freed(
     gpu: tensorrt_support.StandIn, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = opened(case.graph, sizes=(1,), cameras=2)
-    failures: list[Exception] = []
+    failures: list[object] = []
     with monkeypatch.context() as patch:
 
         def broken(*_: object) -> None:
@@ -209,7 +209,7 @@ def test_a_kernel_that_fails_is_told_and_what_was_taken_is_freed(
 
         patch.setattr(gpu._stage, "launch", broken)
         if isinstance(gpu._stage, cuda_support.PythonStage):
-            engine.submit(engine.new_state(), case.videos[0][:1], lambda rows: None, failures.append)
+            engine.submit([Piece(engine.new_state(), case.videos[0][:1])], failures.extend, failures.append)
             engine.drain()
             assert "illegal instruction" in str(failures[0])
             assert isinstance(failures[0], EngineError)
