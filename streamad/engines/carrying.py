@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from streamad.engines.backlog import Backlog
-from streamad.engines.base import Batch, EngineInfo, OnDone, OnError
+from streamad.engines.base import Batch, EngineInfo, OnError
 from streamad.engines.delays import FRAMES, OUTPUTS, Delay
 from streamad.errors import EngineError
 
@@ -164,16 +164,12 @@ class CarryingEngine(ABC):
         with self._lock:
             return self._in_runs(pieces, names)
 
-    def submit(self, state: CarriedState, frames: Batch, done: OnDone, failed: OnError) -> None:
-        """Start a camera's next frames; `done` or `failed` is called from the engine's thread, one of them once.
+    def submit(self, pieces: Sequence[Piece], done: Callable[[Answers], None], failed: OnError) -> None:
+        """Start the next frames of several cameras; `done` or `failed` is called from the engine's thread, one of them.
 
-        Blocks while one run is under way and another waits. `frames` must not change until the answer. Runs are
-        answered in order.
+        Blocks while one start is under way and another waits. Frames must not change until the answer. Starts are
+        answered in order; see `run_together`.
         """
-        self._backlog.submit(lambda: self.advance(state, frames), done, failed)
-
-    def submit_together(self, pieces: Sequence[Piece], done: Callable[[Answers], None], failed: OnError) -> None:
-        """Start the next frames of several cameras, as `submit` does; see `run_together`."""
         self._backlog.submit(lambda: self.run_together(pieces), done, failed)
 
     def warm_up(self) -> None:

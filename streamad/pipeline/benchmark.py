@@ -93,8 +93,8 @@ def benchmark_model(
         progress: called after each round with (done, in all).
 
     Returns:
-        `model`, `frames`, `rounds`, `gemm_gflops` (a float32 matrix product in numpy, median of rounds), and for each of
-        `contenders` its `name`, `what`, frames `at_once`, `gflop` a frame (None: unknown), `frames_per_second` and
+        `model`, `frames`, `rounds`, `gemm_gflops` (a float32 matrix product in numpy, median of rounds), and for each
+        of `contenders` its `name`, `what`, frames `at_once`, `gflop` a frame (None: unknown), `frames_per_second` and
         `ratio` (of a round's speed to that of the last contender, the slowest way), both with `min`, `median` and
         `max`, `cpu_milliseconds` a frame over all threads, `cpu_ratio`, `gflops`, and `difference` (largest absolute
         one of an output to the last contender's).

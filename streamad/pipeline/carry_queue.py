@@ -105,7 +105,7 @@ class CarryQueue(FrameQueue):
 
         with self._changed:
             self._under_way += 1
-        self.engine.submit_together(pieces, done, failed)
+        self.engine.submit(pieces, done, failed)
 
     def _end(self, waiting: list[tuple[Carry, list[Job]]]) -> None:
         """All frames of a start are answered; under `_changed`."""

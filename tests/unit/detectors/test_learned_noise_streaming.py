@@ -112,10 +112,13 @@ def test_cameras_take_turns_and_a_new_state_knows_nothing_of_the_old(
 def test_submitted_frames_are_answered_in_order(engine: CarryingEngine, network: ClipError, video: np.ndarray) -> None:
     state, answers, failures = engine.new_state(), [], []
     for frame in video[:30]:
-        engine.submit(state, frame[None], answers.append, failures.append)
+        engine.submit([Piece(state, frame[None])], answers.extend, failures.append)
     engine.drain()
     assert failures == []
-    assert np.abs(np.concatenate(answers)[CONTEXT:] - on_windows(network, video[:30])[0]).max() <= TOLERANCE
+    assert (
+        np.abs(np.concatenate([a[OUTPUTS] for a in answers])[CONTEXT:] - on_windows(network, video[:30])[0]).max()
+        <= TOLERANCE
+    )
 
 
 def test_a_run_that_fails_makes_the_state_new_again(
@@ -128,10 +131,10 @@ def test_a_run_that_fails_makes_the_state_new_again(
     def broken(inputs: object, outputs: object, cameras: int) -> None:
         raise EngineError("the device is gone")
 
-    failures: list[Exception] = []
+    failures: list[object] = []
     with monkeypatch.context() as patch:
         patch.setattr(engine, "_compute", broken)
-        engine.submit(state, video[20:21], lambda rows: None, failures.append)
+        engine.submit([Piece(state, video[20:21])], failures.extend, failures.append)
         engine.drain()
     assert [str(f) for f in failures] == ["the device is gone"]
     assert engine._compute == whole

@@ -201,7 +201,7 @@ def test_a_kernel_that_fails_is_told_and_what_was_taken_is_freed(
     gpu: tensorrt_support.StandIn, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = opened(case.graph, sizes=(1,), cameras=2)
-    failures: list[Exception] = []
+    failures: list[object] = []
     with monkeypatch.context() as patch:
 
         def broken(*_: object) -> None:
@@ -209,7 +209,7 @@ def test_a_kernel_that_fails_is_told_and_what_was_taken_is_freed(
 
         patch.setattr(gpu._stage, "launch", broken)
         if isinstance(gpu._stage, cuda_support.PythonStage):
-            engine.submit(engine.new_state(), case.videos[0][:1], lambda rows: None, failures.append)
+            engine.submit([Piece(engine.new_state(), case.videos[0][:1])], failures.extend, failures.append)
             engine.drain()
             assert "illegal instruction" in str(failures[0])
             assert isinstance(failures[0], EngineError)
@@ -235,16 +235,16 @@ def test_a_camera_for_which_memory_is_lacking_is_told_and_the_others_go_on(
 
 
 def test_too_little_memory_at_the_start_frees_what_was_taken(gpu: tensorrt_support.StandIn, case: Case) -> None:
-    needed = opened(case.graph)
+    needed = opened(case.graph, sizes=(1,))
     size = needed.device_bytes
     needed.close()
-    for memory in (0, tensorrt_support.SCRATCH, size // 2, size - 1):
+    for memory in (0, size // 2, size - 1):
         gpu._stage.limit(memory)
         with pytest.raises(GpuMemoryError, match="out of memory"):
-            opened(case.graph)
+            opened(case.graph, sizes=(1,))
         assert gpu._stage.live() == NOTHING, memory
     gpu._stage.limit(size)
-    opened(case.graph).close()
+    opened(case.graph, sizes=(1,)).close()
 
 
 @pytest.mark.parametrize(
