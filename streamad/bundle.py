@@ -25,7 +25,12 @@ STREAMING = "streaming.onnx"
 VARIANTS = {"fp32": ONNX, "bf16": ONNX, "fp16": "model.fp16.onnx", "int8": "model.int8.xml"}
 """The network's file for each precision; fp16 and int8 are made by `streamad export`. OpenVINO's .xml has a .bin beside
 it."""
-STREAMING_VARIANTS = {"fp32": STREAMING, "bf16": STREAMING, "int8": "streaming.int8.xml"}
+STREAMING_VARIANTS = {
+    "fp32": STREAMING,
+    "bf16": STREAMING,
+    "fp16": "streaming.fp16.onnx",
+    "int8": "streaming.int8.xml",
+}
 """The same of the form that carries state."""
 WEIGHTS = "weights.safetensors"
 CALIBRATION = "calibration.json"
