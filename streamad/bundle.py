@@ -358,8 +358,8 @@ def load_bundle(name: str | Path) -> Bundle:
 def write_manifest(path: Path, manifest: Manifest, *, leave_out: Collection[str] = ()) -> Bundle:
     """Write `model.yaml` with fresh hashes of all files in the folder.
 
-    Hidden ones (what a killed process left half-written) and NAME.previous.* (kept for people, and replaced at will) are
-    no part of the bundle.
+    Hidden ones (what a killed process left half-written) and NAME.previous.* (kept for people, and replaced at will)
+    are no part of the bundle.
 
     Args:
         path: the folder.

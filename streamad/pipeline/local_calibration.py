@@ -155,8 +155,8 @@ def crossfit(heat: Spool, scored: Sequence[npt.NDArray[np.bool_]], spec: LocalSp
 def _fitted(parts: Sequence[CellSamples], spec: LocalSpec, frames: int) -> LocalStatistics:
     """Statistics of some parts that claim as much as those of all parts, of so many frames, will.
 
-    A place that was seen for longer may claim more. Statistics of fewer frames claim less: a threshold from their scores
-    would be too low for those of all, so the wider levels weigh less in proportion.
+    A place that was seen for longer may claim more. Statistics of fewer frames claim less: a threshold from their
+    scores would be too low for those of all, so the wider levels weigh less in proportion.
     """
     samples = joined(parts)
     return fit_local(samples, replace(spec, prior_samples=spec.prior_samples * samples.frames / frames))

@@ -98,6 +98,7 @@ class PlaceReference:
         self._jitter = Usual(JITTER_KEPT, least)
         self._regions: deque[Plane] = deque(maxlen=JITTER_KEPT)
         self._region_levels: tuple[Plane, Plane] | None = None
+        self._stillness: Plane | None = None
         self._levels = Usual(span, least), Usual(span, least)
         self._mean: Plane | None = None
         self._edges: Plane | None = None
@@ -176,8 +177,19 @@ class PlaceReference:
             self._jitter.add(math.hypot(*self._shift(look.edges)[0]))
             self._regions.append(self._by_region(look.edges))
             self._region_levels = None
+            self._weigh(look)
         for usual, value in zip(self._levels, (look.mean, look.contrast), strict=True):
             usual.add(value)
+
+    def _weigh(self, look: Look) -> None:
+        """Let the regions in which little moves say where the picture is: a shift is not that of the passing cars."""
+        if len(self._regions) < self._least:
+            return
+        if self._stillness is None:
+            self._jitter.clear()  # that was the jitter of what moves
+        middle = np.clip(np.median(np.stack(self._regions), axis=0), 0, 1) ** 2
+        height, width = look.edges.shape
+        self._stillness = np.asarray(cv2.resize(middle.astype(np.float32), (width, height)), dtype=np.float32)
 
     def _is_lost(self, look: Look, found: float) -> bool:
         """Whether the still edges are gone nearly everywhere."""
@@ -222,12 +234,14 @@ class PlaceReference:
 
     @property
     def _least_shift(self) -> float:
-        usual = 2 * self._jitter.quantile(0.9) if self._jitter.is_known else 0.0
+        usual = 2 * self._jitter.quantile(0.9) if self._jitter.is_known else MOST_JITTER
         return max(LEAST_SHIFT, min(usual, MOST_JITTER))
 
     def _shift(self, edges: Plane) -> tuple[tuple[float, float], float]:
         assert self._edges is not None
-        return _shift(self._edges, edges)
+        if self._stillness is None:
+            return _shift(self._edges, edges)
+        return _shift(self._edges * self._stillness, edges * self._stillness)
 
     def _recall(self) -> None:
         """Hold the picture of an earlier run against the first seconds of this one."""

@@ -208,6 +208,7 @@ def test_one_command_makes_a_model_and_again_adds_to_it(videos: dict[str, Path],
     assert code == 0
 
 
+@pytest.mark.timeout(300)
 def test_another_detector_is_learned_the_same_way(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     recordings = Recordings(tmp_path / "gate" / "recordings")
