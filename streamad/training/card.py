@@ -60,7 +60,7 @@ def _motion(manifest: Manifest) -> list[str]:
         f"over {options.get('trace_seconds', '?')} s, at any frame rate |",
         f"| working height | {manifest.input.max_height or 'as the source'}: taller frames are shrunk to it |",
         f"| score | mean of the {manifest.score.cells} highest cells: by how much the logarithm of the odds of an "
-        "anomaly is above that of a quiet frame |",
+        "anomaly is above that of a usual frame |",
         f"| fitted to | {training.data}, {training.frames} frames at {training.fps:g} frames/s, "
         f"{options.get('cells', '?')} cells in {options.get('blocks', '?')} blocks |",
     ]

@@ -29,7 +29,7 @@ class MotionModel:
     - speed: its speed over u.
     - direction: Euclidean distance from (velocity / u, place · `nearness`) to the nearest normal example.
 
-    **Evidence.** Of each measure m: slope · max(ln m − base, 0). `base` is what a quiet frame of this camera has,
+    **Evidence.** Of each measure m: slope · max(ln m − base, 0). `base` is what a usual frame of this camera has,
     `slope` by how much the logarithm of the odds rises that this is an anomaly of the measure's kind and not normal
     video that the model was not shown (see `fitting`). So measures of different kinds add up, and one that cannot tell
     this camera's normal video from anomalies has a slope of 0 and counts for nothing.

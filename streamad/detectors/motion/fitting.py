@@ -75,7 +75,7 @@ LARGEST_CLIP = 1 / 3
 MADE = 1200
 """Anomalies that are made, over all parts."""
 
-QUIET = 0.5
+NO_EVIDENCE = 0.5
 """Quantile of the normal frames' measures up to which there is no evidence, a usual frame (our choice; 0.1, 0.25 and
 0.5 were compared)."""
 
@@ -172,7 +172,7 @@ def fit(
     ]
     model = replace(
         learned(values),
-        base=np.quantile(normal, QUIET, axis=0).astype(np.float32),
+        base=np.quantile(normal, NO_EVIDENCE, axis=0).astype(np.float32),
         slope=np.array(slopes, np.float32),
     )
     if progress is not None:

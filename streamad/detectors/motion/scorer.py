@@ -47,7 +47,7 @@ class MotionScorer:
     """What moves in one camera's frames, and how strong the evidence is that something of it is not normal.
 
     A cell's score is the largest of its evidence (`MotionModel`), a frame's the mean over its `cells` highest: by how
-    much the logarithm of the odds of an anomaly is above that of a quiet frame. Where fewer cells move, the lowest of
+    much the logarithm of the odds of an anomaly is above that of a usual frame. Where fewer cells move, the lowest of
     them counts again (a small thing is not less unusual for being small); where none moves, the score is the bundle's
     `still`. Noise is averaged before, along the movement (`Trace`); what is left of it is by a `RunningMean` of frame
     scores, which begins anew after a gap.

@@ -81,9 +81,9 @@ def test_engines_and_torch_agree_with_numpy(tmp_path: Path) -> None:
     np.testing.assert_allclose(answer, expected, rtol=1e-4, atol=1e-3)
 
 
-def test_evidence_begins_at_a_quiet_frame_and_none_is_no_evidence() -> None:
+def test_evidence_begins_at_a_usual_frame_and_none_is_no_evidence() -> None:
     learned = model(np.random.default_rng(3))
-    quiet = np.exp(learned.base)[None]
-    np.testing.assert_allclose(learned.evidence(quiet), 0, atol=1e-5)
-    np.testing.assert_array_equal(learned.evidence(0.5 * quiet), 0)
-    np.testing.assert_allclose(learned.evidence(2 * quiet), learned.slope[None] * math.log(2), rtol=1e-5)
+    usual = np.exp(learned.base)[None]
+    np.testing.assert_allclose(learned.evidence(usual), 0, atol=1e-5)
+    np.testing.assert_array_equal(learned.evidence(0.5 * usual), 0)
+    np.testing.assert_allclose(learned.evidence(2 * usual), learned.slope[None] * math.log(2), rtol=1e-5)
