@@ -161,7 +161,8 @@ def fit(
         other = learned(values[~mine])
         measures[mine] = other.measures(values[mine])
         frames = [sample.values for sample, of in zip(moving, fold_of, strict=True) if of == fold]
-        made.append(_measured_anomalies(other, frames, math.ceil(MADE / len(folds)), rng))
+        ratios = np.split(measures[mine, 0], np.cumsum([len(frame) for frame in frames])[:-1])
+        made.append(_measured_anomalies(other, made_anomalies(frames, ratios, math.ceil(MADE / len(folds)), rng)))
         if progress is not None:
             progress(done + 1, len(folds) + 1)
     normal, anomalies = _frame_measures(measures, starts), np.concatenate(made)
@@ -209,12 +210,8 @@ def _frame_measures(measures: Floats, starts: npt.NDArray[np.intp]) -> npt.NDArr
     )
 
 
-def _measured_anomalies(
-    model: MotionModel, frames: list[Floats], count: int, rng: np.random.Generator
-) -> npt.NDArray[np.float64]:
+def _measured_anomalies(model: MotionModel, made: list[tuple[Floats, ...]]) -> npt.NDArray[np.float64]:
     """(things, 2) logarithms of each measure of the anomalies that are made to show in it."""
-    ratios = [model.speed_ratios(values) for values in frames]
-    made = made_anomalies(frames, ratios, count, rng)
     answer = np.empty((len(made), len(MEASURES)), np.float64)
     for k in range(len(MEASURES)) if made else ():
         starts = np.cumsum([0] + [len(parts[k]) for parts in made])
