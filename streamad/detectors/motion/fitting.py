@@ -75,6 +75,10 @@ LARGEST_CLIP = 1 / 3
 MADE = 1200
 """Anomalies that are made, over all parts."""
 
+LEAST_SPEED_SLOPE = 1.0
+"""Least slope of the speed: what goes twice as fast is twice as likely an anomaly, even where seconds of video, each
+part unlike the others, cannot show it (our choice)."""
+
 NO_EVIDENCE = 0.5
 """Quantile of the normal frames' measures up to which there is no evidence, a usual frame (our choice; 0.1, 0.25 and
 0.5 were compared)."""
@@ -166,11 +170,11 @@ def fit(
         if progress is not None:
             progress(done + 1, len(folds) + 1)
     normal, anomalies = _frame_measures(measures, starts), np.concatenate(made)
-    slopes = [
+    slopes = [LEAST_SPEED_SLOPE, 0.0]
+    if len(anomalies):
         # Two, since anomalies are made of each block, too.
-        slope_of_odds(normal[:, k], anomalies[:, k], 2.0 * len(blocks)) if len(anomalies) else 1.0
-        for k in range(len(MEASURES))
-    ]
+        found = [slope_of_odds(normal[:, k], anomalies[:, k], 2.0 * len(blocks)) for k in range(len(MEASURES))]
+        slopes = [max(pair) for pair in zip(slopes, found, strict=True)]
     model = replace(
         learned(values),
         base=np.quantile(normal, NO_EVIDENCE, axis=0).astype(np.float32),
