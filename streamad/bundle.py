@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,15 +17,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from streamad.errors import BundleError
 from streamad.files import sha256_of, write_atomic
+from streamad.versions import MANIFEST, home_of, in_force
 
 FORMAT_VERSION = 1
-MANIFEST = "model.yaml"
 ONNX = "model.onnx"
 STREAMING = "streaming.onnx"
 VARIANTS = {"fp32": ONNX, "bf16": ONNX, "fp16": "model.fp16.onnx", "int8": "model.int8.xml"}
 """The network's file for each precision; fp16 and int8 are made by `streamad export`. OpenVINO's .xml has a .bin beside
 it."""
-STREAMING_VARIANTS = {"fp32": STREAMING, "bf16": STREAMING, "int8": "streaming.int8.xml"}
+STREAMING_VARIANTS = {
+    "fp32": STREAMING,
+    "bf16": STREAMING,
+    "fp16": "streaming.fp16.onnx",
+    "int8": "streaming.int8.xml",
+}
 """The same of the form that carries state."""
 WEIGHTS = "weights.safetensors"
 CALIBRATION = "calibration.json"
@@ -163,6 +169,11 @@ class Bundle:
         return self.manifest.name
 
     @property
+    def home(self) -> Path:
+        """The folder that people name: `path`, or that above the versions of a bundle that is learned again."""
+        return home_of(self.path)
+
+    @property
     def sha256(self) -> str:
         """Hash of the network (its ONNX file): what a calibration and a result belong to.
 
@@ -183,8 +194,8 @@ class Bundle:
         fusion = self.manifest.fusion
         found = []
         for member in fusion.members if fusion is not None else ():
-            beside = self.path.parent / member.model
-            bundle = load_bundle(beside if (beside / MANIFEST).is_file() else member.model)
+            beside = self.home.parent / member.model
+            bundle = load_bundle(beside if (in_force(beside) / MANIFEST).is_file() else member.model)
             if combined_sha256(bundle) != member.sha256:
                 raise BundleError(
                     f"the bundle {self.name} was made of {member.model} with sha256 {member.sha256[:12]}…; "
@@ -282,34 +293,35 @@ def list_bundles() -> list[Path]:
     found: dict[str, Path] = {}
     for folder in model_folders():
         for path in sorted(folder.iterdir()):
-            if (path / MANIFEST).is_file():
+            if (in_force(path) / MANIFEST).is_file():
                 found.setdefault(path.name, path)
     return list(found.values())
 
 
 def find_bundle(name: str | Path) -> Path:
-    """The folder of a bundle given by path or by name.
+    """The folder of a bundle given by path or by name, of its version in force where it has several.
 
     Raises:
         BundleError: there is none.
     """
     path = Path(name)
     try:
-        has_manifest, is_folder = (path / MANIFEST).is_file(), path.is_dir()
+        inside, is_folder = in_force(path), path.is_dir()
+        has_manifest = (inside / MANIFEST).is_file()
     except OSError as error:  # longer than a path may be, or inside a folder that may not be entered
         raise BundleError(
             f"cannot look for a model bundle at {str(name)[:100]!r}: {error.strerror}",
             hint="give the path or the name of a bundle; `streamad models list` shows them",
         ) from error
     if has_manifest:
-        return path
+        return inside
     if is_folder:
         raise BundleError(
             f"{path} is no model bundle: it has no {MANIFEST}", hint="`streamad models list` shows bundles"
         )
     for candidate in list_bundles():
         if candidate.name == str(name):
-            return candidate
+            return in_force(candidate)
     known = ", ".join(sorted(p.name for p in list_bundles())) or "none"
     raise BundleError(
         f"there is no model bundle {str(name)!r}; known here: {known}",
@@ -343,13 +355,23 @@ def load_bundle(name: str | Path) -> Bundle:
     return Bundle(path, manifest)
 
 
-def write_manifest(path: Path, manifest: Manifest) -> Bundle:
+def write_manifest(path: Path, manifest: Manifest, *, leave_out: Collection[str] = ()) -> Bundle:
     """Write `model.yaml` with fresh hashes of all files in the folder.
+
+    Hidden ones (what a killed process left half-written) and NAME.previous.* (kept for people, and replaced at will) are
+    no part of the bundle.
+
+    Args:
+        path: the folder.
+        manifest: its content, but for the hashes.
+        leave_out: files that are about to change.
 
     Returns:
         The bundle as it would be loaded.
     """
-    files = {f.name: sha256_of(f) for f in sorted(path.iterdir()) if f.is_file() and f.name != MANIFEST}
+    others = (MANIFEST, *leave_out)
+    own = (f for f in path.iterdir() if f.is_file() and f.name not in others)
+    files = {f.name: sha256_of(f) for f in sorted(own) if f.name[0] != "." and ".previous." not in f.name}
     manifest = manifest.model_copy(update={"files": files})
     document = manifest.model_dump(mode="json")
     if manifest.fusion is None:

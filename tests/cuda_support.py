@@ -321,6 +321,18 @@ def python_driver(stage: PythonStage) -> ModuleType:
         source = int(memory)
         stage.launch(stream.handle, lambda: ctypes.memmove(target, stage.view(source, size).ctypes.data, size))
 
+    def memcpy_dtod_async(target: int, source: int, size: int, stream: Stream) -> None:
+        stage.require_context("cuMemcpyDtoDAsync")
+        if abs(target - source) < size:
+            stage.faults.append("cuMemcpyDtoDAsync: the two pieces of memory overlap")
+        where = int(target), int(source)
+
+        def copy() -> None:
+            to, of = (stage.view(address, size) for address in where)
+            to[:] = of
+
+        stage.launch(stream.handle, copy)
+
     def mem_get_info() -> tuple[int, int]:
         stage.require_context("cuMemGetInfo")
         return stage.memory - stage.used, stage.memory
@@ -328,7 +340,8 @@ def python_driver(stage: PythonStage) -> ModuleType:
     for name, value in {
         "Error": Error, "LogicError": LogicError, "MemoryError": CudaMemoryError, "Context": Context, "Device": Device,
         "Stream": Stream, "init": lambda: None, "mem_alloc": DeviceAllocation, "pagelocked_empty": pagelocked_empty,
-        "memcpy_htod_async": memcpy_htod_async, "memcpy_dtoh_async": memcpy_dtoh_async, "mem_get_info": mem_get_info,
+        "memcpy_htod_async": memcpy_htod_async, "memcpy_dtoh_async": memcpy_dtoh_async,
+        "memcpy_dtod_async": memcpy_dtod_async, "mem_get_info": mem_get_info,
     }.items():  # fmt: skip
         setattr(module, name, value)
     return module

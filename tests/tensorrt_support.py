@@ -305,6 +305,7 @@ class IExecutionContext(_Alive):
         return (self._shapes[self._engine.inputs[0]][0], *self._engine.outputs[name])
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
+        assert memory % 256 == 0, f"{name} at {memory:#x} is not aligned to 256 bytes"
         self._addresses[name] = memory
         return True
 

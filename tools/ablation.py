@@ -46,6 +46,8 @@ class Study:
 
 
 KINDS = ("cut_paste", "puzzle", "rotate", "mix_up")
+PUBLISHED = {"latent": 64, "contrast": False}
+"""ALPS nearest to the paper (the latent's length from its authors' other code)."""
 STUDIES = {
     "adacl-loss": Study("adacl", "mnist", "squared error or binary cross-entropy", {"mse": {}, "bce": {"loss": "bce"}}),
     "adacl-labels": Study(
@@ -74,6 +76,17 @@ STUDIES = {
         {"AE": {"mode": "ae"}, "AE + noise": {"mode": "noise"}, "ALPS": {}},
         {"AE": 95.42, "AE + noise": 95.95, "ALPS": 97.65},
     ),
+    "alps-as-published": Study(
+        "alps",
+        "mnist",
+        "no equal contrast, no noise beside the distorter, no bound of it, 64 latents",
+        {
+            "AE": {"mode": "ae", **PUBLISHED},
+            "AE + noise": {"mode": "noise", **PUBLISHED},
+            "ALPS": {"noise": 0, "bounded": False, **PUBLISHED},
+        },
+        {"AE": 95.42, "AE + noise": 95.95, "ALPS": 97.65},
+    ),
     "learned-noise": Study(
         "learned_noise",
         "cifar10",
@@ -86,8 +99,13 @@ STUDIES = {
 
 def tell(label: str, progress: BenchmarkProgress) -> None:
     if progress.result is not None:
-        figure = 100 * progress.result.auroc[progress.result.headline]
-        print(f"{label}: {progress.class_name}, seed {progress.seed}: {figure:.2f} %", file=sys.stderr, flush=True)
+        auroc = 100 * progress.result.auroc[progress.result.headline]
+        print(f"{label}: {progress.class_name}, seed {progress.seed}: {auroc:.2f} %", file=sys.stderr, flush=True)
+
+
+def figure(value: float | None) -> str:
+    """Two decimals; a dash for what one seed cannot tell or no paper states."""
+    return "–" if value is None else f"{value:.2f}"
 
 
 def main() -> None:
@@ -135,21 +153,24 @@ def main() -> None:
                 [np.std([f for (_, c), f in figures.items() if c == name], ddof=1) for name in {c for _, c in figures}]
             )
             if len(seeds) > 1
-            else float("nan")
+            else None
         )
         seconds += sum(r.seconds for r in results)
         published = study.published.get(label)
         rows.append(
-            f"| {label} | {np.mean(means):.2f} | {np.std(means, ddof=1) if len(means) > 1 else float('nan'):.2f} | "
-            f"{spread:.2f} | {'–' if published is None else f'{published:.2f}'} |"
+            f"| {label} | {np.mean(means):.2f} | {figure(np.std(means, ddof=1) if len(means) > 1 else None)} | "
+            f"{figure(spread)} | {figure(published)} |"
         )
     asked = "all classes" if classes is None else f"classes {', '.join(map(str, classes))}"
+    command = f"python tools/ablation.py {arguments.study} --seeds {arguments.seeds}"
+    command += f" --classes {arguments.classes}" if arguments.classes else ""
+    command += "".join(f" --option {option}" for option in arguments.option)
     text = "\n".join(
         [
             f"# Ablation `{arguments.study}`: {study.question}",
             "",
             f"{study.detector} on {study.data_set}, {asked}, seeds {arguments.seeds}; AUROC in per cent on the official "
-            f"test split. Made by `python tools/ablation.py {arguments.study}`; {seconds / 60:.0f} minutes of training on "
+            f"test split. Made by `{command}`; {seconds / 60:.0f} minutes of training on "
             f"{os.cpu_count()} cores, shared with other work. Nothing was picked by these figures.",
             "",
             "| variant | mean over classes | sd of the mean over seeds | mean sd over seeds of a class | paper |",

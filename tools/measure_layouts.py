@@ -24,6 +24,7 @@ from streamad.detectors.base import load_part
 from streamad.detectors.learned_noise.streaming import folded_layers, shapes_and_delays
 from streamad.detectors.learned_noise.streaming_graph import GraphOperations, export_streaming, write_form
 from streamad.detectors.learned_noise.subpixel_graph import export_quantisable
+from streamad.engines.carrying import Piece
 from streamad.engines.delays import delay_name
 from streamad.engines.graph_writer import GraphWriter
 from streamad.engines.openvino_carrying import OpenVinoCarryingEngine
@@ -31,6 +32,7 @@ from streamad.engines.torch_engine import load_weights
 from streamad.errors import BundleError
 
 RUNS = (1, 2, 4, 8)
+CAMERAS = (4,)
 TURN_SECONDS = 0.5
 
 
@@ -51,8 +53,11 @@ def export_channels_first(network: Any, manifest: Any, path: Path) -> None:
     write_form(graph, ChannelsFirst(graph, layers, False, shapes), shapes, "frames", path)
 
 
-def engines(model: str, folder: Path, threads: int | None) -> dict[str, tuple[OpenVinoCarryingEngine, int]]:
-    """Layout → (engine, frames in a run)."""
+Contender = tuple[OpenVinoCarryingEngine, int, int]
+
+
+def engines(model: str, folder: Path, threads: int | None, precisions: list[str]) -> dict[str, Contender]:
+    """Layout → (engine, frames of a camera in a run, cameras in it)."""
     bundle = load_bundle(model)
     build = load_part(detector_parts(bundle.manifest.detector).network)
     network = load_weights(lambda: build(bundle.manifest), bundle.weights_path)
@@ -61,31 +66,41 @@ def engines(model: str, folder: Path, threads: int | None) -> dict[str, tuple[Op
     export_channels_first(network, bundle.manifest, first)
     export_streaming(network, bundle.manifest, native, False)
     export_quantisable(network, bundle.manifest, phases)
-    found: dict[str, tuple[OpenVinoCarryingEngine, int]] = {}
-    for precision in ("fp32", "bf16"):
-        for count in RUNS:
-            sizes = (1,) if count == 1 else (1, count)
-            engine = OpenVinoCarryingEngine(native, context, precision=precision, threads=threads, run_sizes=sizes)
-            found[f"{precision}, transposed convolutions, runs of {count}"] = engine, count
-        engine = OpenVinoCarryingEngine(first, context, precision=precision, threads=threads)
-        found[f"{precision}, carried channels first, runs of 1"] = engine, 1
-        engine = OpenVinoCarryingEngine(phases, context, precision=precision, threads=threads)
-        found[f"{precision}, four convolutions for each, runs of 1"] = engine, 1
-    try:
-        path = bundle.network_path("int8", streaming=True)
-    except BundleError:
-        return found
-    engine = OpenVinoCarryingEngine(path, context, precision="int8", threads=threads)
-    found["int8, four convolutions for each, runs of 1"] = engine, 1
+    found: dict[str, Contender] = {}
+
+    def runs(name: str, path: Path, precision: str, counts: tuple[int, ...], cameras: tuple[int, ...]) -> None:
+        for frames, side in [*((count, 1) for count in counts), *((1, number) for number in cameras)]:
+            engine = OpenVinoCarryingEngine(
+                path,
+                context,
+                precision=precision,
+                threads=threads,
+                run_sizes=(1, frames) if frames > 1 else (1,),
+                camera_sizes=(1, side) if side > 1 else (1,),
+            )
+            how = f"runs of {frames}" if side == 1 else f"{side} cameras in a run"
+            found[f"{precision}, {name}, {how}"] = engine, frames, side
+
+    for precision in (p for p in precisions if p != "int8"):
+        runs("transposed convolutions", native, precision, RUNS, CAMERAS)
+        runs("carried channels first", first, precision, (1,), ())
+        runs("four convolutions for each", phases, precision, (1,), ())
+    if "int8" in precisions:
+        try:
+            path = bundle.network_path("int8", streaming=True)
+        except BundleError:
+            return found
+        runs("four convolutions for each", path, "int8", RUNS, CAMERAS)
     return found
 
 
-def measure(engine: OpenVinoCarryingEngine, count: int, state: Any, frames: Any) -> tuple[float, float]:
+def measure(engine: OpenVinoCarryingEngine, count: int, states: list[Any], frames: Any) -> tuple[float, float]:
     """(milliseconds, processor milliseconds) a frame of one turn."""
+    pieces = [Piece(state, frames[:count]) for state in states]
     done, wall, cpu = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - wall < TURN_SECONDS:
-        engine.advance(state, frames[:count])
-        done += count
+        engine.run_together(pieces)
+        done += count * len(states)
     return 1e3 * (time.perf_counter() - wall) / done, 1e3 * (time.process_time() - cpu) / done
 
 
@@ -94,20 +109,21 @@ def main() -> int:
     parser.add_argument("model")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16", "int8"])
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = engines(given.model, Path(folder), given.threads)
-        states = {name: engine.new_state() for name, (engine, _) in found.items()}
+        found = engines(given.model, Path(folder), given.threads, given.precisions)
+        states = {name: [engine.new_state() for _ in range(side)] for name, (engine, _, side) in found.items()}
         shape = next(iter(found.values()))[0].frame_shape
         frames = np.random.default_rng(0).uniform(-1, 1, (max(RUNS), *shape)).astype(np.float32)
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in found}
         for number in range(given.rounds + 1):
-            for name, (engine, count) in found.items():
+            for name, (engine, count, _) in found.items():
                 time.sleep(0.1)
                 turn = measure(engine, count, states[name], frames)
                 if number:  # the first is warm-up
                     times[name].append(turn)
-        for engine, _ in found.values():
+        for engine, _, _ in found.values():
             engine.close()
     for name, turns in times.items():
         wall, cpu = np.median(np.array(turns), axis=0)

@@ -12,6 +12,7 @@ from streamad.cli.common import (
     JsonOption,
     ModelOption,
     PrecisionOption,
+    RunFramesOption,
     ThreadsOption,
     data,
     emit,
@@ -27,6 +28,11 @@ def benchmark(
     engine: EngineOption = "auto",
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
+    run_frames: RunFramesOption = None,
+    run_cameras: Annotated[
+        int | None,
+        typer.Option("--run-cameras", min=1, max=64, help="Cameras in a run of a network that carries state."),
+    ] = None,
     source: Annotated[
         str | None, typer.Option("--input", help="Video or folder of images; default: noise in which all moves.")
     ] = None,
@@ -35,12 +41,15 @@ def benchmark(
     fps: FpsOption = 25.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the ways of running a model's network: frames a second, in turns, with their ratios."""
+    """Compare the ways of running a model's network: frames a second, in turns, with their ratios.
+
+    A network that carries state also runs several frames, and several cameras, at once: 4 where nothing is given.
+    """
     from streamad.bundle import load_bundle
     from streamad.pipeline.benchmark import benchmark_model
 
     bundle = load_bundle(model)
-    spec = engine_spec(engine, threads, precision)
+    spec = engine_spec(engine, threads, precision, run_frames=run_frames, run_cameras=run_cameras)
     opened = None if source is None else source_of(source, fps)
     with progress_bar() as bar:
         task = bar.add_task("measuring", total=rounds)

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from streamad.cli.progress import LineProgress
 from streamad.engines import EngineSpec
 from streamad.engines.factory import EngineName, Precision
 from streamad.errors import OutputError, UsageError
@@ -46,6 +47,12 @@ def precision_option(panel: str | None = None) -> Any:
 EngineOption = Annotated[str, engine_option()]
 PrecisionOption = Annotated[str, precision_option()]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads for inference.")]
+RunFramesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--run-frames", min=1, max=16, help="Most frames of a camera in a run of a network that carries state."
+    ),
+]
 FpsOption = Annotated[
     float, typer.Option("--fps", min=0.1, help="Frames a second of image folders (they have no clock).")
 ]
@@ -90,7 +97,10 @@ def table(rows: Sequence[Mapping[str, Any]]) -> None:
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """A progress display on standard error; silent where that is no terminal."""
+    """Progress on standard error: a moving display on a terminal, elsewhere a line a minute (`LineProgress`)."""
+    if not console.is_terminal:
+        yield LineProgress(console, say)
+        return
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -99,12 +109,18 @@ def progress_bar() -> Iterator[Progress]:
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
     ) as bar:
         yield bar
 
 
-def engine_spec(name: str, threads: int | None, precision: str = "fp32") -> EngineSpec:
+def engine_spec(
+    name: str,
+    threads: int | None,
+    precision: str = "fp32",
+    *,
+    run_frames: int | None = None,
+    run_cameras: int | None = None,
+) -> EngineSpec:
     """The engine that the options ask for.
 
     Raises:
@@ -116,7 +132,8 @@ def engine_spec(name: str, threads: int | None, precision: str = "fp32") -> Engi
     precisions = get_args(Precision)
     if precision not in precisions:
         raise UsageError(f"--precision {precision!r}: expected {', '.join(precisions)}")
-    return EngineSpec.model_validate({"name": name, "threads": threads, "precision": precision})
+    given = {"name": name, "threads": threads, "precision": precision}
+    return EngineSpec.model_validate({**given, "run_frames": run_frames, "run_cameras": run_cameras})
 
 
 def parse_pairs(given: Sequence[str] | None) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from streamad import __version__
-from streamad.bundle import VARIANTS, list_bundles, load_bundle
+from streamad.bundle import STREAMING_VARIANTS, VARIANTS, list_bundles, load_bundle
 from streamad.cli.common import JsonOption, emit, say, table
 from streamad.engines import available_engines
 from streamad.errors import EngineError, UsageError
@@ -69,6 +69,7 @@ def _selftest(name: str, models: list[str] | None, device: str | None, as_json: 
     if problem:
         raise EngineError(f"the engine {name} cannot run here: {problem}", hint="docs/engines.md says what it needs")
     from streamad.engines.tensorrt.selftest import run_selftest
+    from streamad.engines.tensorrt.selftest_carrying import run_carrying_selftest
 
     bundles = [load_bundle(given) for given in (models or [str(path) for path in list_bundles()])]
     if not bundles:
@@ -78,7 +79,10 @@ def _selftest(name: str, models: list[str] | None, device: str | None, as_json: 
         for precision in (p for p in ("fp32", "fp16") if VARIANTS[p] in bundle.manifest.files):
             say(f"{bundle.name}, {precision}: building or loading the plan")
             results.append(run_selftest(bundle, name, precision, device))
-    wrong = [f"{r.model} in {r.precision}" for r in results if not r.passed]
+            if STREAMING_VARIANTS[precision] in bundle.manifest.files:
+                say(f"{bundle.name}, streaming, {precision}: building or loading the plans")
+                results.append(run_carrying_selftest(bundle, name, precision, device))
+    wrong = [f"{r.model} ({r.form}) in {r.precision}" for r in results if not r.passed]
     if as_json:
         emit({"selftest": name, "passed": not wrong, "results": [asdict(r) for r in results]})
     else:

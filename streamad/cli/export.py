@@ -14,6 +14,9 @@ from streamad.errors import EngineError, UsageError
 if TYPE_CHECKING:
     from streamad.bundle import Bundle, Parity
     from streamad.engines.base import Engine
+    from streamad.engines.carrying import CarryingEngine
+    from streamad.engines.tensorrt.engine import TensorRtOptions
+    from streamad.engines.tensorrt.library import LibraryName
 
 ENGINES = {
     "onnx": ("fp32", "fp16"),
@@ -82,7 +85,7 @@ def export(
     elif clips is not None:
         files = [job.int8_into_bundle(clips, fps)]
     elif out is None:
-        files = [job.into_bundle()]
+        files = job.into_bundle()
     else:
         files = job.into_folder(output_folder(out))
     inputs = "random inputs" if clips is None else "pieces of the video"
@@ -107,30 +110,38 @@ class _Job:
     precision: str
     device: str | None
 
-    def into_bundle(self) -> tuple[Path, Parity]:
-        """Write the variant and its parity into the bundle.
+    def into_bundle(self) -> list[tuple[Path, Parity]]:
+        """Write the variant and its parity into the bundle, of the streaming form too where it has one.
 
-        The variant is made of the bundle's own ONNX file, to which calibrations and results belong.
+        The variants are made of the bundle's own ONNX files, to which calibrations and results belong.
         """
         from streamad.bundle import write_manifest
-        from streamad.engines.half import write_half
 
         folder = output_folder(self.bundle.path)
-        path = folder / self.bundle.variant_file(self.precision)
+        forms = (False, True) if self.bundle.streaming_path is not None else (False,)
+        made = [self._variant(folder, streaming) for streaming in forms]
+        kept = list(self.bundle.manifest.parity)
+        for _, parity in made:
+            same = (parity.engine, parity.precision, parity.file)
+            kept = [*(p for p in kept if (p.engine, p.precision, p.file) != same), parity]
+        write_manifest(folder, self.bundle.manifest.model_copy(update={"parity": tuple(kept)}))
+        return made
+
+    def _variant(self, folder: Path, streaming: bool) -> tuple[Path, Parity]:
+        from streamad.engines.half import write_half
+
+        path = folder / self.bundle.variant_file(self.precision, streaming=streaming)
         draft = folder / f".{path.name}.new"
         try:
             if self.precision == "fp16":
-                write_half(self.bundle.onnx_path, draft)
-            parity = self._parity(draft if draft.exists() else path)
+                write_half(self.bundle.network_path("fp32", streaming=streaming), draft)
+            measure = self._carrying_parity if streaming else self._parity
+            parity = measure(draft if draft.exists() else path)
             if draft.exists():
                 draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
-        parity = parity.model_copy(update={"file": path.name})
-        same = (parity.engine, parity.precision, parity.file)
-        old = [p for p in self.bundle.manifest.parity if (p.engine, p.precision, p.file) != same]
-        write_manifest(folder, self.bundle.manifest.model_copy(update={"parity": (*old, parity)}))
-        return path, parity
+        return path, parity.model_copy(update={"file": path.name})
 
     def int8_into_bundle(self, clips: list[Path], fps: float) -> tuple[Path, Parity]:
         """Write the 8-bit variant, calibrated on clips, and its parity into the bundle."""
@@ -209,16 +220,53 @@ class _Job:
         finally:
             running.close()
 
-    def _open(self, path: Path) -> Engine:
-        from streamad.engines.base import batch_sizes_for
+    def _carrying_parity(self, path: Path) -> Parity:
+        from streamad.detectors.parity import scores_of
+        from streamad.engines.export import measure_carrying_parity
+
+        running = self._open_carrying(path)
+        try:
+            return measure_carrying_parity(running, self._network(), self._tiles(), scores_of(self.bundle.manifest))
+        finally:
+            running.close()
+
+    def _check_engine(self) -> None:
         from streamad.engines.factory import available_engines
 
-        sizes = batch_sizes_for(self.bundle.manifest.tiling.kind)
         missing = available_engines()[self.engine]
         if missing:
             raise EngineError(
                 f"the engine {self.engine} cannot run here: {missing}", hint="`streamad doctor` shows what can"
             )
+
+    def _gpu_options(self) -> tuple[LibraryName, TensorRtOptions]:
+        from streamad.engines.tensorrt.engine import TensorRtOptions
+
+        half = self.precision == "fp16"
+        options = TensorRtOptions(device=self.device, precision="fp16" if half else "fp32")
+        return "tensorrt-rtx" if self.engine == "tensorrt-rtx" else "tensorrt", options
+
+    def _open_carrying(self, path: Path) -> CarryingEngine:
+        self._check_engine()
+        context = (self.bundle.manifest.tiling.window or 1) - 1
+        if self.engine == "onnx":
+            from streamad.engines.onnx_carrying import OnnxCarryingEngine
+
+            return OnnxCarryingEngine(path, context, precision=self.precision)
+        if self.engine == "openvino":
+            from streamad.engines.openvino_carrying import OpenVinoCarryingEngine
+
+            return OpenVinoCarryingEngine(path, context)
+        from streamad.engines.tensorrt.carrying import TensorRtCarryingEngine
+
+        library, options = self._gpu_options()
+        return TensorRtCarryingEngine(path, context, library=library, options=options)
+
+    def _open(self, path: Path) -> Engine:
+        from streamad.engines.base import batch_sizes_for
+
+        self._check_engine()
+        sizes = batch_sizes_for(self.bundle.manifest.tiling.kind)
         if self.engine == "onnx":
             from streamad.engines.onnx_engine import OnnxEngine
 
@@ -227,11 +275,7 @@ class _Job:
             from streamad.engines.openvino_engine import OpenVinoEngine
 
             return OpenVinoEngine(path, batch_sizes=sizes)
-        from streamad.engines.tensorrt.engine import TensorRtEngine, TensorRtOptions
+        from streamad.engines.tensorrt.engine import TensorRtEngine
 
-        half = self.precision == "fp16"
-        options = TensorRtOptions(device=self.device, precision="fp16" if half else "fp32")
-        library = self.engine == "tensorrt-rtx"
-        return TensorRtEngine(
-            path, library="tensorrt-rtx" if library else "tensorrt", options=options, batch_sizes=sizes
-        )
+        library, options = self._gpu_options()
+        return TensorRtEngine(path, library=library, options=options, batch_sizes=sizes)

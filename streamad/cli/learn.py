@@ -61,7 +61,7 @@ def learn(
     from streamad.files import locked
     from streamad.pipeline.learning import LearnPlan, Recordings, capture
     from streamad.pipeline.learning import learn as learn_from
-    from streamad.pipeline.learning.learn import RECORDINGS, finished, require_enough
+    from streamad.pipeline.learning.learn import RECORDINGS, finished, require_enough, require_trainer
 
     detector_parts(detector)
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", out.name):
@@ -70,6 +70,8 @@ def learn(
         )
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", profile):
         raise UsageError(f"{profile!r} is no name for a profile", hint="for example day, night, weekend")
+    plan = LearnPlan(out.name, detector, alerts_per_day, data_name, licence, options=parse_pairs(option))
+    require_trainer(plan)
     specs, words = _sources(sources, fps, username_env, password_env, transport)
     folder = output_folder(out)
     started = time.monotonic()
@@ -109,7 +111,7 @@ def learn(
                 bar.update(tasks[stage], completed=done, total=total)
 
             learned = learn_from(
-                LearnPlan(out.name, detector, alerts_per_day, data_name, licence, options=parse_pairs(option)),
+                plan,
                 recordings,
                 folder,
                 place=found.place,

@@ -16,6 +16,7 @@ from streamad.cli.common import (
     JsonOption,
     ModelOption,
     PrecisionOption,
+    RunFramesOption,
     ThreadsOption,
     emit,
     engine_spec,
@@ -48,6 +49,7 @@ def score(
     engine: EngineOption = "auto",
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
+    run_frames: RunFramesOption = None,
     fps: FpsOption = 25.0,
     as_json: JsonOption = False,
 ) -> None:
@@ -61,7 +63,7 @@ def score(
     _check_threshold(threshold, calibration, alerts_per_day, normalization)
     specs = [source_of(text, fps) for text in inputs]
     names = _names(inputs)
-    spec = engine_spec(engine, threads, precision)
+    spec = engine_spec(engine, threads, precision, run_frames=run_frames)
     folder = output_folder(out)
     results: list[dict[str, Any]] = []
     alerts = 0

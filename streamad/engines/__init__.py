@@ -3,7 +3,6 @@
 from streamad.engines.base import BATCH_SIZES, Engine, EngineInfo
 from streamad.engines.carrying import CarryingEngine
 from streamad.engines.factory import (
-    CARRYING,
     EngineSpec,
     available_engines,
     chosen_engine,
@@ -13,7 +12,6 @@ from streamad.engines.factory import (
 
 __all__ = [
     "BATCH_SIZES",
-    "CARRYING",
     "CarryingEngine",
     "Engine",
     "EngineInfo",

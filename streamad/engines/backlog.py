@@ -5,8 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
-from streamad.engines.base import Batch, OnDone, OnError
+from streamad.engines.base import OnError
+
+Answer = TypeVar("Answer")
 
 
 class Backlog:
@@ -23,7 +26,7 @@ class Backlog:
         self._running = 0
         self._fault: BaseException | None = None
 
-    def submit(self, work: Callable[[], Batch], done: OnDone, failed: OnError) -> None:
+    def submit(self, work: Callable[[], Answer], done: Callable[[Answer], None], failed: OnError) -> None:
         """Start work; `done` or `failed` is called from a thread of the backlog's, exactly one of them once.
 
         Blocks while one piece more than the threads run at once is under way. Raises what a callback raised before.
@@ -66,7 +69,7 @@ class Backlog:
             raise fault
 
 
-def _answer(work: Callable[[], Batch], done: OnDone, failed: OnError) -> None:
+def _answer(work: Callable[[], Answer], done: Callable[[Answer], None], failed: OnError) -> None:
     try:
         outputs = work()
     except RuntimeError as error:  # EngineError is one; anything else is a fault of ours and shall be seen

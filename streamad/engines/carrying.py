@@ -5,19 +5,23 @@ from __future__ import annotations
 import itertools
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from streamad.engines.backlog import Backlog
-from streamad.engines.base import Batch, EngineInfo, OnDone, OnError
-from streamad.engines.delays import FRAMES, OUTPUTS, Array, Delay, DelayLines
+from streamad.engines.base import Batch, EngineInfo, OnError
+from streamad.engines.delays import FRAMES, OUTPUTS, Delay
 from streamad.errors import EngineError
 
 RUN_SIZES = (1,)
-"""Frames in a run. On a CPU one frame is as fast as several (docs/streaming-network.md): its intermediate values stay
-in the cache, and its weights are few beside them."""
+"""Frames of a camera in a run. On a CPU one frame is as fast as several (docs/streaming-network.md): its intermediate
+values stay in the cache, and its weights are few beside them."""
+
+CAMERA_SIZES = (1,)
+"""Cameras in a run: on a CPU one, for the same reason."""
 
 _engines = itertools.count()
 
@@ -27,32 +31,58 @@ class CarriedState:
     """What one camera's network carries from run to run.
 
     Attributes:
-        lines: the values.
-        seen: frames since the state was new.
         owner: number of the engine that made it.
+        seen: frames since the state was new.
+        memory: the values, where that engine keeps them; None before the first run.
     """
 
-    lines: DelayLines
     owner: int
     seen: int = 0
+    memory: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A camera's next frames.
+
+    Attributes:
+        state: the camera's; carried on.
+        frames: (n, channels, height, width) float32, in order, n ≥ 1.
+    """
+
+    state: CarriedState
+    frames: Batch
+
+
+Answers = list[dict[str, Batch] | EngineError]
+"""For each piece the outputs by name, (n, …) float32, or why it has none."""
 
 
 class CarryingEngine(ABC):
-    """Runs frames of many cameras, each against its own state, one run at a time.
+    """Runs frames of many cameras, each against its own state: one run at a time, of one camera or of several.
 
-    A frame's answer is NaN until the state has seen all frames that it depends on. If a run fails, the state is as new:
-    what follows is answered again after that many frames.
+    A frame's answer is NaN until the state has seen all frames that it depends on. If a run fails, the states of all
+    cameras in it are as new: what follows is answered again after that many frames.
 
     Args:
         context: frames before a frame that its answer depends on.
-        run_sizes: numbers of frames in a run that the network is prepared for, ascending, 1 among them.
+        run_sizes: numbers of frames of a camera in a run that the network is prepared for, ascending, 1 among them.
+        camera_sizes: numbers of cameras in a run that it is prepared for, ascending, 1 among them.
+
+    Raises:
+        ValueError: a run of one frame, or of one camera, is not among them.
     """
 
-    def __init__(self, context: int, run_sizes: tuple[int, ...] = RUN_SIZES) -> None:
+    def __init__(
+        self, context: int, run_sizes: tuple[int, ...] = RUN_SIZES, camera_sizes: tuple[int, ...] = CAMERA_SIZES
+    ) -> None:
         if run_sizes[0] != 1:
             raise ValueError(f"a run of 1 frame must be possible, got the sizes {run_sizes}")
+        if camera_sizes[0] != 1:
+            raise ValueError(f"a run of 1 camera must be possible, got the sizes {camera_sizes}")
         self._context = context
         self._sizes = run_sizes
+        self._camera_sizes = camera_sizes
         self._number = next(_engines)
         # One at a time: a camera's runs follow one another, and a run of whole frames fills the machine.
         self._backlog = Backlog(workers=1)
@@ -65,8 +95,13 @@ class CarryingEngine(ABC):
 
     @property
     def run_sizes(self) -> tuple[int, ...]:
-        """Numbers of frames in a run, ascending; other numbers are made up of these."""
+        """Numbers of frames of a camera in a run, ascending; other numbers are made up of these."""
         return self._sizes
+
+    @property
+    def camera_sizes(self) -> tuple[int, ...]:
+        """Numbers of cameras in a run, ascending; other numbers are made up of these."""
+        return self._camera_sizes
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
@@ -74,8 +109,8 @@ class CarryingEngine(ABC):
         return self._shapes()[FRAMES]
 
     def new_state(self) -> CarriedState:
-        """The state of a camera that has seen nothing."""
-        return CarriedState(DelayLines(self._delays(), self._shapes(), self._sizes[-1]), self._number)
+        """The state of a camera that has seen nothing; its memory is taken with its first run."""
+        return CarriedState(self._number)
 
     def advance(self, state: CarriedState, frames: Batch) -> Batch:
         """Run a camera's next frames and wait.
@@ -95,37 +130,54 @@ class CarryingEngine(ABC):
 
     def run(self, state: CarriedState, frames: Batch, names: Sequence[str]) -> dict[str, Batch]:
         """Like `advance`, with outputs of the network's by name."""
-        if state.owner != self._number:
-            raise ValueError("this state was made by another engine; a camera stays with the engine that it began with")
-        if not len(frames):
-            raise ValueError("a run has at least one frame, got none")
-        parts: dict[str, list[Batch]] = {name: [] for name in names}
-        with self._lock:
-            start = 0
-            while start < len(frames):
-                count = max(size for size in self._sizes if size <= len(frames) - start)
-                for name, rows in self._one_run(state, frames[start : start + count], names).items():
-                    parts[name].append(rows)
-                start += count
-        return {name: np.concatenate(rows) for name, rows in parts.items()}
+        (answer,) = self.run_together([Piece(state, frames)], names)
+        if isinstance(answer, EngineError):
+            raise answer
+        return answer
 
-    def next_inputs(self, state: CarriedState, frame: Batch) -> dict[str, Array]:
-        """What the network is given for a camera's next frame, by name: copies. The state stays as it is.
+    def run_together(self, pieces: Sequence[Piece], names: Sequence[str] = (OUTPUTS,)) -> Answers:
+        """Run the next frames of several cameras, as many at once as the engine is prepared for, and wait.
+
+        The pieces may be of different lengths: the longest runs that fit come first, and of a length as many cameras
+        side by side as there are.
 
         Args:
-            state: the camera's.
-            frame: (1, channels, height, width) float32.
-        """
-        state.lines.outputs(1)  # makes room, so that what is read next lies where the run will find it
-        return {FRAMES: frame.copy(), **{name: values.copy() for name, values in state.lines.inputs(1).items()}}
+            pieces: one a camera.
+            names: outputs that are asked for.
 
-    def submit(self, state: CarriedState, frames: Batch, done: OnDone, failed: OnError) -> None:
-        """Start a camera's next frames; `done` or `failed` is called from the engine's thread, one of them once.
+        Returns:
+            For each piece its outputs by name, copies, NaN in the rows of frames that too few came before; or the
+            error, where its frames have the wrong shape or a run failed that it was in. Others go on.
 
-        Blocks while one run is under way and another waits. `frames` must not change until the answer. Runs are
-        answered in order.
+        Raises:
+            ValueError: no frames, two pieces of one camera, or a state that another engine made.
         """
-        self._backlog.submit(lambda: self.advance(state, frames), done, failed)
+        if len({id(piece.state) for piece in pieces}) < len(pieces):
+            raise ValueError("two pieces are of one camera: its next frames are one piece")
+        for piece in pieces:
+            if piece.state.owner != self._number:
+                raise ValueError(
+                    "this state was made by another engine; a camera stays with the engine that it began with"
+                )
+            if not len(piece.frames):
+                raise ValueError("a run has at least one frame, got none")
+        with self._lock:
+            return self._in_runs(pieces, names)
+
+    def submit(self, pieces: Sequence[Piece], done: Callable[[Answers], None], failed: OnError) -> None:
+        """Start the next frames of several cameras; `done` or `failed` is called from the engine's thread, one of them.
+
+        Blocks while one start is under way and another waits. Frames must not change until the answer. Starts are
+        answered in order; see `run_together`.
+        """
+        self._backlog.submit(lambda: self.run_together(pieces), done, failed)
+
+    def warm_up(self) -> None:
+        """Run every prepared size once, so that the first frame does not wait for it."""
+        for frames in self._sizes:
+            zeros = np.zeros((frames, *self.frame_shape), np.float32)
+            for cameras in self._camera_sizes:
+                self.run_together([Piece(self.new_state(), zeros) for _ in range(cameras)])
 
     def drain(self) -> None:
         """Wait until everything submitted has been answered."""
@@ -144,37 +196,93 @@ class CarryingEngine(ABC):
         """Shape of one frame's value, by name of an input or output."""
 
     @abstractmethod
-    def _compute(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
-        """Run the network once.
+    def _new_memory(self) -> Any:
+        """Memory for what one camera's network carries.
+
+        Raises:
+            EngineError: there is too little.
+        """
+
+    @abstractmethod
+    def _execute(self, states: Sequence[CarriedState], frames: Sequence[Batch], names: Sequence[str]) -> list[Batch]:
+        """Run the network once, and carry the states on.
 
         Args:
-            inputs: all of its inputs; not to be changed.
-            outputs: where the named outputs are to be written; the others are not asked for.
+            states: a prepared number of cameras, each with its memory.
+            frames: as many frames of each, a prepared number.
+            names: outputs that are asked for.
+
+        Returns:
+            For each name (frames, cameras, …), the caller's own.
 
         Raises:
             EngineError: it failed.
         """
 
-    def _one_run(self, state: CarriedState, frames: Batch, names: Sequence[str]) -> dict[str, Batch]:
-        count, lines, shapes = len(frames), state.lines, self._shapes()
-        if frames.shape[1:] != shapes[FRAMES]:
-            raise EngineError(f"the network takes frames of shape {shapes[FRAMES]}, got {frames.shape[1:]}")
-        made = lines.outputs(count)
-        inputs = lines.inputs(count)
-        # The new frames are carried like everything else: they are wanted again when their score is due.
-        new = made.pop(FRAMES, None)
-        if new is None:
-            new = np.empty(frames.shape, np.float32)
-        new[...] = frames
-        asked = {name: np.empty((count, *shapes[name]), np.float32) for name in names}
+    def _in_runs(self, pieces: Sequence[Piece], names: Sequence[str]) -> Answers:
+        parts: list[list[list[Batch]]] = [[[] for _ in names] for _ in pieces]
+        errors: dict[int, EngineError] = {}
+        left: dict[int, int] = {}  # frames of each piece that are not run yet
+        for number, piece in enumerate(pieces):
+            try:
+                self._prepare(piece)
+                left[number] = len(piece.frames)
+            except EngineError as error:
+                errors[number] = _alone(error)
+        while left:
+            count = max(size for size in self._sizes if size <= max(left.values()))
+            able = [number for number, frames in left.items() if frames >= count]
+            members = able[: max(size for size in self._camera_sizes if size <= len(able))]
+            starts = [len(pieces[number].frames) - left[number] for number in members]
+            frames = [pieces[n].frames[start : start + count] for n, start in zip(members, starts, strict=True)]
+            try:
+                rows = self._one_run([pieces[number].state for number in members], frames, names)
+            except EngineError as error:
+                for number in members:  # what follows of these cameras would go on from what is lost
+                    errors[number] = _alone(error)
+                    del left[number]
+                continue
+            for place, number in enumerate(members):
+                for made, values in zip(parts[number], rows, strict=True):
+                    made.append(values[:, place])
+                left[number] -= count
+                if not left[number]:
+                    del left[number]
+        return [
+            errors[number]
+            if number in errors
+            else {n: np.concatenate(rows) for n, rows in zip(names, made, strict=True)}
+            for number, made in enumerate(parts)
+        ]
+
+    def _prepare(self, piece: Piece) -> None:
+        """Hold a piece against the network, and see that its camera has memory."""
+        shape = self._shapes()[FRAMES]
+        if piece.frames.shape[1:] != shape:
+            raise EngineError(f"the network takes frames of shape {shape}, got {piece.frames.shape[1:]}")
+        if piece.state.memory is None:
+            piece.state.memory = self._new_memory()
+
+    def _one_run(self, states: Sequence[CarriedState], frames: Sequence[Batch], names: Sequence[str]) -> list[Batch]:
         try:
-            self._compute({FRAMES: new, **inputs}, {**made, **asked})
+            rows = self._execute(states, frames, names)
         except BaseException:
-            state.seen = 0  # what it carries is half written
+            for state in states:
+                state.seen = 0  # what it carries is half written
             raise
-        lines.advance(count)
-        first = max(0, self._context - state.seen)
-        for rows in asked.values():
-            rows[:first] = np.nan
-        state.seen += count
-        return asked
+        count = len(frames[0])
+        for place, state in enumerate(states):
+            first = max(0, self._context - state.seen)
+            for values in rows if first else ():
+                values[:first, place] = np.nan
+            state.seen += count
+        return rows
+
+
+def _alone(error: EngineError) -> EngineError:
+    """The error without the frames that it came through: whoever keeps it would keep the memory of cameras in them."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error

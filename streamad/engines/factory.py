@@ -6,7 +6,7 @@ import importlib.util
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +16,9 @@ from streamad.engines.carrying import CarryingEngine
 from streamad.engines.tensorrt import presence
 from streamad.engines.tensorrt.library import LibraryName
 from streamad.errors import EngineError
+
+if TYPE_CHECKING:
+    from streamad.engines.tensorrt.engine import TensorRtOptions
 
 EngineName = Literal["auto", "openvino", "onnx", "torch", "tensorrt", "tensorrt-rtx"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -27,8 +30,11 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
     "tensorrt-rtx": ("fp32", "fp16"),
 }
 """Precisions that each engine runs in."""
-CARRYING = ("openvino", "onnx", "torch")
-"""Engines that run a network which carries state; the others run it on windows."""
+GPU_ENGINES = ("tensorrt", "tensorrt-rtx")
+GPU_RUN_FRAMES = 4
+"""Frames of a camera in a run on a GPU that scores files, where nothing is asked for (our choice, not measured)."""
+GPU_RUN_CAMERAS = 8
+"""Cameras in a run on a GPU that watches live, where nothing is asked for (our choice, not measured)."""
 
 
 class EngineSpec(BaseModel):
@@ -55,6 +61,21 @@ class EngineSpec(BaseModel):
     )
     plan_cache: Path | None = Field(
         None, description="TensorRT: folder of built plans; empty: the user's cache folder, or STREAMAD_CACHE/plans"
+    )
+
+    run_frames: int | None = Field(
+        None,
+        ge=1,
+        le=16,
+        description="most frames of a camera in a run of a network that carries state; empty: 1 (on a CPU more are no "
+        "faster), for files with TensorRT 4",
+    )
+    run_cameras: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="most cameras in a run of a network that carries state; empty: 1 (on a CPU more are no faster), "
+        "live with TensorRT 8",
     )
 
     @property
@@ -116,13 +137,11 @@ def open_engine(
     spec = spec or EngineSpec()
     name, why = _ready(spec)
     sizes = batch_sizes_for(bundle.manifest.tiling.kind)
-    if name in ("tensorrt", "tensorrt-rtx"):
-        from streamad.engines.tensorrt.engine import TensorRtEngine, TensorRtOptions
+    if name in GPU_ENGINES:
+        from streamad.engines.tensorrt.engine import TensorRtEngine
 
-        half: Literal["fp32", "fp16"] = "fp16" if spec.precision == "fp16" else "fp32"
-        options = TensorRtOptions(spec.device, half, hint, spec.workspace_mib, spec.plan_cache)
-        library: LibraryName = "tensorrt" if name == "tensorrt" else "tensorrt-rtx"
-        network = bundle.network_path(half)
+        library, options = _gpu_options(name, spec, hint)
+        network = bundle.network_path(options.precision)
         return TensorRtEngine(network, library=library, options=options, why=why, batch_sizes=sizes)
     if name == "openvino":
         from streamad.engines.openvino_engine import OpenVinoEngine
@@ -153,6 +172,7 @@ def open_carrying_engine(
     bundle: Bundle,
     spec: EngineSpec | None = None,
     *,
+    hint: Literal["latency", "throughput"] = "latency",
     load_network: Callable[[], Any] | None = None,
     convert: Callable[[Any], Any] | None = None,
 ) -> CarryingEngine:
@@ -161,6 +181,7 @@ def open_carrying_engine(
     Args:
         bundle: a model that has that form.
         spec: the configuration's wish; None is `auto`.
+        hint: latency for live cameras, throughput for files.
         load_network: gives the trained network; the torch engine needs it.
         convert: makes that form of the network; the torch engine needs it.
 
@@ -175,6 +196,16 @@ def open_carrying_engine(
             f"the bundle {bundle.name} has no streaming form of its network",
             hint="run it on windows, or export the bundle again with this version",
         )
+    frames, cameras = run_limits(name, spec, hint)
+    lengths = (1, frames) if frames > 1 else (1,)
+    if name in GPU_ENGINES:
+        from streamad.engines.tensorrt.carrying import TensorRtCarryingEngine
+
+        library, options = _gpu_options(name, spec, hint)
+        network = bundle.network_path(options.precision, streaming=True)
+        return TensorRtCarryingEngine(
+            network, context, library=library, options=options, run_sizes=lengths, cameras=cameras, why=why
+        )
     if name == "openvino":
         from streamad.engines.openvino_carrying import OpenVinoCarryingEngine
 
@@ -184,17 +215,54 @@ def open_carrying_engine(
             device=spec.device or "CPU",
             precision=spec.precision,
             threads=spec.threads,
+            run_sizes=lengths,
+            camera_sizes=_compiled_sizes(cameras),
             why=why,
         )
+    any_number = tuple(range(1, cameras + 1))
     if name == "onnx":
         from streamad.engines.onnx_carrying import OnnxCarryingEngine
 
-        return OnnxCarryingEngine(path, context, threads=spec.threads, why=why)
+        return OnnxCarryingEngine(
+            path, context, threads=spec.threads, run_sizes=lengths, camera_sizes=any_number, why=why
+        )
     if load_network is None or convert is None:
         raise EngineError("the torch engine needs the detector's network", hint="call it through streamad.pipeline")
     from streamad.engines.torch_carrying import TorchCarryingEngine
 
-    return TorchCarryingEngine(load_network, convert, context, device=(spec.device or "cpu").lower(), why=why)
+    device = (spec.device or "cpu").lower()
+    return TorchCarryingEngine(
+        load_network, convert, context, device=device, run_sizes=lengths, camera_sizes=any_number, why=why
+    )
+
+
+def run_limits(name: str, spec: EngineSpec, hint: str) -> tuple[int, int]:
+    """Most frames of a camera, and most cameras, in a run of a network that carries state.
+
+    On a CPU one of each: more are no faster there (docs/streaming-network.md). On a GPU a run of one small frame leaves
+    much of it idle: live, frames of other cameras are there to fill it, in a file the frames that follow.
+    """
+    if name not in GPU_ENGINES:
+        frames, cameras = 1, 1
+    elif hint == "throughput":
+        frames, cameras = GPU_RUN_FRAMES, 1
+    else:
+        frames, cameras = 1, GPU_RUN_CAMERAS
+    return spec.run_frames or frames, spec.run_cameras or cameras
+
+
+def _compiled_sizes(most: int) -> tuple[int, ...]:
+    """Powers of two up to a number, and that number: each is compiled, so they are few."""
+    powers = {1 << k for k in range(most.bit_length())}
+    return tuple(sorted({*powers, most}))
+
+
+def _gpu_options(name: str, spec: EngineSpec, hint: str) -> tuple[LibraryName, TensorRtOptions]:
+    from streamad.engines.tensorrt.engine import TensorRtOptions
+
+    half: Literal["fp32", "fp16"] = "fp16" if spec.precision == "fp16" else "fp32"
+    library: LibraryName = "tensorrt" if name == "tensorrt" else "tensorrt-rtx"
+    return library, TensorRtOptions(spec.device, half, hint, spec.workspace_mib, spec.plan_cache)
 
 
 def _ready(spec: EngineSpec) -> tuple[str, str]:

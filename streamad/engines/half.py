@@ -23,6 +23,10 @@ reconstruction errors, stays in fp32: a good reconstruction's squared errors are
 (6e-5). Our choice; mixed precision in training draws the same line."""
 
 
+RESHAPING = frozenset({"Reshape", "Slice"})
+"""Operators of which only the first input is data; the others are whole numbers."""
+
+
 def write_half(source: Path, target: Path) -> None:
     """Write the half-precision form of a network; its inputs and outputs stay float32.
 
@@ -91,6 +95,8 @@ class _Halver:
 
     def _in_half(self, node: Any) -> None:
         for index, name in enumerate(node.input):
+            if index and node.op_type in RESHAPING:  # numbers that may be computed, never the data
+                continue
             weight = self._weights.get(name)
             if name and (weight is None or weight.data_type == TensorProto.FLOAT):
                 node.input[index] = self._need_half(name)

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from streamad.engines.base import EngineInfo
-from streamad.engines.carrying import RUN_SIZES, CarryingEngine
+from streamad.engines.carrying import CAMERA_SIZES, RUN_SIZES
 from streamad.engines.delays import Array, Delay, parse_delays
+from streamad.engines.host_carrying import HostCarryingEngine
 from streamad.engines.onnx_engine import library_version, open_session
 from streamad.errors import EngineError
 
 
-class OnnxCarryingEngine(CarryingEngine):
+class OnnxCarryingEngine(HostCarryingEngine):
     """A network run by ONNX Runtime on the CPU; it reads and writes the carried values where they lie.
 
     Args:
@@ -22,7 +23,9 @@ class OnnxCarryingEngine(CarryingEngine):
         context: frames before a frame that its answer depends on.
         threads: threads of one run; None lets ONNX Runtime choose.
         run_sizes: see `CarryingEngine`.
+        camera_sizes: see `CarryingEngine`.
         why: why this engine was taken.
+        precision: that of the file, as it is told; on a CPU fp16 is rounded to between layers and computed in fp32.
 
     Raises:
         EngineError: ONNX Runtime cannot read the network.
@@ -35,14 +38,16 @@ class OnnxCarryingEngine(CarryingEngine):
         *,
         threads: int | None = None,
         run_sizes: tuple[int, ...] = RUN_SIZES,
+        camera_sizes: tuple[int, ...] = CAMERA_SIZES,
         why: str = "",
+        precision: str = "fp32",
     ) -> None:
-        super().__init__(context, run_sizes)
+        super().__init__(context, run_sizes, camera_sizes)
         self._session = open_session(onnx, threads)
         ports = [*self._session.get_inputs(), *self._session.get_outputs()]
         self._shape_of = {port.name: tuple(port.shape[1:]) for port in ports}
         self._carried = parse_delays(port.name for port in self._session.get_inputs())
-        self._info = EngineInfo("onnx", "CPU", "fp32", library_version(), why)
+        self._info = EngineInfo("onnx", "CPU", precision, library_version(), why)
 
     @property
     def info(self) -> EngineInfo:
@@ -55,7 +60,7 @@ class OnnxCarryingEngine(CarryingEngine):
     def _shapes(self) -> Mapping[str, tuple[int, ...]]:
         return self._shape_of
 
-    def _compute(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+    def _compute(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], cameras: int) -> None:
         binding = self._session.io_binding()
         try:
             for name, values in inputs.items():

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from streamad.engines.base import EngineInfo
-from streamad.engines.carrying import RUN_SIZES, CarryingEngine
+from streamad.engines.carrying import CAMERA_SIZES, RUN_SIZES
 from streamad.engines.delays import FRAMES, Array, Delay, parse_delays
+from streamad.engines.host_carrying import HostCarryingEngine
 from streamad.engines.openvino_engine import check_int8, first_inference, precision_config, reason
+from streamad.engines.openvino_runs import set_run
 from streamad.errors import EngineError
 
 
-class OpenVinoCarryingEngine(CarryingEngine):
+class OpenVinoCarryingEngine(HostCarryingEngine):
     """A network compiled by OpenVINO for static runs; it reads and writes the carried values where they lie.
 
     Args:
@@ -25,6 +28,7 @@ class OpenVinoCarryingEngine(CarryingEngine):
         precision: fp32; bf16 where the device has it; int8 for a network that was quantised.
         threads: CPU threads; None lets OpenVINO choose.
         run_sizes: see `CarryingEngine`.
+        camera_sizes: see `CarryingEngine`; the network is compiled for every pair of sizes.
         why: why this engine was taken.
 
     Raises:
@@ -40,9 +44,10 @@ class OpenVinoCarryingEngine(CarryingEngine):
         precision: str = "fp32",
         threads: int | None = None,
         run_sizes: tuple[int, ...] = RUN_SIZES,
+        camera_sizes: tuple[int, ...] = CAMERA_SIZES,
         why: str = "",
     ) -> None:
-        super().__init__(context, run_sizes)
+        super().__init__(context, run_sizes, camera_sizes)
         import openvino as ov  # slow to import (0.3 s): only who runs it pays
 
         self._tensor = ov.Tensor
@@ -51,26 +56,18 @@ class OpenVinoCarryingEngine(CarryingEngine):
         config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", **precision_config(core, device, precision)}
         if threads is not None and device == "CPU":
             config["INFERENCE_NUM_THREADS"] = threads
-        self._requests: dict[int, Any] = {}
-        self._spare: dict[int, dict[str, Array]] = {}
+        self._requests: dict[tuple[int, int], Any] = {}  # by frames and cameras of a run
+        self._spare: dict[tuple[int, int], dict[str, Array]] = {}
         try:
             model = core.read_model(onnx)
             self._carried = parse_delays(port.any_name for port in model.inputs)
-            depths = {delay.name: delay.frames for delay in self._carried}
-            for size in run_sizes:
-                variant = model.clone()
-                shapes = {}
-                for port in variant.inputs:
-                    sizes = [dim.get_length() for dim in list(port.partial_shape)[1:]]
-                    count = min(size, depths.get(port.any_name, size))
-                    shapes[port.any_name] = ov.PartialShape([count, *sizes])
-                variant.reshape(shapes)
-                compiled = core.compile_model(variant, device, config)
+            sources = {delay.source for delay in self._carried}
+            for run in product(run_sizes, camera_sizes):
+                compiled = core.compile_model(set_run(model, *run), device, config)
                 if precision == "int8":
                     check_int8(compiled, onnx, device)
-                self._requests[size] = compiled.create_infer_request()
-                sources = {delay.source for delay in self._carried}
-                self._spare[size] = {
+                self._requests[run] = compiled.create_infer_request()
+                self._spare[run] = {
                     port.any_name: np.empty(tuple(port.shape), np.float32)
                     for port in compiled.outputs
                     if not sources & port.names
@@ -105,11 +102,11 @@ class OpenVinoCarryingEngine(CarryingEngine):
     def _shapes(self) -> Mapping[str, tuple[int, ...]]:
         return self._shape_of
 
-    def _compute(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
-        count = len(inputs[FRAMES])
-        request = self._requests[count]
+    def _compute(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], cameras: int) -> None:
+        run = len(inputs[FRAMES]) // cameras, cameras
+        request = self._requests[run]
         # A request keeps what it was given last: memory that is gone by now, where an output is not asked for again.
-        given = {**self._spare[count], **inputs, **outputs}
+        given = {**self._spare[run], **inputs, **outputs}
         try:
             for name, values in given.items():
                 request.set_tensor(name, self._tensor(values, shared_memory=True))
@@ -117,4 +114,6 @@ class OpenVinoCarryingEngine(CarryingEngine):
             request.start_async()
             request.wait()
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO failed on a run of {count} frames: {reason(error)}") from error
+            raise EngineError(
+                f"OpenVINO failed on a run of {run[0]} frames of {cameras} cameras: {reason(error)}"
+            ) from error

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from streamad.engines.base import EngineInfo
-from streamad.engines.carrying import RUN_SIZES, CarryingEngine
+from streamad.engines.carrying import CAMERA_SIZES, RUN_SIZES
 from streamad.engines.delays import FRAMES, Array, Delay
+from streamad.engines.host_carrying import HostCarryingEngine
 from streamad.errors import EngineError
 
 
@@ -24,7 +25,7 @@ class CarryingModule(Protocol):
         """All outputs by name, of all inputs by name."""
 
 
-class TorchCarryingEngine(CarryingEngine):
+class TorchCarryingEngine(HostCarryingEngine):
     """Runs a trained network in its carrying form (eager, float32).
 
     Args:
@@ -33,6 +34,7 @@ class TorchCarryingEngine(CarryingEngine):
         context: frames before a frame that its answer depends on.
         device: torch's device name.
         run_sizes: see `CarryingEngine`.
+        camera_sizes: see `CarryingEngine`.
         why: why this engine was taken.
 
     Raises:
@@ -47,9 +49,10 @@ class TorchCarryingEngine(CarryingEngine):
         *,
         device: str = "cpu",
         run_sizes: tuple[int, ...] = RUN_SIZES,
+        camera_sizes: tuple[int, ...] = CAMERA_SIZES,
         why: str = "",
     ) -> None:
-        super().__init__(context, run_sizes)
+        super().__init__(context, run_sizes, camera_sizes)
         try:
             self._device = torch.device(device)
             self._network = cast(CarryingModule, convert(load().to(self._device)))
@@ -68,7 +71,7 @@ class TorchCarryingEngine(CarryingEngine):
     def _shapes(self) -> Mapping[str, tuple[int, ...]]:
         return self._network.shapes
 
-    def _compute(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+    def _compute(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], cameras: int) -> None:
         try:
             with torch.inference_mode():
                 made = self._network({name: torch.from_numpy(v).to(self._device) for name, v in inputs.items()})

@@ -17,6 +17,8 @@ from streamad.bundle import Bundle
 from streamad.detectors import detector_parts
 from streamad.detectors.base import load_part
 from streamad.engines import CarryingEngine, Engine, EngineSpec, available_engines
+from streamad.engines.carrying import CarriedState, Piece
+from streamad.engines.delays import OUTPUTS
 from streamad.engines.flops import count_flops
 from streamad.errors import UsageError
 from streamad.frame import Frame
@@ -30,6 +32,12 @@ ROUND_SECONDS = 1.0
 SETTLE_SECONDS = 0.1
 """Pause between two contenders: an engine's threads spin for a while after their work, and would slow the next."""
 
+RUN_FRAMES = 4
+"""Frames of a camera in the longer runs of a network that carries state, where nothing is asked for."""
+
+RUN_CAMERAS = 4
+"""Cameras in its runs side by side, likewise."""
+
 GEMM_SIDE = 1024
 
 Array = npt.NDArray[np.float32]
@@ -42,9 +50,10 @@ class Contender:
     Attributes:
         name: short.
         what: in words.
-        work: scores a frame, by its number.
+        work: scores a frame, by its number, and those that run with it.
         gflop: operations of a frame in billions, None where they are not known.
         frames: how many there are.
+        at_once: frames that `work` scores.
         answer: what it says of the first frame that has a score.
         rates: frames a second in each round.
         costs: processor seconds a frame in each round, over all threads.
@@ -56,6 +65,7 @@ class Contender:
     answer: Callable[[], Array]
     gflop: float | None
     frames: int
+    at_once: int = 1
     rates: list[float] = field(default_factory=list)
     costs: list[float] = field(default_factory=list)
 
@@ -83,11 +93,11 @@ def benchmark_model(
         progress: called after each round with (done, in all).
 
     Returns:
-        `model`, `frames`, `rounds`, `gemm_gflops` (a float32 matrix product in numpy, median of rounds), and for
-        each of `contenders` its `name`, `what`, `gflop` a frame (None: unknown), `frames_per_second` and `ratio` (of a
-        round's speed to that of the last contender, the slowest way), both with `min`, `median` and `max`,
-        `cpu_milliseconds` a frame over all threads, `cpu_ratio`, `gflops`, and `difference` (largest absolute one of an
-        output to the last contender's).
+        `model`, `frames`, `rounds`, `gemm_gflops` (a float32 matrix product in numpy, median of rounds), and for each
+        of `contenders` its `name`, `what`, frames `at_once`, `gflop` a frame (None: unknown), `frames_per_second` and
+        `ratio` (of a round's speed to that of the last contender, the slowest way), both with `min`, `median` and
+        `max`, `cpu_milliseconds` a frame over all threads, `cpu_ratio`, `gflops`, and `difference` (largest absolute
+        one of an output to the last contender's).
 
     Raises:
         SourceError: the frames cannot be read.
@@ -130,13 +140,21 @@ def _contenders(
     shown = "cells of a frame" if cells else f"a window of {bundle.manifest.tiling.window} a frame"
     count = len(inputs)
     if bundle.streaming_path is not None:
-        carrying = stack.enter_context(open_model(bundle, spec)).engine
-        assert isinstance(carrying, CarryingEngine)
-        what, gflop = (
-            f"one frame at a time, {carrying.info.name} in {carrying.info.precision}",
-            count_flops(bundle.streaming_path) / 1e9,
-        )
-        found.append(Contender("streaming", what, *_stream(carrying, inputs), gflop, count))
+        gflop = count_flops(bundle.streaming_path) / 1e9
+        for name, how, frames_each, cameras in (
+            ("streaming", "one frame at a time", 1, 1),
+            ("run frames", "{} frames of a camera in a run", spec.run_frames or RUN_FRAMES, 1),
+            ("run cameras", "a frame of each of {} cameras in a run", 1, spec.run_cameras or RUN_CAMERAS),
+        ):
+            if name != "streaming" and frames_each * cameras == 1:  # as asked for: the row above
+                continue
+            runs = spec.model_copy(update={"run_frames": frames_each, "run_cameras": cameras})
+            carrying = stack.enter_context(open_model(bundle, runs)).engine
+            assert isinstance(carrying, CarryingEngine)
+            at_once = frames_each * cameras
+            what = f"{how.format(at_once)}, {carrying.info.name} in {carrying.info.precision}"
+            ways = _stream(carrying, inputs, frames_each, cameras)
+            found.append(Contender(name, what, *ways, gflop, count, at_once))
         if spec.precision == "int8":  # which the network on windows does not have
             spec = spec.model_copy(update={"precision": "fp32"})
     running = stack.enter_context(open_model(bundle, spec, streaming=False)).engine
@@ -184,14 +202,28 @@ def _frames(bundle: Bundle, source: SourceSpec | None) -> Generator[Frame, None,
         index += 1
 
 
-def _stream(engine: CarryingEngine, windows: Sequence[Array]) -> tuple[Callable[[int], Array], Callable[[], Array]]:
-    """Each window's last frame, one after the other; and the answer to the first window, fed from its beginning."""
-    state = engine.new_state()
+def _stream(
+    engine: CarryingEngine, windows: Sequence[Array], frames: int, cameras: int
+) -> tuple[Callable[[int], Array], Callable[[], Array]]:
+    """Each window's last frame in turn, in runs, every camera the same; and the answer to the first whole window."""
+    states = [engine.new_state() for _ in range(cameras)]
+    newest = np.concatenate([window[:, -1:] for window in windows])
+
+    def together(states: Sequence[CarriedState], shown: Array) -> Array:
+        answers = engine.run_together([Piece(state, shown) for state in states])
+        for answer in answers:
+            if not isinstance(answer, dict):
+                raise answer
+        return np.concatenate([answer[OUTPUTS][-1:] for answer in answers if isinstance(answer, dict)])
 
     def work(number: int) -> Array:
-        return engine.advance(state, windows[number][:, -1:])
+        return together(states, newest[np.arange(number, number + frames) % len(newest)])
 
-    return work, lambda: engine.advance(engine.new_state(), windows[0][0, :, None])[-1:]
+    def answer() -> Array:
+        fresh = [engine.new_state() for _ in range(cameras)]
+        return together(fresh, windows[0][0, :, None])[-1:]
+
+    return work, answer
 
 
 def _batches(engine: Engine, tiles: Sequence[Array]) -> tuple[Callable[[int], Array], Callable[[], Array]]:
@@ -210,7 +242,7 @@ def _measure(contender: Contender, seconds: float) -> None:
     done, started, spent = 0, time.perf_counter(), time.process_time()
     while (passed := time.perf_counter() - started) < seconds or not done:
         contender.work(done % contender.frames)
-        done += 1
+        done += contender.at_once
     contender.rates.append(done / passed)
     contender.costs.append((time.process_time() - spent) / done)
 
@@ -233,6 +265,7 @@ def _row(contender: Contender, slowest: Contender, answers: dict[str, Array]) ->
     return {
         "name": contender.name,
         "what": contender.what,
+        "at_once": contender.at_once,
         "gflop": contender.gflop,
         "frames_per_second": {"min": min(rates), "median": middle, "max": max(rates)},
         "ratio": {"min": min(ratios), "median": median(ratios), "max": max(ratios)},

@@ -14,6 +14,7 @@ from streamad.pipeline.local_calibration import is_local_by_default, score_clips
 from streamad.pipeline.model import Model
 from streamad.pipeline.offline import score_video
 from streamad.scoring import Calibration, calibrate
+from streamad.scoring.calibration import local_paths
 from streamad.sources import SourceSpec
 
 
@@ -95,8 +96,15 @@ def calibrate_model(
 
 
 def save_into_bundle(bundle: Bundle, calibration: Calibration) -> Bundle:
-    """Make a calibration the bundle's own: written beside the network, with its hashes in the manifest."""
+    """Make a calibration the bundle's own: written beside the network, with its hashes in the manifest.
+
+    In between the manifest promises nothing of the calibration, so that the bundle can be loaded, with the old one or
+    the new one, whenever this is broken off.
+    """
     path = bundle.path / CALIBRATION
+    if path.exists():
+        own = {path.name, *(beside.name for beside in local_paths(path))}
+        write_manifest(bundle.path, bundle.manifest, leave_out=own)
     calibration.save(path)
     write_manifest(bundle.path, bundle.manifest)
     return load_bundle(Path(bundle.path))

@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 import time
+import weakref
 
 import numpy as np
 
 from streamad.detectors import CameraScorer
 from streamad.engines import CarryingEngine
-from streamad.engines.base import Batch
+from streamad.engines.carrying import Answers, Piece
+from streamad.engines.delays import OUTPUTS
+from streamad.errors import EngineError
 from streamad.pipeline.frame_queue import FrameQueue, Job, OnBatch
 from streamad.tiling import Carry, Tiles
 
 
 class CarryQueue(FrameQueue):
-    """Gives an engine each camera's frames in their order, as many in a run as it is prepared for.
+    """Gives an engine each camera's frames in their order, several frames and cameras in a run as it is prepared for.
+
+    What waits starts when runs are full: when each camera has the frames of a run, or as many cameras as a run takes.
+    `flush` starts it before. Unless `full_runs` is set, a frame that comes while the engine has nothing to do starts at
+    once, so runs grow only by what comes while it is busy.
 
     Args:
         engine: runs them.
         on_batch: see `OnBatch`.
+        full_runs: for files: wait for full runs, which also makes them the same each time.
     """
 
-    def __init__(self, engine: CarryingEngine, on_batch: OnBatch | None = None) -> None:
+    def __init__(self, engine: CarryingEngine, on_batch: OnBatch | None = None, *, full_runs: bool = False) -> None:
         super().__init__()
         self.engine = engine
         self.on_batch = on_batch
+        self._full_runs = full_runs
         self._pending: dict[int, tuple[Carry, list[Job]]] = {}
+        self._cameras: weakref.WeakSet[Carry] = weakref.WeakSet()
+        self._under_way = 0  # under `_changed`: the engine's thread counts down
 
     def put(self, scorer: CameraScorer, tiles: Tiles) -> None:
-        """Add a camera's newest frame; a full run starts at once. Blocks while the engine is busy with earlier ones.
+        """Add a camera's newest frame. Blocks while the engine is busy with earlier ones and runs are full.
 
         Raises:
             ValueError: the tiles are not of a network that carries state.
@@ -43,40 +54,63 @@ class CarryQueue(FrameQueue):
             )
         job = Job(scorer, tiles, 1)
         self._jobs.append(job)
-        jobs = self._pending.setdefault(id(carry), (carry, []))[1]
-        jobs.append(job)
-        if len(jobs) == self.engine.run_sizes[-1]:
-            self._start(id(carry))
+        self._cameras.add(carry)
+        self._pending.setdefault(id(carry), (carry, []))[1].append(job)
+        if self._is_full() or not (self._full_runs or self._under_way):
+            self.flush()
 
     def flush(self) -> None:
         """Start what is waiting for a full run."""
-        for key in list(self._pending):
-            self._start(key)
+        if self._pending:
+            waiting, self._pending = list(self._pending.values()), {}
+            self._start(waiting)
 
     def _drain_engine(self) -> None:
         self.engine.drain()
 
-    def _start(self, key: int) -> None:
-        carry, jobs = self._pending.pop(key)
-        if carry.state is None:
-            carry.state = self.engine.new_state()
-        frames = jobs[0].tiles.batch if len(jobs) == 1 else np.concatenate([job.tiles.batch for job in jobs])
+    def _is_full(self) -> bool:
+        frames, cameras = self.engine.run_sizes[-1], self.engine.camera_sizes[-1]
+        lengths = [len(jobs) for _, jobs in self._pending.values()]
+        ready = sum(length >= frames for length in lengths)
+        # A camera that is over keeps no other waiting for long.
+        return ready >= min(cameras, len(self._cameras)) or sum(lengths) >= 2 * frames * cameras
+
+    def _start(self, waiting: list[tuple[Carry, list[Job]]]) -> None:
+        pieces = []
+        for carry, jobs in waiting:
+            if carry.state is None:
+                carry.state = self.engine.new_state()
+            frames = jobs[0].tiles.batch if len(jobs) == 1 else np.concatenate([job.tiles.batch for job in jobs])
+            pieces.append(Piece(carry.state, frames))
         started = time.monotonic()
 
-        def done(outputs: Batch) -> None:
+        def done(answers: Answers) -> None:
             if self.on_batch is not None:
-                self.on_batch(len(outputs), time.monotonic() - started)
+                self.on_batch(sum(len(piece.frames) for piece in pieces), time.monotonic() - started)
             with self._changed:
-                for row, job in enumerate(jobs):
-                    job.outputs = outputs[row : row + 1]
-                    job.remaining = 0
-                self._changed.notify_all()
+                for (_, jobs), answer in zip(waiting, answers, strict=True):
+                    for row, job in enumerate(jobs):
+                        if isinstance(answer, EngineError):
+                            job.error = answer
+                        else:
+                            job.outputs = answer[OUTPUTS][row : row + 1]
+                self._end(waiting)
 
         def failed(error: Exception) -> None:
             with self._changed:
-                for job in jobs:
-                    job.error = error
-                    job.remaining = 0
-                self._changed.notify_all()
+                for _, jobs in waiting:
+                    for job in jobs:
+                        job.error = error
+                self._end(waiting)
 
-        self.engine.submit(carry.state, frames, done, failed)
+        with self._changed:
+            self._under_way += 1
+        self.engine.submit(pieces, done, failed)
+
+    def _end(self, waiting: list[tuple[Carry, list[Job]]]) -> None:
+        """All frames of a start are answered; under `_changed`."""
+        for _, jobs in waiting:
+            for job in jobs:
+                job.remaining = 0
+        self._under_way -= 1
+        self._changed.notify_all()

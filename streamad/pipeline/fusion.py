@@ -13,7 +13,6 @@ import numpy.typing as npt
 from streamad.alerts.spec import RuleSpec
 from streamad.bundle import (
     CARD,
-    MANIFEST,
     Bundle,
     FusionSpec,
     Manifest,
@@ -31,6 +30,7 @@ from streamad.pipeline.model import Model
 from streamad.pipeline.offline import score_video
 from streamad.scoring import Calibration, LocalStatistics, calibrate
 from streamad.sources import SourceSpec
+from streamad.versions import MANIFEST
 
 Rule = Literal["mean", "max"]
 Floats = npt.NDArray[np.float64]
@@ -177,8 +177,9 @@ def _write(members: Sequence[Model], calibrations: Sequence[Calibration], out: P
         file = f"member-{number}.json"
         calibration.save(out / file)
         bundle = member.bundle
-        beside = bundle.path.resolve().parent == out.resolve().parent
-        named = bundle.path.name if beside or _is_findable(bundle) else str(bundle.path.resolve())
+        home = bundle.home
+        beside = home.resolve().parent == out.resolve().parent
+        named = home.name if beside or _is_findable(bundle) else str(home.resolve())
         parts.append(Member(model=named, sha256=combined_sha256(bundle), calibration=file))
     names = [member.bundle.name for member in members]
     manifest = Manifest(
@@ -215,6 +216,6 @@ def _write(members: Sequence[Model], calibrations: Sequence[Calibration], out: P
 def _is_findable(bundle: Bundle) -> bool:
     """Whether its name alone leads to it."""
     try:
-        return load_bundle(bundle.path.name).path.resolve() == bundle.path.resolve()
+        return load_bundle(bundle.home.name).path.resolve() == bundle.path.resolve()
     except BundleError:
         return False

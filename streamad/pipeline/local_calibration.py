@@ -19,8 +19,9 @@ from streamad.pipeline.offline import score_video
 from streamad.scoring.local import CellSamples, LocalScore, LocalSpec, LocalStatistics, fit_local, joined, pooled
 from streamad.sources import SourceSpec
 
-FOLDS = 5
-"""Parts of the video; each is scored by statistics of the others (our choice)."""
+FOLDS, LEAST_CLIPS = 5, 3
+"""Parts of the video, each of which is scored by statistics of the others; whole clips from so many clips on (our
+choice)."""
 
 PRIOR_SECONDS = 50.0
 """Video that a wider level counts for when a narrower one is drawn towards it; frames of one second say little new."""
@@ -93,7 +94,7 @@ def score_clips_locally(
     """
     spec = spec or local_spec(model.bundle.manifest, fps)
     scorer = model.scorer(camera)
-    with _Spool() as spool:
+    with Spool() as spool:
         scored, indices = [], []
         for number, clip in enumerate(clips):
             known: list[bool] = []
@@ -114,7 +115,7 @@ def score_clips_locally(
         return replace(crossfit(spool, scored, spec), indices=indices)
 
 
-def crossfit(heat: _Spool, scored: Sequence[npt.NDArray[np.bool_]], spec: LocalSpec) -> LocalClips:
+def crossfit(heat: Spool, scored: Sequence[npt.NDArray[np.bool_]], spec: LocalSpec) -> LocalClips:
     """Local scores of recorded heat maps, each part by statistics of the others; see `score_clips_locally`.
 
     Args:
@@ -134,7 +135,8 @@ def crossfit(heat: _Spool, scored: Sequence[npt.NDArray[np.bool_]], spec: LocalS
         raise CalibrationError(
             "cannot calibrate cells: the scored frames do not make two parts", hint="give more normal video"
         )
-    others = {k: fit_local(joined([samples[j] for j in filled if j != k]), spec) for k in filled}
+    whole = joined([samples[k] for k in filled])
+    others = {k: _fitted([samples[j] for j in filled if j != k], spec, whole.frames) for k in filled}
     answer = []
     for maps, known, fold in zip(heat.clips(scored), scored, part, strict=True):
         values = np.full(len(known), np.nan)
@@ -147,26 +149,39 @@ def crossfit(heat: _Spool, scored: Sequence[npt.NDArray[np.bool_]], spec: LocalS
             state.statistics = others[k]
             values[t], _ = state.update(heatmap)
         answer.append(values)
-    return LocalClips(answer, fit_local(joined([samples[k] for k in filled]), spec))
+    return LocalClips(answer, fit_local(whole, spec))
+
+
+def _fitted(parts: Sequence[CellSamples], spec: LocalSpec, frames: int) -> LocalStatistics:
+    """Statistics of some parts that claim as much as those of all parts, of so many frames, will.
+
+    A place that was seen for longer may claim more. Statistics of fewer frames claim less: a threshold from their scores
+    would be too low for those of all, so the wider levels weigh less in proportion.
+    """
+    samples = joined(parts)
+    return fit_local(samples, replace(spec, prior_samples=spec.prior_samples * samples.frames / frames))
 
 
 def parts(frames: Sequence[int]) -> list[npt.NDArray[np.int_]]:
-    """The part of every frame of every clip: whole clips where there are enough of them, else stretches of clips.
+    """The part of every frame of every clip: whole clips where there are three or more, else stretches of clips.
 
-    A person who stays for a while is in neighbouring frames, so parts are as long as they can be. Where there are fewer
-    clips than `FOLDS`, each is cut into as many equal stretches as make that many parts at least.
+    Clips differ from one another more than frames of one clip do: another person, another light. Scored by statistics
+    of the rest of its own clip a frame looks more usual than any frame of the next clip will, so no clip is in two
+    parts where that can be helped. Many clips share `FOLDS` parts; one or two are cut into as many equal stretches as
+    make that many parts at least.
     """
-    if len(frames) >= FOLDS:
+    if len(frames) >= LEAST_CLIPS:
+        folds = min(FOLDS, len(frames))
         ends = np.cumsum(frames)
-        return [
-            np.full(n, min(int((end - n / 2) * FOLDS / max(ends[-1], 1)), FOLDS - 1))
-            for n, end in zip(frames, ends, strict=True)
-        ]
+        middles = (ends - np.asarray(frames) / 2) * folds / max(ends[-1], 1)
+        if len(frames) == folds:  # each its own, however long
+            middles = np.arange(folds)
+        return [np.full(n, min(int(at), folds - 1)) for n, at in zip(frames, middles, strict=True)]
     cuts = -(-FOLDS // max(len(frames), 1))
     return [number * cuts + np.arange(n) * cuts // max(n, 1) for number, n in enumerate(frames)]
 
 
-class _Spool:
+class Spool:
     """Heat maps on disk, while they are needed."""
 
     def __init__(self) -> None:

@@ -14,11 +14,9 @@ from streamad.detectors import CameraScorer, camera_scorer, detector_parts
 from streamad.detectors.base import load_part
 from streamad.detectors.local_scorer import LocalScorer
 from streamad.engines import (
-    CARRYING,
     CarryingEngine,
     Engine,
     EngineSpec,
-    chosen_engine,
     open_carrying_engine,
     open_engine,
 )
@@ -37,11 +35,19 @@ class Model:
     Attributes:
         bundle: the checked bundle.
         engine: what runs its network; one that carries state runs its streaming form.
+
+    Args:
+        bundle: the checked bundle.
+        engine: what runs its network.
+        hint: "throughput" fills runs of a network that carries state, "latency" starts what is there.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine | CarryingEngine) -> None:
+    def __init__(
+        self, bundle: Bundle, engine: Engine | CarryingEngine, hint: Literal["latency", "throughput"] = "latency"
+    ) -> None:
         self.bundle = bundle
         self.engine = engine
+        self._hint = hint
 
     def scorer(
         self, camera: str, local: LocalStatistics | None = None, *, quality: QualitySpec | None = None
@@ -61,14 +67,13 @@ class Model:
     def queue(self, on_batch: OnBatch | None = None) -> FrameQueue:
         """What takes frames to the engine and their scores back."""
         if isinstance(self.engine, CarryingEngine):
-            return CarryQueue(self.engine, on_batch)
+            return CarryQueue(self.engine, on_batch, full_runs=self._hint == "throughput")
         return Batcher(self.engine, on_batch)
 
     def warm_up(self) -> None:
         """Run every static batch size once, so that the first frame does not wait for it."""
         if isinstance(self.engine, CarryingEngine):
-            for size in self.engine.run_sizes:
-                self.engine.advance(self.engine.new_state(), np.zeros((size, *self.engine.frame_shape), np.float32))
+            self.engine.warm_up()
             return
         shape = self.bundle.manifest.input
         for size in self.engine.batch_sizes:
@@ -101,7 +106,7 @@ def open_model(
         engine: which engine; None is auto.
         hint: latency for live cameras, throughput for files.
         streaming: run the form of the network that takes one frame at a time and carries the rest; None: where the
-            bundle has it and the engine can carry it. The scores are the same; False serves comparisons.
+            bundle has it. The scores are the same; False serves comparisons.
 
     Raises:
         BundleError: the bundle is missing or damaged.
@@ -117,13 +122,15 @@ def open_model(
         return load_part(detector_parts(bundle.manifest.detector).network)(bundle.manifest)
 
     if streaming is None:
-        streaming = bundle.streaming_path is not None and chosen_engine(engine or EngineSpec())[0] in CARRYING
+        streaming = bundle.streaming_path is not None
     if streaming:
-        return Model(bundle, _carrying(bundle, engine, build))
-    return Model(bundle, open_engine(bundle, engine, hint=hint, build_network=build))
+        return Model(bundle, _carrying(bundle, engine, hint, build), hint)
+    return Model(bundle, open_engine(bundle, engine, hint=hint, build_network=build), hint)
 
 
-def _carrying(bundle: Bundle, spec: EngineSpec | None, build: Callable[[], Any]) -> CarryingEngine:
+def _carrying(
+    bundle: Bundle, spec: EngineSpec | None, hint: Literal["latency", "throughput"], build: Callable[[], Any]
+) -> CarryingEngine:
     def load() -> Any:
         from streamad.engines.torch_engine import load_weights
 
@@ -135,4 +142,4 @@ def _carrying(bundle: Bundle, spec: EngineSpec | None, build: Callable[[], Any])
             raise EngineError(f"the detector {bundle.manifest.detector} has no streaming form")
         return load_part(part)(network, bundle.manifest)
 
-    return open_carrying_engine(bundle, spec, load_network=load, convert=convert)
+    return open_carrying_engine(bundle, spec, hint=hint, load_network=load, convert=convert)

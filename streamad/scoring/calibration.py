@@ -239,20 +239,37 @@ class Calibration:
     def save(self, path: Path) -> None:
         """Write as JSON, atomically; local statistics go into a file beside it, NAME.local.npz.
 
+        Statistics that replace others go into NAME.local.2.npz, or back: the JSON names its file, so that at every
+        moment the two belong together.
+
         Raises:
             OutputError: the file cannot be written.
         """
-        beside = local_path(path)
+        names = local_paths(path)
+        beside = names[0]
         if self.local is not None:
+            file, sha256 = _local_reference(path)
+            is_other = sha256 != self.local.sha256
+            beside = names[1] if (file == names[0].name) == is_other else names[0]
             self.local.save(beside)
         write_json(path, self.to_json(beside.name))
-        if self.local is None:
-            beside.unlink(missing_ok=True)  # of an earlier calibration of this name
+        for name in names:  # of an earlier calibration of this name
+            if self.local is None or name != beside:
+                name.unlink(missing_ok=True)
 
 
-def local_path(path: Path) -> Path:
-    """The file of the local statistics of the calibration at `path`."""
-    return path.with_name(f"{path.stem}.local.npz")
+def local_paths(path: Path) -> tuple[Path, Path]:
+    """The files, one at a time, of the local statistics of the calibration at `path`."""
+    return path.with_name(f"{path.stem}.local.npz"), path.with_name(f"{path.stem}.local.2.npz")
+
+
+def _local_reference(path: Path) -> tuple[str | None, str | None]:
+    """File and hash of the statistics that the calibration at `path` names; None where it has none."""
+    try:
+        reference = json.loads(path.read_text(encoding="utf-8"))["local"]
+        return str(reference["file"]), str(reference["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, None
 
 
 def _local_of(reference: Any, name: str, folder: Path | None) -> LocalStatistics:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Carry:
     """Room for what a network carries from frame to frame of one unbroken piece of a camera's video.
 

@@ -18,5 +18,5 @@ def split_clips(count: int, share: float) -> tuple[list[int], list[int]]:
             f"training needs at least two clips of normal video, got {count}: one is held out to stop and to calibrate",
             hint="split the recording into several files",
         )
-    held = min(count - 1, max(1, math.ceil(count * share)))
+    held = min(count - 1, max(1, math.ceil(count * share - 1e-9)))
     return list(range(count - held)), list(range(count - held, count))

@@ -19,6 +19,7 @@ from cli_support import Ran, streamad
 from motion_support import walkers, world
 
 from streamad.bundle import load_bundle
+from streamad.errors import ExitCode
 
 BLOCKED = (
     "torch",
@@ -196,3 +197,13 @@ def test_loading_a_bundle_runs_no_pickle(small_bundle: Path) -> None:
         content = (small_bundle / name).read_bytes()
         assert name.rsplit(".", 1)[1] in {"onnx", "safetensors", "json", "md"}
         assert not content.startswith((b"\x80\x02", b"\x80\x04", b"\x80\x05", b"PK"))  # pickles, and torch's zip of one
+
+
+def test_learning_a_network_is_refused_before_anything_is_recorded(
+    environment: dict[str, str], shapes_video: Path, tmp_path: Path
+) -> None:
+    ran = without(environment, tmp_path, "learn", shapes_video, "--out", "gate", "--detector", "adacl")
+    assert ran.code == ExitCode.ENGINE
+    assert "learning adacl needs the module torch" in ran.err
+    assert "streamad[train]" in ran.err
+    assert not (tmp_path / "gate").exists()

@@ -12,6 +12,9 @@ import pytest
 
 from streamad.bundle import Bundle, load_bundle
 from streamad.engines import CarryingEngine, EngineSpec
+from streamad.engines.carrying import Piece
+from streamad.engines.delays import OUTPUTS
+from streamad.errors import EngineError
 from streamad.evaluation import load_dataset
 from streamad.pipeline import open_model
 from streamad.pipeline.dataset_evaluation import evaluate_dataset
@@ -100,6 +103,25 @@ def test_a_shipped_streaming_form_equals_its_network_on_windows(path: Path) -> N
         expected = reference.engine.infer(video[None, 1:])
     assert torch.isfinite(torch.from_numpy(rows[-1])).all()
     assert np.abs(rows[-1] - expected).max() <= 1e-5
+
+
+def test_the_shipped_8_bit_form_says_the_same_in_longer_runs_and_of_several_cameras() -> None:
+    """To the last bit: every row is computed as before. The file was written for one frame of one camera."""
+    path, rng = next(p for p in BUNDLES if p.name == "learned-noise-light-ped2"), np.random.default_rng(6)
+    spec = EngineSpec(name="openvino", precision="int8", threads=2)
+    try:
+        alone = open_model(path, spec)
+    except EngineError as error:
+        pytest.skip(str(error))  # this processor does not multiply in 8 bits
+    with alone, open_model(path, spec.model_copy(update={"run_frames": 3, "run_cameras": 2})) as model:
+        assert isinstance(alone.engine, CarryingEngine)
+        assert isinstance(model.engine, CarryingEngine)
+        videos = rng.uniform(-1, 1, (2, 19, *model.engine.frame_shape)).astype(np.float32)
+        wanted = [alone.engine.advance(alone.engine.new_state(), video) for video in videos]
+        answers = model.engine.run_together([Piece(model.engine.new_state(), video) for video in videos])
+    for answer, expected in zip(answers, wanted, strict=True):
+        assert isinstance(answer, dict)
+        np.testing.assert_array_equal(answer[OUTPUTS], expected)
 
 
 @pytest.mark.data

@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, INVALID_CONTEXT = 201, ILLEGAL = 700, UNSUPPORTED = 801 };
-enum { GPUS = 2, BLOCKS = 4096, DEPTH = 64, WORKS = 256, STREAMS = 64 };
+enum { GPUS = 2, BLOCKS = 4096, DEPTH = 64, WORKS = 4096, STREAMS = 64 };
 
 typedef void (*kernel_t)(void *);
 typedef struct { void *target; const void *source; size_t size; kernel_t kernel; void *argument; } work_t;
@@ -142,6 +142,11 @@ int cuMemcpyDtoHAsync_v2(void *target, uint64_t source, size_t size, void *s) {
   if (!find(host_blocks, target, size)) wrong("cuMemcpyDtoHAsync to memory that is not pinned", OK);
   return queue(s, (work_t){target, (const void *)(uintptr_t)source, size, 0, 0});
 }
+int cuMemcpyDtoDAsync_v2(uint64_t target, uint64_t source, size_t size, void *s) {
+  CONTEXT("cuMemcpyDtoDAsync");
+  if (target < source + size && source < target + size) wrong("cuMemcpyDtoDAsync between pieces that overlap", OK);
+  return queue(s, (work_t){(void *)(uintptr_t)target, (const void *)(uintptr_t)source, size, 0, 0});
+}
 int cuStreamSynchronize(void *s) {
   CONTEXT("cuStreamSynchronize");
   stream_t *stream = s;
@@ -152,7 +157,8 @@ int cuStreamSynchronize(void *s) {
     if (w.kernel) { w.kernel(w.argument); continue; }
     int in = find(device_blocks, w.target, w.size) && find(host_blocks, w.source, w.size);
     int out = find(host_blocks, w.target, w.size) && find(device_blocks, w.source, w.size);
-    if (!in && !out) return wrong("a copy touches memory that is not allocated", ILLEGAL);
+    int inside = find(device_blocks, w.target, w.size) && find(device_blocks, w.source, w.size);
+    if (!in && !out && !inside) return wrong("a copy touches memory that is not allocated", ILLEGAL);
     memcpy(w.target, w.source, w.size);
   }
   return OK;

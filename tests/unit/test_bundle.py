@@ -13,6 +13,7 @@ from bundle_support import small_manifest
 
 from streamad.bundle import Bundle, combined_sha256, find_bundle, list_bundles, load_bundle, write_manifest
 from streamad.errors import BundleError, ExitCode
+from streamad.versions import new_version, put_in_force
 
 
 def make(folder: Path, name: str = "small") -> Path:
@@ -218,3 +219,28 @@ def test_a_folder_that_cannot_be_written_is_an_output_error(bundle: Path) -> Non
     with pytest.raises(OSError, match=r"model\.yaml"):
         write_manifest(bundle, loaded.manifest)
     assert not [name for name in os.listdir(bundle) if name.startswith(".")]
+
+
+def test_a_bundle_with_versions_is_found_by_the_name_of_its_folder(
+    no_other_bundles: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("STREAMAD_MODELS", str(tmp_path / "m"))
+    home = tmp_path / "m" / "gate"
+    for name in ("one", "two"):
+        made = make(tmp_path / name, name)
+        fresh = new_version(home)
+        for file in made.iterdir():
+            file.rename(fresh / file.name)
+        put_in_force(home, fresh)
+    for given in ("gate", home):
+        loaded = load_bundle(given)
+        assert (loaded.name, loaded.home.resolve()) == ("two", home.resolve())
+        assert loaded.path == fresh.resolve()  # a name that no later version changes
+    assert load_bundle(home / "previous").name == "one"
+    assert home in list_bundles()
+
+
+def test_what_is_kept_for_people_is_no_part_of_a_bundle(bundle: Path) -> None:
+    for name in ("calibration.previous.json", ".model.onnx.half"):
+        (bundle / name).write_text("x")
+    assert set(write_manifest(bundle, small_manifest()).manifest.files) == {"model.onnx", "weights.safetensors"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -25,14 +26,16 @@ class BuildSpec:
         profiles: ranges of batches.
         capability: compute capability of the GPU, (major, minor).
         workspace_mib: bound of scratch memory, MiB; None is all that the GPU has.
+        rows: first dimension of an input for each of the batch, by name; 1 where an input is not named.
     """
 
     profiles: tuple[BatchProfile, ...]
     capability: tuple[int, int]
     workspace_mib: int | None = None
+    rows: Mapping[str, int] = field(default_factory=dict)
 
 
-def build_plan(library: Library, onnx: Path, spec: BuildSpec) -> bytes:
+def build_plan(library: Library, onnx: Path, spec: BuildSpec, content: bytes | None = None) -> bytes:
     """Build a plan: strongly typed, so that the precision is the ONNX file's; TF32 is off, so that fp32 is fp32.
 
     TensorRT needs the GPU's CUDA context current in this thread; TensorRT-RTX needs no GPU.
@@ -41,6 +44,7 @@ def build_plan(library: Library, onnx: Path, spec: BuildSpec) -> bytes:
         library: TensorRT or TensorRT-RTX.
         onnx: the network; its inputs have one dynamic dimension at most, the first.
         spec: what to build for.
+        content: the network where it was changed after it was read; None is the file's.
 
     Raises:
         GpuUnavailableError: there is no driver.
@@ -62,7 +66,7 @@ def build_plan(library: Library, onnx: Path, spec: BuildSpec) -> bytes:
     config = builder.create_builder_config()
     if network is None or config is None:
         raise failure(what, log.since(mark))
-    _parse(library, network, onnx, mark)
+    _parse(library, network, onnx, read_network(onnx) if content is None else content, mark)
     config.clear_flag(trt.BuilderFlag.TF32)
     if spec.workspace_mib is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, spec.workspace_mib << 20)
@@ -73,7 +77,8 @@ def build_plan(library: Library, onnx: Path, spec: BuildSpec) -> bytes:
         for index in range(network.num_inputs):
             tensor = network.get_input(index)
             assert tensor is not None
-            shapes = [_with_batch(tensor.shape, size, onnx) for size in (batch.least, batch.best, batch.most)]
+            rows = spec.rows.get(tensor.name, 1)
+            shapes = [_with_batch(tensor.shape, rows * size, onnx) for size in (batch.least, batch.best, batch.most)]
             profile.set_shape(tensor.name, *shapes)
         if config.add_optimization_profile(profile) < 0:
             raise failure(what, log.since(mark))
@@ -85,11 +90,19 @@ def build_plan(library: Library, onnx: Path, spec: BuildSpec) -> bytes:
     return bytes(plan)
 
 
-def _parse(library: Library, network: INetworkDefinition, onnx: Path, mark: int) -> None:
+def read_network(onnx: Path) -> bytes:
+    """The content of an ONNX file.
+
+    Raises:
+        EngineError: it cannot be read.
+    """
     try:
-        content = onnx.read_bytes()
+        return onnx.read_bytes()
     except OSError as error:
         raise EngineError(f"cannot read {onnx}: {error.strerror}", hint="export the bundle again") from error
+
+
+def _parse(library: Library, network: INetworkDefinition, onnx: Path, content: bytes, mark: int) -> None:
     parser = library.trt.OnnxParser(network, library.logger)
     if parser.parse(content) and network.num_inputs > 0:
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,18 +9,15 @@ from typing import Literal
 
 from streamad.engines.base import BATCH_SIZES, Batch, EngineInfo, check_count
 from streamad.engines.synchronous import WorkerEngine
-from streamad.engines.tensorrt.api import ICudaEngine, Runtime
 from streamad.engines.tensorrt.building import BuildSpec, build_plan
-from streamad.engines.tensorrt.failures import GpuUnavailableError, PlanMismatchError, failure
 from streamad.engines.tensorrt.gpu import Gpu, gpu_index
 from streamad.engines.tensorrt.library import Library, LibraryName, load_library
+from streamad.engines.tensorrt.loading import PlanLoader, describe
 from streamad.engines.tensorrt.plan_cache import PlanCache, PlanKey, default_folder
 from streamad.engines.tensorrt.profiles import profiles_for
 from streamad.engines.tensorrt.runner import Runner, forget_frames
 from streamad.errors import EngineError
 from streamad.files import sha256_of
-
-_log = logging.getLogger(__name__)
 
 RUNNERS = {"latency": 1, "throughput": 2}
 """Batches side by side: one alone has the GPU to itself; with two, one is copied while the other computes."""
@@ -84,17 +80,15 @@ class TensorRtEngine(WorkerEngine):
             profiles=profiles,
             workspace_mib=options.workspace_mib,
         )
-        cache = PlanCache(options.cache or default_folder())
         self._runners: queue.SimpleQueue[Runner] = queue.SimpleQueue()
         self._all: list[Runner] = []
         self._closed = False
-        self._runtime: Runtime | None = None
-        self._engine: ICudaEngine | None = None
+        self._loader = PlanLoader(loaded, PlanCache(options.cache or default_folder()))
         super().__init__(tuple(batch_sizes), workers=RUNNERS[options.hint])
         try:
             with self._gpu.current():
                 try:
-                    self._load(loaded, cache, key, onnx, spec)
+                    self._loader.load(onnx.name, key, lambda: build_plan(loaded, onnx, spec))
                     self._open_runners(loaded)
                 except BaseException as error:
                     forget_frames(error)
@@ -103,14 +97,7 @@ class TensorRtEngine(WorkerEngine):
         except BaseException:
             self.close()
             raise
-        major, minor = self._gpu.capability
-        self._info = EngineInfo(
-            library,
-            f"cuda:{self._gpu.index} ({self._gpu.name}, compute capability {major}.{minor})",
-            options.precision,
-            loaded.version,
-            why,
-        )
+        self._info = describe(loaded, self._gpu, options.precision, why)
 
     @property
     def info(self) -> EngineInfo:
@@ -147,13 +134,11 @@ class TensorRtEngine(WorkerEngine):
             runner.close()
         self._all.clear()
         with self._gpu.current():
-            self._engine = None
-            self._runtime = None
+            self._loader.close()
 
     def _open_runners(self, library: Library) -> None:
-        assert self._engine is not None
         for _ in range(self._workers):
-            runner = Runner(library, self._gpu, self._engine)
+            runner = Runner(library, self._gpu, self._loader.plans[0])
             self._all.append(runner)
             self._runners.put(runner)
 
@@ -162,30 +147,3 @@ class TensorRtEngine(WorkerEngine):
         if len(inputs) != 1:
             raise EngineError(f"this engine runs networks of one input, {onnx.name} has {sorted(inputs)}")
         return inputs[0]
-
-    def _load(self, library: Library, cache: PlanCache, key: PlanKey, onnx: Path, spec: BuildSpec) -> None:
-        def build() -> bytes:
-            return build_plan(library, onnx, spec)
-
-        mark = library.log.mark()
-        try:
-            runtime = library.trt.Runtime(library.logger)
-        except TypeError as error:
-            raise GpuUnavailableError(
-                f"{library.name} cannot start: {error}; {' | '.join(library.log.since(mark)) or 'nothing was logged'}",
-                hint="install or update the NVIDIA driver; `streamad doctor` shows what is there",
-            ) from error
-        self._runtime = runtime  # it must outlive the plan
-        plan, kept = cache.get(key, build)
-        engine = runtime.deserialize_cuda_engine(plan)
-        if engine is None and kept:
-            problem = failure("the library refuses it", library.log.since(mark))
-            # Another fault, such as full memory, would strike again after minutes of building.
-            if not isinstance(problem, PlanMismatchError):
-                raise problem
-            _log.warning("the plan %s is of no use here and is built again: %s", cache.path(key), str(problem))
-            mark = library.log.mark()
-            engine = runtime.deserialize_cuda_engine(cache.rebuild(key, build))
-        if engine is None:
-            raise failure(f"{library.name} cannot load the plan of {onnx.name}", library.log.since(mark))
-        self._engine = engine

@@ -125,8 +125,12 @@ class Gpu:
         base.free()
 
     def upload(self, memory: Any, array: Array, stream: Any) -> None:
-        """Queue a copy of a contiguous pinned array to the GPU."""
+        """Queue a copy of a contiguous pinned array to the GPU; memory is an allocation or an address."""
         self._cuda.memcpy_htod_async(memory, array, stream)
+
+    def copy(self, target: int, source: int, size: int, stream: Any) -> None:
+        """Queue a copy of `size` bytes from one address on the GPU to another; they do not overlap."""
+        self._cuda.memcpy_dtod_async(target, source, size, stream)
 
     def download(self, array: Array, memory: Any, stream: Any) -> None:
         """Queue a copy from the GPU into a contiguous pinned array; read it after `stream.synchronize()`."""

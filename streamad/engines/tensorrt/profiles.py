@@ -36,3 +36,9 @@ def profiles_for(batch_sizes: tuple[int, ...]) -> tuple[BatchProfile, ...]:
     if most <= SMALL:
         return (BatchProfile(1, most, most),)
     return BatchProfile(1, SMALL // 2, SMALL), BatchProfile(SMALL + 1, most, most)
+
+
+def camera_profiles(cameras: int) -> tuple[BatchProfile, ...]:
+    """Profiles for runs of whole frames: one for a camera alone, and one for several side by side (our choice)."""
+    alone = BatchProfile(1, 1, 1)
+    return (alone,) if cameras == 1 else (alone, BatchProfile(2, cameras, cameras))

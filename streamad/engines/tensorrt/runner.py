@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from streamad.engines.tensorrt.api import ICudaEngine, IExecutionContext
+from streamad.engines.tensorrt.api import ICudaEngine
+from streamad.engines.tensorrt.contexts import PlanContexts
 from streamad.engines.tensorrt.failures import ShapeOutsideProfileError, failure
 from streamad.engines.tensorrt.gpu import Gpu, as_bytes
 from streamad.engines.tensorrt.library import Library
@@ -54,7 +55,7 @@ class Runner:
         self._gpu = gpu
         self._stream: Any = None
         self._scratch: Any = None
-        self._contexts: list[tuple[int, int, IExecutionContext]] = []  # least batch, most, context
+        self._contexts: PlanContexts | None = None
         self._buffers: dict[str, _Buffer] = {}
         self._inputs: dict[str, tuple[int, ...]] = {}
         self.bytes = 0
@@ -114,51 +115,28 @@ class Runner:
             _log.error("while freeing the GPU: %s", str(error))
 
     def _free(self) -> None:
-        self._contexts.clear()
+        if self._contexts is not None:
+            self._contexts.close()
         for buffer in self._buffers.values():
             buffer.device.free()
             self._gpu.free_pinned(buffer.host)
         self._buffers.clear()
         if self._scratch is not None:
             self._scratch.free()
-        self._scratch = self._stream = None
+        self._contexts = self._scratch = self._stream = None
 
     def _open(self, engine: ICudaEngine) -> None:
-        trt, gpu, log = self._library.trt, self._gpu, self._library.log
-        mark = log.mark()
-        what = f"{self._library.name} cannot set the plan up"
+        gpu = self._gpu
         self._stream = gpu.stream()
-        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
-        profiles = range(engine.num_optimization_profiles)
-        size = max(engine.get_device_memory_size_for_profile_v2(index) for index in profiles)
-        self._scratch = gpu.allocate(size)
-        self.bytes += size
-        shapes: dict[str, tuple[int, ...]] = {}
-        for index in profiles:
-            context = engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
-            if context is None:
-                raise failure(what, log.since(mark))
-            if not context.set_optimization_profile_async(index, self._stream.handle):
-                raise failure(what, log.since(mark))
-            context.set_device_memory(int(self._scratch), size)
-            ranges = [engine.get_tensor_profile_shape(name, index) for name in inputs]
-            for name, (_, _, most) in zip(inputs, ranges, strict=True):
-                shapes[name] = _larger(shapes.get(name), most)
-                if not context.set_input_shape(name, tuple(most)):
-                    raise failure(what, log.since(mark))
-            for name in names:
-                if name not in inputs:
-                    shapes[name] = _larger(shapes.get(name), context.get_tensor_shape(name))
-            self._contexts.append((int(ranges[0][0][0]), int(ranges[0][2][0]), context))
-        self._stream.synchronize()  # switching a profile copies on the stream
-        self._inputs = {name: shapes[name] for name in inputs}
-        for name in names:
-            self._allocate(name, name in inputs, shapes[name], trt.nptype(engine.get_tensor_dtype(name)))
-        for _, _, context in self._contexts:
-            for name, buffer in self._buffers.items():
-                if not context.set_tensor_address(name, int(buffer.device)):
-                    raise failure(what, log.since(mark))
+        contexts = self._contexts = PlanContexts(self._library, self._stream)
+        contexts.open(engine)
+        self._scratch = gpu.allocate(contexts.scratch)
+        self.bytes += contexts.scratch
+        contexts.use_scratch(int(self._scratch), contexts.scratch)
+        self._inputs = contexts.inputs
+        for name, shape in {**contexts.inputs, **contexts.outputs}.items():
+            self._allocate(name, name in contexts.inputs, shape, contexts.dtypes[name])
+            contexts.bind(name, int(self._buffers[name].device))
 
     def _allocate(self, name: str, is_input: bool, shape: tuple[int, ...], dtype: Any) -> None:
         gpu, size = self._gpu, as_bytes(shape, dtype)
@@ -194,7 +172,8 @@ class Runner:
         gpu, log = self._gpu, self._library.log
         mark = log.mark()
         what = f"{self._library.name} failed on a batch of {count}"
-        context = next(context for least, most, context in self._contexts if least <= count <= most)
+        assert self._contexts is not None
+        context = self._contexts.fitting(count)
         for name, array in inputs.items():
             buffer = self._buffers[name]
             view = buffer.host[:count]
@@ -220,11 +199,3 @@ def forget_frames(error: BaseException) -> None:
     Whoever keeps the error would keep contexts and plans alive in them, past `close` and with no CUDA context current.
     """
     traceback.clear_frames(error.__traceback__)
-
-
-def _larger(known: tuple[int, ...] | None, shape: Any) -> tuple[int, ...]:
-    """The larger of two shapes that differ in the batch alone."""
-    new = tuple(int(d) for d in shape)
-    if any(d < 0 for d in new):
-        raise EngineError(f"the plan has an output of unknown size, {new}", hint="export the bundle again")
-    return new if known is None or new[0] > known[0] else known

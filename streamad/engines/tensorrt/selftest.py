@@ -8,9 +8,9 @@ from __future__ import annotations
 import importlib.util
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from streamad.engines.onnx_engine import OnnxEngine
 from streamad.engines.tensorrt.engine import TensorRtEngine, TensorRtOptions
 from streamad.engines.tensorrt.profiles import SMALL
 from streamad.errors import EngineError
+
+Given = TypeVar("Given", bound=Sized)
 
 ROUNDS = 30
 """Timed runs of each batch size, after five that warm up."""
@@ -34,13 +36,15 @@ class BatchTime:
     """One batch size.
 
     Attributes:
-        batch: tiles.
+        batch: tiles; for the streaming form frames.
+        of: what they are.
         milliseconds: median time from host memory to host memory.
         worst_milliseconds: largest time.
         cpu_milliseconds: median of ONNX Runtime on the CPU, all threads.
     """
 
     batch: int
+    of: str
     milliseconds: float
     worst_milliseconds: float
     cpu_milliseconds: float
@@ -52,6 +56,7 @@ class SelfTest:
 
     Attributes:
         model: name of the bundle.
+        form: "windows" (or cells), or "streaming", which carries state.
         engine: tensorrt or tensorrt-rtx.
         version: of the library.
         device: the GPU.
@@ -66,6 +71,7 @@ class SelfTest:
     """
 
     model: str
+    form: str
     engine: str
     version: str
     device: str
@@ -88,10 +94,11 @@ class SelfTest:
         for time_ in self.times:
             yield {
                 "model": self.model,
+                "form": self.form,
                 "precision": self.precision,
                 "agrees": "yes" if self.passed else "NO",
                 "largest difference": self.max_abs_output,
-                "batch": time_.batch,
+                "batch": f"{time_.batch} {time_.of}",
                 "ms": time_.milliseconds,
                 "worst ms": time_.worst_milliseconds,
                 "CPU ms": time_.cpu_milliseconds,
@@ -113,16 +120,14 @@ def run_selftest(bundle: Bundle, name: str, precision: str, device: str | None) 
     Raises:
         EngineError: ONNX Runtime is missing, or the engine cannot run.
     """
-    if importlib.util.find_spec("onnxruntime") is None:
-        raise EngineError(
-            "the self-test compares with ONNX Runtime, which is not installed", hint="pip install 'streamad[onnx]'"
-        )
+    need_reference()
     from streamad.engines.tensorrt.gpu import Gpu, gpu_index
 
-    sizes = batch_sizes_for(bundle.manifest.tiling.kind)
+    kind = bundle.manifest.tiling.kind
+    sizes = batch_sizes_for(kind)
     tiles = _tiles(bundle, sizes[-1])
     gpu = Gpu(gpu_index(device))
-    before = _free_mib(gpu)
+    before = free_mib(gpu)
     started = time.perf_counter()
     engine = TensorRtEngine(
         bundle.network_path(precision),
@@ -136,14 +141,18 @@ def run_selftest(bundle: Bundle, name: str, precision: str, device: str | None) 
         reference = OnnxEngine(bundle.onnx_path, batch_sizes=sizes)
         try:
             worst, largest = _difference(engine, reference, tiles)
-            times = tuple(_time(engine, reference, tiles[:size]) for size in _spread(sizes))
+            times = tuple(
+                measure(engine.infer, reference.infer, tiles[:size], kind if size > 1 else kind[:-1])
+                for size in _spread(sizes)
+            )
         finally:
             reference.close()
-        used, buffers, info = before - _free_mib(gpu), engine.device_bytes / 2**20, engine.info
+        used, buffers, info = before - free_mib(gpu), engine.device_bytes / 2**20, engine.info
     finally:
         engine.close()
     return SelfTest(
         model=bundle.name,
+        form="windows",
         engine=name,
         version=info.version,
         device=info.device,
@@ -153,7 +162,7 @@ def run_selftest(bundle: Bundle, name: str, precision: str, device: str | None) 
         allowed=TOLERANCES[precision] * max(1.0, largest),
         buffer_mib=buffers,
         gpu_mib=used,
-        leaked_mib=before - _free_mib(gpu),
+        leaked_mib=before - free_mib(gpu),
         times=times,
     )
 
@@ -179,15 +188,28 @@ def _difference(engine: TensorRtEngine, reference: OnnxEngine, tiles: Batch) -> 
     return worst, float(np.abs(expected).max())
 
 
-def _time(engine: TensorRtEngine, reference: OnnxEngine, batch: Batch) -> BatchTime:
-    times = [_seconds(engine, batch) for _ in range(ROUNDS + 5)][5:]
-    cpu = [_seconds(reference, batch) for _ in range(4)][1:]
-    return BatchTime(len(batch), 1000 * statistics.median(times), 1000 * max(times), 1000 * statistics.median(cpu))
+def need_reference() -> None:
+    """See that there is something to compare with.
+
+    Raises:
+        EngineError: ONNX Runtime is missing.
+    """
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise EngineError(
+            "the self-test compares with ONNX Runtime, which is not installed", hint="pip install 'streamad[onnx]'"
+        )
 
 
-def _seconds(engine: TensorRtEngine | OnnxEngine, batch: Batch) -> float:
+def measure(run: Callable[[Given], Any], on_cpu: Callable[[Given], Any], given: Given, of: str) -> BatchTime:
+    """Time both on what is given: as many as it has, of what `of` says."""
+    times = [_seconds(run, given) for _ in range(ROUNDS + 5)][5:]
+    cpu = [_seconds(on_cpu, given) for _ in range(4)][1:]
+    return BatchTime(len(given), of, 1000 * statistics.median(times), 1000 * max(times), 1000 * statistics.median(cpu))
+
+
+def _seconds(run: Callable[[Given], Any], given: Given) -> float:
     started = time.perf_counter()
-    engine.infer(batch)
+    run(given)
     return time.perf_counter() - started
 
 
@@ -196,6 +218,7 @@ def _spread(sizes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(dict.fromkeys((sizes[0], sizes[len(sizes) // 2], sizes[-1])))
 
 
-def _free_mib(gpu: Any) -> float:
+def free_mib(gpu: Any) -> float:
+    """Free memory of a GPU, MiB."""
     with gpu.current():
         return float(gpu.memory()[0]) / 2**20

@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from streamad.alerts.spec import RuleSpec
-from streamad.bundle import CALIBRATION, MANIFEST, PLACE, Bundle, load_bundle, write_manifest
-from streamad.errors import EngineError, OutputError, UsageError
+from streamad.bundle import CALIBRATION, PLACE, Bundle, load_bundle, write_manifest
+from streamad.detectors.options import parse_options
+from streamad.errors import EngineError, UsageError
 from streamad.files import write_json
 from streamad.frame import UInt8Image
 from streamad.pipeline.calibration import calibrate_model
@@ -23,8 +25,9 @@ from streamad.pipeline.learning.survey import Survey
 from streamad.pipeline.model import open_model
 from streamad.scoring import Calibration
 from streamad.sources import FileSpec, SourceSpec, open_source
+from streamad.versions import new_version, put_in_force
 
-NEXT, PREVIOUS, RECORDINGS, REPORT = ".next", "previous", "recordings", "learned.json"
+RECORDINGS, REPORT = "recordings", "learned.json"
 
 LEAST_SECONDS = 30.0
 LEAST_MOVING_SECONDS = 15.0
@@ -81,6 +84,37 @@ class Learned:
     report: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class MotionOptions:
+    """Options of the motion detector.
+
+    Attributes:
+        max_height: taller frames are shrunk to this, pixels; None measures how large moving things are.
+    """
+
+    max_height: int | None = None
+
+
+def require_trainer(plan: LearnPlan) -> None:
+    """Refuse a detector that cannot be trained here, before minutes are spent on the recording.
+
+    Raises:
+        EngineError: a module is missing.
+        UsageError: an option of the motion detector is unknown or wrong; those of the others are read when their
+            training begins, and what was recorded until then stays.
+    """
+    if plan.detector == "motion":
+        parse_options(MotionOptions, plan.options, "motion")
+        return
+    try:
+        import_module("streamad.training.build")
+    except ModuleNotFoundError as error:
+        raise EngineError(
+            f"learning {plan.detector} needs the module {error.name}",
+            hint="pip install 'streamad[train]', or learn the motion detector, which needs nothing more",
+        ) from error
+
+
 def require_enough(found: Capture) -> None:
     """Refuse a recording that nothing can be learned from.
 
@@ -118,8 +152,8 @@ def learn(
 ) -> Learned:
     """Fit and calibrate on all recordings, and put the model in force.
 
-    The bundle is made beside the one in force and takes its place when it is whole; the one before is kept in
-    `out`/previous.
+    The bundle is made beside the one in force and takes its place in one step when it is whole (`streamad.versions`);
+    the one before is `out`/previous.
 
     Args:
         plan: what to learn.
@@ -131,9 +165,11 @@ def learn(
         progress: told how far it is.
 
     Raises:
+        EngineError: the detector's training needs a module that is missing.
         UsageError: too few clips, or nothing moves in them.
         OutputError: `out` cannot be written to.
     """
+    require_trainer(plan)
     train, held = recordings.of_role("train"), recordings.of_role("held")
     if not train or not held:
         raise UsageError(
@@ -141,8 +177,7 @@ def learn(
             hint="record for longer: a clip has 5 s at least, and every fourth is held out",
         )
     rate = _rate([*train, *held])
-    fresh = out / NEXT
-    shutil.rmtree(fresh, ignore_errors=True)
+    fresh = new_version(out)
     if plan.detector == "motion":
         bundle, calibration = _fit_motion(plan, recordings, fresh, rate, rules, progress)
     else:
@@ -165,7 +200,7 @@ def learn(
     write_json(fresh / REPORT, report)
     shutil.rmtree(fresh / "training", ignore_errors=True)
     write_manifest(fresh, bundle.manifest)
-    _put_in_force(fresh, out)
+    put_in_force(out, fresh)
     return Learned(load_bundle(out), calibration, words, report)
 
 
@@ -254,7 +289,7 @@ def _fit_motion(
         fps=rate,
         seed=plan.seed,
         progress=progress,
-        **plan.options,
+        max_height=parse_options(MotionOptions, plan.options, "motion").max_height,
     )
     source = f"{plan.data}: {len(recordings.clips)} clips, each part scored by a model of the others"
     calibration = calibrate_motion(
@@ -269,14 +304,9 @@ def _fit_motion(
 def _train(
     plan: LearnPlan, train: Sequence[Path], held: Sequence[Path], folder: Path, rate: float, progress: Progress | None
 ) -> Bundle:
-    try:
-        from streamad.training.build import TrainingPlan, train_bundle
-        from streamad.training.feeding import clip_opener
-    except ModuleNotFoundError as error:
-        raise EngineError(
-            f"learning {plan.detector} needs the module {error.name}",
-            hint="pip install 'streamad[train]', or learn the motion detector, which needs nothing more",
-        ) from error
+    from streamad.training.build import TrainingPlan, train_bundle
+    from streamad.training.feeding import clip_opener
+
     tell = progress or (lambda stage, done, total: None)
     clips = [*train, *held]  # the last share is held out there, too
     training = TrainingPlan(
@@ -301,29 +331,6 @@ def _rate(clips: Sequence[Path]) -> float:
     if not len(steps):
         raise UsageError(f"{clips[0]} holds a single frame", hint="record again")
     return round(1.0 / max(float(np.median(steps)), 1e-3), 2)
-
-
-def _put_in_force(fresh: Path, out: Path) -> None:
-    """Move the new bundle's files over the old one's, which go to `previous`; the manifest comes last."""
-    try:
-        old = [path for path in out.iterdir() if path.is_file() and path.name != ".lock"]
-        if (out / MANIFEST).is_file():
-            shutil.rmtree(out / PREVIOUS, ignore_errors=True)
-            (out / PREVIOUS).mkdir()
-            for path in old:
-                shutil.copy2(path, out / PREVIOUS / path.name)
-        made = sorted((path for path in fresh.iterdir() if path.is_file()), key=lambda path: path.name == MANIFEST)
-        for path in made:
-            path.replace(out / path.name)
-        for path in old:
-            if path.name not in {made_path.name for made_path in made}:
-                path.unlink(missing_ok=True)
-        shutil.rmtree(fresh, ignore_errors=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot put the model into {out}: {error.strerror or error}",
-            hint=f"the new one is whole in {fresh}, the one before in {out / PREVIOUS}",
-        ) from error
 
 
 def finished(recordings: Recordings, capture: Capture) -> None:

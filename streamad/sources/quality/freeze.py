@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from streamad.frame import UInt8Image
-from streamad.sources.quality.measures import Usual
+from streamad.sources.quality.measures import Pixels, Usual, averaged, quantile
 
 WITHOUT_KEY = 3.0
 """Exact repeats without a key frame among them count after so many times the span: a thrifty encoder repeats the blocks
@@ -42,30 +42,30 @@ class FreezeDetector:
 
     def reset(self) -> None:
         """The stream broke off; the camera's noise is remembered."""
-        self._anchor: UInt8Image | None = None
+        self._anchor: Pixels | None = None
         self._same_since = 0.0
         self._keys = 0
         self._key: UInt8Image | None = None
         self._near_since: float | None = None
         self._near_until = 0.0
 
-    def update(self, sample: UInt8Image, seconds: float, *, is_key: bool) -> bool:
+    def update(self, pixels: Pixels, seconds: float, *, is_key: bool) -> bool:
         """Take the next frame.
 
         Args:
-            sample: pixels of the frame, not averaged.
+            pixels: of the frame.
             seconds: its time.
             is_key: whether it is a key frame.
         """
-        exact = self._repeats(sample, seconds, is_key)
+        exact = self._repeats(pixels, seconds, is_key)
         if is_key and (self._key is None or seconds - self._near_until >= KEY_SECONDS):
-            self._compare_keys(sample, seconds)
+            self._compare_keys(pixels.sample, seconds)
         near = self._near_since is not None and self._near_until - self._near_since >= self._seconds
         return exact or near
 
-    def _repeats(self, sample: UInt8Image, seconds: float, is_key: bool) -> bool:
-        if self._anchor is None or cv2.norm(sample, self._anchor, cv2.NORM_INF) > 0:
-            self._anchor, self._same_since, self._keys = sample, seconds, 0
+    def _repeats(self, pixels: Pixels, seconds: float, is_key: bool) -> bool:
+        if self._anchor is None or not pixels.is_same(self._anchor):
+            self._anchor, self._same_since, self._keys = pixels, seconds, 0
             return False
         self._keys += is_key
         lasted = seconds - self._same_since
@@ -76,12 +76,12 @@ class FreezeDetector:
         if before is None:
             self._near_until = seconds
             return
-        difference = np.asarray(cv2.absdiff(sample, before), dtype=np.uint8)
-        blocks = cv2.resize(difference.astype(np.float32), (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA)
-        still, busy = np.quantile(blocks, (0.2, 0.9))
+        difference = np.asarray(cv2.absdiff(sample, before), dtype=np.float32)
+        blocks = np.sort(averaged(difference, (BLOCKS, BLOCKS)).ravel()).tolist()
+        still, busy = quantile(blocks, 0.2), quantile(blocks, 0.9)
         if self._noise.is_known and busy <= NEAR * self._noise.quantile(0.1):
             self._near_since = self._near_until if self._near_since is None else self._near_since
         else:
             self._near_since = None
-            self._noise.add(float(still))
+            self._noise.add(still)
         self._near_until = seconds

@@ -11,17 +11,22 @@ import cv2
 import numpy as np
 
 from streamad.frame import UInt8Image
-from streamad.sources.quality.measures import Look, Plane, Usual, agreement, edges_of
+from streamad.sources.quality.measures import Look, Plane, Usual, agreement, averaged, edges_of
 
 BACKGROUND_SECONDS = 30.0
 """Time constant of the reference picture: passers-by leave no edge in it, shadows that wander do."""
 
-REFRESH_SECONDS = 0.5
 READY_SECONDS = 2.0
+REFRESH_SECONDS, REFRESH_SHARE = 2.0, 0.05
+"""The edges of the reference are taken anew when it has learned by a twentieth more, every two seconds at the latest: a
+fifteenth of its time constant. Source: our choice."""
 MOST_JITTER = 4.0
 """Twice what the measured shift scatters by is no shift, but more than this, pixels of the small picture, is one."""
-JITTER_SAMPLES = 4
-"""What costs more is measured on every fourth sample, once it is known."""
+JITTER_SAMPLES, WELL_KNOWN, SELDOM = 4, 40, 16
+"""What costs more is measured on every fourth sample once something is known, and on every sixteenth (8 s) from so many
+measurements on. Source: our choice."""
+JITTER_KEPT = 150
+"""Measurements of it that are kept: those of 20 minutes."""
 
 UNCERTAIN = 0.35
 """Where the usual agreement is less, a picture has no still edges to hold on to (water, crowds, fog)."""
@@ -90,8 +95,8 @@ class PlaceReference:
     def __init__(self, span: int, least: int) -> None:
         self._least = least
         self._agreement = Usual(span, least)
-        self._jitter = Usual(span, least)
-        self._regions: deque[Plane] = deque(maxlen=span)
+        self._jitter = Usual(JITTER_KEPT, least)
+        self._regions: deque[Plane] = deque(maxlen=JITTER_KEPT)
         self._region_levels: tuple[Plane, Plane] | None = None
         self._levels = Usual(span, least), Usual(span, least)
         self._mean: Plane | None = None
@@ -153,7 +158,8 @@ class PlaceReference:
             weight = max(slow, elapsed / max(self._learned, elapsed)) if self._learned > 0 else slow
             cv2.accumulateWeighted(picture, self._mean, min(1.0, weight))
         self._refreshed += elapsed
-        if self._learned >= READY_SECONDS and (self._edges is None or self._refreshed >= REFRESH_SECONDS):
+        due = self._refreshed >= min(REFRESH_SECONDS, REFRESH_SHARE * self._learned)
+        if self._learned >= READY_SECONDS and (self._edges is None or due):
             self._refreshed = 0.0
             if self._remembered is not None:
                 self._recall()
@@ -165,7 +171,8 @@ class PlaceReference:
             return
         self._agreement.add(placement.agreement)
         self._samples += 1
-        if self._samples % JITTER_SAMPLES == 0 or not self._jitter.is_known:
+        every = JITTER_SAMPLES if len(self._regions) < WELL_KNOWN else SELDOM
+        if self._samples % every == 0 or not self._jitter.is_known:
             self._jitter.add(math.hypot(*self._shift(look.edges)[0]))
             self._regions.append(self._by_region(look.edges))
             self._region_levels = None
@@ -210,7 +217,7 @@ class PlaceReference:
         """(3, 4) correlation of the edges with the reference's, region by region."""
         assert self._edges is not None
         pairs = (edges * self._edges, edges * edges, self._edges * self._edges)
-        shared, ours, theirs = (cv2.resize(pair, REGIONS, interpolation=cv2.INTER_AREA) for pair in pairs)
+        shared, ours, theirs = (averaged(pair, REGIONS) for pair in pairs)
         return np.asarray(shared / np.sqrt(np.maximum(ours * theirs, 1e-20)), dtype=np.float32)
 
     @property

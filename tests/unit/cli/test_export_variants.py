@@ -16,9 +16,11 @@ pytest.importorskip("onnxruntime")
 
 from streamad.bundle import load_bundle
 from streamad.detectors.parity import scores_of
-from streamad.engines import EngineSpec, open_engine
+from streamad.engines import CarryingEngine, EngineSpec, open_engine
 from streamad.engines.tensorrt.presence import driver_problem
+from streamad.engines.tensorrt.selftest_carrying import run_carrying_selftest
 from streamad.errors import BundleError, EngineError
+from streamad.pipeline import open_model
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 needs_no_gpu = pytest.mark.skipif(driver_problem() == "", reason="there is a GPU")
@@ -105,7 +107,45 @@ def test_with_a_gpu_the_selftest_compares_times_and_weighs(
     code, out, err = call("doctor", "--selftest", "tensorrt", "--model", small_bundle)
     assert code == 4
     assert "NO" in out
-    assert "otherwise than ONNX Runtime: small in fp32" in err
+    assert "otherwise than ONNX Runtime: small (windows) in fp32" in err
+    assert module._stage.broken_rules() == []
+
+
+def test_the_streaming_form_is_exported_in_fp16_and_tested_on_a_gpu(
+    call: Any, narrow_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("STREAMAD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("streamad.engines.tensorrt.selftest.ROUNDS", 2)
+    mine = shutil.copytree(narrow_bundle, tmp_path / "mine")
+    before = load_bundle(mine)
+    code, out, err = call("export", mine, "--engine", "onnx", "--precision", "fp16", "--json")
+    assert code == 0, err
+    window, streaming = json.loads(out)["files"]
+    assert (window["parity"]["file"], streaming["parity"]["file"]) == ("model.fp16.onnx", "streaming.fp16.onnx")
+    assert 0 < streaming["parity"]["max_abs_output"] < 0.02
+    after = load_bundle(mine)  # checks the hashes
+    assert after.sha256 == before.sha256
+    assert after.network_path("fp16", streaming=True) == mine / "streaming.fp16.onnx"
+
+    module = tensorrt_support.install(monkeypatch)
+    code, out, err = call("doctor", "--selftest", "tensorrt", "--model", mine, "--json")
+    assert code == 0, err
+    results = json.loads(out)["results"]
+    assert [(r["form"], r["precision"]) for r in results] == [
+        ("windows", "fp32"), ("streaming", "fp32"), ("windows", "fp16"), ("streaming", "fp16")
+    ]  # fmt: skip
+    full, half = results[1], results[3]
+    assert full["max_abs_output"] <= 1e-5 < half["max_abs_output"] < half["allowed"]
+    assert [(t["batch"], t["of"]) for t in full["times"]] == [
+        (1, "frame"), (8, "frames of 8 cameras"), (4, "frames of a camera")
+    ]  # fmt: skip
+    assert full["leaked_mib"] == 0
+    with open_model(mine, EngineSpec(name="tensorrt", precision="fp16")) as model:
+        assert isinstance(model.engine, CarryingEngine)
+        assert (model.engine.info.name, model.engine.info.precision) == ("tensorrt", "fp16")
+        assert model.engine.camera_sizes == tuple(range(1, 9))
+    monkeypatch.setattr(tensorrt_support.ICudaEngine, "spoil", 0.5)
+    assert not run_carrying_selftest(after, "tensorrt", "fp32", None).passed
     assert module._stage.broken_rules() == []
 
 

@@ -14,6 +14,15 @@ torch = pytest.importorskip("torch")
 ort = pytest.importorskip("onnxruntime")
 
 import onnx  # noqa: E402
+from streaming_support import (  # noqa: E402
+    CONTEXT,
+    HEIGHT,
+    TOLERANCE,
+    WIDTH,
+    clip_network,
+    drifting_video,
+    on_windows,
+)
 
 from streamad.bundle import InputSpec, Manifest  # noqa: E402
 from streamad.detectors.learned_noise.network import ClipError, clip_reconstructor  # noqa: E402
@@ -21,24 +30,20 @@ from streamad.detectors.learned_noise.streaming import REBUILT, StreamingNetwork
 from streamad.detectors.learned_noise.streaming_graph import write_streaming  # noqa: E402
 from streamad.detectors.learned_noise.subpixel_graph import export_quantisable  # noqa: E402
 from streamad.engines import CarryingEngine  # noqa: E402
+from streamad.engines.carrying import Piece  # noqa: E402
 from streamad.engines.delays import FRAMES, OUTPUTS, parse_delays  # noqa: E402
+from streamad.engines.host_carrying import HostCarryingEngine  # noqa: E402
 from streamad.engines.onnx_carrying import OnnxCarryingEngine  # noqa: E402
 from streamad.engines.openvino_carrying import OpenVinoCarryingEngine  # noqa: E402
 from streamad.engines.torch_carrying import TorchCarryingEngine  # noqa: E402
 from streamad.errors import EngineError  # noqa: E402
-
-HEIGHT, WIDTH, CONTEXT = 64, 48, 15
-TOLERANCE = 1e-5
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 @pytest.fixture(scope="module")
 def network() -> ClipError:
-    torch.manual_seed(3)
-    reconstructor = clip_reconstructor(0.08)
-    randomise_norms(reconstructor)
-    return ClipError(reconstructor.eval())
+    return clip_network()
 
 
 @pytest.fixture(scope="module")
@@ -50,22 +55,7 @@ def graph(network: ClipError, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def video() -> np.ndarray:
-    """(70, 1, height, width): a smooth picture that drifts, with noise."""
-    rng = np.random.default_rng(0)
-    picture = np.cumsum(np.cumsum(rng.normal(size=(HEIGHT, WIDTH + 70)), 0), 1)
-    picture /= np.abs(picture).max()
-    frames = np.stack([picture[:, k : k + WIDTH] for k in range(70)])[:, None]
-    return np.clip(frames + rng.normal(0, 0.1, frames.shape), -1, 1).astype(np.float32)
-
-
-def on_windows(network: ClipError, video: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the whole 3-D network says of every window: errors and the 9th frame."""
-    windows = torch.from_numpy(np.stack([video[k : k + 16, 0] for k in range(len(video) - 15)]))
-    with torch.inference_mode():
-        frames = network.reconstructor(windows[:, None])[:, :, 8]
-        squared = (frames - windows[:, 8:9]) ** 2
-        cells = torch.nn.functional.avg_pool2d(squared, 8).flatten(1)
-    return torch.cat([squared.mean(dim=(1, 2, 3))[:, None], cells], 1).numpy(), frames.numpy()
+    return drifting_video()
 
 
 SIZES = [(1,), (1, 3, 9)]
@@ -122,10 +112,13 @@ def test_cameras_take_turns_and_a_new_state_knows_nothing_of_the_old(
 def test_submitted_frames_are_answered_in_order(engine: CarryingEngine, network: ClipError, video: np.ndarray) -> None:
     state, answers, failures = engine.new_state(), [], []
     for frame in video[:30]:
-        engine.submit(state, frame[None], answers.append, failures.append)
+        engine.submit([Piece(state, frame[None])], answers.extend, failures.append)
     engine.drain()
     assert failures == []
-    assert np.abs(np.concatenate(answers)[CONTEXT:] - on_windows(network, video[:30])[0]).max() <= TOLERANCE
+    assert (
+        np.abs(np.concatenate([a[OUTPUTS] for a in answers])[CONTEXT:] - on_windows(network, video[:30])[0]).max()
+        <= TOLERANCE
+    )
 
 
 def test_a_run_that_fails_makes_the_state_new_again(
@@ -135,13 +128,13 @@ def test_a_run_that_fails_makes_the_state_new_again(
     engine.advance(state, video[:20])
     whole = engine._compute
 
-    def broken(inputs: object, outputs: object) -> None:
+    def broken(inputs: object, outputs: object, cameras: int) -> None:
         raise EngineError("the device is gone")
 
-    failures: list[Exception] = []
+    failures: list[object] = []
     with monkeypatch.context() as patch:
         patch.setattr(engine, "_compute", broken)
-        engine.submit(state, video[20:21], lambda rows: None, failures.append)
+        engine.submit([Piece(state, video[20:21])], failures.extend, failures.append)
         engine.drain()
     assert [str(f) for f in failures] == ["the device is gone"]
     assert engine._compute == whole
@@ -181,6 +174,50 @@ def test_many_cameras_in_threads_of_their_own(engine: CarryingEngine, network: C
     assert max(worst) <= TOLERANCE
 
 
+@pytest.mark.parametrize("name", ["openvino", "onnx", "torch"])
+def test_any_mix_of_cameras_and_lengths_with_gaps(
+    graph: Path, network: ClipError, video: np.ndarray, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three cameras of 1 to 5 frames at a time, or none; new states in the second round."""
+    sizes, cameras = (1, 3), (1, 2, 3)
+    made: dict[str, Callable[[], HostCarryingEngine]] = {
+        "openvino": lambda: OpenVinoCarryingEngine(graph, CONTEXT, threads=1, run_sizes=sizes, camera_sizes=cameras),
+        "onnx": lambda: OnnxCarryingEngine(graph, CONTEXT, threads=1, run_sizes=sizes, camera_sizes=cameras),
+        "torch": lambda: TorchCarryingEngine(
+            lambda: network,
+            lambda n: StreamingNetwork(n, HEIGHT, WIDTH),
+            CONTEXT,
+            run_sizes=sizes,
+            camera_sizes=cameras,
+        ),
+    }
+    videos, length = [video[:28], video[::-1][:28], -video[20:48]], 28
+    expected = [on_windows(network, v)[0] for v in videos]
+    engine, rng = made[name](), np.random.default_rng(4)
+    ran, compute = set(), engine._compute
+
+    def noted(inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray], cameras: int) -> None:
+        ran.add((len(inputs[FRAMES]) // cameras, cameras))
+        compute(inputs, outputs, cameras)
+
+    monkeypatch.setattr(engine, "_compute", noted)
+    for _ in range(2):
+        states, done = [engine.new_state() for _ in videos], [0, 0, 0]
+        rows: list[list[np.ndarray]] = [[] for _ in videos]
+        while min(done) < length:
+            taken = {c: int(n) for c, n in enumerate(rng.integers(0, 6, 3)) if n and done[c] < length}
+            pieces = [Piece(states[c], videos[c][done[c] : done[c] + n]) for c, n in taken.items()]
+            for c, answer in zip(taken, engine.run_together(pieces), strict=True):
+                assert isinstance(answer, dict)
+                rows[c].append(answer[OUTPUTS])
+                done[c] += len(answer[OUTPUTS])
+        for parts, wanted in zip(rows, expected, strict=True):
+            assert np.isnan(np.concatenate(parts)[:CONTEXT]).all()
+            assert np.abs(np.concatenate(parts)[CONTEXT:] - wanted).max() <= TOLERANCE
+    engine.close()
+    assert ran == {(1, 1), (1, 2), (1, 3), (3, 1), (3, 2), (3, 3)}
+
+
 @pytest.mark.parametrize("frames", [1, 4])
 def test_the_graph_takes_several_cameras_in_one_batch(
     graph: Path, network: ClipError, video: np.ndarray, frames: int
@@ -217,12 +254,22 @@ def test_convolutions_alone_give_the_same(network: ClipError, tmp_path: Path, vi
     kinds = {node.op_type for node in onnx.load(str(tmp_path / "convolutions.onnx")).graph.node}
     assert "Conv" in kinds
     assert "ConvTranspose" not in kinds
-    engine = OpenVinoCarryingEngine(tmp_path / "convolutions.onnx", CONTEXT, threads=1)
-    made = engine.run(engine.new_state(), video[:24], (OUTPUTS, REBUILT))
-    engine.close()
+    # It was written for runs of one frame; longer ones and several cameras are made of it when it is loaded.
+    engine = OpenVinoCarryingEngine(
+        tmp_path / "convolutions.onnx", CONTEXT, threads=1, run_sizes=(1, 4), camera_sizes=(1, 2)
+    )
     errors, frames = on_windows(network, video[:24])
-    np.testing.assert_allclose(made[OUTPUTS][CONTEXT:], errors, rtol=0, atol=TOLERANCE)
-    np.testing.assert_allclose(made[REBUILT][CONTEXT:], frames, rtol=0, atol=TOLERANCE)
+    for lengths in ([1] * 24, [9, 4, 1, 9, 1]):
+        states, parts, start = [engine.new_state(), engine.new_state()], [], 0
+        for length in lengths:
+            pieces = [Piece(state, video[start : start + length]) for state in states]
+            parts.append(engine.run_together(pieces, (OUTPUTS, REBUILT)))
+            start += length
+        for answers in zip(*parts, strict=True):
+            made = {name: np.concatenate([a[name] for a in answers]) for name in (OUTPUTS, REBUILT)}  # type: ignore[index]
+            np.testing.assert_allclose(made[OUTPUTS][CONTEXT:], errors, rtol=0, atol=TOLERANCE)
+            np.testing.assert_allclose(made[REBUILT][CONTEXT:], frames, rtol=0, atol=TOLERANCE)
+    engine.close()
 
 
 def test_what_a_network_is_given_next_can_be_looked_at(engine: CarryingEngine, video: np.ndarray) -> None:

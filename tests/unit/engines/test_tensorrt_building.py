@@ -5,6 +5,7 @@ It needs no GPU to build, and cannot run what it built. Its errors are real ones
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -18,11 +19,13 @@ pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper  # noqa: E402
 
-from streamad.bundle import ONNX, load_bundle  # noqa: E402
+from streamad.bundle import ONNX, STREAMING, load_bundle  # noqa: E402
 from streamad.engines import EngineSpec, available_engines, open_engine  # noqa: E402
 from streamad.engines.base import batch_sizes_for  # noqa: E402
+from streamad.engines.carrying_graph import for_runs, read_delays  # noqa: E402
 from streamad.engines.half import write_half  # noqa: E402
 from streamad.engines.tensorrt.building import BuildSpec, build_plan  # noqa: E402
+from streamad.engines.tensorrt.carrying import carrying_spec  # noqa: E402
 from streamad.engines.tensorrt.failures import (  # noqa: E402
     GpuMemoryError,
     GpuUnavailableError,
@@ -37,6 +40,7 @@ from streamad.errors import EngineError, ExitCode  # noqa: E402
 
 MODELS = Path(__file__).resolve().parents[3] / "models"
 SHIPPED = sorted(path.parent.name for path in MODELS.glob(f"*/{ONNX}"))
+STREAMING_SHIPPED = sorted(path.parent.name for path in MODELS.glob(f"*/{STREAMING}"))
 ADA = (8, 9)
 pytestmark = pytest.mark.timeout(300)
 
@@ -61,6 +65,7 @@ def one_node(path: Path, operator: str, **attributes: object) -> Path:
 
 def test_models_are_shipped() -> None:
     assert len(SHIPPED) >= 8
+    assert len(STREAMING_SHIPPED) >= 3
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -79,6 +84,44 @@ def test_every_shipped_model_builds_with_its_profiles_in_fp32_and_fp16(rtx: Libr
     stored = onnx.load(tmp_path / "half.onnx").graph.initializer
     halved = sum(int(np.prod(w.dims)) for w in stored if w.data_type == TensorProto.FLOAT16)
     assert halved > 0.85 * bundle.manifest.parameters
+
+
+@pytest.mark.parametrize("name", STREAMING_SHIPPED)
+def test_every_streaming_form_builds_for_runs_and_cameras_in_fp32_and_fp16(
+    rtx: Library, name: str, tmp_path: Path
+) -> None:
+    """The networks that carry state, through the code that makes the engine's plans; one width in all combinations."""
+    path, half = load_bundle(MODELS / name).streaming_path, tmp_path / "half.onnx"
+    assert path is not None
+    write_half(path, half)
+    runs = {(path, 1, 8), (half, 4, 1)} if name.endswith("noise-ped2") else {(path, 1, 1)}
+    if "light" in name:
+        runs = set(itertools.product((path, half), (1, 4), (8,)))
+    plans = set()
+    for file, frames, cameras in runs:
+        network, spec = carrying_spec(file.read_bytes(), frames, cameras, ADA)
+        plans.add(build_plan(rtx, file, spec, network))
+    assert len(plans) == len(runs)
+
+
+def test_a_run_of_one_frame_takes_all_of_it_from_before() -> None:
+    path = MODELS / "learned-noise-light-ped2" / STREAMING
+    joins = {}
+    for frames in (1, 2, 9):
+        graph = onnx.load_from_string(for_runs(path.read_bytes(), frames)).graph
+        kinds = [node.op_type for node in graph.node]
+        assert not {"Shape", "Sub"} & set(kinds[: kinds.index("Tanh")])  # nothing is counted while it runs
+        joins[frames] = kinds.count("Slice")
+    delays = read_delays(path.read_bytes())
+    assert joins == {frames: sum(delay.frames < frames for delay in delays) for frames in (1, 2, 9)}
+    assert joins[1] == 0
+
+
+def test_a_network_that_carries_nothing_is_told() -> None:
+    with pytest.raises(EngineError, match="no network that carries state"):
+        read_delays((MODELS / "adacl-ped2" / ONNX).read_bytes())
+    with pytest.raises(EngineError, match="holds no network"):
+        read_delays(b"nonsense" * 100)
 
 
 @pytest.mark.parametrize("capability", [(8, 0), (8, 6), (12, 0)])

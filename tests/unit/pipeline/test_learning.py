@@ -6,6 +6,8 @@ import json
 import shutil
 import threading
 import time
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from streamad.bundle import load_bundle
 from streamad.errors import UsageError
 from streamad.frame import Frame
 from streamad.pipeline import open_model, score_video
-from streamad.pipeline.learning import Capture, Recordings, Survey, capture
+from streamad.pipeline.learning import Capture, LearnPlan, Recordings, Survey, capture, learn
 from streamad.pipeline.learning.clip_writer import ClipWriter
 from streamad.pipeline.learning.learn import require_enough
 from streamad.scoring import Calibration
@@ -60,8 +62,6 @@ def test_recordings_are_thinned_by_chance_old_ones_and_new_ones_alike(tmp_path: 
             path, role = recordings.next_file(session)
             path.write_bytes(b"x" * 100)
             recordings.add(session, path, role, 10.0)
-        from dataclasses import replace
-
         recordings.update(replace(session, done=True))
     assert recordings.profiles == {"day": 800, "night": 400}
     assert recordings.thin(keep_seconds=400, keep_bytes=ROOM) == 40
@@ -195,10 +195,11 @@ def test_one_command_makes_a_model_and_again_adds_to_it(videos: dict[str, Path],
     both = load_bundle(out)
     assert both.sha256 != bundle.sha256
     assert load_bundle(out / "previous").sha256 == bundle.sha256
-    assert not (out / ".next").exists()
+    assert bundle.path != both.path  # a watch that runs has its files still
+    assert load_bundle(bundle.path).sha256 == bundle.sha256
 
     # Neither the old nor the new normal is an alert to it.
-    calibration = Calibration.load(out / "calibration.json")
+    calibration = Calibration.load(both.path / "calibration.json")
     with open_model(out) as model:
         for name in ("day", "night"):
             scores = np.array([s.score for s in score_video(videos[name], model)])
@@ -207,11 +208,39 @@ def test_one_command_makes_a_model_and_again_adds_to_it(videos: dict[str, Path],
     assert code == 0
 
 
+def test_another_detector_is_learned_the_same_way(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    recordings = Recordings(tmp_path / "gate" / "recordings")
+    session = recordings.begin(profile="day", source="cam", wanted_seconds=20, resume=True)
+    survey, pictures = Survey(), iter(watched(240, walkers=2, size=(160, 90)))
+    for _ in range(4):  # the last is held out
+        path, role = recordings.next_file(session)
+        writer = ClipWriter(path, fps=10)
+        for frame in frames_of(islice(pictures, 60)):
+            survey.add(frame)
+            writer.write(frame)
+        writer.close()
+        recordings.add(session, path, role, 6.0)
+    plan = LearnPlan("gate", "alps", alerts_per_day=10_000, options={"epochs": "1"})
+    place = next(watched(1, size=(160, 90)))
+    learned = learn(plan, recordings, tmp_path / "gate", place=place, survey=survey)
+    bundle = load_bundle(tmp_path / "gate")
+    assert (learned.bundle.path, bundle.manifest.detector) == (bundle.path, "alps")
+    assert bundle.place_path is not None
+    assert bundle.calibration_path is not None
+    assert not [path for path in bundle.path.iterdir() if path.is_dir()]  # what the training left is gone
+    with pytest.raises(UsageError, match="alps has no option nothing"):
+        learn(replace(plan, options={"nothing": "1"}), recordings, tmp_path / "gate", place=None, survey=survey)
+    assert load_bundle(tmp_path / "gate").sha256 == bundle.sha256
+
+
 def test_what_the_command_refuses(videos: dict[str, Path], call: Any, tmp_path: Path) -> None:
     for arguments, words in (
         ((videos["day"], "--out", "models/Gate Yard"), "no name for a bundle"),
         ((videos["day"], "--out", "gate", "--profile", "../x"), "no name for a profile"),
         ((videos["day"], "--out", "gate", "--detector", "nothing"), "there is no detector 'nothing'"),
+        ((videos["day"], "--out", "gate", "--option", "nothing=1"), "motion has no option nothing"),
+        ((videos["day"], "--out", "gate", "--option", "max_height=tall"), "max_height"),
         (("rtsp://a/b", "rtsp://a/c", "--out", "gate"), "one camera"),
         (("nowhere.mp4", "--out", "gate"), "there is no nowhere.mp4"),
     ):

@@ -15,7 +15,7 @@ from streamad.engines import EngineSpec
 from streamad.errors import CalibrationError
 from streamad.frame import Frame, FrameFlags
 from streamad.pipeline import Model, calibrate_model, open_model, score_frames, score_video
-from streamad.pipeline.local_calibration import _Spool, crossfit, local_spec, parts
+from streamad.pipeline.local_calibration import Spool, crossfit, local_spec, parts
 from streamad.scoring import LocalScore, LocalSpec
 from streamad.sources import FileSpec
 
@@ -26,14 +26,15 @@ def model(small_bundle: Path) -> Iterator[Model]:
         yield opened
 
 
-@pytest.mark.parametrize("frames", [[500], [100, 100], [10] * 7, [300, 5, 5, 5, 300, 10], [7, 9, 11, 13]])
+@pytest.mark.parametrize("frames", [[500], [100, 100], [10] * 7, [300, 5, 5, 5, 300, 10], [7, 9, 11, 13], [900, 2, 2]])
 def test_parts_are_whole_clips_or_stretches(frames: list[int]) -> None:
     part = parts(frames)
     assert [len(p) for p in part] == frames
     used = np.unique(np.concatenate(part))
     assert len(used) >= 2
-    if len(frames) >= 5:
+    if len(frames) >= 3:  # no clip in two parts
         assert all(len(np.unique(p)) == 1 for p in part)
+        assert len(used) == len(frames) or len(frames) > 5
     else:
         assert len(used) >= 5
         assert all((np.diff(p) >= 0).all() for p in part)
@@ -44,7 +45,7 @@ def test_no_frame_is_scored_by_statistics_that_it_is_in() -> None:
     rng = np.random.default_rng(0)
     maps = rng.exponential(size=(500, 2, 2)).astype(np.float32)
     maps[300:400] *= 50
-    with _Spool() as spool:
+    with Spool() as spool:
         for heatmap in maps:
             spool.add(heatmap)
         made = crossfit(spool, [np.ones(500, bool)], LocalSpec(prior_samples=1, median_frames=1))
@@ -92,7 +93,7 @@ def test_a_gap_begins_the_median_anew(model: Model, tmp_path: Path) -> None:
 
 
 def test_pictures_that_change_their_size_are_refused() -> None:
-    with _Spool() as spool:
+    with Spool() as spool:
         spool.add(None)
         spool.add(np.zeros((2, 2), np.float32))
         with pytest.raises(CalibrationError, match="change their size"):

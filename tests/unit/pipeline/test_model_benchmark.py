@@ -60,7 +60,8 @@ def test_all_ways_compute_the_same(narrow_bundle: Path, monkeypatch: pytest.Monk
     )
     assert told == [(1, 2), (2, 2)]
     rows = {row["name"]: row for row in result["contenders"]}
-    assert list(rows) == ["streaming", "engine", "torch"]
+    assert list(rows) == ["streaming", "run frames", "run cameras", "engine", "torch"]
+    assert [row["at_once"] for row in rows.values()] == [1, 4, 4, 1, 1]
     for row in rows.values():
         assert row["difference"] <= 1e-5
         speed, ratio = row["frames_per_second"], row["ratio"]

@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 from streamad.bundle import ONNX, WEIGHTS, load_bundle, write_manifest  # noqa: E402
 from streamad.config import parse_config  # noqa: E402
 from streamad.engines import CarryingEngine, EngineSpec  # noqa: E402
-from streamad.engines.carrying import CarriedState  # noqa: E402
+from streamad.engines.carrying import Answers, Piece  # noqa: E402
 from streamad.errors import EngineError  # noqa: E402
 from streamad.evaluation.datasets import Clip, Dataset  # noqa: E402
 from streamad.frame import Frame, FrameFlags  # noqa: E402
@@ -133,10 +133,10 @@ def test_a_failure_is_told_and_the_camera_comes_back(
     engine, scorer, queue = streaming.engine, streaming.scorer("cam"), streaming.queue()
     whole, bad = engine._compute, [False]  # type: ignore[union-attr]
 
-    def sometimes(inputs: object, outputs: object) -> None:
+    def sometimes(inputs: object, outputs: object, cameras: int) -> None:
         if bad[0]:
             raise EngineError("out of memory")
-        whole(inputs, outputs)  # type: ignore[arg-type]
+        whole(inputs, outputs, cameras)  # type: ignore[arg-type]
 
     monkeypatch.setattr(engine, "_compute", sometimes)
     scored = []
@@ -155,14 +155,19 @@ def test_a_failure_is_told_and_the_camera_comes_back(
             assert score.score == pytest.approx(wanted[score.index], abs=TOLERANCE)
 
 
+def without_the_form(bundle: Path, folder: Path) -> Path:
+    old = folder / "old"
+    old.mkdir()
+    for name in (ONNX, WEIGHTS):
+        (old / name).write_bytes((bundle / name).read_bytes())
+    write_manifest(old, load_bundle(bundle).manifest)
+    return old
+
+
 def test_a_bundle_without_the_form_runs_on_windows(
     narrow_bundle: Path, tmp_path: Path, models: tuple[Model, Model]
 ) -> None:
-    old = tmp_path / "old"
-    old.mkdir()
-    for name in (ONNX, WEIGHTS):
-        (old / name).write_bytes((narrow_bundle / name).read_bytes())
-    write_manifest(old, load_bundle(narrow_bundle).manifest)
+    old = without_the_form(narrow_bundle, tmp_path)
     frames = frames_of(30, seed=3)
     with open_model(old, ENGINE) as model:
         assert hasattr(model.engine, "batch_sizes")
@@ -234,13 +239,13 @@ def test_a_machine_that_does_not_keep_up_scores_whole_windows(
         ),
         on_score=lambda _camera, _frame, score: scores.append(score),
     )
-    advance = CarryingEngine.advance
+    run = CarryingEngine.run_together
 
-    def slowly(engine: CarryingEngine, state: CarriedState, frames: np.ndarray) -> np.ndarray:
-        time.sleep(0.06)
-        return advance(engine, state, frames)
+    def slowly(engine: CarryingEngine, pieces: list[Piece]) -> Answers:
+        time.sleep(0.06 * sum(len(piece.frames) for piece in pieces))
+        return run(engine, pieces)
 
-    monkeypatch.setattr(CarryingEngine, "advance", slowly)
+    monkeypatch.setattr(CarryingEngine, "run_together", slowly)
     (summary,) = monitor.run(once=True)
     assert summary.error is None
     assert summary.dropped > 10
@@ -250,15 +255,70 @@ def test_a_machine_that_does_not_keep_up_scores_whole_windows(
     assert sum(b == a + 1 for a, b in pairwise(good)) >= 0.8 * len(good)
 
 
-def test_a_data_set_is_scored_alike_where_the_engine_carries_nothing(
-    narrow_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("engine", "frames", "cameras"), [("openvino", 3, 2), ("onnx", 1, 3), ("torch", 4, 1)])
+def test_several_cameras_and_frames_in_a_run_say_the_same(
+    models: tuple[Model, Model], narrow_bundle: Path, engine: str, frames: int, cameras: int
 ) -> None:
-    """As under TensorRT, which runs the bundle's network on windows."""
+    """Three cameras in turns, with gaps of their own: as a site has them, and as fast as files go."""
+    spec = EngineSpec.model_validate({"name": engine, "threads": 1, "run_frames": frames, "run_cameras": cameras})
+    videos = {name: with_hole(frames_of(46, seed, name)) for name, seed in (("a", 1), ("b", 2), ("c", 3))}
+    wanted = {n: list(score_video(video, models[1], camera=n)) for n, video in videos.items()}
+    for hint in ("latency", "throughput"):
+        with open_model(narrow_bundle, spec, hint=hint) as model:  # type: ignore[arg-type]
+            model.warm_up()
+            scorers = {name: model.scorer(name) for name in videos}
+            batches: list[int] = []
+            queue = model.queue(lambda tiles, _, batches=batches: batches.append(tiles))
+            scored, rng = [], np.random.default_rng(0)
+            left = {name: list(video) for name, video in videos.items()}
+            while any(left.values()):
+                name = str(rng.choice([n for n in left if left[n]]))
+                tiles = scorers[name].tiles(left[name].pop(0))
+                assert tiles is not None
+                queue.put(scorers[name], tiles)
+                scored += queue.ready()
+            scored += queue.drain()
+            assert queue.waiting == 0
+            assert sum(batches) == sum(len(video) for video in videos.values())
+            assert max(batches) > 1
+        for name in videos:
+            same([s.score for s in scored if s.score.camera == name], wanted[name])
+
+
+def test_what_fails_together_is_told_to_each_camera(narrow_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = EngineSpec(name="openvino", threads=1, run_cameras=2)
+    with open_model(narrow_bundle, spec, hint="throughput") as model:
+        engine, bad = model.engine, [False]
+        whole = engine._compute  # type: ignore[union-attr]
+
+        def sometimes(inputs: object, outputs: object, cameras: int) -> None:
+            if bad[0]:
+                raise EngineError(f"failed with {cameras} cameras")
+            whole(inputs, outputs, cameras)
+
+        monkeypatch.setattr(engine, "_compute", sometimes)
+        scorers, queue = {n: model.scorer(n) for n in "ab"}, model.queue()
+        scored = []
+        for k, pair in enumerate(zip(frames_of(50, 1, "a"), frames_of(50, 2, "b"), strict=True)):
+            bad[0] = k == 20
+            for frame in pair:
+                tiles = scorers[frame.camera].tiles(frame)
+                assert tiles is not None
+                queue.put(scorers[frame.camera], tiles)
+            scored += queue.drain()
+    told = [(s.score.camera, s.score.index, str(s.error)) for s in scored if s.error is not None]
+    assert told == [("a", 13, "failed with 2 cameras"), ("b", 13, "failed with 2 cameras")]
+    for name in "ab":
+        good = [s.score.index for s in scored if s.score.camera == name and s.score.withheld is None]
+        assert good == [*range(8, 13), *range(29, 43)]
+
+
+def test_a_data_set_is_scored_alike_on_windows(narrow_bundle: Path, tmp_path: Path) -> None:
     write_mp4(tmp_path / "clip.mp4", moving_shapes(30, (96, 64), seed=8))
     clip = Clip("clip", tmp_path / "clip.mp4", "video", 30, np.zeros(30, np.uint8), 25.0)
     data, bundle = Dataset("site", (), (clip,), 25.0, "none"), load_bundle(narrow_bundle)
+    old = load_bundle(without_the_form(narrow_bundle, tmp_path))
     carried = score_dataset(data, bundle, tmp_path / "carried", engine=ENGINE)[0].scores
-    monkeypatch.setattr("streamad.pipeline.model.CARRYING", ())
-    windows = score_dataset(data, bundle, tmp_path / "windows", engine=ENGINE)[0].scores
+    windows = score_dataset(data, old, tmp_path / "windows", engine=ENGINE)[0].scores
     assert np.isfinite(windows).sum() == 15
     np.testing.assert_allclose(carried, windows, rtol=0, atol=TOLERANCE)

@@ -14,7 +14,7 @@ from quality_support import FPS, Picture, frames_of, gain, noisy, place, runs, s
 from streamad.frame import Frame, FrameFlags
 from streamad.sources import FileSpec, ImagesSpec, open_source
 from streamad.sources.quality.gate import QualityGate
-from streamad.sources.quality.measures import look_at, picked
+from streamad.sources.quality.measures import Pixels, look_at
 from streamad.sources.quality.spec import QualitySpec
 
 RNG = np.random.default_rng(1)
@@ -137,7 +137,7 @@ def test_the_place_is_remembered_across_a_restart() -> None:
         first.check(frame)
     kept = first.reference
     assert kept is not None
-    assert kept.shape == look_at(picked(next(watched(1)))).thumb.shape
+    assert kept.shape == look_at(Pixels(next(watched(1))).sample).thumb.shape
     again = QualityGate(reference=kept)
     assert {again.check(f).reason for f in frames_of(watched(100))} == {None}
     moved = QualityGate(reference=kept)

@@ -1,0 +1,51 @@
+"""A network that carries state, as OpenVINO has read it, set to runs of a number of frames of a number of cameras."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from streamad.engines.delays import FRAMES, Delay, parse_delays
+
+
+def set_run(model: Any, frames: int, cameras: int) -> Any:
+    """A copy of a network with static shapes for a run.
+
+    A network of symbolic length joins what it carried and what it has just made by itself. One that was written for
+    runs of one frame (the 8-bit form) takes all of it from before; for longer runs it is joined here. Every row is
+    computed as before, so a run of several is exactly as many runs of one.
+
+    Args:
+        model: an `openvino.Model`; stays as it is.
+        frames: of each camera in a run.
+        cameras: in a run.
+    """
+    variant = model.clone()
+    inputs = {parameter.output(0).any_name: parameter for parameter in variant.get_parameters()}
+    delays = {delay.name: delay for delay in parse_delays(inputs)}
+    symbolic = inputs[FRAMES].get_partial_shape()[0].is_dynamic
+    for name, parameter in inputs.items():
+        shape = parameter.get_partial_shape()
+        shape[0] = cameras * (delays[name].rows(frames) if name in delays else frames)
+        parameter.set_partial_shape(shape)
+    if not symbolic:
+        for delay in delays.values():
+            if delay.frames < frames:
+                _join(variant, inputs, delay, cameras * (frames - delay.frames))
+    variant.validate_nodes_and_infer_types()
+    return variant
+
+
+def _join(model: Any, inputs: dict[str, Any], delay: Delay, missing: int) -> None:
+    """Let a value that is taken back be continued by the first rows of what the run makes of it."""
+    from openvino import opset13 as ops
+
+    old = inputs[delay.name].output(0)
+    readers = list(old.get_target_inputs())
+    frames = delay.source == FRAMES
+    new = inputs[FRAMES].output(0) if frames else model.output(delay.source).get_node().input_value(0)
+    start, stop, step, axis = (np.array([number], np.int64) for number in (0, missing, 1, 0))
+    joined = ops.concat([old.get_node(), ops.slice(new, start, stop, step, axis)], 0)
+    for reader in readers:
+        reader.replace_source_output(joined.output(0))

@@ -1,0 +1,160 @@
+"""Networks that carry state, run by TensorRT or TensorRT-RTX: each camera's state stays in the GPU's memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from streamad.engines.base import Batch, EngineInfo
+from streamad.engines.carrying import RUN_SIZES, CarriedState, CarryingEngine
+from streamad.engines.carrying_graph import for_runs, read_delays
+from streamad.engines.delays import FRAMES, Delay
+from streamad.engines.tensorrt.building import BuildSpec, build_plan, read_network
+from streamad.engines.tensorrt.carrying_runner import CarryingRunner
+from streamad.engines.tensorrt.device_lines import DeviceLines
+from streamad.engines.tensorrt.engine import TensorRtOptions
+from streamad.engines.tensorrt.gpu import Gpu, gpu_index
+from streamad.engines.tensorrt.library import Library, LibraryName, load_library
+from streamad.engines.tensorrt.loading import PlanLoader, describe
+from streamad.engines.tensorrt.plan_cache import PlanCache, PlanKey, default_folder
+from streamad.engines.tensorrt.profiles import camera_profiles
+from streamad.engines.tensorrt.runner import forget_frames
+
+
+def carrying_spec(
+    content: bytes, frames: int, cameras: int, capability: tuple[int, int], workspace_mib: int | None = None
+) -> tuple[bytes, BuildSpec]:
+    """The network for runs of one length, and what its plan is built for.
+
+    Args:
+        content: of the ONNX file.
+        frames: of each camera in a run.
+        cameras: most of them in a run; any number up to it runs as it is.
+        capability: compute capability of the GPU, (major, minor).
+        workspace_mib: bound of scratch memory, MiB; None is all that the GPU has.
+    """
+    rows = {FRAMES: frames, **{delay.name: delay.rows(frames) for delay in read_delays(content)}}
+    return for_runs(content, frames), BuildSpec(camera_profiles(cameras), capability, workspace_mib, rows)
+
+
+class TensorRtCarryingEngine(CarryingEngine):
+    """A network that carries state, run by TensorRT or TensorRT-RTX on a GPU.
+
+    One camera's frames run in place: the plan reads and writes what is carried where it lies. Several cameras' values
+    are laid side by side on the GPU. There is one stream, and one plan for each number of frames in a run.
+
+    Args:
+        onnx: the network, as `streaming.onnx` is.
+        context: frames before a frame that its answer depends on.
+        library: which of the two.
+        options: how to set it up.
+        run_sizes: see `CarryingEngine`; a plan each.
+        cameras: most cameras in a run; any number up to it is run as it is.
+        why: why this engine was taken.
+
+    Raises:
+        EngineError: one of `failures`, which names the cause.
+    """
+
+    def __init__(
+        self,
+        onnx: Path,
+        context: int,
+        *,
+        library: LibraryName = "tensorrt",
+        options: TensorRtOptions | None = None,
+        run_sizes: tuple[int, ...] = RUN_SIZES,
+        cameras: int = 1,
+        why: str = "",
+    ) -> None:
+        super().__init__(context, run_sizes, tuple(range(1, cameras + 1)))
+        options = options or TensorRtOptions()
+        loaded = load_library(library)
+        self._gpu = Gpu(gpu_index(options.device))
+        self._loader = PlanLoader(loaded, PlanCache(options.cache or default_folder()))
+        self._runner: CarryingRunner | None = None
+        self._closed = False
+        content = read_network(onnx)
+        self._carried = read_delays(content)
+        try:
+            with self._gpu.current():
+                try:
+                    for frames in run_sizes:
+                        self._load(loaded, onnx, content, frames, options)
+                except BaseException as error:
+                    forget_frames(error)
+                    raise
+            self._runner = CarryingRunner(loaded, self._gpu, run_sizes, self._loader.plans, self._carried, cameras)
+        except BaseException:
+            self.close()
+            raise
+        self._info = describe(loaded, self._gpu, options.precision, why)
+
+    @property
+    def info(self) -> EngineInfo:
+        """What really runs."""
+        return self._info
+
+    @property
+    def device_bytes(self) -> int:
+        """Device memory of buffers, scratch and cameras, bytes; the plans' weights come on top."""
+        return 0 if self._runner is None else self._runner.bytes
+
+    def gpu_memory(self) -> tuple[int, int]:
+        """(free, all) bytes of the GPU's memory, other processes counted."""
+        with self._gpu.current():
+            return self._gpu.memory()
+
+    def warm_up(self) -> None:
+        """Run every prepared size once; the memory of cameras that this takes is given back."""
+        super().warm_up()
+        with self._lock:
+            assert self._runner is not None
+            self._runner.free_idle()
+
+    def close(self) -> None:
+        """Free everything: buffers and contexts, then the plans, then their runtime, with the GPU's context current."""
+        super().close()
+        if self._closed:
+            return
+        self._closed = True
+        with self._lock:
+            if self._runner is not None:
+                self._runner.close()
+            with self._gpu.current():
+                self._loader.close()
+
+    def _delays(self) -> tuple[Delay, ...]:
+        return self._carried
+
+    def _shapes(self) -> Mapping[str, tuple[int, ...]]:
+        assert self._runner is not None
+        return self._runner.shapes
+
+    def _new_memory(self) -> DeviceLines:
+        assert self._runner is not None
+        return self._runner.new_lines()
+
+    def _execute(self, states: Sequence[CarriedState], frames: Sequence[Batch], names: Sequence[str]) -> list[Batch]:
+        assert self._runner is not None
+        lines: list[DeviceLines] = [state.memory for state in states]
+        rows = self._runner.run(lines, frames, names)
+        for line in lines:
+            line.advance(len(frames[0]))
+        return rows
+
+    def _load(self, library: Library, onnx: Path, content: bytes, frames: int, options: TensorRtOptions) -> None:
+        cameras = self._camera_sizes[-1]
+        network, spec = carrying_spec(content, frames, cameras, self._gpu.capability, options.workspace_mib)
+        key = PlanKey(
+            onnx_sha256=hashlib.sha256(network).hexdigest(),
+            library=library.name,
+            version=library.version,
+            capability=self._gpu.capability,
+            gpu="" if library.rtx else self._gpu.name,
+            precision=options.precision,
+            profiles=spec.profiles,
+            workspace_mib=options.workspace_mib,
+        )
+        self._loader.load(onnx.name, key, lambda: build_plan(library, onnx, spec, network))

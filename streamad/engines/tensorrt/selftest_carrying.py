@@ -1,0 +1,144 @@
+"""The self-test of a user's GPU for networks that carry state: several cameras and lengths of runs, against the CPU."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamad.bundle import Bundle
+from streamad.engines.base import Batch
+from streamad.engines.carrying import CarriedState, CarryingEngine, Piece
+from streamad.engines.delays import OUTPUTS
+from streamad.engines.factory import GPU_RUN_CAMERAS, GPU_RUN_FRAMES
+from streamad.engines.onnx_carrying import OnnxCarryingEngine
+from streamad.engines.tensorrt.carrying import TensorRtCarryingEngine
+from streamad.engines.tensorrt.engine import TensorRtOptions
+from streamad.engines.tensorrt.selftest import TOLERANCES, SelfTest, free_mib, measure, need_reference
+
+COMPARED = 3
+"""Cameras that are compared with the CPU: alone, two and three side by side."""
+
+BEYOND = 10
+"""Frames of each that are compared, after those that an answer depends on."""
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """A piece for each of some cameras; as long as they are together.
+
+    Attributes:
+        states: of each engine, by its number, the cameras'.
+        frames: (n, channels, height, width) of each camera.
+    """
+
+    states: dict[int, list[CarriedState]]
+    frames: Sequence[Batch]
+
+    def __len__(self) -> int:
+        return sum(len(frames) for frames in self.frames)
+
+    def run(self, engine: CarryingEngine) -> None:
+        states = self.states.setdefault(id(engine), [engine.new_state() for _ in self.frames])
+        engine.run_together([Piece(*pair) for pair in zip(states, self.frames, strict=True)])
+
+
+def run_carrying_selftest(bundle: Bundle, name: str, precision: str, device: str | None) -> SelfTest:
+    """Compare, time and weigh the streaming form of one model on the GPU.
+
+    Args:
+        bundle: a model that has that form.
+        name: tensorrt or tensorrt-rtx.
+        precision: fp32, or fp16 where the bundle has that variant of the form.
+        device: "cuda:N"; None is the first.
+
+    Raises:
+        EngineError: ONNX Runtime is missing, or the engine cannot run.
+    """
+    need_reference()
+    from streamad.engines.tensorrt.gpu import Gpu, gpu_index
+
+    context = (bundle.manifest.tiling.window or 1) - 1
+    exact = bundle.network_path("fp32", streaming=True)
+    gpu = Gpu(gpu_index(device))
+    before = free_mib(gpu)
+    started = time.perf_counter()
+    engine = TensorRtCarryingEngine(
+        bundle.network_path(precision, streaming=True),
+        context,
+        library="tensorrt-rtx" if name == "tensorrt-rtx" else "tensorrt",
+        options=TensorRtOptions(device=device, precision="fp16" if precision == "fp16" else "fp32"),
+        run_sizes=(1, GPU_RUN_FRAMES),
+        cameras=GPU_RUN_CAMERAS,
+    )
+    try:
+        engine.warm_up()
+        seconds = time.perf_counter() - started
+        reference = OnnxCarryingEngine(exact, context, run_sizes=(1, GPU_RUN_FRAMES), camera_sizes=(1, GPU_RUN_CAMERAS))
+        try:
+            worst, largest = _difference(engine, reference, context + BEYOND)
+            frames = _noise(engine.frame_shape, GPU_RUN_CAMERAS, GPU_RUN_FRAMES)
+            runs = {
+                "frame": frames[:1, :1],
+                f"frames of {GPU_RUN_CAMERAS} cameras": frames[:, :1],
+                "frames of a camera": frames[:1, :GPU_RUN_FRAMES],
+            }
+            times = []
+            for of, given in runs.items():
+                pieces = _Frames({}, list(given))
+                times.append(measure(lambda p: p.run(engine), lambda p: p.run(reference), pieces, of))
+        finally:
+            reference.close()
+        used, buffers, info = before - free_mib(gpu), engine.device_bytes / 2**20, engine.info
+    finally:
+        engine.close()
+    return SelfTest(
+        model=bundle.name,
+        form="streaming",
+        engine=name,
+        version=info.version,
+        device=info.device,
+        precision=info.precision,
+        start_seconds=seconds,
+        max_abs_output=worst,
+        allowed=TOLERANCES[precision] * max(1.0, largest),
+        buffer_mib=buffers,
+        gpu_mib=used,
+        leaked_mib=before - free_mib(gpu),
+        times=tuple(times),
+    )
+
+
+def _noise(shape: tuple[int, ...], cameras: int, frames: int) -> Batch:
+    """(cameras, frames, channels, height, width) over the whole range of the input."""
+    return np.random.default_rng(0).uniform(-1, 1, (cameras, frames, *shape)).astype(np.float32)
+
+
+def _difference(engine: CarryingEngine, reference: CarryingEngine, count: int) -> tuple[float, float]:
+    """Largest difference over cameras whose frames come in pieces of many lengths, and the largest output."""
+    rng = np.random.default_rng(1)
+    videos = _noise(engine.frame_shape, COMPARED, count)
+    states = [engine.new_state() for _ in videos]
+    done = [0] * COMPARED
+    rows: list[list[Batch]] = [[] for _ in videos]
+    while min(done) < count:
+        taken = {
+            c: int(n) for c, n in enumerate(rng.integers(0, GPU_RUN_FRAMES + 2, COMPARED)) if n and done[c] < count
+        }
+        pieces = [Piece(states[c], videos[c, done[c] : done[c] + n]) for c, n in taken.items()]
+        for c, answer in zip(taken, engine.run_together(pieces), strict=True):
+            if not isinstance(answer, dict):
+                raise answer
+            rows[c].append(answer[OUTPUTS])
+            done[c] += len(answer[OUTPUTS])
+    worst, largest = 0.0, 0.0
+    for video, parts in zip(videos, rows, strict=True):
+        expected = reference.advance(reference.new_state(), video)
+        context = int(np.isnan(expected[:, 0]).sum())
+        difference = np.abs(np.concatenate(parts)[context:] - expected[context:])
+        # Not a number is the worst of all, and no larger than anything.
+        worst = max(worst, float(difference.max()) if np.isfinite(difference).all() else float("inf"))
+        largest = max(largest, float(np.abs(expected[context:]).max()))
+    return worst, largest

@@ -1,0 +1,117 @@
+"""Whether a budget of false alerts holds on normal video that a calibration has not seen: leave one clip out.
+
+    python tools/budget_study.py --models NAME,NAME --cache CACHE CLIP CLIP...
+
+Each clip is watched under a calibration, and statistics of places, of the other clips, made as `streamad calibrate` makes
+them. Printed are the alerts that the budget allows in all clips, and those that came, by the model's own score and with
+local calibration; and the share of frames whose calibrated score reaches 2, which should be 1 %. Normal video alone is
+used. Heat maps are kept in CACHE, which `tools/local_study.py` reads and writes too.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from local_study import Clip, scored
+
+from streamad.bundle import Manifest
+from streamad.engines import EngineSpec
+from streamad.pipeline import open_model
+from streamad.pipeline.local_calibration import Spool, crossfit, local_spec
+from streamad.scoring import Calibration, calibrate
+from streamad.scoring.budget import AlertRule, alert_peaks, sustained_score
+from streamad.scoring.local import LocalScore
+
+SECONDS_A_DAY = 86400.0
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass
+class Held:
+    """What came of clips that the calibration did not see."""
+
+    expected: float = 0.0
+    alerts: int = 0
+    frames: int = 0
+    rare: int = 0
+
+    def watch(self, scores: Floats, calibration: Calibration, rule: AlertRule) -> None:
+        """Count a clip's alerts and rare frames."""
+        sustained = sustained_score(scores, fps=rule.fps, min_duration_seconds=rule.min_duration_seconds)
+        peaks = alert_peaks([(scores, sustained)], rule, threshold=calibration.threshold, release=calibration.release)
+        self.alerts += len(peaks)
+        known = scores[np.isfinite(scores)]
+        self.expected += calibration.alerts_per_day * known.size / rule.fps / SECONDS_A_DAY
+        self.frames += known.size
+        self.rare += int((calibration.distribution.calibrated_array(known) >= 2).sum())
+
+    def __str__(self) -> str:
+        return f"{self.alerts} | {self.rare / max(self.frames, 1):.1%}"
+
+
+def study(clips: Sequence[Clip], manifest: Manifest, rule: AlertRule, budget: float) -> tuple[Held, Held]:
+    """Each clip under the calibration of the others: by its own score, and locally."""
+    own, local = Held(), Held()
+    spec = local_spec(manifest, rule.fps)
+    for number, clip in enumerate(clips):
+        others = [c for k, c in enumerate(clips) if k != number]
+        own.watch(clip.score, calibrated([c.score for c in others], rule, budget), rule)
+        with Spool() as spool:
+            for other in others:
+                for heat in other.heat:
+                    spool.add(heat)
+            fitted = crossfit(spool, [np.isfinite(c.score) for c in others], spec)
+        state = LocalScore(fitted.statistics)
+        scores = np.array(
+            [
+                state.update(heat)[0] if np.isfinite(score) else np.nan
+                for heat, score in zip(clip.heat, clip.score, strict=True)
+            ]
+        )
+        local.watch(scores, calibrated(fitted.scores, rule, budget), rule)
+    return own, local
+
+
+def calibrated(scores: list[Floats], rule: AlertRule, budget: float) -> Calibration:
+    """A calibration on these clips."""
+    return calibrate(
+        scores, fps=rule.fps, model="study", model_sha256="0" * 64, source="study", alerts_per_day=budget,
+        min_duration_seconds=rule.min_duration_seconds, cooldown_seconds=rule.cooldown_seconds,
+        hysteresis=rule.hysteresis,
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Score what is not in the cache, then print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("clips", nargs="+", type=Path)
+    parser.add_argument("--models", required=True)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--limit", type=int, help="frames of a clip")
+    parser.add_argument("--alerts-per-day", type=float, default=5760)
+    parser.add_argument("--cooldown", type=float, default=2.0, help="seconds")
+    given = parser.parse_args()
+    print("| | expected | own score | reach 2 | local | reach 2 |")
+    print("|---|---|---|---|---|---|")
+    total = Held(), Held()
+    for name in given.models.split(","):
+        with open_model(name, EngineSpec(threads=1), hint="throughput") as model:
+            manifest = model.bundle.manifest
+            # The first clip once before, so that the background is known from the first frame on.
+            clips = scored(model, [given.clips[-1], *given.clips], given.cache / model.bundle.name, given.limit)[1:]
+        rule = AlertRule(manifest.training.fps, 0.5, given.cooldown, 0.2)
+        found = study(clips, manifest, rule, given.alerts_per_day)
+        print(f"| {name} | {found[0].expected:.1f} | {found[0]} | {found[1]} |", flush=True)
+        for whole, part in zip(total, found, strict=True):
+            whole.expected, whole.alerts = whole.expected + part.expected, whole.alerts + part.alerts
+            whole.frames, whole.rare = whole.frames + part.frames, whole.rare + part.rare
+    print(f"| all | {total[0].expected:.1f} | {total[0]} | {total[1]} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""What the frame-quality gate costs beside the scoring of every model, in one interleaved run.
+
+    python tools/gate_cost.py --json runs/gate.json
+
+Each model scores `tools/bench.py`'s video from the file to the alerts with the gate and without it, in turns, round after
+round, so that a change of the machine's load falls on both. In the turns with the gate the processor time of its thread
+inside the gate is counted, with the caches as the scoring leaves them; it is printed as a share of the processor time of all
+threads in the neighbouring turn without. The gate has seen the video once before, as on a camera that has been watched for
+some minutes. The first round warms up and is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from bench_contenders import LEAD
+from bench_workload import MODELS, Workload, make_video
+
+from streamad.alerts.spec import RuleSpec
+from streamad.alerts.tracker import EventTracker
+from streamad.bundle import combined_sha256
+from streamad.detectors import CameraScorer
+from streamad.engines import EngineSpec
+from streamad.errors import BundleError, EngineError
+from streamad.files import write_json
+from streamad.frame import Frame
+from streamad.pipeline import open_model
+from streamad.pipeline.alerting import AlertSettings, alert_settings
+from streamad.pipeline.gated_scorer import GatedScorer
+from streamad.pipeline.model import Model
+from streamad.pipeline.offline import pair_scores, prefetched
+from streamad.sources import FileSpec, open_source
+from streamad.sources.quality.gate import QualityGate, Verdict
+
+PRECISIONS = ("fp32", "bf16", "int8")
+
+
+class CountedGate(QualityGate):
+    """Counts the processor time of its checks, seconds, and the frames it held back."""
+
+    spent = 0.0
+    held = 0
+
+    def check(self, frame: Frame) -> Verdict:
+        before = time.thread_time()
+        verdict = super().check(frame)
+        self.spent += time.thread_time() - before
+        self.held += verdict.reason is not None
+        return verdict
+
+
+def turn(
+    model: Model, settings: AlertSettings, warm: CameraScorer, gate: CountedGate | None, path: Path, seconds: float
+) -> tuple[int, float]:
+    """Score the video for so long, behind its first frames; (frames, processor seconds of all threads)."""
+    scorer: CameraScorer = copy.deepcopy(warm)
+    if gate is not None:
+        scorer = GatedScorer(scorer, gate)
+    tracker = EventTracker(
+        settings.rule("bench"),
+        model=model.bundle.name,
+        model_sha256=combined_sha256(model.bundle),
+        box_of_cell=scorer.cell_box,
+    )
+    count = 0
+    with open_source(FileSpec(path=path), camera="bench") as source:
+        frames = iter(source)
+        for frame in islice(frames, LEAD):
+            if gate is not None:
+                gate.check(frame)
+        if gate is not None:
+            gate.spent = 0.0
+        began, spent = time.perf_counter(), time.process_time()
+
+        def until() -> Iterator[Frame]:
+            nonlocal count
+            for frame in frames:
+                if time.perf_counter() - began >= seconds and count:
+                    return
+                count += 1
+                yield frame
+
+        with closing(prefetched(until())) as ahead:
+            for _, score in pair_scores(ahead, model, scorer):
+                tracker.update(score.index, score.pts_seconds, score.score, score.heatmap)
+        spent = time.process_time() - spent
+    return count, spent
+
+
+def measure(
+    name: str, precision: str, workload: Workload, known: CountedGate, rounds: int, seconds: float
+) -> dict[str, object] | None:
+    """One model in one precision; None where it has none such."""
+    spec = EngineSpec.model_validate({"name": "openvino", "precision": precision})
+    try:
+        model = open_model(name, spec, hint="throughput")
+    except (BundleError, EngineError):
+        return None
+    with model:
+        model.warm_up()
+        warm = model.scorer("bench")
+        given = None if model.bundle.calibration_path else 0.5
+        settings = alert_settings(model, RuleSpec(), camera="bench", threshold=given)
+        with open_source(FileSpec(path=workload.path), camera="bench") as source:
+            for frame in islice(source, LEAD):
+                warm.tiles(frame)
+        rows, held = [], 0
+        for number in range(rounds + 1):
+            gate = copy.deepcopy(known)
+            plain = turn(model, settings, warm, None, workload.path, seconds)
+            gated = turn(model, settings, warm, gate, workload.path, seconds)
+            held += gate.held
+            if number:
+                rows.append((plain[1] / plain[0], gate.spent / gated[0], gated[1] / gated[0]))
+    without, gates, together = np.array(rows).T
+    return {
+        "model": name, "precision": precision, "scoring_ms": 1e3 * float(np.median(without)),
+        "gate_ms": 1e3 * float(np.median(gates)), "share": [float(v) for v in np.sort(gates / without)],
+        "ratio": [float(v) for v in np.sort(together / without)], "held": held,
+    }  # fmt: skip
+
+
+def main() -> int:
+    """Measure all, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=list(MODELS), metavar="MODEL", help="bundles")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds that count (default 7)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each turn (default 2)")
+    parser.add_argument("--frames", type=int, default=1200, help="frames of the video (default 1200)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
+    given = parser.parse_args()
+    found = []
+    with tempfile.TemporaryDirectory(prefix="streamad-gate-") as folder:
+        workload = make_video(Path(folder), given.frames)
+        print(f"video: {workload.source}, {workload.frames} frames", file=sys.stderr)
+        known = CountedGate()
+        with open_source(FileSpec(path=workload.path), camera="bench") as source:
+            for frame in source:
+                known.check(frame)
+        print("| model | precision | scoring, ms a frame | gate, ms | share | processor time with it |")
+        print("|---|---|---|---|---|---|")
+        for name in given.models:
+            for precision in PRECISIONS:
+                row = measure(name, precision, workload, known, given.rounds, given.seconds)
+                if row is None:
+                    continue
+                found.append(row)
+                low, share, high = (1e2 * float(np.quantile(np.array(row["share"]), q)) for q in (0, 0.5, 1))
+                ratio = float(np.median(np.array(row["ratio"])))
+                print(
+                    f"| {name} | {precision} | {row['scoring_ms']:.2f} | {row['gate_ms']:.3f} | "
+                    f"{share:.1f} % ({low:.1f} to {high:.1f}) | ×{ratio:.3f} |", flush=True,
+                )  # fmt: skip
+    if given.json is not None:
+        write_json(given.json, {"workload": workload.source, "frames": workload.frames, "rows": found})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
