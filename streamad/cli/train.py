@@ -63,6 +63,7 @@ def train(
 ) -> None:
     """Train a detector on a camera's normal video, export it, and calibrate it on clips held out.
 
+    The motion detector needs none held out: each part is scored by a model of the others.
     Started again with the same options, a training that was interrupted goes on.
     """
     from streamad.detectors import detector_parts

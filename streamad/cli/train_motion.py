@@ -1,4 +1,4 @@
-"""`streamad train motion`: fitted in closed form, without torch, and calibrated on clips held out."""
+"""`streamad train motion`: fitted without torch, and calibrated on the same clips, each scored by a model of others."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from pathlib import Path
 from streamad.cli.common import clips_of, emit, output_folder, progress_bar, say
 from streamad.errors import UsageError
 from streamad.sources import SourceSpec, open_source
-
-HELD_SHARE = 0.25
-"""Share of the clips, the last ones, that the model is calibrated on and not fitted to."""
 
 
 def rate_of(clips: Sequence[tuple[str, SourceSpec]], fps: float) -> float:
@@ -48,7 +45,7 @@ def fit_motion(
     fps: float,
     as_json: bool,
 ) -> None:
-    """Fit the motion detector to all clips but the last quarter, export it, and calibrate it on that.
+    """Fit the motion detector to all clips, export it, and calibrate it on them (see `calibrate_motion`).
 
     Args:
         data: files and folders of normal video.
@@ -62,15 +59,13 @@ def fit_motion(
         as_json: print one JSON document.
 
     Raises:
-        UsageError: too few clips, or nothing moves in them.
+        UsageError: nothing moves in the clips.
     """
-    from streamad.pipeline import calibrate_model, open_model, save_into_bundle
-    from streamad.pipeline.motion_learning import fit_motion_bundle
-    from streamad.training.splitting import split_clips
+    from streamad.pipeline import save_into_bundle
+    from streamad.pipeline.motion_learning import calibrate_motion, fit_motion_bundle
 
     clips = clips_of(data, fps)
     rate = rate_of(clips, fps)
-    train, held = split_clips(len(clips), HELD_SHARE)
     folder = output_folder(out)
     with progress_bar() as bar:
         tasks = {}
@@ -80,8 +75,8 @@ def fit_motion(
                 tasks[stage] = bar.add_task(stage, total=total)
             bar.update(tasks[stage], completed=done, total=total)
 
-        bundle = fit_motion_bundle(
-            [clips[k][1] for k in train],
+        fit = fit_motion_bundle(
+            [spec for _, spec in clips],
             folder,
             name=out.name,
             data=data_name,
@@ -91,15 +86,12 @@ def fit_motion(
             seed=seed,
             progress=tell,
         )
-        with open_model(bundle, hint="throughput") as model:
-            calibration = calibrate_model(
-                model,
-                [clips[k][1] for k in held],
-                source=f"{data_name}: {len(held)} clips held out of training",
-                alerts_per_day=alerts_per_day,
-                progress=lambda clip, _, total: tell("calibrating", clip + 1, total),
-            )
-    bundle = save_into_bundle(bundle, calibration)
+    calibration = calibrate_motion(
+        fit,
+        source=f"{data_name}: the clips it was fitted to, each part scored by a model of the others",
+        alerts_per_day=alerts_per_day,
+    )
+    bundle = save_into_bundle(fit.bundle, calibration)
     for warning in calibration.warnings:
         say(f"note: {warning}")
     training = bundle.manifest.training

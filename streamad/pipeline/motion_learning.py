@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from streamad.alerts.spec import RuleSpec
 from streamad.bundle import (
     CARD,
     FORMAT_VERSION,
@@ -21,6 +24,7 @@ from streamad.bundle import (
     ScoreSpec,
     TilingSpec,
     TrainingRecord,
+    combined_sha256,
     write_manifest,
 )
 from streamad.detectors.motion.density import MotionModel
@@ -28,13 +32,14 @@ from streamad.detectors.motion.fitting import CELLS, USUAL, Fitted, Sample, fit
 from streamad.detectors.motion.flow import PROBE_SECONDS, flow_seconds_for
 from streamad.detectors.motion.gathering import Gatherer
 from streamad.detectors.motion.layout import BLOCK, LENGTH, SPEED
-from streamad.detectors.motion.scorer import SMOOTHING_SECONDS
+from streamad.detectors.motion.scorer import SMOOTHING_SECONDS, RunningMean
 from streamad.detectors.motion.trace import TRACE_SECONDS
 from streamad.engines.base import batch_sizes_for
 from streamad.engines.openvino_engine import OpenVinoEngine
 from streamad.errors import EngineError, OutputError, UsageError
 from streamad.files import write_atomic
 from streamad.frame import Frame
+from streamad.scoring import Calibration, calibrate
 from streamad.sources import SourceSpec, open_source
 from streamad.training.card import card
 from streamad.training.frames import of_one_size
@@ -56,6 +61,53 @@ WARMUP_SECONDS = 3.2
 """Time until the scene at rest is trusted (their 32 frames at 10 frames/s)."""
 
 
+@dataclass(frozen=True)
+class MotionFit:
+    """A bundle, and how its detector scores the video that it was fitted to.
+
+    Attributes:
+        bundle: exported, without a calibration.
+        scores: one array a clip: what a model that was not shown this part of the video says of it, as the detector
+            would live; NaN where there is no score.
+        fps: frames a second of these scores, at most the video's.
+    """
+
+    bundle: Bundle
+    scores: tuple[npt.NDArray[np.float64], ...]
+    fps: float
+
+
+def calibrate_motion(
+    fit: MotionFit, *, source: str, alerts_per_day: float = 1.0, rules: RuleSpec | None = None
+) -> Calibration:
+    """Set the threshold on the video that the model was fitted to, each part scored by a model of the others.
+
+    So no video need be held out: the last model has all of it, and so has the threshold. A model of the others knows a
+    little less than the last one, which errs towards fewer alerts.
+
+    Args:
+        fit: the fitted model.
+        source: what the video is, in words, for the record.
+        alerts_per_day: the budget of false alerts.
+        rules: duration, cooldown and hysteresis that the alerts will be made by.
+
+    Raises:
+        CalibrationError: nothing can be learned from the scores.
+    """
+    rules = rules or RuleSpec()
+    return calibrate(
+        fit.scores,
+        fps=fit.fps,
+        model=fit.bundle.name,
+        model_sha256=combined_sha256(fit.bundle),
+        source=source,
+        alerts_per_day=alerts_per_day,
+        min_duration_seconds=rules.min_duration_seconds,
+        cooldown_seconds=rules.cooldown_seconds,
+        hysteresis=rules.hysteresis,
+    )
+
+
 def fit_motion_bundle(
     clips: Sequence[SourceSpec],
     out: Path,
@@ -67,7 +119,7 @@ def fit_motion_bundle(
     progress: Progress | None = None,
     max_height: int | None = None,
     seed: int = 17,
-) -> Bundle:
+) -> MotionFit:
     """Fit the motion detector to clips of one camera's normal video and write a bundle.
 
     Args:
@@ -82,7 +134,7 @@ def fit_motion_bundle(
         seed: of the choice among examples.
 
     Returns:
-        The bundle, exported, without a calibration (see `streamad.pipeline.calibrate_model`).
+        The bundle, exported, and scores to calibrate it by (`calibrate_motion`).
 
     Raises:
         UsageError: no clip, clips of different sizes, too little video, or nothing moves in it.
@@ -112,7 +164,31 @@ def fit_motion_bundle(
         progress=lambda done, total: tell("fitting", done, total),
     )
     manifest = _fitted_manifest(manifest, fitted, gatherer)
-    return _export(fitted.model, manifest, gatherer.samples, out)
+    bundle = _export(fitted.model, manifest, gatherer.samples, out)
+    scores_fps = rate / gatherer.stride
+    return MotionFit(bundle, cross_fitted_scores(gatherer.samples, fitted.scores, scores_fps), scores_fps)
+
+
+def cross_fitted_scores(
+    samples: Sequence[Sample], scores: npt.NDArray[np.float32], fps: float
+) -> tuple[npt.NDArray[np.float64], ...]:
+    """Scores of samples as arrays of their clips, averaged over time as the scorer does.
+
+    Args:
+        samples: frames in order.
+        scores: (frames,) of each by itself.
+        fps: samples a second.
+    """
+    answer = []
+    for clip in dict.fromkeys(sample.clip for sample in samples):
+        mine = [(sample.seconds, float(score)) for sample, score in zip(samples, scores, strict=True)
+                if sample.clip == clip]  # fmt: skip
+        start, mean = mine[0][0], RunningMean()
+        clip_scores = np.full(round((mine[-1][0] - start) * fps) + 1, np.nan)
+        for seconds, score in mine:
+            clip_scores[round((seconds - start) * fps)] = mean.push(seconds, score)
+        answer.append(clip_scores)
+    return tuple(answer)
 
 
 def _frames(clip: SourceSpec) -> Iterator[Frame]:
@@ -168,7 +244,7 @@ def motion_manifest(
         format_version=FORMAT_VERSION,
         name=name,
         detector="motion",
-        description=f"speed, direction and shape of what moves, {data}",
+        description=f"speed and direction of what moves, {data}",
         input=InputSpec(channels=LENGTH, height=1, width=1, scale=1.0, offset=0.0, max_height=max_height),
         tiling=TilingSpec(
             kind="cells",
@@ -195,8 +271,6 @@ def _fitted_manifest(manifest: Manifest, fitted: Fitted, gatherer: Gatherer) -> 
     options: dict[str, Any] = {
         "anchors": len(model.anchors),
         "velocities": len(model.velocities),
-        "shapes": len(model.shapes),
-        "components": model.components.shape[1],
         "blocks": fitted.blocks,
         "block_seconds": fitted.block_seconds,
         "cells": int(sum(len(sample.values) for sample in gatherer.samples)),
@@ -204,6 +278,7 @@ def _fitted_manifest(manifest: Manifest, fitted: Fitted, gatherer: Gatherer) -> 
         "trace_seconds": TRACE_SECONDS,
         "smoothing_seconds": SMOOTHING_SECONDS,
         "block_pixels": BLOCK,
+        "slopes": [round(float(slope), 3) for slope in model.slope],
     }
     return manifest.model_copy(
         update={

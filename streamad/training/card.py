@@ -56,11 +56,11 @@ def _sight(manifest: Manifest) -> list[str]:
 def _motion(manifest: Manifest) -> list[str]:
     training, options = manifest.training, manifest.training.options
     return [
-        "| sees | speed, direction and shape of what moves in cells of 20×20 working pixels, averaged along its path "
+        "| sees | speed and direction of what moves in cells of 20×20 working pixels, averaged along its path "
         f"over {options.get('trace_seconds', '?')} s, at any frame rate |",
         f"| working height | {manifest.input.max_height or 'as the source'}: taller frames are shrunk to it |",
-        f"| score | mean of the {manifest.score.cells} highest cells: logarithm of the number of blocks of "
-        f"{options.get('block_seconds', '?')} s of normal video in which so much is to be expected once |",
+        f"| score | mean of the {manifest.score.cells} highest cells: by how much the logarithm of the odds of an "
+        "anomaly is above that of a usual frame |",
         f"| fitted to | {training.data}, {training.frames} frames at {training.fps:g} frames/s, "
         f"{options.get('cells', '?')} cells in {options.get('blocks', '?')} blocks |",
     ]

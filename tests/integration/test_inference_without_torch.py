@@ -123,7 +123,7 @@ def test_a_camera_s_own_model_is_fitted_and_calibrated(environment: dict[str, st
     assert ran.code == 0, ran.err
     assert ran.document()["parity_max_abs"] < 1e-3
     bundle = load_bundle(tmp_path / "models" / "wall")
-    assert bundle.manifest.training.frames == 480  # the fourth clip is held out
+    assert bundle.manifest.training.frames == 640  # none is held out
     assert bundle.calibration_path is not None
     shown = without(environment, tmp_path, "score", "normal/3", "-m", "models/wall", "--no-video", "--json")
     assert shown.code == 0, shown.err

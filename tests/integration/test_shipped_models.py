@@ -29,7 +29,7 @@ PAGE = ROOT / "docs" / "results" / "ped2-adacl-motion.md"
 def tolerance(bundle: Bundle) -> float:
     """1e-5; of IGD's map 1e-4, since MS-SSIM divides by variances that are almost 0 on plain ground.
 
-    Of motion's rarities 1e-3, since they are logarithms of distances, and of the order of 1 to 10.
+    Of motion's evidence 1e-3, since they are logarithms of distances, and of the order of 1 to 10.
     """
     if bundle.manifest.detector == "motion":
         return 1e-3

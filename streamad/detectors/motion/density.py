@@ -1,4 +1,4 @@
-"""How rare a descriptor is, given what was normal there: the detector's model, in numpy."""
+"""How far a descriptor is from what was normal there, and what that proves: the detector's model, in numpy."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.detectors.motion.layout import (
-    BEYOND,
     CLOSEST,
     PLACE,
-    SHAPE,
     SLOWEST,
     SPEED,
     VELOCITY,
@@ -26,21 +24,18 @@ class MotionModel:
 
     **Usual speed.** u(place): a Gaussian kernel regression over `anchors` of the logarithm of the usual speed.
 
-    **Three measures** of a cell's descriptor, each larger for what is less usual:
+    **Two measures** of a cell's descriptor, each larger for what is less usual:
 
     - speed: its speed over u.
     - direction: Euclidean distance from (velocity / u, place · `nearness`) to the nearest normal example.
-    - shape: the same for (principal components of the surround, place · `nearness`).
 
-    **Rarity.** Of each measure m: z = (ln m − location) / scale, where location and scale are those of the Gumbel
-    distribution of ln m's maxima over blocks of normal video that the model was not shown (see `fitting`). Such a
-    maximum reaches z with a chance of about e^−z: z is the logarithm of the number of blocks in which it is to be
-    expected once. So measures of different kinds, and cameras, are comparable. A distance to examples says that
-    something was not seen, not how far from normal it is: what lies beyond `cap`, the rarest that the normal video can
-    vouch for, counts by a tenth. Speeds have a scale of their own, and are extrapolated.
+    **Evidence.** Of each measure m: slope · max(ln m − base, 0). `base` is what a usual frame of this camera has,
+    `slope` by how much the logarithm of the odds rises that this is an anomaly of the measure's kind and not normal
+    video that the model was not shown (see `fitting`). So measures of different kinds add up, and one that cannot tell
+    this camera's normal video from anomalies has a slope of 0 and counts for nothing.
 
     The idea of a density for each kind of attribute is AI-VAD's (Reiss and Hoshen 2022, arXiv 2212.00789); places, the
-    usual speed, the maxima and the cap are our choice.
+    usual speed and the evidence are our choice.
 
     Attributes:
         anchors: (a, 2) rows and columns, working pixels.
@@ -48,12 +43,8 @@ class MotionModel:
         sharpness: (1,) 1 / (2 · bandwidth²) of the kernel, 1 / pixel².
         nearness: (1,) units of a measure to a working pixel of distance.
         velocities: (m, 6) examples of velocity / u and place · nearness.
-        mean: (k,) mean surround.
-        components: (k, c) its principal components, scaled.
-        shapes: (s, c + 2) examples of shape and place · nearness.
-        location: (3,) of speed, direction, shape.
-        scale: (3,) of speed, direction, shape.
-        cap: (3,) largest rarity that counts in full; infinite is written as 1e9.
+        base: (2,) logarithm of speed and direction up to which there is no evidence.
+        slope: (2,) evidence for each unit of the logarithm beyond, at least 0.
     """
 
     anchors: Floats
@@ -61,29 +52,23 @@ class MotionModel:
     sharpness: Floats
     nearness: Floats
     velocities: Floats
-    mean: Floats
-    components: Floats
-    shapes: Floats
-    location: Floats
-    scale: Floats
-    cap: Floats
+    base: Floats
+    slope: Floats
 
     def usual_speed(self, place: Floats) -> Floats:
         """(n,) usual speed, working pixels a second, at (n, 2) rows and columns in working pixels."""
-        squares = ((place[:, None, :] - self.anchors[None]) ** 2).sum(axis=-1) * self.sharpness
+        # Cells have few places: each is reckoned once, its two numbers of 32 bits taken as one of 64.
+        keys, which = np.unique(np.ascontiguousarray(place, np.float32).view(np.int64).ravel(), return_inverse=True)
+        places = keys.view(np.float32).reshape(-1, 2)
+        squares = ((places[:, None, :] - self.anchors[None]) ** 2).sum(axis=-1) * self.sharpness
         weights = np.exp(squares.min(axis=1, keepdims=True) - squares)
         logs = (weights * self.usual).sum(axis=1) / weights.sum(axis=1)
-        return np.asarray(np.exp(logs), dtype=np.float32)
+        return np.asarray(np.exp(logs), dtype=np.float32)[which]
 
     def velocity_points(self, values: Floats) -> Floats:
         """(n, 6) what `velocities` are examples of, from (n, length) descriptors."""
         place = values[:, PLACE]
         return np.concatenate([values[:, VELOCITY] / self.usual_speed(place)[:, None], place * self.nearness], axis=1)
-
-    def shape_points(self, values: Floats) -> Floats:
-        """(n, c + 2) what `shapes` are examples of, from (n, length) descriptors."""
-        shape = (values[:, SHAPE] - self.mean) @ self.components
-        return np.concatenate([shape, values[:, PLACE] * self.nearness], axis=1)
 
     def speed_ratios(self, values: Floats) -> Floats:
         """(n,) speed over the usual speed there."""
@@ -91,20 +76,19 @@ class MotionModel:
         return np.asarray(ratio, dtype=np.float32)
 
     def measures(self, values: Floats) -> Floats:
-        """(n, 3) speed, direction and shape of (n, length) descriptors."""
+        """(n, 2) speed and direction of (n, length) descriptors."""
         direction = nearest(self.velocity_points(values), self.velocities)
-        shape = nearest(self.shape_points(values), self.shapes)
-        return np.stack([self.speed_ratios(values), direction, shape], axis=1)
+        return np.stack([self.speed_ratios(values), direction], axis=1)
 
-    def rarities(self, measures: Floats) -> Floats:
-        """(…, 3) rarities of (…, 3) measures."""
-        z = (np.log(np.maximum(measures, CLOSEST)) - self.location) / self.scale
-        return np.asarray(z - (1 - BEYOND) * np.maximum(z - self.cap, 0), dtype=np.float32)
+    def evidence(self, measures: Floats) -> Floats:
+        """(…, 2) evidence, at least 0, of (…, 2) measures."""
+        beyond = np.maximum(np.log(np.maximum(measures, CLOSEST)) - self.base, 0)
+        return np.asarray(self.slope * beyond, dtype=np.float32)
 
     def __call__(self, values: Floats) -> Floats:
-        """(n, 4) rarities and the usual speed there: what the network answers."""
+        """(n, 3) evidence and the usual speed there: what the network answers."""
         usual = self.usual_speed(values[:, PLACE])[:, None]
-        return np.concatenate([self.rarities(self.measures(values)), usual], axis=1)
+        return np.concatenate([self.evidence(self.measures(values)), usual], axis=1)
 
     @property
     def numbers(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.detectors.motion.flow import Movement
-from streamad.detectors.motion.layout import BLOCK, LENGTH, PLACE, SHAPE, SPEED, SURROUND, VELOCITY
+from streamad.detectors.motion.layout import BLOCK, LENGTH, PLACE, SPEED, VELOCITY
 
 Floats = npt.NDArray[np.float32]
 
@@ -58,7 +58,6 @@ def describe(movement: Movement, share: float = MOVING_SHARE) -> CellDescriptors
     values[:, PLACE] = (np.stack([rows, cols], axis=1) + 1) * BLOCK
     values[:, SPEED] = np.sqrt(mean[:, 1:2] / mean[:, :1])
     values[:, VELOCITY] = mean[:, 2:] / mean[:, :1]
-    values[:, SHAPE] = _surround(blocks[..., 0], rows, cols)
     return CellDescriptors(np.stack([rows, cols], axis=1), values, grid)
 
 
@@ -74,11 +73,3 @@ def _block_means(foreground: Floats, flow: Floats) -> Floats:
         for part in (np.dstack([foreground, square]), ahead, ahead - weighted)
     ]
     return np.concatenate(means, axis=-1, dtype=np.float32)
-
-
-def _surround(foreground: Floats, rows: npt.NDArray[np.intp], cols: npt.NDArray[np.intp]) -> Floats:
-    """(n, blocks) foreground of the blocks around each cell; outside the picture there is none."""
-    high, wide = SURROUND
-    padded = np.pad(foreground, ((high // 2 - 1,) * 2, (wide // 2 - 1,) * 2))
-    parts = [padded[rows + i, cols + j] for i in range(high) for j in range(wide)]
-    return np.stack(parts, axis=1) if len(rows) else np.empty((0, high * wide), np.float32)

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from streamad.detectors.motion.density import MotionModel, nearest
-from streamad.detectors.motion.layout import (
-    CLOSEST,
-    PLACE,
-    RARITIES,
-    SHAPE,
-    SLOWEST,
-    SPEED,
-)
+from streamad.detectors.motion.density import MotionModel
+from streamad.detectors.motion.layout import CLOSEST, MEASURES, PLACE, SLOWEST, SPEED
+from streamad.detectors.motion.made_anomalies import made_anomalies
+from streamad.detectors.motion.odds import slope_of_odds
 from streamad.detectors.motion.scorer import frame_score
 from streamad.errors import UsageError
 
@@ -55,19 +50,12 @@ NEARNESS = 0.002
 """Units of a measure to a working pixel: places as far apart as ten things' heights differ as much as standing and
 walking do (our choice; 0, 0.002, 0.005 and 0.02 were compared on rendered scenes)."""
 
-COMPONENTS = 12
-"""Principal components of a surround: nine tenths of its variance."""
-
 MOST_EXAMPLES = 4000
 """Most examples of a kind: what 2 cores search in about a millisecond for a frame."""
 
 APART = 0.15
 """Side of the cells of space of which one example is kept, units of a measure: examples are to cover what was normal,
 not to repeat what is common."""
-
-SHAPE_DOUBT = 2.0
-"""Taken off the rarity of a shape: a shape that was not seen is more often a new group or posture than something to be
-told of (our choice: on rendered scenes 0 costs other anomalies 3 points of AUC, 1 half a point, 2 nothing)."""
 
 CELLS = 5
 """Cells that make a frame's score (our choice; 1, 3 and 8 were compared, see docs/results/motion.md)."""
@@ -77,10 +65,23 @@ LEAST_CELLS = 500
 """Least that anything can be learned from: a few seconds of video in which something moves, and as many cells as one
 person gives in them."""
 
-RULE_OF_THREE = 3.0
-"""What was not seen in n blocks happens, at 95 %, in fewer than 3 / n of them (Hanley and Lippman-Hand 1983)."""
+FOLDS = 6
+"""Parts of the normal video that are each held against a model of the others (our choice: each model has five sixths of
+what the last one has)."""
 
-EULER = 0.5772156649
+LARGEST_CLIP = 1 / 3
+"""Largest share of the video that a clip may hold for the parts to be made of whole clips."""
+
+MADE = 1200
+"""Anomalies that are made, over all parts."""
+
+LEAST_SPEED_SLOPE = 1.0
+"""Least slope of the speed: what goes twice as fast is twice as likely an anomaly, even where seconds of video, each
+part unlike the others, cannot show it (our choice)."""
+
+NO_EVIDENCE = 0.5
+"""Quantile of the normal frames' measures up to which there is no evidence, a usual frame (our choice; 0.1, 0.25 and
+0.5 were compared)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +106,10 @@ class Fitted:
     Attributes:
         model: the model.
         still: score of a frame in which nothing moves.
-        blocks: blocks of time that the maxima are from.
+        blocks: blocks of time in which something moves.
         block_seconds: their length.
-        scores: (frames,) score of every sample by a model that was not shown its block.
+        scores: (frames,) score of every sample by a model that was not shown its part of the video, each by itself:
+            not yet averaged over time.
     """
 
     model: MotionModel
@@ -147,64 +149,88 @@ def fit(
         )
     rng = np.random.default_rng(seed)
     values = np.concatenate([sample.values for sample in moving])
-    owner = np.repeat(block_of, [len(sample.values) for sample in moving])
+    starts = np.cumsum([0] + [len(sample.values) for sample in moving])
+
+    def learned(shown: Floats) -> MotionModel:
+        return _examples(shown, working, rng)
+
+    # Measures of every part, and of anomalies made of it, by examples of the other parts alone.
+    fold_of = _folds(moving)
+    owner = np.repeat(fold_of, np.diff(starts))
+    measures = np.empty((len(values), len(MEASURES)), np.float32)
+    made: list[npt.NDArray[np.float64]] = []
+    folds = sorted(set(fold_of))
+    for done, fold in enumerate(folds):
+        mine = owner == fold
+        other = learned(values[~mine])
+        measures[mine] = other.measures(values[mine])
+        frames = [sample.values for sample, of in zip(moving, fold_of, strict=True) if of == fold]
+        ratios = np.split(measures[mine, 0], np.cumsum([len(frame) for frame in frames])[:-1])
+        made.append(_measured_anomalies(other, made_anomalies(frames, ratios, math.ceil(MADE / len(folds)), rng)))
+        if progress is not None:
+            progress(done + 1, len(folds) + 1)
+    normal, anomalies = _frame_measures(measures, starts), np.concatenate(made)
+    slopes = [LEAST_SPEED_SLOPE, 0.0]
+    if len(anomalies):
+        # Two, since anomalies are made of each block, too.
+        found = [slope_of_odds(normal[:, k], anomalies[:, k], 2.0 * len(blocks)) for k in range(len(MEASURES))]
+        slopes = [max(pair) for pair in zip(slopes, found, strict=True)]
+    model = replace(
+        learned(values),
+        base=np.quantile(normal, NO_EVIDENCE, axis=0).astype(np.float32),
+        slope=np.array(slopes, np.float32),
+    )
+    if progress is not None:
+        progress(len(folds) + 1, len(folds) + 1)
+    evidence = model.evidence(measures).max(axis=1)
+    scores = np.array([frame_score(evidence[a:b], CELLS, 0.0) for a, b in pairwise(starts)])
+    still = float(scores.min())
+    order = iter(scores)
+    every = np.array([next(order) if len(sample.values) else still for sample in samples], np.float32)
+    return Fitted(model, still, len(blocks), block_seconds, every)
+
+
+def _examples(values: Floats, working: tuple[int, int], rng: np.random.Generator) -> MotionModel:
+    """A model whose examples are of `values`; its evidence is not known yet."""
     anchors, usual = _usual_speeds(values, working)
-    mean, components = _principal(values[:, SHAPE], rng)
     blank = MotionModel(
         anchors=anchors,
         usual=usual,
         sharpness=np.array([1 / (2 * BANDWIDTH**2)], np.float32),
         nearness=np.array([NEARNESS], np.float32),
         velocities=np.zeros((1, 6), np.float32),
-        mean=mean,
-        components=components,
-        shapes=np.zeros((1, components.shape[1] + 2), np.float32),
-        location=np.zeros(3, np.float32),
-        scale=np.ones(3, np.float32),
-        cap=np.full(3, 1e9, np.float32),
+        base=np.zeros(len(MEASURES), np.float32),
+        slope=np.ones(len(MEASURES), np.float32),
     )
-    velocity_of, shape_of = blank.velocity_points(values), blank.shape_points(values)
-    velocity_kept, shape_kept = _spread(velocity_of, rng), _spread(shape_of, rng)
-    velocities, shapes = velocity_of[velocity_kept], shape_of[shape_kept]
+    velocities = blank.velocity_points(values)
+    return replace(blank, velocities=velocities[_spread(velocities, rng)])
 
-    # Measures of every block by examples of the others alone.
-    measures = np.empty((len(values), len(RARITIES)), np.float32)
-    measures[:, 0] = blank.speed_ratios(values)
-    for done, block in enumerate(blocks):
-        mine = owner == block
-        for column, points, kept, examples in (
-            (1, velocity_of, velocity_kept, velocities),
-            (2, shape_of, shape_kept, shapes),
-        ):
-            measures[mine, column] = nearest(points[mine], examples[owner[kept] != block])
-        if progress is not None:
-            progress(done + 1, len(blocks))
 
-    starts = np.cumsum([0] + [len(sample.values) for sample in moving])
+def _frame_measures(measures: Floats, starts: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+    """(frames, 2) logarithms of each measure of frames, whose cells begin at `starts`, as a score is made of cells."""
     logs = np.log(np.maximum(measures, CLOSEST))
-    frames = np.array(
-        [[frame_score(logs[a:b, k], CELLS, 0.0) for k in range(len(RARITIES))] for a, b in pairwise(starts)]
+    return np.array(
+        [[frame_score(logs[a:b, k], CELLS, 0.0) for k in range(len(MEASURES))] for a, b in pairwise(starts)], np.float64
     )
-    maxima = np.stack([frames[block_of == block].max(axis=0) for block in blocks])
-    location, scale = gumbel(maxima)
-    location = location + np.array([0.0, 0.0, SHAPE_DOUBT], np.float32) * scale
-    vouched = math.log(len(blocks) / RULE_OF_THREE)
-    model = MotionModel(
-        **{
-            **blank.state(),
-            "velocities": velocities,
-            "shapes": shapes,
-            "location": location,
-            "scale": scale,
-            "cap": np.array([1e9, vouched, vouched], np.float32),
-        }
-    )
-    rarities = model.rarities(measures).max(axis=1)
-    scores = np.array([frame_score(rarities[a:b], CELLS, 0.0) for a, b in pairwise(starts)])
-    still = float(scores.min())
-    order = iter(scores)
-    every = np.array([next(order) if len(sample.values) else still for sample in samples], np.float32)
-    return Fitted(model, still, len(blocks), block_seconds, every)
+
+
+def _measured_anomalies(model: MotionModel, made: list[tuple[Floats, ...]]) -> npt.NDArray[np.float64]:
+    """(things, 2) logarithms of each measure of the anomalies that are made to show in it."""
+    answer = np.empty((len(made), len(MEASURES)), np.float64)
+    for k in range(len(MEASURES)) if made else ():
+        starts = np.cumsum([0] + [len(parts[k]) for parts in made])
+        answer[:, k] = _frame_measures(model.measures(np.concatenate([parts[k] for parts in made])), starts)[:, k]
+    return answer
+
+
+def _folds(samples: list[Sample]) -> npt.NDArray[np.intp]:
+    """Number of the part of the video that each sample lies in: runs of clips, or of time where a clip is long."""
+    count = len(samples)
+    _, starts, sizes = np.unique([sample.clip for sample in samples], return_index=True, return_counts=True)
+    if sizes.max() > LARGEST_CLIP * count:
+        return np.arange(count) * FOLDS // count
+    middle = (starts + sizes / 2) * FOLDS / count
+    return np.repeat(middle.astype(np.intp), sizes)
 
 
 def _blocks(samples: list[Sample]) -> tuple[npt.NDArray[np.intp], float]:
@@ -218,20 +244,6 @@ def _blocks(samples: list[Sample]) -> tuple[npt.NDArray[np.intp], float]:
     keys = [(sample.clip, int(sample.seconds / seconds)) for sample in samples]
     numbers = {key: number for number, key in enumerate(sorted(set(keys)))}
     return np.array([numbers[key] for key in keys], np.intp), round(seconds, 3)
-
-
-def gumbel(maxima: npt.NDArray[np.float64]) -> tuple[Floats, Floats]:
-    """Location and scale of a Gumbel distribution for each column, by L-moments (Hosking 1990).
-
-    Args:
-        maxima: (blocks, measures).
-    """
-    ordered = np.sort(maxima, axis=0)
-    count = len(ordered)
-    ranks = np.arange(count)[:, None]
-    second = 2 * (ordered * ranks).sum(axis=0) / (count * (count - 1)) - ordered.mean(axis=0)
-    scale = np.maximum(second / math.log(2), 1e-3)
-    return (ordered.mean(axis=0) - EULER * scale).astype(np.float32), scale.astype(np.float32)
 
 
 def _usual_speeds(values: Floats, working: tuple[int, int]) -> tuple[Floats, Floats]:
@@ -261,19 +273,13 @@ def _usual_speeds(values: Floats, working: tuple[int, int]) -> tuple[Floats, Flo
     return places.astype(np.float32), (lowest + step * (at + part)).reshape(-1).astype(np.float32)
 
 
-def _principal(shapes: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Mean, and the first principal components, scaled so that the shapes' total variance is 1."""
-    mean = shapes.mean(axis=0)
-    some = shapes[rng.permutation(len(shapes))[:8000]] - mean
-    _, singular, directions = np.linalg.svd(some, full_matrices=False)
-    spread = math.sqrt(max(float((singular**2).sum()) / len(some), 1e-12))
-    return mean.astype(np.float32), (directions[:COMPONENTS].T / spread).astype(np.float32)
-
-
 def _spread(points: Floats, rng: np.random.Generator) -> npt.NDArray[np.intp]:
     """Numbers of the points kept: one of each cell of space, then a random choice of at most `MOST_EXAMPLES`."""
     shuffled = rng.permutation(len(points))
-    _, first = np.unique(np.floor(points[shuffled] / APART).astype(np.int32), axis=0, return_index=True)
+    cells = np.floor(points[shuffled] / APART).astype(np.int64).view(np.uint64)
+    # A random number for each cell of space stands for it: sorting these is many times as fast as sorting rows.
+    keys = (cells * rng.integers(1, 2**63, points.shape[1], dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
+    _, first = np.unique(keys, return_index=True)
     kept = shuffled[first]
     if len(kept) > MOST_EXAMPLES:
         kept = rng.permutation(kept)[:MOST_EXAMPLES]

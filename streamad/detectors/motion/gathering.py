@@ -51,6 +51,11 @@ class Gatherer:
             self._described += 1
 
     @property
+    def stride(self) -> int:
+        """Of how many frames one was kept."""
+        return self._stride
+
+    @property
     def samples(self) -> list[Sample]:
         """What was kept, in order."""
         return [sample for _, sample in self._kept]

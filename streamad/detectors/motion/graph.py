@@ -9,12 +9,10 @@ import numpy.typing as npt
 
 from streamad.detectors.motion.density import MotionModel
 from streamad.detectors.motion.layout import (
-    BEYOND,
     CLOSEST,
     LENGTH,
+    MEASURES,
     PLACE,
-    RARITIES,
-    SHAPE,
     SLOWEST,
     SPEED,
     VELOCITY,
@@ -23,7 +21,7 @@ from streamad.engines.graph_writer import GraphWriter
 
 
 def write_graph(model: MotionModel, path: Path) -> None:
-    """Write a model as ONNX: input (batch, length, 1, 1), output (batch, 4); see `MotionModel`."""
+    """Write a model as ONNX: input (batch, length, 1, 1), output (batch, 3); see `MotionModel`."""
     graph = GraphWriter("motion")
     given = graph.input("descriptors", ["batch", LENGTH, 1, 1])
     values = graph.add("Flatten", given, axis=1)
@@ -53,19 +51,14 @@ def write_graph(model: MotionModel, path: Path) -> None:
     near = graph.add("Mul", place, constant("nearness", model.nearness))
     speed = graph.add("Div", graph.add("Max", columns(SPEED), constant("slowest", [SLOWEST])), usual)
     velocity = graph.add("Concat", graph.add("Div", columns(VELOCITY), usual), near, axis=1)
-    centred = graph.add("Sub", columns(SHAPE), constant("mean", model.mean))
-    parts = graph.add("MatMul", centred, constant("components", model.components))
-    shape = graph.add("Concat", parts, near, axis=1)
     measures = graph.add(
         "Concat",
         speed,
         nearest(velocity, "velocities", model.velocities),
-        nearest(shape, "shapes", model.shapes),
         axis=1,
     )
     logs = graph.add("Log", graph.add("Max", measures, constant("closest", [CLOSEST])))
-    z = graph.add("Div", graph.add("Sub", logs, constant("location", model.location)), constant("scale", model.scale))
-    over = graph.add("Relu", graph.add("Sub", z, constant("cap", model.cap)))
-    z = graph.add("Sub", z, graph.add("Mul", over, constant("beyond", [1 - BEYOND])))
-    graph.output(graph.add("Concat", z, usual, axis=1), "rarities", ["batch", len(RARITIES) + 1])
+    beyond = graph.add("Relu", graph.add("Sub", logs, constant("base", model.base)))
+    evidence = graph.add("Mul", beyond, constant("slope", model.slope))
+    graph.output(graph.add("Concat", evidence, usual, axis=1), "evidence", ["batch", len(MEASURES) + 1])
     graph.save(path)

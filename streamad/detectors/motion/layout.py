@@ -9,9 +9,6 @@ blocks are a cell, about the width of a person)."""
 CELL = 2 * BLOCK
 """Side of a cell, working pixels; cells overlap by half."""
 
-SURROUND = (6, 4)
-"""Rows and columns of blocks around a cell that show the shape of what moves: about one person (our choice)."""
-
 PLACE = slice(0, 2)
 """Row and column of the cell's centre, working pixels."""
 
@@ -22,16 +19,14 @@ VELOCITY = slice(3, 7)
 """Mean speed to the right, down, left and up, working pixels a second, each at least 0 (half-wave rectified, as in
 Efros et al. 2003), so that opposite movements in a cell do not cancel."""
 
-SHAPE = slice(7, 7 + SURROUND[0] * SURROUND[1])
-"""Share of foreground in each block around the cell, row by row, 0..1."""
-
-LENGTH = SHAPE.stop
+LENGTH = VELOCITY.stop
 """Numbers in a descriptor."""
 
-RARITIES = ("speed", "direction", "shape")
-"""What a network says of a cell, in this order, followed by the usual speed there, working pixels a second."""
+MEASURES = ("speed", "direction")
+"""What a network gives the evidence of for a cell, in this order, followed by the usual speed there, working pixels a
+second."""
 
-USUAL_SPEED = len(RARITIES)
+USUAL_SPEED = len(MEASURES)
 """Column of the usual speed in a network's output."""
 
 SLOWEST = 0.5
@@ -40,6 +35,3 @@ SLOWEST = 0.5
 CLOSEST = 0.1
 """Least distance to the nearest example that is told apart, in units of the usual speed there (our choice: below
 what tells anything, far above the rounding of a distance in 32 bits)."""
-
-BEYOND = 0.1
-"""How much of a rarity counts that lies beyond what the normal video can vouch for (see `density`)."""

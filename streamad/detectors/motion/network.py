@@ -9,47 +9,38 @@ from torch import Tensor, nn
 
 from streamad.bundle import Manifest
 from streamad.detectors.motion.layout import (
-    BEYOND,
     CLOSEST,
     LENGTH,
     PLACE,
-    SHAPE,
     SLOWEST,
     SPEED,
     VELOCITY,
 )
 from streamad.errors import BundleError
 
-_SIZES = ("anchors", "velocities", "shapes", "components")
+_SIZES = ("anchors", "velocities")
 
 
 class MotionNet(nn.Module):
-    """Rarities of descriptors; see `density.MotionModel`, whose arrays are the buffers.
+    """Evidence of descriptors; see `density.MotionModel`, whose arrays are the buffers.
 
-    Input (n, length, 1, 1), output (n, 4): rarity of speed, direction and shape, usual speed there.
+    Input (n, length, 1, 1), output (n, 3): evidence of speed and direction, usual speed there.
 
     Args:
         anchors: number of anchors.
         velocities: number of examples of velocity.
-        shapes: number of examples of shape.
-        components: principal components of a shape.
     """
 
-    def __init__(self, *, anchors: int, velocities: int, shapes: int, components: int) -> None:
+    def __init__(self, *, anchors: int, velocities: int) -> None:
         super().__init__()
-        width = SHAPE.stop - SHAPE.start
         shape = {
             "anchors": (anchors, 2),
             "usual": (anchors,),
             "sharpness": (1,),
             "nearness": (1,),
             "velocities": (velocities, 6),
-            "mean": (width,),
-            "components": (width, components),
-            "shapes": (shapes, components + 2),
-            "location": (3,),
-            "scale": (3,),
-            "cap": (3,),
+            "base": (2,),
+            "slope": (2,),
         }
         for name, size in shape.items():
             self.register_buffer(name, torch.zeros(size))
@@ -65,13 +56,9 @@ class MotionNet(nn.Module):
         near = place * self._array("nearness")
         speed = values[:, SPEED].clamp_min(SLOWEST) / usual
         velocity = torch.cat([values[:, VELOCITY] / usual, near], 1)
-        shape = torch.cat([(values[:, SHAPE] - self._array("mean")) @ self._array("components"), near], 1)
-        measures = torch.cat(
-            [speed, _nearest(velocity, self._array("velocities")), _nearest(shape, self._array("shapes"))], 1
-        )
-        z = (measures.clamp_min(CLOSEST).log() - self._array("location")) / self._array("scale")
-        z = z - (1 - BEYOND) * (z - self._array("cap")).clamp_min(0)
-        return torch.cat([z, usual], 1)
+        measures = torch.cat([speed, _nearest(velocity, self._array("velocities"))], 1)
+        beyond = (measures.clamp_min(CLOSEST).log() - self._array("base")).clamp_min(0)
+        return torch.cat([beyond * self._array("slope"), usual], 1)
 
     def _array(self, name: str) -> Tensor:
         return cast(Tensor, getattr(self, name))
@@ -84,9 +71,10 @@ def build(manifest: Manifest) -> MotionNet:
         BundleError: the manifest is not one of this detector.
     """
     options = manifest.training.options
-    if manifest.input.channels != LENGTH or any(name not in options for name in _SIZES):
+    needed = (*_SIZES, "slopes")  # bundles of before the evidence had slopes have other arrays
+    if manifest.input.channels != LENGTH or any(name not in options for name in needed):
         raise BundleError(
-            f"bundle {manifest.name}: motion needs {LENGTH} input channels and the options {', '.join(_SIZES)} in its "
+            f"bundle {manifest.name}: motion needs {LENGTH} input channels and the options {', '.join(needed)} in its "
             f"training record; got {manifest.input.channels} and {', '.join(options) or 'none'}",
             hint="fit the model again with this version",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from streamad.detectors.motion.layout import RARITIES, SPEED, USUAL_SPEED, VELOCITY
+from streamad.detectors.motion.layout import MEASURES, SPEED, USUAL_SPEED, VELOCITY
 
 AT_REST = 0.35
 """Share of the usual speed under which a thing is said to hardly move (our choice)."""
@@ -13,25 +13,30 @@ AT_REST = 0.35
 REST = 2.0
 """Usual speed under which a place is one of rest, working pixels a second: a 25th of a thing's height (our choice)."""
 
+CLEAR = 0.5
+"""Share of the direction's evidence that the speed's must be for the speed to be told: what is too fast is far from all
+examples of its direction, too, and the speed is the plainer word (our choice)."""
+
 _DIRECTIONS = ("to the right", "down", "to the left", "up")
 
 
 def reason_of(values: npt.NDArray[np.float32], outputs: npt.NDArray[np.float32]) -> str:
-    """What is unusual about a cell: the measure whose rarity is largest.
+    """What is unusual about a cell: the measure with the most evidence.
 
     Args:
         values: (length,) its descriptor.
-        outputs: (4,) the network's answer.
+        outputs: (3,) the network's answer.
     """
     usual = float(outputs[USUAL_SPEED])
     ratio = float(values[SPEED][0]) / max(usual, 1e-6)
-    kind = RARITIES[int(np.argmax(outputs[: len(RARITIES)]))]
+    evidence = outputs[: len(MEASURES)]
+    kind = MEASURES[int(np.argmax(evidence))]
+    if kind == "direction" and evidence[0] > CLEAR * evidence[1]:
+        kind = "speed"
     if kind == "speed" and usual < REST:
         return "moves where things usually stand"
     if kind == "speed":
         return f"speed {ratio:.1f}× the usual here"
-    if kind == "direction":
-        if ratio < AT_REST:
-            return "hardly moves, unusual here"
-        return f"moves {_DIRECTIONS[int(np.argmax(values[VELOCITY]))]} at {ratio:.1f}× the usual speed, unusual here"
-    return "size or shape unusual here"
+    if ratio < AT_REST:
+        return "hardly moves, unusual here"
+    return f"moves {_DIRECTIONS[int(np.argmax(values[VELOCITY]))]} at {ratio:.1f}× the usual speed, unusual here"

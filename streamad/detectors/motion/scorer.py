@@ -11,7 +11,7 @@ from streamad.bundle import Manifest
 from streamad.detectors.base import withheld_score
 from streamad.detectors.motion.descriptors import CellDescriptors, describe, grid_shape
 from streamad.detectors.motion.flow import PROBE_SECONDS, FlowMeter
-from streamad.detectors.motion.layout import BLOCK, CELL, LENGTH, RARITIES
+from streamad.detectors.motion.layout import BLOCK, CELL, LENGTH, MEASURES
 from streamad.detectors.motion.reasons import reason_of
 from streamad.detectors.motion.trace import Trace
 from streamad.errors import BundleError
@@ -24,14 +24,33 @@ SMOOTHING_SECONDS = 0.3
 scenes and on faster people put into Ped2's normal clips): shorter than the half second that an alert must last."""
 
 
-class MotionScorer:
-    """What moves in one camera's frames, and how rare the rarest of it is.
+class RunningMean:
+    """Exponential mean over time of frame scores, time constant `SMOOTHING_SECONDS`."""
 
-    A cell's score is the largest of its rarities (`MotionModel`), a frame's the mean over its `cells` highest: the
-    natural logarithm of the number of blocks of normal video in which so much is to be expected once. Where fewer cells
-    move, the lowest of them counts again (a small thing is not less unusual for being small); where none moves, the
-    score is the bundle's `still`. Noise is averaged before, along the movement (`Trace`); what is left of it is by an
-    exponential mean over `SMOOTHING_SECONDS` of frame scores, which begins anew after a gap.
+    def __init__(self) -> None:
+        self._last: tuple[float, float] | None = None
+
+    def push(self, seconds: float, score: float) -> float:
+        """The mean with the next frame's score, whose time is `seconds`."""
+        if self._last is not None and seconds > self._last[0]:
+            kept = math.exp((self._last[0] - seconds) / SMOOTHING_SECONDS)
+            score = kept * self._last[1] + (1 - kept) * score
+        self._last = (seconds, score)
+        return score
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self._last = None
+
+
+class MotionScorer:
+    """What moves in one camera's frames, and how strong the evidence is that something of it is not normal.
+
+    A cell's score is the largest of its evidence (`MotionModel`), a frame's the mean over its `cells` highest: by how
+    much the logarithm of the odds of an anomaly is above that of a usual frame. Where fewer cells move, the lowest of
+    them counts again (a small thing is not less unusual for being small); where none moves, the score is the bundle's
+    `still`. Noise is averaged before, along the movement (`Trace`); what is left of it is by a `RunningMean` of frame
+    scores, which begins anew after a gap.
 
     The heat map holds every moving cell's score. Cells overlap by half.
 
@@ -61,7 +80,7 @@ class MotionScorer:
             flow_seconds=float(manifest.training.options.get("flow_seconds", PROBE_SECONDS)),
         )
         self._trace = Trace()
-        self._mean: tuple[float, float] | None = None
+        self._mean = RunningMean()
         self._shape: tuple[int, int] | None = None
         self._working: tuple[int, int] = (0, 0)
 
@@ -116,17 +135,17 @@ class MotionScorer:
         return CellDescriptors(found.cells, self._trace.follow(found, movement.seconds), found.grid)
 
     def score(self, tiles: Tiles, outputs: npt.NDArray[np.float32]) -> FrameScore:
-        """Score of the frame from the (n, 4) outputs for its cells; NaN where withheld or an output is not finite."""
+        """Score of the frame from the (n, 3) outputs for its cells; NaN where withheld or an output is not finite."""
         withheld = tiles.withheld
         if withheld is None and not np.isfinite(outputs).all():
             withheld = "non_finite"
         if withheld is not None:
             if withheld != "non_finite":
-                self._mean = None
+                self._mean.reset()
             return withheld_score(tiles, withheld)
         assert tiles.cells is not None
         assert tiles.grid is not None
-        highest = outputs[:, : len(RARITIES)].max(axis=1) if len(outputs) else np.zeros(0, np.float32)
+        highest = outputs[:, : len(MEASURES)].max(axis=1) if len(outputs) else np.zeros(0, np.float32)
         heatmap = np.full(tiles.grid, np.nan, np.float32)
         heatmap[tiles.cells[:, 0], tiles.cells[:, 1]] = highest
         reason = None
@@ -137,7 +156,7 @@ class MotionScorer:
             camera=tiles.camera,
             index=tiles.index,
             pts_seconds=tiles.pts_seconds,
-            score=self._smoothed(
+            score=self._mean.push(
                 tiles.pts_seconds, frame_score(highest, self._score_spec.cells, self._score_spec.still)
             ),
             heatmap=heatmap,
@@ -163,15 +182,7 @@ class MotionScorer:
         """Forget all frames."""
         self._meter.reset()
         self._trace.reset()
-        self._mean = None
-
-    def _smoothed(self, seconds: float, score: float) -> float:
-        """Exponential mean over time of frame scores, the newest at `seconds`."""
-        if self._mean is not None and seconds > self._mean[0]:
-            kept = math.exp((self._mean[0] - seconds) / SMOOTHING_SECONDS)
-            score = kept * self._mean[1] + (1 - kept) * score
-        self._mean = (seconds, score)
-        return score
+        self._mean.reset()
 
 
 def frame_score(cells: npt.NDArray[np.float32], wanted: int, still: float) -> float:

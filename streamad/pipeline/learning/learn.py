@@ -178,18 +178,21 @@ def learn(
         )
     rate = _rate([*train, *held])
     fresh = new_version(out)
-    bundle = _fit(plan, train, held, fresh, rate, progress)
-    tell = progress or (lambda stage, done, total: None)
-    with open_model(bundle, hint="throughput") as model:
-        calibration = calibrate_model(
-            model,
-            [FileSpec(path=path) for path in held],
-            source=f"{plan.data}: {len(held)} clips held out ({', '.join(recordings.profiles)})",
-            fps=rate,
-            alerts_per_day=plan.alerts_per_day,
-            rules=rules,
-            progress=lambda clip, _, total: tell("calibrating", clip + 1, total),
-        )
+    if plan.detector == "motion":
+        bundle, calibration = _fit_motion(plan, recordings, fresh, rate, rules, progress)
+    else:
+        bundle = _train(plan, train, held, fresh, rate, progress)
+        tell = progress or (lambda stage, done, total: None)
+        with open_model(bundle, hint="throughput") as model:
+            calibration = calibrate_model(
+                model,
+                [FileSpec(path=path) for path in held],
+                source=f"{plan.data}: {len(held)} clips held out ({', '.join(recordings.profiles)})",
+                fps=rate,
+                alerts_per_day=plan.alerts_per_day,
+                rules=rules,
+                progress=lambda clip, _, total: tell("calibrating", clip + 1, total),
+            )
     calibration.save(fresh / CALIBRATION)
     if place is not None:
         write_place(fresh / PLACE, place)
@@ -239,9 +242,11 @@ def describe(
             f"less than {resolvable:.3g} a day: watch, then `streamad calibrate {bundle.name} --recent 24h`"
         )
     if calibration.duration_seconds < GUESS_SECONDS:
+        held_out = manifest.detector != "motion"
         words.append(
             f"a threshold set on {calibration.duration_seconds:.0f} s of video is a guess, and its alerts may be wrong "
-            f"either way: record {4 * GUESS_SECONDS / 60:.0f} minutes or more, a quarter of which is held out for it"
+            f"either way: record {(4 if held_out else 1) * GUESS_SECONDS / 60:.0f} minutes or more"
+            + (", a quarter of which is held out for it" if held_out else "")
         )
     words.append("it knows only what it was shown: other hours, weather and light are new; run again to add them")
     report = {
@@ -264,23 +269,41 @@ def describe(
     return tuple(words), report
 
 
-def _fit(
+def _fit_motion(
+    plan: LearnPlan,
+    recordings: Recordings,
+    folder: Path,
+    rate: float,
+    rules: RuleSpec | None,
+    progress: Progress | None,
+) -> tuple[Bundle, Calibration]:
+    """Fit to all clips, and calibrate on all: each part is scored by a model of the others."""
+    from streamad.pipeline.motion_learning import calibrate_motion, fit_motion_bundle
+
+    fit = fit_motion_bundle(
+        [FileSpec(path=recordings.folder / clip.file) for clip in recordings.clips],
+        folder,
+        name=plan.name,
+        data=plan.data,
+        licence=plan.licence,
+        fps=rate,
+        seed=plan.seed,
+        progress=progress,
+        max_height=parse_options(MotionOptions, plan.options, "motion").max_height,
+    )
+    source = f"{plan.data}: {len(recordings.clips)} clips, each part scored by a model of the others"
+    calibration = calibrate_motion(
+        fit,
+        source=f"{source} ({', '.join(recordings.profiles)})",
+        alerts_per_day=plan.alerts_per_day,
+        rules=rules,
+    )
+    return fit.bundle, calibration
+
+
+def _train(
     plan: LearnPlan, train: Sequence[Path], held: Sequence[Path], folder: Path, rate: float, progress: Progress | None
 ) -> Bundle:
-    if plan.detector == "motion":
-        from streamad.pipeline.motion_learning import fit_motion_bundle
-
-        return fit_motion_bundle(
-            [FileSpec(path=path) for path in train],
-            folder,
-            name=plan.name,
-            data=plan.data,
-            licence=plan.licence,
-            fps=rate,
-            seed=plan.seed,
-            progress=progress,
-            max_height=parse_options(MotionOptions, plan.options, "motion").max_height,
-        )
     from streamad.training.build import TrainingPlan, train_bundle
     from streamad.training.feeding import clip_opener
 

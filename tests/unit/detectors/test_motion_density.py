@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 
 from streamad.detectors.motion.density import MotionModel
-from streamad.detectors.motion.fitting import gumbel
 from streamad.detectors.motion.graph import write_graph
 from streamad.detectors.motion.layout import LENGTH
 from streamad.engines.onnx_engine import OnnxEngine
 from streamad.engines.openvino_engine import OpenVinoEngine
 
 
-def model(rng: np.random.Generator, *, cap: float = 1.0) -> MotionModel:
+def model(rng: np.random.Generator) -> MotionModel:
     return MotionModel(
         anchors=np.stack(np.meshgrid(np.arange(9), np.arange(13), indexing="ij"), -1).reshape(-1, 2).astype(np.float32)
         * 20,
@@ -24,12 +23,8 @@ def model(rng: np.random.Generator, *, cap: float = 1.0) -> MotionModel:
         sharpness=np.array([1 / 288], np.float32),
         nearness=np.array([0.005], np.float32),
         velocities=np.abs(rng.normal(0.5, 0.5, (50, 6))).astype(np.float32),
-        mean=rng.uniform(0, 1, 24).astype(np.float32),
-        components=rng.normal(0, 0.3, (24, 5)).astype(np.float32),
-        shapes=rng.normal(0, 1, (40, 7)).astype(np.float32),
-        location=np.array([0.3, -1.5, -0.4], np.float32),
-        scale=np.array([0.1, 0.2, 0.15], np.float32),
-        cap=np.array([1e9, cap, cap], np.float32),
+        base=np.array([0.3, -1.5], np.float32),
+        slope=np.array([10.0, 5.0], np.float32),
     )
 
 
@@ -38,7 +33,6 @@ def descriptors(rng: np.random.Generator, count: int) -> np.ndarray:
     values[:, :2] = rng.uniform(0, 160, (count, 2))
     values[:, 2] = rng.uniform(0, 60, count)
     values[:, 3:7] = np.maximum(rng.normal(0, 15, (count, 4)), 0)
-    values[:, 7:] = rng.uniform(0, 1, (count, 24))
     return values
 
 
@@ -50,17 +44,15 @@ def by_loops(learned: MotionModel, values: np.ndarray) -> list[list[float]]:
         weights = [math.exp(-((place - a) ** 2).sum() / 288) for a in learned.anchors.astype(float)]
         usual = math.exp(sum(w * u for w, u in zip(weights, learned.usual, strict=True)) / sum(weights))
         velocity = np.concatenate([row[3:7] / usual, place * 0.005])
-        shape = np.concatenate([(row[7:] - learned.mean) @ learned.components.astype(float), place * 0.005])
         measures = [
             max(row[2], 0.5) / usual,
             min(math.dist(velocity, e) for e in learned.velocities.astype(float)),
-            min(math.dist(shape, e) for e in learned.shapes.astype(float)),
         ]
-        rarities = []
-        for measure, location, scale, cap in zip(measures, learned.location, learned.scale, learned.cap, strict=True):
-            z = (math.log(max(measure, 0.1)) - location) / scale
-            rarities.append(float(z if z <= cap else cap + 0.1 * (z - cap)))
-        answer.append([*rarities, usual])
+        evidence = [
+            float(slope * max(math.log(max(measure, 0.1)) - base, 0.0))
+            for measure, base, slope in zip(measures, learned.base, learned.slope, strict=True)
+        ]
+        answer.append([*evidence, usual])
     return answer
 
 
@@ -82,27 +74,16 @@ def test_engines_and_torch_agree_with_numpy(tmp_path: Path) -> None:
     for engine in (OpenVinoEngine(path, batch_sizes=(1, 8, 64)), OnnxEngine(path, batch_sizes=(1, 8, 64))):
         np.testing.assert_allclose(engine.infer(values[:, :, None, None]), expected, rtol=1e-4, atol=1e-3)
         engine.close()
-    network = MotionNet(anchors=117, velocities=50, shapes=40, components=5)
+    network = MotionNet(anchors=117, velocities=50)
     network.load_state_dict({name: torch.from_numpy(array) for name, array in learned.state().items()})
     with torch.inference_mode():
         answer = network(torch.from_numpy(values)[:, :, None, None]).numpy()
     np.testing.assert_allclose(answer, expected, rtol=1e-4, atol=1e-3)
 
 
-def test_a_gumbel_distribution_is_found_again() -> None:
-    stats = pytest.importorskip("scipy.stats")
-    rng = np.random.default_rng(2)
-    maxima = np.stack([stats.gumbel_r.rvs(0.4, 0.1, size=4000, random_state=rng), rng.gumbel(-1.5, 0.3, 4000)], 1)
-    location, scale = gumbel(maxima)
-    np.testing.assert_allclose(location, [0.4, -1.5], atol=0.02)
-    np.testing.assert_allclose(scale, [0.1, 0.3], rtol=0.05)
-
-
-def test_what_was_not_seen_counts_less_than_what_is_too_fast() -> None:
-    rng = np.random.default_rng(3)
-    learned = model(rng, cap=2.0)
-    measures = np.array([[3.0, 3.0, 3.0]], np.float32)
-    speed, direction, shape = learned.rarities(measures)[0]
-    assert speed == pytest.approx((math.log(3) - 0.3) / 0.1, rel=1e-4)
-    assert direction == pytest.approx(2 + 0.1 * ((math.log(3) + 1.5) / 0.2 - 2), rel=1e-4)
-    assert shape == pytest.approx(2 + 0.1 * ((math.log(3) + 0.4) / 0.15 - 2), rel=1e-4)
+def test_evidence_begins_at_a_usual_frame_and_none_is_no_evidence() -> None:
+    learned = model(np.random.default_rng(3))
+    usual = np.exp(learned.base)[None]
+    np.testing.assert_allclose(learned.evidence(usual), 0, atol=1e-5)
+    np.testing.assert_array_equal(learned.evidence(0.5 * usual), 0)
+    np.testing.assert_allclose(learned.evidence(2 * usual), learned.slope[None] * math.log(2), rtol=1e-5)

@@ -38,7 +38,7 @@ def scores(learned: Fitted, frames: Iterable[Frame], fps: float = 12.5) -> list[
     answer = []
     for frame in frames:
         tiles = scorer.tiles(frame)
-        outputs = learned.model(tiles.batch[:, :, 0, 0]) if len(tiles.batch) else np.zeros((0, 4), np.float32)
+        outputs = learned.model(tiles.batch[:, :, 0, 0]) if len(tiles.batch) else np.zeros((0, 3), np.float32)
         answer.append(scorer.score(tiles, outputs))
     return answer
 
@@ -50,14 +50,14 @@ def highest(found: list[FrameScore], start: float) -> FrameScore:
 def test_normal_video_stays_low(learned: Fitted) -> None:
     found = scores(learned, world(walkers(24, seed=5), 24.0, seed=5))
     assert {s.withheld for s in found[:40]} == {"warming_up"}
-    assert highest(found, 5).score < 3.0  # e^3 blocks of 8 s
+    assert highest(found, 5).score < 1.2 * learned.scores.max()
 
 
 @pytest.mark.parametrize("fps", [6.25, 12.5, 25.0])
 def test_a_fast_thing_is_rare_and_the_reason_says_how_fast(learned: Fitted, fps: float) -> None:
     found = scores(learned, world([*walkers(10, seed=5), Square(5.0, 60, -24, 60.0, seed=77)], 8.5, fps=fps), fps)
     top = highest(found, 5.5)
-    assert top.score > 5.0
+    assert top.score > 1.5 * learned.scores.max()
     assert top.reason is not None
     assert top.reason.startswith("speed ")
     assert 2.0 < float(top.reason.split()[1].rstrip("×")) < 4.0
@@ -127,5 +127,5 @@ def test_tiny_frames_and_foreign_bundles_are_refused() -> None:
         MotionScorer(manifest(), "x").tiles(Frame("x", 0, 0.0, 0.0, np.zeros((30, 200), np.uint8)))
     foreign = manifest()
     foreign = foreign.model_copy(update={"input": foreign.input.model_copy(update={"channels": 3})})
-    with pytest.raises(BundleError, match="motion needs cells of 31 numbers"):
+    with pytest.raises(BundleError, match="motion needs cells of 7 numbers"):
         MotionScorer(foreign, "x")

@@ -9,11 +9,18 @@ import numpy as np
 import pytest
 from motion_support import Square, walkers, world
 
-from streamad.bundle import Bundle, load_bundle
+from streamad.bundle import Bundle, combined_sha256, load_bundle
+from streamad.detectors.motion.fitting import Sample
+from streamad.detectors.motion.layout import LENGTH
 from streamad.engines import EngineSpec
 from streamad.errors import UsageError
 from streamad.pipeline import open_model, score_video
-from streamad.pipeline.motion_learning import fit_motion_bundle
+from streamad.pipeline.motion_learning import (
+    MotionFit,
+    calibrate_motion,
+    cross_fitted_scores,
+    fit_motion_bundle,
+)
 from streamad.sources import ImagesSpec
 
 
@@ -25,12 +32,12 @@ def clip(folder: Path, squares: list[Square], seconds: float, seed: int) -> Imag
 
 
 @pytest.fixture(scope="module")
-def fitted(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def learned(tmp_path_factory: pytest.TempPathFactory) -> MotionFit:
     """One clip alone is enough."""
     folder = tmp_path_factory.mktemp("wall")
     normal = clip(folder / "normal", walkers(44), 44.0, 0)
     told: list[str] = []
-    bundle = fit_motion_bundle(
+    fit = fit_motion_bundle(
         [normal], folder / "wall", name="wall", data="squares", progress=lambda stage, done, total: told.append(stage)
     )
     assert list(dict.fromkeys(told)) == [
@@ -39,7 +46,35 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         "reading normal video",
         "fitting",
     ]
-    return bundle
+    return fit
+
+
+@pytest.fixture(scope="module")
+def fitted(learned: MotionFit) -> Bundle:
+    return learned.bundle
+
+
+def test_the_threshold_comes_from_scores_by_models_that_were_not_shown_the_part(learned: MotionFit) -> None:
+    (scores,) = learned.scores
+    assert learned.fps == 10
+    assert 400 < len(scores) <= 440 - 32  # but the frames in which the scene at rest is learned
+    calibration = calibrate_motion(learned, source="squares", alerts_per_day=24)
+    assert calibration.model_sha256 == combined_sha256(learned.bundle)
+    assert calibration.frames == int((~np.isnan(scores)).sum())
+    assert calibration.threshold > np.nanmax(scores)
+    with open_model(learned.bundle) as model:
+        shown = [s.score for s in score_video(ImagesSpec(path=learned.bundle.path.parent / "normal", fps=10), model)]
+    # What a model has been shown is less unusual to it: such scores would make too low a threshold.
+    assert np.nanmean(shown) < np.nanmean(scores)
+
+
+def test_scores_of_samples_go_to_their_clips_and_times() -> None:
+    none = np.zeros((0, LENGTH), np.float32)
+    samples = [Sample(none, clip, seconds) for clip, seconds in ((0, 0.0), (0, 0.5), (0, 2.0), (3, 0.2), (3, 0.7))]
+    first, second = cross_fitted_scores(samples, np.array([1, 3, 3, 5, 5], np.float32), 2.0)
+    kept = np.exp(-0.5 / 0.3)
+    np.testing.assert_allclose(first, [1, kept + 3 * (1 - kept), np.nan, np.nan, 3], atol=0.02)
+    np.testing.assert_allclose(second, [5, 5])
 
 
 def test_the_bundle_says_how_it_was_made_and_runs_in_every_engine(fitted: Bundle, tmp_path: Path) -> None:

@@ -1,0 +1,92 @@
+"""The motion detector across a camera's normal clips: each quarter of them is new to a model of the others.
+
+    python tools/pseudo_anomalies.py --out PSEUDO CLIP CLIP...
+    python tools/motion_study.py --pseudo PSEUDO --fps 10 CLIP CLIP...
+
+For every quarter of the clips a model is fitted to the rest, as `streamad train motion` does, and scores the quarter's clips and
+the pseudo anomalies that were made of them. Printed are the AUC of each kind against the clips as they are, the weights
+of speed and direction, and the false alerts on the clips against those that the threshold is for. What is normal in one
+quarter need not occur in the others: that is what a detector must bear.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.engines import EngineSpec
+from streamad.evaluation.metrics import roc_auc
+from streamad.pipeline import Model, open_model, score_video
+from streamad.pipeline.motion_learning import calibrate_motion, fit_motion_bundle
+from streamad.scoring.budget import AlertRule, alert_peaks, release_of, sustained_score
+from streamad.sources import FileSpec, ImagesSpec, SourceSpec
+
+Floats = npt.NDArray[np.float64]
+KINDS = ("double", "fast", "cart")
+QUARTERS = 4
+
+
+def spec_of(path: Path, fps: float) -> SourceSpec:
+    """The source of a clip: a file or a folder of pictures."""
+    return FileSpec(path=path) if path.is_file() else ImagesSpec(path=path, fps=fps)
+
+
+def scores_of(model: Model, clips: list[SourceSpec], first: SourceSpec) -> list[Floats]:
+    """Scores of every clip, the scene at rest known from `first`."""
+    scorer = model.scorer("camera")
+    answer = []
+    for clip in (first, *clips):
+        found = score_video(clip, model, camera="camera", scorer=scorer)
+        answer.append(np.array([score.score for score in found], dtype=np.float64))
+    return answer[1:]
+
+
+def auc(anomalies: Floats, normal: Floats) -> float:
+    """AUC of the frames that have a score."""
+    scores = np.concatenate([anomalies, normal])
+    labels = np.concatenate([np.ones(len(anomalies)), np.zeros(len(normal))]).astype(np.uint8)
+    has = ~np.isnan(scores)
+    return roc_auc(scores[has], labels[has])
+
+
+def main() -> None:
+    """Fit, score, print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("clips", nargs="+", type=Path)
+    parser.add_argument("--pseudo", type=Path, required=True)
+    parser.add_argument("--fps", type=float, default=10.0)
+    parser.add_argument("--alerts-per-day", type=float, default=1440.0, help="a budget that a few minutes can show")
+    parser.add_argument("--quarters", default="1,2,3,4")
+    given = parser.parse_args()
+    parts = [list(part) for part in np.array_split(np.arange(len(given.clips)), QUARTERS)]
+    for number in (int(word) for word in given.quarters.split(",")):
+        shown = [spec_of(clip, given.fps) for k, clip in enumerate(given.clips) if k not in parts[number - 1]]
+        new = [given.clips[k] for k in parts[number - 1]]
+        with tempfile.TemporaryDirectory() as folder:
+            fit = fit_motion_bundle(shown, Path(folder), name="study", fps=given.fps)
+            calibration = calibrate_motion(fit, source="study", alerts_per_day=given.alerts_per_day)
+            with open_model(fit.bundle, EngineSpec(threads=1), hint="throughput") as model:
+                normal = scores_of(model, [spec_of(clip, given.fps) for clip in new], shown[-1])
+                line = f"quarter {number}: weights {fit.bundle.manifest.training.options['slopes']}"
+                for kind in KINDS:
+                    names = [f"{kind}-{clip.stem}" for clip in new]
+                    made = scores_of(model, [spec_of(given.pseudo / name, given.fps) for name in names], shown[-1])
+                    marked = [s[np.load(given.pseudo / f"{n}.npy")] for s, n in zip(made, names, strict=True)]
+                    line += f"  {kind} {auc(np.concatenate(marked), np.concatenate(normal)):.3f}"
+        rule = AlertRule(
+            given.fps, calibration.min_duration_seconds, calibration.cooldown_seconds, calibration.hysteresis
+        )
+        pairs = [(s, sustained_score(s, fps=given.fps, min_duration_seconds=rule.min_duration_seconds)) for s in normal]
+        release = release_of(calibration.threshold, calibration.median, calibration.hysteresis)
+        alerts = alert_peaks(pairs, rule, threshold=calibration.threshold, release=release)
+        seconds = sum(int((~np.isnan(sustained)).sum()) for _, sustained in pairs) / given.fps
+        expected = given.alerts_per_day * seconds / 86_400
+        print(f"{line}  false alerts {len(alerts)} of {expected:.1f} in {seconds:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
