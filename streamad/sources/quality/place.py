@@ -17,9 +17,7 @@ BACKGROUND_SECONDS = 30.0
 """Time constant of the reference picture: passers-by leave no edge in it, shadows that wander do."""
 
 READY_SECONDS = 2.0
-REFRESH_SECONDS, REFRESH_SHARE = 2.0, 0.05
-"""The edges of the reference are taken anew when it has learned by a twentieth more, every two seconds at the latest: a
-fifteenth of its time constant. Source: our choice."""
+REFRESH_SECONDS = 0.5
 MOST_JITTER = 4.0
 """Twice what the measured shift scatters by is no shift, but more than this, pixels of the small picture, is one."""
 JITTER_SAMPLES, WELL_KNOWN, SELDOM = 4, 40, 16
@@ -98,7 +96,6 @@ class PlaceReference:
         self._jitter = Usual(JITTER_KEPT, least)
         self._regions: deque[Plane] = deque(maxlen=JITTER_KEPT)
         self._region_levels: tuple[Plane, Plane] | None = None
-        self._stillness: Plane | None = None
         self._levels = Usual(span, least), Usual(span, least)
         self._mean: Plane | None = None
         self._edges: Plane | None = None
@@ -159,8 +156,7 @@ class PlaceReference:
             weight = max(slow, elapsed / max(self._learned, elapsed)) if self._learned > 0 else slow
             cv2.accumulateWeighted(picture, self._mean, min(1.0, weight))
         self._refreshed += elapsed
-        due = self._refreshed >= min(REFRESH_SECONDS, REFRESH_SHARE * self._learned)
-        if self._learned >= READY_SECONDS and (self._edges is None or due):
+        if self._learned >= READY_SECONDS and (self._edges is None or self._refreshed >= REFRESH_SECONDS):
             self._refreshed = 0.0
             if self._remembered is not None:
                 self._recall()
@@ -177,19 +173,8 @@ class PlaceReference:
             self._jitter.add(math.hypot(*self._shift(look.edges)[0]))
             self._regions.append(self._by_region(look.edges))
             self._region_levels = None
-            self._weigh(look)
         for usual, value in zip(self._levels, (look.mean, look.contrast), strict=True):
             usual.add(value)
-
-    def _weigh(self, look: Look) -> None:
-        """Let the regions in which little moves say where the picture is: a shift is not that of the passing cars."""
-        if len(self._regions) < self._least:
-            return
-        if self._stillness is None:
-            self._jitter.clear()  # that was the jitter of what moves
-        middle = np.clip(np.median(np.stack(self._regions), axis=0), 0, 1) ** 2
-        height, width = look.edges.shape
-        self._stillness = np.asarray(cv2.resize(middle.astype(np.float32), (width, height)), dtype=np.float32)
 
     def _is_lost(self, look: Look, found: float) -> bool:
         """Whether the still edges are gone nearly everywhere."""
@@ -234,14 +219,12 @@ class PlaceReference:
 
     @property
     def _least_shift(self) -> float:
-        usual = 2 * self._jitter.quantile(0.9) if self._jitter.is_known else MOST_JITTER
+        usual = 2 * self._jitter.quantile(0.9) if self._jitter.is_known else 0.0
         return max(LEAST_SHIFT, min(usual, MOST_JITTER))
 
     def _shift(self, edges: Plane) -> tuple[tuple[float, float], float]:
         assert self._edges is not None
-        if self._stillness is None:
-            return _shift(self._edges, edges)
-        return _shift(self._edges * self._stillness, edges * self._stillness)
+        return _shift(self._edges, edges)
 
     def _recall(self) -> None:
         """Hold the picture of an earlier run against the first seconds of this one."""
