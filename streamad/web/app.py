@@ -23,6 +23,7 @@ from streamad.observability.status import finite
 
 NO_STORE = {"Cache-Control": "no-store"}
 EVENTS_LIMIT = 1000
+Limit = Annotated[int, Query(ge=1, le=EVENTS_LIMIT)]
 
 
 def create_app(
@@ -77,7 +78,7 @@ def create_app(
     def get_events(
         camera: str | None = None,
         since: datetime | None = None,
-        limit: Annotated[int, Query(ge=1, le=EVENTS_LIMIT)] = 100,
+        limit: Limit = 100,
     ) -> JSONResponse:
         if store is None:
             return JSONResponse({"error": "no event store is configured"}, status_code=404)
@@ -88,7 +89,7 @@ def create_app(
     def get_health_events(
         camera: str | None = None,
         since: datetime | None = None,
-        limit: Annotated[int, Query(ge=1, le=EVENTS_LIMIT)] = 100,
+        limit: Limit = 100,
     ) -> JSONResponse:
         if store is None:
             return JSONResponse({"error": "no event store is configured"}, status_code=404)

@@ -16,8 +16,8 @@ from streamad.engines.tensorrt.device_lines import DeviceLines
 from streamad.engines.tensorrt.engine import TensorRtOptions
 from streamad.engines.tensorrt.gpu import Gpu, gpu_index
 from streamad.engines.tensorrt.library import Library, LibraryName, load_library
-from streamad.engines.tensorrt.loading import PlanLoader, describe
-from streamad.engines.tensorrt.plan_cache import PlanCache, PlanKey, default_folder
+from streamad.engines.tensorrt.loading import PlanLoader, describe, plan_key
+from streamad.engines.tensorrt.plan_cache import PlanCache, default_folder
 from streamad.engines.tensorrt.profiles import camera_profiles
 from streamad.engines.tensorrt.runner import forget_frames
 
@@ -147,14 +147,5 @@ class TensorRtCarryingEngine(CarryingEngine):
     def _load(self, library: Library, onnx: Path, content: bytes, frames: int, options: TensorRtOptions) -> None:
         cameras = self._camera_sizes[-1]
         network, spec = carrying_spec(content, frames, cameras, self._gpu.capability, options.workspace_mib)
-        key = PlanKey(
-            onnx_sha256=hashlib.sha256(network).hexdigest(),
-            library=library.name,
-            version=library.version,
-            capability=self._gpu.capability,
-            gpu="" if library.rtx else self._gpu.name,
-            precision=options.precision,
-            profiles=spec.profiles,
-            workspace_mib=options.workspace_mib,
-        )
+        key = plan_key(library, self._gpu, spec, options.precision, hashlib.sha256(network).hexdigest())
         self._loader.load(onnx.name, key, lambda: build_plan(library, onnx, spec, network))

@@ -7,7 +7,6 @@ for, which happens to small frames alone. Over the host go the new frames and th
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,8 +22,6 @@ from streamad.engines.tensorrt.gpu import Array, Gpu, as_bytes
 from streamad.engines.tensorrt.library import Library
 from streamad.engines.tensorrt.runner import forget_frames
 from streamad.errors import EngineError
-
-_log = logging.getLogger(__name__)
 
 
 class CarryingRunner:
@@ -126,16 +123,12 @@ class CarryingRunner:
 
     def close(self) -> None:
         """Free everything. May be called twice. A GPU that failed before is logged, not raised again."""
-        if self._stream is None:
-            return
-        try:
-            with self._gpu.current():
-                try:
-                    self._stream.synchronize()
-                finally:
-                    self._free()
-        except EngineError as error:
-            _log.error("while freeing the GPU: %s", str(error))
+        if self._stream is not None:
+            # No reference to the stream is handed on: it would outlive `current()`.
+            self._gpu.free_after(self._wait, self._free)
+
+    def _wait(self) -> None:
+        self._stream.synchronize()
 
     def _free(self) -> None:
         for contexts in self._plans.values():

@@ -12,8 +12,8 @@ from streamad.engines.synchronous import WorkerEngine
 from streamad.engines.tensorrt.building import BuildSpec, build_plan
 from streamad.engines.tensorrt.gpu import Gpu, gpu_index
 from streamad.engines.tensorrt.library import Library, LibraryName, load_library
-from streamad.engines.tensorrt.loading import PlanLoader, describe
-from streamad.engines.tensorrt.plan_cache import PlanCache, PlanKey, default_folder
+from streamad.engines.tensorrt.loading import PlanLoader, describe, plan_key
+from streamad.engines.tensorrt.plan_cache import PlanCache, default_folder
 from streamad.engines.tensorrt.profiles import profiles_for
 from streamad.engines.tensorrt.runner import Runner, forget_frames
 from streamad.errors import EngineError
@@ -70,16 +70,7 @@ class TensorRtEngine(WorkerEngine):
         self._gpu = Gpu(gpu_index(options.device))
         profiles = profiles_for(batch_sizes)
         spec = BuildSpec(profiles, self._gpu.capability, options.workspace_mib)
-        key = PlanKey(
-            onnx_sha256=sha256_of(onnx),
-            library=library,
-            version=loaded.version,
-            capability=self._gpu.capability,
-            gpu="" if loaded.rtx else self._gpu.name,
-            precision=options.precision,
-            profiles=profiles,
-            workspace_mib=options.workspace_mib,
-        )
+        key = plan_key(loaded, self._gpu, spec, options.precision, sha256_of(onnx))
         self._runners: queue.SimpleQueue[Runner] = queue.SimpleQueue()
         self._all: list[Runner] = []
         self._closed = False

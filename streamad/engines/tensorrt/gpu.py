@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import logging
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +23,8 @@ from streamad.engines.tensorrt.failures import GpuMemoryError, GpuUnavailableErr
 from streamad.errors import EngineError
 
 Array = npt.NDArray[Any]
+
+_log = logging.getLogger(__name__)
 
 _contexts: dict[int, Any] = {}
 _lock = threading.Lock()
@@ -123,6 +126,20 @@ class Gpu:
         """Free what `pinned` gave, inside `current()`; the array must not be used afterwards."""
         base: Any = array.base
         base.free()
+
+    def free_after(self, wait: Callable[[], None], free: Callable[[], None]) -> None:
+        """Wait for what runs, then free what it used, the stream too, with the context current.
+
+        A GPU that failed before is logged, not raised again: freeing is the last thing that is asked of it.
+        """
+        try:
+            with self.current():
+                try:
+                    wait()
+                finally:
+                    free()
+        except EngineError as error:
+            _log.error("while freeing the GPU: %s", str(error))
 
     def upload(self, memory: Any, array: Array, stream: Any) -> None:
         """Queue a copy of a contiguous pinned array to the GPU; memory is an allocation or an address."""

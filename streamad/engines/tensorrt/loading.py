@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from streamad.engines.base import EngineInfo
 from streamad.engines.tensorrt.api import ICudaEngine, Runtime
+from streamad.engines.tensorrt.building import BuildSpec
 from streamad.engines.tensorrt.failures import GpuUnavailableError, PlanMismatchError, failure
 from streamad.engines.tensorrt.gpu import Gpu
 from streamad.engines.tensorrt.library import Library
@@ -75,6 +76,28 @@ class PlanLoader:
                     hint="install or update the NVIDIA driver; `streamad doctor` shows what is there",
                 ) from error
         return self._runtime
+
+
+def plan_key(library: Library, gpu: Gpu, spec: BuildSpec, precision: str, onnx_sha256: str) -> PlanKey:
+    """What tells the plan of a network for this GPU from all others.
+
+    Args:
+        library: builds it.
+        gpu: runs it.
+        spec: how it is built.
+        precision: of the network.
+        onnx_sha256: of the network that is built from.
+    """
+    return PlanKey(
+        onnx_sha256=onnx_sha256,
+        library=library.name,
+        version=library.version,
+        capability=gpu.capability,
+        gpu="" if library.rtx else gpu.name,
+        precision=precision,
+        profiles=spec.profiles,
+        workspace_mib=spec.workspace_mib,
+    )
 
 
 def describe(library: Library, gpu: Gpu, precision: str, why: str) -> EngineInfo:

@@ -5,7 +5,6 @@ A runner is used by one thread at a time; several run side by side, each on its 
 
 from __future__ import annotations
 
-import logging
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,11 +18,8 @@ from streamad.engines.tensorrt.contexts import PlanContexts
 from streamad.engines.tensorrt.failures import ShapeOutsideProfileError, failure
 from streamad.engines.tensorrt.gpu import Gpu, as_bytes
 from streamad.engines.tensorrt.library import Library
-from streamad.errors import EngineError
 
 Array = npt.NDArray[Any]
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -103,16 +99,12 @@ class Runner:
 
     def close(self) -> None:
         """Free everything, newest first. May be called twice. A GPU that failed before is logged, not raised again."""
-        if self._stream is None:
-            return
-        try:
-            with self._gpu.current():
-                try:
-                    self._stream.synchronize()
-                finally:
-                    self._free()
-        except EngineError as error:
-            _log.error("while freeing the GPU: %s", str(error))
+        if self._stream is not None:
+            # No reference to the stream is handed on: it would outlive `current()`.
+            self._gpu.free_after(self._wait, self._free)
+
+    def _wait(self) -> None:
+        self._stream.synchronize()
 
     def _free(self) -> None:
         if self._contexts is not None:
