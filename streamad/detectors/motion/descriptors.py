@@ -9,16 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.detectors.motion.flow import Movement
-from streamad.detectors.motion.layout import BLOCK, CHANNELS, LENGTH, LOOK, PLACE, SPEED, VELOCITY
+from streamad.detectors.motion.layout import BLOCK, LENGTH, LOOK, PLACE, SPEED, VELOCITY
 from streamad.detectors.motion.looks import looks_of
 
 Floats = npt.NDArray[np.float32]
 
 MOVING_SHARE = 0.10
 """Share of a cell that must be foreground for it to be described (as for cells of 30×30, see `PatchHistory`)."""
-
-_HALVES = (slice(0, 4), slice(4, CHANNELS))
-"""OpenCV shrinks pictures of four channels and fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +60,8 @@ def describe(movement: Movement, share: float = MOVING_SHARE) -> CellDescriptors
     values[:, VELOCITY] = mean[:, 2:] / mean[:, :1]
     cells = np.stack([rows, cols], axis=1)
     size = blocks.shape[1::-1]
-    seen = [cv2.resize(movement.looks[..., part], size, interpolation=cv2.INTER_AREA) for part in _HALVES]
-    values[:, LOOK] = looks_of(np.dstack(seen), cells)
+    seen = [cv2.resize(channel, size, interpolation=cv2.INTER_AREA) for channel in movement.looks]
+    values[:, LOOK] = looks_of(np.stack(seen, axis=-1), cells)
     return CellDescriptors(cells, values, grid)
 
 

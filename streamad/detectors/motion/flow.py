@@ -37,7 +37,7 @@ class Movement:
             earlier frame to measure it against.
         seconds: time since the frame before, None for the first after a gap.
         dropped: there is no flow because frames were dropped, not because the stream has just begun.
-        looks: (H/2, W/2, channels) float32, see `look_maps`; None where there is no flow.
+        looks: (channels, H/2, W/2) float32, see `look_maps`; None where there is no flow.
     """
 
     foreground: npt.NDArray[np.float32]

@@ -33,23 +33,23 @@ def look_maps(pixels: UInt8Image, rest: UInt8Image, foreground: Floats) -> Float
         foreground: (H/2, W/2) 0..1.
 
     Returns:
-        (H/2, W/2, `CHANNELS`) at least 0, most of it below 1.
+        (`CHANNELS`, H/2, W/2) at least 0, most of it below 1.
     """
     half = foreground.shape[::-1]
     small = cv2.resize(pixels, half, interpolation=cv2.INTER_AREA)
     difference = small.astype(np.float32) - cv2.resize(rest, half, interpolation=cv2.INTER_AREA)
     scale = 1 / (8 * EDGE)  # of Sobel's kernel, whose weights sum to 8
-    across = cv2.Sobel(small, cv2.CV_32F, 1, 0, ksize=3, scale=scale)
-    down = cv2.Sobel(small, cv2.CV_32F, 0, 1, ksize=3, scale=scale)
-    maps = np.empty((*foreground.shape, CHANNELS), np.float32)
-    maps[..., 0] = 1.0
-    maps[..., 1] = np.abs(across)
-    maps[..., 2] = np.abs(down)
-    maps[..., 3] = np.abs(across + down) * math.sqrt(0.5)
-    maps[..., 4] = np.abs(across - down) * math.sqrt(0.5)
-    maps[..., 5] = np.maximum(difference, 0) / SHADE
-    maps[..., 6] = np.maximum(-difference, 0) / SHADE
-    maps *= foreground[..., None]
+    across = foreground * cv2.Sobel(small, cv2.CV_32F, 1, 0, ksize=3, scale=scale)
+    down = foreground * cv2.Sobel(small, cv2.CV_32F, 0, 1, ksize=3, scale=scale)
+    difference *= foreground * np.float32(1 / SHADE)
+    maps = np.empty((CHANNELS, *foreground.shape), np.float32)
+    maps[0] = foreground
+    maps[1], maps[2] = across, down
+    maps[3], maps[4] = across + down, across - down
+    maps[3:5] *= math.sqrt(0.5)
+    np.abs(maps[1:5], out=maps[1:5])
+    np.maximum(difference, 0, out=maps[5])
+    np.maximum(-difference, 0, out=maps[6])
     return maps
 
 

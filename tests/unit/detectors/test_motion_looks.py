@@ -21,7 +21,8 @@ def test_an_edge_and_a_shade_are_what_they_are_in_grey_levels() -> None:
     foreground = np.ones((40, 40), np.float32)
     foreground[:10] = 0.5
     maps = look_maps(pixels, rest, foreground)
-    assert maps.shape == (40, 40, CHANNELS)
+    assert maps.shape == (CHANNELS, 40, 40)
+    maps = np.moveaxis(maps, 0, -1)
     np.testing.assert_array_equal(maps[..., 0], foreground)
     # A step of 32 levels is a slope of 16 a pixel on the two columns beside it (central differences).
     np.testing.assert_allclose(maps[20, 18:22, 1], [0, 16 / EDGE, 16 / EDGE, 0], atol=1e-6)
@@ -29,7 +30,7 @@ def test_an_edge_and_a_shade_are_what_they_are_in_grey_levels() -> None:
     np.testing.assert_allclose(maps[12:, :, 2], 0, atol=1e-6)
     np.testing.assert_allclose(maps[30, 25, 5:], [32 / SHADE, 0], atol=1e-6)
     np.testing.assert_allclose(maps[5], 0.5 * maps[30], atol=1e-6)
-    np.testing.assert_allclose(look_maps(rest, pixels, foreground)[30, 25, 5:], [0, 32 / SHADE], atol=1e-6)
+    np.testing.assert_allclose(look_maps(rest, pixels, foreground)[5:, 30, 25], [0, 32 / SHADE], atol=1e-6)
 
 
 def test_looks_are_the_blocks_around_a_cell_and_nothing_beyond_the_picture() -> None:
@@ -54,7 +55,7 @@ def test_turned_looks_are_those_of_the_turned_picture() -> None:
         maps = look_maps(
             np.rot90(pixels, quarters).copy(), np.rot90(rest, quarters).copy(), np.rot90(foreground, quarters).copy()
         )
-        blocks = maps.reshape(8, 5, 8, 5, CHANNELS).mean(axis=(1, 3))
+        blocks = np.moveaxis(maps.reshape(CHANNELS, 8, 5, 8, 5).mean(axis=(2, 4)), 0, -1)
         return looks_of(blocks, np.array([(3, 3)]))  # the cell in the middle stays there
 
     for quarters in (1, 2, 3):
