@@ -5,7 +5,7 @@
 
 For every quarter of the clips a model is fitted to the rest, as `streamad train motion` does, and scores the quarter's clips and
 the pseudo anomalies that were made of them. Printed are the AUC of each kind against the clips as they are, the weights
-of speed and direction, and the false alerts on the clips against those that the threshold is for. What is normal in one
+of speed, direction and look, and the false alerts on the clips against those that the threshold is for. What is normal in one
 quarter need not occur in the others: that is what a detector must bear.
 """
 
@@ -26,7 +26,7 @@ from streamad.scoring.budget import AlertRule, alert_peaks, release_of, sustaine
 from streamad.sources import FileSpec, ImagesSpec, SourceSpec
 
 Floats = npt.NDArray[np.float64]
-KINDS = ("double", "fast", "cart")
+KINDS = ("double", "fast", "cart", "other")
 QUARTERS = 4
 
 
@@ -74,6 +74,8 @@ def main() -> None:
                 line = f"quarter {number}: weights {fit.bundle.manifest.training.options['slopes']}"
                 for kind in KINDS:
                     names = [f"{kind}-{clip.stem}" for clip in new]
+                    if not all((given.pseudo / name).is_dir() for name in names):
+                        continue  # strangers need rendered scenes
                     made = scores_of(model, [spec_of(given.pseudo / name, given.fps) for name in names], shown[-1])
                     marked = [s[np.load(given.pseudo / f"{n}.npy")] for s, n in zip(made, names, strict=True)]
                     line += f"  {kind} {auc(np.concatenate(marked), np.concatenate(normal)):.3f}"

@@ -1,13 +1,15 @@
 """Pseudo anomalies from a camera's normal clips, to choose among detectors and settings without a real anomaly.
 
-    python tools/pseudo_anomalies.py --out OUT CLIP CLIP...
+    python tools/pseudo_anomalies.py --out OUT [--scene SCENE --scene SCENE...] CLIP CLIP...
 
 Each CLIP is a folder of pictures or a video. For each, three clips are written as folders of pictures, with labels as .npy
 beside them (1 where the pseudo anomaly is in the picture):
 
 - double-NAME: the clip at twice its speed; every frame is labelled;
 - fast-NAME: cut-outs of moving things of the next clip, at their own place, gliding at two to three times the usual speed;
-- cart-NAME: the same, made 1.8 to 2.6 times as wide and 1.1 to 1.5 times as tall, at one to two times the usual speed.
+- cart-NAME: the same, made 1.8 to 2.6 times as wide and 1.1 to 1.5 times as tall, at one to two times the usual speed;
+- other-NAME, where there are scenes rendered by `streamad.scene`: their carts and cyclists, cut out by the true
+  masks, as tall as the cut-outs and no faster than usual: 0.8 to 1.2 times. They can be told by their looks alone.
 
 The usual speed is the median over moving things, by optical flow: nothing is fitted to a scene. They resemble each other
 and pasted edges, and are no substitute for real anomalies: they rank, they do not measure.
@@ -24,10 +26,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from streamad.scene import load_pixel_masks, load_truth
 from streamad.sources import FileSpec, ImagesSpec, open_source
 
 Pictures = npt.NDArray[np.uint8]
-KINDS = ("double", "fast", "cart")
+KINDS = ("double", "fast", "cart", "other")
+STRANGERS = ("cart", "cyclist")
+PHASES = (0.33, 0.5, 0.67)
+"""Parts of a stranger's passage at which it is cut out."""
 SMALLEST, LARGEST = 0.0008, 0.03
 """Share of the picture that a cut-out covers."""
 FIRST, LAST = 35, 15
@@ -102,8 +108,43 @@ def widened(cut: Cut, rng: np.random.Generator) -> Cut:
     return Cut(cut.x, cut.y, np.asarray(pixels, dtype=np.uint8), mask, cut.velocity)
 
 
+def strangers_of(folder: Path) -> list[Cut]:
+    """Carts and cyclists of a rendered scene's testing videos."""
+    truth = load_truth(folder)
+    found = []
+    for event in truth.events:
+        if event.kind not in STRANGERS:
+            continue
+        frames = read(folder / "testing" / "videos" / f"{event.video}.mp4", None)
+        masks = load_pixel_masks(folder / "testing" / "pixel_masks" / f"{event.video}.npz")
+        for phase in PHASES:
+            t = round(event.first_frame + phase * (event.last_frame - event.first_frame))
+            rows, columns = np.nonzero(masks[t])
+            if len(rows):
+                part = (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
+                found.append(Cut(0, 0, frames[t][part].copy(), masks[t][part] > 0, np.zeros(2)))
+    return found
+
+
+def stranger_for(cut: Cut, strangers: list[Cut], rng: np.random.Generator) -> Cut:
+    """One of them, mirrored or not, in the place of a cut-out and about as tall."""
+    stranger = strangers[rng.integers(len(strangers))]
+    scale = cut.pixels.shape[0] * rng.uniform(0.7, 1.1) / stranger.pixels.shape[0]
+    pixels = cv2.resize(stranger.pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    size = (pixels.shape[1], pixels.shape[0])
+    mask = cv2.resize(stranger.mask.astype(np.uint8), size) > 0
+    if rng.random() < 0.5:
+        pixels, mask = pixels[:, ::-1].copy(), mask[:, ::-1].copy()
+    x = cut.x + cut.pixels.shape[1] // 2 - size[0] // 2
+    y = cut.y + cut.pixels.shape[0] - size[1]  # on the same ground
+    return Cut(x, y, np.asarray(pixels, dtype=np.uint8), mask, cut.velocity)
+
+
+SPEEDS = {"fast": (2.0, 3.0), "cart": (1.0, 2.0), "other": (0.8, 1.2)}
+
+
 def made(
-    clip: Pictures, donor: Pictures, kind: str, rng: np.random.Generator
+    clip: Pictures, donor: Pictures, kind: str, strangers: list[Cut], rng: np.random.Generator
 ) -> tuple[Pictures, npt.NDArray[np.bool_]]:
     """(frames, labels) of one kind of pseudo anomaly."""
     if kind == "double":
@@ -117,8 +158,8 @@ def made(
     t = FIRST
     while t < len(frames) - LAST:
         cut = cuts[rng.integers(len(cuts))]
-        speed = usual * (rng.uniform(1.0, 2.0) if kind == "cart" else rng.uniform(2.0, 3.0))
-        cut = widened(cut, rng) if kind == "cart" else cut
+        speed = usual * rng.uniform(*SPEEDS[kind])
+        cut = widened(cut, rng) if kind == "cart" else stranger_for(cut, strangers, rng) if kind == "other" else cut
         way = cut.velocity / (np.hypot(*cut.velocity) + 1e-6)
         if abs(way[0]) < 0.5:
             way = np.array([rng.choice([-1.0, 1.0]), 0.0])
@@ -135,13 +176,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--scene", type=Path, action="append", default=[], help="a scene rendered by streamad.scene")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="kinds to write, with commas")
     parser.add_argument("--limit", type=int, help="frames of a clip")
     given = parser.parse_args()
     clips = [read(path, given.limit) for path in given.clips]
+    strangers = [cut for folder in given.scene for cut in strangers_of(folder)]
+    kinds = [kind for kind in given.kinds.split(",") if kind != "other" or strangers]
     for number, (path, clip) in enumerate(zip(given.clips, clips, strict=True)):
-        for kind in KINDS:
+        for kind in kinds:
             rng = np.random.default_rng([number, len(kind)])
-            frames, labels = made(clip, clips[(number + 1) % len(clips)], kind, rng)
+            frames, labels = made(clip, clips[(number + 1) % len(clips)], kind, strangers, rng)
             folder = given.out / f"{kind}-{path.stem}"
             folder.mkdir(parents=True, exist_ok=True)
             for k, picture in enumerate(frames):

@@ -120,7 +120,7 @@ _REGISTRY = {
         network="streamad.detectors.motion.network:build",
         task=None,
         image_task=None,
-        summary="speed, direction and shape of what moves, against what was normal there; fitted in seconds, no torch",
+        summary="speed, direction and look of what moves, against what was normal there; fitted in seconds, no torch",
     ),
 }
 

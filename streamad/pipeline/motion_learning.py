@@ -244,7 +244,7 @@ def motion_manifest(
         format_version=FORMAT_VERSION,
         name=name,
         detector="motion",
-        description=f"speed and direction of what moves, {data}",
+        description=f"speed, direction and look of what moves, {data}",
         input=InputSpec(channels=LENGTH, height=1, width=1, scale=1.0, offset=0.0, max_height=max_height),
         tiling=TilingSpec(
             kind="cells",
@@ -271,6 +271,8 @@ def _fitted_manifest(manifest: Manifest, fitted: Fitted, gatherer: Gatherer) -> 
     options: dict[str, Any] = {
         "anchors": len(model.anchors),
         "velocities": len(model.velocities),
+        "looks": len(model.looks),
+        "look_parts": model.look_basis.shape[1],
         "blocks": fitted.blocks,
         "block_seconds": fitted.block_seconds,
         "cells": int(sum(len(sample.values) for sample in gatherer.samples)),

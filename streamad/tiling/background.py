@@ -8,6 +8,10 @@ import numpy.typing as npt
 
 _LEVELS = np.arange(256)
 
+_SAMPLES = 32
+"""Most frames of a median of all that was seen, half as many the fewest (our choice): of a place that is free for more
+than half of the time, the median of 16 shows what is there at rest."""
+
 
 class BackgroundModel:
     """Running median of the past frames, pixel by pixel.
@@ -24,13 +28,24 @@ class BackgroundModel:
         period: frames for one step of one grey level once warm. At 10 frames a second and the default 4, an object
             of 40 grey levels contrast that stays is absorbed after 16 s.
         warmup: frames over which the steps shrink from 28 grey levels (with the default) to one.
+        settling: frames in which the background is set anew, first after `warmup` and then whenever twice as many were
+            seen, to the temporal median of 16 to 32 frames spread over all of them. A person who stood in a crowd
+            of the first seconds would otherwise be a ghost for as long as his contrast takes to be absorbed. 0 does
+            without. Costs up to 32 pictures of memory until then.
     """
 
-    def __init__(self, *, period: int = 4, warmup: int = 32) -> None:
-        if period < 1 or warmup < 1:
-            raise ValueError(f"period and warmup must be at least 1 frame, got {period} and {warmup}")
+    def __init__(self, *, period: int = 4, warmup: int = 32, settling: int = 0) -> None:
+        if period < 1 or warmup < 1 or settling < 0:
+            raise ValueError(
+                f"period and warmup must be at least 1 frame and settling at least 0, got {period}, {warmup} and "
+                f"{settling}"
+            )
         self._period = period
         self._warmup = warmup
+        self._settling = settling
+        self._samples: list[npt.NDArray[np.uint8]] = []
+        self._spacing = 1
+        self._next_settling = warmup
         self._seen = 0
         self._image: npt.NDArray[np.uint8] | None = None
 
@@ -47,6 +62,9 @@ class BackgroundModel:
     def reset(self) -> None:
         """Forget everything (another scene, another size)."""
         self._image = None
+        self._samples = []
+        self._spacing = 1
+        self._next_settling = self._warmup
         self._seen = 0
 
     def difference(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -69,7 +87,23 @@ class BackgroundModel:
         step = max(1, (2 * 16 * self._warmup) // (self._seen * self._seen + self._warmup)) if not self.is_warm else 1
         if not self.is_warm or self._seen % self._period == 0:
             self._step_towards(pixels, step)
+        if self._seen <= self._settling:
+            self._settle(pixels)
+        elif self._samples:
+            self._samples = []
         return difference
+
+    def _settle(self, pixels: npt.NDArray[np.uint8]) -> None:
+        """Keep one frame in so many; when it is time, their median is the background."""
+        if self._seen % self._spacing == 0:
+            self._samples.append(pixels.copy())
+            if len(self._samples) == _SAMPLES:  # from here on one in twice as many
+                self._samples = self._samples[1::2]
+                self._spacing *= 2
+        if self._seen == self._next_settling:
+            middle = len(self._samples) // 2
+            self._image = np.partition(np.stack(self._samples), middle, axis=0)[middle].copy()
+            self._next_settling *= 2
 
     def _step_towards(self, pixels: npt.NDArray[np.uint8], step: int) -> None:
         assert self._image is not None
@@ -83,4 +117,6 @@ class BackgroundModel:
         sample = (slice(None, None, 8), slice(None, None, 8))
         shift = int(np.median(pixels[sample].astype(np.int16) - self._image[sample]))
         if abs(shift) > 2:  # a grey level or two is what the steps follow by themselves
-            self._image = cv2.LUT(self._image, np.clip(_LEVELS + shift, 0, 255).astype(np.uint8)).astype(np.uint8)
+            table = np.clip(_LEVELS + shift, 0, 255).astype(np.uint8)
+            self._image = cv2.LUT(self._image, table).astype(np.uint8)
+            self._samples = [cv2.LUT(sample, table).astype(np.uint8) for sample in self._samples]

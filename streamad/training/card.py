@@ -56,7 +56,7 @@ def _sight(manifest: Manifest) -> list[str]:
 def _motion(manifest: Manifest) -> list[str]:
     training, options = manifest.training, manifest.training.options
     return [
-        "| sees | speed and direction of what moves in cells of 20×20 working pixels, averaged along its path "
+        "| sees | speed, direction and look of what moves in cells of 20×20 working pixels, averaged along its path "
         f"over {options.get('trace_seconds', '?')} s, at any frame rate |",
         f"| working height | {manifest.input.max_height or 'as the source'}: taller frames are shrunk to it |",
         f"| score | mean of the {manifest.score.cells} highest cells: by how much the logarithm of the odds of an "

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from streamad.detectors.motion.layout import (
     CLOSEST,
+    LOOK,
     PLACE,
     SLOWEST,
     SPEED,
@@ -24,10 +25,13 @@ class MotionModel:
 
     **Usual speed.** u(place): a Gaussian kernel regression over `anchors` of the logarithm of the usual speed.
 
-    **Two measures** of a cell's descriptor, each larger for what is less usual:
+    **Three measures** of a cell's descriptor, each larger for what is less usual:
 
     - speed: its speed over u.
     - direction: Euclidean distance from (velocity / u, place · `nearness`) to the nearest normal example.
+    - look: Euclidean distance from ((√look − `look_mean`) · `look_basis`, place · `look_nearness`) to the nearest
+      normal example. The basis is this camera's own: the principal components of the looks of its normal video, each
+      scaled to unit variance. Roots bring strong and weak edges closer together.
 
     **Evidence.** Of each measure m: slope · max(ln m − base, 0). `base` is what a usual frame of this camera has,
     `slope` by how much the logarithm of the odds rises that this is an anomaly of the measure's kind and not normal
@@ -43,8 +47,12 @@ class MotionModel:
         sharpness: (1,) 1 / (2 · bandwidth²) of the kernel, 1 / pixel².
         nearness: (1,) units of a measure to a working pixel of distance.
         velocities: (m, 6) examples of velocity / u and place · nearness.
-        base: (2,) logarithm of speed and direction up to which there is no evidence.
-        slope: (2,) evidence for each unit of the logarithm beyond, at least 0.
+        look_mean: (l,) mean of the roots of looks.
+        look_basis: (l, d) their principal components over the standard deviation along each.
+        look_nearness: (1,) units of a look's measure to a working pixel of distance.
+        looks: (e, d + 2) examples of looks and place · look_nearness.
+        base: (3,) logarithm of speed, direction and look up to which there is no evidence.
+        slope: (3,) evidence for each unit of the logarithm beyond, at least 0.
     """
 
     anchors: Floats
@@ -52,6 +60,10 @@ class MotionModel:
     sharpness: Floats
     nearness: Floats
     velocities: Floats
+    look_mean: Floats
+    look_basis: Floats
+    look_nearness: Floats
+    looks: Floats
     base: Floats
     slope: Floats
 
@@ -70,23 +82,29 @@ class MotionModel:
         place = values[:, PLACE]
         return np.concatenate([values[:, VELOCITY] / self.usual_speed(place)[:, None], place * self.nearness], axis=1)
 
+    def look_points(self, values: Floats) -> Floats:
+        """(n, d + 2) what `looks` are examples of, from (n, length) descriptors."""
+        seen = np.sqrt(np.maximum(values[:, LOOK], 0)) - self.look_mean
+        return np.concatenate([seen @ self.look_basis, values[:, PLACE] * self.look_nearness], axis=1)
+
     def speed_ratios(self, values: Floats) -> Floats:
         """(n,) speed over the usual speed there."""
         ratio = np.maximum(values[:, SPEED][:, 0], SLOWEST) / self.usual_speed(values[:, PLACE])
         return np.asarray(ratio, dtype=np.float32)
 
     def measures(self, values: Floats) -> Floats:
-        """(n, 2) speed and direction of (n, length) descriptors."""
+        """(n, 3) speed, direction and look of (n, length) descriptors."""
         direction = nearest(self.velocity_points(values), self.velocities)
-        return np.stack([self.speed_ratios(values), direction], axis=1)
+        look = nearest(self.look_points(values), self.looks)
+        return np.stack([self.speed_ratios(values), direction, look], axis=1)
 
     def evidence(self, measures: Floats) -> Floats:
-        """(…, 2) evidence, at least 0, of (…, 2) measures."""
+        """(…, 3) evidence, at least 0, of (…, 3) measures."""
         beyond = np.maximum(np.log(np.maximum(measures, CLOSEST)) - self.base, 0)
         return np.asarray(self.slope * beyond, dtype=np.float32)
 
     def __call__(self, values: Floats) -> Floats:
-        """(n, 3) evidence and the usual speed there: what the network answers."""
+        """(n, 4) evidence and the usual speed there: what the network answers."""
         usual = self.usual_speed(values[:, PLACE])[:, None]
         return np.concatenate([self.evidence(self.measures(values)), usual], axis=1)
 

@@ -9,14 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.detectors.motion.flow import Movement
-from streamad.detectors.motion.layout import BLOCK, LENGTH, PLACE, SPEED, VELOCITY
+from streamad.detectors.motion.layout import BLOCK, LENGTH, LOOK, PLACE, SPEED, VELOCITY
+from streamad.detectors.motion.looks import looks_of
 
 Floats = npt.NDArray[np.float32]
 
 MOVING_SHARE = 0.10
 """Share of a cell that must be foreground for it to be described (as for cells of 30×30, see `PatchHistory`)."""
-
-_DIRECTIONS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +44,11 @@ def describe(movement: Movement, share: float = MOVING_SHARE) -> CellDescriptors
     Everything is averaged over blocks first, weighted by foreground, so that the cost hardly depends on how much moves.
 
     Args:
-        movement: of the frame; its flow must be known.
+        movement: of the frame; its flow and looks must be known.
         share: see `MOVING_SHARE`.
     """
     assert movement.flow is not None
+    assert movement.looks is not None
     blocks = _block_means(movement.foreground, movement.flow)
     grid = (blocks.shape[0] - 1, blocks.shape[1] - 1)
     cells4 = 0.25 * (blocks[:-1, :-1] + blocks[1:, :-1] + blocks[:-1, 1:] + blocks[1:, 1:])
@@ -58,7 +58,11 @@ def describe(movement: Movement, share: float = MOVING_SHARE) -> CellDescriptors
     values[:, PLACE] = (np.stack([rows, cols], axis=1) + 1) * BLOCK
     values[:, SPEED] = np.sqrt(mean[:, 1:2] / mean[:, :1])
     values[:, VELOCITY] = mean[:, 2:] / mean[:, :1]
-    return CellDescriptors(np.stack([rows, cols], axis=1), values, grid)
+    cells = np.stack([rows, cols], axis=1)
+    size = blocks.shape[1::-1]
+    seen = [cv2.resize(channel, size, interpolation=cv2.INTER_AREA) for channel in movement.looks]
+    values[:, LOOK] = looks_of(np.stack(seen, axis=-1), cells)
+    return CellDescriptors(cells, values, grid)
 
 
 def _block_means(foreground: Floats, flow: Floats) -> Floats:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.detectors.motion.density import MotionModel
-from streamad.detectors.motion.layout import CLOSEST, MEASURES, PLACE, SLOWEST, SPEED
+from streamad.detectors.motion.layout import CLOSEST, LOOK, MEASURES, PLACE, SLOWEST, SPEED
 from streamad.detectors.motion.made_anomalies import made_anomalies
 from streamad.detectors.motion.odds import slope_of_odds
 from streamad.detectors.motion.scorer import frame_score
@@ -56,6 +56,23 @@ MOST_EXAMPLES = 4000
 APART = 0.15
 """Side of the cells of space of which one example is kept, units of a measure: examples are to cover what was normal,
 not to repeat what is common."""
+
+LOOK_PARTS = 48
+"""Principal components of looks that are kept (our choice; 8 to 64 were compared on things pasted into Ped2's normal
+clips, 32 to 64 are alike)."""
+
+LOOK_NEARNESS = 0.005
+"""Units of a look's measure to a working pixel (our choice; 0 to 0.02 are alike: the perspective of most views changes
+little from one thing to the next)."""
+
+LOOK_RIDGE = 1e-3
+"""Share of the largest variance that is added to each: what hardly ever varies shall not count without bound."""
+
+MOST_LOOKS = 2000
+"""Most examples of looks (our choice; 4000 and 12000 were no better)."""
+
+MEASURED_LOOKS = 20_000
+"""Most descriptors that the principal components are reckoned from."""
 
 CELLS = 5
 """Cells that make a frame's score (our choice; 1, 3 and 8 were compared, see docs/results/motion.md)."""
@@ -170,7 +187,7 @@ def fit(
         if progress is not None:
             progress(done + 1, len(folds) + 1)
     normal, anomalies = _frame_measures(measures, starts), np.concatenate(made)
-    slopes = [LEAST_SPEED_SLOPE, 0.0]
+    slopes = [LEAST_SPEED_SLOPE, 0.0, 0.0]
     if len(anomalies):
         # Two, since anomalies are made of each block, too.
         found = [slope_of_odds(normal[:, k], anomalies[:, k], 2.0 * len(blocks)) for k in range(len(MEASURES))]
@@ -193,21 +210,37 @@ def fit(
 def _examples(values: Floats, working: tuple[int, int], rng: np.random.Generator) -> MotionModel:
     """A model whose examples are of `values`; its evidence is not known yet."""
     anchors, usual = _usual_speeds(values, working)
+    mean, basis = _look_parts(values[rng.permutation(len(values))[:MEASURED_LOOKS], LOOK])
     blank = MotionModel(
         anchors=anchors,
         usual=usual,
         sharpness=np.array([1 / (2 * BANDWIDTH**2)], np.float32),
         nearness=np.array([NEARNESS], np.float32),
         velocities=np.zeros((1, 6), np.float32),
+        look_mean=mean,
+        look_basis=basis,
+        look_nearness=np.array([LOOK_NEARNESS], np.float32),
+        looks=np.zeros((1, basis.shape[1] + 2), np.float32),
         base=np.zeros(len(MEASURES), np.float32),
         slope=np.ones(len(MEASURES), np.float32),
     )
     velocities = blank.velocity_points(values)
-    return replace(blank, velocities=velocities[_spread(velocities, rng)])
+    looks = blank.look_points(values[np.sort(rng.permutation(len(values))[:MOST_LOOKS])])
+    return replace(blank, velocities=velocities[_spread(velocities, rng)], looks=looks)
+
+
+def _look_parts(looks: Floats) -> tuple[Floats, Floats]:
+    """Mean and whitening basis of the roots of looks; see `MotionModel`."""
+    roots = np.sqrt(np.maximum(looks, 0)).astype(np.float64)
+    mean = roots.mean(axis=0)
+    variances, parts = np.linalg.eigh(np.cov((roots - mean).T))  # ascending
+    variances, parts = variances[::-1][:LOOK_PARTS], parts[:, ::-1][:, :LOOK_PARTS]
+    basis = parts / np.sqrt(np.maximum(variances, 0) + LOOK_RIDGE * max(variances[0], 1e-9))
+    return mean.astype(np.float32), basis.astype(np.float32)
 
 
 def _frame_measures(measures: Floats, starts: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
-    """(frames, 2) logarithms of each measure of frames, whose cells begin at `starts`, as a score is made of cells."""
+    """(frames, 3) logarithms of each measure of frames, whose cells begin at `starts`, as a score is made of cells."""
     logs = np.log(np.maximum(measures, CLOSEST))
     return np.array(
         [[frame_score(logs[a:b, k], CELLS, 0.0) for k in range(len(MEASURES))] for a, b in pairwise(starts)], np.float64
@@ -215,7 +248,7 @@ def _frame_measures(measures: Floats, starts: npt.NDArray[np.intp]) -> npt.NDArr
 
 
 def _measured_anomalies(model: MotionModel, made: list[tuple[Floats, ...]]) -> npt.NDArray[np.float64]:
-    """(things, 2) logarithms of each measure of the anomalies that are made to show in it."""
+    """(things, 3) logarithms of each measure of the anomalies that are made to show in it."""
     answer = np.empty((len(made), len(MEASURES)), np.float64)
     for k in range(len(MEASURES)) if made else ():
         starts = np.cumsum([0] + [len(parts[k]) for parts in made])

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from streamad.detectors.motion.looks import look_maps
 from streamad.frame import Frame, UInt8Image
 from streamad.tiling import BackgroundModel
 
@@ -36,12 +37,14 @@ class Movement:
             earlier frame to measure it against.
         seconds: time since the frame before, None for the first after a gap.
         dropped: there is no flow because frames were dropped, not because the stream has just begun.
+        looks: (channels, H/2, W/2) float32, see `look_maps`; None where there is no flow.
     """
 
     foreground: npt.NDArray[np.float32]
     flow: npt.NDArray[np.float32] | None
     seconds: float | None
     dropped: bool = False
+    looks: npt.NDArray[np.float32] | None = None
 
 
 class FlowMeter:
@@ -92,6 +95,7 @@ class FlowMeter:
         self._last_index = frame.index
         seconds = now - self._past[-1][0] if self._past else None
         difference = self._background.difference(pixels)
+        rest = self._background.image
         half = (pixels.shape[1] // 2, pixels.shape[0] // 2)
         shade = cv2.resize(difference, half, interpolation=cv2.INTER_AREA).astype(np.float32)
         foreground = np.clip((shade - 0.5 * self._level) / self._level * 1.5, 0.0, 1.0, dtype=np.float32)
@@ -100,7 +104,9 @@ class FlowMeter:
         self._past.append((now, pixels))
         while len(self._past) > 1 and now - self._past[1][0] >= self._flow_seconds:
             self._past.popleft()
-        return Movement(foreground, flow, seconds, dropped)
+        assert rest is not None
+        looks = None if flow is None else look_maps(pixels, rest, foreground)
+        return Movement(foreground, flow, seconds, dropped, looks)
 
     def reset(self) -> None:
         """Forget the frames and the scene at rest."""

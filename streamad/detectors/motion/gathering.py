@@ -11,7 +11,7 @@ from streamad.frame import Frame
 
 MOST_FRAMES = 4000
 MOST_CELLS = 400_000
-"""Most frames and cells that are fitted to: some 50 MB, and a minute's work for one core. Beyond, every second one is
+"""Most frames and cells that are fitted to: some 200 MB, and a minute's work for one core. Beyond, every second one is
 dropped, again and again, so that what is kept always spreads over the whole video."""
 
 

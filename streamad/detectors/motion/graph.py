@@ -11,6 +11,7 @@ from streamad.detectors.motion.density import MotionModel
 from streamad.detectors.motion.layout import (
     CLOSEST,
     LENGTH,
+    LOOK,
     MEASURES,
     PLACE,
     SLOWEST,
@@ -21,7 +22,7 @@ from streamad.engines.graph_writer import GraphWriter
 
 
 def write_graph(model: MotionModel, path: Path) -> None:
-    """Write a model as ONNX: input (batch, length, 1, 1), output (batch, 3); see `MotionModel`."""
+    """Write a model as ONNX: input (batch, length, 1, 1), output (batch, 4); see `MotionModel`."""
     graph = GraphWriter("motion")
     given = graph.input("descriptors", ["batch", LENGTH, 1, 1])
     values = graph.add("Flatten", given, axis=1)
@@ -51,10 +52,18 @@ def write_graph(model: MotionModel, path: Path) -> None:
     near = graph.add("Mul", place, constant("nearness", model.nearness))
     speed = graph.add("Div", graph.add("Max", columns(SPEED), constant("slowest", [SLOWEST])), usual)
     velocity = graph.add("Concat", graph.add("Div", columns(VELOCITY), usual), near, axis=1)
+    roots = graph.add("Sqrt", graph.add("Relu", columns(LOOK)))
+    seen = graph.add(
+        "MatMul",
+        graph.add("Sub", roots, constant("look_mean", model.look_mean)),
+        constant("look_basis", model.look_basis),
+    )
+    there = graph.add("Mul", place, constant("look_nearness", model.look_nearness))
     measures = graph.add(
         "Concat",
         speed,
         nearest(velocity, "velocities", model.velocities),
+        nearest(str(graph.add("Concat", seen, there, axis=1)), "looks", model.looks),
         axis=1,
     )
     logs = graph.add("Log", graph.add("Max", measures, constant("closest", [CLOSEST])))

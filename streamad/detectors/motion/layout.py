@@ -19,10 +19,20 @@ VELOCITY = slice(3, 7)
 """Mean speed to the right, down, left and up, working pixels a second, each at least 0 (half-wave rectified, as in
 Efros et al. 2003), so that opposite movements in a cell do not cancel."""
 
-LENGTH = VELOCITY.stop
+CONTEXT = 4
+"""Blocks of a cell's look to a side: 40 working pixels, most of a thing (our choice; 6 were no better on things
+pasted into Ped2's normal clips)."""
+
+CHANNELS = 7
+"""What each block of a look holds: see `looks`."""
+
+LOOK = slice(VELOCITY.stop, VELOCITY.stop + CONTEXT * CONTEXT * CHANNELS)
+"""How the cell and what is around it looks: (rows, columns, channels) of blocks, flattened."""
+
+LENGTH = LOOK.stop
 """Numbers in a descriptor."""
 
-MEASURES = ("speed", "direction")
+MEASURES = ("speed", "direction", "look")
 """What a network gives the evidence of for a cell, in this order, followed by the usual speed there, working pixels a
 second."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from streamad.detectors.motion.layout import CELL, MEASURES, PLACE, SPEED, VELOCITY
+from streamad.detectors.motion.layout import CELL, LOOK, MEASURES, PLACE, SPEED, VELOCITY
+from streamad.detectors.motion.looks import turned
 
 Floats = npt.NDArray[np.float32]
 
@@ -24,9 +25,10 @@ def made_anomalies(
 ) -> list[tuple[Floats, ...]]:
     """Things of normal frames, each made unusual in one way for each measure.
 
-    A thing is a cell that moves and what moves around it. Made faster, or turned by a quarter, a half or three
-    quarters, it is what an operator wants to hear of on most cameras, whatever the
-    scene. To learn what is normal by telling it from made data is Steinwart, Hush and Scovel's (2005, "A classification
+    A thing is a cell that moves and what moves around it. Made faster, or sent another way by a quarter, a half or
+    three quarters of a turn, it is what an operator wants to hear of on most cameras, whatever the scene. Laid on its
+    side, it looks like another thing: as much of it moves, and its edges are as strong, but it is wide where it was
+    tall. To learn what is normal by telling it from made data is Steinwart, Hush and Scovel's (2005, "A classification
     framework for anomaly detection"); these data are our choice.
 
     Args:
@@ -53,5 +55,6 @@ def made_anomalies(
         parts[0][:, SPEED] *= faster
         parts[0][:, VELOCITY] *= faster
         parts[1][:, VELOCITY] = np.roll(parts[1][:, VELOCITY], rng.integers(1, 4), axis=1)
+        parts[2][:, LOOK] = turned(parts[2][:, LOOK], int(rng.choice([1, 3])))
         made.append(parts)
     return made

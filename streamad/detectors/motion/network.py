@@ -11,6 +11,8 @@ from streamad.bundle import Manifest
 from streamad.detectors.motion.layout import (
     CLOSEST,
     LENGTH,
+    LOOK,
+    MEASURES,
     PLACE,
     SLOWEST,
     SPEED,
@@ -18,20 +20,22 @@ from streamad.detectors.motion.layout import (
 )
 from streamad.errors import BundleError
 
-_SIZES = ("anchors", "velocities")
+_SIZES = ("anchors", "velocities", "looks", "look_parts")
 
 
 class MotionNet(nn.Module):
     """Evidence of descriptors; see `density.MotionModel`, whose arrays are the buffers.
 
-    Input (n, length, 1, 1), output (n, 3): evidence of speed and direction, usual speed there.
+    Input (n, length, 1, 1), output (n, 4): evidence of speed, direction and look, usual speed there.
 
     Args:
         anchors: number of anchors.
         velocities: number of examples of velocity.
+        looks: number of examples of looks.
+        look_parts: number of principal components of looks.
     """
 
-    def __init__(self, *, anchors: int, velocities: int) -> None:
+    def __init__(self, *, anchors: int, velocities: int, looks: int, look_parts: int) -> None:
         super().__init__()
         shape = {
             "anchors": (anchors, 2),
@@ -39,8 +43,12 @@ class MotionNet(nn.Module):
             "sharpness": (1,),
             "nearness": (1,),
             "velocities": (velocities, 6),
-            "base": (2,),
-            "slope": (2,),
+            "look_mean": (LOOK.stop - LOOK.start,),
+            "look_basis": (LOOK.stop - LOOK.start, look_parts),
+            "look_nearness": (1,),
+            "looks": (looks, look_parts + 2),
+            "base": (len(MEASURES),),
+            "slope": (len(MEASURES),),
         }
         for name, size in shape.items():
             self.register_buffer(name, torch.zeros(size))
@@ -56,7 +64,10 @@ class MotionNet(nn.Module):
         near = place * self._array("nearness")
         speed = values[:, SPEED].clamp_min(SLOWEST) / usual
         velocity = torch.cat([values[:, VELOCITY] / usual, near], 1)
-        measures = torch.cat([speed, _nearest(velocity, self._array("velocities"))], 1)
+        seen = (values[:, LOOK].clamp_min(0).sqrt() - self._array("look_mean")) @ self._array("look_basis")
+        look = torch.cat([seen, place * self._array("look_nearness")], 1)
+        nearest = [_nearest(velocity, self._array("velocities")), _nearest(look, self._array("looks"))]
+        measures = torch.cat([speed, *nearest], 1)
         beyond = (measures.clamp_min(CLOSEST).log() - self._array("base")).clamp_min(0)
         return torch.cat([beyond * self._array("slope"), usual], 1)
 
@@ -71,7 +82,7 @@ def build(manifest: Manifest) -> MotionNet:
         BundleError: the manifest is not one of this detector.
     """
     options = manifest.training.options
-    needed = (*_SIZES, "slopes")  # bundles of before the evidence had slopes have other arrays
+    needed = (*_SIZES, "slopes")  # bundles of before looks, or slopes, have other arrays
     if manifest.input.channels != LENGTH or any(name not in options for name in needed):
         raise BundleError(
             f"bundle {manifest.name}: motion needs {LENGTH} input channels and the options {', '.join(needed)} in its "

@@ -25,12 +25,14 @@ def reason_of(values: npt.NDArray[np.float32], outputs: npt.NDArray[np.float32])
 
     Args:
         values: (length,) its descriptor.
-        outputs: (3,) the network's answer.
+        outputs: (4,) the network's answer.
     """
     usual = float(outputs[USUAL_SPEED])
     ratio = float(values[SPEED][0]) / max(usual, 1e-6)
     evidence = outputs[: len(MEASURES)]
     kind = MEASURES[int(np.argmax(evidence))]
+    if kind == "look":
+        return "looks unlike what usually moves here"
     if kind == "direction" and evidence[0] > CLEAR * evidence[1]:
         kind = "speed"
     if kind == "speed" and usual < REST:

@@ -23,6 +23,10 @@ SMOOTHING_SECONDS = 0.3
 """Time constant of the mean over frame scores (our choice; 0, 0.3, 0.6 and 1 s, and medians, were compared on rendered
 scenes and on faster people put into Ped2's normal clips): shorter than the half second that an alert must last."""
 
+SETTLING = 8
+"""Times the warm-up in which the scene at rest is set anew by all that was seen, 26 s by default (our choice: longer
+than a person stands in a place who does not stay)."""
+
 
 class RunningMean:
     """Exponential mean over time of frame scores, time constant `SMOOTHING_SECONDS`."""
@@ -74,7 +78,11 @@ class MotionScorer:
         self._camera = camera
         self._share = tiling.motion_share
         self._meter = FlowMeter(
-            BackgroundModel(period=tiling.background_period, warmup=tiling.background_warmup),
+            BackgroundModel(
+                period=tiling.background_period,
+                warmup=tiling.background_warmup,
+                settling=SETTLING * tiling.background_warmup,
+            ),
             level=tiling.motion_level,
             max_height=manifest.input.max_height,
             flow_seconds=float(manifest.training.options.get("flow_seconds", PROBE_SECONDS)),
@@ -135,7 +143,7 @@ class MotionScorer:
         return CellDescriptors(found.cells, self._trace.follow(found, movement.seconds), found.grid)
 
     def score(self, tiles: Tiles, outputs: npt.NDArray[np.float32]) -> FrameScore:
-        """Score of the frame from the (n, 3) outputs for its cells; NaN where withheld or an output is not finite."""
+        """Score of the frame from the (n, 4) outputs for its cells; NaN where withheld or an output is not finite."""
         withheld = tiles.withheld
         if withheld is None and not np.isfinite(outputs).all():
             withheld = "non_finite"

@@ -37,6 +37,10 @@ LEAST_SECONDS = 30.0
 LEAST_MOVING_SECONDS = 15.0
 """Less good video, or less in which something moves, is refused (our choice)."""
 
+TELLS = 1.0
+"""Slope under which a measure of motion is said to tell little: what is twice as far from normal as a usual frame is
+then not even twice as likely an anomaly (our choice)."""
+
 GUESS_SECONDS = 120.0
 """A threshold set on less held-out video than this is called a guess. On a rendered scene with 15 s of it, one alert
 stayed open over four anomalies and what lay between them."""
@@ -271,6 +275,8 @@ def describe(
             f"nothing moved in {survey.still_share:.0%} of the picture{where}: whatever moves there is new to it, and "
             "likely an alert; if that is normal, record when it happens and run again with the same --out"
         )
+    if manifest.detector == "motion":
+        words += _what_tells_little(manifest.training.options.get("slopes", ()))
     resolvable = calibration.resolvable_alerts_per_day
     if calibration.extrapolation > 1:
         words.append(
@@ -311,6 +317,17 @@ def describe(
         "words": words,
     }
     return tuple(words), report
+
+
+def _what_tells_little(slopes: Sequence[float]) -> list[str]:
+    """Sentences on what cannot be told from this camera's normal video, by the slopes of speed, direction and look."""
+    _, direction, look = (*slopes, *(TELLS,) * 3)[:3]
+    words = []
+    if direction < TELLS:
+        words.append("things go too many ways here for a wrong way to be seen")
+    if look < TELLS:
+        words.append("things that move here look too little alike for an unusual one to be seen by its looks")
+    return words
 
 
 def _fit_motion(

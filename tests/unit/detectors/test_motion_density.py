@@ -23,8 +23,12 @@ def model(rng: np.random.Generator) -> MotionModel:
         sharpness=np.array([1 / 288], np.float32),
         nearness=np.array([0.005], np.float32),
         velocities=np.abs(rng.normal(0.5, 0.5, (50, 6))).astype(np.float32),
-        base=np.array([0.3, -1.5], np.float32),
-        slope=np.array([10.0, 5.0], np.float32),
+        look_mean=rng.uniform(0, 1, 112).astype(np.float32),
+        look_basis=rng.normal(0, 0.5, (112, 6)).astype(np.float32),
+        look_nearness=np.array([0.01], np.float32),
+        looks=rng.normal(0, 1, (40, 8)).astype(np.float32),
+        base=np.array([0.3, -1.5, 0.2], np.float32),
+        slope=np.array([10.0, 5.0, 3.0], np.float32),
     )
 
 
@@ -33,6 +37,7 @@ def descriptors(rng: np.random.Generator, count: int) -> np.ndarray:
     values[:, :2] = rng.uniform(0, 160, (count, 2))
     values[:, 2] = rng.uniform(0, 60, count)
     values[:, 3:7] = np.maximum(rng.normal(0, 15, (count, 4)), 0)
+    values[:, 7:] = np.maximum(rng.normal(0.2, 0.5, (count, LENGTH - 7)), 0)
     return values
 
 
@@ -44,9 +49,18 @@ def by_loops(learned: MotionModel, values: np.ndarray) -> list[list[float]]:
         weights = [math.exp(-((place - a) ** 2).sum() / 288) for a in learned.anchors.astype(float)]
         usual = math.exp(sum(w * u for w, u in zip(weights, learned.usual, strict=True)) / sum(weights))
         velocity = np.concatenate([row[3:7] / usual, place * 0.005])
+        roots = [
+            math.sqrt(number) - mean for number, mean in zip(row[7:], learned.look_mean.astype(float), strict=True)
+        ]
+        parts = [
+            sum(root * weight for root, weight in zip(roots, column, strict=True))
+            for column in learned.look_basis.T.astype(float)
+        ]
+        look = [*parts, *(place * 0.01)]
         measures = [
             max(row[2], 0.5) / usual,
             min(math.dist(velocity, e) for e in learned.velocities.astype(float)),
+            min(math.dist(look, e) for e in learned.looks.astype(float)),
         ]
         evidence = [
             float(slope * max(math.log(max(measure, 0.1)) - base, 0.0))
@@ -74,7 +88,7 @@ def test_engines_and_torch_agree_with_numpy(tmp_path: Path) -> None:
     for engine in (OpenVinoEngine(path, batch_sizes=(1, 8, 64)), OnnxEngine(path, batch_sizes=(1, 8, 64))):
         np.testing.assert_allclose(engine.infer(values[:, :, None, None]), expected, rtol=1e-4, atol=1e-3)
         engine.close()
-    network = MotionNet(anchors=117, velocities=50)
+    network = MotionNet(anchors=117, velocities=50, looks=40, look_parts=6)
     network.load_state_dict({name: torch.from_numpy(array) for name, array in learned.state().items()})
     with torch.inference_mode():
         answer = network(torch.from_numpy(values)[:, :, None, None]).numpy()

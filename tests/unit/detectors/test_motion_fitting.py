@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from streamad.detectors.motion.fitting import LEAST_SPEED_SLOPE, Fitted, Sample, fit
-from streamad.detectors.motion.layout import LENGTH, PLACE, SPEED, VELOCITY
+from streamad.detectors.motion.layout import CHANNELS, CONTEXT, LENGTH, LOOK, PLACE, SPEED, VELOCITY
 
 RIGHT, DOWN, LEFT, UP = range(4)
 
@@ -41,6 +41,26 @@ def test_direction_counts_where_all_go_one_way_and_hardly_where_they_cross() -> 
     every, _ = learned([[RIGHT, LEFT], [DOWN, UP]] * 4)
     assert one.model.slope[1] > 5 * every.model.slope[1]
     assert every.model.slope[0] > 5
+
+
+def with_looks(samples: list[Sample], rng: np.random.Generator, *, upright: bool) -> list[Sample]:
+    """The same samples: all things tall and with upright edges; or each cell one thing or another, at random."""
+    tall = np.zeros((CONTEXT, CONTEXT, CHANNELS), np.float32)
+    tall[:, 1:3, :2] = 1.0
+    for sample in samples:
+        for row in sample.values:
+            look = tall if upright else rng.uniform(0, 1, tall.shape)
+            row[LOOK] = np.maximum(look + rng.normal(0, 0.02, tall.shape), 0).ravel()
+    return samples
+
+
+def test_looks_count_where_all_look_alike_and_hardly_where_nothing_does() -> None:
+    rng = np.random.default_rng(4)
+    samples = [sample for number in range(8) for sample in clip(number, [RIGHT, RIGHT], rng)]
+    alike = fit(with_looks(samples, rng, upright=True), (240, 240)).model
+    varied = fit(with_looks(samples, rng, upright=False), (240, 240)).model
+    assert alike.slope[2] > 3
+    assert varied.slope[2] < 0.3 * alike.slope[2]
 
 
 def test_a_clip_is_scored_by_models_that_were_not_shown_any_of_it() -> None:

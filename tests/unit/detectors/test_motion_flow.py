@@ -11,6 +11,7 @@ from motion_support import Square, walkers, world
 
 from streamad.detectors.motion.descriptors import describe
 from streamad.detectors.motion.flow import FlowMeter
+from streamad.detectors.motion.layout import LENGTH
 from streamad.detectors.motion.trace import Trace
 from streamad.frame import FrameFlags
 from streamad.tiling import BackgroundModel
@@ -76,4 +77,4 @@ def test_nothing_moves() -> None:
         movement = flow.push(frame)
     found = describe(movement)
     assert len(found.values) == 0
-    assert Trace().follow(found, 0.08).shape == (0, 7)
+    assert Trace().follow(found, 0.08).shape == (0, LENGTH)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamad.detectors.motion.layout import LENGTH, PLACE, SPEED, VELOCITY
+from streamad.detectors.motion.layout import CHANNELS, CONTEXT, LENGTH, LOOK, PLACE, SPEED, VELOCITY
 from streamad.detectors.motion.made_anomalies import made_anomalies
 from streamad.detectors.motion.odds import slope_of_odds
 
@@ -39,14 +39,19 @@ def test_anomalies_are_made_in_one_way_for_each_measure() -> None:
         values[:, PLACE] = rng.uniform(0, 60, (12, 2))
         values[:, SPEED] = 10
         values[:, VELOCITY] = [10, 0, 0, 0]  # to the right
+        values[:, LOOK].reshape(12, CONTEXT, CONTEXT, CHANNELS)[..., 1] = 1  # upright edges
         frames.append(values)
         ratios.append(np.r_[np.ones(6), np.zeros(6)].astype(np.float32))
     frames.append(frames[0])
     ratios.append(np.zeros(12, np.float32))  # nothing passes
     made = made_anomalies(frames, ratios, 100, rng)
     assert len(made) == 40
-    for faster, turned in made:
-        assert 1 <= len(faster) == len(turned) <= 9
+    for faster, turned, laid in made:
+        assert 1 <= len(faster) == len(turned) == len(laid) <= 9
+        assert laid[0, VELOCITY].tolist() == [10, 0, 0, 0]
+        edges = laid[:, LOOK].reshape(-1, CONTEXT, CONTEXT, CHANNELS)
+        np.testing.assert_array_equal(edges[..., 1], 0)  # what was upright lies level
+        np.testing.assert_array_equal(edges[..., 2], 1)
         times = faster[:, SPEED] / 10
         assert 1.5 <= times.min() == times.max() <= 3
         np.testing.assert_allclose(faster[:, VELOCITY][:, :1], faster[:, SPEED])
