@@ -60,7 +60,13 @@ def check_kinds(kinds: Sequence[str]) -> tuple[AnomalyKind, ...]:
     return tuple(known[kind] for kind in kinds)  # type: ignore[index]
 
 
-def plan(layout: Layout, kinds: Sequence[AnomalyKind], seconds: float, rng: np.random.Generator) -> tuple[Planned, ...]:
+def plan(
+    layout: Layout,
+    kinds: Sequence[AnomalyKind],
+    seconds: float,
+    rng: np.random.Generator,
+    pace: tuple[float, float] | None = None,
+) -> tuple[Planned, ...]:
     """Spread events over a video, one at a time, in random order, with normal gaps of varied length.
 
     Args:
@@ -68,6 +74,8 @@ def plan(layout: Layout, kinds: Sequence[AnomalyKind], seconds: float, rng: np.r
         kinds: what is to happen, each entry once.
         seconds: length of the video.
         rng: source of randomness.
+        pace: least and greatest speed of the subjects over the scene's mean walking speed; None takes what is usual for
+            each kind.
 
     Raises:
         UsageError: the events do not fit; the message gives the seconds they need.
@@ -79,9 +87,9 @@ def plan(layout: Layout, kinds: Sequence[AnomalyKind], seconds: float, rng: np.r
     drawn: list[tuple[AnomalyKind, float, float]] = []
     for position in rng.permutation(len(kinds)).tolist():
         kind = kinds[position]
-        pace = layout.pace * _factor(kind, rng)
-        duration = float(rng.uniform(7.0, 10.0)) if kind == "object_left" else (length + 1.5) / pace
-        drawn.append((kind, pace, duration))
+        speed = layout.pace * _factor(kind, rng, pace)
+        duration = float(rng.uniform(7.0, 10.0)) if kind == "object_left" else (length + 1.5) / speed
+        drawn.append((kind, speed, duration))
     busy = sum(duration for _, _, duration in drawn)
     spare = seconds - busy - _LEAD_IN - _GAP * len(drawn)
     if spare < 0:
@@ -93,23 +101,26 @@ def plan(layout: Layout, kinds: Sequence[AnomalyKind], seconds: float, rng: np.r
     shares = rng.dirichlet(np.full(len(drawn) + 1, 2.0)) * spare
     events: list[Planned] = []
     now = _LEAD_IN
-    for number, (kind, pace, duration) in enumerate(drawn):
+    for number, (kind, speed, duration) in enumerate(drawn):
         now += float(shares[number])
         stays = kind == "object_left" and number == len(drawn) - 1 and rng.random() < 0.5
-        events.append(Planned(kind, now, duration, pace, removed=not stays))
+        events.append(Planned(kind, now, duration, speed, removed=not stays))
         now += duration + _GAP
     return tuple(events)
 
 
-def _factor(kind: AnomalyKind, rng: np.random.Generator) -> float:
+def _factor(kind: AnomalyKind, rng: np.random.Generator, pace: tuple[float, float] | None) -> float:
     """Speed relative to the scene's mean walking speed."""
-    low, high = {
-        "cyclist": (2.8, 3.4),
-        "cart": (2.0, 2.5),
-        "runner": (2.3, 2.9),
-        "against_flow": (1.1, 1.3),
-        "object_left": (1.0, 1.05),
-    }[kind]
+    low, high = (
+        pace
+        or {
+            "cyclist": (2.8, 3.4),
+            "cart": (2.0, 2.5),
+            "runner": (2.3, 2.9),
+            "against_flow": (1.1, 1.3),
+            "object_left": (1.0, 1.05),
+        }[kind]
+    )
     return float(rng.uniform(low, high))
 
 

@@ -41,6 +41,7 @@ class _Job:
     seconds: float
     kinds: tuple[AnomalyKind, ...]
     crf: float
+    pace: tuple[float, float] | None
 
     @property
     def frames(self) -> int:
@@ -58,6 +59,7 @@ def render_scene(
     training_videos: int = 3,
     testing_videos: int = 1,
     anomalies: Sequence[str] = ANOMALY_KINDS,
+    pace: tuple[float, float] | None = None,
     crf: float = 23.0,
     processes: int = 2,
     progress: Progress | None = None,
@@ -77,6 +79,8 @@ def render_scene(
         training_seconds, testing_seconds: length of either part, split evenly between its videos.
         training_videos, testing_videos: number of videos of either part.
         anomalies: what happens in the testing part, each entry once; see `ANOMALY_KINDS`.
+        pace: least and greatest speed of what is anomalous over the mean walking speed; None takes what is usual for
+            each kind. (0.9, 1.2) makes carts and cyclists that only their looks tell from walkers.
         crf: quality of the H.264 encoding; lower is better and larger.
         processes: videos rendered at the same time. With more than one, a script that calls this needs the
             usual `if __name__ == "__main__":` guard, since the processes are spawned.
@@ -92,18 +96,23 @@ def render_scene(
     out = Path(out)
     _check(seed, size, fps, training_seconds, testing_seconds, training_videos, testing_videos, processes)
     kinds = check_kinds(anomalies)
+    if pace is not None and not 0 < pace[0] <= pace[1]:
+        raise UsageError(
+            f"pace must be two speeds above 0, the lesser first, times walking, got {pace}",
+            hint="give (0.9, 1.2) for what moves as fast as people walk, or leave it out",
+        )
     layout = sample_layout(seed, size)
     shares = _share_out(kinds, testing_videos, seed)
     for video, share in enumerate(shares):
         # Fails here rather than in a worker where the events do not fit.
-        plan(layout, share, testing_seconds / testing_videos, random_of(seed, "testing", video))
+        plan(layout, share, testing_seconds / testing_videos, random_of(seed, "testing", video), pace)
     temporary = _prepare(out)
     try:
         jobs = [
-            _Job(str(temporary), seed, size, fps, "training", k, training_seconds / training_videos, (), crf)
+            _Job(str(temporary), seed, size, fps, "training", k, training_seconds / training_videos, (), crf, None)
             for k in range(training_videos)
         ] + [
-            _Job(str(temporary), seed, size, fps, "testing", k, testing_seconds / testing_videos, share, crf)
+            _Job(str(temporary), seed, size, fps, "testing", k, testing_seconds / testing_videos, share, crf, pace)
             for k, share in enumerate(shares)
         ]
         results = _render_all(jobs, processes, progress)
@@ -276,6 +285,7 @@ def _render_video(job: _Job, tick: Callable[[], None]) -> _Result:
         part=job.part,
         video=job.video,
         anomalies=job.kinds,
+        pace=job.pace,
     )
     # One encoder thread: the processes share out the cores, and the bytes do not depend on the machine.
     with H264Writer(file, width=width, height=height, fps=job.fps, crf=job.crf, threads=1) as writer:

@@ -94,6 +94,7 @@ def iterate_frames(
     part: Part = "testing",
     video: int = 0,
     anomalies: Sequence[str] = ANOMALY_KINDS,
+    pace: tuple[float, float] | None = None,
 ) -> Iterator[SceneFrame]:
     """Render one video frame by frame, without encoding.
 
@@ -105,6 +106,8 @@ def iterate_frames(
         part: "training" has normal walkers only.
         video: number of the video in its part, from 0.
         anomalies: what happens in a testing video, each entry once (see `ANOMALY_KINDS`).
+        pace: least and greatest speed of what is anomalous over the mean walking speed; None takes what is usual for
+            each kind.
 
     Yields:
         `SceneFrame`, round(seconds · fps) of them.
@@ -115,7 +118,7 @@ def iterate_frames(
     kinds = check_kinds(anomalies) if part == "testing" else ()
     layout, backdrop = scene_of(seed, size)
     rng = random_of(seed, part, video)
-    events = plan(layout, kinds, seconds, rng)
+    events = plan(layout, kinds, seconds, rng, pace)
     stage = _Stage(layout, backdrop, events, size, rng)
     stage.warm_up(fps)
     for index in range(round(seconds * fps)):

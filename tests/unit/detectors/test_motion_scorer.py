@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from streamad.detectors.motion.fitting import Fitted, fit
 from streamad.detectors.motion.gathering import Gatherer
 from streamad.detectors.motion.scorer import MotionScorer
 from streamad.errors import BundleError, UsageError
-from streamad.frame import Frame
+from streamad.frame import Frame, FrameFlags
 from streamad.pipeline.motion_learning import motion_manifest
 from streamad.scoring import FrameScore
 from streamad.tiling import FrameSizeError
@@ -97,6 +98,18 @@ def test_the_cell_of_the_heat_map_lies_on_the_thing(learned: Fitted) -> None:
     left = -24 + 60 * (frame.pts_seconds - 4)
     assert left - 20 < (x0 + x1) / 2 < left + 44
     assert 50 < (y0 + y1) / 2 < 110
+
+
+def test_after_a_break_nothing_is_scored_until_it_is_averaged_over_half_a_second(learned: Fitted) -> None:
+    frames = list(world(walkers(24, seed=5), 16.0, seed=5))
+    frames[120] = replace(frames[120], flags=FrameFlags.DISCONTINUITY)
+    found = scores(learned, frames)
+    scored = [score.withheld is None for score in found]
+    first = scored.index(True, 121)
+    assert all(scored[100:120])
+    assert not any(scored[120:first])
+    assert 0.5 <= frames[first].pts_seconds - frames[120].pts_seconds < 0.8
+    assert highest(found[first : first + 12], 0).score < 1.2 * max(score.score for score in found[100:120])
 
 
 def test_where_nothing_moves_the_score_is_the_still_one(learned: Fitted) -> None:

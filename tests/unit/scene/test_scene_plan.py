@@ -40,6 +40,16 @@ def test_too_many_events_are_refused_with_the_time_they_need() -> None:
     assert len(plan(layout, ANOMALY_KINDS, needed, np.random.default_rng(0))) == 5
 
 
+def test_all_go_at_the_pace_that_is_asked_for_and_otherwise_as_before() -> None:
+    layout = sample_layout(3, (640, 360))
+    usual = plan(layout, ANOMALY_KINDS, 140.0, np.random.default_rng(1))
+    slow = plan(layout, ANOMALY_KINDS, 140.0, np.random.default_rng(1), (0.9, 1.2))
+    assert [event.kind for event in slow] == [event.kind for event in usual]
+    for event in slow:
+        assert 0.9 <= event.pace / layout.pace <= 1.2
+    assert max(event.pace for event in usual) > 2 * layout.pace
+
+
 def test_unknown_kinds_are_refused_by_name() -> None:
     with pytest.raises(UsageError, match="'skater'"):
         check_kinds(["cart", "skater"])
