@@ -1,6 +1,7 @@
-# Everything a fresh machine with Python >= 3.11 needs. VENV and PYTHON may be set: make test PYTHON=python3.12
+# Everything a fresh machine with Python >= 3.11 needs. VENV, PYTHON and WORKERS may be set: make test PYTHON=python3.12
 PYTHON ?= python3
 VENV ?= .venv
+WORKERS ?= 2
 BIN := $(VENV)/bin
 # The versions that CI tested; remove the constraint to try newer ones.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -9,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 
 help:
 	@echo "make demo   render a scene, calibrate on it, watch it, leave plot, video and metrics in runs/demo"
-	@echo "make test   the test suite (set STREAMAD_DATA for the tests on real data)"
+	@echo "make test   the test suite (set STREAMAD_DATA for the tests on real data; PYTEST_ARGS=--slow for all of it)"
 	@echo "make lint   format, lint, types, import rules"
 	@echo "make bench  speed, cameras and memory of every model and engine, within 8 minutes; BENCH_ARGS=... for more"
 	@echo "make bench-docs  table and plots of docs/performance.md from what make bench measured"
@@ -29,8 +30,13 @@ $(VENV)/.dev: $(VENV)/.base
 demo: $(VENV)/.base
 	$(BIN)/streamad demo
 
+# Files of tests two at a time; then what holds real streams or measures time, with nothing beside it. pytest ends with 5
+# where it was given nothing to run, which either half may be.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not alone" $(PYTEST_ARGS); first=$$?; \
+	$(BIN)/python -m pytest -m alone $(PYTEST_ARGS); second=$$?; \
+	if [ $$first -eq 5 ]; then exit $$second; elif [ $$first -ne 0 ]; then exit $$first; fi; \
+	[ $$second -eq 5 ] || exit $$second
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check streamad tests tools

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,21 @@ from cli_support import CliServer
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A suite started in the background ignores Ctrl-C, and so would every program that it starts and interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests that are heavy by nature, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("rtsp"):
+            item.add_marker("alone")
+    if not config.getoption("--slow"):
+        left_out = pytest.mark.skip(reason="heavy by nature: give --slow, as CI does")
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(left_out)
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +79,24 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliServer]:
 
 
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
+def logging_as_before() -> Iterator[None]:
+    """Puts logging back as it was: what `setup_logging` set would write to the stream of a test that has ended."""
+    from streamad.observability.logging import AggregatingHandler
+
+    root, ours = logging.getLogger(), logging.getLogger("streamad")
+    levels = root.level, ours.level
+    yield
+    for handler in [h for h in root.handlers if isinstance(h, AggregatingHandler)]:
+        root.removeHandler(handler)
+        handler.close()
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], logging_as_before: None, tmp_path: Path
+) -> Any:
     """Call `streamad` with arguments; gives (exit code, standard output, standard error)."""
     from streamad.cli import main
 

@@ -46,6 +46,9 @@ def learn(
     username_env: Annotated[str | None, typer.Option(help="Environment variable of the camera's user.")] = None,
     password_env: Annotated[str | None, typer.Option(help="Environment variable of its password.")] = None,
     transport: Annotated[str, typer.Option(help="tcp or udp, of rtsp.")] = "tcp",
+    train_minutes: Annotated[
+        float, typer.Option(min=0.1, help="Most minutes for the training of a network; motion needs fewer.")
+    ] = 5.0,
     option: OptionsOption = None,
     data_name: Annotated[str, typer.Option(help="Name of the video, for the record.")] = "own camera",
     licence: Annotated[str, typer.Option(help="Terms of the video, for the record.")] = "own recording",
@@ -61,7 +64,7 @@ def learn(
     from streamad.files import locked
     from streamad.pipeline.learning import LearnPlan, Recordings, capture
     from streamad.pipeline.learning import learn as learn_from
-    from streamad.pipeline.learning.learn import RECORDINGS, finished, require_enough, require_trainer
+    from streamad.pipeline.learning.learn import RECORDINGS, finished, require_enough, require_time, require_trainer
 
     detector_parts(detector)
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", out.name):
@@ -70,10 +73,16 @@ def learn(
         )
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", profile):
         raise UsageError(f"{profile!r} is no name for a profile", hint="for example day, night, weekend")
-    plan = LearnPlan(out.name, detector, alerts_per_day, data_name, licence, options=parse_pairs(option))
+    plan = LearnPlan(
+        out.name, detector, alerts_per_day, data_name, licence, options=parse_pairs(option),
+        train_seconds=60 * train_minutes,
+    )  # fmt: skip
     require_trainer(plan)
     specs, words = _sources(sources, fps, username_env, password_env, transport)
     folder = output_folder(out)
+    possible = require_time(plan)
+    if possible is not None:
+        say(f"{detector}: about {possible} steps of training fit into {train_minutes:g} minutes here")
     started = time.monotonic()
     with locked(folder) as alone:
         if not alone:

@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Literal, TextIO
 
@@ -141,8 +142,9 @@ class AggregatingHandler(logging.Handler):
             self.release()
 
     def close(self) -> None:
-        """Report all repetitions, then close."""
-        self.flush()
+        """Report all repetitions, then close; a stream that was closed before is told nothing."""
+        with suppress(OSError, ValueError):  # as `logging.shutdown` does
+            self.flush()
         self._target.close()
         super().close()
 

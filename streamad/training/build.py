@@ -15,6 +15,7 @@ from streamad.engines.export import export_onnx, measure_parity, wants_half_weig
 from streamad.engines.openvino_engine import OpenVinoEngine
 from streamad.errors import OutputError
 from streamad.files import write_atomic
+from streamad.training.budget import Shortening, fit_into
 from streamad.training.card import card
 from streamad.training.frames import of_one_size
 from streamad.training.loop import EpochReport, LoopResult, run_loop
@@ -33,6 +34,8 @@ def train_bundle(
     progress: Callable[[EpochReport], None] | None = None,
     step_progress: Callable[[int, int], None] | None = None,
     feed_progress: Callable[[int, int], None] | None = None,
+    most_seconds: float | None = None,
+    shortened: Callable[[Shortening], None] | None = None,
 ) -> Bundle:
     """Train a detector on clips of one camera's normal video and write a bundle.
 
@@ -43,6 +46,9 @@ def train_bundle(
         progress: called after each epoch.
         step_progress: called after each step with (done, in all).
         feed_progress: called after each clip is read with (done, in all).
+        most_seconds: that the loop may take, about: by the time of a few steps, epochs and samples are cut to it. What
+            is left depends on the machine's speed, so such a training cannot be gone on with. None: the detector's own.
+        shortened: told what was cut, before the training.
 
     Returns:
         The bundle, without a calibration (see `streamad.pipeline.calibrate_model`).
@@ -69,6 +75,10 @@ def train_bundle(
 
     same = [_checked(clip, number + 1, sizes) for number, clip in enumerate(clips)]
     recipe = recipe_for(plan.detector)(plan, [same[k] for k in train], [same[k] for k in held], tick)
+    if most_seconds is not None:
+        cut = fit_into(recipe, most_seconds)
+        if cut is not None and shortened is not None:
+            shortened(cut)
     result = run_loop(
         recipe.task,
         samples=recipe.samples,

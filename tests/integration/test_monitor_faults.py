@@ -19,7 +19,7 @@ from bundle_support import THRESHOLD, moving_shapes, write_mp4
 from cli_support import command
 from rtsp_support import RtspServer, require_rtsp_server
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.alone]
 
 PASSWORD = "wr0ng-pass"
 

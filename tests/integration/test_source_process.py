@@ -29,6 +29,7 @@ from streamad.sources import (
     wait_any,
 )
 
+pytestmark = pytest.mark.alone  # what is late and what is not, against the clock
 FRAMES = 200
 
 

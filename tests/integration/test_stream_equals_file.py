@@ -36,7 +36,7 @@ from streamad.scoring import FrameScore
 FRAMES = 80
 RULES = {"min_duration_seconds": 0.2, "cooldown_seconds": 0.2}
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

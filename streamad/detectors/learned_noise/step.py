@@ -31,6 +31,9 @@ from streamad.errors import UsageError
 
 SCALE = 127.5
 OFFSET = -1.0
+VALIDATED = 32
+"""Held-out crops that the figure in the log is of."""
+
 CANDIDATES = 4
 """Places out of which the one that moves most is taken for a crop that shall show movement (our choice)."""
 
@@ -246,7 +249,7 @@ class ClipTask(_NoiseTask):
             )
         self.frames, self.starts = frames, starts
         rng = np.random.default_rng(seed)
-        chosen = rng.permutation(len(validation_starts))[:32]
+        chosen = rng.permutation(len(validation_starts))[:VALIDATED]
         self._validation = np.stack([self._clip(validation, int(validation_starts[k]), rng) for k in chosen])
 
     @property
@@ -263,7 +266,7 @@ class ClipTask(_NoiseTask):
 
     def validate(self) -> float:
         """PSNR of the 9th frame over fixed held-out crops, decibels (peak 1); for the log, nothing is picked by it."""
-        errors = [self._error(self._input(self._validation[k : k + 4]))[:, :, SCORED] for k in range(0, 32, 4)]
+        errors = [self._error(self._input(self._validation[k : k + 4]))[:, :, SCORED] for k in range(0, VALIDATED, 4)]
         return float(-10 * torch.log10(torch.cat([e for e in errors if len(e)]).mean()).cpu())
 
     def description(self) -> dict[str, Any]:

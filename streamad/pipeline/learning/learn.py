@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,10 @@ from streamad.pipeline.model import open_model
 from streamad.scoring import Calibration
 from streamad.sources import FileSpec, SourceSpec, open_source
 from streamad.versions import new_version, put_in_force
+
+if TYPE_CHECKING:  # both need torch
+    from streamad.training.budget import Shortening
+    from streamad.training.recipes import TrainingPlan
 
 RECORDINGS, REPORT = "recordings", "learned.json"
 
@@ -60,6 +64,7 @@ class LearnPlan:
         licence: its terms, for the record.
         options: options of the detector's own.
         seed: of everything.
+        train_seconds: most time for the training of a network, about; None leaves it to the detector.
     """
 
     name: str
@@ -69,6 +74,7 @@ class LearnPlan:
     licence: str = "own recording"
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 17
+    train_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -104,8 +110,7 @@ def require_trainer(plan: LearnPlan) -> None:
 
     Raises:
         EngineError: a module is missing.
-        UsageError: an option of the motion detector is unknown or wrong; those of the others are read when their
-            training begins, and what was recorded until then stays.
+        UsageError: an option of the motion detector is unknown or wrong (`require_time` reads the others').
     """
     if plan.detector == "motion":
         parse_options(MotionOptions, plan.options, "motion")
@@ -117,6 +122,32 @@ def require_trainer(plan: LearnPlan) -> None:
             f"learning {plan.detector} needs the module {error.name}",
             hint="pip install 'streamad[train]', or learn the motion detector, which needs nothing more",
         ) from error
+
+
+def require_time(plan: LearnPlan) -> int | None:
+    """Refuse a network that would learn next to nothing in the plan's time, before minutes are spent on the recording.
+
+    Some steps on a drawn scene are timed, which takes seconds; of a network far too large, minutes.
+
+    Returns:
+        Steps of the training that fit into the time here; None where nothing is trained in steps, or time is no limit.
+
+    Raises:
+        UsageError: too few steps fit, or an option is unknown or wrong.
+    """
+    if plan.detector == "motion" or plan.train_seconds is None:
+        return None
+    from streamad.training.budget import LEAST_STEPS, minutes_for, steps_in
+
+    possible = steps_in(_training_plan(plan, fps=10.0, validation_share=0.5), plan.train_seconds)
+    if possible < LEAST_STEPS:
+        raise UsageError(
+            f"{plan.detector} makes {possible} steps of its training in {plan.train_seconds / 60:g} minutes here, at "
+            f"least {LEAST_STEPS} are needed",
+            hint=f"give --train-minutes {minutes_for(LEAST_STEPS, possible, plan.train_seconds)} or more, options that "
+            "make it lighter (docs/detectors.md), or learn the motion detector, which takes a minute or two",
+        )
+    return possible
 
 
 def require_enough(found: Capture) -> None:
@@ -182,10 +213,11 @@ def learn(
         )
     rate = _rate([*train, *held])
     fresh = new_version(out)
+    cuts: list[Shortening] = []
     if plan.detector == "motion":
         bundle, calibration = _fit_motion(plan, recordings, fresh, rate, rules, progress)
     else:
-        bundle = _train(plan, train, held, fresh, rate, progress)
+        bundle = _train(plan, train, held, fresh, rate, progress, cuts.append)
         tell = progress or (lambda stage, done, total: None)
         with open_model(bundle, hint="throughput") as model:
             calibration = calibrate_model(
@@ -200,7 +232,7 @@ def learn(
     calibration.save(fresh / CALIBRATION)
     if place is not None:
         write_place(fresh / PLACE, place)
-    words, report = describe(bundle, calibration, recordings, survey)
+    words, report = describe(bundle, calibration, recordings, survey, shortened=cuts[0] if cuts else None)
     write_json(fresh / REPORT, report)
     shutil.rmtree(fresh / "training", ignore_errors=True)
     write_manifest(fresh, bundle.manifest)
@@ -209,7 +241,12 @@ def learn(
 
 
 def describe(
-    bundle: Bundle, calibration: Calibration, recordings: Recordings, survey: Survey
+    bundle: Bundle,
+    calibration: Calibration,
+    recordings: Recordings,
+    survey: Survey,
+    *,
+    shortened: Shortening | None = None,
 ) -> tuple[tuple[str, ...], dict[str, Any]]:
     """What the model will see and what not, in words and as figures."""
     manifest = bundle.manifest
@@ -254,6 +291,12 @@ def describe(
             f"either way: record {(4 if held_out else 1) * GUESS_SECONDS / 60:.0f} minutes or more"
             + (", a quarter of which is held out for it" if held_out else "")
         )
+    if shortened is not None:
+        words.append(
+            f"{manifest.detector} was given {shortened.share:.1%} of the training it is meant to have, which takes "
+            f"about {shortened.whole_seconds / 60:.0f} minutes here: it may tell little; give more --train-minutes, or "
+            "learn the motion detector"
+        )
     words.append("it knows only what it was shown: other hours, weather and light are new; run again to add them")
     report = {
         "detector": manifest.detector,
@@ -270,6 +313,7 @@ def describe(
         "extrapolation": calibration.extrapolation,
         "threshold": calibration.threshold,
         "warnings": list(calibration.warnings),
+        "training_share": None if manifest.detector == "motion" else 1.0 if shortened is None else shortened.share,
         "words": words,
     }
     return tuple(words), report
@@ -319,24 +363,37 @@ def _fit_motion(
 
 
 def _train(
-    plan: LearnPlan, train: Sequence[Path], held: Sequence[Path], folder: Path, rate: float, progress: Progress | None
+    plan: LearnPlan,
+    train: Sequence[Path],
+    held: Sequence[Path],
+    folder: Path,
+    rate: float,
+    progress: Progress | None,
+    shortened: Callable[[Shortening], None],
 ) -> Bundle:
-    from streamad.training.build import TrainingPlan, train_bundle
+    from streamad.training.build import train_bundle
     from streamad.training.feeding import clip_opener
 
     tell = progress or (lambda stage, done, total: None)
     clips = [*train, *held]  # the last share is held out there, too
-    training = TrainingPlan(
-        name=plan.name, data=plan.data, licence=plan.licence, fps=rate, detector=plan.detector, seed=plan.seed,
-        validation_share=len(held) / len(clips), options=plan.options,
-    )  # fmt: skip
     return train_bundle(
-        training,
+        _training_plan(plan, fps=rate, validation_share=len(held) / len(clips)),
         [clip_opener(FileSpec(path=path), "training") for path in clips],
         folder,
         feed_progress=lambda done, total: tell("reading normal video", done, total),
         step_progress=lambda done, total: tell("training", done, total),
+        most_seconds=plan.train_seconds,
+        shortened=shortened,
     )
+
+
+def _training_plan(plan: LearnPlan, *, fps: float, validation_share: float) -> TrainingPlan:
+    from streamad.training.recipes import TrainingPlan
+
+    return TrainingPlan(
+        name=plan.name, data=plan.data, licence=plan.licence, fps=fps, detector=plan.detector, seed=plan.seed,
+        validation_share=validation_share, options=plan.options,
+    )  # fmt: skip
 
 
 def _rate(clips: Sequence[Path]) -> float:

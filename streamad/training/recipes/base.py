@@ -124,6 +124,23 @@ class Recipe(ABC):
         """Number of training samples."""
 
     @property
+    @abstractmethod
+    def batch(self) -> int:
+        """Samples in a step."""
+
+    @property
+    @abstractmethod
+    def looked_at(self) -> int:
+        """Samples that the task looks at after each epoch, without learning from them."""
+
+    @abstractmethod
+    def shorten(self, epochs: int, steps: int) -> None:
+        """Plan the training anew, from fresh weights: at most so many epochs, of at most so many steps each.
+
+        Samples that are too many for that are left out, by chance (the plan's seed).
+        """
+
+    @property
     def epochs(self) -> int:
         """Most epochs."""
         return self.task.epochs

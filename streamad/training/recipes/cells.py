@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -53,9 +55,30 @@ class _CellRecipe(Recipe):
         return len(self.stacks)
 
     @property
+    def batch(self) -> int:
+        """Cells in a step."""
+        return self.task.options.batch
+
+    @property
+    def looked_at(self) -> int:
+        """Held-out cells, and those created or encoded beside them."""
+        return 2 * len(self.held_stacks)
+
+    @property
     def frames(self) -> int:
         """Frames trained on."""
         return self.collected.frames
+
+    def shorten(self, epochs: int, steps: int) -> None:
+        """See `Recipe.shorten`."""
+        if steps < self.task.steps_per_epoch:
+            chosen = np.random.default_rng(self.plan.seed).permutation(len(self.stacks))[: steps * self.batch]
+            self.stacks = self.stacks[np.sort(chosen)]
+        self.task = self._make_task(replace(self.task.options, epochs=epochs))
+
+    @abstractmethod
+    def _make_task(self, options: Any) -> Any:
+        """The task on the cells collected."""
 
     def examples(self) -> npt.NDArray[np.float32]:
         """(n, channels, 30, 30) held-out cells."""
@@ -111,10 +134,7 @@ class AdaclRecipe(_CellRecipe):
             "noise": STANDING_NOISE if plan.standing else 0.0,
             **plan.overrides,
         }
-        options = parse_options(AdaclOptions, chosen, "adacl")
-        self.task: AdaclTask = AdaclTask(
-            self.stacks, self.held_stacks, self.stack_lags, options, plan.seed, plan.device
-        )
+        self.task: AdaclTask = self._make_task(parse_options(AdaclOptions, chosen, "adacl"))
 
     def exported(self) -> nn.Module:
         """The regressor."""
@@ -128,6 +148,10 @@ class AdaclRecipe(_CellRecipe):
             f"epoch {result.best_epoch}: best AUROC ({result.best_validation:.4f}) of held-out normal cells "
             "against anomalies created from them; no real anomaly was used"
         )
+
+    def _make_task(self, options: AdaclOptions) -> AdaclTask:
+        plan = self.plan
+        return AdaclTask(self.stacks, self.held_stacks, self.stack_lags, options, plan.seed, plan.device)
 
     @property
     def _kinds(self) -> tuple[str, ...]:
@@ -144,12 +168,14 @@ class AlpsRecipe(_CellRecipe):
         self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
     ) -> None:
         super().__init__(plan, clips, held, tick)
-        options = parse_options(AlpsOptions, plan.overrides, "alps")
-        self.task: AlpsTask = AlpsTask(self.stacks, self.held_stacks, options, plan.seed, plan.device)
+        self.task: AlpsTask = self._make_task(parse_options(AlpsOptions, plan.overrides, "alps"))
 
     def exported(self) -> nn.Module:
         """Encoder, distorter and decoder with the perturbed error."""
         return self.task.network
+
+    def _make_task(self, options: AlpsOptions) -> AlpsTask:
+        return AlpsTask(self.stacks, self.held_stacks, options, self.plan.seed, self.plan.device)
 
 
 def _measured_height(clips: Sequence[OpenClip]) -> int:

@@ -15,7 +15,7 @@ from streamad.detectors.igd.network import MAP_SIDE
 from streamad.detectors.igd.options import IgdOptions
 from streamad.detectors.igd.step import IgdTask
 from streamad.detectors.learned_noise.network import HEAT_CELL, SCORED, WINDOW, ClipAutoencoder, ClipError, build
-from streamad.detectors.learned_noise.step import OFFSET, SCALE, ClipTask, LearnedNoiseOptions
+from streamad.detectors.learned_noise.step import OFFSET, SCALE, VALIDATED, ClipTask, LearnedNoiseOptions
 from streamad.detectors.options import parse_options
 from streamad.engines.torch_engine import load_weights
 from streamad.errors import UsageError
@@ -92,9 +92,29 @@ class LearnedNoiseRecipe(_FrameRecipe):
             # The record names the model, not its folder, which is this machine's affair; the hash says which it was.
             options = replace(options, start=bundle.name)
             self._started_from = bundle.sha256
-        self.task: ClipTask = ClipTask(
-            self.pixels, self.starts, self.held_pixels, self.held_starts, options, plan.seed, plan.device, start
-        )
+        self._from = start
+        self.task: ClipTask = self._make_task(options)
+
+    @property
+    def batch(self) -> int:
+        """Windows in a step."""
+        return self.task.options.batch
+
+    @property
+    def looked_at(self) -> int:
+        """Held-out crops."""
+        return VALIDATED
+
+    def shorten(self, epochs: int, steps: int) -> None:
+        """See `Recipe.shorten`; windows are drawn anew for each epoch."""
+        options = self.task.options
+        if steps < self.task.steps_per_epoch:
+            options = replace(options, samples=steps * options.batch)
+        self.task = self._make_task(replace(options, epochs=epochs))
+
+    def _make_task(self, options: LearnedNoiseOptions) -> ClipTask:
+        plan, windows = self.plan, (self.pixels, self.starts, self.held_pixels, self.held_starts)
+        return ClipTask(*windows, options, plan.seed, plan.device, self._from)
 
     def _start(self, name: str) -> tuple[Bundle, ClipAutoencoder]:
         """A trained model and its F."""
@@ -138,8 +158,41 @@ class IgdRecipe(_FrameRecipe):
         self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
     ) -> None:
         super().__init__(plan, clips, held, tick)
-        options = parse_options(IgdOptions, {"pooling": POOLING, **plan.overrides}, "igd")
-        self.task: IgdTask = IgdTask(self.pixels[:, None], self.held_pixels[:, None], options, plan.seed, plan.device)
+        self.task: IgdTask = self._make_task(parse_options(IgdOptions, {"pooling": POOLING, **plan.overrides}, "igd"))
+
+    @property
+    def batch(self) -> int:
+        """Frames in a step."""
+        return cast(int, self.task.options.batch)
+
+    @property
+    def samples(self) -> int:
+        """Number of frames."""
+        return len(self.pixels)
+
+    @property
+    def looked_at(self) -> int:
+        """The training frames, encoded anew, and those held out, scored twice."""
+        return len(self.pixels) + 2 * len(self.held_pixels)
+
+    def shorten(self, epochs: int, steps: int) -> None:
+        """See `Recipe.shorten`; of the frames held out the same share is left."""
+        before = self.task.steps_per_epoch
+        if steps < before:
+            rng = np.random.default_rng(self.plan.seed)
+            self.pixels = self._some(self.pixels, steps * self.batch, rng)
+            self.held_pixels = self._some(
+                self.held_pixels, max(self.batch, len(self.held_pixels) * steps // before), rng
+            )
+        self.task = self._make_task(replace(self.task.options, epochs=epochs))
+
+    @staticmethod
+    def _some(frames: npt.NDArray[np.uint8], count: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+        return frames[np.sort(rng.permutation(len(frames))[:count])]
+
+    def _make_task(self, options: IgdOptions) -> IgdTask:
+        plan = self.plan
+        return IgdTask(self.pixels[:, None], self.held_pixels[:, None], options, plan.seed, plan.device)
 
     def exported(self) -> nn.Module:
         """Autoencoder and descriptor with the score and the heat map."""

@@ -62,11 +62,12 @@ def test_the_output_is_the_score_and_the_heat_map(
     assert (net.patch is None) == (side < 64 or options.get("beta") == 1.0)
 
 
-def test_onnx_equals_torch_in_every_batch_size(tmp_path: Path) -> None:
+@pytest.mark.parametrize("side", [28, pytest.param(64, marks=pytest.mark.slow)])
+def test_onnx_equals_torch_in_every_batch_size(side: int, tmp_path: Path) -> None:
+    """With the global branch alone, of odd sizes on the way (28, 14, 7, 4), and with both branches."""
     ort = pytest.importorskip("onnxruntime")
     from streamad.engines.export import export_onnx
 
-    side = 28  # odd sizes on the way: 28, 14, 7, 4
     torch.manual_seed(1)
     net = settled(IgdNet(1, side, 4, descriptor=8, scales=2))
     export_onnx(net, (1, side, side), tmp_path / "model.onnx")

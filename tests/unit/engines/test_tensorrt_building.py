@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,8 +42,13 @@ from streamad.errors import EngineError, ExitCode  # noqa: E402
 MODELS = Path(__file__).resolve().parents[3] / "models"
 SHIPPED = sorted(path.parent.name for path in MODELS.glob(f"*/{ONNX}"))
 STREAMING_SHIPPED = sorted(path.parent.name for path in MODELS.glob(f"*/{STREAMING}"))
+FULL_WIDTH = {"learned-noise-ped2", "learned-noise-baseline-ped2"}
 ADA = (8, 9)
 pytestmark = pytest.mark.timeout(300)
+
+
+def at_full_width_slow(names: list[str]) -> list[Any]:
+    return [pytest.param(name, marks=pytest.mark.slow if name in FULL_WIDTH else ()) for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +74,7 @@ def test_models_are_shipped() -> None:
     assert len(STREAMING_SHIPPED) >= 3
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", at_full_width_slow(SHIPPED))
 def test_every_shipped_model_builds_with_its_profiles_in_fp32_and_fp16(rtx: Library, name: str, tmp_path: Path) -> None:
     bundle = load_bundle(MODELS / name)
     profiles = profiles_for(batch_sizes_for(bundle.manifest.tiling.kind))
@@ -86,7 +92,7 @@ def test_every_shipped_model_builds_with_its_profiles_in_fp32_and_fp16(rtx: Libr
     assert halved > 0.85 * bundle.manifest.parameters
 
 
-@pytest.mark.parametrize("name", STREAMING_SHIPPED)
+@pytest.mark.parametrize("name", at_full_width_slow(STREAMING_SHIPPED))
 def test_every_streaming_form_builds_for_runs_and_cameras_in_fp32_and_fp16(
     rtx: Library, name: str, tmp_path: Path
 ) -> None:

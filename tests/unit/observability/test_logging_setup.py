@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 
@@ -22,16 +21,7 @@ class Clock:
         return self.now
 
 
-@pytest.fixture(autouse=True)
-def clean() -> Iterator[None]:
-    root = logging.getLogger()
-    level, ours = root.level, logging.getLogger("streamad").level
-    yield
-    for handler in [h for h in root.handlers if isinstance(h, AggregatingHandler)]:
-        root.removeHandler(handler)
-        handler.close()
-    root.setLevel(level)
-    logging.getLogger("streamad").setLevel(ours)
+pytestmark = pytest.mark.usefixtures("logging_as_before")
 
 
 def fail_to_open(url: str) -> None:
@@ -172,6 +162,15 @@ def test_flush_and_close_report_what_is_counted() -> None:
         log.error("x")
     handler.close()
     assert stream.getvalue().splitlines()[-1] == "ERROR x … repeated 2 times"
+
+
+def test_a_stream_that_was_closed_meanwhile_hinders_nobody() -> None:
+    gone, stream = io.StringIO(), io.StringIO()
+    setup_logging("info", "text", stream=gone)
+    gone.close()
+    setup_logging("info", "text", stream=stream)
+    logging.getLogger("streamad.x").info("heard")
+    assert stream.getvalue().count("heard") == 1
 
 
 def test_aggregation_can_be_switched_off() -> None:

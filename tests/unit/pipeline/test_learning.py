@@ -226,12 +226,15 @@ def test_another_detector_is_learned_the_same_way(tmp_path: Path) -> None:
             writer.write(frame)
         writer.close()
         recordings.add(session, path, role, 6.0)
-    plan = LearnPlan("gate", "alps", alerts_per_day=10_000, options={"epochs": "1"})
+    plan = LearnPlan("gate", "alps", alerts_per_day=10_000, options={"width": "8"}, train_seconds=0.2)
     place = next(watched(1, size=(160, 90)))
     learned = learn(plan, recordings, tmp_path / "gate", place=place, survey=survey)
     bundle = load_bundle(tmp_path / "gate")
     assert (learned.bundle.path, bundle.manifest.detector) == (bundle.path, "alps")
     assert bundle.place_path is not None
+    assert 0 < learned.report["training_share"] < 1
+    assert bundle.manifest.training.epochs == 3
+    assert any("of the training it is meant to have" in sentence for sentence in learned.words)
     assert bundle.calibration_path is not None
     assert not [path for path in bundle.path.iterdir() if path.is_dir()]  # what the training left is gone
     with pytest.raises(UsageError, match="alps has no option nothing"):

@@ -104,11 +104,13 @@ def test_the_background_learns_nothing_from_held_frames(model: Model) -> None:
     assert np.median(np.abs(a - b)) < 0.5  # an absorbed white picture would make every cell move
 
 
-def test_the_gate_can_be_switched_off(small_bundle: Path, video: Path) -> None:
+def test_the_gate_can_be_switched_off(small_bundle: Path, tmp_path: Path) -> None:
     scores: list[FrameScore] = []
+    video = write_mp4(tmp_path / "black.mp4", (np.zeros_like(p) if k > 20 else p for k, p in enumerate(watched(40))))
     config = parse_config(document(small_bundle, video, enabled=False))
     monitor = Monitor(config, on_score=lambda _, __, score: scores.append(score))
     monitor.run(once=True)
+    assert len(scores) == 40
     assert "quality" not in {s.withheld for s in scores}
     assert monitor.status()["cameras"][0]["quality"] is None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from bundle_support import moving_shapes, write_mp4, write_small_bundle
+from bundle_support import moving_shapes, write_mp4
 
 from streamad.alerts import HealthChange
 from streamad.bundle import load_bundle
@@ -25,10 +26,9 @@ RULES = {"min_duration_seconds": 0.2, "cooldown_seconds": 0.5}
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of its own, since these tests calibrate it."""
-    pytest.importorskip("torch", reason="making the model of the tests needs torch (the extra `train`)")
-    return write_small_bundle(tmp_path_factory.mktemp("bundles") / "own")
+    return Path(shutil.copytree(small_bundle, tmp_path_factory.mktemp("bundles") / "own"))
 
 
 def test_run_keeps_scores_and_calibrate_takes_them(bundle: Path, call: Any, tmp_path: Path) -> None:
@@ -46,6 +46,7 @@ def test_run_keeps_scores_and_calibrate_takes_them(bundle: Path, call: Any, tmp_
                 "cameras": [{"id": "gate", "source": {"type": "file", "path": str(video)}}],
                 "rules": RULES,
                 "web": {"enabled": False},
+                "engine": {"threads": 1},
             }
         )
     )
@@ -113,7 +114,7 @@ def test_a_monitor_warns_of_drift_once_and_says_so_everywhere(bundle: Path, tmp_
     high = low.threshold + 1000  # no alert may hide what drifts
     calibration = tmp_path / "low.json"
     replace(low, threshold=high, threshold_high=high + 1, critical=high + 2).save(calibration)
-    video = write_mp4(tmp_path / "busy.mp4", moving_shapes(1560, shapes=3))
+    video = write_mp4(tmp_path / "busy.mp4", moving_shapes(620, shapes=3), fps=10)
     config = parse_config(
         yaml.safe_dump(
             {

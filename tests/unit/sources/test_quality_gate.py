@@ -172,6 +172,7 @@ def _normal() -> list[list[FileSpec | ImagesSpec]]:
     return [scene for scene in scenes if scene]
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.skipif(not _normal(), reason="no data sets under STREAMAD_DATA")
 def test_no_frame_of_real_normal_video_is_held_back() -> None:
