@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from streamad.bundle import InputSpec, Manifest, ScoreSpec, TilingSpec, TrainingRecord
 
 Picture = npt.NDArray[np.uint8]
+
+FULL_WIDTH = {"learned-noise-ped2", "learned-noise-baseline-ped2"}
+"""Shipped networks at the paper's full width."""
 
 LAGS = (0, 2, 4)
 WARMUP = 8
@@ -21,6 +26,11 @@ STILL = -10.0
 """Score of a frame without movement: far under what the random network answers for any moving cell."""
 THRESHOLD = -5.0
 """Between `STILL` and any moving cell: with it, whatever moves is an alert."""
+
+
+def slow_at_full_width(bundles: Iterable[Path | str]) -> list[Any]:
+    """Names or folders of shipped bundles as parameters; those at full width are marked slow."""
+    return [pytest.param(b, marks=pytest.mark.slow if Path(b).name in FULL_WIDTH else ()) for b in bundles]
 
 
 def small_manifest(

@@ -16,14 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from motion_study import auc, scores_of
+from motion_study import alerts_of, auc, scores_of
 
 from streamad.engines import EngineSpec
 from streamad.pipeline import open_model
 from streamad.pipeline.motion_learning import calibrate_motion, fit_motion_bundle
 from streamad.scene import SceneTruth, load_truth, render_scene
-from streamad.scoring import Calibration
-from streamad.scoring.budget import AlertRule, alert_peaks, release_of, sustained_score
 from streamad.sources import FileSpec
 
 Floats = npt.NDArray[np.float64]
@@ -56,14 +54,6 @@ def kinds_of(truth: SceneTruth, frames: int) -> dict[str, npt.NDArray[np.bool_]]
     return found
 
 
-def alerts(scores: Floats, calibration: Calibration, fps: float) -> int:
-    """Alerts at the calibration's threshold."""
-    rule = AlertRule(fps, calibration.min_duration_seconds, calibration.cooldown_seconds, calibration.hysteresis)
-    sustained = sustained_score(scores, fps=fps, min_duration_seconds=rule.min_duration_seconds)
-    release = release_of(calibration.threshold, calibration.median, calibration.hysteresis)
-    return len(alert_peaks([(scores, sustained)], rule, threshold=calibration.threshold, release=release))
-
-
 def main() -> None:
     """Render, fit, score, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -84,14 +74,14 @@ def main() -> None:
         normal = np.zeros(0)
         for (name, scene, _), scores in zip(tests, tested, strict=True):
             kinds = kinds_of(scene, len(scores))
-            is_anomaly = np.any(list(kinds.values()), axis=0)
+            is_anomaly = scene.labels_of(scene.testing[0]) > 0
             kinds["moving"] = np.any([shows for kind, shows in kinds.items() if kind != "object_left"], axis=0)
             line = " ".join(f"{kind} {auc(scores[shows], scores[~is_anomaly]):.3f}" for kind, shows in kinds.items())
             print(f"  {name}: {line}", flush=True)
             normal = np.where(is_anomaly, np.nan, scores) if name == "test" else normal
         for words, budget in BUDGETS.items():
             calibration = calibrate_motion(fit, source="scene", alerts_per_day=budget)
-            found = [alerts(scores, calibration, truth.fps) for scores in (rest, normal)]
+            found = [alerts_of([scores], calibration, truth.fps)[0] for scores in (rest, normal)]
             seconds = [np.count_nonzero(~np.isnan(scores)) / truth.fps for scores in (rest, normal)]
             print(
                 f"  one {words}: threshold {calibration.threshold:.2f}, {found[0]} alerts in {seconds[0]:.0f} s held out, "

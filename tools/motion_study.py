@@ -22,7 +22,8 @@ from streamad.engines import EngineSpec
 from streamad.evaluation.metrics import roc_auc
 from streamad.pipeline import Model, open_model, score_video
 from streamad.pipeline.motion_learning import calibrate_motion, fit_motion_bundle
-from streamad.scoring.budget import AlertRule, alert_peaks, release_of, sustained_score
+from streamad.scoring import Calibration
+from streamad.scoring.budget import AlertRule, alert_peaks, sustained_score
 from streamad.sources import FileSpec, ImagesSpec, SourceSpec
 
 Floats = npt.NDArray[np.float64]
@@ -53,6 +54,14 @@ def auc(anomalies: Floats, normal: Floats) -> float:
     return roc_auc(scores[has], labels[has])
 
 
+def alerts_of(scores: list[Floats], calibration: Calibration, fps: float) -> tuple[int, float]:
+    """Alerts at the calibration's threshold, and the seconds in which there could be one."""
+    rule = AlertRule(fps, calibration.min_duration_seconds, calibration.cooldown_seconds, calibration.hysteresis)
+    pairs = [(s, sustained_score(s, fps=fps, min_duration_seconds=rule.min_duration_seconds)) for s in scores]
+    alerts = alert_peaks(pairs, rule, threshold=calibration.threshold, release=calibration.release)
+    return len(alerts), sum(int((~np.isnan(sustained)).sum()) for _, sustained in pairs) / fps
+
+
 def main() -> None:
     """Fit, score, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -79,15 +88,9 @@ def main() -> None:
                     made = scores_of(model, [spec_of(given.pseudo / name, given.fps) for name in names], shown[-1])
                     marked = [s[np.load(given.pseudo / f"{n}.npy")] for s, n in zip(made, names, strict=True)]
                     line += f"  {kind} {auc(np.concatenate(marked), np.concatenate(normal)):.3f}"
-        rule = AlertRule(
-            given.fps, calibration.min_duration_seconds, calibration.cooldown_seconds, calibration.hysteresis
-        )
-        pairs = [(s, sustained_score(s, fps=given.fps, min_duration_seconds=rule.min_duration_seconds)) for s in normal]
-        release = release_of(calibration.threshold, calibration.median, calibration.hysteresis)
-        alerts = alert_peaks(pairs, rule, threshold=calibration.threshold, release=release)
-        seconds = sum(int((~np.isnan(sustained)).sum()) for _, sustained in pairs) / given.fps
+        alerts, seconds = alerts_of(normal, calibration, given.fps)
         expected = given.alerts_per_day * seconds / 86_400
-        print(f"{line}  false alerts {len(alerts)} of {expected:.1f} in {seconds:.0f} s", flush=True)
+        print(f"{line}  false alerts {alerts} of {expected:.1f} in {seconds:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -112,12 +113,11 @@ def strangers_of(folder: Path) -> list[Cut]:
     """Carts and cyclists of a rendered scene's testing videos."""
     truth = load_truth(folder)
     found = []
-    for event in truth.events:
-        if event.kind not in STRANGERS:
-            continue
-        frames = read(folder / "testing" / "videos" / f"{event.video}.mp4", None)
-        masks = load_pixel_masks(folder / "testing" / "pixel_masks" / f"{event.video}.npz")
-        for phase in PHASES:
+    for video in truth.testing:
+        frames = read(truth.file(video), None)
+        masks = load_pixel_masks(folder / "testing" / "pixel_masks" / f"{video.name}.npz")
+        events = [event for event in truth.events_of(video) if event.kind in STRANGERS]
+        for event, phase in product(events, PHASES):
             t = round(event.first_frame + phase * (event.last_frame - event.first_frame))
             rows, columns = np.nonzero(masks[t])
             if len(rows):

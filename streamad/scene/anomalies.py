@@ -23,6 +23,13 @@ _LEAD_IN = 3.0  # seconds of normal video before the first event
 _GAP = 2.0  # least seconds of normal video between two events
 _ALONE = 1.8  # metres from its owner from which a suitcase counts as left alone
 _STOOP = 1.6  # seconds to put a suitcase down or lift it, half of it on the way down
+_PACES: dict[AnomalyKind, tuple[float, float]] = {  # times the mean walking speed
+    "cyclist": (2.8, 3.4),
+    "cart": (2.0, 2.5),
+    "runner": (2.3, 2.9),
+    "against_flow": (1.1, 1.3),
+    "object_left": (1.0, 1.05),
+}
 
 
 @dataclass(frozen=True)
@@ -111,16 +118,7 @@ def plan(
 
 def _factor(kind: AnomalyKind, rng: np.random.Generator, pace: tuple[float, float] | None) -> float:
     """Speed relative to the scene's mean walking speed."""
-    low, high = (
-        pace
-        or {
-            "cyclist": (2.8, 3.4),
-            "cart": (2.0, 2.5),
-            "runner": (2.3, 2.9),
-            "against_flow": (1.1, 1.3),
-            "object_left": (1.0, 1.05),
-        }[kind]
-    )
+    low, high = pace or _PACES[kind]
     return float(rng.uniform(low, high))
 
 

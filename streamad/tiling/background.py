@@ -43,11 +43,7 @@ class BackgroundModel:
         self._period = period
         self._warmup = warmup
         self._settling = settling
-        self._samples: list[npt.NDArray[np.uint8]] = []
-        self._spacing = 1
-        self._next_settling = warmup
-        self._seen = 0
-        self._image: npt.NDArray[np.uint8] | None = None
+        self.reset()
 
     @property
     def image(self) -> npt.NDArray[np.uint8] | None:
@@ -61,8 +57,8 @@ class BackgroundModel:
 
     def reset(self) -> None:
         """Forget everything (another scene, another size)."""
-        self._image = None
-        self._samples = []
+        self._image: npt.NDArray[np.uint8] | None = None
+        self._samples: list[npt.NDArray[np.uint8]] = []
         self._spacing = 1
         self._next_settling = self._warmup
         self._seen = 0

@@ -18,7 +18,6 @@ from streamad.pipeline.demo import calibrate_scene, connect, watch_scene, write_
 from streamad.scene import SceneTruth, render_scene
 
 MODEL = GENERIC
-pytestmark = pytest.mark.timeout(300)  # rendering and watching a minute of video, on a machine with other work
 
 
 @pytest.fixture(scope="module")

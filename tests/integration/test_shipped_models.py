@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from bundle_support import slow_at_full_width
 
 from streamad.bundle import Bundle, load_bundle
 from streamad.engines import CarryingEngine, EngineSpec
@@ -25,13 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = sorted(path.parent for path in (ROOT / "models").glob("*/model.yaml"))
 FUSED = [path for path in FOLDERS if load_bundle(path).manifest.detector == "fusion"]
 BUNDLES = [path for path in FOLDERS if path not in FUSED]
-FULL_WIDTH = {"learned-noise-ped2", "learned-noise-baseline-ped2"}
 PAGE = ROOT / "docs" / "results" / "ped2-adacl-motion.md"
-
-
-def shown(paths: Iterable[Path]) -> list[Any]:
-    """The bundles as parameters; networks at the paper's full width are slow."""
-    return [pytest.param(p, marks=pytest.mark.slow if p.name in FULL_WIDTH else ()) for p in paths]
 
 
 def tolerance(bundle: Bundle) -> float:
@@ -75,7 +68,7 @@ def test_a_fused_bundle_finds_its_members_and_has_no_network_of_its_own(path: Pa
         pass
 
 
-@pytest.mark.parametrize("path", shown(BUNDLES), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", slow_at_full_width(BUNDLES), ids=lambda p: p.name)
 def test_engines_agree_on_a_shipped_network(path: Path) -> None:
     pytest.importorskip("torch", reason="the reference engine needs torch (the extra `train`)")
     bundle = load_bundle(path)
@@ -95,7 +88,9 @@ def test_engines_agree_on_a_shipped_network(path: Path) -> None:
     assert difference.max() <= cells
 
 
-@pytest.mark.parametrize("path", shown(p for p in BUNDLES if (p / "streaming.onnx").is_file()), ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", slow_at_full_width(p for p in BUNDLES if (p / "streaming.onnx").is_file()), ids=lambda p: p.name
+)
 def test_a_shipped_streaming_form_equals_its_network_on_windows(path: Path) -> None:
     """Against eager torch on a whole window: the 17th frame's, so that what was carried counts."""
     torch = pytest.importorskip("torch", reason="the reference is the 3-D network in torch (the extra `train`)")

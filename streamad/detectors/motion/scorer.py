@@ -13,7 +13,7 @@ from streamad.detectors.motion.descriptors import CellDescriptors, describe, gri
 from streamad.detectors.motion.flow import PROBE_SECONDS, FlowMeter
 from streamad.detectors.motion.layout import BLOCK, CELL, LENGTH, MEASURES
 from streamad.detectors.motion.reasons import reason_of
-from streamad.detectors.motion.trace import TRACE_SECONDS, Trace
+from streamad.detectors.motion.trace import Trace
 from streamad.errors import BundleError
 from streamad.frame import Frame
 from streamad.scoring.frame_score import FrameScore
@@ -88,7 +88,6 @@ class MotionScorer:
             flow_seconds=float(manifest.training.options.get("flow_seconds", PROBE_SECONDS)),
         )
         self._trace = Trace()
-        self._followed = 0.0
         self._mean = RunningMean()
         self._shape: tuple[int, int] | None = None
         self._working: tuple[int, int] = (0, 0)
@@ -136,16 +135,14 @@ class MotionScorer:
         self._working = (2 * movement.foreground.shape[0], 2 * movement.foreground.shape[1])
         if movement.seconds is None or movement.dropped:
             self._trace.reset()
-            self._followed = 0.0
         if movement.dropped:
             return "gap"
         if movement.flow is None or movement.seconds is None or not self._meter.is_warm:
             return "warming_up"
         found = describe(movement, self._share)
         values = self._trace.follow(found, movement.seconds)
-        self._followed += movement.seconds
-        if self._followed < TRACE_SECONDS:
-            return "warming_up"  # hardly averaged yet, and so less usual than it will be
+        if not self._trace.is_averaged:
+            return "warming_up"
         return CellDescriptors(found.cells, values, found.grid)
 
     def score(self, tiles: Tiles, outputs: npt.NDArray[np.float32]) -> FrameScore:
@@ -196,7 +193,6 @@ class MotionScorer:
         """Forget all frames."""
         self._meter.reset()
         self._trace.reset()
-        self._followed = 0.0
         self._mean.reset()
 
 

@@ -31,6 +31,12 @@ class Trace:
     def __init__(self, seconds: float = TRACE_SECONDS) -> None:
         self._seconds = seconds
         self._sums: Floats | None = None
+        self._followed = 0.0
+
+    @property
+    def is_averaged(self) -> bool:
+        """Whether descriptors were followed for as long as they are averaged; before, they are less usual for it."""
+        return self._followed >= self._seconds
 
     def follow(self, found: CellDescriptors, elapsed: float) -> Floats:
         """(n, length) averaged descriptors of the cells.
@@ -39,6 +45,7 @@ class Trace:
             found: descriptors of the newest frame.
             elapsed: seconds since the frame before.
         """
+        self._followed += elapsed
         values, cells = found.values, found.cells
         weights = np.ones((len(values), 1), np.float32)
         sums = values.copy()
@@ -60,6 +67,7 @@ class Trace:
     def reset(self) -> None:
         """Forget the past."""
         self._sums = None
+        self._followed = 0.0
 
 
 def _sampled(field: Floats, rows: Floats, cols: Floats) -> Floats:

@@ -276,7 +276,7 @@ def describe(
             "likely an alert; if that is normal, record when it happens and run again with the same --out"
         )
     if manifest.detector == "motion":
-        words += _what_tells_little(manifest.training.options.get("slopes", ()))
+        words += _what_tells_little(manifest.training.options["slopes"])
     resolvable = calibration.resolvable_alerts_per_day
     if calibration.extrapolation > 1:
         words.append(
@@ -321,7 +321,7 @@ def describe(
 
 def _what_tells_little(slopes: Sequence[float]) -> list[str]:
     """Sentences on what cannot be told from this camera's normal video, by the slopes of speed, direction and look."""
-    _, direction, look = (*slopes, *(TELLS,) * 3)[:3]
+    _, direction, look = slopes
     words = []
     if direction < TELLS:
         words.append("things go too many ways here for a wrong way to be seen")

@@ -8,10 +8,10 @@ from __future__ import annotations
 import itertools
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from bundle_support import slow_at_full_width
 
 if os.environ.get("STREAMAD_REQUIRE_RTX") != "1":
     pytest.importorskip("tensorrt_rtx", reason="needs tensorrt-rtx-cu13 (the extra `dev` on x86-64)")
@@ -42,13 +42,8 @@ from streamad.errors import EngineError, ExitCode  # noqa: E402
 MODELS = Path(__file__).resolve().parents[3] / "models"
 SHIPPED = sorted(path.parent.name for path in MODELS.glob(f"*/{ONNX}"))
 STREAMING_SHIPPED = sorted(path.parent.name for path in MODELS.glob(f"*/{STREAMING}"))
-FULL_WIDTH = {"learned-noise-ped2", "learned-noise-baseline-ped2"}
 ADA = (8, 9)
 pytestmark = pytest.mark.timeout(300)
-
-
-def at_full_width_slow(names: list[str]) -> list[Any]:
-    return [pytest.param(name, marks=pytest.mark.slow if name in FULL_WIDTH else ()) for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +69,7 @@ def test_models_are_shipped() -> None:
     assert len(STREAMING_SHIPPED) >= 3
 
 
-@pytest.mark.parametrize("name", at_full_width_slow(SHIPPED))
+@pytest.mark.parametrize("name", slow_at_full_width(SHIPPED))
 def test_every_shipped_model_builds_with_its_profiles_in_fp32_and_fp16(rtx: Library, name: str, tmp_path: Path) -> None:
     bundle = load_bundle(MODELS / name)
     profiles = profiles_for(batch_sizes_for(bundle.manifest.tiling.kind))
@@ -92,7 +87,7 @@ def test_every_shipped_model_builds_with_its_profiles_in_fp32_and_fp16(rtx: Libr
     assert halved > 0.85 * bundle.manifest.parameters
 
 
-@pytest.mark.parametrize("name", at_full_width_slow(STREAMING_SHIPPED))
+@pytest.mark.parametrize("name", slow_at_full_width(STREAMING_SHIPPED))
 def test_every_streaming_form_builds_for_runs_and_cameras_in_fp32_and_fp16(
     rtx: Library, name: str, tmp_path: Path
 ) -> None:
