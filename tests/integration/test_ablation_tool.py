@@ -33,6 +33,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
+@pytest.mark.slow
 def test_an_ablation_is_one_command_and_goes_on_where_it_was(tmp_path: Path) -> None:
     write_digits(tmp_path / "data")
     command = [

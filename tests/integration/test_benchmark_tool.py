@@ -28,6 +28,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     logger.setLevel(level)  # the tool keeps streamad quiet for the rest of its process
 
 
+@pytest.mark.slow
 def test_every_stage_and_engine_is_measured(
     bench: ModuleType,
     narrow_bundle: Path,

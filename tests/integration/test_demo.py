@@ -36,6 +36,7 @@ def test_the_bundles_of_the_demo_are_shipped() -> None:
     assert {WALKWAY, GENERIC} <= {path.name for path in list_bundles()}
 
 
+@pytest.mark.slow
 def test_what_the_demo_says_agrees_with_what_it_leaves(truth: SceneTruth, tmp_path: Path) -> None:
     calibration = calibrate_scene(truth, MODEL, tmp_path / "calibration.json", alerts_per_day=2000.0)
     assert calibration.frames > 200
@@ -77,6 +78,7 @@ def test_what_the_demo_says_agrees_with_what_it_leaves(truth: SceneTruth, tmp_pa
     assert 0.0 <= result.auc <= 1.0
 
 
+@pytest.mark.slow
 def test_the_scene_is_a_data_set_that_the_evaluation_reads(truth: SceneTruth) -> None:
     data = load_dataset(truth.root)
     assert [clip.frames for clip in data.testing] == [truth.testing[0].frames]

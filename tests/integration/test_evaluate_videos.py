@@ -195,6 +195,7 @@ def test_videos_that_are_cut_off_or_broken_are_reported_and_the_run_goes_on(tmp_
     assert len(values) == 150
 
 
+@pytest.mark.slow
 def test_the_official_ucsd_layout_with_damage_in_every_kind_of_file(tmp_path: Path) -> None:
     """A .tif that does not decode, a mask that is cut off, two intervals, `_gt` bitmaps of three namings."""
     root = tmp_path / "UCSDped1"
@@ -372,6 +373,7 @@ def test_the_first_inferences_of_two_threads_do_not_wait_for_each_other(tmp_path
         assert subprocess.run([sys.executable, str(program)], timeout=90).returncode == 0
 
 
+@pytest.mark.slow
 def test_local_scores_stand_beside_the_others(data: Path, ran: tuple[Ran, Path], tmp_path: Path) -> None:
     """With local statistics: the model's own scores as before, the row `local` by those that alerts are made of."""
     bundle = shutil.copytree(Path(__file__).resolve().parents[2] / "models" / MODEL, tmp_path / MODEL)

@@ -111,6 +111,7 @@ def test_calibrating_needs_no_torch_either(
     assert (tmp_path / "own.json").exists()
 
 
+@pytest.mark.slow
 def test_a_camera_s_own_model_is_fitted_and_calibrated(environment: dict[str, str], tmp_path: Path) -> None:
     for clip in range(4):
         folder = tmp_path / "normal" / f"{clip}"

@@ -83,6 +83,7 @@ def test_without_a_gpu_export_and_selftest_say_why_and_change_nothing(call: Any,
     assert call("doctor", "--selftest", "openvino")[0] == 2
 
 
+@pytest.mark.slow
 def test_with_a_gpu_the_selftest_compares_times_and_weighs(
     call: Any, bundle: Path, small_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -111,6 +112,7 @@ def test_with_a_gpu_the_selftest_compares_times_and_weighs(
     assert module._stage.broken_rules() == []
 
 
+@pytest.mark.slow
 def test_the_streaming_form_is_exported_in_fp16_and_tested_on_a_gpu(
     call: Any, narrow_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -62,7 +62,8 @@ def test_the_output_is_the_score_and_the_heat_map(
     assert (net.patch is None) == (side < 64 or options.get("beta") == 1.0)
 
 
-@pytest.mark.parametrize("side", [28, pytest.param(64, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("side", [28, 64])
 def test_onnx_equals_torch_in_every_batch_size(side: int, tmp_path: Path) -> None:
     """With the global branch alone, of odd sizes on the way (28, 14, 7, 4), and with both branches."""
     ort = pytest.importorskip("onnxruntime")

@@ -121,6 +121,7 @@ def test_what_is_too_little_is_refused_with_what_was_found(tmp_path: Path) -> No
         require_enough(found)
 
 
+@pytest.mark.slow
 @pytest.mark.rtsp
 def test_a_camera_that_is_lost_is_gone_on_with_in_this_run_and_the_next(tmp_path: Path) -> None:
     require_rtsp_server()
@@ -212,6 +213,7 @@ def test_one_command_makes_a_model_and_again_adds_to_it(videos: dict[str, Path],
     assert code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_another_detector_is_learned_the_same_way(tmp_path: Path) -> None:
     pytest.importorskip("torch")

@@ -67,7 +67,12 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bundle]
     return trained_once
 
 
-@pytest.fixture(params=tuple(OPTIONS))
+LIGHT = ("adacl", "learned_noise")
+"""One that scores cells and one that scores clips; the others' trainings to a bundle are left to --slow."""
+HEAVY = tuple(pytest.param(name, marks=pytest.mark.slow) for name in OPTIONS if name not in LIGHT)
+
+
+@pytest.fixture(params=(*LIGHT, *HEAVY))
 def trained(request: pytest.FixtureRequest, bundles: Callable[[str], Bundle]) -> Bundle:
     return bundles(str(request.param))
 
@@ -102,9 +107,7 @@ def test_both_engines_score_video_alike(trained: Bundle) -> None:
     assert len({h.shape for h in heat}) == 1
 
 
-@pytest.mark.parametrize(
-    "detector", ["adacl", *(pytest.param(name, marks=pytest.mark.slow) for name in OPTIONS if name != "adacl")]
-)
+@pytest.mark.parametrize("detector", ["adacl", pytest.param("learned_noise", marks=pytest.mark.slow), *HEAVY])
 def test_a_training_that_ended_is_not_done_again(
     bundles: Callable[[str], Bundle], detector: str, tmp_path: Path
 ) -> None:
@@ -126,6 +129,7 @@ def test_a_wrong_option_is_refused_before_training(tmp_path: Path) -> None:
         train_bundle(replace(plan("learned_noise"), options={"colour": "red"}), [opener(1), opener(2)], tmp_path)
 
 
+@pytest.mark.slow
 def test_a_training_starts_from_a_lighter_model(bundles: Callable[[str], Bundle], tmp_path: Path) -> None:
     """With next to no steps it scores as that one does: 1 step at a rate of 1e-9 moves BatchNorm's averages alone."""
     clips = [opener(1), opener(2)]
@@ -143,9 +147,9 @@ def test_a_training_starts_from_a_lighter_model(bundles: Callable[[str], Bundle]
 
 
 def test_a_training_cannot_start_from_another_detector(bundles: Callable[[str], Bundle], tmp_path: Path) -> None:
-    other = bundles("alps")
+    other = bundles("adacl")
     start = {**OPTIONS["learned_noise"], "start": str(other.path)}
-    with pytest.raises(UsageError, match="is a model of alps"):
+    with pytest.raises(UsageError, match="is a model of adacl"):
         train_bundle(plan("learned_noise", options=start), [opener(1), opener(2)], tmp_path / "out")
 
 
