@@ -88,6 +88,7 @@ def test_the_most_cameras_are_sought_from_what_a_file_promises(
     assert seek(limit=4, speed=110, deadline=0.0) == (0, [], True)
 
 
+@pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.timeout(60)
 def test_a_camera_that_is_held_is_counted(

@@ -77,6 +77,7 @@ def test_config_check_accepts_the_example(name: str) -> None:
     assert json.loads(done.stdout)["valid"] is True
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shipped_model")
 def test_replay_runs_to_its_end(tmp_path: Path) -> None:
     folder = tmp_path / "recordings" / "gate"

@@ -122,6 +122,7 @@ def test_again_takes_what_is_there_and_gives_the_same(data: Path, ran: tuple[Ran
     assert one == two
 
 
+@pytest.mark.slow
 def test_scored_from_scratch_in_one_worker_it_is_the_same(data: Path, ran: tuple[Ran, Path], tmp_path: Path) -> None:
     streamad("evaluate", str(data), "--model", MODEL, "--out", str(tmp_path), "--workers", "1", cwd=tmp_path)
     for name in CLIPS:
@@ -157,6 +158,7 @@ def write_avi(path: Path, frames: int, seed: int) -> None:
         container.mux(stream.encode(None))
 
 
+@pytest.mark.slow
 def test_videos_that_are_cut_off_or_broken_are_reported_and_the_run_goes_on(tmp_path: Path) -> None:
     root = tmp_path / "gate"
     labels = {}
@@ -241,6 +243,7 @@ def test_the_official_ucsd_layout_with_damage_in_every_kind_of_file(tmp_path: Pa
     assert (tmp_path / "out" / "clips" / "Test002" / "scores.npy").stat().st_mtime_ns == kept
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on_from_there(data: Path, ran: tuple[Ran, Path], tmp_path: Path) -> None:
     words = ("evaluate", str(data), "--model", MODEL, "--out", str(tmp_path), "--workers", "1")
     first = subprocess.Popen(command(*words), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -348,6 +351,7 @@ def test_words_that_are_wrong(words: tuple[str, ...], message: str, tmp_path: Pa
     assert message in done.error()["message"]
 
 
+@pytest.mark.slow
 def test_the_first_inferences_of_two_threads_do_not_wait_for_each_other(tmp_path: Path) -> None:
     """In processes of their own, since the hang was the first inference's (seen once in some twenty evaluations)."""
     program = tmp_path / "two.py"

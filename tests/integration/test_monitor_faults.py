@@ -199,6 +199,7 @@ def test_wrong_password_and_a_server_that_dies(small_bundle: Path, busy_video: P
         assert states == {"closed"}
 
 
+@pytest.mark.slow
 def test_sigkill_during_an_alert_leaves_an_interrupted_event(
     small_bundle: Path, busy_video: Path, tmp_path: Path
 ) -> None:

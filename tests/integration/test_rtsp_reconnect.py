@@ -72,7 +72,7 @@ def check_continuity(before: list[Frame], after: list[Frame], away_seconds: floa
     assert all(f.shape == before[0].shape for f in after)
 
 
-@pytest.mark.parametrize("transport", ["tcp", "udp"])
+@pytest.mark.parametrize("transport", ["tcp", pytest.param("udp", marks=pytest.mark.slow)])
 def test_a_killed_server_is_reconnected_to(server: RtspServer, transport: str) -> None:
     options = {"transport": transport, "stall_timeout_seconds": 3}
     with SupervisedSource("cam", camera(server, **options), QUICK) as source:
@@ -215,6 +215,7 @@ def _alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_opening_and_closing_leaves_memory_flat(server: RtspServer) -> None:
     """A short soak of the decode path; the long one is 300 cycles (measured flat)."""
 

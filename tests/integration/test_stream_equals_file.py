@@ -132,6 +132,7 @@ def test_an_rtsp_stream_scores_as_its_file(small_bundle: Path, video: Path) -> N
         assert any(check(watched(small_bundle, source), video, small_bundle) for _ in range(3))
 
 
+@pytest.mark.slow
 def test_a_replay_at_the_pace_of_a_camera_scores_as_the_file(small_bundle: Path, video: Path) -> None:
     source = {"type": "file", "path": str(video), "realtime": True, "speed": 2}
     assert any(check(watched(small_bundle, source), video, small_bundle) for _ in range(3))

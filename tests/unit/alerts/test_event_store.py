@@ -161,6 +161,7 @@ def test_a_child_process_does_not_inherit_the_lock(path: Path) -> None:
         os.close(write_end)
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
     clock, errors = Clock(), list[OutputError]()
     path = small_disk / "events.sqlite"

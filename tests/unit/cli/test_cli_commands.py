@@ -263,6 +263,7 @@ def test_export_writes_files_that_run(call: Any, small_bundle: Path, tmp_path: P
     assert call("export", small_bundle, "--engine", "coreml")[0] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_torch_thread")
 def test_train_makes_a_calibrated_bundle(call: Any, normal_video: Path, tmp_path: Path) -> None:
     code, out, err = call(

@@ -47,12 +47,9 @@ def frames_of(count: int, seed: int) -> list[Frame]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "file", "times"),
-    [
-        pytest.param("narrow", "streaming.int8.xml", 1, marks=pytest.mark.slow),
-        ("small", "model.int8.xml", 2),
-    ],
+    ("kind", "file", "times"), [("narrow", "streaming.int8.xml", 1), ("small", "model.int8.xml", 2)]
 )
 def test_the_variant_lies_in_the_bundle_runs_in_8_bits_and_is_near(
     call: Any,

@@ -122,6 +122,7 @@ def test_still_score_is_a_low_quantile_of_normal_cells() -> None:
     assert task.lowest_normal() == pytest.approx(float(np.percentile(outputs, 1)), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_few_steps_learn_to_tell_rotated_stripes() -> None:
     rows = np.zeros((256, 1, 30, 30), np.uint8)
     rows[:, :, ::3] = 200

@@ -179,6 +179,7 @@ def test_equal_contrast_equals_numpy_and_forgets_brightness_and_contrast() -> No
     assert equal_contrast(torch.ones(1, 1, 28, 28)).abs().max() == 0
 
 
+@pytest.mark.slow
 def test_the_exported_network_equals_torch(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     import openvino

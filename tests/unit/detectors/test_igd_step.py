@@ -83,6 +83,7 @@ def test_the_local_e_step_takes_the_same_patches_again() -> None:
     assert first.abs().sum() > 0
 
 
+@pytest.mark.slow
 def test_it_learns_and_says_where_the_defect_is() -> None:
     images = bars(96)
     trained = task(images, epochs=20, learning_rate=4e-3, batch=24)

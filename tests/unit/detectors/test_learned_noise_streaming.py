@@ -246,6 +246,7 @@ def test_the_graph_takes_several_cameras_in_one_batch(
         assert np.abs(outputs[CONTEXT:, camera] - expected).max() <= TOLERANCE
 
 
+@pytest.mark.slow
 def test_convolutions_alone_give_the_same(network: ClipError, tmp_path: Path, video: np.ndarray) -> None:
     """The form that is quantised, before it is: four convolutions for each transposed one."""
     spec = InputSpec(channels=16, height=HEIGHT, width=WIDTH, scale=127.5, offset=-1.0)

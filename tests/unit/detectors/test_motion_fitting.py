@@ -36,6 +36,7 @@ def learned(ways_of: list[list[int]], *, spread: float = 0.1) -> tuple[Fitted, l
     return fit(samples, (240, 240)), samples
 
 
+@pytest.mark.slow
 def test_direction_counts_where_all_go_one_way_and_hardly_where_they_cross() -> None:
     one, _ = learned([[RIGHT, RIGHT]] * 8)
     every, _ = learned([[RIGHT, LEFT], [DOWN, UP]] * 4)
@@ -54,6 +55,7 @@ def with_looks(samples: list[Sample], rng: np.random.Generator, *, upright: bool
     return samples
 
 
+@pytest.mark.slow
 def test_looks_count_where_all_look_alike_and_hardly_where_nothing_does() -> None:
     rng = np.random.default_rng(4)
     samples = [sample for number in range(8) for sample in clip(number, [RIGHT, RIGHT], rng)]

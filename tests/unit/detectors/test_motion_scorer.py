@@ -125,6 +125,7 @@ def test_too_little_movement_is_refused_at_once() -> None:
         fit(gatherer.samples, (160, 240))
 
 
+@pytest.mark.slow
 def test_a_picture_in_which_everything_moves_is_learned_as_normal() -> None:
     """Water: the texture drifts everywhere, to and fro."""
 

@@ -53,6 +53,7 @@ def test_openvino_files_score_as_torch_does(small_bundle: Path, tmp_path: Path) 
         engine.close()
 
 
+@pytest.mark.slow
 def test_weights_in_16_bits_halve_the_file_and_are_computed_with_in_32(small_bundle: Path, tmp_path: Path) -> None:
     network = network_of(small_bundle)
     with torch.no_grad():

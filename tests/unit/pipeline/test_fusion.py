@@ -150,6 +150,7 @@ def test_frames_that_the_gate_holds_back_are_held_back_once(fused: FusedModel) -
     assert np.isfinite([s.score for s in scores if s.index > 100]).all()
 
 
+@pytest.mark.slow
 def test_watching_gives_the_scores_of_scoring(fused: FusedModel, models: Path) -> None:
     video = write_mp4(models / "watched.mp4", moving_shapes(90, shapes=4, seed=9))
     wanted = [(s.index, s.score) for s in score_video(video, fused)]

@@ -84,6 +84,7 @@ def test_too_few_frames_are_refused(narrow_bundle: Path) -> None:
         benchmark_model(load_bundle(narrow_bundle), engine=ENGINE, frames=15, rounds=1)
 
 
+@pytest.mark.slow
 def test_the_command_prints_one_document(
     narrow_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -279,6 +279,7 @@ def test_models_are_closed_when_one_of_them_is_wrong(small_bundle: Path, shapes_
     assert set(threading.enumerate()) == before
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_two_models_score_their_own_cameras(small_bundle: Path, shapes_video: Path, tmp_path: Path) -> None:
     other = shutil.copytree(small_bundle, tmp_path / "other")

@@ -77,6 +77,7 @@ def test_scores_of_samples_go_to_their_clips_and_times() -> None:
     np.testing.assert_allclose(second, [5, 5])
 
 
+@pytest.mark.slow
 def test_the_bundle_says_how_it_was_made_and_runs_in_every_engine(fitted: Bundle, tmp_path: Path) -> None:
     bundle = load_bundle(fitted.path)
     training = bundle.manifest.training
@@ -101,7 +102,7 @@ def test_the_bundle_says_how_it_was_made_and_runs_in_every_engine(fitted: Bundle
 
 
 def test_what_cannot_be_learned_from_is_refused(tmp_path: Path) -> None:
-    empty = clip(tmp_path / "empty", [], 36.0, 0)
+    empty = clip(tmp_path / "empty", [], 12.0, 0)
     with pytest.raises(UsageError, match="too little moves"):
         fit_motion_bundle([empty], tmp_path / "x", name="x")
     with pytest.raises(UsageError, match="no normal video"):

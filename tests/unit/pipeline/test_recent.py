@@ -31,6 +31,7 @@ def bundle(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return Path(shutil.copytree(small_bundle, tmp_path_factory.mktemp("bundles") / "own"))
 
 
+@pytest.mark.slow
 def test_run_keeps_scores_and_calibrate_takes_them(bundle: Path, call: Any, tmp_path: Path) -> None:
     video = write_mp4(tmp_path / "busy.mp4", moving_shapes(300, shapes=3))
     code, out, said = call("calibrate", bundle, "--data", video, "--alerts-per-day", "2000", "--min-duration", "0.2",

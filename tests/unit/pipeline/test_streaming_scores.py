@@ -226,6 +226,7 @@ def test_a_precision_that_an_engine_lacks_is_refused(narrow_bundle: Path, engine
             open_model(narrow_bundle, spec, streaming=streaming)
 
 
+@pytest.mark.slow
 def test_a_machine_that_does_not_keep_up_scores_whole_windows(
     narrow_bundle: Path, shapes_video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

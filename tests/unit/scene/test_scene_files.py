@@ -143,6 +143,7 @@ def test_truth_is_read_back_equal(scene: SceneTruth) -> None:
     }
 
 
+@pytest.mark.slow
 def test_two_processes_render_the_same_bytes_as_one_and_report_progress(scene: SceneTruth, tmp_path: Path) -> None:
     reports: list[tuple[int, int]] = []
     _render(tmp_path / "again", processes=2, progress=lambda done, total: reports.append((done, total)))
@@ -151,12 +152,14 @@ def test_two_processes_render_the_same_bytes_as_one_and_report_progress(scene: S
     assert [done for done, _ in reports] == sorted(done for done, _ in reports)
 
 
+@pytest.mark.slow
 def test_events_are_shared_out_to_several_testing_videos(tmp_path: Path) -> None:
     truth = _render(tmp_path / "out", testing_seconds=29.0, testing_videos=2, training_seconds=2.0, fps=5.0)
     assert [video.name for video in truth.testing] == ["01", "02"]
     assert sorted(event.video for event in truth.events) == ["01", "02"]
 
 
+@pytest.mark.slow
 def test_a_scene_rendered_before_is_replaced(tmp_path: Path) -> None:
     out = tmp_path / "out"
     _render(out, training_videos=3, testing_seconds=2.0, training_seconds=3.0, anomalies=())

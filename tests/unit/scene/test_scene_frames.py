@@ -69,7 +69,10 @@ def test_more_events_than_fit_are_refused() -> None:
         next(iter(iterate_frames(seed=2, size=(320, 180), seconds=10)))
 
 
-@pytest.mark.parametrize("kind", ["cyclist", "cart", "runner", "against_flow", "object_left"])
+@pytest.mark.parametrize(
+    "kind",
+    ["cart", "object_left", *(pytest.param(k, marks=pytest.mark.slow) for k in ("cyclist", "runner", "against_flow"))],
+)
 def test_an_anomaly_is_seen_where_its_mask_and_box_are(kind: str) -> None:
     frames = _clip(kind)
     labels = np.array([frame.label for frame in frames])

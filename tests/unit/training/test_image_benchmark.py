@@ -180,6 +180,7 @@ def command(out: Path) -> list[str]:
     return [sys.executable, "-c", _PROCESS, str(out), *map(str, paths)]
 
 
+@pytest.mark.slow
 def test_a_killed_benchmark_goes_on_and_ends_with_the_same_figures(tmp_path: Path) -> None:
     out = tmp_path / "killed"
     with subprocess.Popen(command(out), stdout=subprocess.PIPE, text=True) as process:

@@ -107,7 +107,8 @@ def test_both_engines_score_video_alike(trained: Bundle) -> None:
     assert len({h.shape for h in heat}) == 1
 
 
-@pytest.mark.parametrize("detector", ["adacl", pytest.param("learned_noise", marks=pytest.mark.slow), *HEAVY])
+@pytest.mark.slow
+@pytest.mark.parametrize("detector", list(OPTIONS))
 def test_a_training_that_ended_is_not_done_again(
     bundles: Callable[[str], Bundle], detector: str, tmp_path: Path
 ) -> None:
