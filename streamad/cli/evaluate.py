@@ -175,9 +175,12 @@ def _refuse(what: str, **options: object) -> None:
 def compare(
     results: Annotated[list[Path], typer.Argument(metavar="RESULT...", help="Folders of `streamad evaluate`.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Markdown file to write as well.")] = None,
+    draws: Annotated[
+        int, typer.Option("--draws", min=0, help="Draws of test clips for the 95 % intervals; 0: no intervals.")
+    ] = 2000,
     as_json: JsonOption = False,
 ) -> None:
-    """Put several evaluations side by side."""
+    """Put several evaluations side by side, with intervals of their figures and of the differences to the first."""
     from streamad.cli.evaluate_videos import compare_results
 
-    compare_results(results, out=out, as_json=as_json)
+    compare_results(results, out=out, draws=draws, as_json=as_json)

@@ -102,7 +102,7 @@ def evaluate_files(
     from streamad.evaluation.score_files import read_labels, read_scores
     from streamad.evaluation.traces import Trace
     from streamad.files import write_atomic
-    from streamad.pipeline.dataset_report import write_figures
+    from streamad.pipeline.dataset_report import scores_csv, write_figures
     from streamad.pipeline.event_evaluation import AlertLevel, alert_figures, alerts_of
 
     scores, labels = read_scores(scores_file, allow_pickle=allow_pickle)
@@ -142,17 +142,20 @@ def evaluate_files(
     )
     if out is not None:
         place = output_folder(out)
+        write_atomic(place / "scores.csv", scores_csv(traces))
         result.save(place / "result.json")
         figures = figures_of(traces, threshold=threshold)
         write_figures(place, figures)
         write_atomic(place / "report.md", markdown_report(result, list(figures)))
         write_atomic(place / "report.html", html_report(ReportContent(result), figures))
-        say(f"{place}: report.html, report.md, result.json")
+        say(f"{place}: report.html, report.md, result.json, scores.csv")
     _show(result, as_json)
 
 
-def compare_results(folders: Sequence[Path], *, out: Path | None, as_json: bool) -> None:
-    """Put results side by side."""
+def compare_results(folders: Sequence[Path], *, out: Path | None, draws: int, as_json: bool) -> None:
+    """Put results side by side, with intervals where their scores allow it."""
+    from streamad.errors import DatasetError
+    from streamad.evaluation.intervals import FigureIntervals, intervals_of
     from streamad.evaluation.report import comparison_markdown
     from streamad.evaluation.result import EvaluationResult
     from streamad.files import write_atomic
@@ -164,11 +167,17 @@ def compare_results(folders: Sequence[Path], *, out: Path | None, as_json: bool)
     frames = {r.protocols[0].frames for r in results}
     if len(sets) == 1 and len(frames) > 1:
         say(f"note: the runs scored different numbers of frames ({', '.join(map(str, sorted(frames)))})")
-    page = comparison_markdown(results)
+    intervals: list[FigureIntervals] = []
+    if draws:
+        try:
+            intervals = intervals_of(folders, results, draws=draws)
+        except DatasetError as error:
+            say(f"note: no intervals: {error}" + (f"; {error.hint}" if error.hint else ""))
+    page = comparison_markdown(results, intervals, draws)
     if out is not None:
         write_atomic(out, page)
     if as_json:
-        emit({"results": [asdict(result) for result in results]})
+        emit({"results": [asdict(r) for r in results], "draws": draws, "intervals": [asdict(i) for i in intervals]})
     else:
         data(page.rstrip("\n"))
 

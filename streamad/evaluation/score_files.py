@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,9 @@ CLIP_COLUMNS = ("clip", "video")
 FRAME_COLUMNS = ("frame", "index")
 
 
-def read_scores(path: Path, *, allow_pickle: bool = False) -> tuple[Scores, dict[str, Labels] | None]:
+def read_scores(
+    path: Path, *, columns: Sequence[str] = SCORE_COLUMNS, allow_pickle: bool = False
+) -> tuple[Scores, dict[str, Labels] | None]:
     """Frame scores by clip, and the labels, where the file has them.
 
     Forms: `.npz` (one array a clip), `.npy` (one clip), or `.csv` with a header: `clip` or `video` (without: one clip),
@@ -28,13 +31,14 @@ def read_scores(path: Path, *, allow_pickle: bool = False) -> tuple[Scores, dict
 
     Args:
         path: the file.
+        columns: names that the column of scores of a `.csv` may have; the first that is there is read.
         allow_pickle: see `load_arrays`.
 
     Raises:
         DatasetError: the file is missing, damaged, or holds something else; the message names it.
     """
     if path.suffix == ".csv":
-        return _read_csv(path)
+        return _read_csv(path, columns)
     scores = {}
     for name, array in load_arrays(path, allow_pickle=allow_pickle).items():
         flat = array[0] if array.ndim == 2 and array.shape[0] == 1 else array
@@ -80,7 +84,7 @@ def _labels_in(path: Path, scores: Scores, allow_pickle: bool) -> dict[str, Labe
             if file.suffix == ".npy"
         }
     if path.suffix == ".csv":
-        labels = _read_csv(path, needs_scores=False)[1]
+        labels = _read_csv(path)[1]
         if labels is None:
             raise DatasetError(f"{path} has no column label")
         return labels
@@ -91,7 +95,8 @@ def _labels_in(path: Path, scores: Scores, allow_pickle: bool) -> dict[str, Labe
     return {name: as_labels(array, path) for name, array in arrays.items()}
 
 
-def _read_csv(path: Path, *, needs_scores: bool = True) -> tuple[Scores, dict[str, Labels] | None]:
+def _read_csv(path: Path, columns: Sequence[str] = ()) -> tuple[Scores, dict[str, Labels] | None]:
+    """Scores of the first of these columns that is there, and labels; without columns, labels alone."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
@@ -100,11 +105,11 @@ def _read_csv(path: Path, *, needs_scores: bool = True) -> tuple[Scores, dict[st
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"cannot read {path}: {error}") from error
     clip_column, frame_column = _first(header, CLIP_COLUMNS), _first(header, FRAME_COLUMNS)
-    score_column = _first(header, SCORE_COLUMNS)
+    score_column = _first(header, columns)
     label_column = "label" if "label" in header else None
-    if needs_scores and score_column is None:
+    if columns and score_column is None:
         raise DatasetError(
-            f"{path} has no column {' or '.join(SCORE_COLUMNS)}", hint=f"its columns are {', '.join(header) or 'none'}"
+            f"{path} has no column {' or '.join(columns)}", hint=f"its columns are {', '.join(header) or 'none'}"
         )
     by_clip: dict[str, dict[int, tuple[float, float]]] = {}
     for line, row in enumerate(rows, 2):
@@ -133,6 +138,5 @@ def _read_csv(path: Path, *, needs_scores: bool = True) -> tuple[Scores, dict[st
     return scores, labels or None
 
 
-def _first(header: list[str] | tuple[str, ...] | object, wanted: tuple[str, ...]) -> str | None:
-    names = list(header) if isinstance(header, list | tuple) else []
-    return next((name for name in wanted if name in names), None)
+def _first(header: Sequence[str], wanted: Sequence[str]) -> str | None:
+    return next((name for name in wanted if name in header), None)

@@ -91,17 +91,11 @@ def evaluate_scores(
             nothing to evaluate, or only one class in the whole set. The message names the video.
         ValueError: an unknown option.
     """
-    _check_options(edge, single_class)
-    videos = _checked(scores, labels, names)
-    normalised = normalize([video for video, _ in videos], normalization, calibration)
-    padded = 0
-    if edge == "pad":
-        filled = [_pad_edges(video) for video in normalised]
-        padded = sum(int(np.isnan(a).sum() - np.isnan(b).sum()) for a, b in zip(normalised, filled, strict=True))
-        normalised = filled
-    kept = [
-        (video[~np.isnan(video)], truth[~np.isnan(video)]) for video, (_, truth) in zip(normalised, videos, strict=True)
-    ]
+    if single_class not in get_args(SingleClass):
+        raise ValueError(_unknown("single_class", single_class, SingleClass))
+    kept, padded = scored_frames(
+        scores, labels, normalization=normalization, edge=edge, calibration=calibration, names=names
+    )
     all_scores = np.concatenate([s for s, _ in kept])
     all_labels = np.concatenate([t for _, t in kept])
     abnormal = int(all_labels.sum())
@@ -131,7 +125,7 @@ def evaluate_scores(
         base_rate=abnormal / all_labels.size,
         frames=int(all_labels.size),
         videos=sum(s.size > 0 for s, _ in kept),
-        unscored_frames=int(sum(video.size for video, _ in videos) - all_labels.size),
+        unscored_frames=int(sum(np.size(truth) for truth in labels) - all_labels.size),
         padded_frames=padded,
         unscored_videos=tuple(i for i, (s, _) in enumerate(kept) if s.size == 0),
         single_class_videos=single,
@@ -139,13 +133,41 @@ def evaluate_scores(
     )
 
 
-def _check_options(edge: str, single_class: str) -> None:
-    for name, value, choices in (
-        ("edge", edge, get_args(Edge)),
-        ("single_class", single_class, get_args(SingleClass)),
-    ):
-        if value not in choices:
-            raise ValueError(f"unknown {name} {value!r}; choose one of {', '.join(choices)}")
+def scored_frames(
+    scores: Sequence[npt.ArrayLike],
+    labels: Sequence[npt.ArrayLike],
+    *,
+    normalization: Normalization,
+    edge: Edge = "leave_out",
+    calibration: Calibration | None = None,
+    names: Sequence[str] | None = None,
+) -> tuple[list[tuple[Floats, npt.NDArray[np.uint8]]], int]:
+    """The frames that `evaluate_scores` takes its figures of.
+
+    Returns:
+        For each video, normalised scores and labels of its frames with a score; and how many took the nearest one's.
+
+    Raises:
+        DatasetError: see `evaluate_scores`, but for what is about classes.
+        ValueError: an unknown option.
+    """
+    if edge not in get_args(Edge):
+        raise ValueError(_unknown("edge", edge, Edge))
+    videos = _checked(scores, labels, names)
+    normalised = normalize([video for video, _ in videos], normalization, calibration)
+    padded = 0
+    if edge == "pad":
+        filled = [_pad_edges(video) for video in normalised]
+        padded = sum(int(np.isnan(a).sum() - np.isnan(b).sum()) for a, b in zip(normalised, filled, strict=True))
+        normalised = filled
+    kept = [
+        (video[~np.isnan(video)], truth[~np.isnan(video)]) for video, (_, truth) in zip(normalised, videos, strict=True)
+    ]
+    return kept, padded
+
+
+def _unknown(name: str, value: str, choices: object) -> str:
+    return f"unknown {name} {value!r}; choose one of {', '.join(get_args(choices))}"
 
 
 def _checked(

@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from streamad.evaluation.datasets import Clip, Dataset, image_files
 from streamad.evaluation.report import ReportContent, Thumbnail, figures_of, html_report, markdown_report
-from streamad.evaluation.traces import FPS, Place
+from streamad.evaluation.traces import FPS, Place, Trace
 from streamad.files import write_atomic
 from streamad.pipeline.dataset_evaluation import Evaluated
 from streamad.pipeline.dataset_scoring import clip_source
+from streamad.scoring import Calibration
 from streamad.sources import SourceError, open_source
 from streamad.sources.images import read_grey
 from streamad.visual.thumbnail import heat_thumbnail
@@ -27,23 +28,27 @@ def write_scores(folder: Path, evaluated: Evaluated) -> list[Path]:
     Raises:
         OutputError: a file cannot be written.
     """
-    calibration = evaluated.calibration
+    write_atomic(folder / "scores.csv", scores_csv(evaluated.traces, evaluated.calibration))
+    arrays = io.BytesIO()
+    np.savez_compressed(arrays, **{clip.name: clip.scores for clip in evaluated.clips})  # type: ignore[arg-type]
+    write_atomic(folder / "scores.npz", arrays.getvalue())
+    return [folder / "scores.csv", folder / "scores.npz"]
+
+
+def scores_csv(traces: Sequence[Trace], calibration: Calibration | None = None) -> str:
+    """Label and scores of every frame, a line each; empty where a frame has no score."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     is_local = calibration is not None and calibration.local is not None
     more = [*(["local_score"] if is_local else []), *(["calibrated_score"] if calibration else [])]
     writer.writerow(["clip", "frame", "label", "raw_score", *more])
-    for trace in evaluated.traces:
+    for trace in traces:
         columns = [trace.scores if trace.own is None else trace.own, *([trace.scores] if is_local else [])]
         if calibration:
             columns.append(calibration.calibrated_array(trace.scores))
         for k, label in enumerate(trace.labels):
             writer.writerow([trace.name, k, int(label), *(_number(column[k]) for column in columns)])
-    write_atomic(folder / "scores.csv", text.getvalue())
-    arrays = io.BytesIO()
-    np.savez_compressed(arrays, **{clip.name: clip.scores for clip in evaluated.clips})  # type: ignore[arg-type]
-    write_atomic(folder / "scores.npz", arrays.getvalue())
-    return [folder / "scores.csv", folder / "scores.npz"]
+    return text.getvalue()
 
 
 def write_report(folder: Path, evaluated: Evaluated, dataset: Dataset) -> list[Path]:

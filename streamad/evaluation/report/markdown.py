@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from streamad.evaluation.intervals import FigureIntervals
 from streamad.evaluation.report import tables
 from streamad.evaluation.result import EvaluationResult
 
@@ -51,10 +52,19 @@ def markdown_report(result: EvaluationResult, figures: Sequence[str] = ()) -> st
     return "\n".join(lines).rstrip() + "\n"
 
 
-def comparison_markdown(results: Sequence[EvaluationResult]) -> str:
-    """Several runs side by side."""
+def comparison_markdown(
+    results: Sequence[EvaluationResult], intervals: Sequence[FigureIntervals] = (), draws: int = 0
+) -> str:
+    """Several runs side by side; with intervals, a second table of them."""
     header, rows = tables.comparison_rows(results)
-    return "\n".join(_table(header, rows)) + "\n"
+    lines = _table(header, rows)
+    if intervals:
+        clips = len(results[0].clips)
+        said = (
+            f"95 % intervals over test clips: {draws} times, {clips} of the {clips} clips were drawn with replacement,"
+        )
+        lines += ["", f"{said} the same for all runs.", "", *_table(*tables.interval_rows(results, intervals))]
+    return "\n".join(lines) + "\n"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

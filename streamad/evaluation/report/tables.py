@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from streamad.evaluation.intervals import FigureIntervals
 from streamad.evaluation.result import EvaluationResult
 
 NEEDS = {
@@ -194,6 +195,24 @@ def comparison_rows(results: Sequence[EvaluationResult]) -> tuple[Row, list[Row]
         ]
     said = {True: "YES", False: "no", None: "?"}
     rows.append(("selected on test data", *(said[r.origin.selected_on_test_data] for r in results)))
+    return header, rows
+
+
+FIGURE_NAMES = {"auc_micro": "AUC micro", "auc_macro": "AUC macro", "eer": "EER"}
+
+
+def interval_rows(results: Sequence[EvaluationResult], intervals: Sequence[FigureIntervals]) -> tuple[Row, list[Row]]:
+    """Figures with their intervals, and what each later run differs by from the first, with its."""
+    names = [result.name for result in results]
+    header = ("", *names, *(f"{name} − {names[0]}" for name in names[1:]))
+    rows: list[Row] = [
+        (
+            f"{of.normalization}: {FIGURE_NAMES[of.figure]}",
+            *(f"{i.value:.4f} ({i.low:.3f} to {i.high:.3f})" for i in of.runs),
+            *(f"{i.value:+.4f} ({i.low:+.3f} to {i.high:+.3f})" for i in of.differences),
+        )
+        for of in sorted(intervals, key=lambda of: list(NEEDS).index(of.normalization))
+    ]
     return header, rows
 
 
