@@ -108,6 +108,7 @@ def test_a_shipped_streaming_form_equals_its_network_on_windows(path: Path) -> N
     assert np.abs(rows[-1] - expected).max() <= 1e-5
 
 
+@pytest.mark.slow
 def test_the_shipped_8_bit_form_says_the_same_in_longer_runs_and_of_several_cameras() -> None:
     """To the last bit: every row is computed as before. The file was written for one frame of one camera."""
     path, rng = next(p for p in BUNDLES if p.name == "learned-noise-light-ped2"), np.random.default_rng(6)

@@ -87,7 +87,8 @@ def test_every_shipped_model_builds_with_its_profiles_in_fp32_and_fp16(rtx: Libr
     assert halved > 0.85 * bundle.manifest.parameters
 
 
-@pytest.mark.parametrize("name", slow_at_full_width(STREAMING_SHIPPED))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STREAMING_SHIPPED)
 def test_every_streaming_form_builds_for_runs_and_cameras_in_fp32_and_fp16(
     rtx: Library, name: str, tmp_path: Path
 ) -> None:

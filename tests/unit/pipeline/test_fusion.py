@@ -73,6 +73,7 @@ def test_the_score_is_the_mean_of_the_members_calibrated_scores(fused: FusedMode
     assert Calibration.load(models / "both" / "member-0.json").local is None
 
 
+@pytest.mark.slow
 def test_the_heat_map_is_that_of_the_finest_grid_with_the_others_under_it(fused: FusedModel, models: Path) -> None:
     video = write_mp4(models / "heat.mp4", moving_shapes(60, shapes=4, seed=6))
     scorer = fused.scorer("video")

@@ -100,6 +100,7 @@ def test_pictures_that_change_their_size_are_refused() -> None:
             spool.add(np.zeros((2, 3), np.float32))
 
 
+@pytest.mark.slow
 def test_another_picture_size_is_scored_against_the_whole_picture(
     model: Model, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

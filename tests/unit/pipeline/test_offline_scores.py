@@ -160,6 +160,7 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_over_thousands_of_frames(model: Model) -> None:
     pictures = list(moving_shapes(50, (90, 60), shapes=1))
 

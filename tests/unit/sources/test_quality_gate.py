@@ -115,6 +115,7 @@ def test_a_cloud_is_held_for_seconds_at_most() -> None:
     assert sum(reason is not None for reason in found) <= 5 * FPS
 
 
+@pytest.mark.slow
 def test_lights_that_go_out_for_good_are_the_new_usual_after_a_minute() -> None:
     # Enough is left to see the place by.
     found = verdicts(spoiled(GOOD, 900, lambda p, _: np.maximum(gain(p, 0.12), 1), after=0))
@@ -122,6 +123,7 @@ def test_lights_that_go_out_for_good_are_the_new_usual_after_a_minute() -> None:
     assert set(found[GOOD + 750 :]) == {None}
 
 
+@pytest.mark.slow
 def test_a_lorry_that_parks_before_half_the_view_is_no_moved_camera() -> None:
     def park(picture: Picture, _: int) -> Picture:
         picture = picture.copy()
