@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from streamad.errors import DatasetError
+from streamad.evaluation.datasets.files import Labels
 from streamad.evaluation.metrics import area_under, counted_roc_curve, equal_errors
 from streamad.evaluation.result import EvaluationResult
-from streamad.evaluation.score_files import SCORE_COLUMNS, read_scores
+from streamad.evaluation.score_files import SCORE_COLUMNS, Scores, read_scores
 from streamad.evaluation.scores import Evaluation, scored_frames
 
 Figure = Literal["auc_micro", "auc_macro", "eer"]
@@ -130,11 +132,12 @@ def intervals_of(folders: Sequence[Path], results: Sequence[EvaluationResult], *
         common = [name for name in common if name in {e.normalization for e in result.protocols}]
     found: list[FigureIntervals] = []
     truth: list[npt.NDArray[np.uint8]] | None = None
+    read = cache(_read)  # a file serves several protocols
     for normalization in common:
         runs = []
         for folder, result in zip(folders, results, strict=True):
             evaluation = next(e for e in result.protocols if e.normalization == normalization)
-            frames, labels = _frames_of(folder, evaluation, names)
+            frames, labels = _frames_of(folder, evaluation, names, read)
             truth = truth or labels
             if any(not np.array_equal(a, b) for a, b in zip(truth, labels, strict=True)):
                 raise DatasetError(f"{result.name} has other labels than {results[0].name}")
@@ -143,13 +146,17 @@ def intervals_of(folders: Sequence[Path], results: Sequence[EvaluationResult], *
     return found
 
 
+def _read(path: Path, columns: tuple[str, ...]) -> tuple[Scores, dict[str, Labels] | None]:
+    return read_scores(path, columns=columns)
+
+
 def _frames_of(
-    folder: Path, evaluation: Evaluation, names: Sequence[str]
+    folder: Path, evaluation: Evaluation, names: Sequence[str], read: Callable[..., Any]
 ) -> tuple[Frames, list[npt.NDArray[np.uint8]]]:
     """Scored frames of each clip under a protocol, and its labels; checked against the result's micro AUC."""
     path = (folder if folder.is_dir() else folder.parent) / "scores.csv"
     calibrated = evaluation.normalization in ("calibrated", "local")
-    scores, labels = read_scores(path, columns=("calibrated_score", *SCORE_COLUMNS) if calibrated else SCORE_COLUMNS)
+    scores, labels = read(path, ("calibrated_score", *SCORE_COLUMNS) if calibrated else SCORE_COLUMNS)
     if labels is None or list(scores) != list(names):
         raise DatasetError(f"{path} has other clips than the result beside it", hint="evaluate again")
     truth = [labels[name] for name in names]
