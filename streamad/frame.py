@@ -1,9 +1,11 @@
-"""Frame: the one record that flows from a source to a score."""
+"""Frame: the one record that flows from a source to a score; and where the cells of a heat map lie on it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntFlag
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -62,3 +64,59 @@ class Frame:
     def is_discontinuity(self) -> bool:
         """True where everything that remembers earlier frames must start anew."""
         return bool(self.flags & FrameFlags.DISCONTINUITY)
+
+
+@dataclass(frozen=True, slots=True)
+class CellBoxes:
+    """Where the cells of a grid lie on one frame. It travels with the frame's score, since the next frame may differ.
+
+    Attributes:
+        shape: (height, width) of the frame, pixels.
+        rows: (top, bottom) of each row of cells in pixels of the frame, bottom exclusive. Rows may overlap.
+        cols: (left, right) of each column of cells, likewise.
+    """
+
+    shape: tuple[int, int]
+    rows: tuple[tuple[int, int], ...]
+    cols: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def between(cls, shape: tuple[int, int], ys: Sequence[int], xs: Sequence[int], *, span: int = 1) -> Self:
+        """Cells between grid lines.
+
+        Args:
+            shape: (height, width) of the frame, pixels.
+            ys: pixel row of each horizontal line, from the top.
+            xs: pixel column of each vertical line, from the left.
+            span: lines from the beginning of a cell to its end; cells of more than 1 overlap.
+        """
+        return cls(shape, tuple(zip(ys, ys[span:], strict=False)), tuple(zip(xs, xs[span:], strict=False)))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(rows, cols)."""
+        return len(self.rows), len(self.cols)
+
+    def box(self, row: int, col: int) -> tuple[int, int, int, int]:
+        """(x0, y0, x1, y1) of a cell in pixels of the frame; right and lower edge exclusive.
+
+        Raises:
+            IndexError: there is no such cell.
+        """
+        if not (0 <= row < len(self.rows) and 0 <= col < len(self.cols)):
+            raise IndexError(
+                f"the heat map has {len(self.rows)}×{len(self.cols)} cells, got row {row} and column {col}"
+            )
+        (y0, y1), (x0, x1) = self.rows[row], self.cols[col]
+        return x0, y0, x1, y1
+
+    def scaled(self, shape: tuple[int, int]) -> CellBoxes:
+        """The same cells on a copy of the frame in another size, (height, width)."""
+        if shape == self.shape:
+            return self
+        (height, width), (tall, wide) = self.shape, shape
+        return CellBoxes(
+            shape,
+            tuple((round(a * tall / height), round(b * tall / height)) for a, b in self.rows),
+            tuple((round(a * wide / width), round(b * wide / width)) for a, b in self.cols),
+        )

@@ -241,7 +241,6 @@ class Subject:
                 settings.rule("bench"),
                 model=self.bundle.name,
                 model_sha256=combined_sha256(self.bundle),
-                box_of_cell=scorer.cell_box,
             )
             source = self._stack.enter_context(open_source(FileSpec(path=self._video), camera="bench"))
             frames = iter(source)
@@ -259,7 +258,7 @@ class Subject:
 
             with closing(prefetched(frames)) as ahead:
                 for _, score in pair_scores(until(ahead), model, scorer):
-                    tracker.update(score.index, score.pts_seconds, score.score, score.heatmap)
+                    tracker.update(score)
                 passed, cpu = time.perf_counter() - started, time.process_time() - spent
             source.close()
             return float(count), passed, cpu

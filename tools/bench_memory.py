@@ -49,12 +49,11 @@ def main(video: str, model: str, precision: str, checkpoints: Sequence[int], sec
             settings.rule("bench"),
             model=loaded.bundle.name,
             model_sha256=combined_sha256(loaded.bundle),
-            box_of_cell=scorer.cell_box,
         )
         frames = prefetched(islice(iter(source), checkpoints[-1] if checkpoints else MANY))
         started = time.monotonic()
         for number, (_, score) in enumerate(pair_scores(frames, loaded, scorer), 1):
-            tracker.update(score.index, score.pts_seconds, score.score, score.heatmap)
+            tracker.update(score)
             over = seconds is not None and time.monotonic() - started >= seconds
             if number in checkpoints or over:
                 print(json.dumps({"frames": number, "resident_mib": round(resident_bytes() / 2**20, 1)}), flush=True)

@@ -69,7 +69,6 @@ def turn(
         settings.rule("bench"),
         model=model.bundle.name,
         model_sha256=combined_sha256(model.bundle),
-        box_of_cell=scorer.cell_box,
     )
     count = 0
     with open_source(FileSpec(path=path), camera="bench") as source:
@@ -91,7 +90,7 @@ def turn(
 
         with closing(prefetched(until())) as ahead:
             for _, score in pair_scores(ahead, model, scorer):
-                tracker.update(score.index, score.pts_seconds, score.score, score.heatmap)
+                tracker.update(score)
         spent = time.process_time() - spent
     return count, spent
 

@@ -6,14 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
-import numpy.typing as npt
-
 from streamad.alerts.event import Event, EventKind, EventState, new_event_id
 from streamad.alerts.rule import AlertRule, AlertTransition
+from streamad.scoring import FrameScore
 
-Heatmap = npt.NDArray[np.float32]
-BoxOfCell = Callable[[int, int], tuple[int, int, int, int]]
+Cell = tuple[int, int]
+Box = tuple[int, int, int, int]
 
 
 def utc_now() -> datetime:
@@ -41,8 +39,6 @@ class EventTracker:
         rule: the camera's rule.
         model: name of the model bundle.
         model_sha256: hash of its weights.
-        box_of_cell: (row, col) of a heat map's cell to its (x0, y0, x1, y1) in pixels of the frame; None
-            where events need no box.
         wall_clock: aware datetimes. Decides nothing: times of the wall are labels, every decision is the
             rule's.
     """
@@ -53,44 +49,28 @@ class EventTracker:
         *,
         model: str,
         model_sha256: str,
-        box_of_cell: BoxOfCell | None = None,
         wall_clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.rule = rule
         self._model = model
         self._model_sha256 = model_sha256
-        self._box_of_cell = box_of_cell
         self._wall_clock = wall_clock
         self._event: Event | None = None
         self._peak_index: int | None = None
-        self._peak_cell: tuple[int, int] | None = None
-        self._peak_words: str | None = None
+        self._peak_of: tuple[Cell | None, Box | None, str | None] = (None, None, None)
 
     @property
     def open_event(self) -> Event | None:
         """The event that is open now, as last reported."""
         return self._event if self._event is not None and self._event.state == "open" else None
 
-    def update(
-        self,
-        index: int,
-        pts_seconds: float,
-        score: float,
-        heatmap: Heatmap | None = None,
-        explanation: str | None = None,
-    ) -> EventChange | None:
-        """Take the score of the next frame.
-
-        Args:
-            index: the frame's number.
-            pts_seconds: its presentation time.
-            score: the score that the threshold belongs to; NaN where the frame has none.
-            heatmap: (rows, cols) score of every cell, NaN where not scored.
-            explanation: what is unusual about the frame, in words.
-        """
-        transition = self.rule.update(index, pts_seconds, score)
-        if self.rule.peak_index == index:
-            self._peak_index, self._peak_cell, self._peak_words = index, _highest_cell(heatmap), explanation
+    def update(self, score: FrameScore) -> EventChange | None:
+        """Take the score of the next frame; its raw score is what the threshold belongs to."""
+        transition = self.rule.update(score.index, score.pts_seconds, score.score)
+        if self.rule.peak_index == score.index:
+            cell = score.peak
+            box = None if cell is None or score.boxes is None else score.boxes.box(*cell)
+            self._peak_index, self._peak_of = score.index, (cell, box, score.reason)
         return self._change(transition)
 
     def gap(self) -> EventChange | None:
@@ -109,8 +89,7 @@ class EventTracker:
         assert event is not None
         cell, box, explanation = event.cell, event.box, event.explanation
         if transition.peak_index == self._peak_index:
-            cell, explanation = self._peak_cell, self._peak_words
-            box = None if cell is None or self._box_of_cell is None else self._box_of_cell(*cell)
+            cell, box, explanation = self._peak_of
         is_closed = transition.kind == "closed"
         state: EventState = "closed" if is_closed else "open"
         self._event = replace(
@@ -157,10 +136,3 @@ class EventTracker:
             model_sha256=self._model_sha256,
             reason=transition.reason,
         )
-
-
-def _highest_cell(heatmap: Heatmap | None) -> tuple[int, int] | None:
-    if heatmap is None or not (scored := np.isfinite(heatmap)).any():
-        return None
-    row, col = np.unravel_index(int(np.argmax(np.where(scored, heatmap, -np.inf))), heatmap.shape)
-    return int(row), int(col)

@@ -70,7 +70,7 @@ class CellScorer:
             received_at=frame.received_at,
             batch=batch,
             cells=patches.cells,
-            grid=patches.grid.shape,
+            boxes=patches.boxes,
             withheld="gap" if patches.dropped else "warming_up" if patches.warming_up else None,
         )
 
@@ -81,10 +81,10 @@ class CellScorer:
                 self._recent.clear()
             return withheld_score(tiles, tiles.withheld)
         assert tiles.cells is not None
-        assert tiles.grid is not None
+        assert tiles.boxes is not None
         if not np.isfinite(outputs).all():
             return withheld_score(tiles, "non_finite")
-        heatmap = np.full(tiles.grid, np.nan, np.float32)
+        heatmap = np.full(tiles.boxes.grid, np.nan, np.float32)
         heatmap[tiles.cells[:, 0], tiles.cells[:, 1]] = outputs
         self._recent.append(self._highest(outputs))
         return FrameScore(
@@ -94,10 +94,11 @@ class CellScorer:
             score=float(median(self._recent)),
             heatmap=heatmap,
             received_at=tiles.received_at,
+            boxes=tiles.boxes,
         )
 
     def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
-        """(x0, y0, x1, y1) of a cell in pixels of the source's frame."""
+        """(x0, y0, x1, y1) of a cell in pixels of the source's newest frame."""
         return self._history.cell_box(row, col)
 
     def reset(self) -> None:

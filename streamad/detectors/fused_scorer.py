@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +14,11 @@ from streamad.bundle import Bundle, FusionSpec, combined_sha256
 from streamad.detectors.base import CameraScorer, camera_scorer
 from streamad.detectors.local_scorer import LocalScorer
 from streamad.errors import BundleError
-from streamad.frame import Frame
+from streamad.frame import CellBoxes, Frame
 from streamad.scoring import Calibration, FrameScore
 from streamad.tiling import Tiles
+
+Spans = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +56,7 @@ class FusedScorer:
         self._rule = rule
         self._waiting: tuple[deque[FrameScore], ...] = tuple(deque() for _ in self.members)
         self._last: int | None = None
-        self._shapes: dict[int, tuple[int, int]] = {}
-        self._places: dict[tuple[int, int], tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]] = {}
-        self._size = (0, 0)
+        self._boxes: CellBoxes | None = None
 
     @property
     def gaps(self) -> int:
@@ -71,9 +72,6 @@ class FusedScorer:
         if self._last is not None and frame.index <= self._last:
             self._forget()  # another video: what members left over of the one before has no partner any more
         self._last = frame.index
-        if frame.shape != self._size:
-            self._size = frame.shape
-            self._places.clear()
         tiles = tuple(member.tiles(frame) for member in self.members)
         if all(part is None for part in tiles):
             return None
@@ -114,8 +112,10 @@ class FusedScorer:
         )
 
     def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
-        """(x0, y0, x1, y1) of a heat-map cell in pixels of the source's frame; right and lower edge exclusive."""
-        return self.members[self._finest()].cell_box(row, col)
+        """(x0, y0, x1, y1) of a cell of the newest heat map in pixels of its frame; right and lower edge exclusive."""
+        if self._boxes is None:
+            raise ValueError("there is no heat map before the first score")
+        return self._boxes.box(row, col)
 
     def reset(self) -> None:
         """Forget all frames."""
@@ -133,15 +133,18 @@ class FusedScorer:
         withheld = next((s.withheld for s in scores if s.withheld is not None), None)
         values = [c.calibrated(s.score) for c, s in zip(self._calibrations, scores, strict=True)]
         value = float(np.mean(values)) if self._rule == "mean" else float(np.max(values))  # NaN where one is
+        heatmap, boxes = (None, None) if withheld is not None else self._heatmap(scores)
+        self._boxes = boxes or self._boxes
         return FrameScore(
             camera=first.camera,
             index=first.index,
             pts_seconds=first.pts_seconds,
             score=float("nan") if withheld is not None else value,
-            heatmap=None if withheld is not None else self._heatmap(scores),
+            heatmap=heatmap,
             received_at=max(s.received_at for s in scores),
             withheld=withheld,
             reason=None if withheld is not None else self._reason(values, scores),
+            boxes=boxes,
         )
 
     @staticmethod
@@ -150,47 +153,36 @@ class FusedScorer:
         spoken = [(value, score.reason) for value, score in zip(values, scores, strict=True) if score.reason]
         return max(spoken, key=lambda pair: pair[0])[1] if spoken else None
 
-    def _heatmap(self, scores: list[FrameScore]) -> npt.NDArray[np.float32] | None:
-        maps = []
-        for number, (score, calibration) in enumerate(zip(scores, self._calibrations, strict=True)):
-            if score.heatmap is None:
+    def _heatmap(self, scores: list[FrameScore]) -> tuple[npt.NDArray[np.float32] | None, CellBoxes | None]:
+        """The members' maps, calibrated and joined on the grid with the most cells; and that grid's boxes."""
+        maps: list[tuple[CellBoxes, npt.NDArray[np.floating]]] = []
+        for score, calibration in zip(scores, self._calibrations, strict=True):
+            if score.heatmap is None or score.boxes is None:
                 continue
-            self._shapes[number] = (score.heatmap.shape[0], score.heatmap.shape[1])
             # Local evidence is −log10 p already; a raw cell is held against what whole frames score.
             is_evidence = calibration.local is not None
-            maps.append((number, score.heatmap if is_evidence else calibration.calibrated_array(score.heatmap)))
+            maps.append((score.boxes, score.heatmap if is_evidence else calibration.calibrated_array(score.heatmap)))
         if not maps:
-            return None
-        finest = self._finest()
-        fine = [map_ if k == finest else map_[np.ix_(*self._cells_under(k, finest))] for k, map_ in maps]
-        stack = np.stack(fine).astype(np.float32)
+            return None, None
+        finest = max((boxes for boxes, _ in maps), key=lambda boxes: boxes.grid[0] * boxes.grid[1])
+        stack = np.stack([heat[np.ix_(*_cells_under(boxes, finest))] for boxes, heat in maps]).astype(np.float32)
         unknown = np.isnan(stack).all(axis=0)
         filled = np.nan_to_num(stack, nan=0.0)  # not scored: nothing unusual
         combined = filled.mean(axis=0) if self._rule == "mean" else filled.max(axis=0)
-        return np.where(unknown, np.float32(np.nan), combined).astype(np.float32)
+        return np.where(unknown, np.float32(np.nan), combined).astype(np.float32), finest
 
-    def _finest(self) -> int:
-        """The member with the most cells."""
-        if not self._shapes:
-            raise ValueError("there is no heat map before the first score")
-        return max(self._shapes, key=lambda k: (self._shapes[k][0] * self._shapes[k][1], -k))
 
-    def _cells_under(self, member: int, finest: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """Row and column of the member's cells in which the centres of the finest grid's rows and columns lie."""
-        key = (member, finest)
-        if key not in self._places:
-            rows, cols = self._shapes[finest]
-            fine, coarse = self.members[finest], self.members[member]
-            own_rows, own_cols = self._shapes[member]
-            tops = np.array([coarse.cell_box(r, 0)[1] for r in range(own_rows)])
-            lefts = np.array([coarse.cell_box(0, c)[0] for c in range(own_cols)])
-            down = [sum(fine.cell_box(r, 0)[1::2]) / 2 for r in range(rows)]
-            right = [sum(fine.cell_box(0, c)[::2]) / 2 for c in range(cols)]
-            self._places[key] = (
-                np.clip(np.searchsorted(tops, down, side="right") - 1, 0, own_rows - 1),
-                np.clip(np.searchsorted(lefts, right, side="right") - 1, 0, own_cols - 1),
-            )
-        return self._places[key]
+@lru_cache(maxsize=64)
+def _cells_under(coarse: CellBoxes, fine: CellBoxes) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Row and column of the coarse grid's cells in which the centers of the fine grid's rows and columns lie."""
+
+    def under(ours: Spans, theirs: Spans) -> npt.NDArray[np.intp]:
+        if ours == theirs:
+            return np.arange(len(ours))
+        centers = [(first + end) / 2 for first, end in theirs]
+        return np.maximum(np.searchsorted([first for first, _ in ours], centers, side="right") - 1, 0)
+
+    return under(coarse.rows, fine.rows), under(coarse.cols, fine.cols)
 
 
 def fused_scorer(bundle: Bundle, camera: str, streaming: Sequence[bool | None] | None = None) -> FusedScorer:

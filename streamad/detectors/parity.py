@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from streamad.bundle import Manifest
 from streamad.detectors.base import detector_parts, load_part
+from streamad.frame import CellBoxes
 from streamad.tiling import Tiles
 
 Outputs = npt.NDArray[np.float32]
@@ -31,7 +32,7 @@ def scores_of(manifest: Manifest) -> Callable[[Outputs], npt.NDArray[np.float64]
             received_at=0.0,
             batch=np.empty((count, 0, 0, 0), np.float32),
             cells=np.stack([np.zeros(count, np.intp), np.arange(count)], axis=1) if cells else None,
-            grid=(1, count) if cells else None,
+            boxes=CellBoxes.between((1, count), range(2), range(count + 1)),
         )
         return float(build(manifest, "parity").score(tiles, outputs).score)  # a fresh scorer: no median
 

@@ -67,7 +67,6 @@ class CameraWatch:
             settings.rule(spec.id),
             model=model.bundle.name,
             model_sha256=combined_sha256(model.bundle),
-            box_of_cell=self.scorer.cell_box,
             wall_clock=wall_clock,
         )
         self.newest: tuple[Frame, FrameScore] | None = None
@@ -145,7 +144,7 @@ class CameraWatch:
             self._metrics.withheld(score.withheld)
         if self.open_event is None:
             self.drift.follow(score)
-        changes.append(self.tracker.update(score.index, score.pts_seconds, score.score, score.heatmap, score.reason))
+        changes.append(self.tracker.update(score))
         return self._noted(changes)
 
     def finish(self) -> list[EventChange]:

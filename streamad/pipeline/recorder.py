@@ -134,7 +134,7 @@ class Recorder:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["index", "pts_seconds", "raw_score", "score", "alert", "withheld", "peak_row", "peak_col"])
         for score, value, alert in zip(self.scores, shown, self._alert, strict=True):
-            row, col = _peak(score)
+            row, col = score.peak or ("", "")
             writer.writerow([
                 score.index, f"{score.pts_seconds:.6f}", _number(score.score), _number(float(value)), int(alert),
                 score.withheld or "", row, col,
@@ -184,9 +184,9 @@ class Recorder:
             assert fps is not None
             self._writer = H264Writer(Path(f"{self._base}.mp4"), width=width, height=height, fps=fps)
         elif (pixels.shape[1], pixels.shape[0]) != self._size:
-            pixels = np.asarray(cv2.resize(pixels, self._size), dtype=np.uint8)
-            score = FrameScore(score.camera, score.index, score.pts_seconds, score.score, None)
-        zoom = pixels.shape[0] / frame.pixels.shape[0]
+            # A video has one size: its first picture's. Later ones are stretched to it, with what is drawn on them.
+            pixels = np.asarray(cv2.resize(pixels, self._size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        down, across = (ours / theirs for ours, theirs in zip(pixels.shape, frame.shape, strict=True))
         threshold = self._settings.threshold if self._settings is not None else None
         low = self._settings.baseline if self._settings is not None else 0.15
         high = max(low + 1e-3, low + 1.5 * (threshold - low)) if threshold is not None else 1.0
@@ -194,6 +194,7 @@ class Recorder:
             draw_overlay(
                 pixels,
                 heatmap=score.heatmap,
+                boxes=score.boxes,
                 scale=(low, high),
                 alert=alert,
                 score_text="–" if math.isnan(score.score) else f"{self._shown(score.score):.2f}",
@@ -201,7 +202,7 @@ class Recorder:
                 threshold=threshold,
                 camera=score.camera,
                 time_text=_clock(score.pts_seconds),
-                truth_boxes=[(x0 * zoom, y0 * zoom, x1 * zoom, y1 * zoom) for x0, y0, x1, y1 in truth_boxes],
+                truth_boxes=[(x0 * across, y0 * down, x1 * across, y1 * down) for x0, y0, x1, y1 in truth_boxes],
             )
         )
 
@@ -215,13 +216,6 @@ class Recorder:
             cv2.resize(pixels, (max(1, round(width * limit / height)), limit), interpolation=cv2.INTER_AREA),
             dtype=np.uint8,
         )
-
-
-def _peak(score: FrameScore) -> tuple[int | str, int | str]:
-    if score.heatmap is None or np.isnan(score.heatmap).all():
-        return "", ""
-    row, col = np.unravel_index(int(np.nanargmax(score.heatmap)), score.heatmap.shape)
-    return int(row), int(col)
 
 
 def _number(value: float) -> str:

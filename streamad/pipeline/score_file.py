@@ -88,7 +88,6 @@ def score_file(
             settings.rule(name),
             model=model.bundle.name,
             model_sha256=combined_sha256(model.bundle),
-            box_of_cell=scorer.cell_box,
         )
     with open_source(spec, camera=name) as source:
         fps = source.info.fps or model.bundle.manifest.training.fps
@@ -100,9 +99,7 @@ def score_file(
                 changes = []
                 if tracker is not None:
                     changes = [tracker.gap()] if recorder.scores and frame.is_discontinuity else []
-                    changes.append(
-                        tracker.update(score.index, score.pts_seconds, score.score, score.heatmap, score.reason)
-                    )
+                    changes.append(tracker.update(score))
                 for change in changes:
                     if change is not None:
                         recorder.note(change)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from streamad.frame import CellBoxes
+
 
 @dataclass(frozen=True, slots=True)
 class FrameScore:
@@ -24,6 +26,7 @@ class FrameScore:
         withheld: why the frame has no score ("warming_up", "gap", "quality", "non_finite"), None where it has one.
         reason: what is unusual about the frame's highest cell, in words for an operator; None where the detector gives
             none.
+        boxes: where the heat map's cells lie on this frame; None where it has no heat map.
     """
 
     camera: str
@@ -34,3 +37,12 @@ class FrameScore:
     received_at: float = 0.0
     withheld: str | None = None
     reason: str | None = None
+    boxes: CellBoxes | None = field(default=None, repr=False)
+
+    @property
+    def peak(self) -> tuple[int, int] | None:
+        """(row, col) of the heat map's highest cell; None where no cell has a finite score."""
+        if self.heatmap is None or not (scored := np.isfinite(self.heatmap)).any():
+            return None
+        row, col = np.unravel_index(int(np.argmax(np.where(scored, self.heatmap, -np.inf))), self.heatmap.shape)
+        return int(row), int(col)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.errors import ExitCode, StreamadError
+from streamad.frame import CellBoxes
 
 CELL = 30
 """Side of a cell, pixels (source: the ADACL and ALPS papers' UCSD protocol)."""
@@ -65,6 +66,16 @@ class CellGrid:
         """(rows, cols)."""
         return len(self.tops), len(self.lefts)
 
+    @cached_property
+    def boxes(self) -> CellBoxes:
+        """Where the cells lie."""
+        tops, lefts = self.tops.tolist(), self.lefts.tolist()
+        return CellBoxes(
+            (self.height, self.width),
+            tuple((top, top + self.cell) for top in tops),
+            tuple((left, left + self.cell) for left in lefts),
+        )
+
     def _starts(self, length: int) -> npt.NDArray[np.intp]:
         starts = np.arange(-(-length // self.cell), dtype=np.intp) * self.cell
         starts[-1] = length - self.cell
@@ -102,8 +113,3 @@ class CellGrid:
         shape = (self.height - self.cell + 1, self.width - self.cell + 1, self.cell, self.cell)
         windows: npt.NDArray[np.uint8] = np.ndarray(shape, np.uint8, image, 0, image.strides * 2)
         return np.ascontiguousarray(windows[self.tops[cells[:, 0]], self.lefts[cells[:, 1]]])
-
-    def box(self, row: int, col: int) -> tuple[int, int, int, int]:
-        """(x0, y0, x1, y1) of a cell, pixels, right and lower edge exclusive."""
-        top, left = int(self.tops[row]), int(self.lefts[col])
-        return left, top, left + self.cell, top + self.cell

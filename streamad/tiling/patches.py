@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from streamad.frame import Frame
+from streamad.frame import CellBoxes, Frame
 from streamad.tiling.background import BackgroundModel
 from streamad.tiling.grid import CELL, CellGrid, FrameSizeError
 
@@ -21,6 +21,7 @@ class Patches:
         pixels: (n, channels, cell, cell) uint8; channel 0 is the newest frame, channel k is `lags[k]` frames older.
         cells: (n, 2) row and column of each.
         grid: the grid they were cut from.
+        boxes: where its cells lie on the source's frame (before shrinking).
         warming_up: True while a channel's frame is missing (at the start, after a gap, or dropped), or the background
             is not yet settled; such a frame has no patches.
         dropped: True where that is because frames were dropped under load, not because the stream has just begun.
@@ -29,6 +30,7 @@ class Patches:
     pixels: npt.NDArray[np.uint8]
     cells: npt.NDArray[np.intp]
     grid: CellGrid
+    boxes: CellBoxes
     warming_up: bool
     dropped: bool = False
 
@@ -67,7 +69,7 @@ class PatchHistory:
         self._past: dict[int, npt.NDArray[np.uint8]] = {}
         self._first = 0
         self._grid: CellGrid | None = None
-        self._source_shape = (0, 0)
+        self._boxes: CellBoxes | None = None
         self.gaps = 0
         """Times that the history was thrown away because of a gap."""
 
@@ -78,7 +80,6 @@ class PatchHistory:
             FrameSizeError: the frame is smaller than one cell.
         """
         pixels = self._resized(frame.pixels)
-        self._source_shape = frame.shape
         if self._grid is None or (self._grid.height, self._grid.width) != pixels.shape:
             if min(pixels.shape) < CELL <= min(frame.shape):
                 raise FrameSizeError(
@@ -88,6 +89,9 @@ class PatchHistory:
                     hint="use a stream that is less narrow, or a model with a larger max_height",
                 )
             self._grid = CellGrid(pixels.shape[0], pixels.shape[1], CELL)
+            self._boxes = None
+        if self._boxes is None or self._boxes.shape != frame.shape:
+            self._boxes = self._grid.boxes.scaled(frame.shape)
         self._forget_across_gap(frame, pixels)
         self._past = {k: past for k, past in self._past.items() if k >= frame.index - self._lags[-1]}
         self._past[frame.index] = pixels
@@ -95,24 +99,21 @@ class PatchHistory:
         if not self._background.is_warm or any(frame.index - lag not in self._past for lag in self._lags):
             none = np.zeros((0, len(self._lags), CELL, CELL), np.uint8)
             full = self._background.is_warm and frame.index - self._first >= self._lags[-1]
-            return Patches(none, np.zeros((0, 2), np.intp), self._grid, warming_up=True, dropped=full)
+            return Patches(none, np.zeros((0, 2), np.intp), self._grid, self._boxes, warming_up=True, dropped=full)
         changed = cv2.threshold(difference, self._level, 1, cv2.THRESH_BINARY)[1]
         cells = np.argwhere(self._grid.share(np.asarray(changed, np.uint8)) >= self._share)
         channels = [self._grid.cut(self._past[frame.index - lag], cells) for lag in self._lags]
-        return Patches(np.stack(channels, axis=1), cells, self._grid, warming_up=False)
+        return Patches(np.stack(channels, axis=1), cells, self._grid, self._boxes, warming_up=False)
 
     def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
-        """(x0, y0, x1, y1) of a cell in pixels of the source's frame (before shrinking).
+        """(x0, y0, x1, y1) of a cell in pixels of the source's newest frame (before shrinking).
 
         Raises:
             ValueError: no frame has been seen, so there is no grid yet.
         """
-        if self._grid is None:
+        if self._boxes is None:
             raise ValueError("there is no grid before the first frame")
-        x0, y0, x1, y1 = self._grid.box(row, col)
-        height, width = self._source_shape
-        across, down = width / self._grid.width, height / self._grid.height
-        return round(x0 * across), round(y0 * down), round(x1 * across), round(y1 * down)
+        return self._boxes.box(row, col)
 
     def reset(self) -> None:
         """Forget the frames and the background."""

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from streamad.frame import CellBoxes
+
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Carry:
@@ -31,7 +33,7 @@ class Tiles:
         received_at: `time.monotonic()` when the newest frame among the tiles was decoded.
         batch: (n, channels, height, width) float32 in the range that the model declares; n may be 0 (nothing moves).
         cells: (n, 2) row and column of each tile in the grid, None where a tile is the whole frame.
-        grid: (rows, cols) of the grid, None where a tile is the whole frame.
+        boxes: where the grid's cells lie on the frame that is scored; one cell where a tile is the whole frame.
         withheld: why this frame gets no score ("warming_up", "gap"), None where it does.
         carry: for networks that carry state: where; `batch` is then the newest frame, which the network must see
             whether a score is withheld or not. None for all others.
@@ -44,7 +46,7 @@ class Tiles:
     received_at: float
     batch: npt.NDArray[np.float32] = field(repr=False)
     cells: npt.NDArray[np.intp] | None = field(default=None, repr=False)
-    grid: tuple[int, int] | None = None
+    boxes: CellBoxes | None = field(default=None, repr=False)
     withheld: str | None = None
     carry: Carry | None = field(default=None, repr=False)
     due: bool = True

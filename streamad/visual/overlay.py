@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from streamad.frame import CellBoxes
+
 UInt8 = npt.NDArray[np.uint8]
 
 Box = tuple[float, float, float, float]
@@ -38,13 +40,12 @@ def draw_overlay(
     pixels: UInt8,
     *,
     heatmap: npt.NDArray[np.float32] | None,
+    boxes: CellBoxes | None = None,
     scale: tuple[float, float],
     alert: bool,
     score_text: str,
     score: float | None = None,
     threshold: float | None = None,
-    cell: int = 30,
-    origin: tuple[int, int] = (0, 0),
     camera: str = "",
     time_text: str = "",
     truth_boxes: Sequence[Box] = (),
@@ -54,15 +55,14 @@ def draw_overlay(
     Args:
         pixels: (H, W) uint8 luma.
         heatmap: (rows, cols) raw score of every cell, NaN where a cell was not scored; None draws none.
+        boxes: where the heat map's cells lie on the frame that was scored, of which `pixels` may be a copy in another
+            size. Where cells overlap the higher one is seen.
         scale: (low, high) raw scores: cells at or below `low` stay as they are, cells at `high` or above have
             the full colour. It is also the range of the score bar. low < high.
         alert: an alert is active: strip and frame turn red and say ALERT.
         score_text: the frame's score as it shall be written.
         score: the frame's score for the bar; None or NaN leaves the bar empty.
         threshold: where the bar has its tick; None draws none.
-        cell: side of a cell, pixels.
-        origin: (y, x) of the first cell's left upper corner, pixels; what the grid leaves over is not tinted. The grid
-            may reach beyond the frame by less than a cell, as the tiler's does.
         camera: id of the camera.
         time_text: time of the frame as it shall be written.
         truth_boxes: ground truth (x0, y0, x1, y1) in pixels, outlined.
@@ -81,7 +81,7 @@ def draw_overlay(
         raise ValueError(f"scale must be (low, high) with low < high, got {scale}")
     picture = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
     if heatmap is not None:
-        _tint(picture, heatmap, low, high, cell, origin)
+        _tint(picture, heatmap, boxes, low, high)
     for x0, y0, x1, y1 in truth_boxes:
         corners = (round(x0), round(y0)), (round(x1) - 1, round(y1) - 1)
         cv2.rectangle(picture, corners[0], corners[1], _TRUTH, 1)
@@ -96,49 +96,29 @@ def draw_overlay(
     return picture
 
 
-def _tint(
-    picture: UInt8,
-    heatmap: npt.NDArray[np.float32],
-    low: float,
-    high: float,
-    cell: int,
-    origin: tuple[int, int],
-) -> None:
-    """Lay the colours of the cells above `low` over the picture, in place."""
-    if heatmap.ndim != 2:
-        raise ValueError(f"heatmap must be (rows, cols), got shape {heatmap.shape}")
-    rows, cols = heatmap.shape
-    (y, x), (height, width) = origin, picture.shape[:2]
-    below, right = y + rows * cell - height, x + cols * cell - width
-    if cell < 1 or y < 0 or x < 0 or below >= cell or right >= cell:
+def _tint(picture: UInt8, heatmap: npt.NDArray[np.float32], boxes: CellBoxes | None, low: float, high: float) -> None:
+    """Lay the colors of the cells above `low` over the picture, in place: each over its box and nothing else."""
+    if boxes is None or heatmap.shape != boxes.grid:
         raise ValueError(
-            f"a grid of {rows}×{cols} cells of {cell} px from (y, x) = {origin} reaches beyond a frame of "
-            f"{height}×{width} px (rows×columns); give the cell size and origin that the tiler used"
+            f"a heat map needs the boxes of its cells: got shape {heatmap.shape} and "
+            f"{'none' if boxes is None else 'boxes of a grid of {}×{} cells'.format(*boxes.grid)}"
         )
-    scored = np.isfinite(heatmap)
-    share = np.clip((np.where(scored, heatmap, low) - low) / (high - low), 0.0, 1.0)
-    hot = share > 0
-    if not hot.any():
+    share = np.clip((np.where(np.isfinite(heatmap), heatmap, low) - low) / (high - low), 0.0, 1.0)
+    rows, cols = np.flatnonzero((share > 0).any(axis=1)), np.flatnonzero((share > 0).any(axis=0))
+    if not rows.size:
         return
-    # One cell around the hot ones, for the soft edge.
-    around = np.flatnonzero(hot.any(axis=1)), np.flatnonzero(hot.any(axis=0))
-    r0, r1 = max(0, around[0][0] - 1), min(rows, around[0][-1] + 2)
-    c0, c1 = max(0, around[1][0] - 1), min(cols, around[1][-1] + 2)
-    window = np.s_[r0:r1, c0:c1]
-    share, hot, scored = share[window], hot[window], scored[window]
-    size = ((c1 - c0) * cell, (r1 - r0) * cell)
-    alpha = np.where(hot, _ALPHA[0] + (_ALPHA[1] - _ALPHA[0]) * share, 0.0).astype(np.float32)
-    soft = cv2.resize(alpha, size, interpolation=cv2.INTER_LINEAR)
-    # A cell that was not scored shows no colour of its neighbours either: it would claim a score.
-    shown = cv2.resize(scored.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
-    weight = np.asarray(soft * shown, dtype=np.float32)
-    colour = cv2.resize(_HEAT[(share * 255).astype(np.uint8)], size, interpolation=cv2.INTER_LINEAR)
-    # The last row and column may reach beyond the frame: the tiler shifts them inwards over their neighbours, here
-    # they colour what is left of their place.
-    patch = picture[y + r0 * cell : y + r1 * cell, x + c0 * cell : x + c1 * cell]
-    inside = np.s_[: patch.shape[0], : patch.shape[1]]
-    shade, keep = np.ascontiguousarray(colour[inside]), np.ascontiguousarray(weight[inside])
-    patch[:] = cv2.blendLinear(shade, np.ascontiguousarray(patch), keep, 1.0 - keep)
+    # From cells to pixels, the rows first and then the columns: a pixel shows the highest of the cells that cover it.
+    drawn = boxes.scaled((picture.shape[0], picture.shape[1]))
+    bands = np.zeros((picture.shape[0], heatmap.shape[1]), np.float32)
+    for row in rows:
+        band = bands[slice(*drawn.rows[row])]
+        np.maximum(band, share[row], out=band)
+    heat = np.zeros(picture.shape[:2], np.float32)
+    for col in cols:
+        strip = heat[:, slice(*drawn.cols[col])]
+        np.maximum(strip, bands[:, col : col + 1], out=strip)
+    weight = np.where(heat > 0, _ALPHA[0] + (_ALPHA[1] - _ALPHA[0]) * heat, 0.0).astype(np.float32)
+    picture[:] = cv2.blendLinear(_HEAT[(heat * 255).astype(np.uint8)], picture, weight, 1.0 - weight)
 
 
 def _status(picture: UInt8, left: str, score_text: str, share: float | None, tick: float | None, alert: bool) -> None:

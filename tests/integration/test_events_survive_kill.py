@@ -21,6 +21,7 @@ _WATCHER = """
 import sys
 from pathlib import Path
 from streamad.alerts import AlertRule, EventStore, EventTracker
+from streamad.scoring import FrameScore
 
 store = EventStore(Path(sys.argv[1]))
 trackers = [
@@ -36,7 +37,7 @@ while True:
     for number, tracker in enumerate(trackers):
         for score in (20.0, 1.0) if number % 2 else (1.0, 20.0):
             index += 1
-            change = tracker.update(index, index / 25, score)
+            change = tracker.update(FrameScore("camera", index, index / 25, score))
             if change is not None:
                 store.save(change.event)
                 print(change.event.id, change.event.state, flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import cache
 from math import isqrt
 from statistics import median
 
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from streamad.bundle import Manifest
 from streamad.detectors.base import withheld_score
 from streamad.errors import BundleError
-from streamad.frame import Frame
+from streamad.frame import CellBoxes, Frame
 from streamad.scoring.frame_score import FrameScore
 from streamad.tiling import FrameSizeError, Tiles
 from streamad.tiling.resize import resize_frame
@@ -49,8 +50,7 @@ class IgdScorer:
         self._recent: deque[float] = deque(maxlen=manifest.score.median_frames)
         self._last: int | None = None
         self._restarts: set[int] = set()
-        self._source_shape = (0, 0)
-        self._map_side: int | None = None
+        self._boxes: CellBoxes | None = None
         self.gaps = 0
         """Times that the median was begun anew because of a gap."""
 
@@ -70,7 +70,6 @@ class IgdScorer:
             self._restarts.add(frame.index)  # its score may come later, after those of frames before it
             self.gaps += 1
         self._last = frame.index
-        self._source_shape = frame.shape
         spec = self._manifest.input
         batch = resize_frame(frame.pixels, spec.height, spec.width).astype(np.float32)
         batch /= spec.scale
@@ -81,6 +80,7 @@ class IgdScorer:
             pts_seconds=frame.pts_seconds,
             received_at=frame.received_at,
             batch=batch[None, None],
+            boxes=_boxes(frame.shape, 1),
         )
 
     def score(self, tiles: Tiles, outputs: npt.NDArray[np.float32]) -> FrameScore:
@@ -95,7 +95,8 @@ class IgdScorer:
                 f"bundle {self._manifest.name}: IGD needs (1, 1 + side²) outputs for a frame, got {outputs.shape}",
                 hint="export the bundle again",
             )
-        self._map_side = side
+        assert tiles.boxes is not None
+        self._boxes = _boxes(tiles.boxes.shape, side)
         if tiles.index in self._restarts:
             self._restarts.discard(tiles.index)
             self._recent.clear()
@@ -109,30 +110,29 @@ class IgdScorer:
             score=float(median(self._recent)),
             heatmap=outputs[0, 1:].astype(np.float32).reshape(side, side),
             received_at=tiles.received_at,
+            boxes=self._boxes,
         )
 
     def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
-        """(x0, y0, x1, y1) of a heat-map cell in pixels of the source's frame; right and lower edge exclusive.
+        """(x0, y0, x1, y1) of a cell of the newest heat map in pixels of its frame; right and lower edge exclusive.
 
         Raises:
             ValueError: no frame has been scored, so the heat map's size is not known.
             IndexError: there is no such cell.
         """
-        if self._map_side is None:
+        if self._boxes is None:
             raise ValueError("there is no heat map before the first score")
-        side = self._map_side
-        if not (0 <= row < side and 0 <= col < side):
-            raise IndexError(f"the heat map has {side}×{side} cells, got row {row} and column {col}")
-        height, width = self._source_shape
-        return (
-            round(col * width / side),
-            round(row * height / side),
-            round((col + 1) * width / side),
-            round((row + 1) * height / side),
-        )
+        return self._boxes.box(row, col)
 
     def reset(self) -> None:
         """Forget all frames."""
         self._recent.clear()
         self._restarts.clear()
         self._last = None
+
+
+@cache
+def _boxes(shape: tuple[int, int], side: int) -> CellBoxes:
+    """side×side cells over a frame of that (height, width)."""
+    ys, xs = ([round(k * length / side) for k in range(side + 1)] for length in shape)
+    return CellBoxes.between(shape, ys, xs)

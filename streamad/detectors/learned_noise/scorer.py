@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from streamad.bundle import Manifest
 from streamad.errors import BundleError
-from streamad.frame import Frame, FrameFlags
+from streamad.frame import CellBoxes, Frame, FrameFlags
 from streamad.scoring.frame_score import FrameScore
 from streamad.scoring.psnr import psnr
 from streamad.tiling import Carry, ClipWindow, FrameSizeError, Tiles
@@ -47,7 +47,7 @@ class LearnedNoiseScorer:
         self._window = ClipWindow(tiling.window)
         self._carry = Carry() if streaming else None
         self._since_gap = 0
-        self._shape: tuple[int, int] | None = None
+        self._boxes: CellBoxes | None = None
         self._recent: deque[float] = deque(maxlen=score.median_frames)
 
     @property
@@ -68,10 +68,11 @@ class LearnedNoiseScorer:
             raise FrameSizeError(f"a frame of {width}×{height} is smaller than {SMALLEST} pixels")
         spec, ahead = self._manifest.input, self._ahead
         small = replace(frame, pixels=resize_frame(frame.pixels, spec.height, spec.width))
-        gaps, resized = self._window.gaps, self._shape not in (None, frame.shape)
+        gaps, resized = self._window.gaps, self._boxes is not None and self._boxes.shape != frame.shape
         if resized:  # the small frames would not show it
             small = replace(small, flags=small.flags | FrameFlags.DISCONTINUITY)
-        self._shape = frame.shape
+        if self._boxes is None or resized:
+            self._boxes = self._boxes_on(frame.shape)
         window = self._window.push(small)
         self._since_gap = 1 if self._window.gaps != gaps or self._since_gap == 0 else self._since_gap + 1
         if self._carry is not None and self._since_gap == 1:
@@ -100,15 +101,14 @@ class LearnedNoiseScorer:
         if not np.isfinite(outputs).all():
             return replace(result, withheld="non_finite")
         self._recent.append(-float(psnr(max(0.0, float(outputs[0, 0])), self._manifest.score.peak)))
-        return replace(result, score=float(median(self._recent)), heatmap=outputs[0, 1:].reshape(self._cells).copy())
+        heatmap = outputs[0, 1:].reshape(self._cells).copy()
+        return replace(result, score=float(median(self._recent)), heatmap=heatmap, boxes=tiles.boxes)
 
     def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
-        """(x0, y0, x1, y1) of a heat-map cell in pixels of the source's frame; right and lower edge exclusive."""
-        if self._shape is None:
+        """(x0, y0, x1, y1) of a heat-map cell in pixels of the source's newest frame; right, lower edge exclusive."""
+        if self._boxes is None:
             raise ValueError("no frame was seen yet, so the size of a cell is unknown")
-        rows, cols = self._cells
-        height, width = self._shape
-        return col * width // cols, row * height // rows, (col + 1) * width // cols, (row + 1) * height // rows
+        return self._boxes.box(row, col)
 
     def reset(self) -> None:
         """Forget all frames."""
@@ -123,8 +123,15 @@ class LearnedNoiseScorer:
 
     @property
     def _cells(self) -> tuple[int, int]:
+        """Rows and columns of the heat map."""
         spec, side = self._manifest.input, self._manifest.score.heat_cell
         return spec.height // side, spec.width // side
+
+    def _boxes_on(self, shape: tuple[int, int]) -> CellBoxes:
+        """Where the heat map's cells lie on a frame of that (height, width)."""
+        (height, width), (rows, cols) = shape, self._cells
+        ys = [row * height // rows for row in range(rows + 1)]
+        return CellBoxes.between(shape, ys, [col * width // cols for col in range(cols + 1)])
 
     def _tiles(self, scored: Frame, newest: Frame, shown: tuple[Frame, ...], complete: bool, due: bool) -> Tiles:
         """Tiles of the frames that the network is shown.
@@ -149,6 +156,7 @@ class LearnedNoiseScorer:
             pts_seconds=scored.pts_seconds,
             received_at=newest.received_at,
             batch=batch,
+            boxes=self._boxes,
             withheld=None if complete else "warming_up",
             carry=self._carry,
             due=due,

@@ -15,7 +15,7 @@ from streamad.detectors.motion.layout import BLOCK, CELL, LENGTH, MEASURES
 from streamad.detectors.motion.reasons import reason_of
 from streamad.detectors.motion.trace import Trace
 from streamad.errors import BundleError
-from streamad.frame import Frame
+from streamad.frame import CellBoxes, Frame
 from streamad.scoring.frame_score import FrameScore
 from streamad.tiling import BackgroundModel, FrameSizeError, Tiles
 
@@ -89,7 +89,7 @@ class MotionScorer:
         )
         self._trace = Trace()
         self._mean = RunningMean()
-        self._shape: tuple[int, int] | None = None
+        self._boxes: CellBoxes | None = None
         self._working: tuple[int, int] = (0, 0)
 
     @property
@@ -119,7 +119,7 @@ class MotionScorer:
             received_at=frame.received_at,
             batch=cells.values[:, :, None, None],
             cells=cells.cells,
-            grid=cells.grid,
+            boxes=self._boxes,
             withheld=withheld,
         )
 
@@ -131,8 +131,9 @@ class MotionScorer:
                 hint="use a stream of higher resolution",
             )
         movement = self._meter.push(frame)
-        self._shape = frame.shape
         self._working = (2 * movement.foreground.shape[0], 2 * movement.foreground.shape[1])
+        if self._boxes is None or (self._boxes.shape, self._boxes.grid) != (frame.shape, grid_shape(*self._working)):
+            self._boxes = _boxes(frame.shape, grid_shape(*self._working))
         if movement.seconds is None or movement.dropped:
             self._trace.reset()
         if movement.dropped:
@@ -155,9 +156,9 @@ class MotionScorer:
                 self._mean.reset()
             return withheld_score(tiles, withheld)
         assert tiles.cells is not None
-        assert tiles.grid is not None
+        assert tiles.boxes is not None
         highest = outputs[:, : len(MEASURES)].max(axis=1) if len(outputs) else np.zeros(0, np.float32)
-        heatmap = np.full(tiles.grid, np.nan, np.float32)
+        heatmap = np.full(tiles.boxes.grid, np.nan, np.float32)
         heatmap[tiles.cells[:, 0], tiles.cells[:, 1]] = highest
         reason = None
         if len(outputs) and tiles.batch.shape[1] == LENGTH:
@@ -173,27 +174,26 @@ class MotionScorer:
             heatmap=heatmap,
             received_at=tiles.received_at,
             reason=reason,
+            boxes=tiles.boxes,
         )
 
     def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
-        """(x0, y0, x1, y1) of a cell in pixels of the source's frame; right and lower edge exclusive."""
-        if self._shape is None:
+        """(x0, y0, x1, y1) of a cell in pixels of the source's newest frame; right and lower edge exclusive."""
+        if self._boxes is None:
             raise ValueError("no frame was seen yet, so the size of a cell is unknown")
-        height, width = self._shape
-        rows, cols = (size + 1 for size in grid_shape(*self._working))  # blocks
-        across = CELL // BLOCK
-        return (
-            col * width // cols,
-            row * height // rows,
-            (col + across) * width // cols,
-            (row + across) * height // rows,
-        )
+        return self._boxes.box(row, col)
 
     def reset(self) -> None:
         """Forget all frames."""
         self._meter.reset()
         self._trace.reset()
         self._mean.reset()
+
+
+def _boxes(shape: tuple[int, int], grid: tuple[int, int]) -> CellBoxes:
+    """The cells of the grid on a frame of that (height, width): one for every corner between four blocks."""
+    ys, xs = ([k * length // (cells + 1) for k in range(cells + 2)] for length, cells in zip(shape, grid, strict=True))
+    return CellBoxes.between(shape, ys, xs, span=CELL // BLOCK)
 
 
 def frame_score(cells: npt.NDArray[np.float32], wanted: int, still: float) -> float:

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from streamad.alerts import AlertRule, EventChange, EventTracker
+from streamad.frame import CellBoxes
+from streamad.scoring import FrameScore
 
+BOXES = CellBoxes.between((32, 48), range(0, 40, 8), range(0, 56, 8))
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
@@ -37,7 +40,6 @@ def make_tracker(wall: Wall) -> EventTracker:
         model="ped2",
         model_sha256="ab" * 32,
         wall_clock=wall,
-        box_of_cell=lambda row, col: (col * 8, row * 8, col * 8 + 8, row * 8 + 8),
     )
 
 
@@ -51,7 +53,7 @@ def play(
         heatmap[0, 0] = 0.5
         if cells and i in cells:
             heatmap[cells[i]] = 50.0
-        change = tracker.update(i, i / 10, score, heatmap)
+        change = tracker.update(FrameScore("gate", i, i / 10, score, heatmap, boxes=BOXES))
         if change is not None:
             changes.append(change)
     return changes
@@ -123,7 +125,7 @@ def test_a_gap_and_the_end_close_the_event() -> None:
 def test_without_a_heat_map_there_is_no_cell() -> None:
     tracker = make_tracker(Wall())
     scores = [1.0] + [20.0] * 8
-    changes = [tracker.update(i, i / 10, score) for i, score in enumerate(scores)]
+    changes = [tracker.update(FrameScore("gate", i, i / 10, score)) for i, score in enumerate(scores)]
     (opened,) = [c for c in changes if c is not None]
     assert (opened.event.cell, opened.event.box) == (None, None)
 
@@ -132,6 +134,6 @@ def test_without_a_heat_map_there_is_no_cell() -> None:
 def test_a_heat_map_without_a_finite_cell_names_none(filling: float) -> None:
     tracker = make_tracker(Wall())
     heatmap = np.full((2, 2), filling, np.float32)
-    changes = [tracker.update(i, i / 10, 20.0, heatmap) for i in range(6)]
+    changes = [tracker.update(FrameScore("gate", i, i / 10, 20.0, heatmap)) for i in range(6)]
     (opened,) = [c for c in changes if c is not None]
     assert opened.event.cell is None

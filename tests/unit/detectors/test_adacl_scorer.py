@@ -61,7 +61,8 @@ def test_tiles_carry_the_frame_and_the_networks_range() -> None:
     assert tiles.batch[0, 0, 5, 5] == 1
     assert tiles.batch[0, 0, 6, 6] == -1
     np.testing.assert_allclose(tiles.batch[0, 1:], 100 / 127.5 - 1, atol=1e-6)  # two and four frames ago: still
-    assert tiles.grid == (3, 4)
+    assert tiles.boxes is not None
+    assert tiles.boxes.grid == (3, 4)
 
 
 def test_score_is_the_largest_output_of_a_moving_cell() -> None:

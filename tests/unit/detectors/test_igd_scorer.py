@@ -35,7 +35,8 @@ def test_tiles_carry_the_whole_frame_in_the_networks_range() -> None:
     assert tiles.batch.dtype == np.float32
     np.testing.assert_allclose(tiles.batch[0, 0], pixels / 255, atol=1e-6)
     assert tiles.cells is None
-    assert tiles.grid is None
+    assert tiles.boxes is not None
+    assert tiles.boxes.grid == (1, 1)
     assert tiles.withheld is None
 
 

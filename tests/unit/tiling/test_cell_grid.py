@@ -18,7 +18,7 @@ sizes = st.integers(CELL, 200)
 def test_ped2_has_the_papers_grid() -> None:
     grid = CellGrid(240, 360)
     assert grid.shape == (8, 12)
-    assert [grid.box(r, c) for r in range(8) for c in range(12)] == [
+    assert [grid.boxes.box(r, c) for r in range(8) for c in range(12)] == [
         (30 * c, 30 * r, 30 * c + 30, 30 * r + 30) for r in range(8) for c in range(12)
     ]
 
@@ -31,7 +31,7 @@ def test_every_pixel_is_in_a_cell_and_every_cell_in_the_frame(height: int, width
     covered = np.zeros((height, width), int)
     for row in range(grid.shape[0]):
         for col in range(grid.shape[1]):
-            x0, y0, x1, y1 = grid.box(row, col)
+            x0, y0, x1, y1 = grid.boxes.box(row, col)
             assert (x1 - x0, y1 - y0) == (30, 30)
             assert x0 >= 0
             assert y0 >= 0

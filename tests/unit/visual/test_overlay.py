@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from streamad.frame import CellBoxes
+from streamad.tiling import CellGrid
 from streamad.visual.overlay import ALERT_RED, draw_overlay, strip_height
 
 H, W = 240, 360
@@ -19,7 +21,14 @@ def _pixels() -> npt.NDArray[np.uint8]:
 
 
 def _draw(pixels: npt.NDArray[np.uint8], **changes: Any) -> npt.NDArray[np.uint8]:
-    arguments: dict[str, Any] = {"heatmap": None, "scale": (5.0, 20.0), "alert": False, "score_text": "7.1", **changes}
+    arguments: dict[str, Any] = {
+        "heatmap": None,
+        "boxes": CellGrid(H, W).boxes,
+        "scale": (5.0, 20.0),
+        "alert": False,
+        "score_text": "7.1",
+        **changes,
+    }
     return draw_overlay(pixels, **arguments)
 
 
@@ -46,18 +55,16 @@ def test_cells_at_or_below_low_and_cells_without_score_stay_grey() -> None:
     assert _is_grey(_draw(pixels, heatmap=np.full((8, 12), np.nan, np.float32)), pixels)[TOP:].all()
 
 
-def test_a_hot_cell_is_tinted_and_its_unscored_neighbour_is_not() -> None:
+def test_a_hot_cell_is_tinted_over_its_box_and_nowhere_else() -> None:
     pixels = _pixels()
     heatmap = np.zeros((8, 12), np.float32)
     heatmap[4, 6] = 20.0
     heatmap[4, 7] = np.nan
     grey = _is_grey(_draw(pixels, heatmap=heatmap), pixels)
-    assert not grey[4 * 30 + 5 : 5 * 30 - 5, 6 * 30 + 5 : 7 * 30 - 5].any()
-    assert grey[4 * 30 : 5 * 30, 7 * 30 : 8 * 30].all(), "NaN leaves R = G = B"
-    far = np.ones((H, W), bool)
-    far[:TOP] = False
-    far[3 * 30 : 6 * 30, 5 * 30 : 8 * 30] = False
-    assert grey[far].all(), "the soft edge ends within one cell"
+    box = np.s_[4 * 30 : 5 * 30, 6 * 30 : 7 * 30]
+    assert not grey[box].any()
+    grey[box] = True
+    assert grey[TOP:].all()
 
 
 def test_higher_scores_are_redder_and_infinite_ones_are_not_scored() -> None:
@@ -71,15 +78,22 @@ def test_higher_scores_are_redder_and_infinite_ones_are_not_scored() -> None:
     assert infinite.tolist() == [128, 128, 128]
 
 
-def test_origin_moves_the_grid_and_what_it_leaves_over_is_untouched() -> None:
+def test_cells_of_any_grid_lie_where_their_boxes_say_on_a_copy_of_another_size() -> None:
+    """Cells of half the height and a third of the width of the picture's, overlapping by half, not from the edge."""
     pixels = _pixels()
-    heatmap = np.full((3, 4), 20.0, np.float32)
-    grey = _is_grey(_draw(pixels, heatmap=heatmap, cell=32, origin=(40, 100)), pixels)
-    assert not grey[41 : 40 + 96, 101 : 100 + 128].any()
-    outside = np.ones((H, W), bool)
-    outside[:TOP] = False
-    outside[40 : 40 + 96, 100 : 100 + 128] = False
-    assert grey[outside].all()
+    boxes = CellBoxes.between((H // 2, W // 3), range(20, 120, 8), range(10, 100, 5), span=2)
+    heatmap = np.full(boxes.grid, np.nan, np.float32)
+    heatmap[3, 2], heatmap[3, 3], heatmap[9, 15] = 20.0, 6.0, 20.0
+    out = _draw(pixels, heatmap=heatmap, boxes=boxes)
+    alone = _draw(pixels, heatmap=np.where(heatmap > 6, heatmap, np.nan), boxes=boxes)
+    expected = np.zeros((H, W), bool)
+    for row, col in ((3, 2), (3, 3), (9, 15)):
+        x0, y0, x1, y1 = boxes.box(row, col)
+        expected[2 * y0 : 2 * y1, 3 * x0 : 3 * x1] = True
+    assert np.array_equal(~_is_grey(out, pixels)[TOP:], expected[TOP:])
+    x0, y0, x1, y1 = boxes.box(3, 2)
+    shared = np.s_[2 * y0 : 2 * y1, 3 * x0 : 3 * x1]
+    assert np.array_equal(out[shared], alone[shared]), "where cells overlap the higher one is seen"
 
 
 def test_alert_turns_strip_and_border_red() -> None:
@@ -138,9 +152,9 @@ def test_truth_boxes_are_outlined() -> None:
     ("changes", "message"),
     [
         ({"scale": (5.0, 5.0)}, "low < high"),
-        ({"heatmap": np.zeros((9, 12), np.float32)}, "reaches beyond"),
-        ({"heatmap": np.zeros((8, 12), np.float32), "origin": (30, 0)}, "reaches beyond"),
-        ({"heatmap": np.zeros(12, np.float32)}, "rows, cols"),
+        ({"heatmap": np.zeros((9, 12), np.float32)}, "boxes of a grid of 8×12 cells"),
+        ({"heatmap": np.zeros((8, 12), np.float32), "boxes": None}, "needs the boxes"),
+        ({"heatmap": np.zeros(12, np.float32)}, r"shape \(12,\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -148,13 +162,14 @@ def test_what_does_not_fit_is_refused(changes: dict[str, Any], message: str) -> 
         _draw(_pixels(), **changes)
 
 
-def test_the_grid_may_reach_beyond_the_frame_by_less_than_a_cell() -> None:
-    pixels = np.full((100, 110), 60, np.uint8)  # 4×4 cells of 30: 10 and 20 px left over
+def test_the_last_cells_are_drawn_where_the_tiler_shifted_them() -> None:
+    pixels = np.full((100, 110), 60, np.uint8)  # 4×4 cells of 30: the last ones end at the edges
     heatmap = np.full((4, 4), np.nan, np.float32)
     heatmap[3, 3] = 10.0
-    out = _draw(pixels, heatmap=heatmap, scale=(0.0, 10.0))
-    assert np.ptp(out[95, 105].astype(int)) > 0  # the corner is tinted
-    assert np.ptp(out[95, 50].astype(int)) == 0
+    out = _draw(pixels, heatmap=heatmap, boxes=CellGrid(100, 110).boxes, scale=(0.0, 10.0))
+    expected = np.zeros((100, 110), bool)
+    expected[70:, 80:] = True
+    assert np.array_equal(~_is_grey(out, pixels)[strip_height(100) :], expected[strip_height(100) :])
 
 
 def test_a_colour_frame_is_refused() -> None:
