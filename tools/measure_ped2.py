@@ -36,6 +36,7 @@ from streamad.evaluation.datasets.records import Clip, Dataset
 from streamad.evaluation.report.tables import NEEDS
 from streamad.evaluation.result import EvaluationResult
 from streamad.files import write_atomic
+from streamad.formatting import counted
 from streamad.pipeline import Model, open_model
 from streamad.pipeline.calibration import score_clips
 from streamad.pipeline.dataset_evaluation import evaluate_dataset
@@ -220,7 +221,7 @@ def page(
         "",
         "## Alerts at the calibrated threshold",
         "",
-        f"Budget {calibration.alerts_per_day:g} false alerts a day from {calibration.frames} normal frames "
+        f"Budget {counted(calibration.alerts_per_day, 'false alert')} a day from {calibration.frames} normal frames "
         f"({calibration.duration_seconds:.0f} s): threshold {calibration.threshold:.4f}, 95 % interval "
         f"{calibration.threshold_low:.4f} to {calibration.threshold_high:.4f}.",
         "",

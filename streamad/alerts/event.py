@@ -50,10 +50,10 @@ class Event:
             while open.
         ended_pts_seconds: its presentation time.
         ended_at: wall clock when the end was noticed.
-        peak_score: highest score.
+        peak_score: highest score, as people see it: calibrated, or raw where the camera has a bare threshold.
         peak_index: its frame.
         peak_pts_seconds: its presentation time.
-        threshold: the threshold in force.
+        threshold: the threshold, on the same scale.
         cell: (row, col) of the heat map's highest cell at the peak; None where the detector localises
             nothing.
         box: (x0, y0, x1, y1) of that cell in pixels of the source's frame, x1 and y1 exclusive.

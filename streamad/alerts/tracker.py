@@ -39,6 +39,8 @@ class EventTracker:
         rule: the camera's rule.
         model: name of the model bundle.
         model_sha256: hash of its weights.
+        shown: a raw score as people see it; the event's `peak_score` and `threshold` are on that scale, so that they
+            read like the page, the metrics and the files. The rule decides on raw scores.
         wall_clock: aware datetimes. Decides nothing: times of the wall are labels, every decision is the
             rule's.
     """
@@ -49,9 +51,11 @@ class EventTracker:
         *,
         model: str,
         model_sha256: str,
+        shown: Callable[[float], float] = float,
         wall_clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.rule = rule
+        self._shown = shown
         self._model = model
         self._model_sha256 = model_sha256
         self._wall_clock = wall_clock
@@ -102,7 +106,7 @@ class EventTracker:
             ended_index=transition.index if is_closed else None,
             ended_pts_seconds=transition.pts_seconds if is_closed else None,
             ended_at=now if is_closed else None,
-            peak_score=transition.peak_score,
+            peak_score=self._shown(transition.peak_score),
             peak_index=transition.peak_index,
             peak_pts_seconds=transition.peak_pts_seconds,
             cell=cell,
@@ -128,10 +132,10 @@ class EventTracker:
             updated_index=transition.index,
             updated_pts_seconds=transition.pts_seconds,
             updated_at=now,
-            peak_score=transition.peak_score,
+            peak_score=self._shown(transition.peak_score),
             peak_index=transition.peak_index,
             peak_pts_seconds=transition.peak_pts_seconds,
-            threshold=transition.threshold,
+            threshold=self._shown(transition.threshold),
             model=self._model,
             model_sha256=self._model_sha256,
             reason=transition.reason,

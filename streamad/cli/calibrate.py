@@ -22,6 +22,7 @@ from streamad.cli.common import (
 )
 from streamad.engines import EngineSpec
 from streamad.errors import UsageError
+from streamad.formatting import counted, number
 from streamad.scoring import Calibration
 
 
@@ -130,10 +131,12 @@ def calibrate(
         say(f"the calibration before is kept as {previous}")
     for warning in calibration.warnings:
         say(f"note: {warning}")
+    shown = calibration.calibrated
     if as_json:
         emit({
-            "calibration": str(target), "threshold": calibration.threshold, "release": calibration.release,
-            "interval": [calibration.threshold_low, calibration.threshold_high], "median": calibration.median,
+            "calibration": str(target), "threshold": calibration.shown_threshold, "release": shown(calibration.release),
+            "interval": [shown(calibration.threshold_low), shown(calibration.threshold_high)],
+            "median": shown(calibration.median), "raw_threshold": calibration.threshold,
             "alerts_per_day": calibration.alerts_per_day, "frames": calibration.frames, "clips": calibration.clips,
             "duration_seconds": calibration.duration_seconds, "extrapolation": calibration.extrapolation,
             "local": calibration.local is not None, "warnings": [*notes, *calibration.warnings],
@@ -141,9 +144,9 @@ def calibrate(
         })  # fmt: skip
     else:
         say(
-            f"{target}: threshold {calibration.threshold:.4f} (95 % interval {calibration.threshold_low:.4f} to "
-            f"{calibration.threshold_high:.4f}) for {calibration.alerts_per_day:g} alerts a day, "
-            f"from {calibration.frames} frames"
+            f"{target}: {calibration.summary} (95 % interval of the threshold: "
+            f"{number(shown(calibration.threshold_low))} to {number(shown(calibration.threshold_high))}), "
+            f"from {counted(calibration.frames, 'frame')}"
             + ("; each place has its own statistics" if calibration.local is not None else "")
         )
 

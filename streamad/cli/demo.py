@@ -76,7 +76,7 @@ def demo(
             trained_on=trained,
             progress=lambda clip, _, __: bar.update(task, completed=clip),
         )
-    say(f"calibrated to {alerts_per_day:g} alerts a day: threshold {calibration.threshold:.3f} ({_since(started)})")
+    say(f"calibrated: {calibration.summary} ({_since(started)})")
     for warning in calibration.warnings:
         say(f"  note: {warning}")
     config = write_config(truth, model, folder / "calibration.json", folder / "demo.yaml", port=port)

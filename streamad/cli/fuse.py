@@ -22,6 +22,7 @@ from streamad.cli.common import (
     say,
 )
 from streamad.errors import UsageError
+from streamad.formatting import counted
 
 
 def fuse(
@@ -72,11 +73,11 @@ def fuse(
         say(f"note: {warning}")
     if as_json:
         emit({
-            "model": str(bundle.path), "members": list(models), "rule": rule, "threshold": calibration.threshold,
+            "model": str(bundle.path), "members": list(models), "rule": rule, "threshold": calibration.shown_threshold,
             "alerts_per_day": alerts_per_day, "frames": calibration.frames, "warnings": list(calibration.warnings),
         })  # fmt: skip
     else:
         say(
-            f"{bundle.path}: {rule} of {', '.join(models)}; threshold {calibration.threshold:.4f} for "
-            f"{alerts_per_day:g} alerts a day, from {calibration.frames} frames"
+            f"{bundle.path}: {rule} of {', '.join(models)}; {calibration.summary}, "
+            f"from {counted(calibration.frames, 'frame')}"
         )

@@ -141,7 +141,7 @@ def learn(
     for warning in learned.calibration.warnings:
         say(f"note: {warning}")
     say(
-        f"{folder}: threshold {learned.calibration.threshold:.4f} for {alerts_per_day:g} alerts a day, "
+        f"{folder}: {learned.calibration.summary}, "
         f"{ended - recorded:.0f} s after the recording; watch with `model: {folder}` and `streamad run`"
     )
 

@@ -135,7 +135,7 @@ def score(
                     "model": loaded.bundle.name,
                     "model_sha256": loaded.bundle.sha256,
                     "engine": {"name": info.name, "device": info.device, "precision": info.precision, "why": info.why},
-                    "threshold": None if settings is None else settings.threshold,
+                    "threshold": None if settings is None else settings.shown(settings.threshold),
                     "results": results,
                 }
             )

@@ -127,7 +127,7 @@ def train(
         "epochs": bundle.manifest.training.epochs,
         "checkpoint": bundle.manifest.training.checkpoint,
         "parity_max_abs": max(p.max_abs_output for p in bundle.manifest.parity),
-        "threshold": calibration.threshold,
+        "threshold": calibration.shown_threshold,
         "alerts_per_day": calibration.alerts_per_day,
         "calibration_frames": calibration.frames,
         "warnings": list(calibration.warnings),
@@ -137,4 +137,4 @@ def train(
         emit(summary)
     else:
         say(f"{folder}: {bundle.manifest.training.checkpoint}")
-        say(f"threshold {calibration.threshold:.4f} for {alerts_per_day:g} alerts a day; watch with `streamad run`")
+        say(f"{calibration.summary}; watch with `streamad run`")

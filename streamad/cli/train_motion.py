@@ -105,7 +105,7 @@ def fit_motion(
                 "blocks": training.options["blocks"],
                 "working_height": bundle.manifest.input.max_height,
                 "parity_max_abs": max(p.max_abs_output for p in bundle.manifest.parity),
-                "threshold": calibration.threshold,
+                "threshold": calibration.shown_threshold,
                 "alerts_per_day": calibration.alerts_per_day,
                 "calibration_frames": calibration.frames,
                 "warnings": list(calibration.warnings),
@@ -113,4 +113,4 @@ def fit_motion(
         )
     else:
         say(f"{folder}: fitted to {training.frames} frames, {training.options['cells']} moving cells")
-        say(f"threshold {calibration.threshold:.4f} for {alerts_per_day:g} alerts a day; watch with `streamad run`")
+        say(f"{calibration.summary}; watch with `streamad run`")

@@ -33,14 +33,16 @@ class RecurrenceStatus(TypedDict):
     """One alert in so much normal video, were the threshold at this score.
 
     Keys:
-        seconds: normal video between two such alerts.
+        seconds: normal video between two such alerts; where `not_seen`, the length of the calibration video.
         at_most: the score is an everyday one: more frequent than the calibration counted.
-        extrapolated: longer than the calibration's video.
+        not_seen: the calibration video never held a score as high.
+        text: the same as a phrase: "once in 3 hours", "not seen in 7 hours".
     """
 
     seconds: float
     at_most: bool
-    extrapolated: bool
+    not_seen: bool
+    text: str
 
 
 class DriftStatus(TypedDict):

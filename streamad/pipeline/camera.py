@@ -67,6 +67,7 @@ class CameraWatch:
             settings.rule(spec.id),
             model=model.bundle.name,
             model_sha256=combined_sha256(model.bundle),
+            shown=settings.shown,
             wall_clock=wall_clock,
         )
         self.newest: tuple[Frame, FrameScore] | None = None
@@ -197,7 +198,7 @@ class CameraWatch:
     def _recurrence(self) -> RecurrenceStatus | None:
         known = None if self.newest is None else self.settings.recurrence(self.newest[1].score)
         return None if known is None else {
-            "seconds": known.seconds, "at_most": known.at_most, "extrapolated": known.extrapolated,
+            "seconds": known.seconds, "at_most": known.at_most, "not_seen": known.not_seen, "text": str(known),
         }  # fmt: skip
 
     @property

@@ -88,6 +88,7 @@ def score_file(
             settings.rule(name),
             model=model.bundle.name,
             model_sha256=combined_sha256(model.bundle),
+            shown=settings.shown,
         )
     with open_source(spec, camera=name) as source:
         fps = source.info.fps or model.bundle.manifest.training.fps

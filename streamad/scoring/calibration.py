@@ -14,10 +14,11 @@ from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 
 from streamad.errors import CalibrationError, UsageError
 from streamad.files import write_json
+from streamad.formatting import counted, number, span
 from streamad.scoring.budget import AlertCurve, release_of
 from streamad.scoring.distribution import ScoreDistribution
 from streamad.scoring.local.statistics import LocalStatistics
-from streamad.scoring.recurrence import Recurrence, recurrence_of, span
+from streamad.scoring.recurrence import Recurrence, recurrence_of
 
 FORMAT = "streamad-calibration"
 VERSION = 1
@@ -124,13 +125,23 @@ class Calibration:
         """Calibrated score −log10(p) of one raw score; see `ScoreDistribution.calibrated`."""
         return self.distribution.calibrated(score)
 
+    @property
+    def shown_threshold(self) -> float:
+        """The threshold as people see it everywhere: as a calibrated score."""
+        return self.calibrated(self.threshold)
+
+    @property
+    def summary(self) -> str:
+        """The threshold, as a calibrated score, and its budget: "threshold 4.99 for 1 false alert a day"."""
+        return f"threshold {number(self.shown_threshold)} for {counted(self.alerts_per_day, 'false alert')} a day"
+
     def calibrated_array(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """`calibrated` for an array of any shape."""
         return self.distribution.calibrated_array(scores)
 
     def recurrence(self, score: float) -> Recurrence | None:
         """How often normal video holds a score as high as this; None where there is no score, or +inf."""
-        return recurrence_of(score, self.alert_curve, self.duration_seconds) if np.isfinite(score) else None
+        return recurrence_of(score, self.alert_curve) if np.isfinite(score) else None
 
     def quantile(self, share: float) -> float:
         """Raw score that this share (0..1) of normal frames stays below."""
@@ -331,24 +342,24 @@ def decide(
 
 
 def _budget_warnings(curve: AlertCurve, alerts_per_day: float, frames: int, days: float) -> tuple[str, ...]:
-    rests = f"the threshold rests on {frames} frames = {span(days * SECONDS_A_DAY)} of normal video"
-    budget = f"{alerts_per_day:g} {'alert' if alerts_per_day == 1 else 'alerts'}/day"
+    rests = f"the threshold rests on {counted(frames, 'frame')} = {span(days * SECONDS_A_DAY)} of normal video"
+    budget = f"{counted(alerts_per_day, 'alert')}/day"
     period = SECONDS_A_DAY / alerts_per_day
     have = days * SECONDS_A_DAY
     if period > have:
         advice = f"collect {span(RULE_OF_THREE * period - have)} more to vouch for it (95 %)"
         if period / 10 > have:
             advice = f"collect {span(period / 10 - have)} more to come within 10-fold, " + advice[8:]
-        return (f"{rests}; {budget} is extrapolated {period / have:.3g}-fold: {advice}",)
+        return (f"{rests}; {budget} is extrapolated {number(period / have)}-fold: {advice}",)
     if RULE_OF_THREE * period > have:
         return (
-            f"{rests}; it covers the period of {budget} {have / period:.1f} times, 3 times are needed to "
+            f"{rests}; it covers the period of {budget} {number(have / period, 2)} times, 3 times are needed to "
             f"vouch for it (95 %): collect {span(RULE_OF_THREE * period - have)} more",
         )
     if curve.expected(alerts_per_day) > curve.counts[0]:
         most = curve.counts[0] / curve.exposure_seconds * SECONDS_A_DAY
         return (
-            f"{budget} is more than the rule gives on this video at any threshold ({most:.3g} alerts/day): "
+            f"{budget} is more than the rule gives on this video at any threshold ({counted(most, 'alert')}/day): "
             "the threshold is the lowest that was counted",
         )
     return ()

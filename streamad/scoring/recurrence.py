@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from streamad.formatting import span
 from streamad.scoring.budget import AlertCurve
 
 
@@ -11,23 +12,28 @@ from streamad.scoring.budget import AlertCurve
 class Recurrence:
     """One alert in so much normal video, were the threshold at this score.
 
+    What the calibration video did not show is not claimed: a score that it never held was "not seen" in its length,
+    however much longer the fitted tail would make it.
+
     Attributes:
-        seconds: normal video between two such alerts, on average.
-        at_most: the score is lower than the alerts of the calibration video were counted: it is more frequent still.
-        extrapolated: longer than the calibration video, so a tail says it, not a count.
+        seconds: normal video between two such alerts, on average; where `not_seen`, the length of the calibration
+            video.
+        at_most: the score is below the lowest one at which alerts were counted: it is more frequent still.
+        not_seen: the calibration video never held a score as high.
     """
 
     seconds: float
     at_most: bool
-    extrapolated: bool
+    not_seen: bool
 
     def __str__(self) -> str:
-        """In plain words: "once in 3 hours (beyond the calibration video)"."""
-        words = f"at least once in {span(self.seconds)}" if self.at_most else f"once in {span(self.seconds)}"
-        return f"{words} (beyond the calibration video)" if self.extrapolated else words
+        """As a phrase: "once in 3 hours", "at least once in 12 s", "not seen in 7 hours"."""
+        if self.not_seen:
+            return f"not seen in {span(self.seconds)}"
+        return f"at least once in {span(self.seconds)}" if self.at_most else f"once in {span(self.seconds)}"
 
 
-def recurrence_of(score: float, curve: AlertCurve, duration_seconds: float) -> Recurrence:
+def recurrence_of(score: float, curve: AlertCurve) -> Recurrence:
     """From the alerts that the rule would give at this threshold, its duration and cooldown included.
 
     A count of frames would call a person who stands there for ten seconds a hundred events.
@@ -35,15 +41,9 @@ def recurrence_of(score: float, curve: AlertCurve, duration_seconds: float) -> R
     Args:
         score: raw, finite.
         curve: alerts against threshold.
-        duration_seconds: of the calibration video.
     """
-    seconds = curve.exposure_seconds / curve.expected_at(score)
-    return Recurrence(seconds, score < curve.levels[0], seconds > duration_seconds)
-
-
-def span(seconds: float) -> str:
-    """A length of time in plain words: '64 s', '2.4 hours', '3 days'."""
-    for unit, size in (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"
+    if score > curve.highest_peak:
+        return Recurrence(curve.exposure_seconds, at_most=False, not_seen=True)
+    # Held at least once, so no rarer than that, whatever the tail makes of it.
+    seconds = curve.exposure_seconds / max(curve.expected_at(score), 1.0)
+    return Recurrence(seconds, at_most=score < curve.levels[0], not_seen=False)

@@ -6,6 +6,7 @@ import logging
 
 from streamad.alerts.event import Event, EventKind
 from streamad.alerts.health import HealthEvent
+from streamad.formatting import number
 
 
 class LogSink:
@@ -34,14 +35,14 @@ class LogSink:
             level = logging.INFO
         self._logger.log(
             level,
-            "%s: %s alert %s (%s) at %.2f s, peak %.4g over threshold %.4g, %.1f s long%s",
+            "%s: %s alert %s (%s) at %.2f s, peak %s over threshold %s, %.1f s long%s",
             event.camera,
             event.severity,
             kind,
             event.reason,
             event.updated_pts_seconds,
-            event.peak_score,
-            event.threshold,
+            number(event.peak_score),
+            number(event.threshold),
             event.duration_seconds,
             f": {event.explanation}" if event.explanation else "",
             extra={"event_id": event.id, "camera": event.camera},

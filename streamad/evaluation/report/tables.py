@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from streamad.evaluation.intervals import FigureIntervals
 from streamad.evaluation.result import EvaluationResult
+from streamad.formatting import counted
 
 NEEDS = {
     "local": "normal training video alone, cell by cell: what a camera has",
@@ -92,9 +93,9 @@ def alert_rows(result: EvaluationResult) -> list[Row]:
     over += "there are no normal ones" if normal is None else f"{normal:.1%} of the normal"
     source = "given with the command: whether test data was looked at for it is not known here"
     if a.alerts_per_day is not None:
-        source = f"from normal video alone, for {a.alerts_per_day:g} false alerts a day"
+        source = f"from normal video alone, for {counted(a.alerts_per_day, 'false alert')} a day"
     return [
-        ("threshold", f"{a.threshold:.4g}, {source}"),
+        ("threshold (raw score)", f"{a.threshold:.4g}, {source}"),
         ("true events found", f"{a.found} of {a.found + a.missed}"),
         ("alerts", f"{a.right} right, {a.wrong} wrong"),
         ("false alerts an hour", f"{number(a.false_alerts_per_hour, 1)} (in {a.normal_seconds:.0f} s of normal time)"),

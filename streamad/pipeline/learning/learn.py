@@ -16,6 +16,7 @@ from streamad.bundle import CALIBRATION, PLACE, Bundle, load_bundle, write_manif
 from streamad.detectors.options import parse_options
 from streamad.errors import EngineError, UsageError
 from streamad.files import write_json
+from streamad.formatting import counted, number, span
 from streamad.frame import UInt8Image
 from streamad.pipeline.calibration import calibrate_model
 from streamad.pipeline.gated_scorer import write_place
@@ -280,9 +281,10 @@ def describe(
     resolvable = calibration.resolvable_alerts_per_day
     if calibration.extrapolation > 1:
         words.append(
-            f"its threshold is for {calibration.alerts_per_day:g} false alerts a day, {calibration.extrapolation:.0f} "
-            f"times beyond the {calibration.duration_seconds / 60:.1f} minutes it was set on, which can vouch for no "
-            f"less than {resolvable:.3g} a day: watch, then `streamad calibrate {bundle.name} --recent 24h`"
+            f"its threshold is for {counted(calibration.alerts_per_day, 'false alert')} a day, "
+            f"{number(calibration.extrapolation)} times beyond the {span(calibration.duration_seconds)} it was set on; "
+            f"this much video supports no rate below {number(resolvable)} a day: watch, then "
+            f"`streamad calibrate {bundle.name} --recent 24h`"
         )
     if calibration.duration_seconds < GUESS_SECONDS:
         held_out = manifest.detector != "motion"
@@ -311,7 +313,7 @@ def describe(
         "alerts_per_day": calibration.alerts_per_day,
         "resolvable_alerts_per_day": resolvable,
         "extrapolation": calibration.extrapolation,
-        "threshold": calibration.threshold,
+        "threshold": calibration.shown_threshold,
         "warnings": list(calibration.warnings),
         "training_share": None if manifest.detector == "motion" else 1.0 if shortened is None else shortened.share,
         "words": words,

@@ -65,7 +65,7 @@ def test_run_keeps_scores_and_calibrate_takes_them(bundle: Path, call: Any, tmp_
     assert second["frames"] == pytest.approx(2 * first["frames"], abs=60)
     assert second["alerts_per_day"] == 2000
     assert second["previous"].endswith("calibration.previous.json")
-    assert Calibration.load(Path(second["previous"])).threshold == first["threshold"]
+    assert Calibration.load(Path(second["previous"])).threshold == first["raw_threshold"]
     assert load_bundle(bundle).calibration_path is not None  # every hash fits
     assert second["median"] == pytest.approx(first["median"], abs=0.5)
 
@@ -100,8 +100,8 @@ def test_alerts_are_left_out_unless_they_were_false(bundle: Path, call: Any, tmp
     code, out, said = call(*common, "--keep-alerts")
     assert code == 0, said
     with_alerts = json.loads(out)
-    assert with_alerts["threshold"] > without["threshold"] + 0.5
-    assert Calibration.load(tmp_path / "gate.previous.json").threshold == without["threshold"]
+    assert with_alerts["raw_threshold"] > without["threshold"] + 0.5
+    assert Calibration.load(tmp_path / "gate.previous.json").threshold == without["raw_threshold"]
 
 
 def test_a_monitor_warns_of_drift_once_and_says_so_everywhere(bundle: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from streamad.formatting import span
 from streamad.errors import CalibrationError
 from streamad.scoring import Calibration, LocalScore, LocalSpec, LocalStatistics, calibrate
 from streamad.scoring.local import CellSamples, fit_local, joined, pooled
@@ -210,13 +211,27 @@ def test_recurrence_is_the_inverse_of_the_threshold(calibration: Calibration) ->
         if threshold <= calibration.alert_curve.levels[0]:
             continue
         known = calibration.recurrence(threshold)
-        if per_day * calibration.duration_seconds / 86_400 >= 0.05:  # under it, a threshold lies over all that was seen
-            assert known.seconds == pytest.approx(86_400 / per_day, rel=1e-6)
-        assert known.extrapolated == (known.seconds > calibration.duration_seconds)
+        assert known.not_seen == (threshold > calibration.alert_curve.highest_peak)
+        if known.not_seen:
+            assert known.seconds == calibration.alert_curve.exposure_seconds
+        else:
+            assert known.seconds == pytest.approx(
+                min(86_400 / per_day, calibration.alert_curve.exposure_seconds), rel=1e-6
+            )
     assert calibration.recurrence(float("nan")) is None
     low = calibration.recurrence(-100.0)
     assert low.at_most
     assert str(low).startswith("at least once in")
     far = calibration.recurrence(calibration.critical + 5)
-    assert far.extrapolated
-    assert "beyond the calibration video" in str(far)
+    assert far.not_seen
+    assert str(far) == f"not seen in {span(calibration.alert_curve.exposure_seconds)}"
+
+
+def test_recurrence_claims_no_more_than_was_watched(calibration: Calibration) -> None:
+    """A heavy tail or a far score never makes "once in 2.39e+19 days" of a few minutes of video."""
+    watched = calibration.alert_curve.exposure_seconds
+    for score in np.linspace(calibration.median, calibration.critical + 1000, 200):
+        known = calibration.recurrence(float(score))
+        assert known.seconds <= watched
+        assert known.not_seen == (score > calibration.alert_curve.highest_peak)
+        assert "e+" not in str(known)

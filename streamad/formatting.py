@@ -1,0 +1,46 @@
+"""Numbers, counts and lengths of time as people write them: for messages, the page and reports."""
+
+from __future__ import annotations
+
+import math
+
+_UNITS = (("years", 365.25 * 86_400.0), ("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0))
+_SMALLEST = 1e-6
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number with so many significant digits and never an exponent: '0.85', '2.74', '1,520'.
+
+    Args:
+        value: NaN and infinities become '–'.
+        digits: significant digits, at least 1.
+    """
+    if not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    if abs(value) < _SMALLEST:
+        return f"under {_SMALLEST:f}" if value > 0 else f"over -{_SMALLEST:f}"
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    text = f"{round(value, decimals):,.{max(decimals, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def counted(amount: float, noun: str, plural: str | None = None) -> str:
+    """An amount with its noun in the right number: '1 false alert', '0.5 false alerts', '1,520 frames'.
+
+    Args:
+        amount: whole numbers are written in full, others with three significant digits.
+        noun: in the singular.
+        plural: where it is not the singular with an s.
+    """
+    text = f"{amount:,}" if isinstance(amount, int) else number(amount)
+    return f"{text} {noun if text == '1' else plural or noun + 's'}"
+
+
+def span(seconds: float) -> str:
+    """A length of time: '64 s', '2.4 hours', '3 days'."""
+    for unit, size in _UNITS:
+        if seconds >= 2 * size:
+            return f"{number(seconds / size)} {unit}"
+    return f"{number(seconds)} s"
