@@ -17,6 +17,7 @@ from streamad.cli.progress import LineProgress
 from streamad.engines import EngineSpec
 from streamad.engines.factory import EngineName, Precision
 from streamad.errors import OutputError, UsageError
+from streamad.observability.redaction import redact
 from streamad.observability.status import finite
 from streamad.sources import FileSpec, ImagesSpec, SourceNotFoundError, SourceSpec, parse_source
 
@@ -69,7 +70,7 @@ console = Console(stderr=True, highlight=False)
 
 def say(text: str) -> None:
     """A line for the person at the terminal."""
-    console.print(text, markup=False, soft_wrap=True)
+    console.print(redact(text), markup=False, soft_wrap=True)
 
 
 def emit(document: Any) -> None:

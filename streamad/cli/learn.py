@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from streamad.cli.common import (
     BudgetOption,
@@ -152,7 +153,7 @@ def _sources(
     """The sources, and what they are in words, without credentials.
 
     Raises:
-        UsageError: several cameras, or cameras and files together.
+        UsageError: several cameras, cameras and files together, or options that exclude each other.
     """
     parsed = [parse_source(text) for text in given]
     cameras = [spec for spec in parsed if spec.live]
@@ -164,9 +165,13 @@ def _sources(
         changes = {"username_env": username_env, "password_env": password_env, "transport": transport}
         (camera,) = cameras
         if camera.type == "rtsp":
-            camera = type(camera).model_validate({
-                **camera.model_dump(), "url": camera.url, **{k: v for k, v in changes.items() if v is not None},
-            })  # fmt: skip
+            try:
+                camera = type(camera).model_validate({
+                    **camera.model_dump(), "url": camera.url, **{k: v for k, v in changes.items() if v is not None},
+                })  # fmt: skip
+            except ValidationError as error:
+                faults = "; ".join(str(fault["msg"]).removeprefix("Value error, ") for fault in error.errors())
+                raise UsageError(f"the options do not fit the camera: {faults}") from None
             return [camera], str(camera.url)
         return [camera], str(camera.device) if camera.type == "device" else camera.type
     clips = clips_of([Path(text) for text in given], fps)

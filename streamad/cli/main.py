@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+import traceback
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -103,6 +104,10 @@ def main() -> NoReturn:
         # The reader of our output has gone (`| head`): that is no error, but nothing may be flushed any more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = ExitCode.OK
+    except Exception:  # noqa: BLE001 - the boundary of the process: reported, not swallowed
+        # A fault of the program itself. Its text may quote what was given to it.
+        print(redact(traceback.format_exc()), file=sys.stderr)  # noqa: T201
+        code = ExitCode.RUNTIME
     finally:
         logging.shutdown()
     sys.exit(int(code))
@@ -110,10 +115,11 @@ def main() -> NoReturn:
 
 def _report_usage(error: Any, as_json: bool) -> int:
     """A command line that typer does not understand: its own words, and a document where one was asked for."""
+    error.message = redact(error.message)  # it quotes words that were given
     if as_json:
         details = {
             "type": "UsageError",
-            "message": redact(error.format_message()),
+            "message": error.format_message(),
             "hint": None,
             "code": ExitCode.USAGE,
         }

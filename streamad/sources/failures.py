@@ -201,7 +201,7 @@ def _network_reason(error: BaseException, url: Url) -> tuple[FailureReason, str]
     try:
         socket.getaddrinfo(url.host, None)
     except OSError:
-        return FailureReason.NETWORK, f"the name {url.host} has no address"
+        return FailureReason.NETWORK, "the name of its host has no address"
     if isinstance(error, ConnectionError):
         return FailureReason.NETWORK, "the connection broke"
     if url.scheme == "rtsps" and getattr(error, "errno", None) == errno.EIO:

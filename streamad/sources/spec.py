@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from streamad.errors import UsageError
 from streamad.sources.failures import SourceAuthError
-from streamad.sources.url import Url
+from streamad.sources.url import Url, is_address
 
 HardwareDecoding = Literal["auto", "none", "cuda", "vaapi"]
 
@@ -26,6 +27,16 @@ _FRAME_SECONDS = 60.0
 class _Spec(BaseModel):
     # A validation error shows its input, which may be an address with a password.
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def _no_address(value: object) -> object:
+    if is_address(str(value)):
+        raise ValueError("this is an address, not a path; a stream is `type: rtsp` with a `url`")
+    return value
+
+
+LocalPath = Annotated[Path, BeforeValidator(_no_address)]
+"""A path that is not an address: `pathlib` makes rtsp:/ of rtsp://, and messages print paths whole."""
 
 
 class _RecordedSpec(_Spec):
@@ -58,7 +69,7 @@ class FileSpec(_RecordedSpec):
     """A video file."""
 
     type: Literal["file"] = "file"
-    path: Path = Field(description="The video file.")
+    path: LocalPath = Field(description="The video file.")
     hwaccel: Annotated[HardwareDecoding, _HWACCEL] = "none"
 
 
@@ -66,7 +77,7 @@ class ImagesSpec(_RecordedSpec):
     """A folder of images (tif, tiff, jpg, jpeg, png, bmp) in natural order of their names."""
 
     type: Literal["images"] = "images"
-    path: Path = Field(description="The folder.")
+    path: LocalPath = Field(description="The folder.")
     fps: float = Field(default=25.0, gt=0, le=1000, description="Frames a second: a folder of images has no clock.")
 
 
@@ -137,8 +148,10 @@ class RtspSpec(_LiveSpec):
         if self.username_env is not None and self.password_env is not None:
             missing = [name for name in (self.username_env, self.password_env) if name not in os.environ]
             if missing:
+                # Someone wrote the password where its variable's name belongs: show nothing but what looks like a name.
+                shown = [name if re.fullmatch(r"[A-Z][A-Z0-9_]*", name) else "that is named" for name in missing]
                 raise SourceAuthError(
-                    f"{self.url}: the environment variable {' and '.join(missing)} is not set",
+                    f"{self.url}: the environment variable {' and '.join(shown)} is not set",
                     hint="set it for the process that runs streamad",
                 )
             return self.url.with_credentials(os.environ[self.username_env], os.environ[self.password_env])
@@ -146,12 +159,24 @@ class RtspSpec(_LiveSpec):
             return self.url.with_credentials(*_read_secret(self.secret_file))
         return self.url
 
+    def exposed_secret(self) -> str | None:
+        """Who besides the owner can read the secret file, as a sentence; None where nobody can or there is none."""
+        try:
+            mode = self.secret_file.stat().st_mode if self.secret_file is not None else 0
+        except OSError:
+            return None  # reported at every connection
+        others = [name for name, bit in (("its group", stat.S_IRGRP), ("everyone", stat.S_IROTH)) if mode & bit]
+        if not others:
+            return None
+        readers = " and ".join(others)
+        return f"the secret file {self.secret_file} can be read by {readers} (mode {stat.S_IMODE(mode):03o}); chmod 600"
+
 
 class DeviceSpec(_LiveSpec):
     """A USB camera or another Video4Linux device."""
 
     type: Literal["device"] = "device"
-    device: Path = Field(default=Path("/dev/video0"), description="The device.")
+    device: LocalPath = Field(default=Path("/dev/video0"), description="The device.")
     width: int | None = Field(default=None, ge=1, le=16384, description="Width to ask for, pixels.")
     height: int | None = Field(default=None, ge=1, le=16384, description="Height to ask for, pixels.")
     fps: float | None = Field(default=None, gt=0, le=1000, description="Frames a second to ask for.")
@@ -208,20 +233,21 @@ def parse_source(text: str) -> FileSpec | ImagesSpec | RtspSpec | DeviceSpec:
     Raises:
         UsageError: an address of another kind, or a malformed one; the message holds no credentials.
     """
-    if not text.strip():
+    text = text.strip()
+    if not text:
         raise UsageError("an empty source", hint="give a file, a folder of images, rtsp://… or /dev/video0")
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
-    if scheme is not None:
+    path = Path(text)
+    # What looks like an address is never taken for the name of a file, since a message would print it.
+    if is_address(text) or ("@" in text and not path.exists()):
         try:
             return RtspSpec(url=Url(text))
         except (ValueError, ValidationError):
-            problem = f"cannot use this {scheme[1].lower()}:// address as a source"
+            scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
+            kind = f"this {scheme[1].lower()}:// address" if scheme else "what looks like an address"
         raise UsageError(
-            problem,
-            hint="expected rtsp://[user:password@]host[:port]/path or rtsps://…, with /, ? and # in user or "
-            "password percent-encoded",
+            f"cannot use {kind} as a source",
+            hint="expected rtsp://… or rtsps://… with a host; percent-encode /, ?, # and @ in a user or password",
         )
-    path = Path(text)
     if not path.exists() and text.isdecimal():
         return DeviceSpec(device=Path(f"/dev/video{int(text)}"))
     if re.fullmatch(r"/dev/video\d+", text):
@@ -234,7 +260,9 @@ def _read_secret(path: Path) -> tuple[str, str]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         what = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise SourceAuthError(f"cannot read the secret file {path}: {what}") from None
+        # `secret_file: user:password` is a mistake that must not print the password.
+        shown = "named in secret_file" if ":" in str(path) else path
+        raise SourceAuthError(f"cannot read the secret file {shown}: {what}") from None
     user, colon, password = text.strip("\r\n").partition(":")
     if not colon or not user or "\n" in password:
         raise SourceAuthError(

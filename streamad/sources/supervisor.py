@@ -98,6 +98,9 @@ class SupervisedSource:
     def start(self) -> None:
         """Start the decoder's process; returns at once. Starting twice is allowed."""
         if self._process is None and self._state == "stopped":
+            exposed = self.spec.exposed_secret() if isinstance(self.spec, RtspSpec) else None
+            if exposed is not None:
+                _log.warning("%s: %s", self.camera, exposed)
             self._connect()
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Url: a stream's address whose printed form never shows its credentials."""
+"""Url: a stream's address of which no more than the host is ever printed; and the same for addresses in any text."""
 
 from __future__ import annotations
 
@@ -10,17 +10,61 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 SCHEMES = ("rtsp", "rtsps")
+MASK = "***"
+HIDDEN = "…"
 
 _SHAPE = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<tail>.*)", re.DOTALL)
-_HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]@\s]+)(?::(?P<port>\d{1,5}))?")
-# Cameras also take credentials in the query or even in the path (`/user=admin_password=x_channel=1.sdp`).
-_SECRET_PAIR = re.compile(
-    r"((?:user|usr|login|account|pass|pwd|token|auth|key|secret|sig)[a-z_]*)=[^&/;?#]*", re.IGNORECASE
+# Nothing percent-encoded: `rtsp://user%3Apassword%40host/` would pass as a host.
+_HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::(?P<port>\d{1,5}))?")
+# `pathlib` makes one slash of two. An address without a space ends with its word, since a careless user leaves any
+# other character unencoded in a password.
+_IN_TEXT = re.compile(
+    r"\b(?:[A-Za-z][A-Za-z0-9+.-]*://|(?:rtsp[su]?|rtmps?|https?|srt|udp|tcp|mqtts?|wss?):/)\S*", re.IGNORECASE
 )
+_PUNCTUATION = re.compile(r"['\")\]}>:;,.]{1,3}$")
+
+
+def is_address(text: str) -> bool:
+    """Whether `text` begins as an address does, well-formed or not: "rtsp://…", "rtsp:/…", "http://…", "rtsp:host"."""
+    return re.match(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]+:[/\\]|rtsp[su]?:)", text, re.IGNORECASE) is not None
+
+
+def printable(address: str) -> str:
+    """What may be printed of an address: scheme, host and port; whether there are credentials, and something after.
+
+    Cameras take credentials in the user part, in the query and in the path (`/user:password/`,
+    `/user=a_password=b.sdp`), under any name, so no list of names can tell them from the rest.
+
+    Args:
+        address: `scheme://…`, well-formed or not; one slash is enough.
+
+    Returns:
+        For example "rtsp://***@10.0.0.7:554/…". Where an "@" follows the authority, the text before it may be an
+        unencoded password and the text after it may be another: "rtsp://***".
+    """
+    scheme, _, rest = address.partition(":")
+    match = _SHAPE.fullmatch(f"{scheme}://{rest.lstrip('/')}")
+    if match is None or "@" in match["tail"]:
+        return f"{scheme.lower()}://{MASK}"
+    userinfo, _, host = match["authority"].rpartition("@")
+    shown = host if host in ("", HIDDEN) or _HOST_PORT.fullmatch(host) else MASK
+    tail = f"/{HIDDEN}" if match["tail"] not in ("", "/") else match["tail"]
+    return f"{match['scheme'].lower()}://{f'{MASK}@' if userinfo else ''}{shown}{tail}"
+
+
+def mask_addresses(text: str) -> str:
+    """`text` with every address reduced to its printable part."""
+
+    def reduced(match: re.Match[str]) -> str:
+        end = _PUNCTUATION.search(match[0])
+        closing = end[0] if end is not None else ""
+        return printable(match[0].removesuffix(closing)) + closing
+
+    return _IN_TEXT.sub(reduced, text)
 
 
 class Url:
-    """The address of a stream. `str` and `repr` are redacted; `reveal()` gives what is needed to connect.
+    """The address of a stream. `str` and `repr` show the host alone (`printable`); `reveal()` gives what connects.
 
     Credentials in the text may be percent-encoded or plain; characters that end the authority of a URL
     (`/`, `?`, `#`) must be encoded.
@@ -37,7 +81,7 @@ class Url:
     def __init__(self, text: str) -> None:
         match = _SHAPE.fullmatch(text.strip())
         if match is None or match["scheme"].lower() not in SCHEMES:
-            raise ValueError("not a stream address: expected rtsp://host[:port]/path or rtsps://…")
+            raise ValueError("not a stream address: expected rtsp://host/path or rtsps://host/path")
         userinfo, _, address = match["authority"].rpartition("@")
         if _HOST_PORT.fullmatch(address) is None:
             raise ValueError(
@@ -83,20 +127,8 @@ class Url:
             secret += ":" + quote(self._password, safe="")
         return f"{self._scheme}://{secret}@{self._address}{self._tail}"
 
-    def scrub(self, text: str) -> str:
-        """`text` without this address' secrets: for messages that others wrote."""
-        text = text.replace(self.reveal(), str(self))
-        for secret in (self._password, quote(self._password, safe="") if self._password else None):
-            if secret:
-                text = text.replace(secret, "***")
-        return text
-
     def __str__(self) -> str:
-        tail = _SECRET_PAIR.sub(r"\1=***", self._tail)
-        # An "@" further on may end a password that holds an unencoded "/": hide all before it.
-        if "@" in tail:
-            return f"{self._scheme}://***@{tail.rpartition('@')[2]}"
-        return f"{self._scheme}://{'***@' if self.has_credentials else ''}{self._address}{tail}"
+        return printable(self.reveal())
 
     def __repr__(self) -> str:
         return f"Url({str(self)!r})"

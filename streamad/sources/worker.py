@@ -12,6 +12,7 @@ import signal
 import socket
 import threading
 import time
+import traceback
 from dataclasses import asdict
 from typing import Any
 
@@ -66,7 +67,7 @@ class Worker:
             reason = error.reason if isinstance(error, SourceError) else FailureReason.CRASHED
             self._end(reason, str(error), error.hint)
         except Exception as error:  # noqa: BLE001 - the boundary of the process: reported, not swallowed
-            self._end(FailureReason.CRASHED, f"{type(error).__name__}: {self._scrubbed(str(error))}", None)
+            self._end(FailureReason.CRASHED, f"{type(error).__name__}{self._details(error)}", None)
         else:
             if job.spec.live:
                 self._end(FailureReason.ENDED, "the stream ended", None)
@@ -136,9 +137,12 @@ class Worker:
         }
         wire.send(self._link, end)
 
-    def _scrubbed(self, text: str) -> str:
-        spec = self._job.spec
-        return spec.connection_url().scrub(text) if isinstance(spec, RtspSpec) else text
+    def _details(self, error: Exception) -> str:
+        """What an unexpected exception says; of a stream where it was raised, since its text may hold the address."""
+        if not isinstance(self._job.spec, RtspSpec):
+            return f": {error}"
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        return f" in {os.path.basename(where.filename)}, line {where.lineno}"
 
     def _look(self) -> None:
         """Stop where that was asked for. Costs a system call."""

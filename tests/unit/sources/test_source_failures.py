@@ -42,7 +42,7 @@ def test_streams(error: Exception, reason: FailureReason, builtin: type[Exceptio
     assert typed.reason is reason
     assert isinstance(typed, builtin)
     assert typed.exit_code is ExitCode.SOURCE
-    assert str(typed).startswith("rtsp://***@127.0.0.1:1/a: ")
+    assert str(typed).startswith("rtsp://***@127.0.0.1:1/…: ")
     assert "hunter2" not in f"{typed} {typed.hint} {typed!r}"
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from address_support import FORMS, SECRET
 from pydantic import TypeAdapter, ValidationError
 
 from streamad.errors import UsageError
@@ -19,6 +21,7 @@ from streamad.sources import (
     RtspSpec,
     SourceAuthError,
     SourceSpec,
+    SupervisedSource,
     parse_source,
 )
 
@@ -91,9 +94,28 @@ def test_words_that_mean_nothing(text: str) -> None:
     assert "hunter2" not in f"{caught.value} {caught.value.__cause__} {caught.value.__context__}"
 
 
+@pytest.mark.parametrize("text", FORMS)
+def test_no_word_of_the_command_line_is_shown(text: str) -> None:
+    spec: object = None
+    with suppress(UsageError):
+        spec = parse_source(text)
+    if spec is not None:
+        assert isinstance(spec, RtspSpec), "an address is never taken for a file, whose name is printed"
+        assert SECRET not in f"{spec} {spec!r}"
+        return
+    with pytest.raises(UsageError) as caught:
+        parse_source(text)
+    error = caught.value
+    assert SECRET not in f"{error} {error.hint} {error!r} {error.__cause__} {error.__context__}"
+
+
 def test_credentials_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = RtspSpec.model_validate({"url": "rtsp://h/a", "username_env": "CAM_U", "password_env": "CAM_P"})
     monkeypatch.setenv("CAM_U", "us er")
+    mistaken = RtspSpec.model_validate({"url": "rtsp://h/a", "username_env": "CAM_U", "password_env": SECRET})
+    with pytest.raises(SourceAuthError, match="variable that is named is not set") as caught:
+        mistaken.connection_url()
+    assert SECRET not in str(caught.value)
     with pytest.raises(SourceAuthError, match="CAM_P is not set"):
         spec.connection_url()
     monkeypatch.setenv("CAM_P", "p@/#")
@@ -115,6 +137,34 @@ def test_credentials_from_a_file(tmp_path: Path, content: str, good: bool) -> No
     secret.unlink()
     with pytest.raises(SourceAuthError, match="No such file"):
         spec.connection_url()
+    mistaken = RtspSpec.model_validate({"url": "rtsp://h/a", "secret_file": f"admin:{SECRET}"})
+    with pytest.raises(SourceAuthError, match="named in secret_file") as caught:
+        mistaken.connection_url()
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("mode", "readers"),
+    [(0o600, None), (0o400, None), (0o640, "its group"), (0o604, "everyone"), (0o644, "and everyone")],
+)
+def test_a_secret_file_that_others_can_read_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, readers: str | None
+) -> None:
+    secret = tmp_path / "gate"
+    secret.write_text(f"admin:{SECRET}\n")
+    secret.chmod(mode)
+    spec = RtspSpec.model_validate({"url": "rtsp://127.0.0.1:1/a", "secret_file": secret})
+    assert spec.connection_url().has_credentials, "named, not refused"
+    with SupervisedSource("gate", spec):
+        pass
+    said = [record.getMessage() for record in caplog.records if "secret file" in record.getMessage()]
+    if readers is None:
+        assert said == []
+    else:
+        assert len(said) == 1
+        assert said[0].startswith(f"gate: the secret file {secret} can be read by ")
+        assert f"{readers} (mode {mode:03o})" in said[0]
+    assert SECRET not in caplog.text
 
 
 def test_reading_a_configuration_loads_no_decoder() -> None:

@@ -116,7 +116,7 @@ def test_errors_are_json_and_redacted(site: Site) -> None:
     site.status_error = OutputError("cannot read rtsp://a:geheim@h/x", hint="try again")
     answer = site.client.get("/status")
     assert answer.status_code == 503
-    assert answer.json() == {"error": "cannot read rtsp://***@h/x", "hint": "try again"}
+    assert answer.json() == {"error": "cannot read rtsp://***@h/…", "hint": "try again"}
     site.status_error = UsageError("wrong")
     assert site.client.get("/status").status_code == 422
 
