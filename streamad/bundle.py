@@ -37,6 +37,8 @@ CALIBRATION = "calibration.json"
 PLACE = "place.png"
 """The place that the camera showed when the model was learned: by it the frame-quality gate notices a moved camera."""
 CARD = "README.md"
+CHECKOUT_ONLY = ("learned-noise-baseline-ped2", "learned-noise-ped2")
+"""Bundles of the repository's models/ that are too large for the wheel (pyproject.toml leaves them out)."""
 
 _LATER_SCORE_FIELDS = ("frame", "peak", "heat_cell")
 """Fields of `ScoreSpec` that the first bundles did not have."""
@@ -322,6 +324,12 @@ def find_bundle(name: str | Path) -> Path:
     for candidate in list_bundles():
         if candidate.name == str(name):
             return in_force(candidate)
+    if str(name) in CHECKOUT_ONLY:
+        raise BundleError(
+            f"the model {name} is not part of the installed package, for its size; it lies in models/{name} of "
+            "streamad's repository",
+            hint="give the path of that folder in a checkout, or name the checkout's models/ in STREAMAD_MODELS",
+        )
     known = ", ".join(sorted(p.name for p in list_bundles())) or "none"
     raise BundleError(
         f"there is no model bundle {str(name)!r}; known here: {known}",

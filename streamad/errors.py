@@ -22,6 +22,19 @@ class ExitCode(IntEnum):
     INTERRUPT = 130
 
 
+DISTRIBUTION = "streamad-video"
+"""What pip calls this program: PyPI's `streamad` is another project."""
+
+
+def install_hint(extra: str) -> str:
+    """The command that installs an optional part, as hints show it.
+
+    Args:
+        extra: a name of pyproject.toml's optional dependencies.
+    """
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
+
+
 class StreamadError(Exception):
     """Base of all errors that are reported without a traceback.
 

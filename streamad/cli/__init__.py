@@ -1,5 +1,14 @@
 """The command line: one module a command."""
 
-from streamad.cli.main import main
+try:
+    from streamad.cli.main import main
+except ImportError as error:
+    if error.name != "streamad":
+        raise
+    # PyPI's `streamad` is another project with a package of this name: one that was installed over ours, and removed.
+    raise SystemExit(
+        "error: files of this installation are missing or belong to another project\n"
+        "  what to do: pip uninstall streamad, and install streamad-video again"
+    ) from None
 
 __all__ = ["main"]

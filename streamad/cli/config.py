@@ -1,16 +1,19 @@
-"""`streamad config`: check a configuration before it is used."""
+"""`streamad config`: write a commented configuration, and check one before it is used."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
+import streamad
 from streamad.bundle import combined_sha256, load_bundle
-from streamad.cli.common import JsonOption, emit, say
+from streamad.cli.common import JsonOption, data, emit, say
 from streamad.config import load_config
-from streamad.errors import ConfigError, StreamadError
+from streamad.errors import ConfigError, OutputError, StreamadError
+from streamad.files import write_atomic
 from streamad.scoring import Calibration
 
 config = typer.Typer(help="Configuration files.", no_args_is_help=True, add_completion=False)
@@ -19,6 +22,41 @@ config = typer.Typer(help="Configuration files.", no_args_is_help=True, add_comp
 @config.callback()
 def _group() -> None:
     """Configuration files."""
+
+
+@config.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("camera.yaml"),
+    example: Annotated[
+        Literal["camera", "several", "replay"],
+        typer.Option(
+            "--example", help="One RTSP camera, several cameras of every kind, or files as if they were some."
+        ),
+    ] = "camera",
+    force: Annotated[bool, typer.Option("--force", help="Replace the file where it exists.")] = False,
+    show: Annotated[bool, typer.Option("--print", help="Print it and write nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a commented configuration to start from."""
+    text = (_examples() / f"{example}.yaml").read_text(encoding="utf-8")
+    if not show:
+        text = text.replace(f"configs/{example}.yaml", shlex.quote(str(file)))  # in the commands of its first lines
+        if (file.exists() or file.is_symlink()) and not force:
+            raise OutputError(f"{file} exists", hint="give another name, or --force to replace it")
+        write_atomic(file, text)
+    if as_json:
+        emit({"file": None if show else str(file), "example": example, "text": text})
+    elif show:
+        data(text.rstrip("\n"))
+    else:
+        say(f"wrote {file}: set the camera's address and model in it, then `streamad config check {file}`")
+
+
+def _examples() -> Path:
+    """The folder of commented examples: in the installed package, or in a checkout."""
+    package = Path(streamad.__file__).resolve().parent
+    installed = package / "_configs"
+    return installed if installed.is_dir() else package.parent / "configs"
 
 
 @config.command()

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from streamad.cli.common import JsonOption, emit, output_folder, progress_bar, say
-from streamad.errors import EngineError
+from streamad.errors import EngineError, install_hint
 from streamad.scene import SceneTruth
 
 BUDGET = 120.0
@@ -139,7 +139,7 @@ def _learn(truth: SceneTruth, folder: Path, epochs: int) -> tuple[Path, int]:
         from streamad.training.build import TrainingPlan, split_clips, train_bundle
         from streamad.training.feeding import clip_opener
     except ModuleNotFoundError as error:
-        raise EngineError(f"--learn needs the module {error.name}", hint="pip install 'streamad[train]'") from error
+        raise EngineError(f"--learn needs the module {error.name}", hint=install_hint("train")) from error
     from streamad.sources import FileSpec
 
     out = folder / "model"

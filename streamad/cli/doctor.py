@@ -14,7 +14,7 @@ from streamad import __version__
 from streamad.bundle import STREAMING_VARIANTS, VARIANTS, list_bundles, load_bundle
 from streamad.cli.common import JsonOption, emit, say, table
 from streamad.engines import available_engines
-from streamad.errors import EngineError, UsageError
+from streamad.errors import DISTRIBUTION, EngineError, UsageError
 
 _LIBRARIES = ("numpy", "opencv-python-headless", "av", "openvino", "torch", "onnxruntime", "prometheus-client")
 
@@ -37,6 +37,7 @@ def doctor(
         return
     rows: list[dict[str, Any]] = [
         {"part": "streamad", "state": "ok", "detail": __version__},
+        *_namesake(),
         {"part": "python", "state": "ok", "detail": f"{platform.python_version()}, {os.cpu_count()} CPUs"},
     ]
     for name in _LIBRARIES:
@@ -92,6 +93,22 @@ def _selftest(name: str, models: list[str] | None, device: str | None, as_json: 
             f"{name} answers otherwise than ONNX Runtime: {', '.join(wrong)}",
             hint="do not use it here; report the table, the GPU, its driver and the versions of `streamad doctor`",
         )
+
+
+def _namesake() -> list[dict[str, str]]:
+    """A row where a distribution named `streamad` is installed: its files lie in this package's folder."""
+    try:
+        other = importlib.metadata.distribution("streamad")
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    return [
+        {
+            "part": "distribution streamad",
+            "state": "warning",
+            "detail": f"version {other.version} ({other.metadata['Summary']}) lies in the folder of {DISTRIBUTION}: "
+            f"pip uninstall streamad, and install {DISTRIBUTION} again",
+        }
+    ]
 
 
 def _version(name: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from streamad.cli.common import (
     progress_bar,
     say,
 )
-from streamad.errors import EngineError, UsageError
+from streamad.errors import EngineError, UsageError, install_hint
 
 if TYPE_CHECKING:
     from streamad.evaluation.images.results import ImageResult
@@ -52,7 +52,7 @@ def evaluate_images(
     try:
         from streamad.training.image_benchmark import run_image_benchmark
     except ModuleNotFoundError as error:
-        raise EngineError(f"training needs the module {error.name}", hint="pip install 'streamad[train]'") from error
+        raise EngineError(f"training needs the module {error.name}", hint=install_hint("train")) from error
     from streamad.evaluation.image_table import image_markdown, image_table
     from streamad.evaluation.images.results import read_results
     from streamad.files import write_atomic, write_json

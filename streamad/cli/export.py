@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streamad.cli.common import FpsOption, JsonOption, clips_of, emit, output_folder, say
-from streamad.errors import EngineError, UsageError
+from streamad.errors import EngineError, UsageError, install_hint
 
 if TYPE_CHECKING:
     from streamad.bundle import Bundle, Parity
@@ -74,7 +74,7 @@ def export(
         import streamad.engines.export
         import streamad.engines.half  # noqa: F401 - tried here, so that what is missing is told before any work
     except ModuleNotFoundError as error:
-        raise EngineError(f"export needs the module {error.name}", hint="pip install 'streamad[train]'") from error
+        raise EngineError(f"export needs the module {error.name}", hint=install_hint("train")) from error
     from streamad.bundle import load_bundle
 
     job = _Job(load_bundle(model), engine, precision, device)
@@ -150,7 +150,7 @@ class _Job:
 
         problem = quantisation_problem()
         if problem:  # told before any work
-            raise EngineError(f"int8 cannot be made here: {problem}", hint="pip install 'streamad[int8]'")
+            raise EngineError(f"int8 cannot be made here: {problem}", hint=install_hint("int8"))
         output_folder(self.bundle.path)
         _, path, parity = add_int8(self.bundle, [source for _, source in clips_of(clips, fps)])
         return path, parity

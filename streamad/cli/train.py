@@ -22,7 +22,7 @@ from streamad.cli.common import (
     say,
 )
 from streamad.cli.train_motion import fit_motion, rate_of
-from streamad.errors import EngineError, UsageError
+from streamad.errors import EngineError, UsageError, install_hint
 
 
 def train(
@@ -80,7 +80,7 @@ def train(
         from streamad.training.build import TrainingPlan, train_bundle
         from streamad.training.feeding import clip_opener
     except ModuleNotFoundError as error:
-        raise EngineError(f"training needs the module {error.name}", hint="pip install 'streamad[train]'") from error
+        raise EngineError(f"training needs the module {error.name}", hint=install_hint("train")) from error
     from streamad.pipeline import calibrate_model, open_model, save_into_bundle
     from streamad.sources import ImagesSpec
     from streamad.training.splitting import split_clips

@@ -15,7 +15,7 @@ from streamad.engines.base import Engine, batch_sizes_for
 from streamad.engines.carrying import CarryingEngine
 from streamad.engines.tensorrt import presence
 from streamad.engines.tensorrt.library import LibraryName
-from streamad.errors import EngineError
+from streamad.errors import DISTRIBUTION, EngineError, install_hint
 
 if TYPE_CHECKING:
     from streamad.engines.tensorrt.engine import TensorRtOptions
@@ -90,7 +90,7 @@ def available_engines() -> dict[str, str]:
     answer = {}
     for name, (module, extra) in modules.items():
         missing = importlib.util.find_spec(module) is None
-        how = f"pip install 'streamad[{extra}]'" if extra else "reinstall streamad"
+        how = install_hint(extra) if extra else f"reinstall {DISTRIBUTION}"
         answer[name] = f"the module {module} is not installed ({how})" if missing else ""
     return {
         **answer,

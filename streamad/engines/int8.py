@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from streamad.engines.delays import Array
-from streamad.errors import EngineError
+from streamad.errors import EngineError, install_hint
 
 EXACT = (
     "MatMul", "Add", "Subtract", "Multiply", "Divide", "Power", "Sqrt", "SquaredDifference", "Maximum", "Minimum",
@@ -33,7 +33,7 @@ def quantisation_problem() -> str:
     import importlib.util
 
     missing = importlib.util.find_spec("nncf") is None
-    return "the module nncf is not installed (pip install 'streamad[int8]')" if missing else ""
+    return f"the module nncf is not installed ({install_hint('int8')})" if missing else ""
 
 
 def write_int8(source: Path, target: Path, samples: Iterable[Sample], count: int) -> None:
@@ -50,7 +50,7 @@ def write_int8(source: Path, target: Path, samples: Iterable[Sample], count: int
     """
     problem = quantisation_problem()
     if problem:
-        raise EngineError(f"int8 cannot be made here: {problem}", hint="pip install 'streamad[int8]'")
+        raise EngineError(f"int8 cannot be made here: {problem}", hint=install_hint("int8"))
     import nncf
     import openvino as ov
 

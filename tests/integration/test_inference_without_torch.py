@@ -70,7 +70,7 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(environment: dict[str, st
     checks = {row["part"]: row for row in ran.document()["checks"]}
     assert checks["engine openvino"]["state"] == "ok"
     assert checks["engine torch"]["state"] == checks["engine onnx"]["state"] == "no"
-    assert "streamad[train]" in checks["engine torch"]["detail"]
+    assert "streamad-video[train]" in checks["engine torch"]["detail"]
 
 
 def test_score_writes_everything(
@@ -133,12 +133,12 @@ def test_a_camera_s_own_model_is_fitted_and_calibrated(environment: dict[str, st
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (("export", "BUNDLE"), "streamad[train]"),
-        (("train", "adacl", "--data", "VIDEO", "-o", "x"), "streamad[train]"),
-        (("score", "VIDEO", "-m", "BUNDLE", "--engine", "torch"), "streamad[train]"),
-        (("score", "VIDEO", "-m", "BUNDLE", "--engine", "onnx"), "streamad[onnx]"),
-        (("score", "VIDEO", "-m", "BUNDLE", "--engine", "tensorrt"), "streamad[gpu]"),
-        (("score", "VIDEO", "-m", "BUNDLE", "--engine", "tensorrt-rtx"), "streamad[rtx]"),
+        (("export", "BUNDLE"), "streamad-video[train]"),
+        (("train", "adacl", "--data", "VIDEO", "-o", "x"), "streamad-video[train]"),
+        (("score", "VIDEO", "-m", "BUNDLE", "--engine", "torch"), "streamad-video[train]"),
+        (("score", "VIDEO", "-m", "BUNDLE", "--engine", "onnx"), "streamad-video[onnx]"),
+        (("score", "VIDEO", "-m", "BUNDLE", "--engine", "tensorrt"), "streamad-video[gpu]"),
+        (("score", "VIDEO", "-m", "BUNDLE", "--engine", "tensorrt-rtx"), "streamad-video[rtx]"),
     ],
 )
 def test_what_needs_an_extra_names_it_and_never_falls_back(
@@ -206,5 +206,5 @@ def test_learning_a_network_is_refused_before_anything_is_recorded(
     ran = without(environment, tmp_path, "learn", shapes_video, "--out", "gate", "--detector", "adacl")
     assert ran.code == ExitCode.ENGINE
     assert "learning adacl needs the module torch" in ran.err
-    assert "streamad[train]" in ran.err
+    assert "streamad-video[train]" in ran.err
     assert not (tmp_path / "gate").exists()

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.engines.tensorrt.failures import GpuMemoryError, GpuUnavailableError
-from streamad.errors import EngineError
+from streamad.errors import EngineError, install_hint
 
 Array = npt.NDArray[Any]
 
@@ -180,7 +180,7 @@ def _driver() -> Any:
     except ModuleNotFoundError as error:
         raise GpuUnavailableError(
             f"the module {error.name} is not installed",
-            hint="pip install 'streamad[gpu]'; PyCUDA is compiled, which needs the CUDA toolkit",
+            hint=f"{install_hint('gpu')}; PyCUDA is compiled, which needs the CUDA toolkit",
         ) from error
     except ImportError as error:  # PyCUDA is linked to libcuda.so.1, which the driver brings
         raise GpuUnavailableError(

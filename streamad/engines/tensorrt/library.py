@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 
 from streamad.engines.tensorrt.api import Module
 from streamad.engines.tensorrt.failures import GpuUnavailableError, LibraryVersionError
+from streamad.errors import install_hint
 
 LibraryName = Literal["tensorrt", "tensorrt-rtx"]
 
@@ -105,7 +106,7 @@ def load_library(name: LibraryName) -> Library:
 
 
 def _load(name: LibraryName) -> Library:
-    hint = f"pip install 'streamad[{EXTRAS[name]}]'"
+    hint = install_hint(EXTRAS[name])
     try:
         module = importlib.import_module(MODULES[name])
     except ModuleNotFoundError as error:
@@ -130,7 +131,7 @@ def check_version(name: LibraryName, version: str) -> None:
         wanted = f">={least[0]}.{least[1]},<{beyond[0]}"
         raise LibraryVersionError(
             f"{MODULES[name]} is version {version}; this streamad works with {wanted}",
-            hint=f"pip install 'streamad[{EXTRAS[name]}]', which asks for such a version",
+            hint=f"{install_hint(EXTRAS[name])}, which asks for such a version",
         )
 
 

@@ -7,6 +7,7 @@ import importlib.util
 from functools import cache
 
 from streamad.engines.tensorrt.library import EXTRAS, MODULES, LibraryName
+from streamad.errors import install_hint
 
 _CODES = {
     100: "it finds no GPU",
@@ -50,6 +51,6 @@ def gpu_problem(name: LibraryName) -> str:
     problems = []
     for module in (MODULES[name], "pycuda"):
         if importlib.util.find_spec(module) is None:
-            problems.append(f"the module {module} is not installed (pip install 'streamad[{EXTRAS[name]}]')")
+            problems.append(f"the module {module} is not installed ({install_hint(EXTRAS[name])})")
     driver = driver_problem()
     return "; ".join([*problems, driver] if driver else problems)

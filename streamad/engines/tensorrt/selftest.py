@@ -19,7 +19,7 @@ from streamad.engines.base import Batch, batch_sizes_for
 from streamad.engines.onnx_engine import OnnxEngine
 from streamad.engines.tensorrt.engine import TensorRtEngine, TensorRtOptions
 from streamad.engines.tensorrt.profiles import SMALL
-from streamad.errors import EngineError
+from streamad.errors import EngineError, install_hint
 
 Given = TypeVar("Given", bound=Sized)
 
@@ -195,9 +195,7 @@ def need_reference() -> None:
         EngineError: ONNX Runtime is missing.
     """
     if importlib.util.find_spec("onnxruntime") is None:
-        raise EngineError(
-            "the self-test compares with ONNX Runtime, which is not installed", hint="pip install 'streamad[onnx]'"
-        )
+        raise EngineError("the self-test compares with ONNX Runtime, which is not installed", hint=install_hint("onnx"))
 
 
 def measure(run: Callable[[Given], Any], on_cpu: Callable[[Given], Any], given: Given, of: str) -> BatchTime:

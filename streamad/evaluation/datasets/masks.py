@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from streamad.errors import DatasetError
+from streamad.errors import DatasetError, install_hint
 from streamad.evaluation.datasets.files import image_files
 
 Mask = npt.NDArray[np.bool_]
@@ -94,9 +94,7 @@ def matlab_masks(path: Path) -> Iterator[Mask]:
         from scipy.io import loadmat
         from scipy.io.matlab import MatReadError
     except ModuleNotFoundError as error:
-        raise DatasetError(
-            f"{path} is a MATLAB file, which SciPy reads", hint="pip install 'streamad[evaluation]'"
-        ) from error
+        raise DatasetError(f"{path} is a MATLAB file, which SciPy reads", hint=install_hint("evaluation")) from error
     try:
         content = loadmat(str(path), variable_names=["volLabel"])
     except (MatReadError, OSError, ValueError, NotImplementedError, TypeError) as error:

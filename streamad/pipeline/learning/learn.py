@@ -14,7 +14,7 @@ import numpy as np
 from streamad.alerts.spec import RuleSpec
 from streamad.bundle import CALIBRATION, PLACE, Bundle, load_bundle, write_manifest
 from streamad.detectors.options import parse_options
-from streamad.errors import EngineError, UsageError
+from streamad.errors import EngineError, UsageError, install_hint
 from streamad.files import write_json
 from streamad.formatting import counted, number, span
 from streamad.frame import UInt8Image
@@ -121,7 +121,7 @@ def require_trainer(plan: LearnPlan) -> None:
     except ModuleNotFoundError as error:
         raise EngineError(
             f"learning {plan.detector} needs the module {error.name}",
-            hint="pip install 'streamad[train]', or learn the motion detector, which needs nothing more",
+            hint=f"{install_hint('train')}, or learn the motion detector, which needs nothing more",
         ) from error
 
 

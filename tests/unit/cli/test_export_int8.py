@@ -125,7 +125,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code, _, err = call("export", bundle, "--precision", "int8", "--data", clips)
     assert code == 4
-    assert "streamad[int8]" in err
+    assert "streamad-video[int8]" in err
     monkeypatch.undo()
     with pytest.raises(EngineError, match="runs fp32, and int8 was asked for"):
         open_model(narrow_bundle, EngineSpec(name="onnx", precision="int8"))
