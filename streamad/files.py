@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,6 +72,12 @@ def locked(folder: Path) -> Iterator[bool]:
             yield True
     finally:
         os.close(descriptor)
+
+
+def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """Key that sorts names as people count, whatever the case of their letters: "2.png" before "10.png"."""
+    parts = re.split(r"(\d+)", name.lower())
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], name
 
 
 def sha256_of(path: Path) -> str:

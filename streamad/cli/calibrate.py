@@ -16,6 +16,7 @@ from streamad.cli.common import (
     ThreadsOption,
     clips_of,
     emit,
+    end_with,
     engine_spec,
     progress_bar,
     say,
@@ -24,6 +25,7 @@ from streamad.engines import EngineSpec
 from streamad.errors import UsageError
 from streamad.formatting import counted, number
 from streamad.scoring import Calibration
+from streamad.sources import Clips
 
 
 def calibrate(
@@ -83,6 +85,7 @@ def calibrate(
     from streamad.pipeline.recent import keep_previous, notes_on
 
     notes: list[str] = []
+    clips = Clips(())
     if recent is not None:
         from datetime import UTC, datetime
 
@@ -112,8 +115,9 @@ def calibrate(
         )
         notes = notes_on(known)
     else:
+        clips = clips_of(data or [], fps)
         bundle, calibration = _on_video(
-            model, data or [], engine_spec(engine, threads, precision), fps, alerts_per_day or 1.0, local,
+            model, clips, engine_spec(engine, threads, precision), alerts_per_day or 1.0, local,
             min_duration_seconds=0.5 if min_duration is None else min_duration,
             cooldown_seconds=10.0 if cooldown is None else cooldown,
             hysteresis=0.2 if hysteresis is None else hysteresis,
@@ -140,7 +144,7 @@ def calibrate(
             "alerts_per_day": calibration.alerts_per_day, "frames": calibration.frames, "clips": calibration.clips,
             "duration_seconds": calibration.duration_seconds, "extrapolation": calibration.extrapolation,
             "local": calibration.local is not None, "warnings": [*notes, *calibration.warnings],
-            "previous": None if previous is None else str(previous),
+            "previous": None if previous is None else str(previous), **clips.report(),
         })  # fmt: skip
     else:
         say(
@@ -149,13 +153,13 @@ def calibrate(
             f"from {counted(calibration.frames, 'frame')}"
             + ("; each place has its own statistics" if calibration.local is not None else "")
         )
+    end_with(clips)
 
 
 def _on_video(
     model: str,
-    data: list[Path],
+    clips: Clips,
     engine: EngineSpec,
-    fps: float,
     alerts_per_day: float,
     local: bool | None,
     **rules: float,
@@ -165,15 +169,14 @@ def _on_video(
     from streamad.pipeline import calibrate_model, open_model
     from streamad.sources import open_source
 
-    clips = clips_of(data, fps)
-    with open_source(clips[0][1], camera=clips[0][0]) as source:
+    with open_source(clips.specs[0], camera="camera") as source:
         rate = source.info.fps
     with open_model(model, engine, hint="throughput") as loaded, progress_bar() as bar:
-        task = bar.add_task("scoring normal video", total=len(clips))
+        task = bar.add_task("scoring normal video", total=len(clips.clips))
         calibration = calibrate_model(
             loaded,
-            [spec for _, spec in clips],
-            source=", ".join(name for name, _ in clips[:5]) + (f" and {len(clips) - 5} more" if len(clips) > 5 else ""),
+            clips.specs,
+            source=clips.words,
             fps=rate,
             alerts_per_day=alerts_per_day,
             rules=RuleSpec.model_validate(rules),

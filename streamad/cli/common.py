@@ -16,12 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from streamad.cli.progress import LineProgress
 from streamad.engines import EngineSpec
 from streamad.engines.factory import EngineName, Precision
-from streamad.errors import OutputError, UsageError
+from streamad.errors import ExitCode, OutputError, UsageError
 from streamad.observability.redaction import redact
 from streamad.observability.status import finite
-from streamad.sources import FileSpec, ImagesSpec, SourceNotFoundError, SourceSpec, parse_source
-
-VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".ts", ".m4v", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".m2ts"}
+from streamad.sources import Clips, ImagesSpec, SourceSpec, find_clips, parse_source
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 ModelOption = Annotated[str, typer.Option("--model", "-m", help="Model bundle: a folder, or a name of `models list`.")]
@@ -161,26 +159,33 @@ def source_of(text: str, fps: float) -> SourceSpec:
     return spec.model_copy(update={"fps": fps}) if isinstance(spec, ImagesSpec) else spec
 
 
-def clips_of(folders: list[Path], fps: float) -> list[tuple[str, SourceSpec]]:
-    """Named clips in files and folders: a file is a clip, a folder of images is one, else a folder holds clips.
+def clips_of(paths: Sequence[Path], fps: float) -> Clips:
+    """The clips in files and folders that can be read (see `find_clips`); prints what is left out.
+
+    A command that goes on without some clips ends with `end_with(clips)`.
+
+    Args:
+        paths: video files, folders of images, or folders of those.
+        fps: frames a second of folders of images.
 
     Raises:
-        UsageError: a path does not exist, or holds neither videos nor images.
+        UsageError: no clip in any path, or a folder that can be read in two ways.
+        SourceError: none of the clips can be read.
     """
-    clips: list[tuple[str, SourceSpec]] = []
-    for path in folders:
-        if not path.exists():
-            raise SourceNotFoundError(
-                f"there is no {path}", hint="give a video file, a folder of images, or a folder of those"
-            )
-        found = _clips_in(path, fps)
-        if not found:
-            raise UsageError(
-                f"{path} holds no video ({', '.join(sorted(VIDEO_SUFFIXES))}) and no folder of images",
-                hint="give a video file, a folder of images, or a folder of those",
-            )
-        clips += found
+    clips = find_clips(paths, fps).readable()
+    for sentence in (*clips.notes, *clips.failures()):
+        say(f"note: {sentence}")
     return clips
+
+
+def end_with(clips: Clips) -> None:
+    """End a command that did its work: with exit code 3 where clips were left out because they cannot be read.
+
+    Raises:
+        typer.Exit: some were.
+    """
+    if clips.left_out:
+        raise typer.Exit(ExitCode.SOURCE)
 
 
 def output_folder(path: Path) -> Path:
@@ -199,29 +204,6 @@ def output_folder(path: Path) -> Path:
             f"cannot write to {path}: {error.strerror or error}", hint="give another folder with --out"
         ) from error
     return path
-
-
-def _clips_in(path: Path, fps: float) -> list[tuple[str, SourceSpec]]:
-    if path.is_file():
-        return [(path.stem, FileSpec(path=path))]
-    if _holds_images(path):
-        return [(path.name, ImagesSpec(path=path, fps=fps))]
-    clips: list[tuple[str, SourceSpec]] = []
-    for child in sorted(path.iterdir()):
-        if child.is_dir() and _holds_images(child):
-            clips.append((child.name, ImagesSpec(path=child, fps=fps)))
-        elif child.suffix.lower() in VIDEO_SUFFIXES:
-            clips.append((child.stem, FileSpec(path=child)))
-    return clips
-
-
-def _holds_images(folder: Path) -> bool:
-    from streamad.sources import list_images
-
-    try:
-        return bool(list_images(folder))
-    except SourceNotFoundError:  # its word for a folder without an image
-        return False
 
 
 def _cell(value: Any) -> str:

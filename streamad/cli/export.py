@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamad.cli.common import FpsOption, JsonOption, clips_of, emit, output_folder, say
+from streamad.cli.common import FpsOption, JsonOption, clips_of, emit, end_with, output_folder, say
 from streamad.errors import EngineError, UsageError, install_hint
+from streamad.sources import Clips
 
 if TYPE_CHECKING:
     from streamad.bundle import Bundle, Parity
@@ -78,12 +79,14 @@ def export(
     from streamad.bundle import load_bundle
 
     job = _Job(load_bundle(model), engine, precision, device)
+    found = Clips(())
     if add_streaming:
         if out is not None:
             raise UsageError("--add-streaming writes into the bundle", hint="leave --out away")
         files = [job.streaming_into_bundle()]
     elif clips is not None:
-        files = [job.int8_into_bundle(clips, fps)]
+        found = clips_of(clips, fps)
+        files = [job.int8_into_bundle(found)]
     elif out is None:
         files = job.into_bundle()
     else:
@@ -91,7 +94,8 @@ def export(
     inputs = "random inputs" if clips is None else "pieces of the video"
     entries = [{"file": str(path), "parity": parity.model_dump()} for path, parity in files]
     if as_json:
-        emit({"engine": engine, "precision": precision, **entries[0], "files": entries})
+        emit({"engine": engine, "precision": precision, **entries[0], "files": entries, **found.report()})
+        end_with(found)
         return
     for path, parity in files:
         score = "" if parity.max_abs_score is None else f", of a score {parity.max_abs_score:.1e}"
@@ -99,6 +103,7 @@ def export(
             f"{path}: largest difference to torch {parity.max_abs_output:.1e}{score}, "
             f"over {parity.tiles} {inputs}, by {parity.engine} {parity.version} in {parity.precision}"
         )
+    end_with(found)
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,7 @@ class _Job:
             draft.unlink(missing_ok=True)
         return path, parity.model_copy(update={"file": path.name})
 
-    def int8_into_bundle(self, clips: list[Path], fps: float) -> tuple[Path, Parity]:
+    def int8_into_bundle(self, clips: Clips) -> tuple[Path, Parity]:
         """Write the 8-bit variant, calibrated on clips, and its parity into the bundle."""
         from streamad.engines.int8 import quantisation_problem
         from streamad.pipeline.quantisation import add_int8
@@ -152,7 +157,7 @@ class _Job:
         if problem:  # told before any work
             raise EngineError(f"int8 cannot be made here: {problem}", hint=install_hint("int8"))
         output_folder(self.bundle.path)
-        _, path, parity = add_int8(self.bundle, [source for _, source in clips_of(clips, fps)])
+        _, path, parity = add_int8(self.bundle, clips.specs)
         return path, parity
 
     def streaming_into_bundle(self) -> tuple[Path, Parity]:

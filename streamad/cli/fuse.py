@@ -17,6 +17,7 @@ from streamad.cli.common import (
     ThreadsOption,
     clips_of,
     emit,
+    end_with,
     engine_spec,
     progress_bar,
     say,
@@ -50,17 +51,17 @@ def fuse(
     if rule not in ("mean", "max"):
         raise UsageError(f"--rule {rule!r}: expected mean or max")
     clips = clips_of(data, fps)
-    with open_source(clips[0][1], camera=clips[0][0]) as source:
+    with open_source(clips.specs[0], camera="camera") as source:
         rate = source.info.fps
     spec = engine_spec(engine, threads, precision)
     with ExitStack() as stack, progress_bar() as bar:
         members = [stack.enter_context(open_model(model, spec, hint="throughput")) for model in models]
-        task = bar.add_task("scoring normal video", total=len(clips) * len(members))
+        task = bar.add_task("scoring normal video", total=len(clips.clips) * len(members))
         bundle = fuse_models(
             members,
-            [spec for _, spec in clips],
+            clips.specs,
             out,
-            source=", ".join(name for name, _ in clips[:5]) + (f" and {len(clips) - 5} more" if len(clips) > 5 else ""),
+            source=clips.words,
             rule=cast(Rule, rule),
             fps=rate,
             alerts_per_day=alerts_per_day,
@@ -75,9 +76,11 @@ def fuse(
         emit({
             "model": str(bundle.path), "members": list(models), "rule": rule, "threshold": calibration.shown_threshold,
             "alerts_per_day": alerts_per_day, "frames": calibration.frames, "warnings": list(calibration.warnings),
+            **clips.report(),
         })  # fmt: skip
     else:
         say(
             f"{bundle.path}: {rule} of {', '.join(models)}; {calibration.summary}, "
             f"from {counted(calibration.frames, 'frame')}"
         )
+    end_with(clips)

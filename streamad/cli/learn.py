@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -18,13 +19,14 @@ from streamad.cli.common import (
     OptionsOption,
     clips_of,
     emit,
+    end_with,
     output_folder,
     parse_pairs,
     progress_bar,
     say,
 )
 from streamad.errors import UsageError
-from streamad.sources import ImagesSpec, SourceSpec, parse_source
+from streamad.sources import Clips, SourceSpec, parse_source
 
 SAY_SECONDS = 30.0
 """Where there is no terminal to draw on, a line says how far the recording is this often."""
@@ -79,7 +81,7 @@ def learn(
         train_seconds=60 * train_minutes,
     )  # fmt: skip
     require_trainer(plan)
-    specs, words = _sources(sources, fps, username_env, password_env, transport)
+    specs, words, clips = _sources(sources, fps, username_env, password_env, transport)
     folder = output_folder(out)
     possible = require_time(plan)
     if possible is not None:
@@ -134,8 +136,9 @@ def learn(
         emit({
             "bundle": str(folder), **learned.report, "recorded_seconds": found.seconds, "reconnects": found.reconnects,
             "clips_dropped": dropped, "recording_took_seconds": recorded - started,
-            "learning_took_seconds": ended - recorded,
+            "learning_took_seconds": ended - recorded, **clips.report(),
         })  # fmt: skip
+        end_with(clips)
         return
     for sentence in learned.words:
         say(f"· {sentence}")
@@ -145,12 +148,13 @@ def learn(
         f"{folder}: {learned.calibration.summary}, "
         f"{ended - recorded:.0f} s after the recording; watch with `model: {folder}` and `streamad run`"
     )
+    end_with(clips)
 
 
 def _sources(
     given: list[str], fps: float, username_env: str | None, password_env: str | None, transport: str
-) -> tuple[list[SourceSpec], str]:
-    """The sources, and what they are in words, without credentials.
+) -> tuple[Sequence[SourceSpec], str, Clips]:
+    """The sources, what they are in words, without credentials, and the clips where they are files.
 
     Raises:
         UsageError: several cameras, cameras and files together, or options that exclude each other.
@@ -172,8 +176,7 @@ def _sources(
             except ValidationError as error:
                 faults = "; ".join(str(fault["msg"]).removeprefix("Value error, ") for fault in error.errors())
                 raise UsageError(f"the options do not fit the camera: {faults}") from None
-            return [camera], str(camera.url)
-        return [camera], str(camera.device) if camera.type == "device" else camera.type
+            return [camera], str(camera.url), Clips(())
+        return [camera], str(camera.device) if camera.type == "device" else camera.type, Clips(())
     clips = clips_of([Path(text) for text in given], fps)
-    specs = [spec.model_copy(update={"fps": fps}) if isinstance(spec, ImagesSpec) else spec for _, spec in clips]
-    return specs, ", ".join(name for name, _ in clips[:5])
+    return clips.specs, clips.words, clips

@@ -16,6 +16,7 @@ from streamad.cli.common import (
     TrainThreadsOption,
     clips_of,
     emit,
+    end_with,
     output_folder,
     parse_pairs,
     progress_bar,
@@ -85,7 +86,8 @@ def train(
     from streamad.sources import ImagesSpec
     from streamad.training.splitting import split_clips
 
-    clips = clips_of(data, fps)
+    found = clips_of(data, fps)
+    clips = found.clips
     rate = rate_of(clips, fps)
     folder = output_folder(out)
     plan = TrainingPlan(
@@ -131,6 +133,7 @@ def train(
         "alerts_per_day": calibration.alerts_per_day,
         "calibration_frames": calibration.frames,
         "warnings": list(calibration.warnings),
+        **found.report(),
         "images": any(isinstance(spec, ImagesSpec) for _, spec in clips),
     }
     if as_json:
@@ -138,3 +141,4 @@ def train(
     else:
         say(f"{folder}: {bundle.manifest.training.checkpoint}")
         say(f"{calibration.summary}; watch with `streamad run`")
+    end_with(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from streamad.cli.common import clips_of, emit, output_folder, progress_bar, say
+from streamad.cli.common import clips_of, emit, end_with, output_folder, progress_bar, say
 from streamad.errors import UsageError
 from streamad.sources import SourceSpec, open_source
 
@@ -65,7 +65,7 @@ def fit_motion(
     from streamad.pipeline.motion_learning import calibrate_motion, fit_motion_bundle
 
     clips = clips_of(data, fps)
-    rate = rate_of(clips, fps)
+    rate = rate_of(clips.clips, fps)
     folder = output_folder(out)
     with progress_bar() as bar:
         tasks = {}
@@ -76,7 +76,7 @@ def fit_motion(
             bar.update(tasks[stage], completed=done, total=total)
 
         fit = fit_motion_bundle(
-            [spec for _, spec in clips],
+            clips.specs,
             folder,
             name=out.name,
             data=data_name,
@@ -109,8 +109,10 @@ def fit_motion(
                 "alerts_per_day": calibration.alerts_per_day,
                 "calibration_frames": calibration.frames,
                 "warnings": list(calibration.warnings),
+                **clips.report(),
             }
         )
     else:
         say(f"{folder}: fitted to {training.frames} frames, {training.options['cells']} moving cells")
         say(f"{calibration.summary}; watch with `streamad run`")
+    end_with(clips)

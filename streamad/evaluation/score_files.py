@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.errors import DatasetError
-from streamad.evaluation.datasets.files import Labels, as_labels, folder_content, load_arrays, split_labels
+from streamad.evaluation.datasets.files import Labels, as_labels, content_of, load_arrays, split_labels
 from streamad.evaluation.datasets.found import same_clip
 
 Scores = dict[str, npt.NDArray[np.float64]]
@@ -80,7 +80,7 @@ def _labels_in(path: Path, scores: Scores, allow_pickle: bool) -> dict[str, Labe
     if path.is_dir():
         return {
             file.stem: as_labels(next(iter(load_arrays(file, allow_pickle=allow_pickle).values())), file)
-            for file in folder_content(path)
+            for file in content_of(path).others
             if file.suffix == ".npy"
         }
     if path.suffix == ".csv":

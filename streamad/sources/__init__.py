@@ -30,7 +30,8 @@ if TYPE_CHECKING:
         source_error,
     )
     from streamad.sources.file import FileSource
-    from streamad.sources.images import ImageFolderSource, list_images, read_grey
+    from streamad.sources.folders import Clips, LeftOut, find_clips, list_images
+    from streamad.sources.images import ImageFolderSource, read_grey
     from streamad.sources.luma import LumaConverter
     from streamad.sources.opening import open_source
     from streamad.sources.rtsp import RtspSource
@@ -68,7 +69,8 @@ _MODULES = {
         "source_error",
     ),
     "file": ("FileSource",),
-    "images": ("ImageFolderSource", "list_images", "read_grey"),
+    "folders": ("Clips", "LeftOut", "find_clips", "list_images"),
+    "images": ("ImageFolderSource", "read_grey"),
     "luma": ("LumaConverter",),
     "opening": ("open_source",),
     "rtsp": ("RtspSource",),
@@ -89,6 +91,7 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "Backoff",
+    "Clips",
     "DeviceSource",
     "DeviceSpec",
     "FailureReason",
@@ -96,6 +99,7 @@ __all__ = [
     "FileSpec",
     "ImageFolderSource",
     "ImagesSpec",
+    "LeftOut",
     "LumaConverter",
     "ReconnectSpec",
     "RtspSource",
@@ -119,6 +123,7 @@ __all__ = [
     "SupervisedSource",
     "Url",
     "classify",
+    "find_clips",
     "list_images",
     "open_source",
     "parse_source",

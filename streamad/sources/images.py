@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -12,11 +11,10 @@ import numpy as np
 
 from streamad.frame import Frame, FrameFlags, UInt8Image
 from streamad.sources.base import Source, SourceInfo
-from streamad.sources.failures import SourceAuthError, SourceCodecError, SourceNotFoundError
+from streamad.sources.failures import SourceCodecError
+from streamad.sources.folders import list_images
 from streamad.sources.spec import ImagesSpec
 from streamad.sources.timing import Pacer
-
-SUFFIXES = frozenset({".tif", ".tiff", ".jpg", ".jpeg", ".png", ".bmp"})
 
 
 class ImageFolderSource(Source):
@@ -34,7 +32,7 @@ class ImageFolderSource(Source):
 
     Raises:
         SourceNotFoundError: no such folder, or no image in it.
-        SourceCodecError: none of the images can be decoded, or a file was given.
+        SourceCodecError: none of the images can be decoded, or a file or a folder of recordings was given.
     """
 
     def __init__(
@@ -112,34 +110,6 @@ class ImageFolderSource(Source):
             discontinuity = True
 
 
-def list_images(folder: Path) -> list[Path]:
-    """The images of a folder in natural order of their names ("2.png" before "10.png").
-
-    Raises:
-        SourceNotFoundError: no such folder, or no image in it.
-        SourceCodecError: not a folder.
-        SourceAuthError: no permission to read it.
-    """
-    if not folder.exists():
-        raise SourceNotFoundError(f"{folder}: no such folder", hint="check the path")
-    if not folder.is_dir():
-        raise SourceCodecError(f"{folder} is a file, expected a folder of images", hint="a video is of type: file")
-    try:
-        entries = list(folder.iterdir())
-    except PermissionError:
-        entries = None
-    if entries is None:
-        raise SourceAuthError(f"{folder}: no permission to read it", hint="check the folder's permissions")
-    images = [p for p in entries if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()]
-    if not images:
-        nested = any(p.is_dir() for p in entries)
-        raise SourceNotFoundError(
-            f"{folder}: no image in it (of {', '.join(sorted(SUFFIXES))})",
-            hint="the images seem to lie in subfolders: give one of those" if nested else "check the path",
-        )
-    return sorted(images, key=_natural)
-
-
 def read_grey(path: Path) -> UInt8Image | None:
     """(H, W) uint8 grey, full range, of an image (16 bits scaled to 8); None where undecodable."""
     previous = cv2.utils.logging.getLogLevel()
@@ -151,8 +121,3 @@ def read_grey(path: Path) -> UInt8Image | None:
     finally:
         cv2.utils.logging.setLogLevel(previous)
     return None if pixels is None else np.asarray(pixels, dtype=np.uint8)
-
-
-def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
-    parts = re.split(r"(\d+)", path.name.lower())
-    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts], path.name

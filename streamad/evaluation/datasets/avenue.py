@@ -12,7 +12,7 @@ from typing import Literal, cast, get_args
 import numpy as np
 
 from streamad.errors import DatasetError
-from streamad.evaluation.datasets.files import Labels, as_labels, folder_content, load_arrays
+from streamad.evaluation.datasets.files import Labels, as_labels, content_of, load_arrays
 from streamad.evaluation.datasets.folder import find_folder, labels_by_clip
 from streamad.evaluation.datasets.found import Found, FoundClip, LabelReader, clip_number, same_clip
 from streamad.evaluation.datasets.masks import MaskReader, matlab_masks
@@ -59,7 +59,7 @@ def find_avenue(root: Path, *, label_set: str | None = None, allow_pickle: bool 
         by_clip = {clip: as_labels(array, path) for clip, array in load_arrays(path).items()}
         labels_of, labelled = partial(labels_by_clip, path, by_clip), list(by_clip)
     elif chosen == "official" and masks.is_dir():
-        files = [file for file in folder_content(masks) if file.suffix == ".mat"]
+        files = [file for file in content_of(masks).others if file.suffix == ".mat"]
         labels_of, labelled = partial(_labels_of_masks, masks), [f.stem.removesuffix("_label") for f in files]
     else:
         raise DatasetError(
@@ -114,7 +114,7 @@ def _complete(folder: Path, labelled: list[str], clips: list[str]) -> None:
 
 
 def _videos(folder: Path) -> tuple[FoundClip, ...]:
-    videos = [path for path in folder_content(folder) if path.suffix.lower() == ".avi"]
+    videos = [path for path in content_of(folder).videos if path.suffix.lower() == ".avi"]
     if not videos:
         raise DatasetError(f"{folder} holds no .avi")
     return tuple(FoundClip(path.stem, path, "video") for path in videos)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,27 +13,21 @@ import numpy.typing as npt
 
 from streamad.errors import DatasetError
 from streamad.evaluation.datasets.pickled import load_pickled
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".ts", ".m4v"})
+from streamad.sources.failures import SourceError
+from streamad.sources.folders import Content, folder_content, list_images
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 Labels = npt.NDArray[np.uint8]
 
 
-def in_order(paths: Sequence[Path]) -> list[Path]:
-    """Paths sorted as people count: 2.jpg before 10.jpg."""
-    return sorted(paths, key=lambda path: [int(s) if s.isdigit() else s for s in re.split(r"(\d+)", path.name)])
-
-
-def folder_content(folder: Path) -> list[Path]:
-    """Visible entries of a folder, in order.
+def content_of(folder: Path) -> Content:
+    """Videos, images and folders in a folder, each in natural order.
 
     Raises:
         DatasetError: the folder is missing or cannot be read.
     """
     try:
-        return in_order([path for path in folder.iterdir() if not path.name.startswith(".")])
+        return folder_content(folder)
     except OSError as error:
         raise DatasetError(f"cannot read the folder {folder}: {error.strerror or error}") from error
 
@@ -43,12 +36,12 @@ def image_files(folder: Path) -> list[Path]:
     """The frames of a clip that is a folder of images, in order.
 
     Raises:
-        DatasetError: the folder is missing or holds no image.
+        DatasetError: the folder is missing, holds no image, or holds videos too.
     """
-    images = [path for path in folder_content(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
-    if not images:
-        raise DatasetError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return images
+    try:
+        return list_images(folder)
+    except SourceError as error:
+        raise DatasetError(str(error), hint=error.hint) from error
 
 
 def video_facts(path: Path) -> tuple[int, float | None]:

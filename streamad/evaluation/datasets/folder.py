@@ -18,10 +18,9 @@ from pathlib import Path
 
 from streamad.errors import DatasetError
 from streamad.evaluation.datasets.files import (
-    VIDEO_SUFFIXES,
     Labels,
     as_labels,
-    folder_content,
+    content_of,
     load_arrays,
     split_labels,
 )
@@ -103,10 +102,9 @@ def _clips(split: Path) -> list[FoundClip]:
         raise DatasetError(f"{split} has both videos/ and frames/: which are the clips?", hint="keep one")
     clips: list[FoundClip] = []
     if videos.is_dir():
-        files = [path for path in folder_content(videos) if path.suffix.lower() in VIDEO_SUFFIXES]
-        clips = [FoundClip(path.stem, path, "video") for path in files]
+        clips = [FoundClip(path.stem, path, "video") for path in content_of(videos).videos]
     elif frames.is_dir():
-        clips = [FoundClip(path.name, path, "images") for path in folder_content(frames) if path.is_dir()]
+        clips = [FoundClip(path.name, path, "images") for path in content_of(frames).folders]
     else:
         if split.is_dir():
             raise DatasetError(f"{split} has neither videos/ nor frames/")

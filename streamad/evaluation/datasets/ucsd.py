@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from streamad.errors import DatasetError
-from streamad.evaluation.datasets.files import Labels, folder_content
+from streamad.evaluation.datasets.files import Labels, content_of
 from streamad.evaluation.datasets.folder import find_folder
 from streamad.evaluation.datasets.found import Found, FoundClip, clip_number
 from streamad.evaluation.datasets.masks import MaskReader, bitmap_masks
@@ -134,7 +134,7 @@ def _masks(clip: FoundClip) -> MaskReader | None:
 
 
 def _clip_folders(split: Path, prefix: str) -> list[Path]:
-    folders = [p for p in folder_content(split) if p.is_dir() and re.fullmatch(prefix + r"\d+", p.name)]
+    folders = [p for p in content_of(split).folders if re.fullmatch(prefix + r"\d+", p.name)]
     if not folders:
         raise DatasetError(f"{split} holds no folder {prefix}001, {prefix}002, …")
     return folders

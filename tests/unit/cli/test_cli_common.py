@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from bundle_support import write_mp4
 
 from streamad.cli.common import clips_of, emit, engine_spec, output_folder, source_of, table
 from streamad.cli.score import _names
@@ -33,26 +34,18 @@ def test_sources_are_told_apart_and_only_folders_take_the_rate(tmp_path: Path) -
 
 
 def test_clips_are_files_folders_of_images_or_folders_of_those(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    images(data / "b_frames")
-    (data / "a.mp4").write_bytes(b"x")
-    (data / "c.AVI").write_bytes(b"x")
-    (data / "notes.txt").write_text("x")
-    (data / "empty").mkdir()
-    assert clips_of([data], 12) == [
-        ("a", FileSpec(path=data / "a.mp4")),
-        ("b_frames", ImagesSpec(path=data / "b_frames", fps=12)),
-        ("c", FileSpec(path=data / "c.AVI")),
-    ]
-    assert clips_of([data / "b_frames", data / "c.AVI"], 12) == [
-        ("b_frames", ImagesSpec(path=data / "b_frames", fps=12)),
-        ("c", FileSpec(path=data / "c.AVI")),
-    ]
-
-
-def test_a_folder_of_clips_without_any_image_of_its_own(tmp_path: Path) -> None:
-    (tmp_path / "one.mp4").write_bytes(b"x")
-    assert [name for name, _ in clips_of([tmp_path], 25)] == ["one"]
+    images(tmp_path / "frames" / "b")
+    images(tmp_path / "frames" / "a")
+    (tmp_path / "videos").mkdir()
+    for name in ("c.AVI", "a.mp4"):
+        write_mp4(tmp_path / "videos" / name, [np.zeros((32, 32), np.uint8)] * 2)
+    (tmp_path / "videos" / "notes.txt").write_text("x")
+    assert clips_of([tmp_path / "frames", tmp_path / "videos"], 12).clips == (
+        ("a", ImagesSpec(path=tmp_path / "frames" / "a", fps=12)),
+        ("b", ImagesSpec(path=tmp_path / "frames" / "b", fps=12)),
+        ("a", FileSpec(path=tmp_path / "videos" / "a.mp4")),
+        ("c", FileSpec(path=tmp_path / "videos" / "c.AVI")),
+    )
 
 
 def test_missing_and_empty_places_are_named(tmp_path: Path) -> None:

@@ -1,0 +1,348 @@
+"""What a folder of recordings holds: one rule for every command that is given files and folders.
+
+A tree that holds videos is a tree of clips, one a video: cameras and recorders put pictures beside or below their
+recordings, and those pictures are no video. A tree without a video holds one clip for each folder of images. Names that
+begin with a dot are passed over, and so are the folders that storage systems keep for themselves.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from streamad.errors import StreamadError, UsageError
+from streamad.files import natural_key
+from streamad.sources.failures import FailureReason, SourceAuthError, SourceCodecError, SourceError, SourceNotFoundError
+from streamad.sources.opening import open_source
+from streamad.sources.spec import FileSpec, ImagesSpec
+
+IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".jpg", ".jpeg", ".png", ".bmp"})
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".m2v", ".vob", ".wmv"}
+    | {".asf", ".flv", ".3gp", ".ogv", ".mxf", ".dav", ".mjpg", ".mjpeg", ".h264", ".264", ".h265", ".265", ".hevc"}
+)
+SYSTEM_FOLDERS = frozenset(
+    {"@eaDir", "#recycle", "__MACOSX", "$RECYCLE.BIN", "lost+found", "System Volume Information"}
+)
+"""Folders that storage systems make: thumbnails, deleted files, metadata."""
+
+SHOWN = 5
+"""Most clips that a sentence names."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A clip, or a folder, that cannot be read.
+
+    Attributes:
+        path: the file or folder.
+        reason: why, by kind.
+        message: why, in a sentence.
+    """
+
+    path: Path
+    reason: FailureReason
+    message: str
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Clips found in files and folders.
+
+    Attributes:
+        clips: name and source of each, in natural order of their paths within each path that was given.
+        left_out: what should have been read and cannot be.
+        notes: what was passed over on purpose, in sentences.
+    """
+
+    clips: tuple[tuple[str, FileSpec | ImagesSpec], ...]
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def readable(self, progress: Callable[[int, int], None] | None = None) -> Clips:
+        """The clips that can be opened and give a frame; the others are added to `left_out`.
+
+        Args:
+            progress: called with (clips tried, in all).
+
+        Raises:
+            SourceError: there is none; of the first that cannot be read.
+        """
+        good: list[tuple[str, FileSpec | ImagesSpec]] = []
+        bad = list(self.left_out)
+        first: SourceError | None = None
+        for number, (name, spec) in enumerate(self.clips, 1):
+            try:
+                with open_source(spec, camera=name) as source:
+                    next(iter(source), None)
+            except SourceError as error:
+                first = first or error
+                bad.append(LeftOut(spec.path, error.reason, str(error)))
+            else:
+                good.append((name, spec))
+            if progress is not None:
+                progress(number, len(self.clips))
+        if first is not None and not good:
+            if len(bad) == 1:
+                raise first
+            raise type(first)(f"none of the {len(bad)} clips can be read; the first: {first}", hint=first.hint)
+        return replace(self, clips=tuple(good), left_out=tuple(bad))
+
+    @property
+    def specs(self) -> list[FileSpec | ImagesSpec]:
+        """The sources."""
+        return [spec for _, spec in self.clips]
+
+    @property
+    def words(self) -> str:
+        """The first names, and how many more there are."""
+        more = len(self.clips) - SHOWN
+        return ", ".join(name for name, _ in self.clips[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+    def failures(self) -> list[str]:
+        """A sentence for each kind of failure: how many clips it took, and the first of them."""
+        kinds: dict[FailureReason, list[str]] = {}
+        for item in self.left_out:
+            kinds.setdefault(item.reason, []).append(item.message)
+        return [
+            f"{_count(len(messages), 'clip')} left out ({reason}): "
+            + "; ".join([*messages[:SHOWN], *([f"and {len(messages) - SHOWN} more"] if len(messages) > SHOWN else [])])
+            for reason, messages in kinds.items()
+        ]
+
+    def report(self) -> dict[str, object]:
+        """What was left out, for a JSON document."""
+        left_out = [{"path": str(i.path), "reason": str(i.reason), "message": i.message} for i in self.left_out]
+        return {"notes": list(self.notes), "left_out": left_out}
+
+
+@dataclass
+class Content:
+    """Visible entries of a folder, each list in natural order.
+
+    Attributes:
+        videos: files with the suffix of a video.
+        images: files with the suffix of an image.
+        folders: folders, but for those of `SYSTEM_FOLDERS`.
+        others: all other files.
+    """
+
+    videos: list[Path] = field(default_factory=list)
+    images: list[Path] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+
+
+def folder_content(folder: Path) -> Content:
+    """Read one folder.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    content = Content()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            path, suffix = Path(entry.path), os.path.splitext(entry.name)[1].lower()
+            if _is(entry.is_dir):
+                if entry.name not in SYSTEM_FOLDERS:
+                    content.folders.append(path)
+            elif suffix in VIDEO_SUFFIXES:
+                content.videos.append(path)
+            elif suffix in IMAGE_SUFFIXES and _is(entry.is_file):
+                content.images.append(path)
+            else:
+                content.others.append(path)
+    for paths in (content.videos, content.images, content.folders, content.others):
+        paths.sort(key=lambda path: natural_key(path.name))
+    return content
+
+
+def find_clips(paths: Sequence[Path], fps: float) -> Clips:
+    """Clips in files and folders. Only names are read; see `Clips.readable`.
+
+    Args:
+        paths: video files, folders of images, and folders of those, to any depth. A path that is missing, or that
+            cannot be read, is left out where others give clips. A file that is met twice (given twice, or linked) is
+            one clip.
+        fps: frames a second of folders of images.
+
+    Raises:
+        UsageError: no clip in any of them, a folder that holds images itself and in folders below it, or images given
+            one by one.
+        SourceError: none of the paths can be read.
+    """
+    found = _Finder(fps)
+    empty: list[Path] = []
+    for path in paths:
+        before = len(found.clips)
+        if not os.path.lexists(path):
+            hint = "give a video file, a folder of images, or a folder of those"
+            found.fail(path, SourceNotFoundError(f"there is no {path}", hint=hint))
+        elif not path.is_dir():
+            found.file(path)
+        elif not found.folder(path) and len(found.clips) == before:
+            empty.append(path)
+    if not found.clips:
+        if found.first is not None:
+            raise found.first
+        raise _nothing_in(empty, found.single_images)
+    for path in empty:
+        found.fail(path, SourceNotFoundError(str(_nothing_in([path], []))))
+    if found.single_images:
+        found.notes.append(_left_out(len(found.single_images), "image", "given with the videos"))
+    if found.doubles:
+        found.notes.append(
+            f"{_count(found.doubles, 'file')} given or linked twice: each is one clip"
+            if found.doubles > 1
+            else "1 file given or linked twice: it is one clip"
+        )
+    return Clips(tuple(found.clips), tuple(found.left_out), tuple(found.notes))
+
+
+class _Finder:
+    """The clips of one call."""
+
+    def __init__(self, fps: float) -> None:
+        self.clips: list[tuple[str, FileSpec | ImagesSpec]] = []
+        self.left_out: list[LeftOut] = []
+        self.notes: list[str] = []
+        self.single_images: list[Path] = []
+        self.doubles = 0
+        self.first: StreamadError | None = None
+        self._fps = fps
+        self._seen: set[tuple[int, int]] = set()
+
+    def fail(self, path: Path, error: SourceError) -> None:
+        self.first = self.first or error
+        self.left_out.append(LeftOut(path, error.reason, str(error)))
+
+    def file(self, path: Path) -> None:
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            self.single_images.append(path)
+        else:
+            self._video(path, path.stem)
+
+    def folder(self, root: Path) -> int:
+        """Take the clips of a tree; returns how many there were, before what is met twice is left out."""
+        tree = list(self._walk(root))
+        videos = [path for content in tree for path in content.videos]
+        images = [content.images for content in tree if content.images]
+        if videos:
+            for path in sorted(videos, key=lambda path: [natural_key(part) for part in path.relative_to(root).parts]):
+                self._video(path, "-".join(path.relative_to(root).with_suffix("").parts))
+            beside = sum(map(len, images))
+            if beside:
+                self.notes.append(f"{root}: " + _left_out(beside, "image", f"beside {_count(len(videos), 'video')}"))
+            return len(videos)
+        folders = [paths[0].parent for paths in images]
+        inside = {above for folder in folders for above in folder.parents}
+        for folder in folders:
+            if folder in inside:
+                below = sum(len(paths) for paths in images if folder in paths[0].parent.parents)
+                raise UsageError(
+                    f"{folder} holds {_count(len(folder_content(folder).images), 'image')} itself and {below} in "
+                    "folders below it: which are the clip?",
+                    hint="move one kind away, or give the folder that holds the clip's images alone",
+                )
+        for folder in sorted(folders, key=lambda path: [natural_key(part) for part in path.parts]):
+            if self._is_new(folder):
+                name = "-".join(folder.relative_to(root).parts) or folder.resolve().name
+                self.clips.append((name, ImagesSpec(path=folder, fps=self._fps)))
+        return len(folders)
+
+    def _walk(self, root: Path) -> Iterator[Content]:
+        """The content of a tree's folders; a folder that links lead to twice is read once."""
+        waiting, known = [root], set[tuple[int, int]]()
+        while waiting:
+            folder = waiting.pop()
+            try:
+                status = folder.stat()
+                if (status.st_dev, status.st_ino) in known:
+                    continue
+                known.add((status.st_dev, status.st_ino))
+                content = folder_content(folder)
+            except OSError as error:
+                kind = SourceAuthError if isinstance(error, PermissionError) else SourceNotFoundError
+                self.fail(folder, kind(f"cannot read the folder {folder}: {error.strerror or error}"))
+                continue
+            waiting += content.folders
+            yield content
+
+    def _video(self, path: Path, name: str) -> None:
+        try:
+            is_new = self._is_new(path)
+        except OSError as error:  # a link to nowhere, or in a circle
+            self.fail(path, SourceNotFoundError(f"cannot read {path}: {error.strerror or error}"))
+            return
+        if is_new:
+            self.clips.append((name, FileSpec(path=path)))
+
+    def _is_new(self, path: Path) -> bool:
+        status = path.stat()
+        is_new = (status.st_dev, status.st_ino) not in self._seen
+        self._seen.add((status.st_dev, status.st_ino))
+        self.doubles += not is_new
+        return is_new
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    try:
+        return kind()
+    except OSError:  # a link in a circle
+        return False
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The images of a folder in natural order of their names ("2.png" before "10.png").
+
+    Raises:
+        SourceNotFoundError: no such folder, or no image in it.
+        SourceCodecError: not a folder, or a folder of recordings: pictures beside videos are no video.
+        SourceAuthError: no permission to read it.
+    """
+    if not folder.exists():
+        raise SourceNotFoundError(f"{folder}: no such folder", hint="check the path")
+    if not folder.is_dir():
+        raise SourceCodecError(f"{folder} is a file, expected a folder of images", hint="a video is of type: file")
+    try:
+        content: Content | None = folder_content(folder)
+    except PermissionError:
+        content = None
+    if content is None:
+        raise SourceAuthError(f"{folder}: no permission to read it", hint="check the folder's permissions")
+    if content.videos and content.images:
+        raise SourceCodecError(
+            f"{folder} holds {_count(len(content.videos), 'video')} beside {_count(len(content.images), 'image')}: "
+            "it is a folder of recordings, and its images are no video",
+            hint="give the videos, or move the images that are a video's frames into a folder of their own",
+        )
+    if not content.images:
+        raise SourceNotFoundError(
+            f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})",
+            hint="the images seem to lie in subfolders: give one of those" if content.folders else "check the path",
+        )
+    return content.images
+
+
+def _nothing_in(empty: Sequence[Path], images: Sequence[Path]) -> UsageError:
+    hint = "give a video file, a folder of images, or a folder of those"
+    if images:
+        return UsageError(
+            f"{_count(len(images), 'image')} given one by one, the first {images[0]}: that is no video",
+            hint="images that are a video's frames are given as their folder",
+        )
+    if not empty:
+        return UsageError("no video was given", hint=hint)
+    return UsageError(f"{empty[0]} holds no video ({', '.join(sorted(VIDEO_SUFFIXES))}) and no image", hint=hint)
+
+
+def _left_out(count: int, what: str, where: str) -> str:
+    return f"{_count(count, what)} {where} left out"
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
