@@ -37,6 +37,7 @@ class RtspServer:
         user: asks for digest authentication.
         password: of that user.
         certificate: PEM file of certificate and key: the server speaks rtsps.
+        address: what it listens on.
     """
 
     def __init__(
@@ -47,10 +48,12 @@ class RtspServer:
         password: str | None = None,
         *,
         certificate: Path | None = None,
+        address: str = "127.0.0.1",
     ) -> None:
         self.mounts = mounts
         self.port = port
         self.user, self.password, self.certificate = user, password, certificate
+        self.address = address
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -66,6 +69,7 @@ class RtspServer:
         """Start and wait until it listens."""
         settings: dict[str, Any] = {
             "port": self.port,
+            "address": self.address,
             "mounts": {n: {"path": str(p), "codec": _codec(p)} for n, p in self.mounts.items()},
             "user": self.user,
             "password": self.password,

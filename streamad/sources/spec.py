@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from streamad.errors import UsageError
-from streamad.sources.failures import SourceAuthError
+from streamad.sources.credentials import from_environment, read_secret_file
 from streamad.sources.url import Url, is_address
 
 HardwareDecoding = Literal["auto", "none", "cuda", "vaapi"]
@@ -139,25 +138,24 @@ class RtspSpec(_LiveSpec):
             )
         return self
 
+    def credentials(self) -> tuple[str, str] | None:
+        """User and password from the environment or the secret file; None where the address alone decides.
+
+        Raises:
+            SourceAuthError: an environment variable is not set, or the secret file cannot be read.
+        """
+        if self.username_env is not None and self.password_env is not None:
+            return from_environment(self.username_env, self.password_env)
+        return None if self.secret_file is None else read_secret_file(self.secret_file)
+
     def connection_url(self) -> Url:
         """The address with its credentials, read at every connection so that a changed secret is taken up.
 
         Raises:
-            SourceAuthError: the environment variable is not set, or the secret file cannot be read.
+            SourceAuthError: as `credentials`.
         """
-        if self.username_env is not None and self.password_env is not None:
-            missing = [name for name in (self.username_env, self.password_env) if name not in os.environ]
-            if missing:
-                # Someone wrote the password where its variable's name belongs: show nothing but what looks like a name.
-                shown = [name if re.fullmatch(r"[A-Z][A-Z0-9_]*", name) else "that is named" for name in missing]
-                raise SourceAuthError(
-                    f"{self.url}: the environment variable {' and '.join(shown)} is not set",
-                    hint="set it for the process that runs streamad",
-                )
-            return self.url.with_credentials(os.environ[self.username_env], os.environ[self.password_env])
-        if self.secret_file is not None:
-            return self.url.with_credentials(*_read_secret(self.secret_file))
-        return self.url
+        given = self.credentials()
+        return self.url if given is None else self.url.with_credentials(*given)
 
     def exposed_secret(self) -> str | None:
         """Who besides the owner can read the secret file, as a sentence; None where nobody can or there is none."""
@@ -241,11 +239,12 @@ def parse_source(text: str) -> FileSpec | ImagesSpec | RtspSpec | DeviceSpec:
     if is_address(text) or ("@" in text and not path.exists()):
         try:
             return RtspSpec(url=Url(text))
-        except (ValueError, ValidationError):
+        except ValueError as error:  # its words show nothing of the address
+            reason = str(error)
             scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
             kind = f"this {scheme[1].lower()}:// address" if scheme else "what looks like an address"
         raise UsageError(
-            f"cannot use {kind} as a source",
+            f"cannot use {kind} as a source: {reason}",
             hint="expected rtsp://… or rtsps://… with a host; percent-encode /, ?, # and @ in a user or password",
         )
     if not path.exists() and text.isdecimal():
@@ -253,20 +252,3 @@ def parse_source(text: str) -> FileSpec | ImagesSpec | RtspSpec | DeviceSpec:
     if re.fullmatch(r"/dev/video\d+", text):
         return DeviceSpec(device=path)
     return ImagesSpec(path=path) if path.is_dir() else FileSpec(path=path)
-
-
-def _read_secret(path: Path) -> tuple[str, str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        what = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        # `secret_file: user:password` is a mistake that must not print the password.
-        shown = "named in secret_file" if ":" in str(path) else path
-        raise SourceAuthError(f"cannot read the secret file {shown}: {what}") from None
-    user, colon, password = text.strip("\r\n").partition(":")
-    if not colon or not user or "\n" in password:
-        raise SourceAuthError(
-            f"the secret file {path} does not hold `user:password` in one line",
-            hint="write it so, and chmod 600",
-        )
-    return user, password

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Any
 from urllib.parse import quote, unquote
@@ -15,7 +16,9 @@ HIDDEN = "…"
 
 _SHAPE = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<tail>.*)", re.DOTALL)
 # Nothing percent-encoded: `rtsp://user%3Apassword%40host/` would pass as a host.
-_HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::(?P<port>\d{1,5}))?")
+_HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[\w.-]+)(?::(?P<port>\d{1,5}))?")
+# RFC 6874 writes `[fe80::1%25eth0]` for the zone eth0; resolvers take `fe80::1%eth0`.
+_ENCODED_ZONE = re.compile(r"%25(?=[\w.-]+\])")
 # `pathlib` makes one slash of two. An address without a space ends with its word, since a careless user leaves any
 # other character unencoded in a password.
 _IN_TEXT = re.compile(
@@ -83,11 +86,15 @@ class Url:
         if match is None or match["scheme"].lower() not in SCHEMES:
             raise ValueError("not a stream address: expected rtsp://host/path or rtsps://host/path")
         userinfo, _, address = match["authority"].rpartition("@")
-        if _HOST_PORT.fullmatch(address) is None:
-            raise ValueError(
-                f"no valid host[:port] in the {match['scheme'].lower()} address; a user or password that "
-                "holds /, ? or # must be percent-encoded (or given by username_env and password_env)"
-            )
+        address = _ENCODED_ZONE.sub("%", address)
+        problem = _host_problem(address)
+        if problem is not None:
+            if userinfo or "@" in match["tail"] or _HOST_PORT.fullmatch(address) is None:
+                problem += (
+                    "; a user or password that holds /, ? or # must be percent-encoded (or given by username_env "
+                    "and password_env)"
+                )
+            raise ValueError(problem)
         user, colon, password = userinfo.partition(":")
         self._scheme: str = match["scheme"].lower()
         self._address: str = address
@@ -161,3 +168,25 @@ class Url:
         if isinstance(value, str):
             return cls(value)
         raise ValueError(f"expected an address as a string, got {type(value).__name__}")
+
+
+def _host_problem(address: str) -> str | None:
+    """What is wrong with `host[:port]`, in words that show nothing of it; None where nothing is."""
+    match = _HOST_PORT.fullmatch(address)
+    if match is None:
+        if re.fullmatch(r"[\w.-]+:\d*", address):
+            return "the port must be a number from 1 to 65535"
+        if re.fullmatch(r"[0-9A-Fa-f]*(?::[0-9A-Fa-f]*){2,}(?:%[\w.-]+)?", address):
+            return "an IPv6 address is written in brackets, as in rtsp://[2001:db8::1]:554/"
+        return "no valid host[:port] in the address"
+    if match["port"] is not None and not 1 <= int(match["port"]) <= 65535:
+        return "the port must be a number from 1 to 65535"
+    host = match["host"].strip("[]")
+    try:
+        if host != match["host"]:
+            ipaddress.IPv6Address(host)
+        elif re.fullmatch(r"[\d.]+", host):
+            ipaddress.IPv4Address(host)
+    except ValueError:
+        return "the host is not a valid IP address"
+    return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import ipaddress
 import shutil
 import socket
 import subprocess
@@ -127,21 +129,42 @@ def test_the_end_of_a_stream_is_a_disconnect(tmp_path: Path) -> None:
         assert (source.status.state, source.status.reason) == ("failed", FailureReason.ENDED)
 
 
-@pytest.mark.parametrize("way", ["address", "environment", "file"])
+@pytest.mark.parametrize("way", ["address", "environment", "file", "environment, newline", "file, BOM, CRLF"])
 def test_digest_authentication(guarded: RtspServer, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bare = guarded.url("h264", credentials=False)
     if way == "address":
         wanted = spec(guarded.url("h264"))
-    elif way == "environment":
-        monkeypatch.setenv("CAM_USER", USER)
-        monkeypatch.setenv("CAM_PASSWORD", PASSWORD)
+    elif "environment" in way:
+        end = "\n" if "newline" in way else ""
+        monkeypatch.setenv("CAM_USER", USER + end)
+        monkeypatch.setenv("CAM_PASSWORD", PASSWORD + end)
         wanted = spec(bare, username_env="CAM_USER", password_env="CAM_PASSWORD")
     else:
         secret = tmp_path / "secret"
-        secret.write_text(f"{USER}:{PASSWORD}\n")
+        start, end = (codecs.BOM_UTF8, b"\r\n") if "BOM" in way else (b"", b"\n")
+        secret.write_bytes(start + f"{USER}:{PASSWORD}".encode() + end)
         wanted = spec(bare, secret_file=secret)
     with SupervisedSource("cam", wanted) as source:
         assert frame_number(collect(source, 1)[0].pixels) == 0
+
+
+def test_ipv6_address_with_a_zone(tmp_path: Path) -> None:
+    require_rtsp_server()
+    zone, address = link_local()
+    with RtspServer({"short": write_video(tmp_path / "short.mp4", frames=40)}, address="::") as server:
+        for host in (f"[{address}%25{zone}]", f"[{address}%{zone}]"):
+            with SupervisedSource("cam", spec(f"rtsp://{host}:{server.port}/short")) as source:
+                assert frame_number(collect(source, 1)[0].pixels) == 0
+
+
+def link_local() -> tuple[str, str]:
+    """(zone, address) of an interface that has a link-local IPv6 address."""
+    table = Path("/proc/net/if_inet6")
+    for line in table.read_text().splitlines() if table.exists() else ():
+        packed, *_, name = line.split()
+        if (found := ipaddress.IPv6Address(bytes.fromhex(packed))).is_link_local:
+            return name, str(found)
+    pytest.skip("no interface here has a link-local IPv6 address")
 
 
 def test_wrong_and_missing_credentials(guarded: RtspServer) -> None:

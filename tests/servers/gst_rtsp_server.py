@@ -71,7 +71,7 @@ def main(document: str) -> None:
     if not settings:
         return
     server = GstRtspServer.RTSPServer()
-    server.set_address("127.0.0.1")
+    server.set_address(settings["address"])
     server.set_service(str(settings["port"]))
     guarded = user is not None or certificate is not None
     if guarded:

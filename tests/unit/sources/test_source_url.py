@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from streamad.errors import UsageError
 from streamad.observability import redact
-from streamad.sources import FileSpec, RtspSpec, Url
+from streamad.sources import FileSpec, RtspSpec, Url, parse_source
 from streamad.sources.url import mask_addresses
 
 
@@ -71,6 +72,52 @@ def test_wrong_addresses_are_refused_without_showing_them(text: str) -> None:
     with pytest.raises(ValidationError) as invalid:
         RtspSpec.model_validate({"url": text})
     assert "hunter2" not in str(invalid.value)
+
+
+@pytest.mark.parametrize("port", ["1", "554", "65535", "00554"])
+def test_ports_that_exist(port: str) -> None:
+    assert Url(f"rtsp://h:{port}/x").reveal() == f"rtsp://h:{port}/x"
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("h:0/x", "port must be a number from 1 to 65535"),
+        ("h:99999/x", "port must be a number from 1 to 65535"),
+        ("h:65536/x", "port must be a number from 1 to 65535"),
+        ("h:5540000/x", "port must be a number from 1 to 65535"),
+        ("h:/x", "port must be a number from 1 to 65535"),
+        ("[2001:db8::1]:99999/x", "port must be a number from 1 to 65535"),
+        ("2001:db8::1/x", "written in brackets"),
+        ("fe80::1%eth0/x", "written in brackets"),
+        ("[2001:db8::1::2]/x", "not a valid IP address"),
+        ("192.168.1.300/x", "not a valid IP address"),
+        ("[fe80::1%]/x", "no valid host"),
+        ("camera 1/x", "no valid host"),
+    ],
+)
+def test_what_is_wrong_with_a_host_is_named(address: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says) as caught:
+        Url(f"rtsp://{address}")
+    assert address not in str(caught.value)
+    with pytest.raises(UsageError, match=says):
+        parse_source(f"rtsp://{address}")
+
+
+def test_a_port_may_be_the_beginning_of_a_password() -> None:
+    with pytest.raises(ValueError, match=r"1 to 65535; a user or password that holds /.* percent-encoded") as caught:
+        Url("rtsp://admin:99999/hunter2@h/x")
+    assert "99999" not in str(caught.value)
+
+
+@pytest.mark.parametrize("written", ["[fe80::1%25eth0]", "[fe80::1%eth0]"])
+def test_an_ipv6_zone_reaches_the_resolver_in_its_form(written: str) -> None:
+    url = Url(f"rtsp://u:p@{written}:8554/x")
+    assert url.host == "fe80::1%eth0"
+    assert url.reveal() == "rtsp://u:p@[fe80::1%eth0]:8554/x"
+    assert str(url) == "rtsp://***@[fe80::1%eth0]:8554/…"
+    assert pickle.loads(pickle.dumps(url)) == url
+    assert mask_addresses(f"rtsp://u:p@{written}/x") == f"rtsp://***@{written}/…"
 
 
 @pytest.mark.parametrize("text", FORMS)
