@@ -17,11 +17,21 @@ from cli_support import command
 
 
 class Running:
-    """A `streamad run` in a process of its own."""
+    """A `streamad run` in a process of its own.
 
-    def __init__(self, config: Path) -> None:
+    Args:
+        config: the configuration; its folder becomes the working directory.
+        descriptors: the most file descriptors that it and its decoders may open.
+    """
+
+    def __init__(self, config: Path, *, descriptors: int | None = None) -> None:
+        limit = [] if descriptors is None else ["prlimit", f"--nofile={descriptors}:{descriptors}"]
         self.process = subprocess.Popen(
-            command("run", config), cwd=config.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*limit, *command("run", config)],
+            cwd=config.parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         self.heard: list[str] = []
         self._reader = threading.Thread(target=self._read)
@@ -90,11 +100,11 @@ class Running:
 
 
 @contextmanager
-def running(config: Path) -> Iterator[Running]:
+def running(config: Path, *, descriptors: int | None = None) -> Iterator[Running]:
     """Start, and leave no process behind whatever happens."""
     started: Running | None = None
     try:
-        started = Running(config)
+        started = Running(config, descriptors=descriptors)
         yield started
     finally:
         if started is not None:

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from streamad.errors import OutputError
 from streamad.observability.endpoints import WebSpec
+from streamad.web.guard import ACCEPTED_AT_ONCE, Guard, GuardedProtocol, GuardedServer
 
 START_SECONDS = 10.0
 STOP_SECONDS = 5.0
@@ -38,7 +39,9 @@ class WebServer:
         name = self._socket.getsockname()
         self._address: tuple[str, int] = (str(name[0]), int(name[1]))
         config = uvicorn.Config(
-            app,
+            Guard(app, spec),
+            http=GuardedProtocol,
+            backlog=ACCEPTED_AT_ONCE,
             log_config=None,
             log_level="warning",
             access_log=False,
@@ -47,7 +50,7 @@ class WebServer:
             server_header=False,
             timeout_graceful_shutdown=1,
         )
-        self._server = uvicorn.Server(config)
+        self._server = GuardedServer(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="streamad-web", daemon=True
         )
@@ -81,6 +84,8 @@ class WebServer:
                     hint="see the log above for its reason",
                 )
             time.sleep(0.005)
+        # The event loop has made the system's queue as short as the number that it accepts at once.
+        self._socket.listen(BACKLOG)
 
     def stop(self) -> None:
         """Stop serving and give the port back. May be called more than once, and without `start`."""

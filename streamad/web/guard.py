@@ -1,0 +1,223 @@
+"""Between the network and the application: which hosts are served, and how many connections for how long."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import resource
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from streamad.observability.endpoints import WebSpec
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"x-frame-options", b"DENY"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
+"""Sent with every answer, errors included, where the application gave none of that name."""
+
+MAX_CONNECTIONS = 64
+"""A page holds six connections at most, Prometheus one. Never more than a quarter of the process' descriptors, so that
+decoders can be started whatever clients do."""
+IDLE_SECONDS = 10.0
+"""Longest time for a client to send a whole request, from the connection or the last answer on, whatever trickles in;
+and longest time in which it takes nothing of an answer."""
+ACCEPTED_AT_ONCE = 16
+"""The event loop accepts so many connections before it looks at any of them."""
+
+MAX_HEAD = 16384
+"""Bytes of a request's line and headers. The parser's own bound is met only by what does not arrive in one piece."""
+
+_HOST = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{0,5})?", re.IGNORECASE)
+
+_REFUSED_HOST = (
+    b'{"error": "this host name is not served here", "hint": "add it to web.allowed_hosts (docs/security.md)"}'
+)
+_REFUSED_SIZE = b'{"error": "the request is too long", "hint": null}'
+_REFUSED_BODY = b'{"error": "requests carry no body here", "hint": null}'
+
+
+class Guard:
+    """An ASGI application that answers for known hosts alone, and adds `HEADERS`.
+
+    A foreign page may point its own name at this machine (DNS rebinding), and then has the same origin as ours. Its
+    requests still name the foreign host.
+
+    Served are loopback names and addresses, `spec.host`, the local address of the connection, and `spec.allowed_hosts`.
+    """
+
+    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]], spec: WebSpec) -> None:
+        self._app = app
+        self._allowed = (*map(str.lower, spec.allowed_hosts), spec.host.lower())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                given = {name.lower() for name, _ in message.get("headers", ())}
+                added = [header for header in HEADERS if header[0] not in given]
+                message = {**message, "headers": [*message.get("headers", ()), *added]}
+            await send(message)
+
+        headers = scope["headers"]
+        hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
+        local = scope["server"][0] if scope.get("server") else ""
+        if len(hosts) != 1 or not self.serves(hosts[0], local):
+            await _refuse(send_with_headers, 400, _REFUSED_HOST)
+        elif _size(scope) > MAX_HEAD:
+            await _refuse(send_with_headers, 431, _REFUSED_SIZE)
+        elif any(n == b"transfer-encoding" or (n == b"content-length" and v.strip() != b"0") for n, v in headers):
+            await _refuse(send_with_headers, 400, _REFUSED_BODY)
+        else:
+            # The server leaves out the body of an answer to HEAD itself.
+            method = "GET" if scope["method"] == "HEAD" else scope["method"]
+            await self._app({**scope, "method": method}, receive, send_with_headers)
+
+    def serves(self, host: str, local: str) -> bool:
+        """Whether requests with this `Host` are answered.
+
+        Args:
+            host: the header's value, name or address with or without a port.
+            local: the address that the client connected to.
+        """
+        match = _HOST.fullmatch(host.strip())
+        if match is None:
+            return False
+        name = match["host"].strip("[]").lower().removesuffix(".")
+        address = _address(name)
+        if address is not None and (address.is_loopback or address == _address(local)):
+            return True
+        if name == "localhost" or name.endswith(".localhost"):
+            return True
+        return any(_matches(name, address, allowed) for allowed in self._allowed)
+
+
+class GuardedProtocol(H11Protocol):
+    """One connection, bounded in time, and one of a bounded number.
+
+    Where there are too many, the client with the most loses the one that has been idle for longest, so that a client
+    that holds hundreds open keeps nobody else out.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._since = time.monotonic()
+        self._unsent = 0
+
+    def connection_made(self, transport: Any) -> None:
+        """Take the connection, in place of another where there are too many."""
+        super().connection_made(transport)
+        if len(self.connections) > max_connections():
+            idle = [c for c in self.connections if isinstance(c, GuardedProtocol) and not c.busy and c is not self]
+            held = Counter(c.client_host for c in idle)
+            victim = max(idle, key=lambda c: (held[c.client_host], -c._since), default=self)
+            victim.drop()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def client_host(self) -> str:
+        """The client's address, "" where it is not known."""
+        return self.client[0] if self.client else ""
+
+    def on_response_complete(self) -> None:
+        """From here on the next request is awaited."""
+        self._since = time.monotonic()
+        super().on_response_complete()
+
+    def expire(self, now: float) -> None:
+        """Drop the connection where its client has kept it idle, or taken nothing of an answer, for too long."""
+        unsent = self.transport.get_write_buffer_size()
+        if self.busy or unsent < self._unsent:
+            self._since = now
+        self._unsent = unsent
+        if now - self._since > IDLE_SECONDS:
+            self.drop()
+
+    def drop(self) -> None:
+        """Close it at once, without waiting for the client to take what is left."""
+        self.connections.discard(self)
+        self.transport.abort()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP."""
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close"), *HEADERS]
+        events = (
+            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+            h11.Data(data=msg.encode("ascii")),
+            h11.EndOfMessage(),
+        )
+        try:
+            for event in events:
+                self.transport.write(self.conn.send(event) or b"")
+        except h11.LocalProtocolError:
+            self.drop()  # an answer to the request before is under way
+        else:
+            self.transport.close()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Answer a wish for another protocol as a plain request, as HTTP wants it; no reason for a line in the log."""
+
+
+class GuardedServer(uvicorn.Server):
+    """Looks at its connections once a second."""
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second."""
+        if counter % 10 == 0:
+            now = time.monotonic()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, GuardedProtocol):
+                    connection.expire(now)
+        return await super().on_tick(counter)
+
+
+def max_connections() -> int:
+    """The most connections that are held."""
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MAX_CONNECTIONS if descriptors == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, descriptors // 4)
+
+
+def _size(scope: Scope) -> int:
+    head = sum(len(name) + len(value) for name, value in scope["headers"])
+    return len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"]) + head
+
+
+async def _refuse(send: Send, status: int, body: bytes) -> None:
+    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _matches(name: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address | None, allowed: str) -> bool:
+    if allowed.startswith("*."):
+        return name.endswith(allowed[1:])
+    return allowed in ("*", name) or (address is not None and address == _address(allowed))
