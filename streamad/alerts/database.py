@@ -18,7 +18,7 @@ APPLICATION_ID = 0x53414445
 
 BUSY_TIMEOUT_SECONDS = 0.25
 """How long a statement waits for another process's lock. Short: the main loop waits with it, and what cannot
-be written now is kept and tried again."""
+be written now waits in memory and is tried again."""
 
 
 def _create_events(connection: sqlite3.Connection) -> None:
@@ -36,7 +36,27 @@ def _tell_types_apart(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX events_by_type ON events (type, started_at)")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create_events, _tell_types_apart)
+def _count_events(connection: sqlite3.Connection) -> None:
+    # A page of the newest and a total are asked for every few seconds: neither may read more than what it answers.
+    connection.execute("CREATE INDEX events_by_type_and_camera ON events (type, camera, started_at)")
+    connection.execute("DROP INDEX events_by_camera")
+    connection.execute("DROP INDEX events_by_time")
+    connection.execute(
+        "CREATE TABLE event_counts (type TEXT, camera TEXT, events INTEGER NOT NULL, PRIMARY KEY (type, camera))"
+        " WITHOUT ROWID"
+    )
+    connection.execute("INSERT INTO event_counts SELECT type, camera, count(*) FROM events GROUP BY type, camera")
+    add = (
+        "INSERT INTO event_counts VALUES (new.type, new.camera, 1)"
+        " ON CONFLICT (type, camera) DO UPDATE SET events = events + 1;"
+    )
+    subtract = "UPDATE event_counts SET events = events - 1 WHERE type = old.type AND camera = old.camera;"
+    connection.execute(f"CREATE TRIGGER events_added AFTER INSERT ON events BEGIN {add} END")
+    connection.execute(f"CREATE TRIGGER events_removed AFTER DELETE ON events BEGIN {subtract} END")
+    connection.execute(f"CREATE TRIGGER events_moved AFTER UPDATE OF type, camera ON events BEGIN {subtract} {add} END")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create_events, _tell_types_apart, _count_events)
 """Step i brings a file from `user_version` i to i + 1. Steps are only ever appended."""
 
 
@@ -60,7 +80,7 @@ def connect(path: Path) -> sqlite3.Connection:
     connection: sqlite3.Connection | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
+        connection = _connect(path)
         # Ask before anything is changed: a file that is not ours must stay byte for byte as it is.
         version = _check_ours(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
@@ -82,11 +102,18 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         OutputError: the file cannot be opened.
     """
     try:
-        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
+        connection = _connect(path)
         connection.execute("PRAGMA query_only = ON")
         return connection
     except sqlite3.Error as error:
         raise failure(path, error) from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
+    # One damaged text must not make the rows beside it unreadable.
+    connection.text_factory = lambda text: text.decode(errors="replace")
+    return connection
 
 
 def _check_ours(connection: sqlite3.Connection, path: Path) -> int:
@@ -170,6 +197,21 @@ class WriterLock:
             if descriptor is not None:
                 os.close(descriptor)
             raise failure(database, error) from error
+
+    def renew(self) -> None:
+        """Take the lock again where its file was moved away or deleted.
+
+        Raises:
+            OutputError: another process has it now, or the file cannot be written.
+        """
+        try:
+            is_there = os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
+        except OSError:
+            is_there = False
+        if not is_there:
+            descriptor = self._acquire(self._path.with_suffix(""))
+            os.close(self._descriptor)
+            self._descriptor = descriptor
 
     def release(self) -> None:
         """Give the lock back. The lock file stays: removing it would let two processes lock different

@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Literal
 
+from pydantic import TypeAdapter
+
 from streamad.alerts.event import EventKind, EventState, new_event_id, utc_text
 
 _DATETIMES = ("started_at", "updated_at", "ended_at")
@@ -95,18 +97,12 @@ class HealthEvent:
         """The event that `to_json` wrote.
 
         Raises:
-            ValueError: the text is no such document.
+            ValueError: the text is no such document, or a value has another type.
         """
-        try:
-            document = json.loads(text)
-            if document.pop("type", None) != cls.type:
-                raise ValueError(f"no health event: {text[:200]!r}")
-            for name in _DATETIMES:
-                document[name] = None if document[name] is None else datetime.fromisoformat(document[name])
-            document["reasons"] = tuple(document["reasons"])
-            return cls(**document)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"no health event: {text[:200]!r} ({error})") from error
+        return _READER.validate_json(text)
+
+
+_READER = TypeAdapter(HealthEvent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,15 @@
-"""EventStore: events in SQLite that survive a killed process and a full disk."""
+"""EventStore: events in SQLite that survive a killed process, a full disk and a file that is moved away."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sqlite3
 import threading
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -19,10 +18,14 @@ from streamad.alerts.database import WriterLock, connect, connect_reader, failur
 from streamad.alerts.event import Event, utc_text
 from streamad.alerts.health import HealthEvent
 from streamad.errors import OutputError, UsageError
+from streamad.writing import BackgroundWriter, Outcome
 
 MAX_UNSAVED = 10_000
 RETRY_SECONDS = 1.0
 BATCH = 500
+MAGIC = b"SQLite format 3\x00"
+SAVE_SECONDS = 2.0
+"""`save` waits this long for a disk that does not answer, once: until it answers again, no save waits."""
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +33,6 @@ AnyEvent = Event | HealthEvent
 """What a store keeps: anomalies, and what was wrong with a camera itself."""
 
 _EventT = TypeVar("_EventT", Event, HealthEvent)
-_TYPES: dict[str, type[Event] | type[HealthEvent]] = {"anomaly": Event, "health": HealthEvent}
 
 _UPSERT = (
     "INSERT INTO events (id, camera, state, started_at, document, type) VALUES (?, ?, ?, ?, ?, ?)"
@@ -47,8 +49,11 @@ class EventStore:
 
     Where the file cannot be written, `save` does not raise, since watching goes on: the event is kept in
     memory (at most `max_unsaved`, then the oldest are given up and counted in `lost`), `error` says what is
-    wrong, and writing is tried again at most every `retry_seconds` by the next `save` or `flush`. Queries see
-    what is still unsaved.
+    wrong, and writing is tried again every `retry_seconds`. Queries see what is still unsaved.
+
+    A file that is moved away, deleted or replaced while in use is noticed at the next `save` or `flush` and reported;
+    events go on into the file that is then at the path. The one moved away has all events up to then, and the new one
+    has those that are open.
 
     Safe to use from several threads: the main loop saves, the web thread queries on a connection of its own.
 
@@ -56,8 +61,8 @@ class EventStore:
         path: the SQLite file; its folder is made where missing.
         max_unsaved: bound on the events kept while the file cannot be written, about 1 KB each.
         retry_seconds: time between two attempts to write.
-        on_error: called with every failed attempt (for a metric).
-        clock: monotonic seconds, for the retries.
+        on_error: called with every failed attempt and every file found to be gone (for a metric).
+        on_outcome: see `BackgroundWriter`.
 
     Raises:
         OutputError: the file cannot be opened or written, is locked or in use, is no event store, or is newer
@@ -71,20 +76,25 @@ class EventStore:
         max_unsaved: int = MAX_UNSAVED,
         retry_seconds: float = RETRY_SECONDS,
         on_error: Callable[[OutputError], None] | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        on_outcome: Callable[[Outcome, int, str], None] | None = None,
     ) -> None:
         self.path = path
-        self._max_unsaved = max_unsaved
-        self._retry_seconds = retry_seconds
         self._on_error = on_error
-        self._clock = clock
-        self._unsaved: dict[str, AnyEvent] = {}
-        self._error: OutputError | None = None
-        self._failed_at: float | None = None
-        self._lost = 0
-        self._write_lock = threading.Lock()
+        self.writer = BackgroundWriter[AnyEvent](
+            "events",
+            self._write_batch,
+            capacity=max_unsaved,
+            batch=BATCH,
+            retry_seconds=retry_seconds,
+            on_outcome=on_outcome,
+            on_poke=self._look_after_file,
+        )
+        self._open_events: dict[str, AnyEvent] = {}
         self._read_lock = threading.Lock()
         self._is_closed = False
+        self._must_reopen = False
+        self._is_new_file = False
+        self._unreadable: set[str] = set()
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
 
@@ -100,17 +110,17 @@ class EventStore:
     @property
     def error(self) -> OutputError | None:
         """Why events cannot be written at present, None where all is well."""
-        return self._error
+        error = self.writer.error
+        return error if error is None or isinstance(error, OutputError) else failure(self.path, error)
 
     @property
     def lost(self) -> int:
         """Events given up because more than `max_unsaved` were waiting."""
-        return self._lost
+        return self.writer.dropped
 
     def unsaved(self) -> list[AnyEvent]:
         """Events that are in memory alone, oldest first."""
-        with self._write_lock:
-            return list(self._unsaved.values())
+        return self.writer.waiting()
 
     def save(self, event: AnyEvent) -> None:
         """Insert the event or replace its earlier version, durably where the disk allows it.
@@ -118,72 +128,105 @@ class EventStore:
         Raises:
             ValueError: the store is closed.
         """
-        with self._write_lock:
-            self._require_open()
-            self._unsaved[event.id] = event
-            while len(self._unsaved) > self._max_unsaved:
-                self._unsaved.pop(next(iter(self._unsaved)))
-                self._lost += 1
-                _log.error("event store %s: %d events given up, no room in memory", self.path, self._lost)
-            self._try_write(force=False)
+        self._require_open()
+        if event.state == "open":
+            self._open_events[event.id] = event
+        else:
+            self._open_events.pop(event.id, None)
+        self.writer.put(event, key=event.id)
+        self.writer.flush(SAVE_SECONDS)
 
     def flush(self) -> bool:
-        """Try again to write what waits, if `retry_seconds` have passed; for the main loop to call as it
-        ticks.
+        """Look after the file without waiting for it; for the main loop to call as it ticks.
 
         Returns:
-            True where nothing waits any more.
+            True where no event waits to be written.
         """
-        with self._write_lock:
-            if not self._is_closed and self._unsaved:
-                self._try_write(force=False)
-            return not self._unsaved
+        self.writer.poke()
+        return not self.writer.waiting()
 
-    def events(self, camera: str | None = None, since: datetime | None = None, limit: int = 100) -> list[Event]:
-        """The newest events first; anomalies alone, see `health_events`.
+    def events(
+        self,
+        camera: str | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[Event]:
+        """The newest events first; anomalies alone, see `health_events`. Unreadable ones are left out and logged.
 
         Args:
             camera: only this camera's.
             since: only those that started at or after this moment (aware).
             limit: at most this many, 1 or more.
+            before: only those that come after the event with this id in the list: the id of the last event of a page
+                gives the next page.
 
         Raises:
-            UsageError: `since` has no zone, or `limit` is not positive.
+            UsageError: `since` has no zone, `limit` is not positive, or there is no event `before`.
             OutputError: the file cannot be read.
         """
-        return self._newest(Event, camera, since, limit)
+        return self._newest(Event, camera, since, limit, before)
 
     def health_events(
-        self, camera: str | None = None, since: datetime | None = None, limit: int = 100
+        self,
+        camera: str | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+        before: str | None = None,
     ) -> list[HealthEvent]:
         """The newest health events first: held-back frames and drift. See `events`."""
-        return self._newest(HealthEvent, camera, since, limit)
+        return self._newest(HealthEvent, camera, since, limit, before)
 
-    def _newest(self, kind: type[_EventT], camera: str | None, since: datetime | None, limit: int) -> list[_EventT]:
+    def _newest(
+        self, kind: type[_EventT], camera: str | None, since: datetime | None, limit: int, before: str | None
+    ) -> list[_EventT]:
         if since is not None and since.utcoffset() is None:
             raise UsageError(f"since must be an aware datetime, got {since!r}", hint="add a zone, e.g. +00:00")
         if limit < 1:
             raise UsageError(f"limit must be 1 or more, got {limit}")
         start = "" if since is None else utc_text(since)
-        where = "type = ? AND started_at >= ?" + ("" if camera is None else " AND camera = ?")
-        parameters: tuple[object, ...] = (_type_of(kind), start) + (() if camera is None else (camera,))
-        unsaved = {
+        unsaved = {event.id: event for event in self.unsaved() if isinstance(event, kind)}
+        end = None if before is None else self._place_of(before, unsaved)
+        found: dict[str, _EventT] = {
             event.id: event
-            for event in self.unsaved()
-            if isinstance(event, kind)
-            and (camera is None or event.camera == camera)
+            for event in unsaved.values()
+            if (camera is None or event.camera == camera)
             and utc_text(event.started_at) >= start
+            and (end is None or _place(event) < end)
         }
-        rows = self._query(
-            f"SELECT document FROM events WHERE {where} ORDER BY started_at DESC, id DESC LIMIT ?",  # noqa: S608
-            (*parameters, limit),
-        )
-        found = {event.id: event for event in (kind.from_json(str(row[0])) for row in rows)}
-        newest_first = sorted((found | unsaved).values(), key=lambda e: (e.started_at, e.id), reverse=True)
-        return newest_first[:limit]
+        readable = 0
+        while readable < limit:
+            rows = self._query(*page_query(_type_of(kind), camera, start, end, limit))
+            for name, _, document in rows:
+                event = self._read(kind, name, document)
+                if event is not None:
+                    readable += 1
+                    found.setdefault(event.id, event)
+            if len(rows) < limit:
+                break
+            end = (str(rows[-1][1]), str(rows[-1][0]))
+        return sorted(found.values(), key=_place, reverse=True)[:limit]
 
-    def count(self, camera: str | None = None) -> int:
-        """How many events there are, of all cameras or of one; anomalies alone.
+    def _place_of(self, name: str, unsaved: dict[str, _EventT]) -> tuple[str, str]:
+        if name in unsaved:
+            return _place(unsaved[name])
+        rows = self._query("SELECT started_at FROM events WHERE id = ?", (name,))
+        if not rows:
+            raise UsageError(f"there is no event {name!r}", hint="`before` takes the id of an event of the last page")
+        return str(rows[0][0]), name
+
+    def _read(self, kind: type[_EventT], name: object, document: object) -> _EventT | None:
+        try:
+            return kind.from_json(str(document))
+        except ValueError as error:
+            if str(name) not in self._unreadable:
+                self._unreadable.add(str(name))
+                first = str(error).replace("\n", " ")[:200]
+                _log.warning("event store %s: event %s cannot be read and is left out: %s", self.path, name, first)
+            return None
+
+    def count(self, camera: str | None = None, kind: type[AnyEvent] = Event) -> int:
+        """How many events there are, of all cameras or of one; anomalies by default.
 
         Raises:
             OutputError: the file cannot be read.
@@ -191,12 +234,16 @@ class EventStore:
         unsaved = [
             event.id
             for event in self.unsaved()
-            if isinstance(event, Event) and (camera is None or event.camera == camera)
+            if isinstance(event, kind) and (camera is None or event.camera == camera)
         ]
         where, parameters = ("", ()) if camera is None else (" AND camera = ?", (camera,))
-        (total,) = self._query(f"SELECT count(*) FROM events WHERE type = 'anomaly'{where}", parameters)[0]  # noqa: S608
-        known = sum(bool(self._query("SELECT 1 FROM events WHERE id = ?", (name,))) for name in unsaved)
-        return int(total) + len(unsaved) - known
+        # One statement, so that both numbers are of the same moment.
+        total, known = self._query(
+            f"SELECT (SELECT coalesce(sum(events), 0) FROM event_counts WHERE type = ?{where}),"  # noqa: S608
+            " (SELECT count(*) FROM events WHERE id IN (SELECT value FROM json_each(?)))",
+            (_type_of(kind), *parameters, json.dumps(unsaved)),
+        )[0]
+        return int(total) + len(unsaved) - int(known)
 
     def close(self) -> None:
         """Write what waits and close the file.
@@ -204,18 +251,19 @@ class EventStore:
         Raises:
             OutputError: events could not be written; `unsaved()` still has them.
         """
-        with self._write_lock:
-            if self._is_closed:
-                return
-            if self._unsaved:
-                self._try_write(force=True)
-            self._is_closed = True
+        if self._is_closed:
+            return
+        self._is_closed = True
+        error = self.error
+        rest = self.writer.close()
+        if self.writer.is_over:  # else a call hangs, and would be waited for
             self._close_connections()
-            self._lock.release()
-            if self._unsaved and self._error is not None:
-                raise OutputError(
-                    f"{len(self._unsaved)} events could not be written ({self._error})", hint=self._error.hint
-                ) from self._error
+        self._lock.release()
+        error = self.error or error
+        if rest:
+            raise OutputError(
+                f"{len(rest)} events could not be written ({error})", hint=None if error is None else error.hint
+            ) from error
 
     def __enter__(self) -> EventStore:
         return self
@@ -226,53 +274,96 @@ class EventStore:
         self.close()
 
     def _open(self) -> None:
-        self._writer = connect(self.path)
-        self._reader = connect_reader(self.path)
+        writer = connect(self.path)
+        try:
+            reader = connect_reader(self.path)
+        except OutputError:
+            writer.close()
+            raise
+        with self._read_lock:
+            self._writer, self._reader = writer, reader
         self._identity = _identity(self.path)
 
     def _interrupt_open_events(self) -> int:
         assert self._writer is not None
         try:
-            rows = self._writer.execute("SELECT document, type FROM events WHERE state = 'open'").fetchall()
-            self._write([_interrupted(_TYPES[str(row[1])].from_json(str(row[0]))) for row in rows])
-            return len(rows)
-        except (sqlite3.Error, ValueError, KeyError) as error:
+            rows = self._writer.execute("SELECT id, document, type FROM events WHERE state = 'open'").fetchall()
+            found = [
+                self._read(HealthEvent, name, document) if kind == "health" else self._read(Event, name, document)
+                for name, document, kind in rows
+            ]
+            interrupted = [_interrupted(event) for event in found if event is not None]
+            self._write(interrupted)
+            return len(interrupted)
+        except sqlite3.Error as error:
             raise failure(self.path, error) from error
 
-    def _try_write(self, *, force: bool) -> None:
-        if not force and self._failed_at is not None and self._clock() - self._failed_at < self._retry_seconds:
-            return
-        saved = 0
+    # From here on: on the writer's thread.
+
+    def _write_batch(self, events: Sequence[AnyEvent]) -> None:
         try:
-            if _identity(self.path) != self._identity:
-                # Somebody removed or replaced the file: what is written to the old one would be gone.
-                self._close_connections()
-                self._open()
-            # In batches: an attempt that fails costs little however much waits.
-            while batch := list(islice(self._unsaved.values(), BATCH)):
-                self._write(batch)
-                saved += len(batch)
-                for event in batch:
-                    del self._unsaved[event.id]
+            self._reopen_where_needed()
+            self._write(events)
+            while self._reopen_where_needed():  # it went between the check and the commit
+                self._write(events)
         except (sqlite3.Error, OSError) as error:
-            was_well = self._error is None
-            self._error = error if isinstance(error, OutputError) else failure(self.path, error)
-            self._failed_at = self._clock()
-            if was_well:
-                _log.error("%s; events are kept in memory meanwhile (%s)", self._error, self._error.hint)
+            code = getattr(error, "sqlite_errorname", "")
+            self._must_reopen = code != "" and not code.startswith(("SQLITE_FULL", "SQLITE_BUSY", "SQLITE_LOCKED"))
+            known = error if isinstance(error, OutputError) else failure(self.path, error)
             if self._on_error is not None:
-                self._on_error(self._error)
-            return
-        if self._error is not None:
-            _log.info("event store %s can be written again, %d events saved", self.path, saved)
-        self._error = self._failed_at = None
+                self._on_error(known)
+            raise known from error.__cause__ or error
+
+    def _look_after_file(self) -> None:
+        self._write_batch(())
+        assert self._writer is not None
+        try:
+            # What is still in the log beside the file would be missed by whoever moves or copies the file alone.
+            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error as error:
+            raise failure(self.path, error) from error
+
+    def _reopen_where_needed(self) -> bool:
+        """Open the file again after a fault, or where another one or none is at the path; True where it was opened."""
+        is_gone = self._writer is not None and _identity(self.path) != self._identity
+        if self._writer is not None and not is_gone and not _is_database(self.path):
+            # Overwritten in place. SQLite itself may not notice for long, and what it writes meanwhile would be gone.
+            raise sqlite3.DatabaseError("the file was overwritten, it is not a database any more")
+        if not is_gone and not self._must_reopen and self._writer is not None:
+            return False
+        if is_gone:
+            gone = OutputError(
+                f"event store {self.path} was moved away, deleted or replaced while in use",
+                hint="events go on in the file that is now at this path; earlier ones are in the old file",
+            )
+            _log.error("%s; %s", gone, gone.hint)
+            if self._on_error is not None:
+                self._on_error(gone)
+            self._complete_old_file()
+            self._is_new_file = True
+        self._close_connections()
+        self._lock.renew()
+        self._open()
+        self._must_reopen = False
+        if self._is_new_file:
+            self._write(list(self._open_events.values()))
+            self._is_new_file = False
+        return True
+
+    def _complete_old_file(self) -> None:
+        # SQLite does not do this at the close of a file that was moved, and the log stays behind at the old path.
+        assert self._writer is not None
+        try:
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            _log.error("event store %s: the newest events are missing from the old file: %s", self.path, error)
 
     def _write(self, events: Iterable[AnyEvent]) -> None:
-        if self._writer is None:
-            raise sqlite3.OperationalError("the file could not be opened again")
         rows = [(e.id, e.camera, e.state, utc_text(e.started_at), e.to_json(), _type_of(type(e))) for e in events]
         if not rows:
             return
+        if self._writer is None:
+            raise sqlite3.OperationalError("the file could not be opened again")
         try:
             self._writer.execute("BEGIN IMMEDIATE")
             self._writer.executemany(_UPSERT, rows)
@@ -286,7 +377,7 @@ class EventStore:
         with self._read_lock:
             self._require_open()
             if self._reader is None:
-                raise self._error or failure(self.path, sqlite3.OperationalError("the file is not open"))
+                raise self.error or failure(self.path, sqlite3.OperationalError("the file is not open"))
             try:
                 return self._reader.execute(statement, parameters).fetchall()
             except sqlite3.Error as error:
@@ -304,12 +395,43 @@ class EventStore:
             self._reader = self._writer = None
 
 
+def page_query(
+    kind: str, camera: str | None, start: str, end: tuple[str, str] | None, limit: int
+) -> tuple[str, tuple[object, ...]]:
+    """Statement and parameters that select one page, newest first, as (id, started_at, document).
+
+    Args:
+        kind: "anomaly" or "health".
+        camera: only this camera's.
+        start: `utc_text` of the oldest start.
+        end: (started_at, id) of the event that the page comes after.
+        limit: rows.
+    """
+    where, parameters = "type = ?", [kind]
+    if camera is not None:
+        where, parameters = where + " AND camera = ?", [*parameters, camera]
+    where, parameters = where + " AND started_at >= ?", [*parameters, start]
+    if end is not None:
+        where, parameters = where + " AND (started_at, id) < (?, ?)", [*parameters, *end]
+    order = "ORDER BY started_at DESC, id DESC LIMIT ?"
+    return f"SELECT id, started_at, document FROM events WHERE {where} {order}", (*parameters, limit)  # noqa: S608
+
+
+def _place(event: AnyEvent) -> tuple[str, str]:
+    return utc_text(event.started_at), event.id
+
+
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return status.st_dev, status.st_ino
+
+
+def _is_database(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
 
 
 def _type_of(kind: type[AnyEvent]) -> str:

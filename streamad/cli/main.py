@@ -88,6 +88,7 @@ def _options(
 
 def main() -> NoReturn:
     """Run the command line and exit with the project's codes (docs/cli.md)."""
+    _fill_standard_streams()
     as_json = "--json" in sys.argv[1:]
     code: int = ExitCode.OK
     try:
@@ -111,6 +112,23 @@ def main() -> NoReturn:
     finally:
         logging.shutdown()
     sys.exit(int(code))
+
+
+def _fill_standard_streams() -> None:
+    """Put the null device where the caller closed a standard stream.
+
+    Else the next file that is opened takes its number, and what is printed goes into that file.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            mode = os.O_RDONLY if number == 0 else os.O_WRONLY
+            if (opened := os.open(os.devnull, mode)) != number:
+                os.dup2(opened, number)
+                os.close(opened)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
 
 
 def _report_usage(error: Any, as_json: bool) -> int:

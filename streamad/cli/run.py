@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from streamad.cli.common import JsonOption, emit, say, table
+from streamad.cli.ending import Ending
 from streamad.errors import ExitCode
 
 
@@ -28,35 +29,39 @@ def run(
     from streamad.config import load_config
     from streamad.frame import Frame
     from streamad.observability.health import Health
-    from streamad.observability.logging import setup_logging
+    from streamad.observability.logging import background_stderr, setup_logging
     from streamad.observability.metrics import Metrics
+    from streamad.observability.status import StatusDocument
     from streamad.pipeline.camera import CameraWatch
     from streamad.pipeline.monitor import Monitor
     from streamad.pipeline.recent import HistoryKeeper
     from streamad.pipeline.score_log import ScoreLog
     from streamad.scoring import FrameScore
     from streamad.web import WebServer, create_app
+    from streamad.writing import BackgroundWriter
 
     settings = load_config(config)
-    setup_logging(settings.logging.level, settings.logging.format, repeat_seconds=settings.logging.repeat_seconds)
     metrics, health = Metrics(), Health()
     with ExitStack() as stack:
+        ending = stack.enter_context(Ending())
+        stderr = stack.enter_context(background_stderr(partial(metrics.wrote, "stderr")))
+        setup_logging(settings.logging.level, settings.logging.format, repeat_seconds=settings.logging.repeat_seconds)
         store = stack.enter_context(
             EventStore(
                 settings.events.path,
                 max_unsaved=settings.events.max_unsaved,
                 on_error=lambda _: metrics.event_store_errors.inc(),
+                on_outcome=partial(metrics.wrote, "events"),
             )
         )
         if store.interrupted:
             say(f"{store.interrupted} events were left open by a process that died; they are now `interrupted`")
-        sinks = SinkFanout(
-            [build_sink(spec) for spec in settings.sinks],
-            on_outcome=lambda sink, outcome: metrics.notifications.labels(sink=sink, outcome=outcome).inc(),
-        )
-        log = None if scores is None else stack.enter_context(ScoreLog(scores))
+        sinks = SinkFanout([build_sink(spec) for spec in settings.sinks], on_outcome=metrics.notified)
+        log = None
+        if scores is not None:
+            log = stack.enter_context(ScoreLog(scores, on_outcome=partial(metrics.wrote, "scores")))
 
-        keeper = HistoryKeeper(settings.history, utc_now)
+        keeper = HistoryKeeper(settings.history, utc_now, on_outcome=partial(metrics.wrote, "history"))
         stack.callback(keeper.close)
 
         def on_score(camera: CameraWatch, _: Frame, score: FrameScore) -> None:
@@ -74,14 +79,23 @@ def run(
             on_score=on_score,
             on_event=keeper.on_event,
         )
+        outputs: list[BackgroundWriter[Any]] = [
+            store.writer,
+            keeper.writer,
+            *([] if log is None else [log.writer]),
+            *sinks.writers,
+            stderr.writer,
+        ]
+
+        def status() -> StatusDocument:
+            return {**monitor.status(), "outputs": [output.status() for output in outputs]}
+
         if settings.web.enabled:
-            app = create_app(
-                metrics=metrics, health=health, status=monitor.status, store=store, preview=monitor.preview
-            )
+            app = create_app(metrics=metrics, health=health, status=status, store=store, preview=monitor.preview)
             server = WebServer(app, settings.web)
             stack.enter_context(server)
             say(f"page, /metrics, /healthz, /readyz, /status: {server.url}")
-        _stop_on_signals(monitor, stack)
+        ending.stop_with(monitor.stop)
         summaries = monitor.run(once=once)
         unsaved = store.unsaved()
         if unsaved:
@@ -108,10 +122,3 @@ def run(
         raise typer.Exit(next((s.error.exit_code for s in failed if s.error is not None), ExitCode.SOURCE))
     if fail_on_alert and any(s.alerts for s in summaries):
         raise typer.Exit(ExitCode.ALERTS_FOUND)
-
-
-def _stop_on_signals(monitor: Any, stack: ExitStack) -> None:
-    """SIGINT and SIGTERM end the loop cleanly: events closed, decoders stopped, no traceback."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous = signal.signal(number, lambda *_: monitor.stop())
-        stack.callback(signal.signal, number, previous)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Literal, TextIO
 
@@ -16,11 +17,14 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from streamad.observability.redaction import redact
+from streamad.writing import Appender, BackgroundWriter, Outcome
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["text", "json"]
 
 REPEAT_SECONDS = 10.0
+LOG_CAPACITY = 10_000
+"""Lines that wait for a reader of the log who has stopped reading, about 2 MB."""
 MAX_KEYS = 1000
 """Bound on the messages remembered for aggregation; beyond it all are reported and forgotten."""
 
@@ -156,11 +160,79 @@ class AggregatingHandler(logging.Handler):
                 break
             expired.append(key)
         for key in expired:
-            since, repeated = self._seen.pop(key)
+            _, repeated = self._seen.pop(key, (0.0, 0))  # writing may log, and so come here again
             if repeated:
                 name, level, message = key
                 text = f"{message} … repeated {repeated} time{'s' if repeated > 1 else ''}"
                 self._target.handle(logging.LogRecord(name, level, "", 0, text, None, None))
+
+
+class BackgroundStream(io.TextIOBase):
+    """A text stream whose `write` returns at once, whatever the descriptor behind it does (see `BackgroundWriter`).
+
+    Args:
+        stream: where the text goes; one without a descriptor is written to directly.
+        on_outcome: see `BackgroundWriter`.
+    """
+
+    def __init__(self, stream: TextIO, *, on_outcome: Callable[[Outcome, int, str], None] | None = None) -> None:
+        self._stream = stream
+        try:
+            self._output: Appender | None = Appender(stream.fileno())
+        except io.UnsupportedOperation:
+            self._output = None
+        self._is_ended = False
+        self.writer = BackgroundWriter[str]("stderr", self._pass_on, capacity=LOG_CAPACITY, on_outcome=on_outcome)
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """That of the stream behind."""
+        return self._stream.encoding or "utf-8"
+
+    def write(self, text: str) -> int:
+        """Take a text."""
+        if not self._is_ended:
+            self.writer.put(text)
+        elif self.writer.is_over and self.writer.error is None:
+            self._stream.write(text)
+        return len(text)
+
+    def fileno(self) -> int:
+        """The descriptor behind."""
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        """Whether a person looks at it."""
+        return self._stream.isatty()
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def end(self) -> None:
+        """Write what waits, where that is possible. Later texts are written directly, unless writing failed."""
+        self.writer.close()
+        self._is_ended = True
+
+    def _pass_on(self, texts: Sequence[str]) -> None:
+        text = "".join(texts)
+        if self._output is not None:
+            self._output.append(text.encode(self.encoding, errors="backslashreplace"))
+        else:
+            self._stream.write(text)
+
+
+@contextmanager
+def background_stderr(on_outcome: Callable[[Outcome, int, str], None] | None = None) -> Iterator[BackgroundStream]:
+    """Within the context nothing that goes to `sys.stderr` waits for its reader: neither logs nor messages."""
+    before = sys.stderr
+    stream = BackgroundStream(before, on_outcome=on_outcome)
+    sys.stderr = stream
+    try:
+        yield stream
+    finally:
+        sys.stderr = before
+        stream.end()
 
 
 def setup_logging(

@@ -12,6 +12,7 @@ from prometheus_client.exposition import choose_encoder, generate_latest
 from prometheus_client.registry import Collector
 
 from streamad import __version__
+from streamad.writing import Outcome
 
 FRAME_STAGES = ("decoded", "scored")
 SEVERITIES = ("warning", "critical")
@@ -98,6 +99,12 @@ class Metrics:
         )
         self.event_store_errors = counter(
             "streamad_event_store_errors_total", "Failed attempts to write events to disk."
+        )
+        self.output_errors = counter(
+            "streamad_output_errors_total", "Failed attempts to write an output, by cause.", "output", "reason"
+        )
+        self.output_dropped = counter(
+            "streamad_output_dropped_total", "Items of an output that were given up.", "output", "reason"
         )
         self.camera_up = gauge("streamad_camera_up", "1 while the camera delivers frames, else 0.", "camera")
         self.last_frame = gauge(
@@ -188,6 +195,19 @@ class Metrics:
             precision=precision,
             why=why,
         ).set(1)
+
+    def wrote(self, output: str, outcome: Outcome, amount: int, reason: str) -> None:
+        """Count what became of an output's items; the `on_outcome` of a `BackgroundWriter`."""
+        if outcome == "failed":
+            self.output_errors.labels(output=output, reason=reason).inc(amount)
+        elif outcome == "dropped":
+            self.output_dropped.labels(output=output, reason=reason).inc(amount)
+
+    def notified(self, sink: str, outcome: Outcome, amount: int, reason: str) -> None:
+        """The same for a sink, whose deliveries count too."""
+        label = "delivered" if outcome == "written" else outcome
+        self.notifications.labels(sink=sink, outcome=label).inc(amount)
+        self.wrote(sink, outcome, amount, reason)
 
     def render(self) -> bytes:
         """All series in Prometheus' text format 0.0.4."""

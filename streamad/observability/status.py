@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
+
+from streamad.writing import OutputStatus
 
 CameraState = Literal["starting", "up", "stale", "backoff", "ended", "failed", "stopped"]
 AlertLabel = Literal["none", "pending", "warning", "critical", "cooldown"]
@@ -117,7 +119,7 @@ class EventsStatus(TypedDict):
 
 
 class StatusDocument(TypedDict):
-    """The whole document. `started_at` is Unix time."""
+    """The whole document. `started_at` is Unix time; `outputs` is what writes beside the watching."""
 
     version: str
     started_at: float
@@ -126,6 +128,7 @@ class StatusDocument(TypedDict):
     model: ModelStatus
     cameras: list[CameraStatus]
     events: EventsStatus
+    outputs: NotRequired[list[OutputStatus]]
 
 
 def finite(document: Any) -> Any:

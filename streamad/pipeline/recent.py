@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from streamad.alerts.tracker import EventChange
@@ -12,7 +12,8 @@ from streamad.bundle import Bundle, combined_sha256
 from streamad.errors import CalibrationError, UsageError
 from streamad.pipeline.camera import CameraWatch
 from streamad.scoring import Calibration, FrameScore, calibrate
-from streamad.scoring.history import HistorySpec, RecentScores, ScoreHistory, read_history
+from streamad.scoring.history import HistoryBlock, HistorySpec, RecentScores, ScoreHistory, read_history
+from streamad.writing import BackgroundWriter, Outcome
 
 LEAST_SECONDS = 1800.0
 """Less scored time than this is refused: half an hour holds a few of the peaks that thresholds come from (our
@@ -34,11 +35,19 @@ class HistoryKeeper:
     Args:
         spec: folder and span.
         wall_clock: aware datetimes.
+        on_outcome: see `BackgroundWriter`.
     """
 
-    def __init__(self, spec: HistorySpec, wall_clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        spec: HistorySpec,
+        wall_clock: Callable[[], datetime],
+        *,
+        on_outcome: Callable[[Outcome, int, str], None] | None = None,
+    ) -> None:
         self._spec = spec
         self._wall_clock = wall_clock
+        self.writer = BackgroundWriter[HistoryBlock]("history", _write, on_outcome=on_outcome)
         self._histories: dict[str, ScoreHistory] = {}
 
     def on_score(self, camera: CameraWatch, score: FrameScore) -> None:
@@ -49,7 +58,7 @@ class HistoryKeeper:
         if name not in self._histories:
             owner = scores_sha256(camera.model.bundle, camera.settings.calibration)
             self._histories[name] = ScoreHistory(
-                self._spec.folder, name, owner, hours=self._spec.hours, wall_clock=self._wall_clock
+                self._spec.folder, name, owner, hours=self._spec.hours, wall_clock=self._wall_clock, put=self.writer.put
             )
         self._histories[name].add(
             score.index, score.pts_seconds, score.score,
@@ -63,9 +72,15 @@ class HistoryKeeper:
             history.mark_alert(change.event.started_index)
 
     def close(self) -> None:
-        """Write what waits."""
+        """Write what waits, where that is possible."""
         for history in self._histories.values():
             history.close()
+        self.writer.close()
+
+
+def _write(blocks: Sequence[HistoryBlock]) -> None:
+    for block in blocks:
+        block.write()
 
 
 def seconds_of(text: str) -> float:
@@ -130,10 +145,11 @@ def calibrate_on_recent(
     Raises:
         CalibrationError: there are no such scores, or too few.
     """
-    recent = read_history(
-        folder, camera, scores_sha256(bundle, old), since=now - timedelta(seconds=recent_seconds),
-        keep_alerts=keep_alerts,
-    )  # fmt: skip
+    try:
+        since = now - timedelta(seconds=recent_seconds)
+    except OverflowError:  # from the beginning
+        since = datetime.min.replace(tzinfo=UTC)
+    recent = read_history(folder, camera, scores_sha256(bundle, old), since=since, keep_alerts=keep_alerts)
     seconds = recent.frames / recent.fps
     if seconds < least_seconds:
         raise CalibrationError(

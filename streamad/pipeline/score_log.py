@@ -3,64 +3,69 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Self
 
 from streamad.errors import OutputError
 from streamad.scoring import FrameScore
+from streamad.writing import Appender, BackgroundWriter, Outcome
 
 COLUMNS = ("index", "pts_seconds", "raw_score", "score", "latency_seconds", "withheld")
+CAPACITY = 10_000
+"""Lines that may wait: half a minute of ten cameras."""
 
 
 class ScoreLog:
-    """Appends one line a frame to FOLDER/CAMERA.csv.
+    """Appends one line a frame to FOLDER/CAMERA.csv, on a thread of its own.
 
     Args:
         folder: made where missing.
+        on_outcome: see `BackgroundWriter`.
 
     Raises:
         OutputError: the folder cannot be written to.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, on_outcome: Callable[[Outcome, int, str], None] | None = None) -> None:
         self._folder = folder
-        self._files: dict[str, tuple[TextIO, Any]] = {}
+        self._files: dict[str, Appender] = {}
+        self.writer = BackgroundWriter[tuple[str, bytes]](
+            "scores", self._append, capacity=CAPACITY, on_outcome=on_outcome
+        )
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise self._failure(error) from error
+            raise OutputError(
+                f"cannot write scores to {folder}: {error.strerror or error}",
+                hint="give another folder with --scores, or free some disk",
+            ) from error
 
     def add(self, camera: str, score: FrameScore, *, shown: float, latency_seconds: float) -> None:
-        """Append a frame's score.
+        """Append a frame's score; a disk that cannot be written is reported by the log and `/status`.
 
         Args:
             camera: its id.
             score: the frame's score.
             shown: the score as people see it (calibrated).
             latency_seconds: from the frame's decoding to its score.
-
-        Raises:
-            OutputError: the file cannot be written.
         """
-        try:
-            if camera not in self._files:
-                file = (self._folder / f"{camera}.csv").open("w", newline="", encoding="utf-8", buffering=1)
-                self._files[camera] = file, csv.writer(file, lineterminator="\n")
-                self._files[camera][1].writerow(COLUMNS)
-            self._files[camera][1].writerow((
-                score.index, f"{score.pts_seconds:.6f}", _text(score.score), _text(shown), f"{latency_seconds:.6f}",
-                score.withheld or "",
-            ))  # fmt: skip
-        except OSError as error:
-            raise self._failure(error) from error
+        line = _line((
+            score.index, f"{score.pts_seconds:.6f}", _text(score.score), _text(shown), f"{latency_seconds:.6f}",
+            score.withheld or "",
+        ))  # fmt: skip
+        self.writer.put((camera, line))
 
     def close(self) -> None:
-        """Close all files."""
-        for file, _ in self._files.values():
-            file.close()
-        self._files.clear()
+        """Write what waits, where that is possible, and close all files."""
+        self.writer.close()
+        if self.writer.is_over:
+            for file in self._files.values():
+                file.close()
+            self._files.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -70,11 +75,17 @@ class ScoreLog:
     ) -> None:
         self.close()
 
-    def _failure(self, error: OSError) -> OutputError:
-        return OutputError(
-            f"cannot write scores to {self._folder}: {error.strerror or error}",
-            hint="give another folder with --scores, or free some disk",
-        )
+    def _append(self, lines: Sequence[tuple[str, bytes]]) -> None:
+        for camera, line in lines:
+            if camera not in self._files:
+                self._files[camera] = Appender(self._folder / f"{camera}.csv", header=_line(COLUMNS), fresh=True)
+            self._files[camera].append(line)
+
+
+def _line(values: Sequence[object]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue().encode()
 
 
 def _text(value: float) -> str:

@@ -13,17 +13,17 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from streamad.errors import CalibrationError
+from streamad.writing import Appender
 
 FORMAT = "streamad-scores"
 SUFFIX = ".scores"
@@ -52,8 +52,50 @@ class HistorySpec(BaseModel):
     )
 
 
+@dataclass(frozen=True)
+class HistoryBlock:
+    """Records of one camera on their way to a file.
+
+    Attributes:
+        path: the file.
+        header: what the file begins with.
+        records: to be appended.
+        oldest: when the block makes a file, others of its folder that were last written before this Unix time are
+            removed.
+    """
+
+    path: Path
+    header: bytes
+    records: bytes
+    oldest: float
+
+    def write(self) -> None:
+        """Append the records, all or none.
+
+        Raises:
+            OSError: they were not written.
+        """
+        if not self.path.exists():
+            self._remove_old()
+        file = Appender(self.path, header=self.header, lines=False)
+        try:
+            file.append(self.records)
+        finally:
+            file.close()
+
+    def _remove_old(self) -> None:
+        for path in self.path.parent.glob(f"*{SUFFIX}"):
+            try:
+                if path.stat().st_mtime < self.oldest:
+                    path.unlink()
+            except FileNotFoundError:
+                continue  # somebody else tidies up too
+            except OSError as error:
+                _log.warning("the old scores in %s cannot be removed: %s", path, error.strerror or error)
+
+
 class ScoreHistory:
-    """Writes one camera's scores. A fault of the disk is logged once and stops nothing.
+    """One camera's scores, on their way to its files.
 
     Args:
         folder: of all cameras.
@@ -61,20 +103,28 @@ class ScoreHistory:
         model_sha256: what a calibration belongs to.
         hours: how long files are kept.
         wall_clock: aware datetimes, for names and ages of files.
+        put: takes what is to be written, a block about every `FLUSH_SECONDS`; by default it is written at once.
     """
 
     def __init__(
-        self, folder: Path, camera: str, model_sha256: str, *, hours: float, wall_clock: Callable[[], datetime]
+        self,
+        folder: Path,
+        camera: str,
+        model_sha256: str,
+        *,
+        hours: float,
+        wall_clock: Callable[[], datetime],
+        put: Callable[[HistoryBlock], None] = HistoryBlock.write,
     ) -> None:
         self._folder = folder / camera
         self._header = {"format": FORMAT, "version": 1, "camera": camera, "model_sha256": model_sha256}
         self._hours = hours
         self._wall_clock = wall_clock
-        self._file: IO[bytes] | None = None
+        self._put = put
+        self._file: tuple[Path, bytes, float] | None = None
         self._first = 0.0
         self._last: tuple[int, float] | None = None
         self._waiting: list[tuple[int, float, float, int]] = []
-        self._failed = False
 
     def add(self, index: int, pts_seconds: float, score: float, *, alert: bool, withheld: bool) -> None:
         """Take a frame's score, in order."""
@@ -83,9 +133,9 @@ class ScoreHistory:
         flags = (ALERT if alert else 0) | (WITHHELD if withheld or not math.isfinite(score) else 0)
         if self._last is None or pts_seconds <= self._last[1] or pts_seconds - self._last[1] > GAP_SECONDS:
             flags |= GAP
-        if self._last is not None and pts_seconds <= self._last[1]:
+        if self._last is not None and not 0 < pts_seconds - self._last[1] < FILE_SECONDS:
             self.flush()
-            self._end_file()
+            self._file = None  # another time base
         self._last = index, pts_seconds
         self._waiting.append((index, pts_seconds, score, flags))
         if pts_seconds - self._waiting[0][1] >= FLUSH_SECONDS:
@@ -99,62 +149,30 @@ class ScoreHistory:
         ]
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Hand over what waits."""
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        try:
-            if self._file is not None and waiting[0][1] - self._first >= FILE_SECONDS:
-                self._end_file()
-            if self._file is None:
-                self._begin_file(waiting[0][1])
-            records = np.array(
-                [(round(1000 * (pts - self._first)), score, flags) for _, pts, score, flags in waiting], dtype=RECORD
-            )
-            assert self._file is not None
-            self._file.write(records.tobytes())
-            self._file.flush()
-            self._failed = False
-        except OSError as error:
-            if not self._failed:
-                _log.error("scores are not kept in %s: %s", self._folder, error.strerror or error)
-            self._failed = True
-            self._end_file()
+        if self._file is None or waiting[0][1] - self._first >= FILE_SECONDS:
+            self._file = self._begin_file(waiting[0][1])
+        path, header, oldest = self._file
+        records = np.array(
+            [(round(1000 * (pts - self._first)), score, flags) for _, pts, score, flags in waiting], dtype=RECORD
+        )
+        self._put(HistoryBlock(path, header, records.tobytes(), oldest))
 
     def close(self) -> None:
-        """Write what waits and close the file."""
+        """Hand over what waits."""
         self.flush()
-        self._end_file()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _begin_file(self, pts_seconds: float) -> None:
+    def _begin_file(self, pts_seconds: float) -> tuple[Path, bytes, float]:
         now = self._wall_clock().astimezone(UTC)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._remove_old(now)
         self._first = pts_seconds
         # Names sort by time, and no two processes or files meet, whatever the clock does.
         name = f"{now:%Y%m%dT%H%M%S}.{now.microsecond:06d}-{os.getpid()}-{next(_NUMBERS):04d}{SUFFIX}"
-        self._file = (self._folder / name).open("xb")
-        header = {**self._header, "started_at": now.isoformat()}
-        self._file.write(json.dumps(header, separators=(",", ":")).encode() + b"\n")
-
-    def _end_file(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
-
-    def _remove_old(self, now: datetime) -> None:
-        oldest = (now - timedelta(hours=self._hours)).timestamp()
-        for path in self._folder.glob(f"*{SUFFIX}"):
-            if path.stat().st_mtime < oldest:
-                path.unlink(missing_ok=True)
+        header = json.dumps({**self._header, "started_at": now.isoformat()}, separators=(",", ":"))
+        oldest = now.timestamp() - 3600 * self._hours
+        return self._folder / name, header.encode() + b"\n", oldest
 
 
 @dataclass(frozen=True)
@@ -213,7 +231,7 @@ def read_history(
         if header is None or header.get("model_sha256") != model_sha256:
             others += 1
             continue
-        started = datetime.fromisoformat(str(header["started_at"]))
+        started = header["started_at"]
         seconds = records["milliseconds"] / 1000.0
         kept = seconds >= (since - started).total_seconds()
         records, seconds = records[kept], seconds[kept]
@@ -248,13 +266,15 @@ def read_history(
     )
 
 
-def _read(path: Path) -> tuple[dict[str, object] | None, npt.NDArray[np.void]]:
+def _read(path: Path) -> tuple[dict[str, Any] | None, npt.NDArray[np.void]]:
+    """Header, its `started_at` as an aware datetime, and records; None where the file is none of ours, or damaged."""
     nothing = np.zeros(0, RECORD)
     try:
         line, _, body = path.read_bytes().partition(b"\n")
         header = json.loads(line)
-    except (OSError, ValueError):
-        return None, nothing
-    if not isinstance(header, dict) or header.get("format") != FORMAT or "started_at" not in header:
+        if not isinstance(header, dict) or header.get("format") != FORMAT:
+            return None, nothing
+        header["started_at"] = datetime.fromisoformat(str(header.get("started_at"))).astimezone(UTC)
+    except (OSError, ValueError, OverflowError, RecursionError):
         return None, nothing
     return header, np.frombuffer(body[: len(body) // RECORD.itemsize * RECORD.itemsize], RECORD)

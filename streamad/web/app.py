@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from importlib import resources
 from typing import Annotated, Any
@@ -14,7 +14,8 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from streamad import __version__
-from streamad.alerts import EventStore
+from streamad.alerts import Event, EventStore
+from streamad.alerts.health import HealthEvent
 from streamad.errors import StreamadError, UsageError
 from streamad.observability.health import Health, HealthReport
 from streamad.observability.metrics import Metrics
@@ -79,22 +80,22 @@ def create_app(
         camera: str | None = None,
         since: datetime | None = None,
         limit: Limit = 100,
+        before: str | None = None,
     ) -> JSONResponse:
         if store is None:
             return JSONResponse({"error": "no event store is configured"}, status_code=404)
-        found = [event.to_dict() for event in store.events(camera=camera, since=since, limit=limit)]
-        return JSONResponse({"events": found, "total": store.count(camera)}, headers=NO_STORE)
+        return _page_of(store.events(camera, since, limit, before), limit, store.count(camera))
 
     @app.get("/api/health-events")
     def get_health_events(
         camera: str | None = None,
         since: datetime | None = None,
         limit: Limit = 100,
+        before: str | None = None,
     ) -> JSONResponse:
         if store is None:
             return JSONResponse({"error": "no event store is configured"}, status_code=404)
-        found = [event.to_dict() for event in store.health_events(camera=camera, since=since, limit=limit)]
-        return JSONResponse({"events": found}, headers=NO_STORE)
+        return _page_of(store.health_events(camera, since, limit, before), limit, store.count(camera, HealthEvent))
 
     @app.get("/api/cameras/{camera:path}/preview.jpg")
     def get_preview(camera: str) -> Response:
@@ -108,6 +109,13 @@ def create_app(
         return HTMLResponse(page, headers={**NO_STORE, "Content-Security-Policy": policy})
 
     return app
+
+
+def _page_of(found: Sequence[Event | HealthEvent], limit: int, total: int) -> JSONResponse:
+    """A page of events; `next` is what `before` takes for the page after it."""
+    following = found[-1].id if len(found) == limit else None
+    document = {"events": [event.to_dict() for event in found], "total": total, "next": following}
+    return JSONResponse(document, headers=NO_STORE)
 
 
 def _probe(report: HealthReport) -> JSONResponse:

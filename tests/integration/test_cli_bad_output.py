@@ -11,7 +11,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from bundle_support import moving_shapes, write_mp4
@@ -126,6 +128,14 @@ def test_a_disk_that_fills_while_scoring_exits_with_1_and_leaves_no_half_video(
     assert "noise.mp4" not in os.listdir(out)
 
 
+def events_of(url: str) -> dict[str, Any]:
+    """What `/status` says of the output of the events."""
+    outputs = httpx.get(url + "/status", timeout=10).json()["outputs"]
+    (found,) = [output for output in outputs if output["name"] == "events"]
+    assert isinstance(found, dict)
+    return found
+
+
 def test_a_disk_that_fills_while_watching_loses_no_event_silently(
     small_bundle: Path, tmp_path: Path, mounted: Callable[[str], Path]
 ) -> None:
@@ -152,9 +162,11 @@ def test_a_disk_that_fills_while_watching_loses_no_event_silently(
                         filler.write(bytes(1024))
                 except OSError:
                     filler.close()
-            if "events are kept in memory" in line:
+                url = line.rpartition(" ")[2].strip()
+            if "waits in memory and is tried again" in line:
                 break
-        time.sleep(0.5)
+        while not events_of(url)["waiting"]:
+            time.sleep(0.1)
         assert process.poll() is None  # watching goes on
         process.send_signal(signal.SIGTERM)
         heard += process.stderr.readlines()

@@ -15,7 +15,7 @@ from streamad.alerts.health import HealthEvent
 class Sink(Protocol):
     """Receives events as they open, change and close.
 
-    Called from the main loop: an `emit` that has to wait for a network belongs on a thread of the sink's own.
+    `SinkFanout` calls each sink on a thread of its own: an `emit` may wait for a network, and delays no other sink.
     """
 
     @property
@@ -26,8 +26,8 @@ class Sink(Protocol):
         """Pass the event on.
 
         Raises:
-            OutputError: it could not be passed on. Nothing else may be raised for a fault of the outside
-                world.
+            OutputError: it could not be passed on; it will be given again, until that works. Nothing else may be
+                raised for a fault of the outside world.
         """
 
     def close(self) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Literal, TextIO
@@ -11,6 +11,7 @@ from typing import Literal, TextIO
 from streamad.alerts.event import Event, EventKind
 from streamad.alerts.health import HealthEvent
 from streamad.errors import OutputError
+from streamad.writing import Appender
 
 
 class JsonlSink:
@@ -37,12 +38,15 @@ class JsonlSink:
         self._path = path
         self._changes = changes
         self._stream = stream if stream is not None else sys.stdout
-        self._descriptor: int | None = None
-        if path is not None:
-            try:
-                self._descriptor = _open(path)
-            except OSError as error:
-                raise self._failure(error) from error
+        self._file: Appender | None = None
+        try:
+            # The descriptor itself, not the stream: a thread that hangs in a stream holds its lock to the very end.
+            self._file = Appender(path if path is not None else self._stream.fileno())
+            self._file.open()
+        except io.UnsupportedOperation:
+            pass  # a stream in memory
+        except OSError as error:
+            raise self._failure(error) from error
 
     def emit(self, event: Event | HealthEvent, kind: EventKind) -> None:
         """Append the line.
@@ -55,56 +59,22 @@ class JsonlSink:
         document = {"kind": kind, **event.to_dict()}
         line = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
         try:
-            if self._path is None:
+            if self._file is None:
                 self._stream.write(line)
                 self._stream.flush()
             else:
-                self._append(self._path, line.encode())
-        except (OSError, ValueError) as error:
+                self._file.append(line.encode(errors="backslashreplace"))
+        except OSError as error:
             raise self._failure(error) from error
 
     def close(self) -> None:
         """Close the file; standard output is left open."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        if self._file is not None:
+            self._file.close()
 
-    def _append(self, path: Path, line: bytes) -> None:
-        if self._descriptor is None or not _is_same_file(self._descriptor, path):
-            # Log rotation moved the file away, or an earlier attempt to open it failed.
-            self.close()
-            self._descriptor = _open(path)
-        size = os.fstat(self._descriptor).st_size
-        written = 0
-        try:
-            written = os.write(self._descriptor, line)
-        finally:
-            if 0 < written < len(line):
-                os.ftruncate(self._descriptor, size)
-        if written < len(line):
-            raise OSError(28, "No space left on device")
-
-    def _failure(self, error: OSError | ValueError) -> OutputError:
+    def _failure(self, error: OSError) -> OutputError:
         place = "standard output" if self._path is None else str(self._path)
-        text = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
         return OutputError(
-            f"sink jsonl: cannot write to {place}: {text}",
+            f"sink jsonl: cannot write to {place}: {error.strerror or error}",
             hint="check that the file can be written to, the disk is not full, the reader still runs",
         )
-
-
-def _open(path: Path) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    size = os.fstat(descriptor).st_size
-    if size and os.pread(descriptor, 1, size - 1) != b"\n":
-        # The last writer died within a line; without this our first line would be lost with it.
-        os.write(descriptor, b"\n")
-    return descriptor
-
-
-def _is_same_file(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
-    except FileNotFoundError:
-        return False

@@ -8,7 +8,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,15 +19,19 @@ import pytest
 from unit.alerts.alert_events import START, make_event
 
 from streamad.alerts import Event, EventStore, database
+from streamad.alerts.health import HealthEvent
+from streamad.alerts.store import page_query
 from streamad.errors import ExitCode, OutputError, UsageError
 
+RETRY = 0.02
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
 
-    def __call__(self) -> float:
-        return self.now
+def eventually(question: Callable[[], object]) -> None:
+    """Wait until the answer is true: the store writes on a thread of its own."""
+    deadline = time.monotonic() + 30
+    while not question():
+        assert time.monotonic() < deadline
+        time.sleep(RETRY)
 
 
 def rows(path: Path) -> list[tuple[str, str]]:
@@ -161,35 +166,38 @@ def test_a_child_process_does_not_inherit_the_lock(path: Path) -> None:
         os.close(write_end)
 
 
-@pytest.mark.slow
-def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
-    clock, errors = Clock(), list[OutputError]()
+@pytest.mark.parametrize("number", [100, pytest.param(400, marks=pytest.mark.slow)])
+def test_a_full_disk_loses_nothing(small_disk: Path, caplog: pytest.LogCaptureFixture, number: int) -> None:
+    errors, outcomes = list[OutputError](), list[tuple[str, int, str]]()
     path = small_disk / "events.sqlite"
-    store = EventStore(path, clock=clock, on_error=errors.append)
+    store = EventStore(
+        path, retry_seconds=RETRY, on_error=errors.append, on_outcome=lambda *outcome: outcomes.append(outcome)
+    )
     events = [make_event(0)]
     store.save(events[0])
     filler = fill(small_disk)
-    for number in range(1, 400):
-        clock.now += 2.0
-        events.append(make_event(number))
+    for k in range(1, number):
+        events.append(make_event(k))
         store.save(events[-1])
     assert store.error is not None
     assert "disk is full" in str(store.error)
     assert store.error.exit_code == ExitCode.RUNTIME
     assert errors
-    waiting = len(store.unsaved())
-    assert 0 < waiting < 400
+    assert ("failed", 1, "SQLITE_FULL") in outcomes
+    assert 0 < len(store.unsaved()) < number
     # Queries see what only memory holds.
-    assert store.count() == 400
+    assert store.count() == number
     assert store.events(limit=1) == [events[-1]]
 
     filler.unlink()
-    assert not store.flush(), "an attempt within the retry interval"
-    clock.now += 2.0
-    assert store.flush()
+    eventually(store.flush)
     assert store.error is None
-    assert store.count() == 400 == len(rows(path))
+    assert store.count() == number == len(rows(path))
+    assert store.events(limit=number) == events[::-1]
     store.close()
+    # The cause once, and the recovery once.
+    assert caplog.text.count("disk is full") == 1
+    assert caplog.text.count("can be written again") == 1
 
 
 def test_closing_on_a_full_disk_says_what_is_not_written(small_disk: Path) -> None:
@@ -207,27 +215,23 @@ def test_closing_on_a_full_disk_says_what_is_not_written(small_disk: Path) -> No
 
 
 def test_a_database_that_may_not_grow_keeps_events_in_memory_up_to_the_bound(path: Path) -> None:
-    clock = Clock()
-    store = EventStore(path, clock=clock, max_unsaved=50)
+    store = EventStore(path, retry_seconds=RETRY, max_unsaved=50)
     assert store._writer is not None
     pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
     store._writer.execute(f"PRAGMA max_page_count = {pages}")
     for number in range(200):
-        clock.now += 2.0
         store.save(make_event(number))
-    assert len(store.unsaved()) == 50
+    eventually(lambda: len(store.unsaved()) == 50)
     written = len(rows(path))
     assert store.lost == 200 - 50 - written > 0
     store._writer.execute("PRAGMA max_page_count = 1000000")
-    clock.now += 2.0
-    assert store.flush()
+    eventually(store.flush)
     assert len(rows(path)) == written + 50
     store.close()
 
 
 def test_a_lock_of_another_program_delays_but_loses_nothing(path: Path) -> None:
-    clock = Clock()
-    store = EventStore(path, clock=clock)
+    store = EventStore(path, retry_seconds=RETRY)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     store.save(make_event())
@@ -236,9 +240,26 @@ def test_a_lock_of_another_program_delays_but_loses_nothing(path: Path) -> None:
     assert "another program" in (store.error.hint or "")
     other.execute("COMMIT")
     other.close()
-    clock.now += 2.0
-    assert store.flush()
+    eventually(store.flush)
     assert len(rows(path)) == 1
+    store.close()
+
+
+def test_a_disk_that_hangs_delays_one_save_and_loses_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamad.alerts.store.SAVE_SECONDS", 0.1)
+    monkeypatch.setattr("streamad.writing.STALL_SECONDS", 0.0)
+    store, answers = EventStore(path), threading.Event()
+    assert store._writer is not None
+    # SQLite calls this within a statement, in which it then hangs as it would in a call of the disk.
+    store._writer.set_progress_handler(lambda: 0 if answers.wait() else 1, 1)
+    events = [make_event(number) for number in range(50)]
+    for event in events:
+        store.save(event)
+    assert "hangs" in str(store.error)
+    assert len(store.unsaved()) == 50 == store.count()
+    answers.set()
+    eventually(lambda: store.flush() and store.error is None)
+    assert len(rows(path)) == 50
     store.close()
 
 
@@ -255,17 +276,190 @@ def test_a_locked_file_is_an_error_at_the_start(path: Path) -> None:
     EventStore(path).close()
 
 
-def test_a_removed_file_is_made_anew(path: Path) -> None:
-    store = EventStore(path)
-    event = make_event()
-    store.save(event)
-    for name in path.parent.iterdir():
-        if not name.name.endswith(".lock"):
+@pytest.mark.parametrize("how", ["deleted", "all deleted", "moved", "folder moved", "folder deleted", "replaced"])
+def test_a_file_that_goes_while_in_use_is_reported_and_loses_nothing_more(
+    path: Path, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    errors = list[OutputError]()
+    store = EventStore(path, retry_seconds=RETRY, on_error=errors.append)
+    before, still_open, after = make_event(0, state="closed"), make_event(1), make_event(2)
+    store.save(before)
+    store.save(still_open)
+    old = path
+    if how == "moved":
+        old = path.rename(path.with_name("archive.sqlite"))
+    elif how == "folder moved":
+        old = path.parent.rename(path.parent.with_name("archive")) / path.name
+    elif how == "folder deleted":
+        shutil.rmtree(path.parent)
+    elif how == "replaced":
+        EventStore(path.with_name("other.sqlite")).close()
+        path.with_name("other.sqlite").rename(path)
+    else:
+        for name in path.parent.iterdir() if how == "all deleted" else [path]:
             name.unlink()
-    store.save(ended(event))
+    eventually(lambda: errors or store.flush() is None)  # noticed without any event
+    assert "moved away, deleted or replaced while in use" in str(errors[0])
+    store.save(after)
+    store.save(ended(still_open))
     assert store.error is None
-    assert rows(path) == [(event.id, "closed")]
+    assert rows(path) == [(still_open.id, "closed"), (after.id, "open")]
+    assert (store.events(), store.count()) == ([after, ended(still_open)], 2)
     store.close()
+    assert caplog.text.count("while in use") == 1
+    if old != path:
+        assert rows(old) == [(before.id, "closed"), (still_open.id, "open")]
+
+
+def test_a_file_moved_to_another_disk_has_what_was_saved(path: Path, small_disk: Path) -> None:
+    store = EventStore(path, retry_seconds=RETRY)
+    events = [make_event(number, state="closed") for number in range(20)]
+    for event in events:
+        store.save(event)
+    wal = path.with_name(path.name + "-wal")
+
+    def is_complete() -> bool:
+        store.flush()
+        with closing(sqlite3.connect(wal.with_name("copy"))) as copy:
+            shutil.copy(path, wal.with_name("copy"))
+            return copy.execute("SELECT count(*) FROM sqlite_master WHERE name = 'events'").fetchone() == (1,) and (
+                copy.execute("SELECT count(*) FROM events").fetchone() == (20,)
+            )
+
+    eventually(is_complete)
+    shutil.move(path, small_disk / "archive.sqlite")
+    store.save(make_event(20))
+    store.close()
+    assert len(rows(small_disk / "archive.sqlite")) == 20
+    assert len(rows(path)) == 1
+
+
+@pytest.mark.parametrize("kind", ["overwritten", "emptied", "directory"])
+def test_a_file_that_is_spoiled_while_in_use_keeps_events_in_memory(path: Path, kind: str) -> None:
+    store = EventStore(path, retry_seconds=RETRY)
+    store.save(make_event(0))
+    if kind == "directory":
+        path.unlink()
+        path.mkdir()
+    else:  # in place: the same file
+        path.write_bytes(b"" if kind == "emptied" else b"garbage, many bytes of it" * 400)
+    events = [make_event(number) for number in range(1, 4)]
+    for event in events:
+        store.save(event)
+    assert store.error is not None
+    assert store.unsaved() == events
+    if kind == "directory":
+        path.rmdir()
+    else:
+        path.unlink()
+    eventually(lambda: store.flush() and store.error is None)
+    assert store.events()[:3] == events[::-1]
+    assert len(rows(path)) == 4  # the one that was still open came along
+    store.close()
+
+
+def test_unreadable_rows_are_left_out_of_the_list_and_stop_no_start(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = [make_event(number) for number in range(12)]
+    with EventStore(path) as store:
+        for event in events:
+            store.save(event)
+    spoiled = ["{", "[]", "null", "", '{"id": 1}', events[0].to_json().replace("12.5", "NaN"), "[" * 100_000]
+    spoiled += [events[0].to_json().replace(START.isoformat(timespec="microseconds"), "0000-00-00T99:00")]
+    with closing(sqlite3.connect(path)) as other:
+        for event, document in zip(events[2:], spoiled, strict=False):
+            other.execute("UPDATE events SET document = ? WHERE id = ?", (document, event.id))
+        other.execute("UPDATE events SET document = CAST(x'ff00fe' AS TEXT) WHERE id = ?", (events[1].id,))
+        other.commit()
+    caplog.clear()
+    with EventStore(path) as store:
+        assert store.interrupted == 3
+        found = store.events(limit=3)  # more rows are read until there are three
+        assert [event.id for event in found] == [events[k].id for k in (11, 10, 0)]
+        assert store.events(limit=3, before=found[-1].id) == []
+        store.events()
+        store.save(make_event(20))
+        assert store.error is None
+    assert caplog.text.count("cannot be read and is left out") == 9
+
+
+def test_pages_follow_one_another_through_memory_and_disk(path: Path) -> None:
+    events = [make_event(number // 3, camera=("gate", "dock")[number % 2], state="closed") for number in range(60)]
+    newest_first = sorted(events, key=lambda event: (event.started_at, event.id), reverse=True)
+    store = EventStore(path, retry_seconds=RETRY)
+    for event in events[:40]:
+        store.save(event)
+    assert store._writer is not None
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # the rest stays in memory
+    for event in events[40:]:
+        store.save(event)
+    for camera in (None, "gate"):
+        wanted = [event for event in newest_first if camera in (None, event.camera)]
+        seen: list[Event] = []
+        while page := store.events(camera, limit=7, before=seen[-1].id if seen else None):
+            seen += page
+        assert seen == wanted
+        assert store.count(camera) == len(wanted)
+    with pytest.raises(UsageError, match="no event"):
+        store.events(before="unknown")
+    other.execute("COMMIT")
+    other.close()
+    store.close()
+
+
+def test_a_page_and_a_total_read_no_more_than_they_answer(path: Path) -> None:
+    EventStore(path).close()
+    document = make_event().to_json()
+    with closing(sqlite3.connect(path)) as other:
+        other.executemany(
+            "INSERT INTO events VALUES (?, ?, 'closed', ?, ?, ?)",
+            (
+                (f"{k:06}", f"camera-{k % 5}", f"2026-{k // 10_000 + 1:02}-01T{k % 10_000:05}", document, kind)
+                for k in range(100_000)
+                for kind in [("anomaly", "health")[k % 10 == 0]]
+            ),
+        )
+        other.commit()
+        for camera in (None, "camera-3"):
+            for end in (None, ("2026-04-01T00500", "030500")):
+                statement, parameters = page_query("anomaly", camera, "2026-02-01", end, 100)
+                plan = [str(row[3]) for row in other.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+                assert len(plan) == 1, plan
+                assert plan[0].startswith("SEARCH events USING INDEX"), plan
+                assert "started_at>" in plan[0]
+                assert ("(started_at,id)<" in plan[0]) == (end is not None)
+                # What counts is the work: instructions of SQLite's own machine, a few for each row of the page.
+                steps = [0]
+                other.set_progress_handler(lambda steps=steps: steps.append(0) or 0, 10)
+                found = other.execute(statement, parameters).fetchall()
+                other.set_progress_handler(None, 0)
+                assert len(found) == 100
+                assert len(steps) < 400
+    with EventStore(path) as store:
+        assert store.count() == 90_000
+        assert store.count("camera-0") == 10_000
+        assert store.count("camera-3") == 20_000
+        assert store.count(kind=HealthEvent) == 10_000
+    with closing(sqlite3.connect(path)) as other:  # what others delete and change is counted too
+        other.execute("DELETE FROM events WHERE camera = 'camera-3'")
+        other.execute("UPDATE events SET camera = 'camera-1' WHERE camera = 'camera-2'")
+        other.commit()
+    with EventStore(path) as store:
+        assert (store.count(), store.count("camera-1"), store.count("camera-2")) == (70_000, 40_000, 0)
+
+
+@pytest.mark.parametrize("since", ["0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00+00:00"])
+def test_moments_that_utc_cannot_express_are_moments_all_the_same(store: EventStore, since: str) -> None:
+    store.save(make_event())
+    assert store.events(since=datetime.fromisoformat(since)) == [make_event_of(store)]
+    assert store.events(since=datetime.fromisoformat("9999-12-31T23:59:59-14:00")) == []
+
+
+def make_event_of(store: EventStore) -> Event:
+    (event,) = store.events()
+    return event
 
 
 @pytest.mark.parametrize("content", [b"not a database, but long enough to be read as one" * 40, b"\x00" * 5000])
@@ -296,7 +490,7 @@ def test_a_newer_schema_is_refused(path: Path) -> None:
     other = sqlite3.connect(path)
     other.execute("PRAGMA user_version = 99")
     other.close()
-    with pytest.raises(OutputError, match="schema 99, this program knows up to 2"):
+    with pytest.raises(OutputError, match="schema 99, this program knows up to 3"):
         EventStore(path)
 
 
@@ -312,7 +506,7 @@ def test_an_older_schema_is_migrated_and_keeps_its_events(path: Path, monkeypatc
     with EventStore(path) as store:
         assert store.events() == [event]
     other = sqlite3.connect(path)
-    assert other.execute("PRAGMA user_version").fetchone() == (3,)
+    assert other.execute("PRAGMA user_version").fetchone() == (4,)
     assert other.execute("SELECT note FROM events").fetchall() == [(None,)]
     other.close()
 

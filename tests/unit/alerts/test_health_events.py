@@ -124,6 +124,7 @@ def test_sinks_are_told_and_can_tell(caplog: pytest.LogCaptureFixture) -> None:
         fanout.emit(make_event(), "opened")
         fanout.emit(opened.event, opened.kind)
         fanout.emit(closed.event, closed.kind)
+        fanout.close()
     documents = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [d.get("type") for d in documents] == [None, "health", "health"]
     assert "gate: quality opened" in caplog.text

@@ -22,6 +22,8 @@ LABELS = {
     "streamad_gaps_total": {"camera"},
     "streamad_scores_withheld_total": {"camera", "reason"},
     "streamad_event_store_errors_total": set(),
+    "streamad_output_errors_total": {"output", "reason"},
+    "streamad_output_dropped_total": {"output", "reason"},
     "streamad_frame_quality_total": {"camera", "reason"},
     "streamad_health_events_total": {"camera", "topic"},
     "streamad_quality_hold_active": {"camera"},
@@ -56,6 +58,8 @@ def use_everything(metrics: Metrics, name: str = "gate") -> None:
     metrics.set_model(model="m", sha256="s", detector="d", engine="e", device="CPU", precision="fp32", why="w")
     metrics.notifications.labels("log", "delivered").inc()
     metrics.inference_errors.labels("e").inc()
+    metrics.wrote("history", "failed", 1, "ENOSPC")
+    metrics.notified("jsonl", "dropped", 1, "queue_full")
     metrics.queue_length.labels("frames").set(1)
     metrics.stage_duration.labels("score").observe(0.1)
     metrics.batch_size.observe(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -87,7 +88,8 @@ def test_alerts_are_left_out_unless_they_were_false(bundle: Path, call: Any, tmp
     owner, rng = scores_sha256(load_bundle(bundle), None), np.random.default_rng(2)
     calibration = tmp_path / "gate.json"
     now = datetime.now(UTC)
-    with ScoreHistory(tmp_path / "scores", "gate", owner, hours=9, wall_clock=lambda: now - timedelta(hours=2)) as kept:
+    began = now - timedelta(hours=2)
+    with closing(ScoreHistory(tmp_path / "scores", "gate", owner, hours=9, wall_clock=lambda: began)) as kept:
         for k in range(36_000):
             is_alert = k % 3000 > 2700
             score = rng.normal(3.0 if is_alert else 0.0, 0.5)

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from streamad.formatting import span
 from streamad.errors import CalibrationError
+from streamad.formatting import span
 from streamad.scoring import Calibration, LocalScore, LocalSpec, LocalStatistics, calibrate
 from streamad.scoring.local import CellSamples, fit_local, joined, pooled
 from streamad.scoring.local.score import highest

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from streamad.errors import CalibrationError
-from streamad.scoring.history import RECORD, ScoreHistory, read_history
+from streamad.scoring.history import RECORD, HistoryBlock, ScoreHistory, read_history
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MODEL = "a" * 64
@@ -108,7 +110,47 @@ def test_only_this_models_scores_and_only_the_recent_ones(tmp_path: Path) -> Non
         read_history(tmp_path, "yard", MODEL, since=NOW)
 
 
-def test_a_disk_that_cannot_be_written_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "gate").write_text("a file where the folder should be")
-    write(tmp_path, np.arange(500.0)).close()
-    assert caplog.text.count("scores are not kept") == 1
+def test_a_jump_of_the_videos_clock_begins_another_file(tmp_path: Path) -> None:
+    history = ScoreHistory(tmp_path, "gate", MODEL, hours=1, wall_clock=Clock())
+    for k in range(200):
+        jump = 0.0 if k < 100 else 1e9  # more than a record can express
+        history.add(k, k / 10 + jump, 1.0, alert=False, withheld=False)
+    history.close()
+    recent = read_history(tmp_path, "gate", MODEL, since=NOW - timedelta(hours=1))
+    assert [len(clip) for clip in recent.clips] == [100, 100]
+
+
+@pytest.mark.parametrize("started_at", ['"yesterday"', "null", "12", '"0001-01-01T00:00:00+14:00"', '"9999-99-99"'])
+def test_files_with_unreadable_headers_are_passed_over(tmp_path: Path, started_at: str) -> None:
+    write(tmp_path, np.arange(300.0)).close()
+    other = tmp_path / "gate" / "00.scores"
+    other.write_text(f'{{"format":"streamad-scores","model_sha256":"{MODEL}","started_at":{started_at}}}\n')
+    (tmp_path / "gate" / "01.scores").write_bytes(b"[" * 100_000)
+    (tmp_path / "gate" / "02.scores").mkdir()
+    recent = read_history(tmp_path, "gate", MODEL, since=datetime.min.replace(tzinfo=UTC))
+    assert recent.frames == 300
+
+
+def test_a_block_that_does_not_fit_on_the_disk_leaves_nothing_and_is_written_once_later(tmp_path: Path) -> None:
+    blocks: list[HistoryBlock] = []
+    history = ScoreHistory(tmp_path, "gate", MODEL, hours=1, wall_clock=Clock(), put=blocks.append)
+    for k in range(30_000):
+        history.add(k, k / 1000, 1.0, alert=False, withheld=False)
+    history.close()
+    assert len(blocks) == 3
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))  # a disk on which one block fits
+        blocks[0].write()
+        for _ in range(2):
+            with pytest.raises(OSError, match="too large") as caught:
+                blocks[1].write()
+            assert caught.value.filename == str(blocks[1].path)
+            assert blocks[0].path.read_bytes() == blocks[0].header + blocks[0].records
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    blocks[1].write()
+    blocks[2].write()
+    assert read_history(tmp_path, "gate", MODEL, since=NOW).frames == 30_000

@@ -130,7 +130,15 @@ def test_events_are_filtered(site: Site) -> None:
     assert answer["events"] == [event.to_dict() for event in events[::-1]]
     since = (START + timedelta(minutes=3)).isoformat()
     answer = site.client.get("/api/events", params={"camera": "dock", "since": since, "limit": 1}).json()
-    assert answer == {"events": [events[5].to_dict()], "total": 3}
+    assert answer == {"events": [events[5].to_dict()], "total": 3, "next": events[5].id}
+    answer = site.client.get("/api/events", params={"camera": "dock", "before": answer["next"]}).json()
+    assert answer["next"] is None
+    assert [event["id"] for event in answer["events"]] == [events[3].id, events[1].id]
+    # The first and last hours of the calendar, which UTC cannot express in every zone.
+    for path in ("/api/events", "/api/health-events"):
+        for since in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
+            assert site.client.get(path, params={"since": since}).status_code == 200
+        assert site.client.get(path, params={"before": "unknown"}).status_code == 422
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "since=yesterday", "since=2026-01-01T00:00:00"])
