@@ -6,13 +6,15 @@ line. `${NAME}` in a value is replaced by the environment variable NAME.
 
 from __future__ import annotations
 
+import codecs
+import difflib
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Self
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from streamad.alerts.sinks.spec import SinkSpec
@@ -24,11 +26,13 @@ from streamad.observability.logging import LoggingSpec
 from streamad.observability.redaction import redact
 from streamad.scoring.drift import DriftSpec
 from streamad.scoring.history import HistorySpec
+from streamad.sources.credentials import clean
 from streamad.sources.quality.spec import QualitySpec
 from streamad.sources.spec import ReconnectSpec, SourceSpec
+from streamad.yaml_document import Location, YamlDocument
 
 CAMERA_ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
-_KEY_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+_MAX_BYTES = 4 << 20
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -45,7 +49,9 @@ class CameraSpec(BaseModel):
         None, gt=0, le=100_000, description="budget of false alerts; empty: the calibration's own"
     )
     threshold: float | None = Field(
-        None, description="raw score from which a frame is anomalous, where there is no calibration"
+        None,
+        allow_inf_nan=False,
+        description="raw score from which a frame is anomalous, where there is no calibration",
     )
     rules: RuleSpec | None = Field(None, description="its own rules; empty: the common ones")
     quality: QualitySpec | None = Field(None, description="its own frame-quality gate; empty: the common one")
@@ -111,146 +117,232 @@ class Config(BaseModel):
 
 
 def load_config(path: Path) -> Config:
-    """Read and check a configuration.
+    """Read and check a configuration; see `read_config`."""
+    return read_config(path)[0]
+
+
+def read_config(path: Path) -> tuple[Config, YamlDocument]:
+    """Read and check a configuration; with it the document, which knows the lines.
 
     Relative paths in it are taken from the working directory.
 
     Raises:
         ConfigError: the file is missing or wrong; the message names every fault with its line.
     """
+    hint = "save it as UTF-8 text"
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"cannot read the configuration {path}: {reason}") from error
-    return parse_config(text, name=str(path))
+        with path.open("rb") as file:
+            raw = file.read(_MAX_BYTES + 1)
+        text = raw.decode()
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        what = f"line {line} is not UTF-8"
+        if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            what = 'it is UTF-16 (Windows\' "Unicode")'
+        raise ConfigError(f"cannot read the configuration {path}: {what}", hint=hint) from None
+    if len(raw) > _MAX_BYTES:
+        raise ConfigError(f"cannot read the configuration {path}: it is larger than {_MAX_BYTES >> 20} MiB")
+    return _check(YamlDocument(text, name=str(path)))
 
 
 def parse_config(text: str, *, name: str = "configuration") -> Config:
-    """Check a configuration given as YAML text; see `load_config`.
+    """Check a configuration given as YAML text; see `read_config`.
 
     Args:
         text: YAML.
         name: the file's name, for messages.
     """
+    return _check(YamlDocument(text, name=name))[0]
+
+
+def _check(document: YamlDocument) -> tuple[Config, YamlDocument]:
+    faults: list[tuple[int, str]] = [*document.faults, *_duplicate_cameras(document)]
+    unset = dict(_substitute(document.content))
+    faults += [(document.line(place), words) for place, words in unset.items()]
+    config, errors = _validated(document.content)
+    told = {document.known(error["loc"]) for error in errors} | set(unset)
+    faults += [(document.line(place), words) for place, words in _misread(document) if place not in told]
+    for error in errors:
+        place = document.known(_place(error))
+        # A list that lost its faulty entries is not too short, and an unset variable is no malformed address.
+        is_consequence = error["type"] == "too_short" and any(
+            len(t) > len(place) and t[: len(place)] == place for t in told
+        )
+        if not is_consequence and place not in unset:
+            faults.append((document.line(place), _words(error, place, document)))
+    if config is not None and not faults:
+        return config, document
+    raise faults_error(document.name, faults, "is not a valid configuration")
+
+
+def _validated(content: dict[str, Any]) -> tuple[Config | None, list[Any]]:
+    """The configuration, or pydantic's errors; without those of keys that are no text, which the document names."""
     try:
-        root, document = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
-        if not isinstance(root, yaml.MappingNode):
-            raise ConfigError(f"{name}: expected a mapping of settings", hint="see configs/ for commented examples")
-        faults = list(_odd_keys(root)) + list(_duplicate_cameras(root))
-        lines = dict(_lines(root, ()))
-        faults += list(_substitute(document, lines))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{name}:{mark.line + 1}" if mark is not None else name
-        raise ConfigError(f"{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
-    except RecursionError:
-        raise ConfigError(f"{name}: not valid YAML: nested too deeply, or an alias that holds itself") from None
-    except ConfigError:
-        raise
-    except ValueError as error:  # PyYAML lets the standard library's own error through for a date such as 2024-99-99
-        raise ConfigError(f"{name}: not valid YAML: {error}", hint="put such a value in quotes") from error
-    if not faults:
-        try:
-            return Config.model_validate(document)
-        except ValidationError as error:
-            faults = [
-                (_line_of(_place(e), lines), _words(e)) for e in error.errors(include_url=False, include_input=False)
-            ]
-    listed = "\n".join(f"  {name}:{line}: {fault}" for line, fault in sorted(set(faults)))
-    raise ConfigError(
-        f"{name} is not a valid configuration:\n{listed}",
-        hint="configs/ holds commented examples; docs/configuration.md",
+        return Config.model_validate(content), []
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        return None, [e for e in found if e["type"] != "invalid_key"]
+
+
+def faults_error(name: str, faults: list[tuple[int, str]], what: str) -> ConfigError:
+    """The error that lists all faults, one a line.
+
+    Args:
+        name: the file.
+        faults: (line, message).
+        what: what is to be said of the file.
+    """
+    found = sorted({(line, redact(words)) for line, words in faults})
+    listed = "\n".join(f"  {name}:{line}: {words}" for line, words in found)
+    return ConfigError(
+        f"{name} {what}:\n{listed}",
+        hint="`streamad config init --print` shows a commented example; docs/configuration.md",
+        details={"faults": [{"line": line, "message": words} for line, words in found]},
     )
 
 
-def _lines(node: yaml.Node, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], int]]:
-    """(location, line) of every value and key."""
-    yield path, node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            here = (*path, str(key.value))
-            yield from _lines(value, here)
-            yield here, key.start_mark.line + 1
-    elif isinstance(node, yaml.SequenceNode):
-        for number, value in enumerate(node.value):
-            yield from _lines(value, (*path, number))
-
-
-def _line_of(location: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int]) -> int:
-    """Line of the nearest known part of a pydantic location, which also holds names of union members."""
-    known: tuple[str | int, ...] = ()
-    for part in location:
-        if (*known, part) in lines:
-            known = (*known, part)
-    return lines[known]
-
-
-def _place(error: Any) -> tuple[str | int, ...]:
+def _place(error: Any) -> Location:
     """Pydantic's location; of an unknown `type`, the `type` itself."""
-    return (*error["loc"], "type") if error["type"] == "union_tag_invalid" else error["loc"]
+    return (*error["loc"], "type") if error["type"] == "union_tag_invalid" else tuple(error["loc"])
 
 
-def _words(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"{where}: there is no such setting"
-    if error["type"] == "missing":
-        return f"{where}: this setting is needed"
-    if error["type"] == "union_tag_invalid":
+def _words(error: Any, place: Location, document: YamlDocument) -> str:
+    """One of pydantic's errors for people who write YAML."""
+    kind, location = error["type"], tuple(error["loc"])
+    name = str(location[-1]) if location else ""
+    where = ".".join(str(part) for part in place)
+    if kind == "extra_forbidden":
+        return f"{where}: unknown setting{_suggestion(location)}"
+    if kind == "missing":
+        return f"{f'{where}.' if where else ''}{name}: required setting is missing"
+    reading = document.reading(place)
+    if kind == "union_tag_not_found":
+        return f"{where}.type: required setting is missing: one of {_tags(location)}"
+    if kind == "union_tag_invalid":
         given, known = redact(str(error["ctx"]["tag"])), error["ctx"]["expected_tags"]
-        return f"{where}.type: got {given!r}, expected one of {known}"
-    message = str(error["msg"]).removeprefix("Value error, ")
+        message = f"got {given!r}, expected one of {known}"
+    elif kind in ("model_type", "model_attributes_type"):
+        options = _options(_schema(location))
+        inner = f"`type` ({_tags(location)})" if len(options) > 1 else ", ".join(list(_fields(options[0]))[:4])
+        message = f"expected settings of its own, such as {inner}, each on a line further to the right"
+    elif kind == "tuple_type":
+        message = "expected a list, each entry on a line that begins with `- `"
+    else:
+        message = str(error["msg"]).removeprefix("Value error, ")
+    if reading is not None and document.is_empty(place):
+        message += f"; {reading}: leave the setting out, or give it a value"
+    elif reading is not None and kind in _TEXT_EXPECTED:
+        return f"{where}: {reading}; put it in quotes"
+    elif reading is not None:
+        message += f"; {reading}"
     return f"{where}: {message}" if where else message
 
 
-def _odd_keys(node: yaml.Node) -> Iterator[tuple[int, str]]:
-    """Keys that are no text, and keys given twice: YAML takes the last one without a word."""
-    if isinstance(node, yaml.MappingNode):
-        seen: dict[str, int] = {}
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if key.tag not in _KEY_TAGS:
-                kind = key.tag.rpartition(":")[2]
-                yield line, f"{key.value}: a setting's name must be text, YAML reads this as {kind}"
-            if key.value in seen:
-                yield line, f"{key.value}: given before, on line {seen[key.value]}"
-            seen.setdefault(key.value, line)
-            yield from _odd_keys(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            yield from _odd_keys(value)
+_TEXT_EXPECTED = ("string_type", "path_type", "is_instance_of", "literal_error", "union_tag_invalid", "value_error")
+"""Pydantic's errors of a value that should be text."""
 
 
-def _duplicate_cameras(root: yaml.MappingNode) -> Iterator[tuple[int, str]]:
-    cameras = next((value for key, value in root.value if key.value == "cameras"), None)
-    if not isinstance(cameras, yaml.SequenceNode):
-        return
-    seen: dict[str, int] = {}
-    for camera in cameras.value:
-        if not isinstance(camera, yaml.MappingNode):
+def _suggestion(location: Location) -> str:
+    """A setting that was likely meant: one of the same place with a similar name, or one of that name elsewhere."""
+    name = str(location[-1])
+    here = {field for option in _options(_schema(location[:-1])) for field in _fields(option)}
+    similar = difflib.get_close_matches(name, here, n=1)
+    if similar:
+        return f"; did you mean `{similar[0]}`?"
+    elsewhere = sorted({".".join(path) for path in _homes(Config) if path[-1] == name})
+    return f"; it belongs in {' or '.join(f'`{path}`' for path in elsewhere[:3])}" if elsewhere else ""
+
+
+def _options(annotation: Any) -> tuple[Any, ...]:
+    """The types that an annotation allows."""
+    if get_origin(annotation) is Annotated:
+        return _options(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return tuple(option for member in get_args(annotation) for option in _options(member))
+    return (annotation,)
+
+
+def _fields(option: Any) -> dict[str, Any]:
+    """The settings of a type; none where it has none."""
+    return dict(option.model_fields) if isinstance(option, type) and issubclass(option, BaseModel) else {}
+
+
+def _schema(location: Location) -> Any:
+    """What the schema expects at a location, with or without parts that name the type of a union; None: nothing."""
+    found: Any = Config
+    for part in location:
+        options = _options(found)
+        fields = [_fields(option)[part].annotation for option in options if part in _fields(option)]
+        tagged = [o for o in options if "type" in _fields(o) and _fields(o)["type"].default == part]
+        entries = [get_args(option)[0] for option in options if get_origin(option) is tuple and isinstance(part, int)]
+        candidates = fields or tagged or entries
+        if not candidates:
+            return None
+        found = candidates[0]
+    return found
+
+
+def _tags(location: Location) -> str:
+    """The types that a union knows."""
+    fields = [_fields(option) for option in _options(_schema(location))]
+    return ", ".join(repr(field["type"].default) for field in fields if "type" in field)
+
+
+def _homes(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The path of every setting below a model, lists passed through."""
+    for name, field in model.model_fields.items():
+        yield (*path, name)
+        for option in _options(field.annotation):
+            inner = get_args(option)[0] if get_origin(option) is tuple else option
+            for part in _options(inner):
+                if _fields(part):
+                    yield from _homes(part, (*path, name))
+
+
+def _misread(document: YamlDocument) -> Iterator[tuple[Location, str]]:
+    """Values that pass the schema as something that nobody meant."""
+    for place, _ in document.scalars():
+        options = _options(_schema(place))
+        if not {int, float} & set(options):
             continue
-        for key, value in camera.value:
-            if key.value != "id" or not isinstance(value, yaml.ScalarNode):
-                continue
-            line = value.start_mark.line + 1
-            if value.value in seen:
-                yield line, f"camera id {value.value!r} is taken by the camera on line {seen[value.value]}"
-            seen.setdefault(value.value, line)
+        where = ".".join(map(str, place))
+        if document.is_truth_value(place) and bool not in options:
+            yield place, f"{where}: a number is expected; {document.reading(place)}"
+        elif document.misread_number(place):
+            yield place, f"{where}: {document.reading(place)}; write it as a decimal number"
 
 
-def _substitute(
-    node: Any, lines: dict[tuple[str | int, ...], int], path: tuple[str | int, ...] = ()
-) -> Iterator[tuple[int, str]]:
-    """Replace ${NAME} in place; yields the variables that are not set."""
-    items: Any = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for key, value in items:
-        here = (*path, key)
+def _duplicate_cameras(document: YamlDocument) -> Iterator[tuple[int, str]]:
+    seen: dict[str, int] = {}
+    for place, node in document.scalars():
+        if len(place) == 3 and (place[0], place[2]) == ("cameras", "id"):
+            line = document.line(place)
+            if node.value in seen:
+                yield line, f"camera id {node.value!r} is taken by the camera on line {seen[node.value]}"
+            seen.setdefault(node.value, line)
+
+
+def _substitute(node: Any, path: Location = (), seen: set[int] | None = None) -> Iterator[tuple[Location, str]]:
+    """Replace ${NAME} in place; yields the places of variables that are not set.
+
+    What an alias repeats is one object, and visited once: a value from the environment is not looked through again.
+    """
+    seen = set() if seen is None else seen
+    if not isinstance(node, dict | list) or id(node) in seen:
+        return
+    seen.add(id(node))
+    for key, value in list(node.items() if isinstance(node, dict) else enumerate(node)):
+        here = (*path, key if isinstance(node, list) else str(key))
         if isinstance(value, str):
-            missing = [name for name in _VARIABLE.findall(value) if name not in os.environ]
-            for name in missing:
-                yield lines.get(here, 1), f"{key}: the environment variable {name} is not set"
-            if not missing:
-                node[key] = _VARIABLE.sub(lambda match: os.environ[match[1]], value)
+            names = _VARIABLE.findall(value)
+            missing = [name for name in names if name not in os.environ]
+            garbled = [name for name in names if any("\ud800" <= c <= "\udfff" for c in os.environ.get(name, ""))]
+            if missing or garbled:
+                problem = "is not set" if missing else "is not UTF-8 text"
+                yield here, f"{key}: the environment variable {(missing or garbled)[0]} {problem}"
+            else:
+                node[key] = _VARIABLE.sub(lambda match: clean(os.environ[match[1]]), value)
         else:
-            yield from _substitute(value, lines, here)
+            yield from _substitute(value, here, seen)

@@ -7,6 +7,7 @@ as well, so that `except FileNotFoundError` does what a reader expects.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 
 class ExitCode(IntEnum):
@@ -57,7 +58,17 @@ class UsageError(StreamadError, ValueError):
 
 
 class ConfigError(UsageError):
-    """A configuration file that does not follow the schema; the message names file and line."""
+    """A configuration file that does not follow the schema; the message names file and line.
+
+    Args:
+        message: what was given and what was expected.
+        hint: what to do about it.
+        details: the same for programs, which `--json` adds to the error.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.details = details or {}
 
 
 class EngineError(StreamadError, RuntimeError):

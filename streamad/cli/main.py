@@ -153,6 +153,7 @@ def _report(error: StreamadError, as_json: bool) -> None:
         reason = getattr(error, "reason", None)
         if reason is not None:
             document["error"]["reason"] = str(reason)
+        document["error"] |= getattr(error, "details", {})
         print(json.dumps(document, ensure_ascii=False))  # noqa: T201 - standard output is the interface
     print(f"error: {message}", file=sys.stderr)  # noqa: T201
     if hint:
