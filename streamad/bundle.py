@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import unicodedata
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +17,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from streamad.errors import BundleError
+from streamad.errors import BundleError, UsageError
 from streamad.files import sha256_of, write_atomic
 from streamad.versions import MANIFEST, home_of, in_force
 
@@ -39,6 +41,11 @@ PLACE = "place.png"
 CARD = "README.md"
 CHECKOUT_ONLY = ("learned-noise-baseline-ped2", "learned-noise-ped2")
 """Bundles of the repository's models/ that are too large for the wheel (pyproject.toml leaves them out)."""
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
+LONGEST_NAME = 100
+
+_SPELLED = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "æ": "ae", "ø": "o", "ł": "l"})
 
 _LATER_SCORE_FIELDS = ("frame", "peak", "heat_cell")
 """Fields of `ScoreSpec` that the first bundles did not have."""
@@ -139,7 +146,7 @@ class Manifest(_Part):
     """The content of `model.yaml`."""
 
     format_version: int = Field(description="format of this file")
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="name of the bundle")
+    name: str = Field(pattern=NAME_PATTERN, description="name of the bundle")
     detector: str = Field(description="registered name of the detector")
     description: str = Field(description="one line")
     input: InputSpec
@@ -361,6 +368,23 @@ def load_bundle(name: str | Path) -> Bundle:
                 hint="the copy is damaged or was edited; fetch it again, or export the bundle again",
             )
     return Bundle(path, manifest)
+
+
+def require_name(name: str) -> str:
+    """The name of a bundle that is to be made, which is also the name of its folder.
+
+    Raises:
+        UsageError: it is not one; the hint has the nearest name that is.
+    """
+    if re.fullmatch(NAME_PATTERN[1:-1], name) and len(name) <= LONGEST_NAME:
+        return name
+    plain = unicodedata.normalize("NFKD", name.lower().translate(_SPELLED)).encode("ascii", "ignore").decode()
+    nearest = re.sub(r"[^a-z0-9._]+", "-", plain).strip("._-")[:LONGEST_NAME].rstrip("._-") or "gate"
+    raise UsageError(
+        f"{name!r} is not a valid name for a model: a name has lower-case letters a to z, digits, dots, dashes and "
+        f"underscores, at most {LONGEST_NAME} of them, and begins with a letter or a digit",
+        hint=f"use the name {nearest}",
+    )
 
 
 def write_manifest(path: Path, manifest: Manifest, *, leave_out: Collection[str] = ()) -> Bundle:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from streamad.bundle import CALIBRATION, Bundle
+from streamad.bundle import CALIBRATION, Bundle, load_bundle
 from streamad.cli.common import (
     EngineOption,
     FpsOption,
@@ -18,6 +18,8 @@ from streamad.cli.common import (
     emit,
     end_with,
     engine_spec,
+    output_file,
+    output_folder,
     progress_bar,
     say,
 )
@@ -84,12 +86,16 @@ def calibrate(
     from streamad.pipeline import save_into_bundle
     from streamad.pipeline.recent import keep_previous, notes_on
 
+    if out is not None:
+        output_file(out)
+    else:
+        output_folder(load_bundle(model).path)
+
     notes: list[str] = []
     clips = Clips(())
     if recent is not None:
         from datetime import UTC, datetime
 
-        from streamad.bundle import load_bundle
         from streamad.pipeline.recent import calibrate_on_recent, only_camera, seconds_of
 
         if local is not None:

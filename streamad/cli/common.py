@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from streamad.bundle import CALIBRATION, CARD, ONNX, WEIGHTS, require_name
 from streamad.cli.progress import LineProgress
 from streamad.engines import EngineSpec
 from streamad.engines.factory import EngineName, Precision
@@ -20,6 +22,13 @@ from streamad.errors import ExitCode, OutputError, UsageError
 from streamad.observability.redaction import redact
 from streamad.observability.status import finite
 from streamad.sources import Clips, ImagesSpec, SourceSpec, find_clips, parse_source
+from streamad.versions import CURRENT, MANIFEST, PREVIOUS, VERSIONS
+
+UNFINISHED = {VERSIONS, PREVIOUS, "recordings", "training", WEIGHTS, ONNX}
+"""What a command that was interrupted may have left in the folder of a bundle."""
+
+BUNDLE_BYTES = 8 << 20
+"""Room that a bundle needs at least: the motion detector's has 2 MB."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 ModelOption = Annotated[str, typer.Option("--model", "-m", help="Model bundle: a folder, or a name of `models list`.")]
@@ -188,21 +197,85 @@ def end_with(clips: Clips) -> None:
         raise typer.Exit(ExitCode.SOURCE)
 
 
-def output_folder(path: Path) -> Path:
+def output_folder(path: Path, *, room_bytes: int = 1) -> Path:
     """The folder, made where missing and tried by writing to it, before any work is done.
 
+    Args:
+        path: the folder.
+        room_bytes: how much is written to see that the disk has room.
+
     Raises:
-        OutputError: it cannot be written to.
+        OutputError: it cannot be written to, or has no room.
     """
+    probe = path / ".streamad-write-test"
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / ".streamad-write-test"
-        probe.touch()
-        probe.unlink()
+        try:
+            probe.write_bytes(bytes(room_bytes))
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(
             f"cannot write to {path}: {error.strerror or error}", hint="give another folder with --out"
         ) from error
+    return path
+
+
+def output_file(path: Path) -> Path:
+    """A file that is to be written, its folder made and tried before any work is done.
+
+    Raises:
+        UsageError: it is a folder.
+        OutputError: its folder cannot be written to.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder, and --out takes a file", hint=f"give --out {path / CALIBRATION}")
+    output_folder(path.parent)
+    return path
+
+
+def bundle_folder(path: Path, *, versioned: bool = False) -> Path:
+    """The folder of a bundle that a command is about to make, checked before any work is done; it is not made yet.
+
+    Args:
+        path: as given with --out; the last part is the name of the bundle.
+        versioned: whether the command makes a new version beside the ones in the folder (`learn`), or else writes the
+            bundle's files into the folder itself.
+
+    Raises:
+        UsageError: the name is not one, or the folder holds something else.
+        OutputError: it cannot be written to, or there is no room.
+    """
+    path = path if path.name not in ("", "..") else path.resolve()  # "." has a name, too
+    try:
+        require_name(path.name)
+    except UsageError as error:
+        nearest = str(error.hint).rpartition(" ")[2]
+        raise UsageError(str(error), hint=f"give --out {shlex.quote(str(path.parent / nearest))}") from None
+    try:
+        names = {entry.name for entry in path.iterdir()} if path.exists() else set()
+    except OSError as error:
+        raise OutputError(
+            f"cannot make a model at {path}: {error.strerror}", hint="give another folder with --out"
+        ) from error
+    if not versioned and CURRENT in names:
+        raise UsageError(
+            f"{path} holds versions made by `streamad learn`, which would go on being used",
+            hint="give another folder with --out, or run `streamad learn` again",
+        )
+    if MANIFEST not in names and CURRENT not in names:
+        ours = UNFINISHED | ({CARD} if WEIGHTS in names else set())
+        foreign = sorted(name for name in names - ours if not name.startswith("."))
+        if foreign:
+            some = ", ".join(foreign[:3]) + (", …" if len(foreign) > 3 else "")
+            raise UsageError(
+                f"{path} is not a model: it holds other files ({some})",
+                hint=f"give a new folder: --out {shlex.quote(str(path / 'gate'))}",
+            )
+    place = path
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    output_folder(place, room_bytes=BUNDLE_BYTES)
     return path
 
 

@@ -15,6 +15,7 @@ from streamad.cli.common import (
     JsonOption,
     PrecisionOption,
     ThreadsOption,
+    bundle_folder,
     clips_of,
     emit,
     end_with,
@@ -50,6 +51,7 @@ def fuse(
 
     if rule not in ("mean", "max"):
         raise UsageError(f"--rule {rule!r}: expected mean or max")
+    out = bundle_folder(out)
     clips = clips_of(data, fps)
     with open_source(clips.specs[0], camera="camera") as source:
         rate = source.info.fps

@@ -6,6 +6,7 @@ import re
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,16 +18,20 @@ from streamad.cli.common import (
     FpsOption,
     JsonOption,
     OptionsOption,
+    bundle_folder,
     clips_of,
     emit,
     end_with,
-    output_folder,
     parse_pairs,
     progress_bar,
     say,
 )
 from streamad.errors import UsageError
+from streamad.formatting import span
 from streamad.sources import Clips, SourceSpec, parse_source
+
+CAMERA_MINUTES = 10.0
+"""Recorded of a camera where --minutes is not given; files are learned whole."""
 
 SAY_SECONDS = 30.0
 """Where there is no terminal to draw on, a line says how far the recording is this often."""
@@ -37,13 +42,24 @@ def learn(
         list[str], typer.Argument(help="A camera (rtsp://…, /dev/video0), or files and folders of normal video.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle, models/NAME.")],
-    minutes: Annotated[float, typer.Option(min=0.5, max=1440, help="Minutes of normal video to record.")] = 10.0,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=0.5,
+            max=1440,
+            help="Minutes of normal video; default: 10 of a camera, all of files.",
+            show_default=False,
+        ),
+    ] = None,
     detector: Annotated[str, typer.Option(help="motion; or adacl, alps, learned_noise, igd (train extra).")] = "motion",
     profile: Annotated[str, typer.Option(help="What is recorded now, e.g. night: each is kept and learned.")] = "day",
     alerts_per_day: BudgetOption = 1.0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier recordings of this bundle.")] = False,
     keep_minutes: Annotated[
-        float, typer.Option(min=1, help="Most minutes of recordings kept for each profile, drawn by chance.")
+        float,
+        typer.Option(
+            min=1, help="Most minutes of recordings kept for the next time, of each profile, drawn by chance."
+        ),
     ] = 30.0,
     max_gigabytes: Annotated[float, typer.Option(min=0.05, help="Most disk that all recordings may take.")] = 4.0,
     username_env: Annotated[str | None, typer.Option(help="Environment variable of the camera's user.")] = None,
@@ -58,61 +74,88 @@ def learn(
     fps: FpsOption = 25.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Record normal video, look it over, fit a detector, calibrate it, and say what it will and will not see.
+    """Record normal video, check it, fit a detector, calibrate it, and report what it will and will not see.
 
-    Interrupted, the recording of a camera is gone on with by the same command. Run again with the same --out, the model
-    learns what is new and keeps what it knew.
+    Files are learned whole. The interrupted recording of a camera is continued by the same command. Run again with the
+    same --out, the model learns what is new and keeps what it knew.
     """
     from streamad.detectors import detector_parts
     from streamad.files import locked
-    from streamad.pipeline.learning import LearnPlan, Recordings, capture
+    from streamad.pipeline.learning import LearnPlan, Recordings, capture, look_at_clips
     from streamad.pipeline.learning import learn as learn_from
-    from streamad.pipeline.learning.learn import RECORDINGS, finished, require_enough, require_time, require_trainer
+    from streamad.pipeline.learning.learn import (
+        GUESS_SECONDS,
+        RECORDINGS,
+        finished,
+        require_enough,
+        require_length,
+        require_time,
+        require_trainer,
+    )
+    from streamad.pipeline.motion_learning import require_rate
 
     detector_parts(detector)
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", out.name):
-        raise UsageError(
-            f"{out.name!r} is no name for a bundle", hint="lower-case letters, digits, dots, dashes: --out models/gate"
-        )
+    folder = bundle_folder(out, versioned=True)
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", profile):
-        raise UsageError(f"{profile!r} is no name for a profile", hint="for example day, night, weekend")
+        raise UsageError(f"{profile!r} is not a valid name for a profile", hint="for example day, night, weekend")
     plan = LearnPlan(
-        out.name, detector, alerts_per_day, data_name, licence, options=parse_pairs(option),
+        folder.name, detector, alerts_per_day, data_name, licence, options=parse_pairs(option),
         train_seconds=60 * train_minutes,
     )  # fmt: skip
     require_trainer(plan)
     specs, words, clips = _sources(sources, fps, username_env, password_env, transport)
-    folder = output_folder(out)
+    is_motion, live = detector == "motion", not clips.clips
+    given = None if live else look_at_clips(clips.clips, fps, one_rate=not is_motion)
+    check_rate = require_rate if is_motion else (lambda rate: None)
+    if given is not None:
+        check_rate(given.fps)
+    if not is_motion:
+        say(
+            f"{detector}: a quarter of the video is held out for the threshold; with less than "
+            f"{4 * GUESS_SECONDS / 60:.0f} minutes in all, the threshold is a guess"
+        )
+    wanted = 60 * minutes if minutes is not None else 60 * CAMERA_MINUTES if live else None
     possible = require_time(plan)
     if possible is not None:
         say(f"{detector}: about {possible} steps of training fit into {train_minutes:g} minutes here")
+    max_bytes = round(max_gigabytes * 1e9)
     started = time.monotonic()
     with locked(folder) as alone:
         if not alone:
             raise UsageError(f"another process learns into {folder}", hint="wait for it, or give another --out")
+        recordings = Recordings(folder / RECORDINGS)
+        if given is not None and given.seconds is not None:
+            require_length(given.seconds + (0.0 if fresh else recordings.seconds))
         if fresh:
             shutil.rmtree(folder / RECORDINGS, ignore_errors=True)
-        recordings = Recordings(folder / RECORDINGS)
+            recordings = Recordings(folder / RECORDINGS)
         with progress_bar() as bar:
-            task = bar.add_task("recording", total=round(60 * minutes))
+            doing = "recording" if live else "reading"
+            whole = wanted or (None if given is None else given.seconds)
+            task = bar.add_task(doing, total=None if whole is None else round(whole))
             said = started
 
-            def tell(done: float, wanted: float, problem: str) -> None:
+            def tell(done: float, _: float | None, problem: str) -> None:
                 nonlocal said
-                bar.update(task, completed=min(done, wanted), description=f"recording {problem}".strip())
+                shown = done if whole is None else min(done, whole)
+                bar.update(task, completed=shown, description=f"{doing} {problem}".strip())
                 if bar.disable and time.monotonic() - said >= SAY_SECONDS:
                     said = time.monotonic()
-                    say(f"recorded {done:.0f} of {wanted:.0f} s" + (f" ({problem})" if problem else ""))
+                    of = "" if whole is None else f" of {span(whole)}"
+                    say(f"{doing}: {span(done)}{of}" + (f" ({problem})" if problem else ""))
 
             found = capture(
-                specs, recordings, seconds=60 * minutes, profile=profile, words=words,
-                max_bytes=round(max_gigabytes * 1e9), progress=tell,
+                specs, recordings, seconds=wanted, profile=profile, words=words,
+                max_bytes=max_bytes, keep_seconds=60 * keep_minutes,
+                given_seconds=None if given is None else given.seconds, check_rate=check_rate, progress=tell,
             )  # fmt: skip
-            require_enough(found)
+            for part in found.left_out:
+                say(f"note: {part.message}")
+            clips = replace(clips, left_out=(*clips.left_out, *found.left_out))
+            require_enough(found, recordings)
             if found.problem:
-                say(f"note: {found.problem}; going on with {found.seconds / 60:.1f} minutes")
+                say(f"note: {found.problem}; continuing with {span(found.seconds)}")
             recorded = time.monotonic()
-            dropped = recordings.thin(keep_seconds=60 * keep_minutes, keep_bytes=round(max_gigabytes * 1e9))
             tasks = {}
 
             def step(stage: str, done: int, total: int) -> None:
@@ -131,6 +174,8 @@ def learn(
                 progress=step,
             )
             finished(recordings, found)
+            # Only now: all that was recorded this time was learned from.
+            dropped = recordings.thin(keep_seconds=60 * keep_minutes, keep_bytes=max_bytes)
     ended = time.monotonic()
     if as_json:
         emit({
@@ -146,7 +191,8 @@ def learn(
         say(f"note: {warning}")
     say(
         f"{folder}: {learned.calibration.summary}, "
-        f"{ended - recorded:.0f} s after the recording; watch with `model: {folder}` and `streamad run`"
+        f"{ended - recorded:.0f} s after the {doing}; to watch, write `model: {folder}` into a configuration "
+        "(`streamad config init` makes one), then `streamad run camera.yaml`"
     )
     end_with(clips)
 

@@ -14,15 +14,15 @@ from streamad.cli.common import (
     JsonOption,
     OptionsOption,
     TrainThreadsOption,
+    bundle_folder,
     clips_of,
     emit,
     end_with,
-    output_folder,
     parse_pairs,
     progress_bar,
     say,
 )
-from streamad.cli.train_motion import fit_motion, rate_of
+from streamad.cli.train_motion import fit_motion
 from streamad.errors import EngineError, UsageError, install_hint
 
 
@@ -83,15 +83,16 @@ def train(
     except ModuleNotFoundError as error:
         raise EngineError(f"training needs the module {error.name}", hint=install_hint("train")) from error
     from streamad.pipeline import calibrate_model, open_model, save_into_bundle
+    from streamad.pipeline.learning import look_at_clips
     from streamad.sources import ImagesSpec
     from streamad.training.splitting import split_clips
 
+    folder = bundle_folder(out)
     found = clips_of(data, fps)
     clips = found.clips
-    rate = rate_of(clips, fps)
-    folder = output_folder(out)
+    rate = look_at_clips(clips, fps, one_rate=True).fps
     plan = TrainingPlan(
-        name=out.name, data=data_name, licence=licence, fps=rate, detector=detector, temporal=history,
+        name=folder.name, data=data_name, licence=licence, fps=rate, detector=detector, temporal=history,
         standing=standing, epochs=epochs, patience=patience, seed=seed, device=device, max_cells=max_cells,
         max_frames=max_frames, max_height=max_height, side=side, threads=threads, options=parse_pairs(option),
     )  # fmt: skip

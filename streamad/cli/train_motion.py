@@ -2,35 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from streamad.cli.common import clips_of, emit, end_with, output_folder, progress_bar, say
-from streamad.errors import UsageError
-from streamad.sources import SourceSpec, open_source
-
-
-def rate_of(clips: Sequence[tuple[str, SourceSpec]], fps: float) -> float:
-    """The frame rate that all clips have.
-
-    Args:
-        clips: names and sources.
-        fps: of sources that say none.
-
-    Raises:
-        UsageError: they have different rates.
-    """
-    rates = set()
-    for name, spec in clips:
-        with open_source(spec, camera=name) as source:
-            rates.add(round(source.info.fps or fps, 3))
-    if len(rates) > 1:
-        raise UsageError(
-            f"the clips have different frame rates ({', '.join(f'{r:g}' for r in sorted(rates))} frames/s), but a "
-            "model belongs to one camera",
-            hint="give the clips of one camera; --fps sets the rate of image folders",
-        )
-    return rates.pop()
+from streamad.cli.common import bundle_folder, clips_of, emit, end_with, progress_bar, say
 
 
 def fit_motion(
@@ -59,14 +33,15 @@ def fit_motion(
         as_json: print one JSON document.
 
     Raises:
-        UsageError: nothing moves in the clips.
+        UsageError: nothing moves in the clips, or their sizes differ.
     """
     from streamad.pipeline import save_into_bundle
+    from streamad.pipeline.learning import look_at_clips
     from streamad.pipeline.motion_learning import calibrate_motion, fit_motion_bundle
 
+    folder = bundle_folder(out)
     clips = clips_of(data, fps)
-    rate = rate_of(clips.clips, fps)
-    folder = output_folder(out)
+    rate = look_at_clips(clips.clips, fps, one_rate=False).fps
     with progress_bar() as bar:
         tasks = {}
 
@@ -78,7 +53,7 @@ def fit_motion(
         fit = fit_motion_bundle(
             clips.specs,
             folder,
-            name=out.name,
+            name=folder.name,
             data=data_name,
             licence=licence,
             fps=rate,

@@ -20,6 +20,7 @@ from streamad.bundle import (
     TilingSpec,
     combined_sha256,
     load_bundle,
+    require_name,
     write_manifest,
 )
 from streamad.errors import BundleError, OutputError, UsageError
@@ -68,7 +69,7 @@ def fuse_models(
         progress: called with (clip number from 0 over all members, frames of it scored, clips times members).
 
     Raises:
-        UsageError: fewer than two members, or one twice.
+        UsageError: fewer than two members, or one twice; or the folder's name is not one for a bundle.
         BundleError: `out` holds another kind of bundle.
         CalibrationError: nothing can be learned from the clips.
     """
@@ -152,6 +153,7 @@ def _aligned(scores: Floats, indices: npt.NDArray[np.int_]) -> Floats:
 
 
 def _check(members: Sequence[Model], out: Path) -> None:
+    require_name(out.name)
     names = [member.bundle.name for member in members]
     if len(members) < 2 or len(set(names)) < len(names):
         raise UsageError(f"fusing needs at least two different models, got {', '.join(names)}")
@@ -184,7 +186,7 @@ def _write(members: Sequence[Model], calibrations: Sequence[Calibration], out: P
     names = [member.bundle.name for member in members]
     manifest = Manifest(
         format_version=1,
-        name=out.name.lower(),
+        name=out.name,
         detector="fusion",
         description=f"{', '.join(names)} on one camera: {rule} of their calibrated scores",
         # What the pictures are shown in, and what warms up beside a scene: those of the members.

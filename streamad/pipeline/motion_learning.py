@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,13 @@ from streamad.bundle import (
     TilingSpec,
     TrainingRecord,
     combined_sha256,
+    require_name,
     write_manifest,
 )
 from streamad.detectors.motion.density import MotionModel
 from streamad.detectors.motion.fitting import CELLS, USUAL, Fitted, Sample, fit
-from streamad.detectors.motion.flow import PROBE_SECONDS, flow_seconds_for
-from streamad.detectors.motion.gathering import Gatherer
+from streamad.detectors.motion.flow import LONGEST_SECONDS, PROBE_SECONDS, flow_seconds_for
+from streamad.detectors.motion.gathering import Describer, Gatherer
 from streamad.detectors.motion.layout import BLOCK, LENGTH, SPEED
 from streamad.detectors.motion.scorer import SMOOTHING_SECONDS, RunningMean
 from streamad.detectors.motion.trace import TRACE_SECONDS
@@ -48,11 +49,17 @@ from streamad.training.working_size import object_height, working_height
 Progress = Callable[[str, int, int], None]
 """Told the stage in words, steps of it done, and steps in all."""
 
+Clip = SourceSpec | Callable[[], Iterator[Frame]]
+"""A clip of normal video: a source, or a function that yields its frames whenever it is called."""
+
 MEASURED_CLIPS = 4
-"""Clips on which the size of what moves is measured, spread over the recording."""
+"""Clips in which the size and the speed of what moves are measured, spread over the recording."""
 
 MEASURED_SECONDS = 60.0
-"""Most seconds of each of them in which the speed of what moves is measured."""
+"""Most seconds of each of them, counting only frames in which something moves."""
+
+LONGEST_GAP_SECONDS = 60.0
+"""A longer gap between two scores counts as so long: alerts before and after it are separate either way."""
 
 ABSORBED_SECONDS = 0.4
 """Time in which the scene at rest takes up one grey level (that of the other detectors' 4 frames at 10 frames/s)."""
@@ -67,9 +74,9 @@ class MotionFit:
 
     Attributes:
         bundle: exported, without a calibration.
-        scores: one array a clip: what a model that was not shown this part of the video says of it, as the detector
-            would live; NaN where there is no score.
-        fps: frames a second of these scores, at most the video's.
+        scores: one array a clip, of every frame: what a model that was not shown this part of the video says of it,
+            as the detector would live; NaN where there is no score.
+        fps: frames a second of these scores.
     """
 
     bundle: Bundle
@@ -109,7 +116,7 @@ def calibrate_motion(
 
 
 def fit_motion_bundle(
-    clips: Sequence[SourceSpec],
+    clips: Sequence[Clip],
     out: Path,
     *,
     name: str,
@@ -122,13 +129,16 @@ def fit_motion_bundle(
 ) -> MotionFit:
     """Fit the motion detector to clips of one camera's normal video and write a bundle.
 
+    However long the video is, every frame of it is scored for the threshold, and memory stays bounded: where it has
+    more frames than are fitted to (`Gatherer`), it is read a second time to be scored.
+
     Args:
         clips: normal video, in order of time; one clip is enough.
         out: folder of the bundle.
         name: of the bundle.
         data: name of the video, for the record.
         licence: terms of the video, for the record.
-        fps: frames a second; None takes the source's.
+        fps: frames a second; None takes the first source's, 25 where it does not say.
         progress: told how far it is.
         max_height: taller frames are shrunk to this, pixels; None measures how large moving things are.
         seed: of the choice among examples.
@@ -137,10 +147,12 @@ def fit_motion_bundle(
         The bundle, exported, and scores to calibrate it by (`calibrate_motion`).
 
     Raises:
-        UsageError: no clip, clips of different sizes, too little video, or nothing moves in it.
+        UsageError: no clip, clips of different sizes, too few frames a second, too little video, or nothing moves in
+            it; or `name` is not a name for a bundle.
         OutputError: `out` cannot be written to.
     """
     tell = progress or (lambda stage, done, total: None)
+    require_name(name)
     if not clips:
         raise UsageError("no normal video was given", hint="give at least one clip")
     try:
@@ -148,60 +160,96 @@ def fit_motion_bundle(
     except OSError as error:
         raise OutputError(f"cannot write to {out}: {error.strerror}", hint="give another folder") from error
     rate = fps or _rate(clips[0])
+    require_rate(rate)
     height = max_height or _measured_height(clips, tell)
     manifest = motion_manifest(name, data=data, licence=licence, fps=rate, max_height=height, seed=seed)
     manifest = with_flow_seconds(manifest, _measured_flow_seconds(clips, manifest, tell))
-    gatherer = Gatherer(manifest)
+    gatherer = Gatherer(manifest, seed=seed)
     sizes: dict[tuple[int, int], int] = {}
     for number, clip in enumerate(clips):
         gatherer.feed(of_one_size(_frames(clip), number + 1, sizes))
         tell("reading normal video", number + 1, len(clips))
-    assert gatherer.working is not None or not gatherer.frames
+    samples = gatherer.samples
     fitted = fit(
-        gatherer.samples,
+        samples,
         gatherer.working or (0, 0),
         seed=seed,
         progress=lambda done, total: tell("fitting", done, total),
     )
     manifest = _fitted_manifest(manifest, fitted, gatherer)
-    bundle = _export(fitted.model, manifest, gatherer.samples, out)
-    scores_fps = rate / gatherer.stride
-    return MotionFit(bundle, cross_fitted_scores(gatherer.samples, fitted.scores, scores_fps), scores_fps)
+    if gatherer.is_whole:
+        scored: Iterable[tuple[Sample, float]] = zip(samples, fitted.scores.tolist(), strict=True)
+    else:
+        scored = fitted.scored(_described_again(clips, manifest, tell))
+    scores = cross_fitted_scores(scored, rate)
+    return MotionFit(_export(fitted.model, manifest, samples, out), scores, rate)
 
 
-def cross_fitted_scores(
-    samples: Sequence[Sample], scores: npt.NDArray[np.float32], fps: float
-) -> tuple[npt.NDArray[np.float64], ...]:
+def require_rate(fps: float) -> None:
+    """Refuse video that has too few frames a second for movement to be measured, before any of it is read.
+
+    Raises:
+        UsageError: it has.
+    """
+    if fps * LONGEST_SECONDS < 1:
+        raise UsageError(
+            f"the video has {fps:.2g} frames a second; the motion detector needs at least {1 / LONGEST_SECONDS:.2g}, "
+            "because in between things move too far to be followed",
+            hint="raise the camera's frame rate; for a folder of images, --fps states the rate it was taken at",
+        )
+
+
+def cross_fitted_scores(scored: Iterable[tuple[Sample, float]], fps: float) -> tuple[npt.NDArray[np.float64], ...]:
     """Scores of samples as arrays of their clips, averaged over time as the scorer does.
 
     Args:
-        samples: frames in order.
-        scores: (frames,) of each by itself.
-        fps: samples a second.
+        scored: frames in order, each with its score by itself.
+        fps: frames a second of the arrays.
+
+    Returns:
+        One (frames,) array a clip, NaN where no frame was scored at that time.
     """
     answer = []
-    for clip in dict.fromkeys(sample.clip for sample in samples):
-        mine = [(sample.seconds, float(score)) for sample, score in zip(samples, scores, strict=True)
-                if sample.clip == clip]  # fmt: skip
-        start, mean = mine[0][0], RunningMean()
-        clip_scores = np.full(round((mine[-1][0] - start) * fps) + 1, np.nan)
-        for seconds, score in mine:
-            clip_scores[round((seconds - start) * fps)] = mean.push(seconds, score)
+    for _, of_clip in groupby(scored, key=lambda pair: pair[0].clip):
+        mean, places, values = RunningMean(), [], []
+        start: float | None = None
+        last = 0.0
+        for sample, score in of_clip:
+            start = sample.seconds if start is None else start
+            if sample.seconds - last > LONGEST_GAP_SECONDS:  # timestamps may jump by days
+                start += sample.seconds - last - LONGEST_GAP_SECONDS
+            last = sample.seconds
+            places.append(round((last - start) * fps))
+            values.append(mean.push(last, score))
+        clip_scores = np.full(places[-1] + 1, np.nan)
+        clip_scores[places] = values
         answer.append(clip_scores)
     return tuple(answer)
 
 
-def _frames(clip: SourceSpec) -> Iterator[Frame]:
+def _described_again(clips: Sequence[Clip], manifest: Manifest, tell: Progress) -> Iterator[Sample]:
+    describer = Describer(manifest)
+    for number, clip in enumerate(clips):
+        yield from describer.described(_frames(clip))
+        tell("scoring every frame", number + 1, len(clips))
+
+
+def _frames(clip: Clip) -> Iterator[Frame]:
+    if callable(clip):
+        yield from clip()
+        return
     with open_source(clip, camera="fitting") as source:
         yield from source
 
 
-def _rate(clip: SourceSpec) -> float:
+def _rate(clip: Clip) -> float:
+    if callable(clip):
+        return 25.0
     with open_source(clip, camera="fitting") as source:
         return source.info.fps or 25.0
 
 
-def _measured_height(clips: Sequence[SourceSpec], tell: Progress) -> int:
+def _measured_height(clips: Sequence[Clip], tell: Progress) -> int:
     """Working height for the camera, by the size of what moves in some of the clips."""
     chosen = clips[:: max(1, len(clips) // MEASURED_CLIPS)]
     heights, things = [], []
@@ -219,14 +267,15 @@ def _measured_height(clips: Sequence[SourceSpec], tell: Progress) -> int:
     return working_height(heights[0], float(np.median(things)) if things else None)
 
 
-def _measured_flow_seconds(clips: Sequence[SourceSpec], manifest: Manifest, tell: Progress) -> float:
+def _measured_flow_seconds(clips: Sequence[Clip], manifest: Manifest, tell: Progress) -> float:
     """Over how long a time the camera's flow is best measured, by the usual speed in some of the clips."""
     chosen = clips[:: max(1, len(clips) // MEASURED_CLIPS)]
-    gatherer = Gatherer(manifest)
+    describer, speeds = Describer(manifest), []
+    wanted = round(MEASURED_SECONDS * manifest.training.fps)
     for number, clip in enumerate(chosen):
-        gatherer.feed(islice(_frames(clip), round(MEASURED_SECONDS * manifest.training.fps)))
+        moving = (sample.values for sample in describer.described(_frames(clip)) if len(sample.values))
+        speeds += [values[:, SPEED].ravel() for values in islice(moving, wanted)]
         tell("measuring how fast it moves", number + 1, len(chosen))
-    speeds = [sample.values[:, SPEED].ravel() for sample in gatherer.samples if len(sample.values)]
     return flow_seconds_for(float(np.quantile(np.concatenate(speeds), USUAL))) if speeds else PROBE_SECONDS
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from streamad.bundle import CARD, ONNX, STREAMING, WEIGHTS, Bundle, write_manifest
+from streamad.bundle import CARD, ONNX, STREAMING, WEIGHTS, Bundle, require_name, write_manifest
 from streamad.detectors.parity import scores_of
 from streamad.engines.base import batch_sizes_for
 from streamad.engines.export import export_onnx, measure_parity, wants_half_weights
@@ -54,9 +54,10 @@ def train_bundle(
         The bundle, without a calibration (see `streamad.pipeline.calibrate_model`).
 
     Raises:
-        UsageError: too few clips, or nothing moves in them.
+        UsageError: too few clips, or nothing moves in them; or the plan's name is not one for a bundle.
         OutputError: `out` cannot be written to.
     """
+    require_name(plan.name)
     try:
         (out / "training").mkdir(parents=True, exist_ok=True)
     except OSError as error:

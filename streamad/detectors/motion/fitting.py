@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -96,6 +97,9 @@ LEAST_SPEED_SLOPE = 1.0
 """Least slope of the speed: what goes twice as fast is twice as likely an anomaly, even where seconds of video, each
 part unlike the others, cannot show it (our choice)."""
 
+SCORED_CELLS = 4096
+"""Cells that are measured together when a long video is scored: enough for the products of matrices to be fast."""
+
 NO_EVIDENCE = 0.5
 """Quantile of the normal frames' measures up to which there is no evidence, a usual frame (our choice; 0.1, 0.25 and
 0.5 were compared)."""
@@ -127,6 +131,8 @@ class Fitted:
         block_seconds: their length.
         scores: (frames,) score of every sample by a model that was not shown its part of the video, each by itself:
             not yet averaged over time.
+        parts: where each part of the video begins: number of the clip, and seconds in it.
+        others: for each part the model that was fitted to the other parts.
     """
 
     model: MotionModel
@@ -134,6 +140,33 @@ class Fitted:
     blocks: int
     block_seconds: float
     scores: Floats
+    parts: tuple[tuple[int, float], ...]
+    others: tuple[MotionModel, ...]
+
+    def scored(self, samples: Iterable[Sample]) -> Iterator[tuple[Sample, float]]:
+        """The samples, each with its score by a model that was not shown its part of the video; see `scores`.
+
+        Args:
+            samples: frames of the video that the model was fitted to, also those that it was not shown.
+        """
+        waiting: list[Sample] = []
+        part, cells = 0, 0
+        for sample in samples:
+            mine = max(0, bisect_right(self.parts, (sample.clip, sample.seconds)) - 1)
+            if waiting and (mine != part or cells >= SCORED_CELLS):
+                yield from self._scored_by(self.others[part], waiting)
+                waiting, cells = [], 0
+            part = mine
+            waiting.append(sample)
+            cells += len(sample.values)
+        if waiting:
+            yield from self._scored_by(self.others[part], waiting)
+
+    def _scored_by(self, model: MotionModel, samples: list[Sample]) -> Iterator[tuple[Sample, float]]:
+        evidence = model.evidence(model.measures(np.concatenate([sample.values for sample in samples]))).max(axis=1)
+        ends = np.cumsum([0] + [len(sample.values) for sample in samples])
+        for sample, (start, end) in zip(samples, pairwise(ends), strict=True):
+            yield sample, frame_score(evidence[start:end], CELLS, self.still)
 
 
 def fit(
@@ -146,7 +179,7 @@ def fit(
     """Fit the model.
 
     Args:
-        samples: frames of normal video, in order.
+        samples: frames of normal video, in order: all of them, or a sample.
         working: (height, width) of the working frame, pixels.
         seed: of the choice among examples.
         progress: called with (steps done, steps in all).
@@ -177,9 +210,11 @@ def fit(
     measures = np.empty((len(values), len(MEASURES)), np.float32)
     made: list[npt.NDArray[np.float64]] = []
     folds = sorted(set(fold_of))
+    others: list[MotionModel] = []
     for done, fold in enumerate(folds):
         mine = owner == fold
         other = learned(values[~mine])
+        others.append(other)
         measures[mine] = other.measures(values[mine])
         frames = [sample.values for sample, of in zip(moving, fold_of, strict=True) if of == fold]
         ratios = np.split(measures[mine, 0], np.cumsum([len(frame) for frame in frames])[:-1])
@@ -192,10 +227,9 @@ def fit(
         # Two, since anomalies are made of each block, too.
         found = [slope_of_odds(normal[:, k], anomalies[:, k], 2.0 * len(blocks)) for k in range(len(MEASURES))]
         slopes = [max(pair) for pair in zip(slopes, found, strict=True)]
-    model = replace(
-        learned(values),
-        base=np.quantile(normal, NO_EVIDENCE, axis=0).astype(np.float32),
-        slope=np.array(slopes, np.float32),
+    base = np.quantile(normal, NO_EVIDENCE, axis=0).astype(np.float32)
+    model, *others = (
+        replace(found, base=base, slope=np.array(slopes, np.float32)) for found in (learned(values), *others)
     )
     if progress is not None:
         progress(len(folds) + 1, len(folds) + 1)
@@ -204,7 +238,7 @@ def fit(
     still = float(scores.min())
     order = iter(scores)
     every = np.array([next(order) if len(sample.values) else still for sample in samples], np.float32)
-    return Fitted(model, still, len(blocks), block_seconds, every)
+    return Fitted(model, still, len(blocks), block_seconds, every, _starts_of(moving, fold_of), tuple(others))
 
 
 def _examples(values: Floats, working: tuple[int, int], rng: np.random.Generator) -> MotionModel:
@@ -254,6 +288,15 @@ def _measured_anomalies(model: MotionModel, made: list[tuple[Floats, ...]]) -> n
         starts = np.cumsum([0] + [len(parts[k]) for parts in made])
         answer[:, k] = _frame_measures(model.measures(np.concatenate([parts[k] for parts in made])), starts)[:, k]
     return answer
+
+
+def _starts_of(samples: list[Sample], fold_of: npt.NDArray[np.intp]) -> tuple[tuple[int, float], ...]:
+    """Where the parts begin that `_folds` made: at the beginning of a clip, or at a sample in one."""
+    starts = np.flatnonzero(np.diff(fold_of, prepend=-1))
+    first_of_clip = [k == 0 or samples[k - 1].clip != samples[k].clip for k in starts]
+    return tuple(
+        (samples[k].clip, 0.0 if whole else samples[k].seconds) for k, whole in zip(starts, first_of_clip, strict=True)
+    )
 
 
 def _folds(samples: list[Sample]) -> npt.NDArray[np.intp]:

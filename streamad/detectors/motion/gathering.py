@@ -1,8 +1,11 @@
-"""Gathering the descriptors of normal video, a bounded number of frames of it."""
+"""Descriptors of normal video: every frame is looked at, and a bounded sample of frames is kept to fit to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import heapq
+from collections.abc import Iterable, Iterator
+
+import numpy as np
 
 from streamad.bundle import Manifest
 from streamad.detectors.motion.fitting import Sample
@@ -11,12 +14,11 @@ from streamad.frame import Frame
 
 MOST_FRAMES = 4000
 MOST_CELLS = 400_000
-"""Most frames and cells that are fitted to: some 200 MB, and a minute's work for one core. Beyond, every second one is
-dropped, again and again, so that what is kept always spreads over the whole video."""
+"""Most frames and cells that are fitted to: some 200 MB, and a minute's work for one core."""
 
 
-class Gatherer:
-    """Takes the frames of a camera's normal video.
+class Describer:
+    """Turns clips of a camera's normal video into samples, one a frame that the detector would score.
 
     Args:
         manifest: how frames become descriptors.
@@ -24,45 +26,93 @@ class Gatherer:
 
     def __init__(self, manifest: Manifest) -> None:
         self._scorer = MotionScorer(manifest, "fitting")
-        self._kept: list[tuple[int, Sample]] = []
-        self._stride = 1
-        self._described = 0
         self._clip = -1
         self.frames = 0
         """Frames read."""
-        self.working: tuple[int, int] | None = None
-        """(height, width) of the working frame; None before the first."""
 
-    def feed(self, frames: Iterable[Frame]) -> None:
-        """Take one clip."""
+    @property
+    def working(self) -> tuple[int, int]:
+        """(height, width) of the working frame; (0, 0) before the first."""
+        return self._scorer.working
+
+    def described(self, frames: Iterable[Frame]) -> Iterator[Sample]:
+        """The samples of the next clip; the scene at rest is carried on from the clip before."""
         self._clip += 1
         began: float | None = None
         for frame in frames:
             self.frames += 1
             found = self._scorer.described(frame)
-            self.working = self._scorer.working
             if isinstance(found, str):
                 continue
             began = frame.pts_seconds if began is None else began
-            if self._described % self._stride == 0:
-                sample = Sample(found.values, self._clip, frame.pts_seconds - began)
-                self._kept.append((self._described, sample))
-                self._thin()
-            self._described += 1
+            yield Sample(found.values, self._clip, frame.pts_seconds - began)
+
+
+class Gatherer:
+    """Keeps a sample of the frames of a camera's normal video.
+
+    Short video is kept whole. Of longer video, frames in which something moves are drawn by chance, each with the
+    same probability wherever it lies: a random number is drawn for each, and those with the lowest are kept. So an hour
+    at night and an hour of traffic take no room from each other, and what is kept does not depend on the frame rate.
+
+    Args:
+        manifest: how frames become descriptors.
+        most_frames: most frames kept.
+        most_cells: most cells kept.
+        seed: of the draw.
+    """
+
+    def __init__(
+        self, manifest: Manifest, *, most_frames: int = MOST_FRAMES, most_cells: int = MOST_CELLS, seed: int = 17
+    ) -> None:
+        self._describer = Describer(manifest)
+        self._most_frames, self._most_cells = most_frames, most_cells
+        self._rng = np.random.default_rng(seed)
+        self._moving: list[tuple[float, int, Sample]] = []
+        """A heap: the highest draw, negated, first; with the number of the sample and the sample."""
+        self._still: list[tuple[int, Sample]] = []
+        self._lowest_dropped = 1.0
+        self._cells = 0
+        self.described = 0
+        """Frames described so far, of which some are kept."""
+        self.is_whole = True
+        """Whether every described frame is kept; else the frames in which nothing moves are not."""
 
     @property
-    def stride(self) -> int:
-        """Of how many frames one was kept."""
-        return self._stride
+    def frames(self) -> int:
+        """Frames read."""
+        return self._describer.frames
+
+    @property
+    def working(self) -> tuple[int, int] | None:
+        """(height, width) of the working frame; None before the first."""
+        return self._describer.working if self.frames else None
 
     @property
     def samples(self) -> list[Sample]:
-        """What was kept, in order."""
-        return [sample for _, sample in self._kept]
+        """What was kept, in order of time."""
+        kept = self._still + [(number, sample) for _, number, sample in self._moving]
+        return [sample for _, sample in sorted(kept, key=lambda item: item[0])]
 
-    def _thin(self) -> None:
-        cells = sum(len(sample.values) for _, sample in self._kept) if len(self._kept) % 64 == 0 else 0
-        while len(self._kept) > MOST_FRAMES or cells > MOST_CELLS:
-            self._stride *= 2
-            self._kept = [item for item in self._kept if item[0] % self._stride == 0]
-            cells = sum(len(sample.values) for _, sample in self._kept)
+    def feed(self, frames: Iterable[Frame]) -> None:
+        """Take one clip."""
+        for sample in self._describer.described(frames):
+            self._keep(sample)
+            self.described += 1
+            if self.is_whole and (self.described > self._most_frames or self._cells > self._most_cells):
+                self.is_whole = False
+                self._still.clear()
+            while len(self._moving) > self._most_frames or self._cells > self._most_cells:
+                negated, _, dropped = heapq.heappop(self._moving)
+                self._lowest_dropped = -negated
+                self._cells -= len(dropped.values)
+
+    def _keep(self, sample: Sample) -> None:
+        if not len(sample.values):
+            if self.is_whole:
+                self._still.append((self.described, sample))
+            return
+        draw = float(self._rng.random())
+        if draw < self._lowest_dropped:
+            heapq.heappush(self._moving, (-draw, self.described, sample))
+            self._cells += len(sample.values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -151,28 +152,59 @@ def require_time(plan: LearnPlan) -> int | None:
     return possible
 
 
-def require_enough(found: Capture) -> None:
-    """Refuse a recording that nothing can be learned from.
+def require_length(seconds: float) -> None:
+    """Refuse files that are too short, before they are read.
+
+    Args:
+        seconds: how long they and earlier recordings are together.
+
+    Raises:
+        UsageError: too short.
+    """
+    if seconds < LEAST_SECONDS:
+        raise UsageError(
+            f"the files hold {seconds:.0f} s of video, at least {LEAST_SECONDS:.0f} s are needed",
+            hint="give more video",
+        )
+
+
+def require_enough(found: Capture, recordings: Recordings) -> None:
+    """Refuse recordings that nothing can be learned from.
+
+    What earlier recordings showed counts, too. A recording that is long enough but shows too little movement is kept as
+    a finished one, so that the next adds to it.
+
+    Args:
+        found: the newest recording.
+        recordings: all of them.
 
     Raises:
         UsageError: says what was found, and what to do.
     """
     survey = found.survey
     held = sum(survey.held.values())
+    seconds = sum(recordings.learned_profiles.values())
+    moving = recordings.surveyed("moving_seconds")
     faults = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in survey.held.most_common())
-    if found.seconds < LEAST_SECONDS:
+    if seconds < LEAST_SECONDS:
         raise UsageError(
-            f"only {found.seconds:.0f} s of good video were recorded, at least {LEAST_SECONDS:.0f} are needed"
-            + (f"; {held} frames were held back ({faults})" if held else "")
+            f"there are only {seconds:.0f} s of good video, at least {LEAST_SECONDS:.0f} s are needed"
+            + (f"; {counted(held, 'frame')} were rejected ({faults})" if held else "")
             + (f"; {found.problem}" if found.problem else ""),
-            hint="see that the camera shows its place steadily (docs/frame-quality.md), and record again, for longer",
+            hint="give more video"
+            + (
+                "; if the rejected frames are the reason, see that the camera shows its place steadily "
+                "(docs/frame-quality.md)"
+                if held
+                else ""
+            ),
         )
-    if survey.moving_seconds < LEAST_MOVING_SECONDS:
+    if moving < LEAST_MOVING_SECONDS:
+        finished(recordings, found)
+        what = f"something moved for only {moving:.0f} s" if moving >= 1 else "nothing moved"
         raise UsageError(
-            f"in {found.seconds:.0f} s of good video something moved for {survey.moving_seconds:.0f} s, at least "
-            f"{LEAST_MOVING_SECONDS:.0f} are needed: there is next to nothing to learn from",
-            hint="record when the place is used as usual, or for longer; run again with the same --out to add to this "
-            "recording",
+            f"{what} in {span(seconds)} of good video, at least {LEAST_MOVING_SECONDS:.0f} s of movement are needed",
+            hint="record when the place is used as usual; run again with the same --out to add to this recording",
         )
 
 
@@ -206,18 +238,20 @@ def learn(
         OutputError: `out` cannot be written to.
     """
     require_trainer(plan)
-    train, held = recordings.of_role("train"), recordings.of_role("held")
-    if not train or not held:
-        raise UsageError(
-            f"the recordings have {len(train)} clips to fit to and {len(held)} to calibrate on, one of each is needed",
-            hint="record for longer: a clip has 5 s at least, and every fourth is held out",
-        )
-    rate = _rate([*train, *held])
     fresh = new_version(out)
     cuts: list[Shortening] = []
     if plan.detector == "motion":
-        bundle, calibration = _fit_motion(plan, recordings, fresh, rate, rules, progress)
+        bundle, calibration = _fit_motion(plan, recordings, fresh, rules, progress)
     else:
+        train, held = recordings.of_role("train"), recordings.of_role("held")
+        if not train or not held:
+            raise UsageError(
+                f"the recordings have {counted(len(train), 'clip')} to train {plan.detector} on and {len(held)} to set "
+                "its threshold on; at least one of each is needed",
+                hint="record for longer: every fourth clip is held out for the threshold. The motion detector holds "
+                "nothing out",
+            )
+        rate = _rate(train[0])
         bundle = _train(plan, train, held, fresh, rate, progress, cuts.append)
         tell = progress or (lambda stage, done, total: None)
         with open_model(bundle, hint="throughput") as model:
@@ -233,7 +267,7 @@ def learn(
     calibration.save(fresh / CALIBRATION)
     if place is not None:
         write_place(fresh / PLACE, place)
-    words, report = describe(bundle, calibration, recordings, survey, shortened=cuts[0] if cuts else None)
+    words, report = describe(bundle, calibration, recordings, survey, out, shortened=cuts[0] if cuts else None)
     write_json(fresh / REPORT, report)
     shutil.rmtree(fresh / "training", ignore_errors=True)
     write_manifest(fresh, bundle.manifest)
@@ -246,10 +280,20 @@ def describe(
     calibration: Calibration,
     recordings: Recordings,
     survey: Survey,
+    out: Path,
     *,
     shortened: Shortening | None = None,
 ) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """What the model will see and what not, in words and as figures."""
+    """What the model will see and what not, as sentences and as figures.
+
+    Args:
+        bundle: the model.
+        calibration: its calibration.
+        recordings: what it was learned from.
+        survey: of the newest recording.
+        out: the model's folder, as the user gave it.
+        shortened: what the training was cut to.
+    """
     manifest = bundle.manifest
     height = survey.shape[0] if survey.shape else None
     least = None
@@ -257,15 +301,16 @@ def describe(
         cell = MOTION_CELL if manifest.detector == "motion" else manifest.input.height
         least = round(cell * height / min(height, manifest.input.max_height or height))
     parts = survey.still_parts()
-    minutes = {profile: seconds / 60 for profile, seconds in recordings.profiles.items()}
+    learned = recordings.profiles if manifest.detector != "motion" else recordings.learned_profiles
+    minutes = {profile: seconds / 60 for profile, seconds in learned.items()}
     moving = survey.moving_seconds / max(survey.seconds, 1e-9)
     words = [
-        "learned from " + ", ".join(f"{m:.1f} minutes of {profile}" for profile, m in minutes.items())
+        "learned from " + ", ".join(f"{span(seconds)} of {profile}" for profile, seconds in learned.items())
         + f"; in the newest recording something moved {moving:.0%} of the time",
     ]  # fmt: skip
     if survey.held:
         words.append(
-            "left out as faulty: "
+            "rejected as faulty: "
             + ", ".join(f"{count} frames {reason.replace('_', ' ')}" for reason, count in survey.held.most_common())
         )
     if least is not None:
@@ -284,7 +329,7 @@ def describe(
             f"its threshold is for {counted(calibration.alerts_per_day, 'false alert')} a day, "
             f"{number(calibration.extrapolation)} times beyond the {span(calibration.duration_seconds)} it was set on; "
             f"this much video supports no rate below {number(resolvable)} a day: watch, then "
-            f"`streamad calibrate {bundle.name} --recent 24h`"
+            f"`streamad calibrate {shlex.quote(str(out))} --recent 24h`"
         )
     if calibration.duration_seconds < GUESS_SECONDS:
         held_out = manifest.detector != "motion"
@@ -304,6 +349,7 @@ def describe(
         "detector": manifest.detector,
         "profiles_minutes": minutes,
         "clips": len(recordings.clips),
+        "files": len(recordings.given),
         "recordings_bytes": recordings.size_bytes,
         "moving_share": moving,
         "still_share": survey.still_share,
@@ -336,15 +382,18 @@ def _fit_motion(
     plan: LearnPlan,
     recordings: Recordings,
     folder: Path,
-    rate: float,
     rules: RuleSpec | None,
     progress: Progress | None,
 ) -> tuple[Bundle, Calibration]:
-    """Fit to all clips, and calibrate on all: each part is scored by a model of the others."""
+    """Fit to all there is, and calibrate on all: each part is scored by a model of the others."""
     from streamad.pipeline.motion_learning import calibrate_motion, fit_motion_bundle
 
+    clips = recordings.whole
+    if not clips:
+        raise UsageError("the recordings hold no video", hint="record again")
+    rate = recordings.given[0].fps if recordings.given else _rate(recordings.folder / recordings.clips[0].file)
     fit = fit_motion_bundle(
-        [FileSpec(path=recordings.folder / clip.file) for clip in recordings.clips],
+        clips,
         folder,
         name=plan.name,
         data=plan.data,
@@ -354,10 +403,10 @@ def _fit_motion(
         progress=progress,
         max_height=parse_options(MotionOptions, plan.options, "motion").max_height,
     )
-    source = f"{plan.data}: {len(recordings.clips)} clips, each part scored by a model of the others"
+    source = f"{plan.data}: {counted(len(clips), 'clip')}, each part scored by a model of the others"
     calibration = calibrate_motion(
         fit,
-        source=f"{source} ({', '.join(recordings.profiles)})",
+        source=f"{source} ({', '.join(recordings.learned_profiles)})",
         alerts_per_day=plan.alerts_per_day,
         rules=rules,
     )
@@ -398,14 +447,14 @@ def _training_plan(plan: LearnPlan, *, fps: float, validation_share: float) -> T
     )  # fmt: skip
 
 
-def _rate(clips: Sequence[Path]) -> float:
-    """Frames a second, by the median step of the first clip's frames: declared rates of cameras are often wrong."""
-    spec: SourceSpec = FileSpec(path=clips[0])
+def _rate(clip: Path) -> float:
+    """Frames a second, by the median step of a recorded clip's frames: declared rates of cameras are often wrong."""
+    spec: SourceSpec = FileSpec(path=clip)
     with open_source(spec, camera="learn") as source:
         times = np.array([frame.pts_seconds for frame in source])
     steps = np.diff(times)
     if not len(steps):
-        raise UsageError(f"{clips[0]} holds a single frame", hint="record again")
+        raise UsageError(f"{clip} holds a single frame", hint="record again")
     return round(1.0 / max(float(np.median(steps)), 1e-3), 2)
 
 

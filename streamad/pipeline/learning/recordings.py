@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,8 @@ import numpy as np
 
 from streamad.errors import OutputError, UsageError
 from streamad.files import write_json
+from streamad.frame import Frame, FrameFlags
+from streamad.sources import FileSpec, ImagesSpec, SourceSpec, open_source
 
 INDEX = "index.json"
 FORMAT = "streamad-recordings"
@@ -33,6 +36,7 @@ class Clip:
         role: fitted to, or held out.
         seconds: its length.
         size_bytes: of the file.
+        origin: which file it was recorded from (`origin_of`); empty where it was a camera.
     """
 
     file: str
@@ -41,6 +45,50 @@ class Clip:
     role: Role
     seconds: float
     size_bytes: int
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GoodVideo:
+    """The good frames of a file that is learned from where it lies; called, it yields them.
+
+    Attributes:
+        spec: the file.
+        origin: see `Clip`.
+        session: number of the recording in which it was looked at.
+        profile: see `Clip`.
+        runs: first and last index of each run of good frames, in order.
+        seconds: their length.
+        fps: frames a second.
+    """
+
+    spec: SourceSpec
+    origin: str
+    session: int
+    profile: str
+    runs: tuple[tuple[int, int], ...]
+    seconds: float
+    fps: float
+
+    def __call__(self) -> Iterator[Frame]:
+        """The good frames; the first after one that was left out is marked as a break.
+
+        An odd last row or column is left out, as in recordings.
+        """
+        runs = iter(self.runs)
+        first, last = next(runs, (0, -1))
+        with open_source(self.spec, camera="learn") as source:
+            for frame in source:
+                while frame.index > last:
+                    following = next(runs, None)
+                    if following is None:
+                        return
+                    first, last = following
+                if frame.index < first:
+                    continue
+                height, width = (side // 2 * 2 for side in frame.shape)
+                flags = frame.flags | FrameFlags.DISCONTINUITY if frame.index == first else frame.flags
+                yield replace(frame, pixels=frame.pixels[:height, :width], flags=flags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +127,8 @@ class Recordings:
         self.folder = folder
         self.clips: list[Clip] = []
         self.sessions: list[Session] = []
+        self.given: list[GoodVideo] = []
+        """Files that are learned from where they lie, this time; of them the folder keeps a sample for the next."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for part in folder.glob(".*.part"):  # of a process that was killed
@@ -99,11 +149,28 @@ class Recordings:
 
     @property
     def profiles(self) -> dict[str, float]:
-        """Seconds of each profile, in order of their first recording."""
-        found: dict[str, float] = {}
-        for clip in self.clips:
-            found[clip.profile] = found.get(clip.profile, 0.0) + clip.seconds
-        return found
+        """Seconds of each profile in the folder, in order of their first recording."""
+        return _by_profile(self.clips)
+
+    @property
+    def learned_profiles(self) -> dict[str, float]:
+        """Seconds of each profile that there are to learn from: `whole`."""
+        return _by_profile([*self._beside_given, *self.given])
+
+    @property
+    def whole(self) -> list[FileSpec | GoodVideo]:
+        """All normal video that there is: the files that were given, whole, and clips of all else, in order of time."""
+        return [*(FileSpec(path=self.folder / clip.file) for clip in self._beside_given), *self.given]
+
+    @property
+    def _beside_given(self) -> list[Clip]:
+        origins = {video.origin for video in self.given}
+        return [clip for clip in self.clips if clip.origin not in origins]
+
+    def surveyed(self, name: str) -> float:
+        """Sum of a figure of the surveys ("seconds", "moving_seconds") over all recordings that have clips still."""
+        kept = {clip.session for clip in self.clips} | {video.session for video in self.given}
+        return sum(float(s.survey.get(name, 0.0)) for s in self.sessions if s.number in kept)
 
     def of_role(self, role: Role) -> list[Path]:
         """Files of one role, in order of time."""
@@ -140,19 +207,28 @@ class Recordings:
         self.sessions = [session if s.number == session.number else s for s in self.sessions]
         self.save()
 
-    def next_file(self, session: Session) -> tuple[Path, Role]:
-        """Where the next clip of a recording goes, and what it is for."""
-        number = sum(1 for clip in self.clips if clip.session == session.number)
-        role: Role = "held" if number % HELD_EVERY == HELD_EVERY - 1 else "train"
+    def next_file(self, session: Session, role: Role | None = None) -> tuple[Path, Role]:
+        """Where the next clip of a recording goes, and what it is for (where that is not given: by its number)."""
+        number = len(self.of_session(session.number))
+        role = role or ("held" if number % HELD_EVERY == HELD_EVERY - 1 else "train")
         taken = {clip.file for clip in self.clips}
         while (name := f"{session.number:03d}-{session.profile}-{number:04d}.mkv") in taken:
             number += 1
         return self.folder / name, role
 
-    def add(self, session: Session, path: Path, role: Role, seconds: float) -> None:
+    def add(self, session: Session, path: Path, role: Role, seconds: float, origin: str = "") -> None:
         """Keep a finished clip."""
-        self.clips.append(Clip(path.name, session.number, session.profile, role, seconds, path.stat().st_size))
+        self.clips.append(Clip(path.name, session.number, session.profile, role, seconds, path.stat().st_size, origin))
         self.save()
+
+    def drop(self, clips: Sequence[Clip]) -> None:
+        """Delete clips."""
+        self._drop(clips)
+        self.save()
+
+    def replace_origins(self, session: Session, origins: set[str]) -> None:
+        """Delete what earlier recordings kept of the files of this one: twice the same video would pass for more."""
+        self.drop([clip for clip in self.clips if clip.session != session.number and clip.origin in origins])
 
     def thin(self, *, keep_seconds: float, keep_bytes: int, seed: int = 17) -> int:
         """Drop clips by chance where a profile has more than it may keep, so that old and new ones stay alike.
@@ -196,6 +272,8 @@ class Recordings:
         )
 
     def _drop(self, clips: Sequence[Clip]) -> None:
+        if not clips:
+            return
         gone = {clip.file for clip in clips}
         self.clips = [clip for clip in self.clips if clip.file not in gone]
         for name in gone:
@@ -215,3 +293,19 @@ class Recordings:
             raise UsageError(
                 f"{path} is no index of recordings: {error}", hint="move the folder away and record again"
             ) from error
+
+
+def _by_profile(parts: Sequence[Clip | GoodVideo]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for part in parts:
+        found[part.profile] = found.get(part.profile, 0.0) + part.seconds
+    return found
+
+
+def origin_of(spec: SourceSpec) -> str:
+    """A digest by which a file that is given again is known: of its path, size and time of change; "" of a camera."""
+    if not isinstance(spec, FileSpec | ImagesSpec):
+        return ""
+    path = spec.path.resolve()
+    state = path.stat()
+    return hashlib.sha256(f"{path} {state.st_size} {state.st_mtime_ns}".encode(errors="surrogateescape")).hexdigest()

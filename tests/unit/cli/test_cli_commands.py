@@ -286,4 +286,4 @@ def test_clips_of_different_rates_are_not_mixed(
         "train", "adacl", "--data", normal_video, "--data", shapes_video, "-o", tmp_path / "mixed", "--epochs", 1
     )
     assert code == 2
-    assert "10, 25 frames/s" in err
+    assert "10 frames/s (clip1, clip2), 25 frames/s (shapes)" in err

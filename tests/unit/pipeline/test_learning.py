@@ -107,18 +107,20 @@ def test_faulty_frames_end_a_clip_and_are_in_none(tmp_path: Path) -> None:
     for path in [*recordings.of_role("train"), *recordings.of_role("held")]:
         with open_source(FileSpec(path=path), camera="cam") as source:
             assert min(frame.pixels.mean() for frame in source) > 50
-    require_enough(found)
+    require_enough(found, recordings)
 
 
 def test_what_is_too_little_is_refused_with_what_was_found(tmp_path: Path) -> None:
     still = FileSpec(path=video(tmp_path / "still.mp4", watched(450, walkers=0)))
-    found = capture([still], Recordings(tmp_path / "a"), seconds=40, profile="day", words="v", max_bytes=ROOM)
-    with pytest.raises(UsageError, match=r"something moved for 0 s, at least 15 are needed"):
-        require_enough(found)
+    recordings = Recordings(tmp_path / "a")
+    found = capture([still], recordings, seconds=40, profile="day", words="v", max_bytes=ROOM)
+    with pytest.raises(UsageError, match=r"nothing moved in 40 s of good video, at least 15 s of movement are needed"):
+        require_enough(found, recordings)
     black = FileSpec(path=video(tmp_path / "black.mp4", (np.zeros_like(p) for p in watched(200))))
-    found = capture([black], Recordings(tmp_path / "b"), seconds=40, profile="day", words="v", max_bytes=ROOM)
-    with pytest.raises(UsageError, match=r"only 0 s of good video.*200 frames were held back \(200 dark\)"):
-        require_enough(found)
+    recordings = Recordings(tmp_path / "b")
+    found = capture([black], recordings, seconds=40, profile="day", words="v", max_bytes=ROOM)
+    with pytest.raises(UsageError, match=r"only 0 s of good video.*200 frames were rejected \(200 dark\)"):
+        require_enough(found, recordings)
 
 
 @pytest.mark.slow
@@ -246,8 +248,8 @@ def test_another_detector_is_learned_the_same_way(tmp_path: Path) -> None:
 
 def test_what_the_command_refuses(videos: dict[str, Path], call: Any, tmp_path: Path) -> None:
     for arguments, words in (
-        ((videos["day"], "--out", "models/Gate Yard"), "no name for a bundle"),
-        ((videos["day"], "--out", "gate", "--profile", "../x"), "no name for a profile"),
+        ((videos["day"], "--out", "models/Gate Yard"), "not a valid name for a model"),
+        ((videos["day"], "--out", "gate", "--profile", "../x"), "not a valid name for a profile"),
         ((videos["day"], "--out", "gate", "--detector", "nothing"), "there is no detector 'nothing'"),
         ((videos["day"], "--out", "gate", "--option", "nothing=1"), "motion has no option nothing"),
         ((videos["day"], "--out", "gate", "--option", "max_height=tall"), "max_height"),

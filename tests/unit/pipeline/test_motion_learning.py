@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -11,10 +12,11 @@ from motion_support import Square, walkers, world
 
 from streamad.bundle import Bundle, combined_sha256, load_bundle
 from streamad.detectors.motion.fitting import Sample
+from streamad.detectors.motion.gathering import Gatherer
 from streamad.detectors.motion.layout import LENGTH
 from streamad.engines import EngineSpec
 from streamad.errors import UsageError
-from streamad.pipeline import open_model, score_video
+from streamad.pipeline import motion_learning, open_model, score_video
 from streamad.pipeline.motion_learning import (
     MotionFit,
     calibrate_motion,
@@ -68,10 +70,43 @@ def test_the_threshold_comes_from_scores_by_models_that_were_not_shown_the_part(
     assert np.nanmean(shown) < np.nanmean(scores)
 
 
+def test_every_frame_of_long_video_sets_the_threshold(
+    learned: MotionFit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fit to half of the frames scores all of them, each about as the fit to all frames does."""
+    monkeypatch.setattr(motion_learning, "Gatherer", partial(Gatherer, most_frames=200))
+    normal = ImagesSpec(path=learned.bundle.path.parent / "normal", fps=10)
+    told: list[str] = []
+    thinned = fit_motion_bundle([normal], tmp_path / "wall", name="wall", progress=lambda stage, *_: told.append(stage))
+    assert told[-1] == "scoring every frame"
+    assert [np.isnan(scores).tolist() for scores in thinned.scores] == [
+        np.isnan(scores).tolist() for scores in learned.scores
+    ]
+    assert thinned.fps == learned.fps == 10
+    whole, few = (np.concatenate(fit.scores) for fit in (learned, thinned))
+    scored = ~np.isnan(whole)
+    assert np.corrcoef(whole[scored], few[scored])[0, 1] > 0.8
+    assert calibrate_motion(thinned, source="squares").frames == scored.sum() > 400
+
+
+def test_video_with_too_few_frames_a_second_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    unread = ImagesSpec(path=tmp_path / "not there", fps=1)
+    with pytest.raises(UsageError, match=r"has 1 frames a second; the motion detector needs at least 1\.7"):
+        fit_motion_bundle([unread], tmp_path / "x", name="x", fps=1.0)
+
+
+def test_timestamps_that_jump_by_days_do_not_fill_the_memory() -> None:
+    none = np.zeros((0, LENGTH), np.float32)
+    samples = [Sample(none, 0, seconds) for seconds in (0.0, 0.5, 864_000.0, 864_000.5)]
+    (scores,) = cross_fitted_scores(zip(samples, [1.0, 1.0, 2.0, 2.0], strict=True), 2.0)
+    assert scores.size == 1 + 120 + 2
+    assert np.flatnonzero(~np.isnan(scores)).tolist() == [0, 1, 121, 122]
+
+
 def test_scores_of_samples_go_to_their_clips_and_times() -> None:
     none = np.zeros((0, LENGTH), np.float32)
     samples = [Sample(none, clip, seconds) for clip, seconds in ((0, 0.0), (0, 0.5), (0, 2.0), (3, 0.2), (3, 0.7))]
-    first, second = cross_fitted_scores(samples, np.array([1, 3, 3, 5, 5], np.float32), 2.0)
+    first, second = cross_fitted_scores(zip(samples, [1, 3, 3, 5, 5], strict=True), 2.0)
     kept = np.exp(-0.5 / 0.3)
     np.testing.assert_allclose(first, [1, kept + 3 * (1 - kept), np.nan, np.nan, 3], atol=0.02)
     np.testing.assert_allclose(second, [5, 5])
