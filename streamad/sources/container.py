@@ -13,13 +13,15 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from streamad.frame import Frame, FrameFlags
+from streamad.frame import Frame, FrameFlags, UInt8Image
 from streamad.sources.base import Source, SourceInfo
+from streamad.sources.decoding import PacketCount, Picture, PictureDecoder
 from streamad.sources.failures import SourceCodecError, SourceError, classify
 from streamad.sources.hardware import choose_hardware
 from streamad.sources.luma import LumaConverter
+from streamad.sources.orientation import orientation_of
 from streamad.sources.spec import HardwareDecoding
-from streamad.sources.timing import PtsClock
+from streamad.sources.timing import BestEffort, PtsClock
 from streamad.sources.url import Url
 
 QUARANTINE_SECONDS = 30.0
@@ -28,6 +30,8 @@ frames that lost packets damaged, the decoder flagged 67. So all of them are fla
 (intra refresh) heal within a second or two; they are trusted again after this (our choice)."""
 
 _DEFAULT_FPS = 25.0
+_GENERATE_PTS = 1
+"""FFmpeg's AVFMT_FLAG_GENPTS."""
 _TEXT_CODECS = frozenset({"ansi", "bintext", "xbin", "idf"})
 """FFmpeg "decodes" text files into pictures of their text."""
 
@@ -61,21 +65,30 @@ class ContainerSource(Source):
         self._clock = clock
         self._accelerator, self._hardware = choose_hardware(hwaccel, camera=camera)
         self._luma = LumaConverter()
-        self._size: tuple[int, int] | None = None
+        self._size: tuple[int, ...] | None = None
+        self._slanted = False
         self._discontinuity = True
-        self._damaged = False
         self._quarantine_until: float | None = None
         self._closed = False
         self._read_timeout: float | None = None
+        self._begin()
+        self._info = self._describe()
+        self._pts = PtsClock(1.0 / (self._info.fps or _DEFAULT_FPS))
+        self._frames = self._run()
+
+    def _begin(self) -> None:
+        """Open the container and its decoder, at its first packet."""
         self._container = self._opened()
         try:
             self._stream = self._video_stream()
-            self._info = self._describe()
+            self._decoder = PictureDecoder(self._stream, target=self._target, threads=self._threads)
+            self._best_effort = BestEffort()
+            self._packets = iter(self._container.demux(self._stream))
+            self._count = PacketCount(self._stream, self._container.format.name)
+            self._pictures = self._decoded()
         except SourceError:
             self._container.close()
             raise
-        self._pts = PtsClock(1.0 / (self._info.fps or _DEFAULT_FPS))
-        self._frames = self._run()
 
     @abstractmethod
     def _opened(self) -> InputContainer:
@@ -91,6 +104,7 @@ class ContainerSource(Source):
         if not self._closed:
             self._closed = True
             self._frames.close()
+            self._pictures.close()
             self._container.close()
 
     def __iter__(self) -> Iterator[Frame]:
@@ -100,7 +114,8 @@ class ContainerSource(Source):
         return self._frames
 
     def _run(self) -> Generator[Frame, None, None]:
-        yield from self._decoded()
+        for picture in self._pictures:
+            yield self._frame(picture)
 
     def _open(
         self,
@@ -114,7 +129,7 @@ class ContainerSource(Source):
         began = time.monotonic()
         accelerator: HWAccel | None = self._accelerator
         try:
-            return av.open(
+            container = av.open(
                 name,
                 format=container_format,
                 options=dict(options or {}),
@@ -122,6 +137,10 @@ class ContainerSource(Source):
                 hwaccel=accelerator,
                 metadata_errors="replace",
             )
+            # PyAV asks FFmpeg to invent missing presentation times. It takes them from the order of the packets, which
+            # in AVI with B-frames is wrong. Frames without one have their decoding time instead (`BestEffort`).
+            container.flags &= ~_GENERATE_PTS
+            return container
         except NotImplementedError:
             failure: SourceError = SourceCodecError(
                 f"{self._target}: hwaccel: {self._hardware} does not decode this codec",
@@ -152,8 +171,6 @@ class ContainerSource(Source):
                 f"{self._target}: its video cannot be decoded here (unknown codec)",
                 hint="convert it, for example to H.264 in an mp4 file",
             )
-        stream.thread_type = "NONE" if self._threads == 1 else "AUTO"
-        stream.codec_context.thread_count = self._threads
         return stream
 
     def _describe(self) -> SourceInfo:
@@ -161,74 +178,108 @@ class ContainerSource(Source):
         rate = stream.average_rate or stream.guessed_rate
         context = stream.codec_context
         hardware = self._hardware if context.is_hwaccel else "software"
+        frames = self._declared()
+        fps = float(rate) if rate else None
+        if fps is not None and frames and self._container.format.name == "avi" and frames < stream.frames:
+            fps *= frames / stream.frames  # a constant rate, with empty packets where no picture was due
         return SourceInfo(
             width=context.width,
             height=context.height,
-            fps=float(rate) if rate else None,
-            frames=stream.frames or None,
+            fps=fps,
+            frames=frames,
             live=isinstance(self._target, Url),
             codec=context.name,
             decoder=f"{hardware} ({context.name})",
         )
 
-    def _decoded(self) -> Generator[Frame, None, None]:
-        packets = iter(self._container.demux(self._stream))
-        while True:
-            failure: SourceError | None = None
-            packet: av.Packet[VideoStream] | None = None
-            try:
-                packet = next(packets, None)
-            except IndexError:
-                # At the end, where damage of an MPEG-TS had made new streams appear (PyAV issue 692).
-                packet = None
-            except (av.FFmpegError, OSError) as error:
-                failure = classify(error, target=self._target, timeout_seconds=self._read_timeout)
-            if failure is not None and not self._survives(failure):
-                raise failure
-            if packet is None:
-                return
-            for decoded in self._decode(packet):
-                yield self._frame(decoded)
+    def _declared(self) -> int | None:
+        """How many pictures are to be shown by the container's word, None where it does not say.
+
+        The number in the header counts pictures that an edit list hides, and AVI's empty packets. Where the index
+        covers the stream, it knows better.
+        """
+        stream, entries = self._stream, self._stream.index_entries
+        if not stream.frames or not len(entries):
+            return stream.frames or None
+        covered = entries[-1].timestamp - entries[0].timestamp + (stream.duration or 0) / stream.frames
+        if stream.duration is None or covered < 0.99 * stream.duration:
+            return stream.frames
+        return min(stream.frames, sum(not entry.is_discard for entry in entries))
+
+    def _decoded(self) -> Generator[Picture, None, None]:
+        """The pictures of the stream, until it ends; those that an edit list hides are left out."""
+        while (packet := self._next_packet()) is not None:
+            yield from self._decode(packet)
+
+    def _next_packet(self) -> av.Packet[VideoStream] | None:
+        """The next packet, None at the end; the last one is empty and asks the decoder for what it still holds."""
+        failure: SourceError | None = None
+        packet: av.Packet[VideoStream] | None = None
+        try:
+            packet = next(self._packets, None)
+        except IndexError:
+            # At the end, where damage of an MPEG-TS had made new streams appear (PyAV issue 692).
+            packet = None
+        except (av.FFmpegError, OSError) as error:
+            failure = classify(error, target=self._target, timeout_seconds=self._read_timeout)
+        if failure is not None and not self._survives(failure):
+            raise failure
+        if packet is not None:
+            self._count.add(packet)
+        return packet
 
     def _survives(self, failure: SourceError) -> bool:
         """Whether an error of reading ends the source quietly (files) or is raised (cameras)."""
         return False
 
-    def _decode(self, packet: av.Packet[VideoStream]) -> list[av.VideoFrame]:
+    def _decode(self, packet: av.Packet[VideoStream]) -> list[Picture]:
+        before = self._decoder.errors
         try:
-            return [frame for frame in packet.decode() if isinstance(frame, av.VideoFrame)]
-        except av.FFmpegError:
-            # Damage: the decoder goes on with the next packet, and its next picture is suspect.
-            self.decode_errors += 1
-            self._damaged = True
-            return []
+            pictures = self._decoder.decode(packet)
         except RuntimeError as error:
             # PyAV's refusal to fall back to software in the middle of a stream.
             problem = f"{self._target}: hwaccel: {self._hardware} cannot decode this stream ({error})"
+        else:
+            self.decode_errors += self._decoder.errors - before
+            return pictures
         raise SourceCodecError(problem, hint="set hwaccel: auto or none")
 
-    def _frame(self, decoded: av.VideoFrame) -> Frame:
-        raw = None if decoded.pts is None or decoded.time_base is None else float(decoded.pts * decoded.time_base)
+    def _frame(self, picture: Picture) -> Frame:
+        decoded = picture.frame
+        ticks, unit = self._best_effort.of(decoded.pts, decoded.dts), decoded.time_base or self._stream.time_base
+        raw = None if ticks is None or unit is None else float(ticks * unit)
         pts_seconds, jumped = self._pts.advance(raw)
-        size = (decoded.height, decoded.width)
+        pixels = self._shown(decoded)
         flags = FrameFlags.NONE
-        if self._discontinuity or jumped or size != self._size:
+        if self._discontinuity or jumped or pixels.shape != self._size:
             flags |= FrameFlags.DISCONTINUITY
         if decoded.key_frame:
             flags |= FrameFlags.KEY
-        if decoded.is_corrupt or self._damaged:
+        if picture.is_damaged:
             self.corrupt_frames += 1
             self._quarantine_until = pts_seconds + QUARANTINE_SECONDS
         elif decoded.key_frame or (self._quarantine_until is not None and pts_seconds > self._quarantine_until):
             self._quarantine_until = None
         if self._quarantine_until is not None:
             flags |= FrameFlags.CORRUPT
-        self._size, self._discontinuity, self._damaged = size, False, False
-        pixels = self._luma(decoded)
+        self._size, self._discontinuity = pixels.shape, False
         self._before_delivery(pts_seconds)
         frame = Frame(self.camera, self.frames_decoded, pts_seconds, self._clock(), pixels, flags)
         self.frames_decoded += 1
         return frame
+
+    def _shown(self, decoded: av.VideoFrame) -> UInt8Image:
+        """(H, W) luma of a picture, turned and mirrored as it is to be shown."""
+        pixels, orientation = self._luma(decoded), orientation_of(decoded)
+        if orientation is None:
+            self._report_slanted(decoded.rotation)
+            return pixels
+        return orientation.applied(pixels)
+
+    def _report_slanted(self, degrees: int) -> None:
+        if not self._slanted:
+            self._slanted = True
+            self.report(f"{self._target}: to be shown turned by {degrees} degrees; scored as coded")
 
     def _before_delivery(self, pts_seconds: float) -> None:
         """Where a replay waits for the time of the frame."""

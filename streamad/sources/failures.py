@@ -36,8 +36,10 @@ class FailureReason(StrEnum):
     """The stream ended (a camera that closes the connection, a server that was stopped)."""
     STALLED = "stalled"
     """Connected, but no frame within the stall timeout; the decoder was killed."""
+    MEMORY = "memory"
+    """Its pictures or packets take more memory than a decoder may have."""
     CRASHED = "crashed"
-    """The decoder's process died, or had no memory."""
+    """The decoder's process died."""
 
 
 class SourceError(StreamadError):
@@ -101,6 +103,12 @@ class SourceEndedError(SourceError, EOFError):
     reason = FailureReason.ENDED
 
 
+class SourceMemoryError(SourceError, MemoryError):
+    """Pictures or packets take more memory than a decoder may have."""
+
+    reason = FailureReason.MEMORY
+
+
 class SourceCrashedError(SourceError, RuntimeError):
     """The decoder's process died."""
 
@@ -117,6 +125,7 @@ _CLASSES: dict[FailureReason, type[SourceError]] = {
     FailureReason.CODEC: SourceCodecError,
     FailureReason.ENDED: SourceEndedError,
     FailureReason.STALLED: SourceStalledError,
+    FailureReason.MEMORY: SourceMemoryError,
     FailureReason.CRASHED: SourceCrashedError,
 }
 
@@ -128,6 +137,7 @@ _HINTS: dict[FailureReason, str] = {
     FailureReason.REFUSED: "check address and port, and that RTSP is switched on in the camera",
     FailureReason.NETWORK: "check the host's name, the network, and that this port speaks RTSP",
     FailureReason.CODEC: "check that it plays in a video player; H.264, H.265 and MJPEG are safe choices",
+    FailureReason.MEMORY: "give the camera a smaller picture",
 }
 
 

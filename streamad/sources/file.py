@@ -10,6 +10,7 @@ from av.container import InputContainer
 
 from streamad.frame import Frame
 from streamad.sources.container import ContainerSource
+from streamad.sources.decoding import Picture
 from streamad.sources.failures import SourceCodecError, SourceError, SourceNotFoundError
 from streamad.sources.spec import FileSpec
 from streamad.sources.timing import Pacer
@@ -52,23 +53,55 @@ class FileSource(ContainerSource):
         self._began_at: float | None = None
         self._last_at = 0.0
         super().__init__(camera, spec.path, hwaccel=spec.hwaccel, threads=threads, clock=clock)
-        if spec.loop:
-            self._info = replace(self._info, frames=None)
+        try:
+            self._first = self._first_picture()
+        except SourceError:
+            self.close()
+            raise
+        # Of the picture as it is shown: only its frame says whether it is turned.
+        height, width = self._shown(self._first.frame).shape
+        self._info = replace(self._info, width=width, height=height, frames=None if spec.loop else self._info.frames)
+
+    def _first_picture(self) -> Picture:
+        picture = next(self._pictures, None)
+        if picture is None:
+            raise SourceCodecError(
+                f"{self._target}: no picture could be decoded ({self.decode_errors} damaged packets)",
+                hint="check that the file plays in a video player",
+            )
+        return picture
 
     def _run(self) -> Generator[Frame, None, None]:
         while True:
             before, self._began_at = self.frames_decoded, None
-            yield from self._decoded()
-            decoded = self.frames_decoded - before
-            if self.frames_decoded == 0:
-                raise SourceCodecError(
-                    f"{self._target}: no frame could be decoded ({self.decode_errors} damaged packets)",
-                    hint="check that the file plays in a video player",
-                )
-            self._report_missing(decoded)
-            if not self._spec.loop or decoded == 0:
+            yield self._frame(self._first)
+            for picture in self._pictures:
+                yield self._frame(picture)
+            self._report_missing(self.frames_decoded - before)
+            if not self._spec.loop:
                 return
             self._rewind()
+
+    @property
+    def declared(self) -> int:
+        """Pictures that the file says it shows, more than it holds where it was cut off; 0 where it does not say."""
+        rate, microseconds = self._stream.average_rate, self._container.duration
+        return self._declared() or (round(microseconds / 1e6 * rate) if rate and microseconds else 0)
+
+    def count(self, *, decode: bool = False) -> int:
+        """How many frames iterating gives. Uses the source up: close it, or open another to iterate.
+
+        Args:
+            decode: decode every picture. Otherwise packets are counted where they tell, which equals decoding in a file
+                that is intact.
+        """
+        if not decode and self._count.shown() is not None:
+            while self._next_packet() is not None:
+                pass
+            if (shown := self._count.shown()) is not None:
+                return shown
+            self._rewind()
+        return 1 + sum(1 for _ in self._pictures)
 
     def _opened(self) -> InputContainer:
         path = self._spec.path
@@ -96,14 +129,11 @@ class FileSource(ContainerSource):
             self._pacer.wait(pts_seconds)
 
     def _rewind(self) -> None:
-        # Opened anew rather than sought: not every container can seek, and decoders keep state.
+        # Opened again rather than sought: not every container can seek, and decoders keep state.
+        self._pictures.close()
         self._container.close()
-        self._container = self._opened()
-        try:
-            self._stream = self._video_stream()
-        except SourceError:
-            self.close()
-            raise
+        self._begin()
+        self._first = self._first_picture()
         self._pts.restart()
         self._discontinuity = True
 
@@ -113,7 +143,9 @@ class FileSource(ContainerSource):
             return
         if self.decode_errors:
             self.report(f"{self._target}: {self.decode_errors} packets could not be decoded")
-        declared = self._stream.frames
+        elif self.corrupt_frames:
+            self.report(f"{self._target}: {self.corrupt_frames} pictures are damaged")
+        declared = self._declared()
         if declared and declared - decoded > max(1, _MISSING_SHARE * declared):
             self.report(f"{self._target}: {decoded} of {declared} frames: damaged or truncated")
         elif not declared and self._cut_off():

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-import av
-import av.error
 import numpy as np
 import numpy.typing as npt
 
 from streamad.errors import DatasetError
 from streamad.evaluation.datasets.pickled import load_pickled
 from streamad.sources.failures import SourceError
+from streamad.sources.file import FileSource
 from streamad.sources.folders import Content, folder_content, list_images
+from streamad.sources.spec import FileSpec
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 Labels = npt.NDArray[np.uint8]
@@ -44,24 +45,33 @@ def image_files(folder: Path) -> list[Path]:
         raise DatasetError(str(error), hint=error.hint) from error
 
 
-def video_facts(path: Path) -> tuple[int, float | None]:
-    """(frames, frames a second) of a video file, counted from its packets without decoding.
+@contextmanager
+def opened_video(path: Path) -> Iterator[FileSource]:
+    """The video as scoring reads it, closed at the end of the block.
 
     Raises:
         DatasetError: no video can be read from the file.
     """
     try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise DatasetError(f"{path} holds no video stream")
-            stream = container.streams.video[0]
-            rate = stream.average_rate
-            frames = sum(1 for packet in container.demux(stream) if packet.size)
-    except (av.error.FFmpegError, OSError) as error:
-        raise DatasetError(f"cannot read the video {path}: {error}") from error
-    if frames == 0:
-        raise DatasetError(f"{path} holds no frame")
-    return frames, float(rate) if rate else None
+        with FileSource(FileSpec(path=path), camera=path.name) as source:
+            yield source
+    except SourceError as error:
+        reason = str(error).removeprefix(str(path)).lstrip(": ")
+        raise DatasetError(f"cannot read the video {path}: {reason}", hint=error.hint) from error
+
+
+def video_facts(path: Path, *, decode: bool = False) -> tuple[int, float | None]:
+    """(frames, frames per second) of a video file. The frames are those that scoring it gives.
+
+    Args:
+        path: the file.
+        decode: decode every frame; otherwise only where counting packets could be wrong for an intact file.
+
+    Raises:
+        DatasetError: no video can be read from the file.
+    """
+    with opened_video(path) as source:
+        return source.count(decode=decode), source.info.fps
 
 
 def declared_frames(path: Path) -> int:
@@ -70,15 +80,8 @@ def declared_frames(path: Path) -> int:
     Raises:
         DatasetError: no video can be read from the file.
     """
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            if stream.frames:
-                return int(stream.frames)
-            rate, microseconds = stream.average_rate, container.duration
-            return round(microseconds / 1e6 * rate) if rate and microseconds else 0
-    except (av.error.FFmpegError, OSError, IndexError) as error:
-        raise DatasetError(f"cannot read the video {path}: {error}") from error
+    with opened_video(path) as source:
+        return source.declared
 
 
 def load_arrays(path: Path, *, allow_pickle: bool = False) -> Arrays:

@@ -200,6 +200,9 @@ class _Joined:
                 broken = error
                 counted.append(None)
         if sum(frames or 0 for frames in counted) != labels:
+            pairs = zip(counted, self.clips, strict=True)
+            counted = [frames and clip.facts(decode=True)[0] for frames, clip in pairs]
+        if sum(frames or 0 for frames in counted) != labels:
             counted = [
                 frames and max(frames, clip.declared()) for frames, clip in zip(counted, self.clips, strict=True)
             ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -27,13 +28,16 @@ class FoundClip:
     path: Path
     kind: Literal["images", "video"]
 
-    def facts(self) -> tuple[int, float | None]:
+    def facts(self, *, decode: bool = False) -> tuple[int, float | None]:
         """(frames, frames a second); the rate is None for images.
+
+        Args:
+            decode: count what decoding a video gives; otherwise only where its packets cannot be trusted to tell.
 
         Raises:
             DatasetError: the folder holds no image, or the file no video.
         """
-        return video_facts(self.path) if self.kind == "video" else (len(image_files(self.path)), None)
+        return video_facts(self.path, decode=decode) if self.kind == "video" else (len(image_files(self.path)), None)
 
     def declared(self) -> int:
         """Frames that the file says it has; 0 for images, and where nobody says.
@@ -122,18 +126,26 @@ class Found:
 
     def _labels(self, clip: FoundClip, frames: int, problems: list[str] | None) -> Labels:
         try:
-            labels = self.labels_of(clip, frames)
-            if labels.size != frames:
-                raise DatasetError(
-                    f"{clip.path}: {frames} frames, but {labels.size} labels in {self.label_set}",
-                    hint="is the data set complete, and are these the labels of this data set?",
-                )
+            return self._matching_labels(clip, frames)
         except DatasetError:
+            decoded = clip.facts(decode=True)[0]
+            if decoded != frames:  # a damaged video, whose packets say more than it shows
+                with suppress(DatasetError):
+                    return self._matching_labels(clip, decoded)
             declared = clip.declared()
             if problems is None or declared <= frames:
                 raise
             labels = self.labels_of(clip, declared)
-            problems.append(f"{clip.path}: {frames} of {declared} frames, the others have no score: cut off")
+            problems.append(f"{clip.path}: {decoded} of {declared} frames, the others have no score: cut off")
+        return labels
+
+    def _matching_labels(self, clip: FoundClip, frames: int) -> Labels:
+        labels = self.labels_of(clip, frames)
+        if labels.size != frames:
+            raise DatasetError(
+                f"{clip.path}: {frames} frames, but {labels.size} labels in {self.label_set}",
+                hint="is the data set complete, and are these the labels of this data set?",
+            )
         return labels
 
 

@@ -6,16 +6,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-import av
-import av.error
+from typing import Literal, NamedTuple
 
 from streamad.errors import DatasetError
-from streamad.evaluation.datasets.files import image_files
+from streamad.evaluation.datasets.files import image_files, opened_video
 from streamad.evaluation.datasets.found import Found, FoundClip, same_clip
 from streamad.evaluation.datasets.manifest import OfficialCounts, official_counts
 from streamad.evaluation.datasets.records import Clip, Dataset
+from streamad.frame import FrameFlags
 from streamad.sources.images import read_grey
 
 Split = Literal["training", "testing"]
@@ -33,7 +31,7 @@ class ClipCheck:
         abnormal: abnormal frames by its labels; None for training clips and where labels are missing.
         expected_abnormal: how many it should have.
         masks: frames with a pixel mask; None where there are none, or they were not read.
-        undecodable: frames that do not decode: file names, or positions in a video.
+        undecodable: frames that do not decode, or not without errors: file names, or positions in a video.
         problems: all that is wrong with it, in words.
     """
 
@@ -160,8 +158,13 @@ def _check(
 ) -> ClipCheck:
     problems: list[str] = []
     frames: int | None = None
+    decoded = _Decoded(0, (), set(), [])
     try:
-        frames = clip.facts()[0]
+        if pool is None:
+            frames = clip.facts()[0]
+        else:
+            decoded = _decode(clip, pool)
+            frames, problems = decoded.frames, decoded.problems
     except DatasetError as error:
         problems.append(str(error))
     counts = None
@@ -180,12 +183,12 @@ def _check(
                 problems.append(str(error))
         if abnormal is not None and expected_abnormal is not None and abnormal != expected_abnormal:
             problems.append(f"{abnormal} abnormal frames, officially {expected_abnormal}")
-    undecodable: tuple[str, ...] = ()
+    undecodable, sizes = decoded.undecodable, decoded.sizes
     masks = None
     if pool is not None and frames is not None:
-        undecodable, sizes = _decode(clip, pool)
         if undecodable:
-            problems.append(f"{len(undecodable)} frames do not decode: {_some(undecodable)}")
+            what = "do not decode" if clip.kind == "images" else "are damaged"
+            problems.append(f"{len(undecodable)} frames {what}: {_some(undecodable)}")
         if len(sizes) > 1:
             problems.append(f"frames of different sizes: {', '.join(f'{w}×{h}' for w, h in sorted(sizes))}")
         masks = _masks(clip, found, frames, sizes, problems) if split == "testing" else None
@@ -199,14 +202,22 @@ def _count(counts: dict[str, int] | None, clip: FoundClip | Clip) -> int | None:
     return counts[name] if counts and name is not None else None
 
 
-def _decode(clip: FoundClip, pool: ThreadPoolExecutor) -> tuple[tuple[str, ...], set[tuple[int, int]]]:
-    """Frames that do not decode, and the (width, height) of the others."""
+class _Decoded(NamedTuple):
+    """What decoding a clip gives: frames, those that do not decode, (width, height) of the others, and problems."""
+
+    frames: int
+    undecodable: tuple[str, ...]
+    sizes: set[tuple[int, int]]
+    problems: list[str]
+
+
+def _decode(clip: FoundClip, pool: ThreadPoolExecutor) -> _Decoded:
     if clip.kind == "video":
         return _decode_video(clip)
     files = image_files(clip.path)
     images = list(pool.map(_size, files))
     bad = tuple(path.name for path, size in zip(files, images, strict=True) if size is None)
-    return bad, {size for size in images if size is not None}
+    return _Decoded(len(files), bad, {size for size in images if size is not None}, [])
 
 
 def _size(path: Path) -> tuple[int, int] | None:
@@ -214,18 +225,11 @@ def _size(path: Path) -> tuple[int, int] | None:
     return None if image is None else (int(image.shape[1]), int(image.shape[0]))
 
 
-def _decode_video(clip: FoundClip) -> tuple[tuple[str, ...], set[tuple[int, int]]]:
-    bad: list[str] = []
-    sizes: set[tuple[int, int]] = set()
-    with av.open(str(clip.path)) as container:
-        stream = container.streams.video[0]
-        for number, packet in enumerate(container.demux(stream)):
-            try:
-                for frame in packet.decode():
-                    sizes.add((frame.width, frame.height))
-            except av.error.FFmpegError:
-                bad.append(str(number))
-    return tuple(bad), sizes
+def _decode_video(clip: FoundClip) -> _Decoded:
+    with opened_video(clip.path) as source:
+        frames = [(frame.index, frame.flags, frame.shape) for frame in source]
+        bad = tuple(str(index) for index, flags, _ in frames if flags & FrameFlags.CORRUPT)
+        return _Decoded(len(frames), bad, {(width, height) for _, _, (height, width) in frames}, list(source.problems))
 
 
 def _masks(clip: FoundClip, found: Found, frames: int, sizes: set[tuple[int, int]], problems: list[str]) -> int | None:

@@ -28,9 +28,26 @@ def test_missing_times_follow_the_frame_rate() -> None:
     assert run([0.0, None, 0.08]) == ([0.0, 0.04, 0.08], [])
 
 
-def test_times_that_stand_still_or_go_back() -> None:
-    assert run([0.0, 0.0, 0.04]) == ([0.0, 0.04, 0.08], [])
+def test_missing_times_follow_the_step_that_was_seen() -> None:
+    assert run([0.0, 0.2, None, None]) == ([0.0, 0.2, 0.4, 0.6], [])
+    assert run([0.74, 0.86, None, None, 1.22]) == ([0.0, 0.12, 0.24, 0.36, 0.48], [])
+
+
+def test_times_that_stand_still() -> None:
+    assert run([7.0] * 5) == ([0.0, 0.04, 0.08, 0.12, 0.16], [])
+    assert run([0.0, 0.0, 0.04, 0.08, 0.12]) == ([0.0, 0.04, 0.06, 0.08, 0.12], [])
+
+
+def test_times_out_of_order_do_not_stretch_the_clock() -> None:
+    assert run([0.0, 0.04, 0.12, 0.08, 0.16]) == ([0.0, 0.04, 0.12, 0.16, 0.2], [])
+    times, jumps = run([k / 25 + (0.05 if k % 3 == 2 else 0.0) for k in range(3000)])
+    assert jumps == []
+    assert times[-1] == pytest.approx(2999 / 25, abs=0.2)
+
+
+def test_a_clock_that_was_set_back() -> None:
     assert run([1.0, 1.04, 0.5, 0.54]) == ([0.0, 0.04, 0.08, 0.12], [])
+    assert run([1.0, 1.1, 0.2, 0.4]) == ([0.0, 0.1, 0.2, 0.4], [])
 
 
 def test_jumps_are_closed_and_reported() -> None:
