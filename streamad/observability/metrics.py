@@ -184,7 +184,8 @@ class Metrics:
     def set_model(
         self, *, model: str, sha256: str, detector: str, engine: str, device: str, precision: str, why: str
     ) -> None:
-        """Publish what runs now, in place of what ran before."""
+        """Publish what runs now, in place of what ran before; its errors are counted from 0."""
+        self.inference_errors.labels(engine=engine)
         self.model_info.clear()
         self.model_info.labels(
             model=model,

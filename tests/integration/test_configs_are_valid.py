@@ -143,7 +143,7 @@ def queries() -> Iterator[tuple[str, str]]:
 def test_queries_are_about_metrics_that_exist(where: str, query: str) -> None:
     known = families()
     used = re.findall(r"(streamad_[a-z_]+)(?:\{([^}]*)\})?", query)
-    assert used or "up{" in query, f"{where}: no metric of streamad in {query}"
+    assert used or re.search(r"\b(up|process_[a-z_]+)\{", query), f"{where}: no metric of streamad in {query}"
     for name, matchers in used:
         assert name in known, f"{where}: there is no metric {name}"
         labels = set(re.findall(r"([a-z_]+)\s*(?:=~|!~|!=|=)", matchers))
@@ -186,6 +186,8 @@ def test_rules_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
         "StreamadCameraDown": ('streamad_camera_up{camera="gate"}', "0x20", "1x20", {"camera": "gate"}),
         "StreamadPictureFaulty": ('streamad_quality_hold_active{camera="gate"}', "1x20", "0x20", {"camera": "gate"}),
         "StreamadAnomaly": ('streamad_alert_active{camera="gate"}', "1x20", "0x20", {"camera": "gate"}),
+        "StreamadMemoryHigh": ('process_resident_memory_bytes{job="streamad",instance="a"}', "5e9x20", "1e9x20",
+                               {"job": "streamad", "instance": "a"}),
         "StreamadEventStoreErrors": ('streamad_event_store_errors_total{instance="a"}', "0+1x20", "7x20",
                                      {"instance": "a"}),
         "StreamadNotificationsFailed": ('streamad_notifications_total{outcome="failed",sink="jsonl"}', "0+1x20", "7x20",
@@ -222,6 +224,47 @@ def test_rules_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
         _rule_test("StreamadFramesDropped", {decoded: "0+600x20", dropped: "0+100x20"}, gate),
         _rule_test("StreamadFramesDropped", {decoded: "0+600x20", dropped: "0+10x20"}, []),
     ]
+    lost = 'streamad_reconnects_total{camera="gate",reason="timeout"}'
+    memory = 'streamad_reconnects_total{camera="gate",instance="a",job="streamad",reason="memory"}'
+    others = {"camera": "gate", "instance": "a", "job": "streamad", "reason": "memory", "severity": "warning"}
+    tests += [
+        _rule_test("StreamadCameraFlapping", {lost: "0+1x20"}, gate),
+        _rule_test("StreamadCameraFlapping", {lost: "0x10 3x10"}, []),
+        _rule_test("StreamadDecoderMemory", {memory: "0x10 1x10"}, [others]),
+        _rule_test("StreamadDecoderMemory", {memory: "9x30"}, [], minutes=29),
+    ]
+    tests += _of_series_that_appear("StreamadDecoderMemory", memory, others, minutes=15) + _of_series_that_appear(
+        "StreamadNotificationsFailed",
+        'streamad_notifications_total{instance="a",job="streamad",outcome="dropped",sink="jsonl"}',
+        {"instance": "a", "job": "streamad", "outcome": "dropped", "severity": "warning", "sink": "jsonl"},
+        minutes=10,
+    )
+    for name, family, severity in (
+        ("StreamadOutputFails", "streamad_output_errors_total", "warning"),
+        ("StreamadOutputLost", "streamad_output_dropped_total", "critical"),
+    ):
+        full = {"instance": "a", "job": "streamad", "output": "history", "reason": "ENOSPC"}
+        labelled = ",".join(f'{key}="{value}"' for key, value in full.items())
+        tests += _of_series_that_appear(name, f"{family}{{{labelled}}}", {**full, "severity": severity}, minutes=10)
+        tests += [_rule_test(name, {f"{family}{{{labelled}}}": "0+1x20"}, [{**full, "severity": severity}])]
+    warning, critical = (
+        f'streamad_alerts_total{{camera="gate",instance="a",job="streamad",severity="{s}"}}'
+        for s in ("warning", "critical")
+    )
+    anomaly = {"camera": "gate", "instance": "a", "job": "streamad", "severity": "warning"}
+    for series in (
+        {warning: "0x10 1x30", critical: "0x40"},
+        {warning: "0x40", critical: "0x10 1x30"},
+        {warning: "0x10 6x30", critical: "2x10 3x30"},  # several between two scrapes: one notification
+        {warning: "7x10 1x30", critical: "0x40"},  # the program was started again, and had an alert at once
+        {warning: "7x8 _ _ _ 8x30", critical: "0x40"},  # scrapes failed
+    ):
+        tests += [
+            _rule_test("StreamadAnomaly", series, [], minutes=9),
+            _rule_test("StreamadAnomaly", series, [anomaly], minutes=13),
+            _rule_test("StreamadAnomaly", series, [], minutes=20),
+        ]
+    tests += _of_series_that_appear("StreamadAnomaly", warning, anomaly, minutes=5)
     assert {test["alert_rule_test"][0]["alertname"] for test in tests} == set(by_name), "every rule is tested"
     file = tmp_path / "tests.yml"
     file.write_text(yaml.safe_dump({"rule_files": [str(_without_annotations(tmp_path))], "tests": tests}))
@@ -238,6 +281,16 @@ def _rule_test(
             {"eval_time": f"{minutes}m", "alertname": name, "exp_alerts": [{"exp_labels": e} for e in expected]}
         ],
     }
+
+
+def _of_series_that_appear(name: str, series: str, labels: dict[str, str], *, minutes: int) -> list[dict[str, Any]]:
+    """A counter that appears with its first event, on a target that was scraped before and on one that was not."""
+    up = 'up{instance="a",job="streamad"}'
+    return [
+        _rule_test(name, {series: "_x29 1x60", up: "1x100"}, [labels], minutes=31),
+        _rule_test(name, {series: "_x29 1x60", up: "1x100"}, [], minutes=31 + minutes + 2),
+        _rule_test(name, {series: "_x29 5x60", up: "_x29 1x100"}, [], minutes=31),
+    ]
 
 
 def _without_annotations(folder: Path) -> Path:
