@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,9 @@ MEASURED_CLIPS = 4
 
 MEASURED_SECONDS = 60.0
 """Most seconds of each of them, counting only frames in which something moves."""
+
+TOLD_FRAMES = 250
+"""Frames between two reports of progress within a clip, which may be hours long."""
 
 LONGEST_GAP_SECONDS = 60.0
 """A longer gap between two scores counts as so long: alerts before and after it are separate either way."""
@@ -166,9 +170,8 @@ def fit_motion_bundle(
     manifest = with_flow_seconds(manifest, _measured_flow_seconds(clips, manifest, tell))
     gatherer = Gatherer(manifest, seed=seed)
     sizes: dict[tuple[int, int], int] = {}
-    for number, clip in enumerate(clips):
-        gatherer.feed(of_one_size(_frames(clip), number + 1, sizes))
-        tell("reading normal video", number + 1, len(clips))
+    for number, frames in enumerate(_each(clips, "reading normal video", tell), 1):
+        gatherer.feed(of_one_size(frames, number, sizes))
     samples = gatherer.samples
     fitted = fit(
         samples,
@@ -229,9 +232,22 @@ def cross_fitted_scores(scored: Iterable[tuple[Sample, float]], fps: float) -> t
 
 def _described_again(clips: Sequence[Clip], manifest: Manifest, tell: Progress) -> Iterator[Sample]:
     describer = Describer(manifest)
+    for frames in _each(clips, "scoring every frame", tell):
+        yield from describer.described(frames)
+
+
+def _each(clips: Sequence[Clip], stage: str, tell: Progress) -> Iterator[Iterator[Frame]]:
+    """The frames of each clip, to be read before the next; says how far the stage is, within clips, too."""
     for number, clip in enumerate(clips):
-        yield from describer.described(_frames(clip))
-        tell("scoring every frame", number + 1, len(clips))
+        yield _told(clip, partial(tell, stage, number, len(clips)))
+        tell(stage, number + 1, len(clips))
+
+
+def _told(clip: Clip, tell: Callable[[], None]) -> Iterator[Frame]:
+    for count, frame in enumerate(_frames(clip)):
+        if count % TOLD_FRAMES == 0:
+            tell()
+        yield frame
 
 
 def _frames(clip: Clip) -> Iterator[Frame]:
@@ -253,15 +269,13 @@ def _measured_height(clips: Sequence[Clip], tell: Progress) -> int:
     """Working height for the camera, by the size of what moves in some of the clips."""
     chosen = clips[:: max(1, len(clips) // MEASURED_CLIPS)]
     heights, things = [], []
-    for number, clip in enumerate(chosen):
-        frames = _frames(clip)
+    for frames in _each(chosen, "measuring what moves", tell):
         first = next(frames, None)
         if first is not None:
             heights.append(first.shape[0])
             found = object_height(chain([first], frames))
             if found is not None:
                 things.append(found)
-        tell("measuring what moves", number + 1, len(chosen))
     if not heights:
         raise UsageError("the clips hold no frame", hint="give normal video")
     return working_height(heights[0], float(np.median(things)) if things else None)
@@ -272,10 +286,9 @@ def _measured_flow_seconds(clips: Sequence[Clip], manifest: Manifest, tell: Prog
     chosen = clips[:: max(1, len(clips) // MEASURED_CLIPS)]
     describer, speeds = Describer(manifest), []
     wanted = round(MEASURED_SECONDS * manifest.training.fps)
-    for number, clip in enumerate(chosen):
-        moving = (sample.values for sample in describer.described(_frames(clip)) if len(sample.values))
+    for frames in _each(chosen, "measuring how fast it moves", tell):
+        moving = (sample.values for sample in describer.described(frames) if len(sample.values))
         speeds += [values[:, SPEED].ravel() for values in islice(moving, wanted)]
-        tell("measuring how fast it moves", number + 1, len(chosen))
     return flow_seconds_for(float(np.quantile(np.concatenate(speeds), USUAL))) if speeds else PROBE_SECONDS
 
 
