@@ -63,7 +63,7 @@ class Calibration:
         critical: score from which an alert is critical: reached ten times less often than the budget.
         extrapolation: the budget's period over the length of the video; above 1 the threshold is
             extrapolated.
-        resolvable_alerts_per_day: the lowest rate that this much video can vouch for (rule of three, 95 %).
+        resolvable_alerts_per_day: the lowest rate that this much video supports (rule of three, 95 %).
         data_warnings: what is to be known of the data, in plain words.
         warnings: `data_warnings` and what is to be known of this budget.
         local: statistics of every cell of the picture, where the scores are local ones (see `streamad.scoring.local`):
@@ -343,23 +343,23 @@ def decide(
 
 def _budget_warnings(curve: AlertCurve, alerts_per_day: float, frames: int, days: float) -> tuple[str, ...]:
     rests = f"the threshold rests on {counted(frames, 'frame')} = {span(days * SECONDS_A_DAY)} of normal video"
-    budget = f"{counted(alerts_per_day, 'alert')}/day"
+    budget = f"{counted(alerts_per_day, 'alert')} a day"
     period = SECONDS_A_DAY / alerts_per_day
     have = days * SECONDS_A_DAY
     if period > have:
-        advice = f"collect {span(RULE_OF_THREE * period - have)} more to vouch for it (95 %)"
+        advice = f"{span(RULE_OF_THREE * period - have)} more would support it (95 %)"
         if period / 10 > have:
-            advice = f"collect {span(period / 10 - have)} more to come within 10-fold, " + advice[8:]
+            advice = f"{span(period / 10 - have)} more would bring that to 10-fold, {advice}"
         return (f"{rests}; {budget} is extrapolated {number(period / have)}-fold: {advice}",)
     if RULE_OF_THREE * period > have:
         return (
-            f"{rests}; it covers the period of {budget} {number(have / period, 2)} times, 3 times are needed to "
-            f"vouch for it (95 %): collect {span(RULE_OF_THREE * period - have)} more",
+            f"{rests}; it covers the period of {budget} {number(have / period, 2)} times, and 3 times are needed to "
+            f"support it (95 %): collect {span(RULE_OF_THREE * period - have)} more",
         )
     if curve.expected(alerts_per_day) > curve.counts[0]:
         most = curve.counts[0] / curve.exposure_seconds * SECONDS_A_DAY
         return (
-            f"{budget} is more than the rule gives on this video at any threshold ({counted(most, 'alert')}/day): "
+            f"{budget} is more than the rule gives on this video at any threshold ({counted(most, 'alert')} a day): "
             "the threshold is the lowest that was counted",
         )
     return ()

@@ -314,7 +314,7 @@ def describe(
             + ", ".join(f"{count} frames {reason.replace('_', ' ')}" for reason, count in survey.held.most_common())
         )
     if least is not None:
-        words.append(f"it sees things from about {least} pixels of the camera's picture on; smaller ones are lost")
+        words.append(f"it sees things of about {least} pixels or more in the camera's picture; smaller ones are lost")
     if survey.still_share > 0:
         where = f" (all of the {', '.join(parts)})" if parts else ""
         words.append(
@@ -341,8 +341,8 @@ def describe(
     if shortened is not None:
         words.append(
             f"{manifest.detector} was given {shortened.share:.1%} of the training it is meant to have, which takes "
-            f"about {shortened.whole_seconds / 60:.0f} minutes here: it may tell little; give more --train-minutes, or "
-            "learn the motion detector"
+            f"about {shortened.whole_seconds / 60:.0f} minutes here: its scores may not be informative; give more "
+            "--train-minutes, or learn the motion detector"
         )
     words.append("it knows only what it was shown: other hours, weather and light are new; run again to add them")
     report = {

@@ -187,7 +187,7 @@ class Recordings:
             profile: see `Clip`.
             source: in words, without credentials.
             wanted_seconds: how much is asked for.
-            resume: whether this source can be gone on with (a camera), or begins anew (a file).
+            resume: whether this source can be continued (a camera), or begins from the start (a file).
         """
         for session in [s for s in self.sessions if not s.done]:
             if resume and (session.profile, session.source) == (profile, source):
@@ -291,7 +291,7 @@ class Recordings:
             self.clips = [Clip(**clip) for clip in document["clips"] if (self.folder / clip["file"]).is_file()]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(
-                f"{path} is no index of recordings: {error}", hint="move the folder away and record again"
+                f"{path} is not an index of recordings: {error}", hint="move the folder away and record again"
             ) from error
 
 

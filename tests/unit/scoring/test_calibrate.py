@@ -34,8 +34,8 @@ def test_record():
 def test_warning_says_what_the_threshold_rests_on():
     (warning,) = [w for w in run([normal(640)]).warnings if "rests on" in w]
     assert "640 frames = 64 s of normal video" in warning
-    assert "1 alert/day is extrapolated 1,350-fold" in warning
-    assert "collect 2.38 hours more to come within 10-fold, 3 days more to vouch for it (95 %)" in warning
+    assert "1 alert a day is extrapolated 1,350-fold" in warning
+    assert "2.38 hours more would bring that to 10-fold, 3 days more would support it (95 %)" in warning
 
 
 def test_no_warning_where_the_video_vouches_for_the_budget():
@@ -47,7 +47,7 @@ def test_no_warning_where_the_video_vouches_for_the_budget():
 
 def test_warning_between_one_and_three_periods():
     (warning,) = run([normal(36_000)], alerts_per_day=48.0).warnings
-    assert "it covers the period of 48 alerts/day 2 times, 3 times are needed" in warning
+    assert "it covers the period of 48 alerts a day 2 times, and 3 times are needed" in warning
     assert "collect 30 minutes more" in warning
 
 
