@@ -17,12 +17,15 @@ from streamad.errors import OutputError
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write `data` to `path` so that a reader sees the old content or the new, never a part.
+    r"""Write `data` to `path` so that a reader sees the old content or the new, never a part.
+
+    Bytes of a file's name that are not UTF-8, which Python keeps as lone surrogates, are written as `\udcXX`; in JSON
+    that is the same string.
 
     Raises:
         OutputError: the folder cannot be written to (read-only, full disk).
     """
-    payload = data.encode() if isinstance(data, str) else data
+    payload = data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,10 @@
-"""Numbers, counts and lengths of time as people write them: for messages, the page and reports."""
+"""Numbers, counts, lengths of time and names as people write them: for messages, the page and reports."""
 
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 
 _UNITS = (("years", 365.25 * 86_400.0), ("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0))
 _SMALLEST = 1e-6
@@ -44,3 +46,16 @@ def span(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{number(seconds / size)} {unit}"
     return f"{number(seconds)} s"
+
+
+def markdown(text: str) -> str:
+    """Text as Markdown shows it literally, on one line: names of files and clips are anybody's."""
+    plain = readable(text).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    plain = re.sub(r"[*\[\]|~`]", r"\\\g<0>", plain)
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", plain)  # within a word an underscore stands for itself
+
+
+def readable(text: str) -> str:
+    """Text on one line that every encoder takes: control characters become spaces, undecodable bytes are escaped."""
+    visible = "".join(" " if unicodedata.category(letter) in ("Cc", "Zl", "Zp") else letter for letter in text)
+    return visible.encode("utf-8", "backslashreplace").decode()

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from streamad.bundle import CALIBRATION, CARD, ONNX, WEIGHTS, require_name
 from streamad.cli.progress import LineProgress
+from streamad.cli.streams import QuietConsole, write_output
 from streamad.engines import EngineSpec
 from streamad.engines.factory import EngineName, Precision
 from streamad.errors import ExitCode, OutputError, UsageError
+from streamad.formatting import readable
 from streamad.observability.redaction import redact
 from streamad.observability.status import finite
 from streamad.sources import Clips, ImagesSpec, SourceSpec, find_clips, parse_source
@@ -71,7 +71,7 @@ DeviceOption = Annotated[str, typer.Option("--device", help="Device to train on:
 TrainThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads for training.")]
 BudgetOption = Annotated[float, typer.Option("--alerts-per-day", min=0.001, help="Budget of false alerts a day.")]
 
-console = Console(stderr=True, highlight=False)
+console = QuietConsole(stderr=True, highlight=False)
 """Progress and words go to standard error; standard output is for data."""
 
 
@@ -82,14 +82,12 @@ def say(text: str) -> None:
 
 def emit(document: Any) -> None:
     """The one JSON document of `--json`."""
-    sys.stdout.write(json.dumps(finite(document), ensure_ascii=False, indent=2, default=str) + "\n")
-    sys.stdout.flush()
+    write_output(json.dumps(finite(document), ensure_ascii=False, indent=2, default=str) + "\n")
 
 
 def data(line: str) -> None:
     """A line of data on standard output."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    write_output(line + "\n")
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -282,4 +280,4 @@ def bundle_folder(path: Path, *, versioned: bool = False) -> Path:
 def _cell(value: Any) -> str:
     if value is None:
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else readable(str(value))

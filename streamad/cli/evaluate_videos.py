@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+import typer
 
 from streamad import __version__
 from streamad.cli.common import data, emit, engine_spec, output_folder, progress_bar, say, table
-from streamad.errors import UsageError
+from streamad.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from streamad.evaluation.result import EvaluationResult
@@ -43,6 +44,7 @@ def evaluate_videos(
     """Score the test clips of a data set and write scores, figures and a report."""
     from streamad.bundle import load_bundle
     from streamad.evaluation.datasets import DATASETS, load_dataset
+    from streamad.evaluation.result import inversion_note
     from streamad.pipeline.dataset_evaluation import evaluate_dataset
     from streamad.pipeline.dataset_report import write_report, write_scores
 
@@ -61,6 +63,8 @@ def evaluate_videos(
     say(f"{dataset.name}, labels {dataset.labels}: {len(dataset.testing)} test clips, {frames} frames; {bundle.name}")
     for problem in dataset.problems:
         say(problem)
+    for note in dataset.notes:
+        say(f"note: {note}")
     with progress_bar() as bar:
         task = bar.add_task("scoring", total=len(dataset.testing))
 
@@ -78,8 +82,12 @@ def evaluate_videos(
     broken = [clip.name for clip in evaluated.result.clips if clip.problems]
     if broken:
         say(f"{len(broken)} clips have problems ({', '.join(broken[:5])}): see the report")
+    for note in inversion_note(evaluated.result.protocols):
+        say(f"note: {note}")
     _show(evaluated.result, as_json)
     say(f"{place}: report.html, report.md, result.json, scores.csv, scores.npz")
+    if dataset.problems or any(not clip.scored and clip.problems for clip in evaluated.result.clips):
+        raise typer.Exit(ExitCode.SOURCE)  # the figures lack the frames of clips that cannot be read
 
 
 def evaluate_files(
@@ -98,7 +106,7 @@ def evaluate_files(
 ) -> None:
     """Evaluate scores that were made elsewhere."""
     from streamad.evaluation.report import ReportContent, figures_of, html_report, markdown_report
-    from streamad.evaluation.result import ClipRecord, EvaluationResult, Origin, protocols_of
+    from streamad.evaluation.result import ClipRecord, EvaluationResult, Origin, inversion_note, protocols_of
     from streamad.evaluation.score_files import read_labels, read_scores
     from streamad.evaluation.traces import Trace
     from streamad.files import write_atomic
@@ -106,8 +114,9 @@ def evaluate_files(
     from streamad.pipeline.event_evaluation import AlertLevel, alert_figures, alerts_of
 
     scores, labels = read_scores(scores_file, allow_pickle=allow_pickle)
+    notes: list[str] = []
     if labels_file is not None:
-        labels = read_labels(labels_file, scores, allow_pickle=allow_pickle)
+        labels = read_labels(labels_file, scores, allow_pickle=allow_pickle, note=notes.append)
     if labels is None:
         raise UsageError(f"{scores_file} has no labels", hint="give --labels FILE, or a CSV with a column label")
     if threshold is not None and fps is None:
@@ -119,6 +128,17 @@ def evaluate_files(
     for n, v, t in zip(names, values, truth, strict=True):
         alerts = ((), frozenset[int]()) if level is None or fps is None else alerts_of(n, v, fps, level)
         traces.append(Trace(n, v, t, fps, *alerts))
+    protocols = protocols_of(
+        values,
+        truth,
+        names=names,
+        protocols=_protocols(normalization),
+        edge=_edge(edge),
+        single_class=_single(single_class),
+    )
+    notes += inversion_note(protocols)
+    for note in notes:
+        say(f"note: {note}")
     result = EvaluationResult(
         name=name or scores_file.stem,
         data_set=scores_file.name,
@@ -127,18 +147,11 @@ def evaluate_files(
             ClipRecord(n, len(v), int((~np.isnan(v)).sum()), int(t.sum()))
             for n, v, t in zip(names, values, truth, strict=True)
         ),
-        protocols=protocols_of(
-            values,
-            truth,
-            names=names,
-            protocols=_protocols(normalization),
-            edge=_edge(edge),
-            single_class=_single(single_class),
-        ),
+        protocols=protocols,
         localisation=None,
         alerts=None if level is None else alert_figures(traces, level),
         origin=Origin(streamad=__version__),
-        notes=("Scores of another program: whether anything was picked on test data is not known here.",),
+        notes=(*notes, "Scores of another program: whether anything was picked on test data is not known here."),
     )
     if out is not None:
         place = output_folder(out)
@@ -157,13 +170,16 @@ def compare_results(folders: Sequence[Path], *, out: Path | None, draws: int, as
     from streamad.errors import DatasetError
     from streamad.evaluation.intervals import FigureIntervals, intervals_of
     from streamad.evaluation.report import comparison_markdown
-    from streamad.evaluation.result import EvaluationResult
+    from streamad.evaluation.result import EvaluationResult, inversion_note
     from streamad.files import write_atomic
 
     results = [EvaluationResult.load(folder) for folder in folders]
     sets = {(r.data_set, r.label_set) for r in results}
     if len(sets) > 1:
         say("note: these runs are of different data sets or label sets; their figures do not compare")
+    for result in results:
+        for note in inversion_note(result.protocols):
+            say(f"note: {result.name}: {note}")
     frames = {r.protocols[0].frames for r in results}
     if len(sets) == 1 and len(frames) > 1:
         say(f"note: the runs scored different numbers of frames ({', '.join(map(str, sorted(frames)))})")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import logging
-import os
 import sys
 import traceback
 from typing import Annotated, Any, NoReturn
@@ -14,7 +14,8 @@ import typer
 from typer.core import TyperGroup
 
 from streamad import __version__
-from streamad.errors import ExitCode, StreamadError
+from streamad.cli.streams import prepare_streams, silence_unread, write_output
+from streamad.errors import ExitCode, OutputError, StreamadError
 from streamad.observability.redaction import redact
 
 COMMANDS = {
@@ -61,6 +62,8 @@ class _LazyGroup(TyperGroup):
 _ClickError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 """Typer brings a copy of click of its own, and does not name this class."""
 
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 app = typer.Typer(
     cls=_LazyGroup,
     add_completion=False,
@@ -88,50 +91,43 @@ def _options(
 
 def main() -> NoReturn:
     """Run the command line and exit with the project's codes (docs/cli.md)."""
-    _fill_standard_streams()
+    prepare_streams()
     as_json = "--json" in sys.argv[1:]
     code: int = ExitCode.OK
     try:
-        code = int(app(standalone_mode=False) or ExitCode.OK)  # a command that ends by typer.Exit returns its code
-    except StreamadError as error:
-        _report(error, as_json)
-        code = error.exit_code
-    except _ClickError as error:
-        code = _report_usage(error, as_json)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)  # noqa: T201 - the command line's own voice
-        code = ExitCode.INTERRUPT
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`): that is no error, but nothing may be flushed any more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = ExitCode.OK
-    except Exception:  # noqa: BLE001 - the boundary of the process: reported, not swallowed
-        # A fault of the program itself. Its text may quote what was given to it.
-        print(redact(traceback.format_exc()), file=sys.stderr)  # noqa: T201
-        code = ExitCode.RUNTIME
+        try:
+            # A command that ends by typer.Exit returns its code.
+            code = int(app(standalone_mode=False) or ExitCode.OK)
+            write_output("")  # what typer wrote itself
+        except StreamadError as error:
+            code = error.exit_code
+            _report(error, as_json)
+        except _ClickError as error:
+            code = ExitCode.USAGE
+            _report_usage(error, as_json)
+        except KeyboardInterrupt:
+            code = ExitCode.INTERRUPT
+            print("interrupted", file=sys.stderr)  # noqa: T201 - the command line's own voice
+    except SystemExit:  # how typer and rich end where the reader of their help has gone; nothing else here does
+        silence_unread()
+    except Exception as error:  # noqa: BLE001 - the boundary of the process: reported, not swallowed
+        if isinstance(error, BrokenPipeError) and silence_unread():
+            pass  # the reader of our output has gone (`| head`), which is no error
+        elif isinstance(error, StreamadError):
+            _report(error, False)  # the document of an error could not be written
+        elif isinstance(error, OSError) and error.errno in _DISK_FULL:
+            code = ExitCode.RUNTIME
+            _report(OutputError(f"cannot write: {error.strerror}", hint="make room on the disk"), False)
+        else:
+            # A fault of the program itself. Its text may quote what was given to it.
+            code = ExitCode.RUNTIME
+            print(redact(traceback.format_exc()), file=sys.stderr)  # noqa: T201
     finally:
         logging.shutdown()
     sys.exit(int(code))
 
 
-def _fill_standard_streams() -> None:
-    """Put the null device where the caller closed a standard stream.
-
-    Else the next file that is opened takes its number, and what is printed goes into that file.
-    """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            mode = os.O_RDONLY if number == 0 else os.O_WRONLY
-            if (opened := os.open(os.devnull, mode)) != number:
-                os.dup2(opened, number)
-                os.close(opened)
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
-
-
-def _report_usage(error: Any, as_json: bool) -> int:
+def _report_usage(error: Any, as_json: bool) -> None:
     """A command line that typer does not understand: its own words, and a document where one was asked for."""
     error.message = redact(error.message)  # it quotes words that were given
     if as_json:
@@ -141,9 +137,8 @@ def _report_usage(error: Any, as_json: bool) -> int:
             "hint": None,
             "code": ExitCode.USAGE,
         }
-        print(json.dumps({"error": details}, ensure_ascii=False))  # noqa: T201 - standard output is the interface
+        write_output(json.dumps({"error": details}, ensure_ascii=False) + "\n")
     error.show()
-    return ExitCode.USAGE
 
 
 def _report(error: StreamadError, as_json: bool) -> None:
@@ -154,7 +149,7 @@ def _report(error: StreamadError, as_json: bool) -> None:
         if reason is not None:
             document["error"]["reason"] = str(reason)
         document["error"] |= getattr(error, "details", {})
-        print(json.dumps(document, ensure_ascii=False))  # noqa: T201 - standard output is the interface
+        write_output(json.dumps(document, ensure_ascii=False) + "\n")
     print(f"error: {message}", file=sys.stderr)  # noqa: T201
     if hint:
         print(f"  what to do: {hint}", file=sys.stderr)  # noqa: T201

@@ -186,6 +186,20 @@ class EvaluationResult:
             raise DatasetError(f"{file} is damaged: {error.errors()[0]['msg']}") from error
 
 
+INVERTED = 0.3
+"""Micro AUC under which scores seem to mean the opposite: at chance it is 0.5."""
+
+
+def inversion_note(protocols: Sequence[Evaluation]) -> tuple[str, ...]:
+    """A note where a micro AUC is so low that the scores may be high where everything is normal."""
+    low = [f"{e.auc_micro:.4f} ({e.normalization})" for e in protocols if e.auc_micro < INVERTED]
+    if not low:
+        return ()
+    return (
+        f"A micro AUC far under 0.5: {', '.join(low)}. Higher must mean more anomalous; are these scores of normality?",
+    )
+
+
 def protocols_of(
     scores: Sequence[np.ndarray],
     labels: Sequence[np.ndarray],

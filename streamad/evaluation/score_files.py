@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from streamad.errors import DatasetError
-from streamad.evaluation.datasets.files import Labels, as_labels, content_of, load_arrays, split_labels
+from streamad.evaluation.datasets.files import (
+    Labels,
+    as_labels,
+    content_of,
+    joined_order,
+    load_arrays,
+    shown_order,
+    split_labels,
+)
 from streamad.evaluation.datasets.found import same_clip
+from streamad.files import natural_key
 
 Scores = dict[str, npt.NDArray[np.float64]]
 
 SCORE_COLUMNS = ("raw_score", "score")
 CLIP_COLUMNS = ("clip", "video")
 FRAME_COLUMNS = ("frame", "index")
+
+MAX_FRAMES = 20_000_000
+"""Frames of a clip; nine days at 25 frames/s."""
 
 
 def read_scores(
@@ -50,19 +62,31 @@ def read_scores(
     return scores, None
 
 
-def read_labels(path: Path, scores: Scores, *, allow_pickle: bool = False) -> dict[str, Labels]:
+def read_labels(
+    path: Path, scores: Scores, *, allow_pickle: bool = False, note: Callable[[str], None] = lambda sentence: None
+) -> dict[str, Labels]:
     """Frame labels for clips that have scores, by the scores' names.
 
-    Forms: a folder of NAME.npy; `.npz` with one array a clip; one `.npy` with the labels of all clips joined in the
-    order of the scores; `.csv` with `clip`, `frame` and `label`. Test003, 03 and 3 are names of one clip.
+    Forms: a folder of NAME.npy; `.npz` with one array a clip; one `.npy` with the labels of all clips joined (in what
+    order: see `joined_order`); `.csv` with `clip`, `frame` and `label`. Test003, 03 and 3 are names of one clip.
+
+    Args:
+        path: the file or folder.
+        scores: by clip.
+        allow_pickle: see `load_arrays`.
+        note: called with what a reader of the figures must know: the order of joined labels, clips without scores.
 
     Raises:
-        DatasetError: labels are missing for a clip, or differ in number from its scores; names clip and file.
+        DatasetError: labels are missing for a clip, or differ in number from its scores, or belong to two clips; names
+            clip and file.
     """
-    found = _labels_in(path, scores, allow_pickle)
+    found = _labels_in(path, scores, allow_pickle, note)
     labels: dict[str, Labels] = {}
+    used: dict[str, str] = {}
     for clip, values in scores.items():
         name = same_clip(clip, list(found))
+        if name is not None and used.setdefault(name, clip) != clip:
+            raise DatasetError(f"{path}: the labels of {name!r} would be those of clips {used[name]!r} and {clip!r}")
         if name is None:
             raise DatasetError(
                 f"{path} has no labels for clip {clip!r}", hint=f"it has {', '.join(list(found)[:5]) or 'none'}"
@@ -73,10 +97,16 @@ def read_labels(path: Path, scores: Scores, *, allow_pickle: bool = False) -> di
                 hint="give NaN where a frame has no score, so that lengths agree",
             )
         labels[clip] = found[name]
+    unused = sorted(found.keys() - used.keys(), key=natural_key)
+    if unused:
+        note(
+            f"Incomplete: {path.name} has labels of {len(found)} clips, of which {len(unused)} have no scores "
+            f"({shown_order(unused)}); the figures leave them out."
+        )
     return labels
 
 
-def _labels_in(path: Path, scores: Scores, allow_pickle: bool) -> dict[str, Labels]:
+def _labels_in(path: Path, scores: Scores, allow_pickle: bool, note: Callable[[str], None]) -> dict[str, Labels]:
     if path.is_dir():
         return {
             file.stem: as_labels(next(iter(load_arrays(file, allow_pickle=allow_pickle).values())), file)
@@ -91,7 +121,12 @@ def _labels_in(path: Path, scores: Scores, allow_pickle: bool) -> dict[str, Labe
     arrays = load_arrays(path, allow_pickle=allow_pickle)
     if len(arrays) == 1:  # one array for all clips, or for the only one
         joined = as_labels(next(iter(arrays.values())), path)
-        return split_labels(joined, list(scores), [values.size for values in scores.values()], path)
+        order = joined_order(list(scores), path)
+        parts = split_labels(joined, order, [scores[name].size for name in order], path)
+        if len(order) > 1:
+            stored = "" if order == list(scores) else f"; their file has them as {shown_order(list(scores))}"
+            note(f"The joined labels were taken for the clips in the order {shown_order(order)}{stored}.")
+        return parts
     return {name: as_labels(array, path) for name, array in arrays.items()}
 
 
@@ -120,8 +155,9 @@ def _read_csv(path: Path, columns: Sequence[str] = ()) -> tuple[Scores, dict[str
             label = float(row[label_column]) if label_column else float("nan")
         except (TypeError, ValueError) as error:
             raise DatasetError(f"{path}, line {line}: {error}") from error
-        if frame < 0 or frame in clip:
-            raise DatasetError(f"{path}, line {line}: frame {frame} is {'negative' if frame < 0 else 'there twice'}")
+        if not 0 <= frame < MAX_FRAMES or frame in clip:
+            wrong = "negative" if frame < 0 else "there twice" if frame in clip else f"over {MAX_FRAMES}"
+            raise DatasetError(f"{path}, line {line}: frame {frame} is {wrong}")
         clip[frame] = (score, label)
     if not by_clip:
         raise DatasetError(f"{path} has no lines")
@@ -131,10 +167,11 @@ def _read_csv(path: Path, columns: Sequence[str] = ()) -> tuple[Scores, dict[str
         length = max(frames) + 1
         if label_column and len(frames) < length:
             raise DatasetError(f"{path}, clip {name!r}: {length - len(frames)} of {length} frames have no line")
-        pairs = [frames.get(k, (float("nan"), float("nan"))) for k in range(length)]
-        scores[name] = np.array([score for score, _ in pairs])
+        pairs = np.full((length, 2), np.nan)
+        pairs[list(frames)] = list(frames.values())
+        scores[name] = pairs[:, 0].copy()
         if label_column:
-            labels[name] = as_labels(np.array([label for _, label in pairs]), path)
+            labels[name] = as_labels(pairs[:, 1], path)
     return scores, labels or None
 
 

@@ -18,7 +18,7 @@ from streamad.evaluation.datasets import Clip, Dataset
 from streamad.evaluation.datasets.validate import official_differences
 from streamad.evaluation.localisation import ClipHeat, localisation_of
 from streamad.evaluation.pixels import Mask
-from streamad.evaluation.result import ClipRecord, EvaluationResult, Origin, protocols_of
+from streamad.evaluation.result import ClipRecord, EvaluationResult, Origin, inversion_note, protocols_of
 from streamad.evaluation.scores import Edge, SingleClass
 from streamad.evaluation.traces import Place, Trace, worst_false_alarms, worst_misses
 from streamad.pipeline.dataset_scoring import ClipScores, score_dataset
@@ -111,6 +111,16 @@ def evaluate_dataset(
         keep={(place.clip, place.frame) for place in (*false_alarms, *misses)},
     )
     damage = {number: (f"its masks were left out: {problem}",) for number, problem in located.problems}
+    protocols_found = protocols_of(
+        [scored.scores for scored in clips],
+        [trace.labels for trace in traces],
+        names=[trace.name for trace in traces],
+        protocols=protocols,
+        calibration=calibration,
+        local=None if statistics is None else [trace.scores for trace in traces],
+        edge=edge,
+        single_class=single_class,
+    )
     result = EvaluationResult(
         name=name or f"{dataset.name}-{bundle.name}",
         data_set=dataset.name,
@@ -126,21 +136,12 @@ def evaluate_dataset(
             )
             for number, (scored, trace) in enumerate(zip(clips, traces, strict=True))
         ),
-        protocols=protocols_of(
-            [scored.scores for scored in clips],
-            [trace.labels for trace in traces],
-            names=[trace.name for trace in traces],
-            protocols=protocols,
-            calibration=calibration,
-            local=None if statistics is None else [trace.scores for trace in traces],
-            edge=edge,
-            single_class=single_class,
-        ),
+        protocols=protocols_found,
         localisation=located.figures,
         patches=located.patches,
         alerts=None if level is None else alert_figures(traces, level),
         origin=_origin(bundle, clips),
-        notes=_notes(dataset, bundle, calibration),
+        notes=(*inversion_note(protocols_found), *_notes(dataset, bundle, calibration)),
     )
     return Evaluated(result, tuple(clips), traces, calibration, tuple(false_alarms), tuple(misses), located.masks)
 
@@ -212,6 +213,7 @@ _DIFFERENCES = 5
 def _notes(dataset: Dataset, bundle: Bundle, calibration: Calibration | None) -> tuple[str, ...]:
     window, scored = bundle.manifest.tiling.window or 1, bundle.manifest.score.frame or 0
     notes = [f"Damaged: {problem}." for problem in dataset.problems]
+    notes += [f"{note[0].upper()}{note[1:]}." for note in dataset.notes]
     unlike = official_differences(dataset)
     notes += [f"This copy is not the official set: {difference}" for difference in unlike[:_DIFFERENCES]]
     if len(unlike) > _DIFFERENCES:

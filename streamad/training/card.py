@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from streamad.bundle import ONNX, STREAMING, Manifest
+from streamad.formatting import markdown
 
 
 def card(manifest: Manifest) -> str:
@@ -11,7 +12,7 @@ def card(manifest: Manifest) -> str:
     lines = [
         f"# {manifest.name}",
         "",
-        f"{manifest.description}.",
+        f"{markdown(manifest.description)}.",
         "",
         "| | |",
         "|---|---|",
@@ -19,9 +20,9 @@ def card(manifest: Manifest) -> str:
         f"| input | {manifest.input.channels} × {manifest.input.height} × {manifest.input.width}, "
         f"luma / {manifest.input.scale} {manifest.input.offset:+} |",
         *_sight(manifest),
-        f"| terms of the data | {training.licence} |",
-        f"| training | {training.epochs} epochs, seed {training.seed}; {training.checkpoint} |",
-        f"| options | {_options(training.options)} |",
+        f"| terms of the data | {markdown(training.licence)} |",
+        f"| training | {training.epochs} epochs, seed {training.seed}; {markdown(training.checkpoint)} |",
+        f"| options | {markdown(_options(training.options))} |",
     ]
     for parity in manifest.parity:
         whose = "" if parity.file == ONNX else f", {parity.file}"
@@ -40,8 +41,10 @@ def card(manifest: Manifest) -> str:
     ]
     if manifest.results:
         names = list(dict.fromkeys(key for result in manifest.results for key in result))
-        lines += ["## Results", "", f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
-        lines += [f"| {' | '.join(str(result.get(name, '–')) for name in names)} |" for result in manifest.results]
+        lines += ["## Results", "", f"| {' | '.join(map(markdown, names))} |", f"|{'---|' * len(names)}"]
+        lines += [
+            f"| {' | '.join(markdown(str(result.get(name, '–'))) for name in names)} |" for result in manifest.results
+        ]
         lines.append("")
     return "\n".join(lines)
 
@@ -61,7 +64,7 @@ def _motion(manifest: Manifest) -> list[str]:
         f"| working height | {manifest.input.max_height or 'as the source'}: taller frames are shrunk to it |",
         f"| score | mean of the {manifest.score.cells} highest cells: by how much the logarithm of the odds of an "
         "anomaly is above that of a usual frame |",
-        f"| fitted to | {training.data}, {training.frames} frames at {training.fps:g} frames/s, "
+        f"| fitted to | {markdown(training.data)}, {training.frames} frames at {training.fps:g} frames/s, "
         f"{options.get('cells', '?')} cells in {options.get('blocks', '?')} blocks |",
     ]
 
@@ -78,7 +81,8 @@ def _cells(manifest: Manifest) -> list[str]:
         f"| working height | {manifest.input.max_height or 'as the source'}: taller frames are shrunk to it |",
         f"| score | mean of the {score.cells} highest outputs of moving cells ({score.still:.3g} for one that is "
         f"missing); causal median over {score.median_frames} frames |",
-        f"| trained on | {training.data}, {training.frames} frames, {training.options.get('cells', '?')} cells |",
+        f"| trained on | {markdown(training.data)}, {training.frames} frames, "
+        f"{training.options.get('cells', '?')} cells |",
     ]
 
 
@@ -97,7 +101,7 @@ def _whole_frames(manifest: Manifest) -> list[str]:
         f"| sees | {frames}, whole, resized to the input's size |",
         f"| score | {what}{median} |",
         f"| heat map | cells of {score.heat_cell} × {score.heat_cell} pixels of the input |",
-        f"| trained on | {training.data}, {training.frames} frames |",
+        f"| trained on | {markdown(training.data)}, {training.frames} frames |",
     ]
 
 

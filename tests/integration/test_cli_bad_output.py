@@ -204,16 +204,39 @@ def test_ctrl_c_while_scoring_exits_with_130_and_leaves_no_half_video(small_bund
     assert not (out / "long.mp4").exists()
 
 
-def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        command("doctor", "--json"), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.close()
-        err = process.stderr.read()
-    assert "Traceback" not in err
-    assert "Exception ignored" not in err
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("--help", 0), ("score --help", 0), ("--version", 0), ("models list", 0), ("models list --json", 0),
+        ("datasets list", 0), ("doctor --json", 0), ("nonsense --json", 2), ("models show nothing --json", 4),
+    ],
+)  # fmt: skip
+def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path, words: str, code: int) -> None:
+    """`streamad … | head -1`, the same with both outputs in the pipe, and outputs that are closed from the start."""
+    line = " ".join(command(*words.split()))
+    for form, expected in (
+        (f"{line} | true", code), (f"{line} 2>&1 | true", code), (f"{line} >&-", code), (f"{line} >&- 2>&-", code),
+    ):  # fmt: skip
+        ran = subprocess.run(
+            ["bash", "-c", f"{form}; exit ${{PIPESTATUS[0]}}"],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            check=False,
+        )
+        assert "Traceback" not in ran.stderr, form
+        assert "Exception ignored" not in ran.stderr, form
+        assert ran.returncode == expected, form
+
+
+@pytest.mark.parametrize("words", ["--version", "models list --json"])
+def test_an_output_on_a_full_disk_is_one_sentence(tmp_path: Path, words: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(command(*words.split()), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("error: cannot write")
+    assert "No space left on device" in ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 def test_the_program_is_started_as_module_and_as_script(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from streamad.errors import DatasetError
 from streamad.evaluation.datasets.pickled import load_pickled
+from streamad.files import natural_key
 from streamad.sources.failures import SourceError
 from streamad.sources.file import FileSource
 from streamad.sources.folders import Content, folder_content, list_images
@@ -134,6 +136,36 @@ def as_labels(array: npt.NDArray[np.generic], path: Path) -> Labels:
     if flat.dtype.kind not in "buif" or not np.isin(flat, (0, 1)).all():
         raise DatasetError(f"{path}: frame labels must be 0 (normal) or 1 (abnormal)")
     return flat.astype(np.uint8)
+
+
+def joined_order(names: Sequence[str], path: Path) -> list[str]:
+    """The order of the clips in joined labels: the natural one, "2" before "10".
+
+    Names that differ in their numbers alone (1, 2, 10; Test001, Test002) leave no doubt. The order of other names is
+    that of the file that they come from, where it is the natural order too.
+
+    Args:
+        names: of the clips, in the order of their file.
+        path: of the labels, for the error.
+
+    Raises:
+        DatasetError: the order of the file and the natural one differ, and the names do not say which holds.
+    """
+    natural = sorted(names, key=natural_key)
+    words = {re.sub(r"\d+", "#", name.lower()) for name in names}
+    numbers = {tuple(natural_key(name)[0]) for name in names}
+    if len(numbers) == len(names) and (len(words) == 1 or list(names) == natural):
+        return natural
+    raise DatasetError(
+        f"{path} holds the labels of all clips joined, and the clips come in two orders: {shown_order(names)} in their "
+        f"file, {shown_order(natural)} by name",
+        hint="give the labels by clip: an .npz with one array a clip, a folder of NAME.npy, or a .csv",
+    )
+
+
+def shown_order(names: Sequence[str]) -> str:
+    """An order in words; of many names, the first three and the last."""
+    return ", ".join(names if len(names) <= 5 else [*names[:3], "…", names[-1]])
 
 
 def split_labels(joined: Labels, names: Sequence[str], frames: Sequence[int], path: Path) -> dict[str, Labels]:

@@ -21,7 +21,9 @@ from streamad.evaluation.datasets.files import (
     Labels,
     as_labels,
     content_of,
+    joined_order,
     load_arrays,
+    shown_order,
     split_labels,
 )
 from streamad.evaluation.datasets.found import Found, FoundClip, LabelReader, same_clip
@@ -63,6 +65,7 @@ def find_folder(
     labels_of: LabelReader = _unlabelled
     check: Callable[[], None] = _nothing
     found = "none"
+    notes = [note for split in ("training", "testing") for note in _beside(root / split / "videos")]
     if testing:
         path = _label_place(root, extra_labels, allow_pickle)
         found = path.name
@@ -70,6 +73,7 @@ def find_folder(
             labels_of = partial(_labels_in, path, allow_pickle)
         elif path.suffix == ".npy":
             labels_of = _Joined(path, testing, allow_pickle)
+            notes += labels_of.notes
         else:
             by_clip = load_arrays(path, allow_pickle=allow_pickle)
             labels_of = partial(labels_by_clip, path, {n: as_labels(array, path) for n, array in by_clip.items()})
@@ -85,7 +89,14 @@ def find_folder(
         fps=fps,
         truth=truth if truth.is_file() else None,
         check=check,
+        notes=tuple(notes),
     )
+
+
+def _beside(videos: Path) -> list[str]:
+    """A note on images beside the videos of a split."""
+    images = len(content_of(videos).images) if videos.is_dir() else 0
+    return [f"{videos}: {images} images beside the videos left out"] if images else []
 
 
 def _nothing() -> None: ...
@@ -167,9 +178,14 @@ class _Joined:
 
     def __init__(self, path: Path, clips: Sequence[FoundClip], allow_pickle: bool) -> None:
         self.path, self.clips = path, clips
-        arrays = list(load_arrays(path, allow_pickle=allow_pickle).values())
-        self._parts = [as_labels(array, path) for array in arrays]
+        self._parts = {
+            name: as_labels(array, path) for name, array in load_arrays(path, allow_pickle=allow_pickle).items()
+        }
         self._by_name: dict[str, Labels] | None = None
+        order = joined_order([clip.name for clip in clips], path)
+        self.notes = [f"the joined labels were taken for the clips in the order {shown_order(order)}"] * (
+            len(order) > 1
+        )
 
     def __call__(self, clip: FoundClip, frames: int | None) -> Labels:
         if self._by_name is None:
@@ -180,12 +196,15 @@ class _Joined:
     def _cut(self) -> dict[str, Labels]:
         names = [clip.name for clip in self.clips]
         if len(self._parts) == len(names) > 1:
-            return dict(zip(names, self._parts, strict=True))
+            own = [same_clip(name, list(self._parts)) for name in names]
+            order = own if None not in own and len(set(own)) == len(own) else list(self._parts)
+            return {name: self._parts[str(part)] for name, part in zip(names, order, strict=True)}
         if len(self._parts) > 1:
             raise DatasetError(
                 f"{self.path}: labels of {len(self._parts)} clips, but there are {len(names)} test clips"
             )
-        return split_labels(self._parts[0], names, self._lengths(self._parts[0].size), self.path)
+        (joined,) = self._parts.values()
+        return split_labels(joined, names, self._lengths(joined.size), self.path)
 
     def _lengths(self, labels: int) -> list[int]:
         """Frames of each clip; of a video that was cut off what it says it had, of one that is broken what is left."""

@@ -71,6 +71,7 @@ class Found:
         fps: frames a second of clips that are folders of images.
         truth: file with the true events of the test clips.
         check: raises DatasetError where the labels as a whole do not fit the clips; called before a set is used.
+        notes: what a reader of figures must know and is no damage.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Found:
     fps: float | None = None
     truth: Path | None = None
     check: Callable[[], None] = field(default=lambda: None)
+    notes: tuple[str, ...] = ()
 
     def dataset(self, *, keep_damaged: bool = False) -> Dataset:
         """The data set, every clip with its frames counted and its labels read.
@@ -108,7 +110,9 @@ class Found:
             training.append(Clip(clip.name, clip.path, clip.kind, frames, fps=fps or self.fps))
         rates = {clip.fps for clip in (*training, *testing)}
         rate = rates.pop() if len(rates) == 1 else None
-        return Dataset(self.name, tuple(training), tuple(testing), rate, self.label_set, self.truth, tuple(problems))
+        return Dataset(
+            self.name, tuple(training), tuple(testing), rate, self.label_set, self.truth, tuple(problems), self.notes
+        )
 
     def _test_clip(self, clip: FoundClip, problems: list[str] | None) -> Clip:
         """A test clip with its labels; damage goes into `problems`, without which it is an error."""

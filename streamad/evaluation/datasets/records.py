@@ -61,6 +61,7 @@ class Dataset:
         labels: which label set `testing` carries, for results.
         truth: file with the true events of the test clips, where the data set has one.
         problems: clips that are damaged, where these were to be kept.
+        notes: what a reader of figures must know and is no damage.
     """
 
     name: str
@@ -70,3 +71,4 @@ class Dataset:
     labels: str
     truth: Path | None = None
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

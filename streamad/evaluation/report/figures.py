@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from streamad.evaluation.metrics import eer, roc_auc, roc_curve
 from streamad.evaluation.traces import Trace
+from streamad.formatting import readable
 from streamad.scoring import Calibration, Normalization, normalize
 
 # The palette of Okabe and Ito (2008), told apart with any colour vision; dashes say it again.
@@ -123,7 +124,7 @@ def gap_figure(traces: Sequence[Trace], threshold: float | None) -> str:
         if threshold is not None:
             label = f"threshold {threshold:.4g}"
             axes.axvline(threshold, color=THRESHOLD_COLOUR, linestyle=(0, (6, 3)), label=label)
-        axes.set_yticks(range(len(traces)), [trace.name for trace in traces], fontsize=8)
+        axes.set_yticks(range(len(traces)), [readable(trace.name) for trace in traces], fontsize=8)
         axes.invert_yaxis()
         axes.set_xlabel("raw score")
         entries = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
@@ -183,7 +184,7 @@ def _trace(axes: Axes, trace: Trace, threshold: float | None, low: float, high: 
     for start, end in trace.alerts:
         axes.broken_barh([(start, max(end - start, step))], (low, 0.05 * (high - low)), color="#CC79A7")
     axes.set(xlim=(0, max(step, len(trace.scores) * step)), ylim=(low, high))
-    axes.set_title(trace.name, fontsize=9, loc="left", pad=2)
+    axes.set_title(readable(trace.name), fontsize=9, loc="left", pad=2)
     axes.tick_params(labelsize=7)
     axes.xaxis.set_major_locator(MaxNLocator(7))
     axes.yaxis.set_major_locator(MaxNLocator(4))
@@ -204,7 +205,9 @@ def _svg(
     layout: Literal["constrained"] | None = "constrained",
 ) -> str:
     # Fixed ids and no date: the same figures give the same file.
-    with rc_context({"svg.hashsalt": "streamad", "svg.fonttype": "none", "font.family": "sans-serif"}):
+    # A clip may be named $x$, which is no formula.
+    fixed = {"svg.hashsalt": "streamad", "svg.fonttype": "none", "font.family": "sans-serif", "text.parse_math": False}
+    with rc_context(fixed):  # type: ignore[arg-type]
         figure = Figure(figsize=size, layout=layout, facecolor="white")
         FigureCanvasSVG(figure)
         draw(figure)

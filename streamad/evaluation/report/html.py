@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from html import escape
+from html import escape as escape_html
 
 from streamad.evaluation.report import tables
 from streamad.evaluation.report.content import ReportContent, Thumbnail
+from streamad.formatting import readable
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#1b1b1b;background:#fff;max-width:1180px;margin:2rem auto;padding:0 1rem}
@@ -90,6 +91,11 @@ def html_report(content: ReportContent, figures: Mapping[str, str]) -> str:
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>\n<body>\n{body}\n'
         "</body></html>\n"
     )
+
+
+def escape(text: str) -> str:
+    """Text as HTML shows it literally."""
+    return escape_html(readable(text))
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], headline: int | None = None) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from streamad.evaluation.intervals import FigureIntervals
 from streamad.evaluation.report import tables
 from streamad.evaluation.result import EvaluationResult
+from streamad.formatting import markdown
 
 _EXPLAINED = (
     "`calibrated` is the headline: its scores are mapped by statistics of normal training video alone, which a camera "
@@ -32,7 +33,7 @@ def markdown_report(result: EvaluationResult, figures: Sequence[str] = ()) -> st
         figures: names of pictures that lie beside it as figures/NAME.svg.
     """
     header, rows = tables.protocol_rows(result)
-    lines = [f"# {result.name}", "", *_table(("", ""), tables.fact_rows(result)), "", "## Frame level", ""]
+    lines = [f"# {markdown(result.name)}", "", *_table(("", ""), tables.fact_rows(result)), "", "## Frame level", ""]
     lines += [*_table(header, rows), "", _EXPLAINED, ""]
     for name in figures:
         lines += [f"![{_CAPTIONS[name]}](figures/{name}.svg)", "", f"{_CAPTIONS[name]}.", ""]
@@ -48,7 +49,7 @@ def markdown_report(result: EvaluationResult, figures: Sequence[str] = ()) -> st
             lines += [*_table(header, rows), ""]
     header, rows = tables.clip_rows(result)
     lines += ["## Clips", "", f"AUC under `{result.protocols[0].normalization}`.", "", *_table(header, rows), ""]
-    lines += [f"- {note}" for note in result.notes]
+    lines += [f"- {markdown(note)}" for note in result.notes]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -73,4 +74,4 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return markdown(text)

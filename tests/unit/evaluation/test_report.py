@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 
 from streamad.errors import DatasetError
-from streamad.evaluation.report import comparison_markdown, figures_of, markdown_report
+from streamad.evaluation.report import ReportContent, comparison_markdown, figures_of, html_report, markdown_report
 from streamad.evaluation.result import AlertFigures, ClipEvent, ClipRecord, EvaluationResult, Origin, protocols_of
 from streamad.evaluation.traces import Trace, worst_false_alarms, worst_misses
+from streamad.files import write_atomic
+from streamad.formatting import readable
 from streamad.visual.thumbnail import WIDTH, heat_thumbnail
 
 
@@ -119,3 +124,69 @@ def test_a_thumbnail_tints_hot_cells_and_outlines_the_truth() -> None:
     assert np.ptp(blue) < 12
     edge = picture[180, 24:40].astype(int)
     assert (edge[:, 0] - edge[:, 2]).max() > 60  # a blue outline at x = 5·6
+
+
+HOSTILE = (
+    "a|b",
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "[click](http://evil.example)",
+    "![x](http://evil.example/x.png)",
+    "# *bold* _under_ __init__ ~~no~~ `code` snake_case",
+    "two\nlines\r\n| new | row |\n- item",
+    "back\\slash \\| pipe",
+    "&lt;b&gt; &amp;",
+    "$\\frac$ $x",
+    b"Gru\xdf.mp4".decode("utf-8", "surrogateescape"),
+    "\x1b[31mred\x00",
+    '" onmouseover="x',
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_of_clips_are_shown_and_never_read_as_markup(tmp_path: Path, name: str) -> None:
+    shown = [replace(trace, name=name if trace.name == "a" else trace.name) for trace in traces()]
+    clips = tuple(
+        ClipRecord(t.name, len(t.scores), 10, int(t.labels.sum()), 1.0, (f"{t.name}: broken",)) for t in shown
+    )
+    one = replace(result(), name=name, data_set=name, clips=clips, notes=(f"Damaged: {name}.",))
+    figures = figures_of(shown, threshold=0.5)
+    for svg in figures.values():
+        ElementTree.fromstring(svg)
+    write_atomic(tmp_path / "report.html", html_report(ReportContent(one), figures))
+    write_atomic(tmp_path / "report.md", markdown_report(one, list(figures)) + comparison_markdown([one, one]))
+    plain = replace(result(), name="plain", notes=("Damaged: plain.",))
+
+    page = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    ours = tags_of(page.render((tmp_path / "report.md").read_text(encoding="utf-8")))
+    theirs = tags_of(page.render(markdown_report(plain, list(figures)) + comparison_markdown([plain, plain])))
+    assert ours.tags == theirs.tags
+    assert " ".join(readable(name).split()) in " ".join(" ".join(ours.cells).split())
+    ours = tags_of((tmp_path / "report.html").read_text(encoding="utf-8"))
+    theirs = tags_of(html_report(ReportContent(plain), figures))
+    assert ours.tags == theirs.tags
+    assert readable(name) in ours.cells
+
+
+class Tags(HTMLParser):
+    """Start tags in order, and the text of table cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, tuple[str, ...]]] = []
+        self.cells: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, tuple(name for name, _ in attrs)))
+        if tag in ("td", "h1"):
+            self.cells.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.cells:
+            self.cells[-1] += data
+
+
+def tags_of(page: str) -> Tags:
+    parser = Tags()
+    parser.feed(page)
+    return parser

@@ -10,6 +10,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from streamad.errors import DatasetError
 from streamad.evaluation import evaluate_scores
+from streamad.evaluation.result import inversion_note, protocols_of
 from streamad.evaluation.score_files import read_labels, read_scores
 
 RNG = np.random.default_rng(7)
@@ -105,3 +106,74 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
     np.savez(tmp_path / "square.npz", a=np.zeros((3, 4)))
     with pytest.raises(DatasetError, match="must be a 1-D array"):
         read_scores(tmp_path / "square.npz")
+
+
+def joined_case(folder: Path, stored: list[str], joined: list[str]) -> tuple[dict[str, np.ndarray], Path]:
+    """Scores stored in one order, labels joined in another; the scores are the labels."""
+    rng = np.random.default_rng(3)
+    truth = {name: (rng.random(20 + 7 * k) < 0.4).astype(np.uint8) for k, name in enumerate(sorted(joined))}
+    np.savez(folder / "scores.npz", **{name: truth[name].astype(float) for name in stored})
+    np.save(folder / "labels.npy", np.concatenate([truth[name] for name in joined]))
+    return read_scores(folder / "scores.npz")[0], folder / "labels.npy"
+
+
+@pytest.mark.parametrize(
+    ("stored", "joined"),
+    [
+        (["1", "10", "2"], ["1", "2", "10"]),
+        (["10", "2", "1"], ["1", "2", "10"]),
+        (["clip_1_a", "clip_10_a", "clip_2_a"], ["clip_1_a", "clip_2_a", "clip_10_a"]),
+        (["Test010", "test002"], ["test002", "Test010"]),
+        (["1.avi", "10.avi", "2.avi"], ["1.avi", "2.avi", "10.avi"]),
+        (["02_001", "01_0014", "01_0003"], ["01_0003", "01_0014", "02_001"]),
+        (["gate", "hall", "yard"], ["gate", "hall", "yard"]),
+    ],
+)
+def test_joined_labels_belong_to_clips_in_natural_order(tmp_path: Path, stored: list[str], joined: list[str]) -> None:
+    scores, path = joined_case(tmp_path, stored, joined)
+    notes: list[str] = []
+    labels = read_labels(path, scores, note=notes.append)
+    assert evaluate_scores(list(scores.values()), list(labels.values()), normalization="raw").auc_micro == 1.0
+    assert len(notes) == 1
+    assert f"in the order {', '.join(joined)}" in notes[0]
+    assert (f"their file has them as {', '.join(stored)}" in notes[0]) == (stored != joined)
+
+
+@pytest.mark.parametrize("stored", [["yard", "gate", "hall"], ["north1", "gate2"], ["01", "1"], ["2b", "2a"]])
+def test_an_order_that_the_names_do_not_tell_is_refused(tmp_path: Path, stored: list[str]) -> None:
+    scores, path = joined_case(tmp_path, stored, sorted(stored))
+    with pytest.raises(DatasetError, match=f"two orders: {', '.join(stored)} in their file") as caught:
+        read_labels(path, scores)
+    assert "by clip" in str(caught.value.hint)
+
+
+def test_labels_of_clips_without_scores_are_reported(tmp_path: Path) -> None:
+    np.savez(tmp_path / "scores.npz", **{k: v for k, v in SCORES.items() if k != "02"})
+    np.savez(tmp_path / "labels.npz", **LABELS)
+    notes: list[str] = []
+    labels = read_labels(tmp_path / "labels.npz", read_scores(tmp_path / "scores.npz")[0], note=notes.append)
+    assert list(labels) == ["01", "10"]
+    assert "3 clips, of which 1 have no scores (02)" in notes[0]
+
+
+def test_one_array_of_labels_is_not_taken_for_two_clips(tmp_path: Path) -> None:
+    np.savez(tmp_path / "scores.npz", **{"1": np.zeros(5), "01": np.zeros(5)})
+    np.savez(tmp_path / "labels.npz", **{"Test1": np.zeros(5), "Test2": np.zeros(5)})
+    with pytest.raises(DatasetError, match="'Test1' would be those of clips '1' and '01'"):
+        read_labels(tmp_path / "labels.npz", read_scores(tmp_path / "scores.npz")[0])
+
+
+def test_a_frame_number_asks_for_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("frame,score\n0,1\n999999999999,2\n")
+    with pytest.raises(DatasetError, match="line 3: frame 999999999999 is over 20000000"):
+        read_scores(tmp_path / "s.csv")
+
+
+@pytest.mark.parametrize(("sign", "expected"), [(1, 0), (-5, 1)])
+def test_scores_of_normality_are_noticed(sign: float, expected: int) -> None:
+    labels = list(LABELS.values())
+    values = [sign * truth.astype(float) + np.linspace(0, 0.1, truth.size) for truth in labels]
+    notes = inversion_note(protocols_of(values, labels, names=list(LABELS), protocols=["raw", "per_video"]))
+    assert len(notes) == expected
+    if notes:
+        assert "Higher must mean more anomalous; are these scores of normality?" in notes[0]
