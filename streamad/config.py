@@ -194,13 +194,18 @@ def faults_error(name: str, faults: list[tuple[int, str]], what: str) -> ConfigE
         faults: (line, message).
         what: what is to be said of the file.
     """
-    found = sorted({(line, redact(words)) for line, words in faults})
-    listed = "\n".join(f"  {name}:{line}: {words}" for line, words in found)
+    found = listed([(line, redact(words)) for line, words in faults])
+    lines = "\n".join(f"  {name}:{fault['line']}: {fault['message']}" for fault in found)
     return ConfigError(
-        f"{name} {what}:\n{listed}",
+        f"{name} {what}:\n{lines}",
         hint="`streamad config init --print` shows a commented example; docs/configuration.md",
-        details={"faults": [{"line": line, "message": words} for line, words in found]},
+        details={"faults": found},
     )
+
+
+def listed(findings: list[tuple[int, str]]) -> list[dict[str, Any]]:
+    """(line, message) of findings, each once and in order, as `--json` gives them."""
+    return [{"line": line, "message": message} for line, message in sorted(set(findings))]
 
 
 def _place(error: Any) -> Location:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 import streamad
-from streamad.bundle import combined_sha256, load_bundle
 from streamad.cli.common import JsonOption, data, emit, say
-from streamad.config import load_config
-from streamad.errors import ConfigError, OutputError, StreamadError
+from streamad.config import faults_error, listed, read_config
+from streamad.errors import OutputError
 from streamad.files import write_atomic
-from streamad.scoring import Calibration
+from streamad.observability.redaction import redact
 
 config = typer.Typer(help="Configuration files.", no_args_is_help=True, add_completion=False)
 
@@ -62,30 +62,40 @@ def _examples() -> Path:
 @config.command()
 def check(
     file: Annotated[Path, typer.Argument(help="The YAML configuration.")],
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Also open cameras and devices, each once and for seconds.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a configuration, its models and their calibrations; exit 2 where something is wrong."""
-    settings = load_config(file)
-    cameras: list[dict[str, Any]] = []
-    faults: list[str] = []
-    for camera in settings.cameras:
-        row: dict[str, Any] = {"id": camera.id, "source": camera.source.type, "model": settings.model_of(camera)}
-        try:
-            bundle = load_bundle(settings.model_of(camera))
-            path = camera.calibration or bundle.calibration_path
-            if camera.threshold is None:
-                if path is None:
-                    faults.append(f"camera {camera.id}: no calibration (`streamad calibrate`) and no `threshold`")
-                else:
-                    calibration = Calibration.load(path)
-                    calibration.require_model(combined_sha256(bundle))
-                    row["alerts_per_day"] = camera.alerts_per_day or calibration.alerts_per_day
-        except StreamadError as error:
-            faults.append(f"camera {camera.id}: {error}")
-        cameras.append(row)
-    if faults:
-        raise ConfigError(f"{file} follows the schema, but:\n" + "\n".join(f"  {fault}" for fault in faults))
+    """Check a configuration and all that it names; exit 2 where something is wrong.
+
+    Files, folders of images, credentials, models, calibrations, outputs and the port are opened or looked at. What was
+    not is listed.
+    """
+    from streamad.cli.config_check import check_config
+
+    logging.getLogger("streamad").addHandler(logging.NullHandler())  # what is found is said below, once
+    settings, document = read_config(file)
+    found: dict[str, list[tuple[int, str]]] = {"fault": [], "warning": [], "unchecked": []}
+    for finding in check_config(settings, connect=connect):
+        place = document.known(finding.place)
+        where = ".".join(map(str, place))
+        found[finding.kind].append((document.line(place), redact(f"{where}: {finding.message}")))
+    for kind, prefix in (("warning", "warning"), ("unchecked", "not checked")):
+        for line, text in sorted(set(found[kind])):
+            say(f"{file}:{line}: {prefix}: {text}")
+    if found["unchecked"] and not connect:
+        say("  `--connect` opens cameras and devices, too")
+    details = {
+        "warnings": listed(found["warning"]),
+        "not_checked": listed(found["unchecked"]),
+    }
+    if found["fault"]:
+        error = faults_error(str(file), found["fault"], "follows the schema, but")
+        error.details |= details
+        raise error
     if as_json:
-        emit({"file": str(file), "valid": True, "cameras": cameras})
+        cameras = [{"id": c.id, "source": c.source.type, "model": settings.model_of(c)} for c in settings.cameras]
+        emit({"file": str(file), "valid": True, "cameras": cameras, **details})
     else:
-        say(f"{file} is valid: {len(cameras)} camera{'s' if len(cameras) != 1 else ''}")
+        say(f"{file} is valid: {len(settings.cameras)} camera{'s' if len(settings.cameras) != 1 else ''}")

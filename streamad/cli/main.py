@@ -35,7 +35,7 @@ COMMANDS = {
     "config": "streamad.cli.config:config",
     "doctor": "streamad.cli.doctor:doctor",
 }
-"""In the order of `--help`; imported when called, so that `streamad config check` loads no engine."""
+"""In the order of `--help`; imported when called, so that `--help` loads no engine."""
 
 
 class _LazyGroup(TyperGroup):

@@ -124,8 +124,12 @@ def gated(scorer: CameraScorer, bundle: Bundle, spec: QualitySpec | None, *, cam
 
 
 def read_place(path: Path, *, camera: str) -> UInt8Image | None:
-    """(h, w) uint8 picture of a place; None, with a warning, where it is none."""
-    picture = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_GRAYSCALE) if path.stat().st_size else None
+    """(h, w) uint8 picture of a place; None, with a warning, where it is none or cannot be read."""
+    try:
+        data = np.fromfile(path, dtype=np.uint8)
+        picture = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if len(data) else None
+    except (OSError, cv2.error):
+        picture = None
     if picture is None:
         _log.warning("camera %s: %s is no picture; the place is learned anew", camera, path)
         return None

@@ -53,7 +53,10 @@ def from_environment(username_env: str, password_env: str) -> tuple[str, str]:
     missing = [name for name in (username_env, password_env) if name not in os.environ]
     if missing:
         shown = " and ".join(map(printable_name, missing))
-        raise SourceAuthError(f"the environment variable {shown} is not set", hint=hint)
+        many = len(missing) > 1
+        raise SourceAuthError(
+            f"the environment variable{'s' * many} {shown} {'are' if many else 'is'} not set", hint=hint
+        )
     values = []
     for name in (username_env, password_env):
         value = clean(os.environ[name])

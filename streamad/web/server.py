@@ -35,7 +35,7 @@ class WebServer:
     """
 
     def __init__(self, app: FastAPI, spec: WebSpec) -> None:
-        self._socket = _listen(spec.host, spec.port)
+        self._socket = listen(spec.host, spec.port)
         name = self._socket.getsockname()
         self._address: tuple[str, int] = (str(name[0]), int(name[1]))
         config = uvicorn.Config(
@@ -107,7 +107,16 @@ class WebServer:
         self.stop()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Take a port.
+
+    Args:
+        host: name or address to listen on.
+        port: TCP port, 0 for any free one.
+
+    Raises:
+        OutputError: the address cannot be listened on.
+    """
     listener: socket.socket | None = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(

@@ -191,8 +191,8 @@ def test_doctor_says_what_runs_here(call: Any) -> None:
     assert "engine openvino" in out
 
 
-def test_config_check(call: Any, small_bundle: Path, tmp_path: Path) -> None:
-    camera = {"id": "a", "source": {"type": "file", "path": "a.mp4"}, "threshold": 1.0}
+def test_config_check(call: Any, small_bundle: Path, shapes_video: Path, tmp_path: Path) -> None:
+    camera = {"id": "a", "source": {"type": "file", "path": str(shapes_video)}, "threshold": 1.0}
     (tmp_path / "good.yaml").write_text(yaml.safe_dump({"model": str(small_bundle), "cameras": [camera]}))
     code, out, err = call("config", "check", "good.yaml")
     assert (code, out) == (0, "")
@@ -203,7 +203,7 @@ def test_config_check(call: Any, small_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "bare.yaml").write_text(yaml.safe_dump({"model": str(small_bundle), "cameras": [camera]}))
     code, _, err = call("config", "check", "bare.yaml")
     assert code == 2
-    assert "camera a: no calibration" in err
+    assert "camera 'a': the model small has no calibration" in err
     (tmp_path / "lost.yaml").write_text(yaml.safe_dump({"model": "lost", "cameras": [camera]}))
     code, _, err = call("config", "check", "lost.yaml")
     assert code == 2

@@ -1,0 +1,257 @@
+"""What `streamad config check` looks at beyond the schema: all that a configuration names and that is here."""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from streamad.alerts.database import APPLICATION_ID
+from streamad.config import Config
+from streamad.errors import EngineError, OutputError, StreamadError
+from streamad.frame import Frame
+from streamad.pipeline.alerting import alert_settings
+from streamad.pipeline.model import Model, open_model
+from streamad.sources import DeviceSpec, ReconnectSpec, RtspSpec, SourceAuthError, SupervisedSource, stop_all, wait_any
+from streamad.sources.credentials import odd_characters
+from streamad.web.server import listen
+from streamad.yaml_document import Location
+
+FRAME_SECONDS = 20.0
+"""Longest wait for the first frame of a source."""
+_AT_ONCE = 4
+"""Sources opened at once: each is a process of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was found.
+
+    Attributes:
+        kind: a fault keeps `streamad run` from working; a warning does not; "unchecked" was not looked at.
+        place: the setting that it is about.
+        message: what it is, without the name of the setting.
+    """
+
+    kind: Literal["fault", "warning", "unchecked"]
+    place: Location
+    message: str
+
+
+def check_config(config: Config, *, connect: bool) -> Iterator[Finding]:
+    """Open all that a configuration names: sources, credentials, models, calibrations, outputs, the port.
+
+    Nothing is written, and no host is contacted unless asked.
+
+    Args:
+        config: checked against the schema.
+        connect: whether cameras and devices are opened, too.
+    """
+    yield from _credentials(config)
+    frames: dict[int, Frame] = {}
+    for index, got in _first_frames(config, connect=connect):
+        if isinstance(got, Frame):
+            frames[index] = got
+        else:
+            yield Finding("fault", ("cameras", index, "source"), got)
+    yield from _not_opened(config, connect=connect)
+    yield from _models(config, frames)
+    yield from _outputs(config)
+    if config.web.enabled:
+        try:
+            listen(config.web.host, config.web.port).close()
+        except OutputError as error:
+            yield Finding("fault", ("web", "port"), _sentence(error))
+
+
+def _credentials(config: Config) -> Iterator[Finding]:
+    for index, camera in enumerate(config.cameras):
+        source = camera.source
+        if not isinstance(source, RtspSpec):
+            continue
+        place = ("cameras", index, "source", "secret_file" if source.secret_file is not None else "password_env")
+        try:
+            given = source.credentials()
+        except SourceAuthError as error:
+            yield Finding("fault", place, _sentence(error))
+            continue
+        for name, text in zip(("user", "password"), given or (), strict=False):
+            yield from (Finding("warning", place, f"the {name} {odd}") for odd in odd_characters(text))
+            if not text:
+                yield Finding("warning", place, f"the {name} is empty")
+        if exposed := source.exposed_secret():
+            yield Finding("warning", place, exposed)
+        if source.ca_file is not None:
+            try:
+                ssl.create_default_context(cafile=str(source.ca_file))
+            except OSError as error:  # ssl.SSLError is one
+                reason = error.strerror if error.filename or not isinstance(error, ssl.SSLError) else "no certificates"
+                yield Finding("fault", ("cameras", index, "source", "ca_file"), f"{source.ca_file}: {reason}")
+
+
+def _first_frames(config: Config, *, connect: bool) -> Iterator[tuple[int, Frame | str]]:
+    """(number of the camera, its first frame or what is wrong) of every source that may be opened."""
+    wanted = [k for k, camera in enumerate(config.cameras) if connect or not camera.source.live]
+    for start in range(0, len(wanted), _AT_ONCE):
+        # One attempt each: whoever asks now wants to know how it is now.
+        waiting = {
+            k: SupervisedSource(config.cameras[k].id, config.cameras[k].source, ReconnectSpec(max_attempts=1))
+            for k in wanted[start : start + _AT_ONCE]
+        }
+        sources, end = list(waiting.values()), time.monotonic() + FRAME_SECONDS
+        try:
+            for source in sources:
+                source.start()
+            while waiting and time.monotonic() < end:
+                for index, source in list(waiting.items()):
+                    frame, status = source.poll(), source.status
+                    if frame is not None:
+                        yield index, frame
+                    elif source.over:
+                        yield index, status.message or "it ended before its first frame"
+                    else:
+                        continue
+                    del waiting[index]
+                wait_any(list(waiting.values()), 0.1)
+            for index in waiting:
+                yield index, f"no frame within {FRAME_SECONDS:g} s"
+        finally:
+            stop_all(sources)
+
+
+def _not_opened(config: Config, *, connect: bool) -> Iterator[Finding]:
+    for index, camera in enumerate(config.cameras):
+        source, place = camera.source, ("cameras", index, "source")
+        if connect or not source.live:
+            continue
+        if isinstance(source, DeviceSpec):
+            if not source.device.exists():
+                yield Finding("fault", (*place, "device"), f"there is no {source.device}")
+            elif not os.access(source.device, os.R_OK | os.W_OK):
+                yield Finding("fault", (*place, "device"), f"no permission to open {source.device} (group `video`?)")
+            yield Finding("unchecked", place, f"whether {source.device} gives pictures")
+        elif isinstance(source, RtspSpec):
+            yield Finding("unchecked", place, f"whether {source.url} answers and takes the credentials")
+
+
+def _models(config: Config, frames: dict[int, Frame]) -> Iterator[Finding]:
+    """Each model is opened as `streamad run` would, and each camera's threshold, scorer and first frame tried on it."""
+    models: dict[str, Model | None] = {}
+    said = _Said()
+    live = any(camera.source.live for camera in config.cameras)
+    with ExitStack() as stack:
+        log = logging.getLogger(alert_settings.__module__)
+        log.addHandler(said)
+        stack.callback(log.removeHandler, said)
+        for index, camera in enumerate(config.cameras):
+            name = config.model_of(camera)
+            if name not in models:
+                models[name] = None
+                try:
+                    models[name] = stack.enter_context(
+                        open_model(name, config.engine, hint="latency" if live else "throughput")
+                    )
+                except StreamadError as error:
+                    own: Location = ("cameras", index, "model") if camera.model else ("model",)
+                    yield Finding("fault", ("engine",) if isinstance(error, EngineError) else own, _sentence(error))
+            model = models[name]
+            if model is None:
+                continue
+            try:
+                settings = alert_settings(
+                    model,
+                    config.rules_of(camera),
+                    camera=camera.id,
+                    calibration=camera.calibration,
+                    alerts_per_day=camera.alerts_per_day,
+                    threshold=camera.threshold,
+                )
+                scorer = model.scorer(camera.id, settings.local, quality=config.quality_of(camera))
+                if index in frames:
+                    scorer.tiles(frames[index])
+            except StreamadError as error:
+                yield Finding("fault", ("cameras", index, "calibration"), _sentence(error))
+            yield from (Finding("warning", ("cameras", index), message) for message in said.taken())
+
+
+class _Said(logging.Handler):
+    """What a module would log while it runs."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the message."""
+        self._messages.append(record.getMessage())
+
+    def taken(self) -> list[str]:
+        """The messages since the last call."""
+        messages, self._messages = self._messages, []
+        return messages
+
+
+def _outputs(config: Config) -> Iterator[Finding]:
+    files: dict[Location, Path] = {("events", "path"): config.events.path}
+    for index, sink in enumerate(config.sinks):
+        if (path := getattr(sink, "path", None)) is not None:
+            files[("sinks", index, "path")] = path
+    if config.quality.reference is not None:
+        files[("quality", "reference")] = config.quality.reference
+    for index, camera in enumerate(config.cameras):
+        if camera.quality is not None and camera.quality.reference is not None:
+            files[("cameras", index, "quality", "reference")] = camera.quality.reference
+    folders: dict[Location, Path] = {("history", "folder"): config.history.folder} if config.history.hours else {}
+    for place, path in {**files, **folders}.items():
+        if problem := _write_problem(path, is_folder=place in folders):
+            yield Finding("fault", place, f"cannot write to {path}: {problem}")
+    taken: dict[Path, Location] = {}
+    for place, path in files.items():
+        other = taken.setdefault(path.absolute(), place)
+        if other != place:
+            yield Finding("fault", place, f"{path} is written by `{'.'.join(map(str, other))}`, too")
+    if config.events.path.is_file() and (problem := _store_problem(config.events.path)):
+        yield Finding("fault", ("events", "path"), f"{config.events.path}: {problem}")
+
+
+def _write_problem(path: Path, *, is_folder: bool) -> str | None:
+    """Why a file or folder could not be written, found without writing."""
+    try:
+        if path.exists():
+            if path.is_dir() != is_folder:
+                return "it is no folder" if is_folder else "it is a folder"
+            return None if os.access(path, os.W_OK | (os.X_OK if is_folder else 0)) else "no permission"
+        parent = next(folder for folder in path.absolute().parents if folder.exists())
+        if not parent.is_dir():
+            return f"{parent} is no folder"
+        if not os.access(parent, os.W_OK | os.X_OK):
+            return f"no permission to make it in {parent}"
+        space = os.statvfs(parent)
+    except OSError as error:
+        return error.strerror or str(error)
+    return "the disk is full" if space.f_blocks and not space.f_bavail else None
+
+
+def _store_problem(path: Path) -> str | None:
+    """Why an existing file is no event store, by the header that SQLite documents."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except OSError as error:
+        return error.strerror
+    application = int.from_bytes(header[68:72], "big")
+    if header and (not header.startswith(b"SQLite format 3\0") or application not in (0, APPLICATION_ID)):
+        return "it is no event store"
+    return None
+
+
+def _sentence(error: StreamadError) -> str:
+    """An error and its hint in one line."""
+    text = f"{error} ({error.hint})" if error.hint else str(error)
+    return " ".join(text.split())
