@@ -12,9 +12,9 @@ from urllib.parse import unquote
 import httpx
 import pytest
 import yaml
-from address_support import FORMS, SECRET
+from address_support import FORMS, HOST, SECRET
 from bundle_support import THRESHOLD
-from cli_support import CliServer
+from cli_support import CliServer, streamad
 from run_support import Running, children, running
 
 from streamad.sources import Url
@@ -87,6 +87,19 @@ def test_commands_show_no_secret(quick: CliServer, small_bundle: Path, tmp_path:
         assert ran.code in (1, 2, 3, 4)
         hidden(ran.out, ran.err)
     hidden(*(str(path) for path in tmp_path.rglob("*")))
+
+
+@pytest.mark.slow
+def test_a_recording_shows_no_secret(tmp_path: Path) -> None:
+    for text in (FORMS[0], f"rtsp://{HOST}/live?pw={SECRET}"):
+        ran = streamad("learn", text, "--out", "gate", "--minutes", "0.5", "--json", cwd=tmp_path, timeout=200)
+        assert ran.code == 3
+        assert ran.error()["reason"] == "refused"
+        hidden(ran.out, ran.err)
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(b"rtsp://127.0.0.1:1/" in path.read_bytes() for path in written), "the recording names its source"
+    for path in written:
+        hidden(str(path), path.read_bytes().decode(errors="replace"))
 
 
 def outputs(run: Running) -> list[str]:
