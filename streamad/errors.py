@@ -77,6 +77,10 @@ class EngineError(StreamadError, RuntimeError):
     exit_code = ExitCode.ENGINE
 
 
+class ProcessingError(StreamadError, RuntimeError):
+    """Frames of a camera that cannot be scored, for a reason that no typed error foresaw."""
+
+
 class BundleError(StreamadError, ValueError):
     """A model bundle that is missing, damaged or newer than this program."""
 

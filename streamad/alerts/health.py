@@ -27,9 +27,10 @@ class HealthEvent:
     Attributes:
         id: unique, sorts by time of creation.
         camera: the configured id.
-        topic: "quality" (frames held back) or "drift".
+        topic: "quality" (frames held back), "drift", or "fault" (the camera was given up: its frames cannot be scored).
         state: "open", "closed", or "interrupted" where the process died while it was open.
-        reason: what is wrong now, or was last: "frozen", "moved", … (docs/frame-quality.md), or "drift".
+        reason: what is wrong now, or was last: "frozen", "moved", … (docs/frame-quality.md), "drift", or why the
+            camera was given up.
         reasons: all that was wrong in its course, in order.
         message: the same in words, with what to do.
         started_index: first frame held back.
@@ -50,7 +51,7 @@ class HealthEvent:
 
     id: str
     camera: str
-    topic: Literal["quality", "drift"] = "quality"
+    topic: Literal["quality", "drift", "fault"] = "quality"
     state: EventState
     reason: str
     reasons: tuple[str, ...]

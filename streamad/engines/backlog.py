@@ -72,7 +72,7 @@ class Backlog:
 def _answer(work: Callable[[], Answer], done: Callable[[Answer], None], failed: OnError) -> None:
     try:
         outputs = work()
-    except RuntimeError as error:  # EngineError is one; anything else is a fault of ours and shall be seen
+    except Exception as error:  # noqa: BLE001 - told to whoever waits for the answer, who would wait for ever else
         failed(error)
         return
     done(outputs)

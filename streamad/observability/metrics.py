@@ -16,7 +16,7 @@ from streamad.writing import Outcome
 
 FRAME_STAGES = ("decoded", "scored")
 SEVERITIES = ("warning", "critical")
-HEALTH_TOPICS = ("quality", "drift")
+HEALTH_TOPICS = ("quality", "drift", "fault")
 TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 
 # Buckets sit close where decisions are made: a stage has to fit into a frame interval (33-40 ms), an alert
@@ -86,7 +86,10 @@ class Metrics:
             "streamad_frame_quality_total", "Frames held back by the frame-quality gate, by fault.", "camera", "reason"
         )
         self.health_events = counter(
-            "streamad_health_events_total", "Health events opened: faults of the picture, drift.", "camera", "topic"
+            "streamad_health_events_total",
+            "Health events opened: faults of the picture, drift, cameras given up.",
+            "camera",
+            "topic",
         )
         self.alerts = counter(
             "streamad_alerts_total", "Alerts opened, by severity at the opening.", "camera", "severity"
@@ -96,6 +99,12 @@ class Metrics:
         )
         self.inference_errors = counter(
             "streamad_inference_errors_total", "Frames that the engine failed on.", "engine"
+        )
+        self.camera_faults = counter(
+            "streamad_camera_faults_total", "Exceptions while a camera's frames were processed.", "camera"
+        )
+        self.internal_errors = counter(
+            "streamad_internal_errors_total", "Exceptions of a part that watching goes on without.", "part"
         )
         self.event_store_errors = counter(
             "streamad_event_store_errors_total", "Failed attempts to write events to disk."
@@ -111,6 +120,12 @@ class Metrics:
             "streamad_last_frame_timestamp_seconds",
             "Unix time of the newest frame, 0 before the first.",
             "camera",
+        )
+        self.camera_overloaded = gauge(
+            "streamad_camera_overloaded", "1 while the machine does not keep up with the camera, else 0.", "camera"
+        )
+        self.overloaded = gauge(
+            "streamad_overloaded", "1 while the machine does not keep up with one or more cameras, else 0."
         )
         self.queue_length = gauge("streamad_queue_length", "Items waiting in a queue.", "queue")
         self.anomaly_score = gauge(
@@ -243,7 +258,9 @@ class CameraMetrics:
         for topic in HEALTH_TOPICS:
             self._counter(metrics.health_events, topic)
         self._gaps = metrics.gaps.labels(camera)
+        self._faults = metrics.camera_faults.labels(camera)
         self._up = metrics.camera_up.labels(camera)
+        self._overloaded = metrics.camera_overloaded.labels(camera)
         self._last_frame = metrics.last_frame.labels(camera)
         self._quality_hold = metrics.quality_hold.labels(camera)
         self._alert_active = metrics.alert_active.labels(camera)
@@ -277,6 +294,16 @@ class CameraMetrics:
         if not self._is_retired:
             self._gaps.inc()
 
+    def fault(self) -> None:
+        """Count an exception while a frame was processed."""
+        if not self._is_retired:
+            self._faults.inc()
+
+    def set_overloaded(self, overloaded: bool) -> None:
+        """Set whether the machine does not keep up with the camera."""
+        if not self._is_retired:
+            self._overloaded.set(1 if overloaded else 0)
+
     def withheld(self, reason: str) -> None:
         """Count a frame without a score; the score reads NaN."""
         self._increase(self._metrics.scores_withheld, reason)
@@ -309,7 +336,7 @@ class CameraMetrics:
             self._up.set(1 if up else 0)
 
     def set_score(self, score: float) -> None:
-        """Set the newest score."""
+        """Set the newest score; NaN: there is none now."""
         if not self._is_retired:
             self._score.set(score)
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from streamad.writing import OutputStatus
 
-CameraState = Literal["starting", "up", "stale", "backoff", "ended", "failed", "stopped"]
+CameraState = Literal["starting", "up", "overloaded", "stale", "backoff", "ended", "failed", "stopped"]
 AlertLabel = Literal["none", "pending", "warning", "critical", "cooldown"]
 
 RECENT_SCORES = 300
@@ -66,22 +66,25 @@ class CameraStatus(TypedDict):
 
     Keys:
         id: the configured id.
-        state: "starting", "up", "stale" (connected, but no new picture), "backoff" (waiting to reconnect),
-            "ended" (a file that was read to its end), "failed" (given up),
-            "stopped" (by the operator).
+        state: "starting", "up", "overloaded" (up, but the machine does not keep up and drops frames), "stale"
+            (connected, but no new picture), "backoff" (waiting to reconnect), "ended" (a file that was read to its
+            end), "failed" (given up), "stopped" (by the operator).
         reason: typed reason of the last failure ("auth", "timeout", ...), None while up.
         message: the same in words, without credentials.
         fps: frames scored per second.
         frames: frames received since the start.
         dropped: frames dropped since the start, all reasons.
         reconnects: reconnects since the start.
-        score: newest score, None where withheld.
-        threshold: the threshold in force, None before calibration.
+        score: newest score, None where withheld or where the camera is not watched now.
+        threshold: the threshold, on the same scale as the score.
         recurrence: how often normal video holds a score as high as the newest; None without score or calibration.
+        foreign: why the calibration may be another camera's, so that its scores mean little here; None where nothing
+            says so.
         alert: "none", "pending" (over the threshold, not yet long enough), "warning", "critical" or
             "cooldown".
         latency_seconds: newest end-to-end latency, decoded to scored.
         last_frame_at: Unix time of the newest frame.
+        last_frame_seconds: how long ago that was, by a clock that no step of the wall clock changes.
         recent: [pts_seconds, score | None] pairs, oldest first, at most 300.
         size: [width, height] in pixels.
         quality: why frames are held back now ("frozen", "moved", …), None while the picture is good.
@@ -100,9 +103,11 @@ class CameraStatus(TypedDict):
     score: float | None
     threshold: float | None
     recurrence: RecurrenceStatus | None
+    foreign: str | None
     alert: AlertLabel
     latency_seconds: float | None
     last_frame_at: float | None
+    last_frame_seconds: float | None
     recent: list[tuple[float, float | None]]
     size: tuple[int, int] | None
     quality: str | None
@@ -119,11 +124,19 @@ class EventsStatus(TypedDict):
 
 
 class StatusDocument(TypedDict):
-    """The whole document. `started_at` is Unix time; `outputs` is what writes beside the watching."""
+    """The whole document.
+
+    Keys:
+        started_at: Unix time of the start, by the wall clock as it is now.
+        uptime_seconds: by a clock that no step of the wall clock changes.
+        overloaded: whether the machine does not keep up with one or more cameras.
+        outputs: what writes beside the watching.
+    """
 
     version: str
     started_at: float
     uptime_seconds: float
+    overloaded: bool
     engine: EngineStatus
     model: ModelStatus
     cameras: list[CameraStatus]

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from streamad.alerts.rule import AlertRule
 from streamad.alerts.spec import RuleSpec
-from streamad.bundle import combined_sha256
+from streamad.bundle import CALIBRATION, Bundle, combined_sha256
 from streamad.errors import CalibrationError
 from streamad.pipeline.model import Model
 from streamad.scoring import Calibration, LocalStatistics, Recurrence
+
+PREVIOUS = f"{Path(CALIBRATION).stem}.previous.json"
+"""What `calibrate` leaves beside a calibration that it replaced; see `keep_previous`."""
+
+PUBLIC_DATA = re.compile(r"\b(ucsd|ped[12]|avenue|shanghaitech)\b", re.IGNORECASE)
+"""Data sets that shipped models were trained on: nobody's own camera."""
 
 _log = logging.getLogger(__name__)
 
@@ -25,12 +32,14 @@ class AlertSettings:
         baseline: normal raw score (the calibration's median).
         calibration: where they come from; None where the configuration gives a bare threshold.
         rules: duration, cooldown, hysteresis.
+        foreign: why the calibration may be another camera's, None where nothing says so.
     """
 
     threshold: float
     baseline: float
     calibration: Calibration | None
     rules: RuleSpec
+    foreign: str | None = None
 
     def rule(self, camera: str) -> AlertRule:
         """A fresh rule for the camera."""
@@ -92,4 +101,27 @@ def alert_settings(
                 "camera %s: the calibration assumed %s = %g, the rules say %g: expect more alerts than the budget",
                 *(camera, name, assumed, given),
             )
-    return AlertSettings(known.threshold, known.median, known, rules)
+    foreign = _foreign(known, model.bundle if calibration is None else None, camera)
+    return AlertSettings(known.threshold, known.median, known, rules, foreign)
+
+
+def _foreign(calibration: Calibration, shipped_with: Bundle | None, camera: str) -> str | None:
+    """Why a calibration may be another camera's, None where nothing says so.
+
+    Args:
+        calibration: the camera's.
+        shipped_with: the bundle that it came with, None where the configuration names it.
+        camera: the configured id.
+    """
+    made_for = re.match(r"camera (\S+),", calibration.source)
+    if made_for and made_for[1] != camera:
+        return f"the calibration was made on camera {made_for[1]}; calibrate on this one: streamad calibrate"
+    if shipped_with is None or shipped_with.path.joinpath(PREVIOUS).exists():  # replaced on this machine
+        return None
+    data = shipped_with.manifest.training.data
+    if not PUBLIC_DATA.search(data):
+        return None
+    return (
+        f"the threshold comes from the calibration that the model was shipped with ({data}), so not from this camera: "
+        f"calibrate it (streamad calibrate {shipped_with.name} --data NORMAL_VIDEO), or learn a model of its own"
+    )

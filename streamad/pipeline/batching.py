@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,10 +34,13 @@ class Batcher(FrameQueue):
     Args:
         engine: runs the batches.
         on_batch: told the number of tiles of each batch and the seconds it took, from a thread of the engine's.
+        clock: monotonic seconds, for the batch window.
     """
 
-    def __init__(self, engine: Engine, on_batch: OnBatch | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self, engine: Engine, on_batch: OnBatch | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(clock)
         self.engine = engine
         self.on_batch = on_batch
         self._pending: list[_Slice] = []
@@ -46,11 +50,13 @@ class Batcher(FrameQueue):
         """Add a frame's tiles; full batches start at once. Blocks while the engine is busy with earlier ones."""
         count = 0 if tiles.withheld else len(tiles.batch)
         job = Job(scorer, tiles, count)
-        self._jobs.append(job)
+        self._add(job)
         largest = self.engine.batch_sizes[-1]
         start = 0
         while start < count:
             stop = min(count, start + largest - self._pending_tiles)
+            if not self._pending:
+                self._pending_since = self._clock()
             self._pending.append(_Slice(job, start, stop))
             self._pending_tiles += stop - start
             start = stop
@@ -61,34 +67,46 @@ class Batcher(FrameQueue):
         """Start what is waiting for a full batch."""
         if not self._pending:
             return
-        slices, self._pending, self._pending_tiles = self._pending, [], 0
-        parts = [s.job.tiles.batch[s.start : s.stop] for s in slices]
-        batch = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        slices, self._pending, self._pending_tiles, self._pending_since = self._pending, [], 0, None
         started = time.monotonic()
 
         def done(outputs: Batch) -> None:
             if self.on_batch is not None:
                 self.on_batch(len(outputs), time.monotonic() - started)
-            offset = 0
-            with self._changed:
-                for part in slices:
-                    size = part.stop - part.start
-                    job = part.job
-                    if job.outputs is None:
-                        job.outputs = np.empty((len(job.tiles.batch), *outputs.shape[1:]), np.float32)
-                    job.outputs[part.start : part.stop] = outputs[offset : offset + size]
-                    job.remaining -= size
-                    offset += size
-                self._changed.notify_all()
+            try:
+                with self._changed:
+                    offset = 0
+                    for part in slices:
+                        size = part.stop - part.start
+                        job = part.job
+                        if job.outputs is None:
+                            job.outputs = np.empty((len(job.tiles.batch), *outputs.shape[1:]), np.float32)
+                        job.outputs[part.start : part.stop] = outputs[offset : offset + size]
+                        offset += size
+            except ValueError as error:  # the engine's outputs have not the shape of its inputs
+                failed(error)
+                return
+            ended()
 
         def failed(error: Exception) -> None:
+            for part in slices:
+                part.job.error = error
+            ended()
+
+        def ended() -> None:
             with self._changed:
                 for part in slices:
-                    part.job.error = error
                     part.job.remaining -= part.stop - part.start
+                self._under_way -= 1
                 self._changed.notify_all()
 
-        self.engine.submit(batch, done, failed)
+        with self._changed:
+            self._under_way += 1
+        try:
+            parts = [s.job.tiles.batch[s.start : s.stop] for s in slices]
+            self.engine.submit(parts[0] if len(parts) == 1 else np.concatenate(parts), done, failed)
+        except Exception as error:  # noqa: BLE001 - every frame is answered, else its camera would wait for ever
+            failed(error)
 
     def _drain_engine(self) -> None:
         self.engine.drain()

@@ -12,13 +12,18 @@ from streamad.alerts.event import Event
 from streamad.alerts.tracker import EventChange, EventTracker
 from streamad.bundle import combined_sha256
 from streamad.config import CameraSpec
+from streamad.detectors import CameraScorer
+from streamad.errors import StreamadError
+from streamad.formatting import number
 from streamad.frame import Frame
 from streamad.observability.metrics import CameraMetrics
-from streamad.observability.status import RECENT_SCORES, AlertLabel, CameraStatus, RecurrenceStatus
+from streamad.observability.status import RECENT_SCORES, AlertLabel, CameraState, CameraStatus, RecurrenceStatus
 from streamad.pipeline.alerting import AlertSettings
 from streamad.pipeline.camera_drift import CameraDrift
 from streamad.pipeline.camera_health import CameraHealth
+from streamad.pipeline.faults import CameraFaults, reason_of
 from streamad.pipeline.model import Model
+from streamad.pipeline.overload import Overload
 from streamad.scoring import FrameScore
 from streamad.scoring.drift import DriftSpec
 from streamad.sources import SourceStatus, SupervisedSource
@@ -56,13 +61,13 @@ class CameraWatch:
         drift: DriftSpec | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        quality = quality or QualitySpec()
+        self._quality = quality or QualitySpec()
         self.spec = spec
         self.source = source
         self.model = model
         self.settings = settings
-        self.scorer = model.scorer(spec.id, settings.local, quality=quality)
-        self.health = CameraHealth(spec.id, self.scorer, quality, metrics, wall_clock=wall_clock)
+        self.scorer = self._fresh_scorer()
+        self.health = CameraHealth(spec.id, self.scorer, self._quality, metrics, wall_clock=wall_clock)
         self.tracker = EventTracker(
             settings.rule(spec.id),
             model=model.bundle.name,
@@ -70,6 +75,10 @@ class CameraWatch:
             shown=settings.shown,
             wall_clock=wall_clock,
         )
+        self.faults = CameraFaults(is_live=source.spec.drops, clock=clock)
+        self.overload = Overload(clock)
+        self.failure: StreamadError | None = None
+        """Why the camera was given up, None where it was not."""
         self.newest: tuple[Frame, FrameScore] | None = None
         self.scored = 0
         self._metrics = metrics
@@ -83,6 +92,8 @@ class CameraWatch:
         self._seen_reconnects: dict[str, int] = {}
         self._seen_first = False
         self._last_index: int | None = None
+        self._last_received: float | None = None
+        self._is_silent = False
         self._skewed = False
         self.drift = CameraDrift(
             spec.id, settings.calibration, drift or DriftSpec(), metrics, note=self.health.note, wall_clock=wall_clock
@@ -97,6 +108,9 @@ class CameraWatch:
         frames then find room, and windows are whole until it is full again.
         """
         frame = self.source.poll()
+        while frame is not None and self.faults.is_resting:
+            self._metrics.dropped("fault")
+            frame = self.source.poll()
         if frame is None or (self.model.bundle.manifest.tiling.window or 1) == 1 or not self.source.spec.drops:
             return frame
         if self._last_index is not None and frame.index != self._last_index + 1:
@@ -112,6 +126,8 @@ class CameraWatch:
         """
         self._metrics.frame("decoded")
         self._metrics.received(time.time() - (self._clock() - frame.received_at))
+        self._last_received = frame.received_at
+        self._is_silent = False
         if self._seen_first and frame.is_discontinuity:
             self._gaps.add(frame.index)
             self._metrics.gap()
@@ -143,6 +159,8 @@ class CameraWatch:
         self._metrics.latency(self._latency)
         if score.withheld:
             self._metrics.withheld(score.withheld)
+        else:
+            self.faults.good()
         if self.open_event is None:
             self.drift.follow(score)
         changes.append(self.tracker.update(score))
@@ -152,10 +170,48 @@ class CameraWatch:
         """The source is over."""
         return self._noted([self.tracker.finish()])
 
-    def refresh(self) -> None:
-        """Carry the source's own counts into the metrics; cheap, called about once a second."""
+    def tick(self) -> list[EventChange]:
+        """Close an open alert where no frame has come for the rule's `gap_seconds` by the clock.
+
+        The rule knows only the video's time, which stands still while a camera is down. What the last frames showed is
+        then no longer known: no alert, no score, no faulty picture. Sources that wait for the machine are not silent,
+        however long a frame takes; neither is one whose frames are still in the engine.
+        """
+        if self._last_received is None or self._is_silent or not self.source.spec.drops or self.source.over:
+            return []
+        if self._clock() - self._last_received <= self.tracker.rule.gap_seconds:
+            return []
+        self._is_silent = True
+        self._metrics.set_score(float("nan"))
+        self.health.silent()
+        return self._noted([self.tracker.gap()])
+
+    def reset(self) -> list[EventChange]:
+        """Begin again after a fault, with a scorer that remembers nothing; closes an open alert."""
+        self._metrics.fault()
+        self._metrics.set_score(float("nan"))
+        self._frames.clear()
+        self._gaps.clear()
+        self._last_index = None
+        self.scorer = self._fresh_scorer()
+        self.health.attach(self.scorer)
+        return self._noted([self.tracker.gap()])
+
+    def give_up(self, error: StreamadError) -> None:
+        """Stop the source for good: its frames cannot be scored."""
+        self.failure = error
+        self.health.give_up(reason_of(error), str(error), self.newest)
+        self.source.stop()
+
+    def refresh(self) -> bool:
+        """Carry the source's own counts into the metrics; cheap, called about twice a second.
+
+        Returns:
+            Whether the machine has begun or ceased to fall behind this camera.
+        """
         status = self.source.status
-        self._metrics.set_up(status.state in ("up", "stale") or (status.state == "ended" and self.scored > 0))
+        is_up = status.state in ("up", "stale") or (status.state == "ended" and self.scored > 0)
+        self._metrics.set_up(is_up and self.failure is None)
         for seen, now, count in (
             (self._seen_drops, status.dropped, self._metrics.dropped),
             (self._seen_reconnects, {str(k): v for k, v in status.reconnects.items()}, self._reconnected),
@@ -165,35 +221,65 @@ class CameraWatch:
                     count(reason, total - seen.get(reason, 0))
                     seen[reason] = total
         self._warn_of_skew(status)
+        return self._follow_load(status)
 
     def status(self) -> CameraStatus:
         """What `/status` says of this camera."""
-        source = self.source.status
+        source, failure = self.source.status, self.failure
         newest = self.newest
         recent = list(self._recent)
-        last = None if source.last_frame_at is None else time.time() - (self._clock() - source.last_frame_at)
+        age = None if source.last_frame_at is None else self._clock() - source.last_frame_at
         info = source.info
+        state: CameraState = "overloaded" if source.state == "up" and self.overload.is_active else source.state
+        reason = None if source.reason is None else str(source.reason)
+        is_watched = state in ("up", "overloaded") and failure is None and not self._is_silent
         return CameraStatus(
             id=self.spec.id,
-            state=source.state,
-            reason=None if source.reason is None else str(source.reason),
-            message=source.message,
+            state="failed" if failure is not None else state,
+            reason=reason if failure is None else reason_of(failure),
+            message=source.message if failure is None else str(failure),
             fps=self._rate(),
             frames=source.frames_decoded,
             dropped=sum(source.dropped.values()),
             reconnects=sum(source.reconnects.values()),
-            score=recent[-1][1] if recent else None,
+            score=recent[-1][1] if recent and is_watched else None,
             threshold=self.settings.shown(self.settings.threshold),
-            recurrence=self._recurrence(),
+            recurrence=self._recurrence() if is_watched else None,
+            foreign=self._foreign(),
             alert=self._alert_label(),
             latency_seconds=self._latency,
-            last_frame_at=last,
+            last_frame_at=None if age is None else time.time() - age,
+            last_frame_seconds=age,
             recent=recent,
             size=(info.width, info.height) if info else None if newest is None else newest[0].shape[::-1],
             quality=self.health.reason,
             held=dict(self.health.held),
             drift=self.drift.status,
         )
+
+    def _fresh_scorer(self) -> CameraScorer:
+        return self.model.scorer(self.spec.id, self.settings.local, quality=self._quality)
+
+    def _follow_load(self, status: SourceStatus) -> bool:
+        if self.overload.update(status.frames_decoded, status.dropped.get("queue_full", 0)):
+            self._metrics.set_overloaded(self.overload.is_active)
+            if self.overload.is_active:
+                _log.warning(
+                    "camera %s: not keeping up: %s %% of its frames were dropped in the last seconds",
+                    self.spec.id, number(100 * self.overload.share, 2),
+                )  # fmt: skip
+            else:
+                _log.info("camera %s: keeping up again", self.spec.id)
+            return True
+        return False
+
+    def _foreign(self) -> str | None:
+        if self.settings.calibration is not None and self.health.is_other_place:
+            return (
+                "the place that the model remembers was not recognized: the model is another camera's, the camera was "
+                "moved, or the light is another one. If it is not the light, learn this view: streamad learn"
+            )
+        return self.settings.foreign
 
     def _recurrence(self) -> RecurrenceStatus | None:
         known = None if self.newest is None else self.settings.recurrence(self.newest[1].score)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
-from streamad.alerts.health import HealthChange, HealthTracker
+from streamad.alerts.event import new_event_id
+from streamad.alerts.health import HealthChange, HealthEvent, HealthTracker
 from streamad.detectors import CameraScorer
 from streamad.errors import OutputError
 from streamad.frame import Frame
 from streamad.observability.metrics import CameraMetrics
 from streamad.pipeline.gated_scorer import GatedScorer, in_words, write_place
+from streamad.scoring import FrameScore
 from streamad.sources.quality.spec import QualitySpec
 
 SAVE_SECONDS = 600.0
@@ -42,13 +45,15 @@ class CameraHealth:
         wall_clock: Callable[[], datetime],
     ) -> None:
         self._camera = camera
-        self._scorer = scorer if isinstance(scorer, GatedScorer) else None
         self._spec = spec
         self._metrics = metrics
         self._tracker = HealthTracker(
             camera, in_words, open_seconds=spec.event_after_seconds, close_seconds=spec.event_close_seconds,
             wall_clock=wall_clock,
         )  # fmt: skip
+        self.attach(scorer)
+        self._wall_clock = wall_clock
+        self._given_up: HealthEvent | None = None
         self._changes: list[HealthChange] = []
         self._saved_at: float | None = None
         self._warned = False
@@ -56,6 +61,15 @@ class CameraHealth:
         """Why the newest frame was held back, None where it was not."""
         self.held: Counter[str] = Counter()
         """Frames held back since the start, by reason."""
+
+    def attach(self, scorer: CameraScorer) -> None:
+        """Follow another scorer of this camera from now on."""
+        self._scorer = scorer if isinstance(scorer, GatedScorer) else None
+
+    @property
+    def is_other_place(self) -> bool:
+        """Whether the picture is not the place that was remembered for this camera."""
+        return self._scorer is not None and self._scorer.gate.is_other_place
 
     def follow(self, frame: Frame) -> None:
         """The gate has judged this frame."""
@@ -92,9 +106,37 @@ class CameraHealth:
         changes, self._changes = self._changes, []
         return changes
 
+    def silent(self) -> None:
+        """No frame has come for a while: nothing is known of the picture now."""
+        self.reason = None
+        self._metrics.held(None)
+        self.note(self._tracker.finish())
+
+    def give_up(self, reason: str, message: str, newest: tuple[Frame, FrameScore] | None) -> None:
+        """The camera's frames cannot be scored: an event that stays open until the end.
+
+        Args:
+            reason: typed.
+            message: the same in words.
+            newest: the last frame that was scored, None where none was.
+        """
+        now = self._wall_clock()
+        index, seconds = (0, 0.0) if newest is None else (newest[0].index, newest[0].pts_seconds)
+        self._given_up = HealthEvent(
+            id=new_event_id(now), camera=self._camera, topic="fault", state="open", reason=reason, reasons=(reason,),
+            message=message, started_index=index, started_pts_seconds=seconds, started_at=now, updated_index=index,
+            updated_pts_seconds=seconds, updated_at=now, frames=0,
+        )  # fmt: skip
+        self.note(HealthChange(self._given_up, "opened"))
+
     def finish(self) -> None:
         """The source is over."""
         self.note(self._tracker.finish())
+        given_up, self._given_up = self._given_up, None
+        if given_up is not None:
+            now, seconds = self._wall_clock(), given_up.updated_pts_seconds
+            closed = replace(given_up, state="closed", updated_at=now, ended_pts_seconds=seconds, ended_at=now)
+            self.note(HealthChange(closed, "closed"))
         self._save()
 
     def _save(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
+from collections.abc import Callable
 
 import numpy as np
 
@@ -27,16 +28,23 @@ class CarryQueue(FrameQueue):
         engine: runs them.
         on_batch: see `OnBatch`.
         full_runs: for files: wait for full runs, which also makes them the same each time.
+        clock: monotonic seconds, for the batch window.
     """
 
-    def __init__(self, engine: CarryingEngine, on_batch: OnBatch | None = None, *, full_runs: bool = False) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        engine: CarryingEngine,
+        on_batch: OnBatch | None = None,
+        *,
+        full_runs: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(clock)
         self.engine = engine
         self.on_batch = on_batch
         self._full_runs = full_runs
         self._pending: dict[int, tuple[Carry, list[Job]]] = {}
         self._cameras: weakref.WeakSet[Carry] = weakref.WeakSet()
-        self._under_way = 0  # under `_changed`: the engine's thread counts down
 
     def put(self, scorer: CameraScorer, tiles: Tiles) -> None:
         """Add a camera's newest frame. Blocks while the engine is busy with earlier ones and runs are full.
@@ -46,15 +54,17 @@ class CarryQueue(FrameQueue):
         """
         carry = tiles.carry
         if carry is None and tiles.withheld is not None:  # held back before the network: it only keeps its place
-            self._jobs.append(Job(scorer, tiles, 0))
+            self._add(Job(scorer, tiles, 0))
             return
         if carry is None:
             raise ValueError(
                 "the engine carries state and the tiles do not say where: was the scorer made by the model?"
             )
         job = Job(scorer, tiles, 1)
-        self._jobs.append(job)
+        self._add(job)
         self._cameras.add(carry)
+        if not self._pending:
+            self._pending_since = self._clock()
         self._pending.setdefault(id(carry), (carry, []))[1].append(job)
         if self._is_full() or not (self._full_runs or self._under_way):
             self.flush()
@@ -62,7 +72,7 @@ class CarryQueue(FrameQueue):
     def flush(self) -> None:
         """Start what is waiting for a full run."""
         if self._pending:
-            waiting, self._pending = list(self._pending.values()), {}
+            waiting, self._pending, self._pending_since = list(self._pending.values()), {}, None
             self._start(waiting)
 
     def _drain_engine(self) -> None:
@@ -76,41 +86,46 @@ class CarryQueue(FrameQueue):
         return ready >= min(cameras, len(self._cameras)) or sum(lengths) >= 2 * frames * cameras
 
     def _start(self, waiting: list[tuple[Carry, list[Job]]]) -> None:
-        pieces = []
-        for carry, jobs in waiting:
-            if carry.state is None:
-                carry.state = self.engine.new_state()
-            frames = jobs[0].tiles.batch if len(jobs) == 1 else np.concatenate([job.tiles.batch for job in jobs])
-            pieces.append(Piece(carry.state, frames))
         started = time.monotonic()
 
         def done(answers: Answers) -> None:
             if self.on_batch is not None:
-                self.on_batch(sum(len(piece.frames) for piece in pieces), time.monotonic() - started)
-            with self._changed:
+                self.on_batch(sum(len(jobs) for _, jobs in waiting), time.monotonic() - started)
+            try:
                 for (_, jobs), answer in zip(waiting, answers, strict=True):
                     for row, job in enumerate(jobs):
                         if isinstance(answer, EngineError):
                             job.error = answer
                         else:
                             job.outputs = answer[OUTPUTS][row : row + 1]
-                self._end(waiting)
+            except (ValueError, KeyError) as error:  # the engine's answers are not those of its pieces
+                failed(error)
+                return
+            ended()
 
         def failed(error: Exception) -> None:
+            for _, jobs in waiting:
+                for job in jobs:
+                    job.error = error
+            ended()
+
+        def ended() -> None:
             with self._changed:
                 for _, jobs in waiting:
                     for job in jobs:
-                        job.error = error
-                self._end(waiting)
+                        job.remaining = 0
+                self._under_way -= 1
+                self._changed.notify_all()
 
         with self._changed:
             self._under_way += 1
-        self.engine.submit(pieces, done, failed)
-
-    def _end(self, waiting: list[tuple[Carry, list[Job]]]) -> None:
-        """All frames of a start are answered; under `_changed`."""
-        for _, jobs in waiting:
-            for job in jobs:
-                job.remaining = 0
-        self._under_way -= 1
-        self._changed.notify_all()
+        try:
+            pieces = []
+            for carry, jobs in waiting:
+                if carry.state is None:
+                    carry.state = self.engine.new_state()
+                frames = jobs[0].tiles.batch if len(jobs) == 1 else np.concatenate([job.tiles.batch for job in jobs])
+                pieces.append(Piece(carry.state, frames))
+            self.engine.submit(pieces, done, failed)
+        except Exception as error:  # noqa: BLE001 - every frame is answered, else its camera would wait for ever
+            failed(error)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from streamad.bundle import Bundle
 from streamad.detectors import CameraScorer
@@ -78,6 +80,26 @@ class FusedQueue(FrameQueue):
         """Frames that the slowest engine has not answered yet."""
         return max(queue.waiting for queue in self._queues)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether an engine has enough to do."""
+        return any(queue.is_busy for queue in self._queues)
+
+    def waiting_of(self, camera: str) -> int:
+        """Frames of one camera that the slowest engine has not answered yet."""
+        return max(queue.waiting_of(camera) for queue in self._queues)
+
+    def forget(self, camera: str) -> None:
+        """Drop a camera's frames in all queues."""
+        for queue in self._queues:
+            queue.forget(camera)
+        self._failed.pop(camera, None)
+
+    def flush_due(self, *, idle: bool = False) -> None:
+        """Start what has waited for long enough, each member's by its own rule."""
+        for queue in self._queues:
+            queue.flush_due(idle=idle)
+
     def put(self, scorer: CameraScorer, tiles: Tiles) -> None:
         """Add a frame's tiles of all members.
 
@@ -133,8 +155,15 @@ class FusedQueue(FrameQueue):
         for number, scored in enumerate(answers):
             for one in scored:
                 camera = one.score.camera
+                if one.is_broken:
+                    finished.append(one)
+                    continue
                 if one.error is not None:
                     self._failed[camera] = one.error  # told with the camera's next fused score
-                for complete in self._scorers[camera].take(number, one.score):
-                    finished.append(Scored(complete, self._failed.pop(camera, None)))
+                try:
+                    complete = self._scorers[camera].take(number, one.score)
+                except Exception as fault:  # noqa: BLE001 - as in `FrameQueue`: other cameras' frames go on
+                    finished.append(Scored(replace(one.score, score=math.nan, withheld="fault"), fault, is_broken=True))
+                    continue
+                finished += [Scored(score, self._failed.pop(camera, None)) for score in complete]
         return finished

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,17 +20,18 @@ from streamad.alerts.store import EventStore
 from streamad.alerts.tracker import EventChange, utc_now
 from streamad.config import Config
 from streamad.errors import StreamadError
+from streamad.formatting import counted
 from streamad.frame import Frame
 from streamad.observability.health import Health
 from streamad.observability.metrics import Metrics
-from streamad.observability.status import EngineStatus, EventsStatus, ModelStatus, StatusDocument
+from streamad.observability.status import CameraStatus, EngineStatus, EventsStatus, ModelStatus, StatusDocument
 from streamad.pipeline.alerting import alert_settings
 from streamad.pipeline.camera import CameraWatch
+from streamad.pipeline.faults import FaultLog
 from streamad.pipeline.frame_queue import FrameQueue, Scored
 from streamad.pipeline.model import Model, open_model
 from streamad.scoring import FrameScore
 from streamad.sources import SupervisedSource, stop_all, wait_any
-from streamad.tiling import FrameSizeError
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ ENGINE_WAIT_SECONDS = 0.005
 
 LIVE_IN_FLIGHT = 2
 """Frames of a live camera inside the engine at once. More would only age: what waits, waits in the decoder's ring,
-where the oldest gives way to the newest."""
+where the oldest gives way to the newest. A limit of each camera's own, so that none takes the others' share."""
 
 FILE_IN_FLIGHT = 32
 """The same for files, where nothing is dropped and throughput counts."""
@@ -83,6 +85,9 @@ class Monitor:
         on_health: the same for health events.
         wall_clock: aware datetimes, for events.
 
+    Whatever a camera's frames raise ends at that camera (`streamad.pipeline.faults`), and whatever a callback, the
+    event store or a sink raises is logged and counted: the loop goes on. `first_error` keeps the first of the latter.
+
     Raises:
         BundleError, EngineError, CalibrationError: before anything is started.
     """
@@ -108,17 +113,22 @@ class Monitor:
         self._on_event = on_event
         self._on_health = on_health
         self._stop = threading.Event()
-        self._started_at = time.time()
+        self._started = time.monotonic()
         self._models: dict[str, Model] = {}
         self._batchers: dict[str, FrameQueue] = {}
         self._alerts: dict[str, int] = {}
-        self._failed: dict[str, StreamadError] = {}
+        self._fault_log = FaultLog()
+        self.first_error: Exception | None = None
+        """What a callback, the event store or a sink raised first; None while all went well."""
         self.health.set_ready("config")
         try:
             self.cameras = [self._camera(config, index, wall_clock) for index in range(len(config.cameras))]
         except BaseException:
             self._close_models()
             raise
+        self._turns = list(self.cameras)
+        self._overloaded = False
+        self._last_status = {camera.spec.id: camera.status() for camera in self.cameras}
         self._by_id = {camera.spec.id: camera for camera in self.cameras}
         self._batcher_of = {spec.id: self._batchers[config.model_of(spec)] for spec in config.cameras}
 
@@ -134,7 +144,10 @@ class Monitor:
         """
         sources = [camera.source for camera in self.cameras]
         finished: set[str] = set()
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._sinks.close)
+            stack.callback(self._close_models)
+            stack.callback(stop_all, sources)
             for model in self._models.values():
                 model.warm_up()
             self.health.set_ready("model")
@@ -156,10 +169,6 @@ class Monitor:
                     self._finish(camera)
             self._refresh()
             return [self._summary(camera) for camera in self.cameras]
-        finally:
-            stop_all(sources)
-            self._close_models()
-            self._sinks.close()
 
     def keep_alive(self) -> None:
         """After `run`: stay healthy for whoever looks at the endpoints, until `stop` or an interrupt."""
@@ -170,29 +179,47 @@ class Monitor:
         """The document of `/status`; safe from any thread."""
         model = next(iter(self._models.values()))
         info, bundle = model.engine.info, model.bundle
-        store = self._store
-        total = store.count() if store is not None else sum(self._alerts.values())
+        uptime = time.monotonic() - self._started
         return StatusDocument(
             version=__version__,
-            started_at=self._started_at,
-            uptime_seconds=time.time() - self._started_at,
+            started_at=time.time() - uptime,
+            uptime_seconds=uptime,
+            overloaded=self._overloaded,
             engine=EngineStatus(name=info.name, device=info.device, precision=info.precision, why=info.why),
             model=ModelStatus(name=bundle.name, sha256=bundle.sha256, detector=bundle.manifest.detector),
-            cameras=[camera.status() for camera in self.cameras],
-            events=EventsStatus(
-                total=total,
-                path=None if store is None else str(store.path),
-                error=None if store is None or store.error is None else str(store.error),
-            ),
+            cameras=[self._camera_status(camera) for camera in self.cameras],
+            events=self._events_status(),
         )
 
     def preview(self, camera: str) -> bytes | None:
-        """Newest frame of a camera as JPEG, None before the first; safe from any thread."""
+        """Newest frame of a camera as JPEG, None before the first or where it cannot be one; safe from any thread."""
         watch = self._by_id.get(camera)
         if watch is None or watch.newest is None:
             return None
-        ok, data = cv2.imencode(".jpg", watch.newest[0].pixels, (cv2.IMWRITE_JPEG_QUALITY, 75))
+        try:
+            ok, data = cv2.imencode(".jpg", watch.newest[0].pixels, (cv2.IMWRITE_JPEG_QUALITY, 75))
+        except cv2.error:  # JPEG knows no side beyond 65 535 pixels
+            return None
         return data.tobytes() if ok else None
+
+    def _events_status(self) -> EventsStatus:
+        store = self._store
+        if store is None:
+            return EventsStatus(total=sum(self._alerts.values()), path=None, error=None)
+        error: Exception | None = store.error
+        try:
+            total = store.count()
+        except Exception as unreadable:  # noqa: BLE001 - the cameras' status matters more; the error is shown
+            total, error = sum(self._alerts.values()), error or unreadable
+        return EventsStatus(total=total, path=str(store.path), error=None if error is None else str(error))
+
+    def _camera_status(self, camera: CameraWatch) -> CameraStatus:
+        """A camera's status; the one before where it cannot be had, so that one camera never hides the others."""
+        try:
+            self._last_status[camera.spec.id] = camera.status()
+        except Exception as error:  # noqa: BLE001 - read by the web thread beside the main loop
+            self._fault_log.report(f"status of camera {camera.spec.id}", error)
+        return self._last_status[camera.spec.id]
 
     def _camera(self, config: Config, index: int, wall_clock: Callable[[], datetime]) -> CameraWatch:
         spec = config.cameras[index]
@@ -233,55 +260,115 @@ class Monitor:
     def _round(self, finished: set[str]) -> None:
         """Take what has arrived, start what is due, publish what is done.
 
-        A batch is filled with what has arrived from all cameras and starts in the first round that brings no further
-        frame, so it never waits for more than one round.
+        Cameras take turns: each gives one frame a round, the ones that had to wait are asked first in the next, and
+        none has more than its own share of frames in the engine. So where a machine does not keep up, all lose alike.
+        A queue that got no frame in a round starts what it has, and one that goes on getting some does when its batch
+        window is over: neither waits for the cameras of another model.
         """
-        took = False
-        for camera in self.cameras:
+        fed: set[FrameQueue] = set()
+        served: list[CameraWatch] = []
+        for camera in self._turns:
             batcher = self._batcher_of[camera.spec.id]
-            most = (LIVE_IN_FLIGHT if camera.source.spec.drops else FILE_IN_FLIGHT) * len(self.cameras)
-            while batcher.waiting < most and (frame := camera.poll()) is not None:
-                took = True
-                try:
-                    tiles = camera.take(frame)
-                except FrameSizeError as error:
-                    self._give_up(camera, error)
-                    break
-                self._publish_health(camera)
-                if tiles is not None:
-                    batcher.put(camera.scorer, tiles)
-                if camera.source.spec.drops:
-                    break  # one frame a round: no camera keeps the others waiting
-        if not took:
-            for batcher in self._batchers.values():
-                batcher.flush()
+            with self._isolated(camera):
+                if self._take(camera, batcher):
+                    fed.add(batcher)
+                    served.append(camera)
+            for other in fed:
+                other.flush_due()
+        self._turns = [camera for camera in self._turns if camera not in served] + served
+        for batcher in self._batchers.values():
+            batcher.flush_due(idle=batcher not in fed)
         busy = [batcher for batcher in self._batchers.values() if batcher.waiting]
         for batcher in busy:
-            self._handle(batcher.ready() if took else batcher.wait(ENGINE_WAIT_SECONDS))
+            self._handle(batcher.ready() if fed else batcher.wait(ENGINE_WAIT_SECONDS))
         for camera in self.cameras:
-            if camera.source.over and camera.spec.id not in finished and camera.source.poll() is None:
+            if camera.source.over and camera.spec.id not in finished:
                 self._drain()
                 self._finish(camera)
                 self._report_end(camera)
                 finished.add(camera.spec.id)
-        if not took and not busy and not self._stop.is_set():
+        if not fed and not busy and not self._stop.is_set():
             wait_any([camera.source for camera in self.cameras if not camera.source.over], 0.1)
+
+    def _take(self, camera: CameraWatch, batcher: FrameQueue) -> bool:
+        """Give the camera's next frame to its queue; whether there was one and room for it."""
+        is_live = camera.source.spec.drops
+        most = LIVE_IN_FLIGHT if is_live else FILE_IN_FLIGHT
+        if batcher.waiting_of(camera.spec.id) >= most or (is_live and batcher.is_busy):
+            return False
+        frame = camera.poll()
+        if frame is None:
+            return False
+        tiles = camera.take(frame)
+        self._publish_health(camera)
+        if tiles is not None:
+            batcher.put(camera.scorer, tiles)
+        return True
+
+    @contextmanager
+    def _isolated(self, camera: CameraWatch, *, scoring: bool = False) -> Iterator[None]:
+        """Whatever a camera's frames raise ends here: the camera begins again, or is given up; others go on.
+
+        Args:
+            camera: whose frames are processed.
+            scoring: a score is being handled, so that the scorer has failed on frames that came before.
+        """
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - one camera's fault must not end the others' watch
+            self._fault_log.report(f"camera {camera.spec.id}", error)
+            if not camera.source.spec.drops and not scoring:
+                self._drain()  # of a file nothing is lost: the frames before this one keep their scores
+            give_up = camera.faults.note(error)
+            try:
+                self._batcher_of[camera.spec.id].forget(camera.spec.id)
+                self._publish(camera.reset())
+            except Exception as again:  # noqa: BLE001 - a camera that cannot even begin again is of no use
+                self._fault_log.report(f"camera {camera.spec.id}, beginning again", again)
+                give_up = True
+            if give_up:
+                self._give_up(camera)
+            self._publish_health(camera)
+
+    @contextmanager
+    def _surviving(self, part: str) -> Iterator[None]:
+        """Whatever a part raises that watching goes on without is logged and counted."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - nothing that writes may end the watch
+            self.first_error = self.first_error or error
+            self.metrics.internal_errors.labels(part=part).inc()
+            self._fault_log.report(part.replace("_", " "), error)
 
     def _drain(self) -> None:
         for batcher in self._batchers.values():
             self._handle(batcher.drain())
 
     def _handle(self, finished: Sequence[Scored]) -> None:
+        begun_again: set[str] = set()
         for scored in finished:
             camera = self._by_id[scored.score.camera]
-            if scored.error is not None:
-                self.metrics.inference_errors.labels(engine=camera.model.engine.info.name).inc()
-                _log.error("camera %s: frame %d not scored: %s", camera.spec.id, scored.score.index, scored.error)
-            changes = camera.score(scored.score)
-            self._publish(changes)
-            self._publish_health(camera)
-            if self._on_score is not None and camera.newest is not None:
+            if camera.spec.id in begun_again:
+                continue  # of a state that is no more
+            scorer = camera.scorer
+            with self._isolated(camera, scoring=True):
+                self._handle_one(camera, scored)
+            if camera.scorer is not scorer:
+                begun_again.add(camera.spec.id)
+
+    def _handle_one(self, camera: CameraWatch, scored: Scored) -> None:
+        if scored.error is not None and scored.is_broken:
+            raise scored.error
+        self._publish(camera.score(scored.score))
+        self._publish_health(camera)
+        if self._on_score is not None and camera.newest is not None:
+            with self._surviving("score_callback"):
                 self._on_score(camera, camera.newest[0], scored.score)
+        if scored.error is not None:  # the engine's: the scorer has withheld the frame, and its state holds
+            self.metrics.inference_errors.labels(engine=camera.model.engine.info.name).inc()
+            self._fault_log.report(f"camera {camera.spec.id}, frame not scored", scored.error)
+            if camera.faults.note(scored.error):
+                self._give_up(camera)
 
     def _publish(self, changes: Sequence[EventChange]) -> None:
         for change in changes:
@@ -289,46 +376,80 @@ class Monitor:
             if change.kind == "opened":
                 self._alerts[event.camera] += 1
             if self._store is not None:
-                self._store.save(event)
-            self._sinks.emit(event, change.kind)
+                with self._surviving("event_store"):
+                    self._store.save(event)
+            with self._surviving("sinks"):
+                self._sinks.emit(event, change.kind)
             if self._on_event is not None:
-                self._on_event(change)
+                with self._surviving("event_callback"):
+                    self._on_event(change)
 
     def _finish(self, camera: CameraWatch) -> None:
-        self._publish(camera.finish())
-        camera.drift.finish()
+        with self._isolated(camera):
+            self._publish(camera.finish())
+            camera.drift.finish()
         camera.health.finish()
         self._publish_health(camera)
 
     def _publish_health(self, camera: CameraWatch) -> None:
         for change in camera.health.changes():
             if self._store is not None:
-                self._store.save(change.event)
+                with self._surviving("event_store"):
+                    self._store.save(change.event)
             if not change.is_progress:
-                self._sinks.emit(change.event, change.kind)
+                with self._surviving("sinks"):
+                    self._sinks.emit(change.event, change.kind)
             if self._on_health is not None:
-                self._on_health(change)
+                with self._surviving("health_callback"):
+                    self._on_health(change)
 
     def _refresh(self) -> None:
+        load_changed = False
         for camera in self.cameras:
-            camera.refresh()
+            with self._isolated(camera):
+                load_changed |= camera.refresh()
+                if not self._batcher_of[camera.spec.id].waiting_of(camera.spec.id):
+                    self._publish(camera.tick())
+                    self._publish_health(camera)
+        if load_changed:
+            self._report_load()
         waiting = sum(batcher.waiting for batcher in self._batchers.values())
         self.metrics.queue_length.labels(queue="engine").set(waiting)
         if self._store is not None:
-            self._store.flush()
+            with self._surviving("event_store"):
+                self._store.flush()
+
+    def _report_load(self) -> None:
+        """Log once that the machine has fallen behind, and once that it keeps up again."""
+        behind = [camera.spec.id for camera in self.cameras if camera.overload.is_active]
+        if bool(behind) == self._overloaded:
+            return
+        self._overloaded = bool(behind)
+        self.metrics.overloaded.set(1 if behind else 0)
+        if behind:
+            _log.warning(
+                "this machine does not keep up with %s: frames are dropped, evenly among cameras; fewer cameras, a "
+                "lower frame rate or a lighter model would help (docs/performance.md)",
+                counted(len(self.cameras), "camera"),
+            )
+        else:
+            _log.info("this machine keeps up with all cameras again")
 
     def _batch_done(self, tiles: int, seconds: float) -> None:
         self.metrics.batch_size.observe(tiles)
         self.metrics.stage_duration.labels(stage="inference").observe(seconds)
 
-    def _give_up(self, camera: CameraWatch, error: StreamadError) -> None:
-        """A source whose frames cannot be scored at all: stop it, keep the others."""
-        _log.error("camera %s: %s", camera.spec.id, error)
-        self._failed[camera.spec.id] = error
-        camera.source.stop()
+    def _give_up(self, camera: CameraWatch) -> None:
+        """Stop a camera whose frames cannot be scored at all; the others go on."""
+        error = camera.faults.last
+        if error is not None and camera.failure is None:
+            _log.error("camera %s is given up: %s", camera.spec.id, error)
+            camera.give_up(error)
 
     def _report_end(self, camera: CameraWatch) -> None:
         status = camera.source.status
+        if camera.failure is not None:
+            return  # said already
         if status.state == "failed":
             _log.error("camera %s failed (%s): %s", camera.spec.id, status.reason, status.message)
         else:
@@ -336,7 +457,7 @@ class Monitor:
 
     def _summary(self, camera: CameraWatch) -> CameraSummary:
         status = camera.source.status
-        error = self._failed.get(camera.spec.id) or (status.error() if status.state == "failed" else None)
+        error = camera.failure or camera.faults.last or (status.error() if status.state == "failed" else None)
         return CameraSummary(
             camera=camera.spec.id,
             frames=status.frames_decoded,
@@ -347,8 +468,9 @@ class Monitor:
         )
 
     def _close_models(self) -> None:
-        for model in self._models.values():
-            model.close()
+        with ExitStack() as stack:
+            for model in self._models.values():
+                stack.callback(model.close)
 
 
 def _slots(model: Model) -> int:

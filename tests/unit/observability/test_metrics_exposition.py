@@ -19,6 +19,10 @@ LABELS = {
     "streamad_alerts_total": {"camera", "severity"},
     "streamad_notifications_total": {"sink", "outcome"},
     "streamad_inference_errors_total": {"engine"},
+    "streamad_camera_faults_total": {"camera"},
+    "streamad_internal_errors_total": {"part"},
+    "streamad_camera_overloaded": {"camera"},
+    "streamad_overloaded": set(),
     "streamad_gaps_total": {"camera"},
     "streamad_scores_withheld_total": {"camera", "reason"},
     "streamad_event_store_errors_total": set(),
@@ -60,6 +64,7 @@ def use_everything(metrics: Metrics, name: str = "gate") -> None:
     metrics.inference_errors.labels("e").inc()
     metrics.wrote("history", "failed", 1, "ENOSPC")
     metrics.notified("jsonl", "dropped", 1, "queue_full")
+    metrics.internal_errors.labels("sinks").inc()
     metrics.queue_length.labels("frames").set(1)
     metrics.stage_duration.labels("score").observe(0.1)
     metrics.batch_size.observe(1)

@@ -64,6 +64,10 @@ def camera(name: str, **changes: Any) -> dict[str, Any]:
         "alert": "none",
         "latency_seconds": 0.112,
         "last_frame_at": time.time() - 90,
+        "last_frame_seconds": 90.0,
+        "recurrence": None,
+        "foreign": None,
+        "quality": None,
         "recent": [(i / 25, -31.0 if i % 7 else None) for i in range(100)],
         "size": (640, 480),
     }
@@ -75,6 +79,7 @@ def status() -> dict[str, Any]:
         "version": "0.1.0",
         "started_at": time.time() - 7300,
         "uptime_seconds": 7300.0,
+        "overloaded": False,
         "engine": {"name": "openvino", "device": "CPU", "precision": "fp32", "why": "no GPU"},
         "model": {"name": "ped2", "sha256": "ab", "detector": "adacl"},
         "cameras": [
@@ -97,7 +102,8 @@ def test_the_page_shows_cameras_alerts_faults_and_events(tmp_path: Path) -> None
     assert "<title>⚠ 1 ALERT · streamad</title>" in text
     assert "&lt;img src=x" in text
     for words in (
-        "3 cameras  ·  ⚠ 1 in alert  ·  1 not up",
+        "3 cameras  ·  ⚠ 1 in alert  ·  1 down  ·  1 quiet",
+        "12,345",
         "⚠ ALERT",
         "✕ down, reconnecting",
         "auth: refused the password",
@@ -123,3 +129,55 @@ def test_the_page_says_plainly_when_the_server_does_not_answer(tmp_path: Path) -
         page = rendered(server.url, tmp_path)
     assert "<title>✕ NO CONNECTION · streamad</title>" in page
     assert re.search(r'id="lost" role="alert">No connection since \d\d:\d\d:\d\d, for .* answered 503', page)
+
+
+def summary(document: dict[str, Any], folder: Path) -> tuple[str, str, str]:
+    """Text and color of the page's summary, and the document."""
+    app = create_app(metrics=Metrics(), health=Health(), status=lambda: document)
+    with WebServer(app, WebSpec(port=0)) as server:
+        page = rendered(server.url, folder)
+    found = re.search(r'<span id="summary" role="status" style="color: var\((--\w+)\);">(.*?)</span>', page)
+    assert found is not None
+    return found[2], found[1], re.sub(r"<(script|style)>.*?</\1>", "", page, flags=re.DOTALL)
+
+
+def test_only_watched_cameras_are_quiet(tmp_path: Path) -> None:
+    """Green and "all quiet" is said of cameras that are watched, on a model of their own, and of nothing else."""
+    once = {"seconds": 25_200.0, "at_most": False, "not_seen": True, "text": "not seen in 7 hours"}
+    quiet = camera("gate", score=0.85, threshold=2.742, recurrence=once)
+    assert summary({**status(), "cameras": [quiet]}, tmp_path)[:2] == ("1 camera  ·  all quiet", "--ok")
+    others = [
+        quiet,
+        camera("slow", state="overloaded"),
+        camera("abroad", foreign="calibrated on UCSD Ped2"),
+        camera("dark", quality="dark"),
+        camera("young", recent=[(0.0, None)], score=None),
+        camera("over", state="ended", score=None),
+        camera("broken", state="failed", reason="processing", message="frames cannot be scored", score=None),
+    ]
+    text, color, page = summary({**status(), "cameras": others}, tmp_path)
+    assert color == "--warn"
+    for words in (
+        "1 not keeping up",
+        "1 with a calibration in doubt",
+        "1 with a faulty picture",
+        "1 without scores",
+        "1 ended",
+    ):
+        assert words in text, words
+    assert "1 failed" in text
+    assert "1 quiet" in text
+    assert "all quiet" not in page
+    for words in (
+        "▲ not keeping up", "▲ up, calibration in doubt", "calibrated on UCSD Ped2", "▲ up, picture at fault",
+        "✕ failed", "processing: frames cannot be scored", "threshold 2.74, not seen in 7 hours",
+    ):  # fmt: skip
+        assert words in page, words
+
+
+@pytest.mark.parametrize("state", ["ended", "stopped", "failed", "starting"])
+def test_a_camera_that_is_not_watched_is_not_quiet(tmp_path: Path, state: str) -> None:
+    text, color, page = summary({**status(), "cameras": [camera("only", state=state)]}, tmp_path)
+    assert text == f"1 camera  ·  {state}"
+    assert color == ("--idle" if state in ("ended", "stopped") else "--warn")
+    assert "quiet" not in page
