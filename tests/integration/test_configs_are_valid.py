@@ -191,6 +191,8 @@ def test_rules_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
         "StreamadAnomaly": ('streamad_alert_active{camera="gate"}', "1x20", "0x20", {"camera": "gate"}),
         "StreamadMemoryHigh": ('process_resident_memory_bytes{job="streamad",instance="a"}', "5e9x20", "1e9x20",
                                {"job": "streamad", "instance": "a"}),
+        "StreamadNotKeepingUp": ('streamad_camera_overloaded{camera="gate"}', "1x20", "0x20", {"camera": "gate"}),
+        "StreamadCameraFaults": ('streamad_camera_faults_total{camera="gate"}', "0+1x20", "7x20", {"camera": "gate"}),
         "StreamadEventStoreErrors": ('streamad_event_store_errors_total{instance="a"}', "0+1x20", "7x20",
                                      {"instance": "a"}),
         "StreamadNotificationsFailed": ('streamad_notifications_total{outcome="failed",sink="jsonl"}', "0+1x20", "7x20",
@@ -242,11 +244,12 @@ def test_rules_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
         {"instance": "a", "job": "streamad", "outcome": "dropped", "severity": "warning", "sink": "jsonl"},
         minutes=10,
     )
-    for name, family, severity in (
-        ("StreamadOutputFails", "streamad_output_errors_total", "warning"),
-        ("StreamadOutputLost", "streamad_output_dropped_total", "critical"),
+    for name, family, own, severity in (
+        ("StreamadOutputFails", "streamad_output_errors_total", {"output": "a", "reason": "ENOSPC"}, "warning"),
+        ("StreamadOutputLost", "streamad_output_dropped_total", {"output": "a", "reason": "queue_full"}, "critical"),
+        ("StreamadInternalErrors", "streamad_internal_errors_total", {"part": "sinks"}, "warning"),
     ):
-        full = {"instance": "a", "job": "streamad", "output": "history", "reason": "ENOSPC"}
+        full = {"instance": "a", "job": "streamad", **own}
         labelled = ",".join(f'{key}="{value}"' for key, value in full.items())
         tests += _of_series_that_appear(name, f"{family}{{{labelled}}}", {**full, "severity": severity}, minutes=10)
         tests += [_rule_test(name, {f"{family}{{{labelled}}}": "0+1x20"}, [{**full, "severity": severity}])]

@@ -60,6 +60,10 @@ def test_a_checked_configuration_shows_no_secret(quick: CliServer, small_bundle:
                 hidden(ran.out, ran.err)
                 if name == "bad":
                     assert ran.code == 2
+    streams = [{"type": "rtsp", "url": text, "open_timeout_seconds": 2} for text in SAMPLE if is_stream(text)]
+    ran = quick("config", "check", "--connect", config(tmp_path / "c.yaml", small_bundle, streams), cwd=tmp_path)
+    assert "refused" in ran.err
+    hidden(ran.out, ran.err)
     # Where a colon without a space makes a key of an address, and where a word stands in place of a mapping.
     for source in ({"type": "rtsp", FORMS[0]: None}, FORMS[0], [FORMS[0]], {"type": FORMS[0]}):
         file = config(tmp_path / "c.yaml", small_bundle, [source])  # type: ignore[list-item]
