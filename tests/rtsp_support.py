@@ -7,7 +7,7 @@ import os
 import selectors
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +32,7 @@ class RtspServer:
     Every client sees a mount's video from its start, in real time; at its end the stream ends.
 
     Args:
-        mounts: name -> mp4 file (H.264 or H.265).
+        mounts: name -> mp4 file (H.264 or H.265), or a GStreamer pipeline as text.
         port: 0 picks a free one, which `restart` keeps.
         user: asks for digest authentication.
         password: of that user.
@@ -42,7 +42,7 @@ class RtspServer:
 
     def __init__(
         self,
-        mounts: dict[str, Path],
+        mounts: Mapping[str, Path | str],
         port: int = 0,
         user: str | None = None,
         password: str | None = None,
@@ -70,7 +70,10 @@ class RtspServer:
         settings: dict[str, Any] = {
             "port": self.port,
             "address": self.address,
-            "mounts": {n: {"path": str(p), "codec": _codec(p)} for n, p in self.mounts.items()},
+            "mounts": {
+                n: {"launch": p} if isinstance(p, str) else {"path": str(p), "codec": _codec(p)}
+                for n, p in self.mounts.items()
+            },
             "user": self.user,
             "password": self.password,
             "certificate": str(self.certificate) if self.certificate else None,

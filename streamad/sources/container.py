@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -16,7 +17,7 @@ from av.video.stream import VideoStream
 from streamad.frame import Frame, FrameFlags, UInt8Image
 from streamad.sources.base import Source, SourceInfo
 from streamad.sources.decoding import PacketCount, Picture, PictureDecoder
-from streamad.sources.failures import SourceCodecError, SourceError, classify
+from streamad.sources.failures import SourceCodecError, SourceEndedError, SourceError, classify
 from streamad.sources.hardware import choose_hardware
 from streamad.sources.luma import LumaConverter
 from streamad.sources.orientation import orientation_of
@@ -71,6 +72,7 @@ class ContainerSource(Source):
         self._quarantine_until: float | None = None
         self._closed = False
         self._read_timeout: float | None = None
+        self._stall_timeout = math.inf
         self._begin()
         self._info = self._describe()
         self._pts = PtsClock(1.0 / (self._info.fps or _DEFAULT_FPS))
@@ -116,6 +118,26 @@ class ContainerSource(Source):
     def _run(self) -> Generator[Frame, None, None]:
         for picture in self._pictures:
             yield self._frame(picture)
+        if self.frames_decoded == 0:
+            raise (
+                self._no_picture()
+                if self.decode_errors
+                else SourceEndedError(
+                    f"{self._target}: the stream ended before its first picture",
+                    hint="check that the camera sends video",
+                )
+            )
+
+    def _no_picture(self) -> SourceCodecError:
+        if self.decode_errors:
+            return SourceCodecError(
+                f"{self._target}: no picture could be decoded ({self.decode_errors} damaged packets)",
+                hint="choose H.264 or H.265, or a smaller picture",
+            )
+        return SourceCodecError(
+            f"{self._target}: no picture could be decoded: packets come, but no key frame",
+            hint="shorten the camera's key-frame interval, or raise stall_timeout_seconds",
+        )
 
     def _open(
         self,
@@ -208,8 +230,19 @@ class ContainerSource(Source):
 
     def _decoded(self) -> Generator[Picture, None, None]:
         """The pictures of the stream, until it ends; those that an edit list hides are left out."""
+        picture_at, undecoded_at = self._clock(), math.inf
         while (packet := self._next_packet()) is not None:
-            yield from self._decode(packet)
+            pictures = self._decode(packet)
+            if pictures:
+                yield from pictures
+                picture_at, undecoded_at = self._clock(), math.inf
+                continue
+            # Packets that never make a picture are another failure than a stream that stands still, for which the
+            # supervisor watches. This comes before it does.
+            now = self._clock()
+            undecoded_at = min(undecoded_at, now)
+            if now - picture_at > 0.9 * self._stall_timeout and now - undecoded_at > 0.45 * self._stall_timeout:
+                raise self._no_picture()
 
     def _next_packet(self) -> av.Packet[VideoStream] | None:
         """The next packet, None at the end; the last one is empty and asks the decoder for what it still holds."""

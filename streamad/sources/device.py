@@ -36,6 +36,7 @@ class DeviceSource(ContainerSource):
         self._spec = spec
         super().__init__(camera, spec.device, hwaccel=spec.hwaccel, threads=threads, clock=clock)
         self._read_timeout = spec.read_timeout_seconds
+        self._stall_timeout = spec.stall_timeout_seconds
         self._info = replace(self._info, live=True, frames=None)
 
     def _opened(self) -> InputContainer:

@@ -34,6 +34,7 @@ class RtspSource(ContainerSource):
         self._spec = spec
         super().__init__(camera, spec.url, hwaccel=spec.hwaccel, threads=threads, clock=clock)
         self._read_timeout = spec.read_timeout_seconds
+        self._stall_timeout = spec.stall_timeout_seconds
 
     def _opened(self) -> InputContainer:
         spec = self._spec

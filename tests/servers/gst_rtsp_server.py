@@ -6,9 +6,9 @@ Run by the system's Python (which has the GStreamer bindings), never imported:
     /usr/bin/python3 gst_rtsp_server.py '{"port": 0, "mounts": {"cam": {"path": "a.mp4", "codec": "h264"}}}'
 
 The one argument is a JSON document: `port` (0 picks one), `mounts` (name -> path of an mp4 and its codec,
-"h264" or "h265"), optional `user` and `password` (digest authentication), optional `certificate` (a PEM file
-with certificate and key: the server then speaks rtsps). When the server listens it writes `{"port": N}` to
-stdout and a newline.
+"h264" or "h265", or a pipeline under `launch`), optional `user` and `password` (digest authentication),
+optional `certificate` (a PEM file with certificate and key: the server then speaks rtsps). When the server
+listens it writes `{"port": N}` to stdout and a newline.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ PAYLOAD = {
 }
 
 
-def factory(path: str, codec: str, guarded: bool) -> GstRtspServer.RTSPMediaFactory:
-    """A mount that plays the file from its start, in real time, for every client anew."""
+def factory(mount: dict[str, str], guarded: bool) -> GstRtspServer.RTSPMediaFactory:
+    """A mount that plays its file, or what its pipeline makes, from the start and in real time for every client."""
     result = GstRtspServer.RTSPMediaFactory()
-    result.set_launch(f'( filesrc location="{path}" ! qtdemux ! {PAYLOAD[codec]} )')
+    launch = mount.get("launch") or f'filesrc location="{mount["path"]}" ! qtdemux ! {PAYLOAD[mount["codec"]]}'
+    result.set_launch(f"( {launch} )")
     if guarded:
         permissions = GstRtspServer.RTSPPermissions.new()
         permissions.add_permission_for_role("user", "media.factory.access", True)
@@ -77,7 +78,7 @@ def main(document: str) -> None:
     if guarded:
         server.set_auth(authentication(user, settings.get("password"), certificate))
     for name, mount in settings["mounts"].items():
-        server.get_mount_points().add_factory(f"/{name}", factory(mount["path"], mount["codec"], guarded))
+        server.get_mount_points().add_factory(f"/{name}", factory(mount, guarded))
     if not server.attach(None):
         sys.exit(f"cannot listen on port {settings['port']}")
     print(json.dumps({"port": server.get_bound_port()}), flush=True)
