@@ -112,8 +112,9 @@ def running(config: Path, *, descriptors: int | None = None) -> Iterator[Running
 
 
 def children(pid: int) -> list[int]:
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(word) for word in text.split()]
+    """Its children, whichever of its threads started them."""
+    texts = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [int(word) for text in texts for word in text.split()]
 
 
 def alive(pid: int) -> bool:

@@ -9,6 +9,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from streamad.sources.failures import FailureReason, source_error
+from streamad.sources.limits import memory_is_short
 
 _STRICT_INTER_CODECS = frozenset({"hevc"})
 """Codecs with references in which FFmpeg hides damage without flagging it, and whose strict mode loses no picture. The
@@ -121,16 +122,24 @@ class PictureDecoder:
             return []  # a repeated picture, which some containers store as an empty packet; FFmpeg takes it for the end
         try:
             frames = _frames(self._context, packet)
-        except MemoryError:
-            problem = f"{self._target}: a picture takes more memory than a decoder may have"
-        except av.FFmpegError:
-            self.errors += 1
-            return self._decoded_again(packet)
+        except (MemoryError, av.FFmpegError) as error:
+            is_short = isinstance(error, MemoryError) or memory_is_short(self._picture_bytes())
         else:
             self._passed += len(frames)
             damaged, self._is_damaged = self._is_damaged, self._is_damaged and not frames
             return [Picture(f, f.is_corrupt or (damaged and k == 0)) for k, f in enumerate(frames)]
-        raise source_error(FailureReason.MEMORY, problem)
+        if is_short:
+            width, height = self._context.width, self._context.height
+            raise source_error(
+                FailureReason.MEMORY,
+                f"{self._target}: its pictures of {width}×{height} take more memory than a decoder may have",
+            )
+        self.errors += 1
+        return self._decoded_again(packet)
+
+    def _picture_bytes(self) -> int:
+        samples = 3 if (self._context.pix_fmt or "").endswith(("le", "be")) else 1.5
+        return int(self._context.width * self._context.height * samples)
 
     def _decoded_again(self, packet: av.Packet[VideoStream]) -> list[Picture]:
         """What a lenient decoder makes of a packet in which the strict one found an error."""

@@ -10,12 +10,38 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from streamad.sources import wire
 from streamad.sources.shared_ring import Ring, RingError, RingFrame
 
 _log = logging.getLogger(__name__)
+
+_starter: ThreadPoolExecutor | None = None
+
+
+def _started(command: list[str], descriptor: int) -> subprocess.Popen[bytes]:
+    """Start a process from a thread that lives as long as this process: the kernel kills decoders when it ends."""
+    global _starter
+    if _starter is None:
+        _starter = ThreadPoolExecutor(1, "streamad-decoders")
+    return _starter.submit(
+        subprocess.Popen,
+        command,
+        pass_fds=[descriptor],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,  # the main program's stdout is data
+        start_new_session=True,
+    ).result()
+
+
+def _forget_starter() -> None:
+    global _starter
+    _starter = None  # a forked process has none of its parent's threads
+
+
+os.register_at_fork(after_in_child=_forget_starter)
 
 
 class DecoderProcess:
@@ -42,13 +68,7 @@ class DecoderProcess:
                 f"import sys; sys.path[:] = {sys.path!r}; "
                 f"from streamad.sources.worker import main; main({theirs.fileno()})"
             )
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", entry],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,  # the main program's stdout is data
-                start_new_session=True,
-            )
+            self._process = _started([sys.executable, "-c", entry], theirs.fileno())
         self.link.send(pickle.dumps(job))
         self.link.setblocking(False)
 

@@ -27,6 +27,7 @@ import numpy as np
 
 from streamad.errors import StreamadError
 from streamad.frame import FrameFlags, UInt8Image
+from streamad.sources.failures import FailureReason, source_error
 
 _HEADER = struct.Struct("=QQQQII")  # slots, capacity, frames, dropped, notified, waiting
 _HEARTBEAT = struct.Struct("=d")
@@ -34,8 +35,8 @@ _HEARTBEAT_AT = 56  # aligned, so that it is written in one piece, outside of th
 _SLOT = struct.Struct("=IIQQddII")  # state, flags, sequence, index, pts_seconds, received_at, height, width
 _HEADER_BYTES = 64
 _SLOT_BYTES = 64
-_MAX_BYTES = 1 << 30
-"""Of one ring (our choice): six pictures of 16384×8192."""
+_MAX_BYTES = 1 << 29
+"""Of one ring (our choice): six pictures of 85 megapixels, twice those of 8K."""
 _LOCK_SECONDS = 1.0
 """The lock is held for microseconds; longer means that its holder is stopped."""
 
@@ -94,16 +95,17 @@ class Ring:
         bytes.
 
         Raises:
-            RingError: more than a camera may have, or the system has none left.
+            SourceMemoryError: more than a camera may have.
+            RingError: the system has none left.
         """
         if slots < 3 or capacity < 1:
             raise ValueError(f"a ring has 3 slots or more of 1 byte or more, got {slots} of {capacity}")
         size = _HEADER_BYTES + slots * (_SLOT_BYTES + capacity)
         if size > _MAX_BYTES:
-            raise RingError(
+            raise source_error(
+                FailureReason.MEMORY,
                 f"{slots} frames of {capacity} bytes are more shared memory than a camera may have "
                 f"({_MAX_BYTES >> 20} MiB)",
-                hint="give the camera a smaller picture",
             )
         try:
             descriptor = os.memfd_create("streamad-frames", os.MFD_CLOEXEC)

@@ -19,7 +19,8 @@ from typing import Any
 from streamad.frame import Frame
 from streamad.sources import wire
 from streamad.sources.base import Source
-from streamad.sources.failures import FailureReason, SourceError, SourceTimeoutError
+from streamad.sources.failures import FailureReason, SourceError, SourceTimeoutError, source_error
+from streamad.sources.limits import end_with_parent, limit_memory
 from streamad.sources.opening import open_source
 from streamad.sources.shared_ring import Ring, RingError, RingFrame
 from streamad.sources.spec import RtspSpec
@@ -67,6 +68,12 @@ class Worker:
             reason = error.reason if isinstance(error, SourceError) else FailureReason.CRASHED
             self._end(reason, str(error), error.hint)
         except Exception as error:  # noqa: BLE001 - the boundary of the process: reported, not swallowed
+            if _is_want_of_memory(error):
+                failure = source_error(
+                    FailureReason.MEMORY, f"{job.camera}: its pictures take more memory than allowed"
+                )
+                self._end(failure.reason, str(failure), failure.hint)
+                return
             self._end(FailureReason.CRASHED, f"{type(error).__name__}{self._details(error)}", None)
         else:
             if job.spec.live:
@@ -168,6 +175,7 @@ class Worker:
 
 def main(descriptor: int) -> None:
     """Entry of the process. `descriptor` is the socket's; its first message is the job, pickled."""
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     link = socket.socket(fileno=descriptor)
     try:
@@ -175,11 +183,18 @@ def main(descriptor: int) -> None:
         threading.Thread(target=_end_with_parent, args=(descriptor,), daemon=True).start()
         wire.send(link, {"type": "hello"})
         _quiet_libraries(job)
+        limit_memory()
         Worker(link, job).run()
     except (BrokenPipeError, ConnectionResetError, EOFError):
         os._exit(1)  # the main process is gone
     # FFmpeg's and OpenCV's clean-up at exit has hung before (PyAV issue 2276); all that matters is closed.
     os._exit(0)
+
+
+def _is_want_of_memory(error: Exception) -> bool:
+    import cv2
+
+    return isinstance(error, MemoryError) or (isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem)
 
 
 def _quiet_libraries(job: wire.Job) -> None:
@@ -194,8 +209,7 @@ def _quiet_libraries(job: wire.Job) -> None:
 
 
 def _end_with_parent(descriptor: int) -> None:
-    # The socket hangs up when the main process dies, even by SIGKILL. Not prctl(PR_SET_PDEATHSIG): that one
-    # follows the thread that started this process, not the process.
+    # The socket hangs up when the main process dies, even by SIGKILL, and when it closes its side while it lives.
     poll = select.poll()
     poll.register(descriptor, 0)
     poll.poll()

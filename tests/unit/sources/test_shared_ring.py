@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from streamad.frame import FrameFlags
+from streamad.sources import SourceMemoryError
 from streamad.sources.shared_ring import Ring, RingError, RingFrame
 
 
@@ -107,7 +108,7 @@ def test_smaller_frames_fit_and_discard_counts(ring: Ring) -> None:
 
 
 def test_too_large_pictures_are_a_typed_error() -> None:
-    with pytest.raises(RingError, match="more shared memory"):
+    with pytest.raises(SourceMemoryError, match="more shared memory"):
         Ring.create(3, 1 << 30)
     with pytest.raises(ValueError, match="3 slots"):
         Ring.create(2, 1)
