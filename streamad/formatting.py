@@ -59,3 +59,8 @@ def readable(text: str) -> str:
     """Text on one line that every encoder takes: control characters become spaces, undecodable bytes are escaped."""
     visible = "".join(" " if unicodedata.category(letter) in ("Cc", "Zl", "Zp") else letter for letter in text)
     return visible.encode("utf-8", "backslashreplace").decode()
+
+
+def drawable(text: str) -> str:
+    """Text for a picture: what no font can show, bytes of a name that are not UTF-8, becomes U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -9,6 +9,7 @@ import typer
 
 from streamad.bundle import CALIBRATION, Bundle, load_bundle
 from streamad.cli.common import (
+    BitDepthOption,
     EngineOption,
     FpsOption,
     JsonOption,
@@ -76,6 +77,7 @@ def calibrate(
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
     fps: FpsOption = 25.0,
+    bit_depth: BitDepthOption = "16",
     as_json: JsonOption = False,
 ) -> None:
     """Set a camera's threshold from its normal video, or from its recent scores, and a budget of false alerts."""
@@ -121,7 +123,7 @@ def calibrate(
         )
         notes = notes_on(known)
     else:
-        clips = clips_of(data or [], fps)
+        clips = clips_of(data or [], fps, bit_depth)
         bundle, calibration = _on_video(
             model, clips, engine_spec(engine, threads, precision), alerts_per_day or 1.0, local,
             min_duration_seconds=0.5 if min_duration is None else min_duration,

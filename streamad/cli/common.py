@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -22,6 +23,7 @@ from streamad.formatting import readable
 from streamad.observability.redaction import redact
 from streamad.observability.status import finite
 from streamad.sources import Clips, ImagesSpec, SourceSpec, find_clips, parse_source
+from streamad.sources.spec import BIT_DEPTHS
 from streamad.versions import CURRENT, MANIFEST, PREVIOUS, VERSIONS
 
 UNFINISHED = {VERSIONS, PREVIOUS, "recordings", "training", WEIGHTS, ONNX}
@@ -64,6 +66,10 @@ RunFramesOption = Annotated[
 FpsOption = Annotated[
     float, typer.Option("--fps", min=0.1, help="Frames a second of image folders (they have no clock).")
 ]
+BitDepthOption = Annotated[
+    str,
+    typer.Option("--bit-depth", help="Bits that 16-bit images use: 10, 12, 14, 16 or auto (from their highest value)."),
+]
 OptionsOption = Annotated[
     list[str] | None, typer.Option("--option", help="An option of the detector's own, name=value; repeatable.")
 ]
@@ -99,6 +105,11 @@ def table(rows: Sequence[Mapping[str, Any]]) -> None:
     widths = [max(len(line[k]) for line in texts) for k in range(len(names))]
     for line in texts:
         data("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def causes(withheld: Mapping[str, int]) -> str | None:
+    """Frames without a score, by cause, in a cell of a table."""
+    return ", ".join(f"{cause} {count}" for cause, count in withheld.items()) or None
 
 
 @contextmanager
@@ -160,13 +171,17 @@ def parse_pairs(given: Sequence[str] | None) -> dict[str, str]:
     return pairs
 
 
-def source_of(text: str, fps: float) -> SourceSpec:
-    """A source given on the command line; `fps` is for image folders."""
-    spec = parse_source(text)
-    return spec.model_copy(update={"fps": fps}) if isinstance(spec, ImagesSpec) else spec
+def source_of(text: str, fps: float, bit_depth: str = "16") -> SourceSpec:
+    """A source given on the command line; `fps` and `bit_depth` are for image folders.
+
+    Raises:
+        UsageError: an address that is no source, or a bit depth that no camera has.
+    """
+    spec, depth = parse_source(text), _depth(bit_depth)
+    return spec.model_copy(update={"fps": fps, "bit_depth": depth}) if isinstance(spec, ImagesSpec) else spec
 
 
-def clips_of(paths: Sequence[Path], fps: float) -> Clips:
+def clips_of(paths: Sequence[Path], fps: float, bit_depth: str = "16") -> Clips:
     """The clips in files and folders that can be read (see `find_clips`); prints what is left out.
 
     A command that goes on without some clips ends with `end_with(clips)`.
@@ -174,12 +189,18 @@ def clips_of(paths: Sequence[Path], fps: float) -> Clips:
     Args:
         paths: video files, folders of images, or folders of those.
         fps: frames a second of folders of images.
+        bit_depth: bits that their images of 16 bits use, or "auto".
 
     Raises:
-        UsageError: no clip in any path, or a folder that can be read in two ways.
+        UsageError: no clip in any path, a folder that can be read in two ways, or a bit depth that no camera has.
         SourceError: none of the clips can be read.
     """
-    clips = find_clips(paths, fps).readable()
+    depth, found = _depth(bit_depth), find_clips(paths, fps)
+    specs = tuple(
+        (name, spec.model_copy(update={"bit_depth": depth}) if isinstance(spec, ImagesSpec) else spec)
+        for name, spec in found.clips
+    )
+    clips = replace(found, clips=specs).readable()
     for sentence in (*clips.notes, *clips.failures()):
         say(f"note: {sentence}")
     return clips
@@ -275,6 +296,14 @@ def bundle_folder(path: Path, *, versioned: bool = False) -> Path:
         place = place.parent
     output_folder(place, room_bytes=BUNDLE_BYTES)
     return path
+
+
+def _depth(text: str) -> int | str:
+    """`--bit-depth` as the sources take it."""
+    known: dict[str, int | str] = {"auto": "auto", **{str(bits): bits for bits in BIT_DEPTHS}}
+    if text not in known:
+        raise UsageError(f"--bit-depth {text!r}: expected one of {', '.join(known)}")
+    return known[text]
 
 
 def _cell(value: Any) -> str:

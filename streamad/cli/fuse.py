@@ -9,6 +9,7 @@ from typing import Annotated, cast
 import typer
 
 from streamad.cli.common import (
+    BitDepthOption,
     BudgetOption,
     EngineOption,
     FpsOption,
@@ -41,6 +42,7 @@ def fuse(
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
     fps: FpsOption = 25.0,
+    bit_depth: BitDepthOption = "16",
     as_json: JsonOption = False,
 ) -> None:
     """Make one model of several for a camera: their calibrated scores together, calibrated again on normal video."""
@@ -52,7 +54,7 @@ def fuse(
     if rule not in ("mean", "max"):
         raise UsageError(f"--rule {rule!r}: expected mean or max")
     out = bundle_folder(out)
-    clips = clips_of(data, fps)
+    clips = clips_of(data, fps, bit_depth)
     with open_source(clips.specs[0], camera="camera") as source:
         rate = source.info.fps
     spec = engine_spec(engine, threads, precision)

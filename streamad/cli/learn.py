@@ -14,6 +14,7 @@ import typer
 from pydantic import ValidationError
 
 from streamad.cli.common import (
+    BitDepthOption,
     BudgetOption,
     FpsOption,
     JsonOption,
@@ -72,6 +73,7 @@ def learn(
     data_name: Annotated[str, typer.Option(help="Name of the video, for the record.")] = "own camera",
     licence: Annotated[str, typer.Option(help="Terms of the video, for the record.")] = "own recording",
     fps: FpsOption = 25.0,
+    bit_depth: BitDepthOption = "16",
     as_json: JsonOption = False,
 ) -> None:
     """Record normal video, check it, fit a detector, calibrate it, and report what it will and will not see.
@@ -103,7 +105,7 @@ def learn(
         train_seconds=60 * train_minutes,
     )  # fmt: skip
     require_trainer(plan)
-    specs, words, clips = _sources(sources, fps, username_env, password_env, transport)
+    specs, words, clips = _sources(sources, fps, bit_depth, username_env, password_env, transport)
     is_motion, live = detector == "motion", not clips.clips
     given = None if live else look_at_clips(clips.clips, fps, one_rate=not is_motion)
     check_rate = require_rate if is_motion else (lambda rate: None)
@@ -198,7 +200,12 @@ def learn(
 
 
 def _sources(
-    given: list[str], fps: float, username_env: str | None, password_env: str | None, transport: str
+    given: list[str],
+    fps: float,
+    bit_depth: str,
+    username_env: str | None,
+    password_env: str | None,
+    transport: str,
 ) -> tuple[Sequence[SourceSpec], str, Clips]:
     """The sources, what they are in words, without credentials, and the clips where they are files.
 
@@ -224,5 +231,5 @@ def _sources(
                 raise UsageError(f"the options do not fit the camera: {faults}") from None
             return [camera], str(camera.url), Clips(())
         return [camera], str(camera.device) if camera.type == "device" else camera.type, Clips(())
-    clips = clips_of([Path(text) for text in given], fps)
+    clips = clips_of([Path(text) for text in given], fps, bit_depth)
     return clips.specs, clips.words, clips

@@ -105,9 +105,9 @@ def main() -> NoReturn:
         except _ClickError as error:
             code = ExitCode.USAGE
             _report_usage(error, as_json)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             code = ExitCode.INTERRUPT
-            print("interrupted", file=sys.stderr)  # noqa: T201 - the command line's own voice
+            report(error)
     except SystemExit:  # how typer and rich end where the reader of their help has gone; nothing else here does
         silence_unread()
     except Exception as error:  # noqa: BLE001 - the boundary of the process: reported, not swallowed
@@ -142,14 +142,20 @@ def _report_usage(error: Any, as_json: bool) -> None:
 
 
 def _report(error: StreamadError, as_json: bool) -> None:
-    message, hint = redact(str(error)), redact(error.hint) if error.hint else None
+    details = report(error)
     if as_json:
-        document = {"error": {"type": type(error).__name__, "message": message, "hint": hint, "code": error.exit_code}}
-        reason = getattr(error, "reason", None)
-        if reason is not None:
-            document["error"]["reason"] = str(reason)
-        document["error"] |= getattr(error, "details", {})
-        write_output(json.dumps(document, ensure_ascii=False) + "\n")
+        write_output(json.dumps({"error": details}, ensure_ascii=False) + "\n")
+
+
+def report(error: StreamadError | KeyboardInterrupt) -> dict[str, Any]:
+    """Print an error on standard error; returns what a JSON document says of it."""
+    if isinstance(error, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)  # noqa: T201 - the command line's own voice
+        return {"type": "KeyboardInterrupt", "message": "interrupted", "hint": None, "code": int(ExitCode.INTERRUPT)}
+    message, hint = redact(str(error)), redact(error.hint) if error.hint else None
     print(f"error: {message}", file=sys.stderr)  # noqa: T201
     if hint:
         print(f"  what to do: {hint}", file=sys.stderr)  # noqa: T201
+    details = {"type": type(error).__name__, "message": message, "hint": hint, "code": int(error.exit_code)}
+    reason = getattr(error, "reason", None)
+    return details | ({} if reason is None else {"reason": str(reason)}) | getattr(error, "details", {})

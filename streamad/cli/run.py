@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from streamad.cli.common import JsonOption, emit, say, table
+from streamad.cli.common import JsonOption, causes, emit, say, table
 from streamad.cli.ending import Ending
 from streamad.errors import ExitCode
 
@@ -33,6 +33,7 @@ def run(
     from streamad.observability.metrics import Metrics
     from streamad.observability.status import StatusDocument
     from streamad.pipeline.camera import CameraWatch
+    from streamad.pipeline.gated_scorer import why_withheld
     from streamad.pipeline.monitor import Monitor
     from streamad.pipeline.recent import HistoryKeeper
     from streamad.pipeline.score_log import ScoreLog
@@ -107,12 +108,17 @@ def run(
             "camera": s.camera,
             "frames": s.frames,
             "scored": s.scored,
+            "withheld": dict(s.withheld) if as_json else causes(s.withheld),
             "dropped": s.dropped,
             "alerts": s.alerts,
             "error": str(s.error) if s.error else None,
         }
         for s in summaries
     ]
+    specs = {camera.id: camera.source for camera in settings.cameras}
+    for s in summaries if once else ():
+        for sentence in why_withheld(specs[s.camera], s.withheld, s.scored):
+            say(f"{s.camera}: {sentence}")
     if as_json:
         emit({"cameras": rows, "events": str(settings.events.path)})
     else:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from streamad.alerts.spec import RuleSpec
 from streamad.cli.common import (
+    BitDepthOption,
     EngineOption,
     FpsOption,
     JsonOption,
@@ -18,6 +19,7 @@ from streamad.cli.common import (
     PrecisionOption,
     RunFramesOption,
     ThreadsOption,
+    causes,
     emit,
     engine_spec,
     output_folder,
@@ -26,8 +28,20 @@ from streamad.cli.common import (
     source_of,
     table,
 )
-from streamad.errors import ExitCode, UsageError
+from streamad.cli.main import report
+from streamad.errors import ExitCode, StreamadError, UsageError
+from streamad.formatting import readable
 from streamad.scoring import NORMALIZATIONS
+
+if TYPE_CHECKING:
+    from streamad.pipeline.alerting import AlertSettings
+    from streamad.pipeline.score_file import FileResult
+
+FIELDS = (
+    "input", "frames", "scored", "withheld", "alerts", "highest", "frames_per_second", "csv", "plot", "video",
+    "normalization", "problems", "events", "error",
+)  # fmt: skip
+"""Of an input in the JSON document; the table has those before `normalization`."""
 
 
 def score(
@@ -51,6 +65,7 @@ def score(
     threads: ThreadsOption = None,
     run_frames: RunFramesOption = None,
     fps: FpsOption = 25.0,
+    bit_depth: BitDepthOption = "16",
     as_json: JsonOption = False,
 ) -> None:
     """Score every frame of files: CSV, a plot with threshold and alerts, an annotated video with the heat map."""
@@ -61,12 +76,12 @@ def score(
     if normalization is not None and normalization not in NORMALIZATIONS:
         raise UsageError(f"--normalization {normalization!r}: expected one of {', '.join(NORMALIZATIONS)}")
     _check_threshold(threshold, calibration, alerts_per_day, normalization)
-    specs = [source_of(text, fps) for text in inputs]
+    specs = [source_of(text, fps, bit_depth) for text in inputs]
     names = _names(inputs)
     spec = engine_spec(engine, threads, precision, run_frames=run_frames)
     folder = output_folder(out)
     results: list[dict[str, Any]] = []
-    alerts = 0
+    failure: StreamadError | KeyboardInterrupt | None = None
     with open_model(model, spec, hint="throughput") as loaded:
         running = loaded.engine.info
         say(f"engine: {running.name} in {running.precision} on {running.device} ({running.why})")
@@ -89,45 +104,34 @@ def score(
         chosen = normalization or ("calibrated" if calibrated else "raw")
         with progress_bar() as bar:
             for name, source in zip(names, specs, strict=True):
-                task = bar.add_task(name, total=None)
+                task = bar.add_task(readable(name), total=None)
 
                 def progress(done: int, total: int | None, task: Any = task) -> None:
                     bar.update(task, completed=done, total=total)
 
-                result = score_file(
-                    source,
-                    loaded,
-                    name=name,
-                    folder=folder,
-                    settings=settings,
-                    normalization=chosen,
-                    write_csv=csv,
-                    write_plot=plot,
-                    write_video=video,
-                    progress=progress,
-                )
+                try:
+                    result = score_file(
+                        source,
+                        loaded,
+                        name=name,
+                        folder=folder,
+                        settings=settings,
+                        normalization=chosen,
+                        write_csv=csv,
+                        write_plot=plot,
+                        write_video=video,
+                        progress=progress,
+                    )
+                except (StreamadError, KeyboardInterrupt) as error:
+                    # One input's fault, or the end of patience: what the others gave is not lost with it.
+                    results.append({**dict.fromkeys(FIELDS), "input": name, "error": report(error)})
+                    failure = error if failure is None or isinstance(error, KeyboardInterrupt) else failure
+                    if isinstance(error, KeyboardInterrupt):
+                        break
+                    continue
                 for problem in result.problems:
                     say(f"{name}: {problem}")
-                alerts += len(result.events)
-                rarest = settings.recurrence(result.highest) if settings and result.highest is not None else None
-                results.append(
-                    {
-                        "input": name,
-                        "frames": result.frames,
-                        "scored": result.scored,
-                        "alerts": len(result.events),
-                        "highest": None if rarest is None else str(rarest),
-                        "frames_per_second": round(result.frames / result.seconds, 1),
-                        "csv": result.files.csv,
-                        "plot": result.files.plot,
-                        "video": result.files.video,
-                    }
-                )
-                if as_json:
-                    results[-1]["highest"] = None if rarest is None else asdict(rarest)
-                    results[-1]["normalization"] = chosen
-                    results[-1]["problems"] = list(result.problems)
-                    results[-1]["events"] = [event.to_dict() for event in result.events]
+                results.append(_result(name, result, settings, chosen))
         if as_json:
             info = loaded.engine.info
             emit(
@@ -137,12 +141,51 @@ def score(
                     "engine": {"name": info.name, "device": info.device, "precision": info.precision, "why": info.why},
                     "threshold": None if settings is None else settings.shown(settings.threshold),
                     "results": results,
+                    **(
+                        {}
+                        if failure is None
+                        else {"error": next(r["error"] for r in results if r["error"] is not None)}
+                    ),
                 }
             )
         else:
-            table(results)
-    if fail_on_alert and alerts:
+            table([_row(result, with_error=failure is not None) for result in results])
+    if failure is not None:
+        raise typer.Exit(ExitCode.INTERRUPT if isinstance(failure, KeyboardInterrupt) else failure.exit_code)
+    if fail_on_alert and any(result["alerts"] for result in results):
         raise typer.Exit(ExitCode.ALERTS_FOUND)
+
+
+def _result(name: str, result: FileResult, settings: AlertSettings | None, normalization: str) -> dict[str, Any]:
+    """What the JSON document says of an input that was scored."""
+    rarest = settings.recurrence(result.highest) if settings and result.highest is not None else None
+    return {
+        "input": name,
+        "frames": result.frames,
+        "scored": result.scored,
+        "withheld": dict(result.withheld),
+        "alerts": len(result.events),
+        "highest": None if rarest is None else asdict(rarest) | {"text": str(rarest)},
+        "frames_per_second": round(result.frames / result.seconds, 1),
+        "csv": result.files.csv,
+        "plot": result.files.plot,
+        "video": result.files.video,
+        "normalization": normalization,
+        "problems": list(result.problems),
+        "events": [event.to_dict() for event in result.events],
+        "error": None,
+    }
+
+
+def _row(result: dict[str, Any], *, with_error: bool) -> dict[str, Any]:
+    """The same as a line of the table."""
+    row = {name: result[name] for name in FIELDS[: FIELDS.index("normalization")]}
+    row["withheld"] = causes(result["withheld"] or {})
+    row["highest"] = result["highest"] and result["highest"]["text"]
+    if with_error:
+        error = result["error"] or {}
+        row["error"] = ": ".join(str(error[key]) for key in ("reason", "message") if key in error) or None
+    return row
 
 
 def _check_threshold(

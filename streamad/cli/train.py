@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from streamad.cli.common import (
+    BitDepthOption,
     BudgetOption,
     DeviceOption,
     FpsOption,
@@ -60,6 +61,7 @@ def train(
     data_name: Annotated[str, typer.Option(help="Name of the data, for the record.")] = "own video",
     licence: Annotated[str, typer.Option(help="Terms of the data, for the record.")] = "not stated",
     fps: FpsOption = 25.0,
+    bit_depth: BitDepthOption = "16",
     as_json: JsonOption = False,
 ) -> None:
     """Train a detector on a camera's normal video, export it, and calibrate it on clips held out.
@@ -74,7 +76,7 @@ def train(
             raise UsageError(f"{detector} has no options", hint="leave --option out")
         fit_motion(
             data, out, max_height=max_height, seed=seed, alerts_per_day=alerts_per_day, data_name=data_name,
-            licence=licence, fps=fps, as_json=as_json,
+            licence=licence, fps=fps, bit_depth=bit_depth, as_json=as_json,
         )  # fmt: skip
         return
     try:
@@ -88,7 +90,7 @@ def train(
     from streamad.training.splitting import split_clips
 
     folder = bundle_folder(out)
-    found = clips_of(data, fps)
+    found = clips_of(data, fps, bit_depth)
     clips = found.clips
     rate = look_at_clips(clips, fps, one_rate=True).fps
     plan = TrainingPlan(

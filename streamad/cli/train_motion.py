@@ -17,6 +17,7 @@ def fit_motion(
     data_name: str,
     licence: str,
     fps: float,
+    bit_depth: str,
     as_json: bool,
 ) -> None:
     """Fit the motion detector to all clips, export it, and calibrate it on them (see `calibrate_motion`).
@@ -30,6 +31,7 @@ def fit_motion(
         data_name: name of the data, for the record.
         licence: terms of the data, for the record.
         fps: frames a second of folders of images.
+        bit_depth: bits that their images of 16 bits use, or "auto".
         as_json: print one JSON document.
 
     Raises:
@@ -40,7 +42,7 @@ def fit_motion(
     from streamad.pipeline.motion_learning import calibrate_motion, fit_motion_bundle
 
     folder = bundle_folder(out)
-    clips = clips_of(data, fps)
+    clips = clips_of(data, fps, bit_depth)
     rate = look_at_clips(clips.clips, fps, one_rate=False).fps
     with progress_bar() as bar:
         tasks = {}

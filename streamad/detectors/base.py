@@ -44,12 +44,13 @@ class CameraScorer(Protocol):
         """Forget all frames."""
 
 
-def withheld_score(tiles: Tiles, reason: str) -> FrameScore:
+def withheld_score(tiles: Tiles, reason: str, fault: str | None = None) -> FrameScore:
     """The score of a frame that gets none.
 
     Args:
         tiles: of the frame.
         reason: see `FrameScore.withheld`.
+        fault: what is wrong with the picture, where that is why.
     """
     return FrameScore(
         camera=tiles.camera,
@@ -58,6 +59,7 @@ def withheld_score(tiles: Tiles, reason: str) -> FrameScore:
         score=float("nan"),
         received_at=tiles.received_at,
         withheld=reason,
+        reason=fault,
     )
 
 

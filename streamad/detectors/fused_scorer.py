@@ -130,7 +130,8 @@ class FusedScorer:
 
     def _fused(self, scores: list[FrameScore]) -> FrameScore:
         first = scores[0]
-        withheld = next((s.withheld for s in scores if s.withheld is not None), None)
+        held = next((s for s in scores if s.withheld is not None), None)
+        withheld = None if held is None else held.withheld
         values = [c.calibrated(s.score) for c, s in zip(self._calibrations, scores, strict=True)]
         value = float(np.mean(values)) if self._rule == "mean" else float(np.max(values))  # NaN where one is
         heatmap, boxes = (None, None) if withheld is not None else self._heatmap(scores)
@@ -143,7 +144,7 @@ class FusedScorer:
             heatmap=heatmap,
             received_at=max(s.received_at for s in scores),
             withheld=withheld,
-            reason=None if withheld is not None else self._reason(values, scores),
+            reason=self._reason(values, scores) if held is None else held.reason,
             boxes=boxes,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from datetime import datetime
 
@@ -81,6 +81,8 @@ class CameraWatch:
         """Why the camera was given up, None where it was not."""
         self.newest: tuple[Frame, FrameScore] | None = None
         self.scored = 0
+        self.withheld: Counter[str] = Counter()
+        """Frames without a score, by cause."""
         self._metrics = metrics
         self._clock = clock
         self._frames: deque[Frame] = deque()
@@ -159,6 +161,7 @@ class CameraWatch:
         self._metrics.latency(self._latency)
         if score.withheld:
             self._metrics.withheld(score.withheld)
+            self.withheld[str(score.cause)] += 1
         else:
             self.faults.good()
         if self.open_event is None:

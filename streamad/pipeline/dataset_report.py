@@ -14,6 +14,7 @@ from streamad.evaluation.datasets import Clip, Dataset, image_files
 from streamad.evaluation.report import ReportContent, Thumbnail, figures_of, html_report, markdown_report
 from streamad.evaluation.traces import FPS, Place, Trace
 from streamad.files import write_atomic
+from streamad.formatting import readable
 from streamad.pipeline.dataset_evaluation import Evaluated
 from streamad.pipeline.dataset_scoring import clip_source
 from streamad.scoring import Calibration
@@ -30,7 +31,7 @@ def write_scores(folder: Path, evaluated: Evaluated) -> list[Path]:
     """
     write_atomic(folder / "scores.csv", scores_csv(evaluated.traces, evaluated.calibration))
     arrays = io.BytesIO()
-    np.savez_compressed(arrays, **{clip.name: clip.scores for clip in evaluated.clips})  # type: ignore[arg-type]
+    np.savez_compressed(arrays, **{readable(clip.name): clip.scores for clip in evaluated.clips})  # type: ignore[arg-type]
     write_atomic(folder / "scores.npz", arrays.getvalue())
     return [folder / "scores.csv", folder / "scores.npz"]
 

@@ -261,7 +261,7 @@ def _fingerprint(clip: Clip) -> str:
     content = hashlib.sha256()
     for file in files:
         state = file.stat()
-        content.update(f"{file.name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+        content.update(os.fsencode(file.name) + f"\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
     return content.hexdigest()
 
 

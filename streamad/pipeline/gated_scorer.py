@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,8 @@ from streamad.errors import OutputError
 from streamad.files import write_atomic
 from streamad.frame import Frame, FrameFlags, UInt8Image
 from streamad.scoring import FrameScore
+from streamad.sources import ImagesSpec, SourceSpec
+from streamad.sources.images import depth_hint
 from streamad.sources.quality.gate import GOOD, QualityGate, Verdict
 from streamad.sources.quality.spec import QualitySpec
 from streamad.tiling import Tiles
@@ -44,6 +47,30 @@ _WORDS = {
 def in_words(reason: str) -> str:
     """What a reason of the gate means, and what to do."""
     return _WORDS.get(reason, reason)
+
+
+def why_withheld(spec: SourceSpec, withheld: Mapping[str, int], frames: int) -> list[str]:
+    """Sentences for a user whose recording got fewer scores than frames: what is wrong with it, where something is.
+
+    Args:
+        spec: the recording.
+        withheld: frames without a score, by cause (`FrameScore.cause`).
+        frames: all of them.
+    """
+    faults = {cause.partition(":")[2]: count for cause, count in withheld.items() if cause.startswith(f"{QUALITY}:")}
+    said = [f"{count} of {frames} frames were rejected: {fault} ({in_words(fault)})" for fault, count in faults.items()]
+    if faults and isinstance(spec, ImagesSpec) and (hint := depth_hint(spec)) is not None:
+        said.append(hint)
+    if sum(withheld.values()) == frames:
+        said.append("nothing was scored: " + (", ".join(f"{cause} {n}" for cause, n in withheld.items()) or "no frame"))
+    return said
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedTiles(Tiles):
+    """In place of the tiles of a frame at fault."""
+
+    fault: str = ""
 
 
 class GatedScorer:
@@ -75,13 +102,14 @@ class GatedScorer:
         self.verdict = self.gate.check(frame)
         if self.verdict.reason is not None:
             self._held = True
-            return Tiles(
+            return RejectedTiles(
                 camera=frame.camera,
                 index=frame.index,
                 pts_seconds=frame.pts_seconds,
                 received_at=frame.received_at,
                 batch=_NOTHING,
                 withheld=QUALITY,
+                fault=str(self.verdict.reason),
             )
         if self._held:
             # Frames are missing to the detector: what remembers earlier ones starts anew.
@@ -91,8 +119,8 @@ class GatedScorer:
 
     def score(self, tiles: Tiles, outputs: npt.NDArray[np.float32]) -> FrameScore:
         """The score of the frame; NaN where it was held back."""
-        if tiles.withheld == QUALITY:
-            return withheld_score(tiles, QUALITY)
+        if isinstance(tiles, RejectedTiles):
+            return withheld_score(tiles, QUALITY, tiles.fault)
         return self.inner.score(tiles, outputs)
 
     def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:

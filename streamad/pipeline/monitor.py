@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -58,6 +58,7 @@ class CameraSummary:
     Attributes:
         frames: frames decoded.
         scored: frames that left the engine (a score may be withheld).
+        withheld: those without a score, by cause ("warming_up", "quality:dark").
         dropped: frames dropped before.
         alerts: alerts opened.
         error: why its source failed, None where it did not.
@@ -66,6 +67,7 @@ class CameraSummary:
     camera: str
     frames: int
     scored: int
+    withheld: Mapping[str, int]
     dropped: int
     alerts: int
     error: StreamadError | None
@@ -462,6 +464,7 @@ class Monitor:
             camera=camera.spec.id,
             frames=status.frames_decoded,
             scored=camera.scored,
+            withheld=dict(camera.withheld),
             dropped=sum(status.dropped.values()),
             alerts=self._alerts[camera.spec.id],
             error=error,

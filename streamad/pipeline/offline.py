@@ -29,6 +29,9 @@ from streamad.sources import (
 PREFETCH = 64
 """Frames decoded ahead of scoring; bounds memory (64 Ped2 frames are 5.5 MB)."""
 
+WINDOW = "window"
+"""`FrameScore.withheld` of a file's frame whose piece of video ends before the window around it is whole."""
+
 
 def score_video(
     source: str | Path | SourceSpec | Source | Iterable[Frame],
@@ -74,26 +77,44 @@ def score_frames(frames: Iterable[Frame], model: Model, scorer: CameraScorer) ->
         yield score
 
 
-def pair_scores(frames: Iterable[Frame], model: Model, scorer: CameraScorer) -> Iterator[tuple[Frame, FrameScore]]:
-    """Like `score_frames`, each score with the frame that it belongs to."""
+def pair_scores(
+    frames: Iterable[Frame], model: Model, scorer: CameraScorer, *, every_frame: bool = False
+) -> Iterator[tuple[Frame, FrameScore]]:
+    """Like `score_frames`, each score with the frame that it belongs to.
+
+    Args:
+        frames: of one camera, in order.
+        model: the model.
+        scorer: the camera's.
+        every_frame: give frames without a score of their own as well (the last seven of a piece of video, for a window
+            of 16), withheld as "window".
+    """
     batcher = model.queue()
     waiting: deque[Frame] = deque()
 
-    def pair(scored: Scored) -> tuple[Frame, FrameScore]:
-        if scored.error is not None:
-            raise scored.error
+    def unscored() -> tuple[Frame, FrameScore]:
         frame = waiting.popleft()
-        while frame.index < scored.score.index:  # frames before a window's scored index have no score of their own
-            frame = waiting.popleft()
-        return frame, scored.score
+        return frame, FrameScore(frame.camera, frame.index, frame.pts_seconds, float("nan"), withheld=WINDOW)
+
+    def pairs(answers: Iterable[Scored]) -> Iterator[tuple[Frame, FrameScore]]:
+        for scored in answers:
+            if scored.error is not None:
+                raise scored.error
+            while waiting[0].index < scored.score.index:
+                skipped = unscored()
+                if every_frame:
+                    yield skipped
+            yield waiting.popleft(), scored.score
 
     for frame in frames:
         waiting.append(frame)
         tiles = scorer.tiles(frame)
         if tiles is not None:
             batcher.put(scorer, tiles)
-        yield from map(pair, batcher.ready())
-    yield from map(pair, batcher.drain())
+        yield from pairs(batcher.ready())
+    yield from pairs(batcher.drain())
+    while every_frame and waiting:
+        yield unscored()
 
 
 def open_frames(

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,12 +26,15 @@ from streamad.video_writer import H264Writer
 from streamad.visual.overlay import draw_overlay
 from streamad.visual.plot import PlotEvent, plot_scores
 
+_SLOWLY = 0.05
+"""Share of a frame in the running median of its cells, for the heat map's colors alone."""
+
 Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What a recorder wrote; None where it was not asked for."""
+    """What a recorder wrote; None where it was not asked for, or nothing could be shown."""
 
     csv: Path | None
     plot: Path | None
@@ -59,9 +62,12 @@ class Recorder:
         self._fps = fps
         self._writer: H264Writer | None = None
         self._size = (0, 0)
+        self._video: Path | None = None
+        self._cells: tuple[float, float] | None = None
         self.scores: list[FrameScore] = []
         self.events: dict[str, Event] = {}
         self._alert: list[bool] = []
+        self._peaks: list[tuple[int, int] | None] = []
 
     def add(self, frame: Frame, score: FrameScore, *, alert: bool, truth_boxes: Sequence[Box] = ()) -> None:
         """Take a frame with its score, in order.
@@ -69,7 +75,8 @@ class Recorder:
         Raises:
             OutputError: the annotated video cannot be written.
         """
-        self.scores.append(score)
+        self._peaks.append(score.peak)
+        self.scores.append(replace(score, heatmap=None, boxes=None))  # the maps of a long video would fill the memory
         self._alert.append(alert)
         if self._fps is not None:
             self._write(frame, score, alert, truth_boxes)
@@ -107,13 +114,13 @@ class Recorder:
             write_atomic(csv_path, self._csv(shown))
         if plot_path is not None:
             self._plot(plot_path, shown, normalized is None, label, truth)
-        return Recording(csv_path, plot_path, Path(f"{self._base}.mp4") if self._fps is not None else None)
+        return Recording(csv_path, plot_path, self._video)
 
     def close(self) -> None:
         """Close the annotated video."""
         if self._writer is not None:
             self._writer.close()
-            self._writer = None
+            self._video, self._writer = self._writer.path, None
 
     def __enter__(self) -> Self:
         return self
@@ -133,11 +140,11 @@ class Recorder:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["index", "pts_seconds", "raw_score", "score", "alert", "withheld", "peak_row", "peak_col"])
-        for score, value, alert in zip(self.scores, shown, self._alert, strict=True):
-            row, col = score.peak or ("", "")
+        for score, value, alert, peak in zip(self.scores, shown, self._alert, self._peaks, strict=True):
+            row, col = peak or ("", "")
             writer.writerow([
                 score.index, f"{score.pts_seconds:.6f}", _number(score.score), _number(float(value)), int(alert),
-                score.withheld or "", row, col,
+                score.cause or "", row, col,
             ])  # fmt: skip
         return text.getvalue()
 
@@ -188,8 +195,7 @@ class Recorder:
             pixels = np.asarray(cv2.resize(pixels, self._size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         down, across = (ours / theirs for ours, theirs in zip(pixels.shape, frame.shape, strict=True))
         threshold = self._settings.threshold if self._settings is not None else None
-        low = self._settings.baseline if self._settings is not None else 0.15
-        high = max(low + 1e-3, low + 1.5 * (threshold - low)) if threshold is not None else 1.0
+        low, high = self._scale(score.heatmap)
         self._writer.write(
             draw_overlay(
                 pixels,
@@ -205,6 +211,26 @@ class Recorder:
                 truth_boxes=[(x0 * across, y0 * down, x1 * across, y1 * down) for x0, y0, x1, y1 in truth_boxes],
             )
         )
+
+    def _scale(self, heatmap: npt.NDArray[np.float32] | None) -> tuple[float, float]:
+        """Scores of cells between which they are tinted.
+
+        From the normal score to well over the threshold, where cells have the frame's unit. Where they do not (of a
+        PSNR or of whole frames' descriptors, without local calibration), or no threshold is known, what is high is
+        relative: from the median cell to the highest, of the frames so far.
+        """
+        settings, kind = self._settings, self._model.bundle.manifest.score.kind
+        local = settings is not None and settings.local is not None
+        if settings is not None and (local or kind == "top_cells"):
+            low = settings.baseline
+            return low, max(low + 1e-3, low + 1.5 * (settings.threshold - low))
+        if heatmap is not None and (known := heatmap[np.isfinite(heatmap)]).size:
+            low, high = float(np.median(known)), float(known.max())
+            self._cells = (low, high) if self._cells is None else (
+                _SLOWLY * low + (1 - _SLOWLY) * self._cells[0], max(high, self._cells[1])
+            )  # fmt: skip
+        low, high = self._cells or (0.0, 1.0)
+        return low, max(high, low + 1e-6)
 
     def _scaled(self, pixels: UInt8Image) -> UInt8Image:
         """The frame in the size that the cells were cut from."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from streamad.alerts.event import Event
 from streamad.alerts.tracker import EventTracker
 from streamad.bundle import combined_sha256
 from streamad.pipeline.alerting import AlertSettings
+from streamad.pipeline.gated_scorer import why_withheld
 from streamad.pipeline.model import Model
-from streamad.pipeline.offline import pair_scores, prefetched
+from streamad.pipeline.offline import WINDOW, pair_scores, prefetched
 from streamad.pipeline.recorder import Recorder, Recording
 from streamad.scoring import Normalization, RunningNormalizer, per_video
 from streamad.sources import SourceInfo, SourceSpec, open_source
@@ -29,17 +31,19 @@ class FileResult:
     Attributes:
         frames: frames read.
         scored: frames with a score.
+        withheld: frames without one, by cause ("warming_up", "quality:dark").
         seconds: wall time.
         highest: the highest raw score, None where no frame has one.
         scores: (frames,) scores by the chosen normalisation, NaN where withheld.
         events: alerts, in order.
         info: what the source says of itself.
-        problems: damage that did not end the file.
+        problems: damage that did not end the file, and why frames got no score.
         files: what was written.
     """
 
     frames: int
     scored: int
+    withheld: Mapping[str, int]
     seconds: float
     highest: float | None
     scores: npt.NDArray[np.float64]
@@ -96,9 +100,9 @@ def score_file(
             Recorder(folder, name, model, settings, fps=fps if write_video else None) as recorder,
             closing(prefetched(iter(source))) as frames,
         ):
-            for frame, score in pair_scores(frames, model, scorer):
+            for frame, score in pair_scores(frames, model, scorer, every_frame=True):
                 changes = []
-                if tracker is not None:
+                if tracker is not None and score.withheld != WINDOW:  # as live, where such a frame has no score at all
                     changes = [tracker.gap()] if recorder.scores and frame.is_discontinuity else []
                     changes.append(tracker.update(score))
                 for change in changes:
@@ -118,15 +122,17 @@ def score_file(
                 csv_file=write_csv,
                 plot=write_plot,
             )
+        withheld = Counter(score.cause for score in recorder.scores if score.cause is not None)
         return FileResult(
             frames=len(raw),
             scored=int(np.isfinite(raw).sum()),
+            withheld=withheld,
             seconds=time.monotonic() - started,
             highest=float(np.nanmax(raw)) if np.isfinite(raw).any() else None,
             scores=shown,
             events=tuple(recorder.events.values()),
             info=source.info,
-            problems=tuple(source.problems),
+            problems=(*source.problems, *why_withheld(spec, withheld, len(raw))),
             files=files,
         )
 

@@ -55,7 +55,7 @@ class ScoreLog:
         """
         line = _line((
             score.index, f"{score.pts_seconds:.6f}", _text(score.score), _text(shown), f"{latency_seconds:.6f}",
-            score.withheld or "",
+            score.cause or "",
         ))  # fmt: skip
         self.writer.put((camera, line))
 

@@ -23,9 +23,10 @@ class FrameScore:
         heatmap: (rows, cols) float32 raw score of every cell, NaN where a cell was not scored; None where the
             detector localises nothing.
         received_at: `time.monotonic()` when the frame was decoded, for end-to-end latency.
-        withheld: why the frame has no score ("warming_up", "gap", "quality", "non_finite"), None where it has one.
+        withheld: why the frame has no score ("warming_up", "gap", "quality", "non_finite"; in files also "window": the
+            piece of video ends before the window around it is whole), None where it has one.
         reason: what is unusual about the frame's highest cell, in words for an operator; None where the detector gives
-            none.
+            none. Of a frame that the frame-quality gate rejected: what is wrong with its picture ("dark").
         boxes: where the heat map's cells lie on this frame; None where it has no heat map.
     """
 
@@ -46,3 +47,8 @@ class FrameScore:
             return None
         row, col = np.unravel_index(int(np.argmax(np.where(scored, self.heatmap, -np.inf))), self.heatmap.shape)
         return int(row), int(col)
+
+    @property
+    def cause(self) -> str | None:
+        """Why the frame has no score, with what is wrong with its picture ("quality:dark"); None where it has one."""
+        return self.withheld if self.withheld is None or self.reason is None else f"{self.withheld}:{self.reason}"

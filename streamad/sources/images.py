@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from streamad.frame import Frame, FrameFlags, UInt8Image
 from streamad.sources.base import Source, SourceInfo
 from streamad.sources.failures import SourceCodecError
 from streamad.sources.folders import list_images
-from streamad.sources.spec import ImagesSpec
+from streamad.sources.spec import BIT_DEPTHS, ImagesSpec
 from streamad.sources.timing import Pacer
+
+DEPTH_SAMPLES = 32
+"""Images of a folder that are read to find the depth of all."""
+
+NARROW = 1 / 8
+"""Share of its depth under which a range of values is narrow: in 8 bits, 32 grey levels."""
 
 
 class ImageFolderSource(Source):
@@ -49,7 +57,8 @@ class ImageFolderSource(Source):
         self._pacer = Pacer(spec.speed, clock=clock, sleep=sleep) if spec.realtime else None
         self._paths = list_images(spec.path)
         self._closed = False
-        first = next((pixels for path in self._paths if (pixels := read_grey(path)) is not None), None)
+        self._bits = _bits_of(spec, self._paths)
+        first = next((pixels for path in self._paths if (pixels := read_grey(path, self._bits)) is not None), None)
         if first is None:
             raise SourceCodecError(
                 f"{spec.path}: none of its {len(self._paths)} images can be decoded",
@@ -89,7 +98,7 @@ class ImageFolderSource(Source):
             decoded = 0
             for path in self._paths:
                 index, position = position, position + 1
-                pixels = read_grey(path)
+                pixels = read_grey(path, self._bits)
                 if pixels is None:
                     self.decode_errors += 1
                     self.report(f"{path}: cannot be decoded, skipped")
@@ -110,14 +119,68 @@ class ImageFolderSource(Source):
             discontinuity = True
 
 
-def read_grey(path: Path) -> UInt8Image | None:
-    """(H, W) uint8 grey, full range, of an image (16 bits scaled to 8); None where undecodable."""
+def read_grey(path: Path, bits: int = 16) -> UInt8Image | None:
+    """(H, W) uint8 grey, full range, of an image; None where undecodable.
+
+    Args:
+        path: the image.
+        bits: depth of what images of 16 bits hold, 8 to 16: 12 reads 0..4095 as black to white. Values beyond are
+            white. Images of 8 bits are read as they are.
+    """
+    if bits < 16:
+        pixels = _decoded(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+        if pixels is not None and pixels.dtype == np.uint16:
+            return np.asarray(np.minimum(pixels >> (bits - 8), 255), dtype=np.uint8)
+    pixels = _decoded(path, cv2.IMREAD_GRAYSCALE)
+    return None if pixels is None else np.asarray(pixels, dtype=np.uint8)
+
+
+def depth_hint(spec: ImagesSpec) -> str | None:
+    """What to say of a folder whose pictures are at fault: why its images of 16 bits use little of their range.
+
+    None where the images have 8 bits, or use the range that they are read with.
+    """
+    extent = _extent(list_images(spec.path))
+    if extent is None:
+        return None
+    (lowest, highest), bits = extent, _depth(extent[1])
+    if highest - lowest < (1 << bits) * NARROW:
+        return (
+            f"16-bit images whose values lie between {lowest} and {highest}: the raw counts of a thermal camera? "
+            "Convert them to 8 bits by one fixed range of values, here and where the model is calibrated"
+        )
+    if spec.bit_depth == "auto" or spec.bit_depth <= bits:
+        return None
+    return (
+        f"16-bit images whose highest value is {highest}: a {bits}-bit camera? Give --bit-depth {bits}, or bit_depth: "
+        f"{bits} in the configuration, here and where the model is calibrated"
+    )
+
+
+def _bits_of(spec: ImagesSpec, paths: Sequence[Path]) -> int:
+    """The depth to read images of 16 bits with."""
+    return spec.bit_depth if spec.bit_depth != "auto" else _depth((_extent(paths) or (0, 0))[1])
+
+
+def _depth(highest: int) -> int:
+    """The least depth that cameras have which holds a value."""
+    return next(bits for bits in BIT_DEPTHS if highest < 1 << bits)
+
+
+def _extent(paths: Sequence[Path]) -> tuple[int, int] | None:
+    """Lowest and highest value in some images of a folder, spread over it; None where they are not of 16 bits."""
+    step = max(1, len(paths) // DEPTH_SAMPLES)
+    found = (_decoded(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH) for path in paths[::step][:DEPTH_SAMPLES])
+    deep = [pixels for pixels in found if pixels is not None and pixels.dtype == np.uint16]
+    return (min(int(p.min()) for p in deep), max(int(p.max()) for p in deep)) if deep else None
+
+
+def _decoded(path: Path, flags: int) -> npt.NDArray[Any] | None:
     previous = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        pixels = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_GRAYSCALE)
+        return cv2.imdecode(np.fromfile(path, dtype=np.uint8), flags)
     except (cv2.error, OSError):
         return None
     finally:
         cv2.utils.logging.setLogLevel(previous)
-    return None if pixels is None else np.asarray(pixels, dtype=np.uint8)

@@ -15,6 +15,9 @@ from streamad.sources.url import Url, is_address
 
 HardwareDecoding = Literal["auto", "none", "cuda", "vaapi"]
 
+BIT_DEPTHS = (10, 12, 14, 16)
+"""Depths of industrial and thermal cameras, whose values stand in images of 16 bits."""
+
 _HWACCEL = Field(
     description="Decoding in hardware: none (software), auto (hardware where there is some, else software), "
     "cuda or vaapi (that one, or the source fails). PyAV's wheel has no vaapi.",
@@ -78,6 +81,11 @@ class ImagesSpec(_RecordedSpec):
     type: Literal["images"] = "images"
     path: LocalPath = Field(description="The folder.")
     fps: float = Field(default=25.0, gt=0, le=1000, description="Frames a second: a folder of images has no clock.")
+    bit_depth: Literal[10, 12, 14, 16, "auto"] = Field(
+        default=16,
+        description="Bits that images of 16 bits use: 12 for a camera of 12 bits, whose white is 4095. auto: the least "
+        "depth that holds the highest value of 32 images of the folder. Images of 8 bits are read as they are.",
+    )
 
 
 class _LiveSpec(_Spec):

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from streamad.formatting import drawable
 from streamad.frame import CellBoxes
 
 UInt8 = npt.NDArray[np.uint8]
@@ -91,7 +92,8 @@ def draw_overlay(
         cv2.rectangle(picture, (0, 0), (width - 1, height - 1), ALERT_RED, 2 * thickness - 1)
     share = None if score is None or not math.isfinite(score) else (score - low) / (high - low)
     tick = None if threshold is None or not math.isfinite(threshold) else (threshold - low) / (high - low)
-    left = "  ".join(part for part in (camera, time_text) if part)
+    # cv2's font has no other characters; bytes of a name that are no text would end the process in it.
+    left = "  ".join(part for part in (drawable(camera).encode("ascii", "replace").decode(), time_text) if part)
     _status(picture, left, score_text, share, tick, alert)
     return picture
 

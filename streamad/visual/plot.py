@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from streamad.files import write_atomic
+from streamad.formatting import drawable
 
 # The palette of Okabe and Ito (2008), told apart with any colour vision; hatching and dashes say it again.
 SCORE_COLOUR = "#0072B2"
@@ -134,7 +135,7 @@ def _figure(
     figure = Figure(figsize=(_WIDTH / _DPI, height / _DPI), dpi=_DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     if title:
-        figure.suptitle(title, fontsize=15, fontweight="bold", parse_math=False)
+        figure.suptitle(drawable(title), fontsize=15, fontweight="bold", parse_math=False)
     low, high = _limits(panels, threshold, release)
     ratios = [share for _ in panels for share in (6.0, 1.0 if len(panels) == 1 else 1.35)]
     axes = figure.subplots(2 * len(panels), 1, squeeze=False, height_ratios=ratios)[:, 0]
@@ -169,7 +170,7 @@ def _draw_scores(
 ) -> None:
     seconds = panel.seconds.astype(np.float64)
     step = float(np.median(np.diff(seconds))) if seconds.size > 1 else 1.0
-    axes.set_title(panel.title, fontsize=13, loc="left", parse_math=False)
+    axes.set_title(drawable(panel.title), fontsize=13, loc="left", parse_math=False)
     axes.set_ylabel(score_label, fontsize=12, parse_math=False)
     axes.set_xlim(seconds[0] - step / 2, seconds[-1] + step / 2)
     axes.grid(visible=True, color="#d8d8d8", linewidth=0.6)

@@ -254,6 +254,9 @@ def test_once_exits_with_the_reason_of_the_camera_that_failed(
     ran = streamad("run", path, "--once", "--json", cwd=tmp_path)
     assert ran.code == 3
     rows = {row["camera"]: row for row in ran.document()["cameras"]}
-    assert rows["good"] == {"camera": "good", "frames": 100, "scored": 100, "dropped": 0, "alerts": 1, "error": None}
+    assert rows["good"] == {
+        "camera": "good", "frames": 100, "scored": 100, "withheld": {"warming_up": 8}, "dropped": 0, "alerts": 1,
+        "error": None,
+    }  # fmt: skip
     assert "no.mp4" in rows["gone"]["error"]
     assert "9×9" in rows["tiny"]["error"]

@@ -124,7 +124,8 @@ def gap_figure(traces: Sequence[Trace], threshold: float | None) -> str:
         if threshold is not None:
             label = f"threshold {threshold:.4g}"
             axes.axvline(threshold, color=THRESHOLD_COLOUR, linestyle=(0, (6, 3)), label=label)
-        axes.set_yticks(range(len(traces)), [readable(trace.name) for trace in traces], fontsize=8)
+        names = [readable(trace.name) for trace in traces]
+        axes.set_yticks(range(len(traces)), names, fontsize=8, parse_math=False)
         axes.invert_yaxis()
         axes.set_xlabel("raw score")
         entries = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
@@ -184,7 +185,7 @@ def _trace(axes: Axes, trace: Trace, threshold: float | None, low: float, high: 
     for start, end in trace.alerts:
         axes.broken_barh([(start, max(end - start, step))], (low, 0.05 * (high - low)), color="#CC79A7")
     axes.set(xlim=(0, max(step, len(trace.scores) * step)), ylim=(low, high))
-    axes.set_title(readable(trace.name), fontsize=9, loc="left", pad=2)
+    axes.set_title(readable(trace.name), fontsize=9, loc="left", pad=2, parse_math=False)
     axes.tick_params(labelsize=7)
     axes.xaxis.set_major_locator(MaxNLocator(7))
     axes.yaxis.set_major_locator(MaxNLocator(4))
