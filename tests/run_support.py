@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,23 @@ class Running:
     Args:
         config: the configuration; its folder becomes the working directory.
         descriptors: the most file descriptors that it and its decoders may open.
+        arguments: further arguments of the command.
+        stdout: where its standard output goes.
     """
 
-    def __init__(self, config: Path, *, descriptors: int | None = None) -> None:
+    def __init__(
+        self,
+        config: Path,
+        *,
+        descriptors: int | None = None,
+        arguments: Sequence[str | Path] = (),
+        stdout: int = subprocess.PIPE,
+    ) -> None:
         limit = [] if descriptors is None else ["prlimit", f"--nofile={descriptors}:{descriptors}"]
         self.process = subprocess.Popen(
-            [*limit, *command("run", config)],
+            [*limit, *command("run", config, *arguments)],
             cwd=config.parent,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -79,8 +88,8 @@ class Running:
             self.process.send_signal(number)
         status = self.process.wait(timeout=30)
         self._reader.join()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
         return status
 
     @property
@@ -100,11 +109,17 @@ class Running:
 
 
 @contextmanager
-def running(config: Path, *, descriptors: int | None = None) -> Iterator[Running]:
-    """Start, and leave no process behind whatever happens."""
+def running(
+    config: Path,
+    *,
+    descriptors: int | None = None,
+    arguments: Sequence[str | Path] = (),
+    stdout: int = subprocess.PIPE,
+) -> Iterator[Running]:
+    """Start, and leave no process behind whatever happens; see `Running`."""
     started: Running | None = None
     try:
-        started = Running(config, descriptors=descriptors)
+        started = Running(config, descriptors=descriptors, arguments=arguments, stdout=stdout)
         yield started
     finally:
         if started is not None:

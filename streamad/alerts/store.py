@@ -320,8 +320,8 @@ class EventStore:
         try:
             # What is still in the log beside the file would be missed by whoever moves or copies the file alone.
             self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        except sqlite3.Error as error:
-            raise failure(self.path, error) from error
+        except sqlite3.Error as error:  # the log keeps it; a disk that is full is reported by the next event
+            _log.debug("event store %s: no checkpoint: %s", self.path, error)
 
     def _reopen_where_needed(self) -> bool:
         """Open the file again after a fault, or where another one or none is at the path; True where it was opened."""
