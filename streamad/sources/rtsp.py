@@ -8,6 +8,8 @@ from collections.abc import Callable
 from av.container import InputContainer
 
 from streamad.sources.container import ContainerSource
+from streamad.sources.failures import SourceAuthError, classify
+from streamad.sources.rtsp_auth import DigestRelay, explained
 from streamad.sources.spec import RtspSpec
 
 
@@ -32,6 +34,7 @@ class RtspSource(ContainerSource):
         self, spec: RtspSpec, *, camera: str, threads: int = 1, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._spec = spec
+        self._relay: DigestRelay | None = None
         super().__init__(camera, spec.url, hwaccel=spec.hwaccel, threads=threads, clock=clock)
         self._read_timeout = spec.read_timeout_seconds
         self._stall_timeout = spec.stall_timeout_seconds
@@ -44,6 +47,23 @@ class RtspSource(ContainerSource):
             options["tls_verify"] = "1" if spec.tls_verify else "0"
             if spec.ca_file is not None:
                 options["ca_file"] = str(spec.ca_file)
-        return self._open(
-            url.reveal(), options=options, timeouts=(spec.open_timeout_seconds, spec.read_timeout_seconds)
-        )
+        timeouts = (spec.open_timeout_seconds, spec.read_timeout_seconds)
+        try:
+            return self._open(url.reveal(), options=options, timeouts=timeouts)
+        except SourceAuthError as error:
+            failure = explained(error, url, spec)
+        if failure is not None:
+            raise failure
+        try:
+            self._relay = relay = DigestRelay(url, spec.open_timeout_seconds)
+        except OSError as error:
+            failure = classify(error, target=spec.url)
+        else:
+            return self._open(relay.url.reveal(), options=options, timeouts=timeouts)
+        raise failure
+
+    def close(self) -> None:
+        """Release decoder and connection."""
+        super().close()
+        if self._relay is not None:
+            self._relay.close()

@@ -115,6 +115,13 @@ class Url:
         return match["host"].strip("[]")
 
     @property
+    def port(self) -> int:
+        """The port, the scheme's own where none is given."""
+        match = _HOST_PORT.fullmatch(self._address)
+        assert match is not None
+        return int(match["port"] or (322 if self._scheme == "rtsps" else 554))
+
+    @property
     def has_credentials(self) -> bool:
         """Whether a user or password stands before the host."""
         return self._user is not None
@@ -125,9 +132,15 @@ class Url:
         result._user, result._password = user, password
         return result
 
-    def reveal(self) -> str:
-        """The whole address with percent-encoded credentials: for connecting, never for printing."""
-        if self._user is None:
+    def at(self, host: str, port: int) -> Url:
+        """The same path and credentials at another host and port."""
+        result = Url(f"{self._scheme}://{host}:{port}{self._tail}")
+        result._user, result._password = self._user, self._password
+        return result
+
+    def reveal(self, *, credentials: bool = True) -> str:
+        """The whole address, with percent-encoded credentials: for connecting, never for printing."""
+        if self._user is None or not credentials:
             return f"{self._scheme}://{self._address}{self._tail}"
         secret = quote(self._user, safe="")
         if self._password is not None:
