@@ -287,12 +287,12 @@ def _score(
     (place / "heat.npy").unlink(missing_ok=True)
     started = time.monotonic()
     scores = np.full(clip.frames, np.nan)
-    decoded = 0
+    decoded, heat = 0, HeatWriter(place / "heat.npy", clip.frames)
     try:
         spec = clip_source(clip, model.bundle.manifest.training.fps)
         with (
             open_source(spec, camera=clip.name) as source,
-            HeatWriter(place / "heat.npy", clip.frames) as heat,
+            heat,
             closing(prefetched(iter(source))) as frames,
         ):
             for _, score in pair_scores(frames, model, scorer):
@@ -300,14 +300,18 @@ def _score(
                     problems.append(f"more than {clip.frames} frames; the others were left out")
                     break
                 scores[score.index] = score.score
-                if score.heatmap is not None and heat.add(score.index, score.heatmap):
-                    np.save(place / "boxes.npy", _boxes(scorer, score.heatmap.shape))
+                if score.heatmap is not None and score.boxes is not None:
+                    heat.add(score.index, score.heatmap, score.boxes)
             problems += source.problems
             decoded = source.frames_decoded
     except SourceError as error:
         problems.append(str(error))
     if decoded < clip.frames and not problems:  # a few frames at a video's end go without a word
         problems.append(f"{decoded} of {clip.frames} frames came")
+    if heat.boxes is not None:
+        np.save(place / "boxes.npy", np.array([heat.boxes.box(*cell) for cell in np.ndindex(heat.boxes.grid)]))
+    if heat.left_out:
+        problems.append(f"the picture changes its size: {heat.left_out} heat maps were left out")
     np.save(place / "scores.npy", scores)
     seconds = time.monotonic() - started
     info = model.engine.info
@@ -315,8 +319,3 @@ def _score(
     record = {"identity": identity, "seconds": seconds, "problems": problems, "engine": engine}
     write_json(place / "clip.json", record)
     return ClipScores(clip.name, scores, place, seconds, tuple(problems), engine)
-
-
-def _boxes(scorer: CameraScorer, grid: tuple[int, ...]) -> npt.NDArray[np.int32]:
-    rows, cols = grid
-    return np.array([scorer.cell_box(r, c) for r in range(rows) for c in range(cols)], np.int32)

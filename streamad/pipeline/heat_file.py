@@ -9,6 +9,7 @@ from typing import IO, Self
 import numpy as np
 import numpy.typing as npt
 
+from streamad.frame import CellBoxes
 from streamad.scoring import LocalStatistics
 
 
@@ -27,10 +28,17 @@ class HeatWriter:
         self._file: IO[bytes] | None = None
         self._empty = b""
         self._written = 0
+        self.boxes: CellBoxes | None = None
+        """Where the cells lie, the same on every frame; None before the first heat map."""
+        self.left_out = 0
+        """Heat maps that were not written because their cells lie elsewhere: the picture has another size."""
 
-    def add(self, frame: int, heatmap: npt.NDArray[np.float32]) -> bool:
-        """Write the heat map of a frame, after all earlier ones; says whether it is the first."""
-        first = self._file is None
+    def add(self, frame: int, heatmap: npt.NDArray[np.float32], boxes: CellBoxes) -> None:
+        """Write the heat map of a frame, after all earlier ones."""
+        if self.boxes is not None and boxes != self.boxes:
+            self.left_out += 1
+            return
+        self.boxes = boxes
         if self._file is None:
             self._file = self._path.open("wb")
             header = {"descr": "<f4", "fortran_order": False, "shape": (self._frames, *heatmap.shape)}
@@ -39,7 +47,6 @@ class HeatWriter:
         self._skip_to(frame)
         self._file.write(heatmap.astype("<f4", copy=False).tobytes())
         self._written += 1
-        return first
 
     def _skip_to(self, frame: int) -> None:
         assert self._file is not None
