@@ -1,0 +1,213 @@
+"""README's commands with their default options: every shipped model, one made by `learn`, several sizes of picture."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+import yaml
+from bundle_support import FULL_WIDTH, moving_shapes, write_mp4
+from cli_support import CliServer, Ran, streamad
+from quality_support import watched
+
+from streamad.bundle import load_bundle
+from streamad.pipeline import open_model
+from streamad.pipeline.offline import pair_scores
+from streamad.scoring import Calibration
+from streamad.sources import open_source, parse_source
+
+pytestmark = pytest.mark.timeout(900)
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = sorted(path.parent for path in (ROOT / "models").glob("*/model.yaml"))
+DETECTORS = {path.name: load_bundle(path).manifest.detector for path in FOLDERS}
+LEARNED = "learned by `streamad learn`"
+
+SIZES = {"landscape": (320, 240), "portrait": (146, 260), "odd": (321, 201)}
+"""Width and height. The last is a folder of images: H.264 holds even sizes alone."""
+
+
+def one_a_detector() -> set[str]:
+    """The first light bundle of each detector: what runs by default. The others, and the rest, are slow."""
+    first: dict[str, str] = {}
+    calibrated = {path.name for path in FOLDERS if (path / "calibration.json").exists()}
+    for name in sorted(calibrated - FULL_WIDTH):
+        first.setdefault(DETECTORS[name], name)
+    return set(first.values())
+
+
+def frames_of(name: str) -> int:
+    """Longer than the warm-up: of a background 32 frames, of movement 44, of a window 16."""
+    return 64 if DETECTORS.get(name, "motion") in ("adacl", "alps", "motion", "fusion") else 24
+
+
+LIGHT = one_a_detector()
+CASES = [
+    pytest.param(name, size, marks=() if name in LIGHT and size == "landscape" else pytest.mark.slow)
+    for name in (*DETECTORS, LEARNED)
+    for size in SIZES
+]
+ALL = [pytest.param(name, marks=pytest.mark.slow) for name in (*DETECTORS, LEARNED)]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Recordings of every size and length, and a data set."""
+    site = tmp_path_factory.mktemp("site")
+    for length in {frames_of(name) for name in DETECTORS}:
+        for name, size in SIZES.items():
+            pictures = list(moving_shapes(length, size, shapes=3))
+            if name != "odd":
+                write_mp4(site / f"{name}-{length}.mp4", pictures)
+                continue
+            (site / f"{name}-{length}").mkdir()
+            for number, picture in enumerate(pictures):
+                cv2.imwrite(str(site / f"{name}-{length}" / f"{number:03d}.png"), picture)
+    for split in ("training", "testing"):
+        (site / "set" / split / "videos").mkdir(parents=True)
+        write_mp4(site / "set" / split / "videos" / "01.mp4", moving_shapes(64, seed=5))
+    (site / "set" / "testing" / "frame_labels").mkdir()
+    np.save(site / "set" / "testing" / "frame_labels" / "01.npy", np.repeat([0, 1], 32))
+    (site / "normal").mkdir()
+    for number in range(2):
+        write_mp4(site / "normal" / f"{number}.mp4", moving_shapes(100, seed=20 + number))
+    return site
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("learned")
+    video = write_mp4(folder / "normal.mp4", watched(600, walkers=2, size=(160, 90)), fps=10)
+    ran = streamad("learn", video, "--out", folder / "gate", cwd=folder, timeout=600)
+    assert ran.code == 0, ran.err
+    return folder / "gate"
+
+
+@pytest.fixture
+def model(request: pytest.FixtureRequest, name: str) -> str:
+    return str(request.getfixturevalue("learned")) if name == LEARNED else name
+
+
+def clip_of(site: Path, name: str, size: str) -> Path:
+    return site / f"{size}-{frames_of(name)}{'' if size == 'odd' else '.mp4'}"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What `score` wrote of a clip: the pictures of its video, (T, H, W, 3), and the lines of its CSV."""
+
+    pictures: np.ndarray[Any, Any]
+    lines: list[dict[str, str]]
+
+
+def written(result: dict[str, Any], folder: Path) -> Shown:
+    with av.open(str(folder / result["video"])) as container:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    with (folder / result["csv"]).open(encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    plot = cv2.imread(str(folder / result["plot"]))
+    assert plot is not None
+    assert plot.shape == (600, 1600, 3)
+    assert np.ptp(plot) > 100
+    return Shown(np.stack(pictures).astype(int), lines)
+
+
+@pytest.mark.parametrize(("name", "size"), CASES)
+def test_score_draws_every_cell_where_the_scorer_says_it_is(
+    quick: CliServer, site: Path, model: str, name: str, size: str, tmp_path: Path
+) -> None:
+    clip, frames = clip_of(site, name, size), frames_of(name)
+    ran = quick("score", clip, "--model", model, "--json", cwd=tmp_path)
+    assert ran.code == 0, ran.err
+    document = ran.document()
+    (result,) = document["results"]
+    shown = written(result, tmp_path)
+    assert len(shown.pictures) == len(shown.lines) == result["frames"] == frames
+    assert result["scored"] + sum(result["withheld"].values()) == frames
+    assert result["scored"] > 0
+    with open_model(model) as loaded:
+        path, limit = loaded.bundle.calibration_path, loaded.bundle.manifest.input.max_height
+        calibration = None if path is None else Calibration.load(path)
+        scorer = loaded.scorer("clip", None if calibration is None else calibration.local)
+        with open_source(parse_source(str(clip)), camera="clip") as source:
+            last = [score for _, score in pair_scores(source, loaded, scorer) if score.heatmap is not None][-1]
+    width, height = SIZES[size]
+    if limit is not None and height > limit:
+        width, height = max(1, round(width * limit / height)), limit
+    assert shown.pictures.shape[1:3] == (height + height % 2, width + width % 2)
+    line = shown.lines[last.index]
+    assert float(line["raw_score"]) == pytest.approx(last.score, abs=1e-4)
+    if calibration is None:
+        return  # colors are then relative to the frames before
+    low = calibration.median
+    high = low + 1.5 * (calibration.threshold - low)
+    assert last.heatmap is not None
+    share = (np.nan_to_num(last.heatmap, nan=-np.inf) - low) / (high - low)
+    some, much = np.zeros((height, width), np.uint8), np.zeros((height, width), np.uint8)
+    down, across = height / SIZES[size][1], width / SIZES[size][0]
+    for row, col in np.argwhere(share > 0):
+        x0, y0, x1, y1 = scorer.cell_box(int(row), int(col))
+        place = np.s_[round(y0 * down) : round(y1 * down), round(x0 * across) : round(x1 * across)]
+        some[place] = 1
+        much[place] |= share[row, col] > 0.7
+    # The codec stores color at half the size: an edge may be off by some pixels. Strip and border are left aside.
+    near, surely = cv2.dilate(some, np.ones((9, 9), np.uint8)) > 0, cv2.erode(much, np.ones((7, 7), np.uint8)) > 0
+    color, inner = np.ptp(shown.pictures[last.index], axis=2)[:height, :width], np.s_[24:-8, 8:-8]
+    assert not (color > 50)[inner][~near[inner]].any()
+    assert not surely[inner].any() or (color > 25)[inner][surely[inner]].mean() > 0.9
+
+
+@pytest.fixture
+def own(model: str, tmp_path: Path) -> Path:
+    """A copy of the bundle, for commands that write into it."""
+    path = load_bundle(model).path
+    return Path(shutil.copytree(path, tmp_path / "own" / path.name))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_other_command_that_takes_a_model(site: Path, model: str, own: Path, name: str, tmp_path: Path) -> None:
+    def done(*arguments: str | Path) -> Ran:
+        ran = streamad(*arguments, cwd=tmp_path, timeout=600)
+        assert ran.code == 0, ran.err
+        return ran
+
+    assert load_bundle(model).manifest.name in done("models", "show", model).out
+    done("calibrate", own, "--data", site / "normal", "--alerts-per-day", "1")
+    cameras = [
+        {"id": size, "source": {"type": "images" if size == "odd" else "file", "path": str(clip_of(site, name, size))}}
+        for size in SIZES
+    ]
+    config = tmp_path / "camera.yaml"
+    web, events = {"enabled": False}, {"path": str(tmp_path / "events.sqlite")}
+    config.write_text(yaml.safe_dump({"model": str(own), "cameras": cameras, "web": web, "events": events}))
+    done("config", "check", config)
+    rows = json.loads(done("run", config, "--once", "--json").out)["cameras"]
+    assert [(row["frames"], row["error"]) for row in rows] == [(frames_of(name), None)] * len(SIZES)
+    done("evaluate", site / "set", "--model", model, "--out", tmp_path / "results")
+    assert (tmp_path / "results" / "report.html").is_file()
+    if DETECTORS.get(name) == "fusion":  # it has no network of its own
+        for arguments in (("benchmark", "--model", model), ("export", own)):
+            ran = streamad(*arguments, cwd=tmp_path)
+            assert ran.code in (2, 4)
+            assert "several models" in ran.err or "fus" in ran.err
+        return
+    done("benchmark", "--model", model)
+    done("export", own)
+
+
+def test_readme_names_no_command_that_is_not_tried() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`?streamad ([a-z]+)", text)) - {"video"}
+    here = {"learn", "calibrate", "config", "run", "score", "evaluate", "export", "benchmark", "models"}
+    elsewhere = {"demo", "train", "doctor", "datasets", "compare", "fuse"}
+    assert named <= here | elsewhere
+    assert here <= named | {"export", "benchmark", "models"}
