@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter, defaultdict
 from dataclasses import replace
@@ -16,15 +17,18 @@ import yaml
 from bundle_support import THRESHOLD, moving_shapes
 from monitor_support import Clock, EndlessSource
 
+from streamad.alerts.spec import RuleSpec
 from streamad.alerts.store import EventStore
 from streamad.config import parse_config
-from streamad.errors import ProcessingError
-from streamad.pipeline import Monitor
+from streamad.errors import ExitCode, ProcessingError
+from streamad.pipeline import Monitor, open_model
+from streamad.pipeline.alerting import alert_settings
 from streamad.pipeline.faults import MAX_FAULTS, CameraFaults
+from streamad.scoring import Calibration
 from streamad.tiling import FrameSizeError
 
 RULES = {"min_duration_seconds": 0.2, "cooldown_seconds": 0.5}
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 def monitor_of(bundle: Path | str, sources: dict[str, dict[str, Any]], **options: Any) -> Monitor:
@@ -337,3 +341,40 @@ def test_random_faults_in_all_steps_lose_no_score_of_others(
     alone.run(once=True)
     np.testing.assert_allclose(scores["good"], expected, atol=1e-5)
     assert metric(monitor, 'streamad_camera_faults_total{camera="x"}') > 0
+
+
+def test_run_once_ends_with_the_exit_code_of_a_camera_that_was_given_up(
+    call: Any, small_bundle: Path, shapes_video: Path, tmp_path: Path
+) -> None:
+    source = folder_of(tmp_path / "tiny", [(1, 1)] * 12)
+    document = {
+        "model": str(small_bundle),
+        "cameras": [
+            {"id": "tiny", "source": source, "threshold": THRESHOLD},
+            {"id": "good", "source": {"type": "file", "path": str(shapes_video)}, "threshold": THRESHOLD},
+        ],
+        "events": {"path": str(tmp_path / "events.sqlite")},
+        "history": {"hours": 0},
+        "web": {"enabled": False},
+    }
+    (tmp_path / "site.yaml").write_text(yaml.safe_dump(document))
+    code, out, said = call("run", tmp_path / "site.yaml", "--once", "--json")
+    assert code == ExitCode.SOURCE, said
+    rows = {row["camera"]: row for row in json.loads(out)["cameras"]}
+    assert "1×1" in rows["tiny"]["error"]
+    assert (rows["good"]["error"], rows["good"]["scored"]) == (None, 100)
+
+
+def test_a_calibration_of_another_camera_is_in_doubt(tmp_path: Path) -> None:
+    """The page is green only on a calibration that may be this camera's own."""
+    with open_model("motion-ped2") as model:
+        path = model.bundle.calibration_path
+        assert path is not None
+        shipped = alert_settings(model, RuleSpec(), camera="gate")
+        assert "UCSD Ped2" in str(shipped.foreign)
+        assert "calibrate motion-ped2" in str(shipped.foreign)
+        assert alert_settings(model, RuleSpec(), camera="gate", calibration=path).foreign is None
+        assert alert_settings(model, RuleSpec(), camera="gate", threshold=1.0).foreign is None
+        known = replace(Calibration.load(path), source="camera gate, 2.3 h of its scores since 2026-01-01T00:00")
+        assert alert_settings(model, RuleSpec(), camera="gate", calibration=known).foreign is None
+        assert "camera gate" in str(alert_settings(model, RuleSpec(), camera="yard", calibration=known).foreign)
