@@ -125,7 +125,7 @@ def calibrate(
     else:
         clips = clips_of(data or [], fps, bit_depth)
         bundle, calibration = _on_video(
-            model, clips, engine_spec(engine, threads, precision), alerts_per_day or 1.0, local,
+            model, clips, fps, engine_spec(engine, threads, precision), alerts_per_day or 1.0, local,
             min_duration_seconds=0.5 if min_duration is None else min_duration,
             cooldown_seconds=10.0 if cooldown is None else cooldown,
             hysteresis=0.2 if hysteresis is None else hysteresis,
@@ -167,6 +167,7 @@ def calibrate(
 def _on_video(
     model: str,
     clips: Clips,
+    fps: float,
     engine: EngineSpec,
     alerts_per_day: float,
     local: bool | None,
@@ -175,10 +176,9 @@ def _on_video(
     """Score normal video as it would be scored live, and calibrate on that."""
     from streamad.alerts.spec import RuleSpec
     from streamad.pipeline import calibrate_model, open_model
-    from streamad.sources import open_source
+    from streamad.pipeline.learning import look_at_clips
 
-    with open_source(clips.specs[0], camera="camera") as source:
-        rate = source.info.fps
+    rate = look_at_clips(clips.clips, fps, one_rate=True).fps
     with open_model(model, engine, hint="throughput") as loaded, progress_bar() as bar:
         task = bar.add_task("scoring normal video", total=len(clips.clips))
         calibration = calibrate_model(

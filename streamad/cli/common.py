@@ -306,6 +306,14 @@ def _depth(text: str) -> int | str:
     return known[text]
 
 
+def how_to_watch(model: Path) -> str:
+    """What to do with a model that was made, as part of a sentence."""
+    return (
+        f"to watch, write `model: {model}` into a configuration (`streamad config init` makes one), then "
+        "`streamad run camera.yaml`"
+    )
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return "–"

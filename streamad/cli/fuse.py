@@ -48,15 +48,14 @@ def fuse(
     """Make one model of several for a camera: their calibrated scores together, calibrated again on normal video."""
     from streamad.pipeline import open_model
     from streamad.pipeline.fusion import Rule, fuse_models
+    from streamad.pipeline.learning import look_at_clips
     from streamad.scoring import Calibration
-    from streamad.sources import open_source
 
     if rule not in ("mean", "max"):
         raise UsageError(f"--rule {rule!r}: expected mean or max")
     out = bundle_folder(out)
     clips = clips_of(data, fps, bit_depth)
-    with open_source(clips.specs[0], camera="camera") as source:
-        rate = source.info.fps
+    rate = look_at_clips(clips.clips, fps, one_rate=True).fps
     spec = engine_spec(engine, threads, precision)
     with ExitStack() as stack, progress_bar() as bar:
         members = [stack.enter_context(open_model(model, spec, hint="throughput")) for model in models]

@@ -23,6 +23,7 @@ from streamad.cli.common import (
     clips_of,
     emit,
     end_with,
+    how_to_watch,
     parse_pairs,
     progress_bar,
     say,
@@ -167,14 +168,13 @@ def learn(
                         say(f"{stage} …")
                 bar.update(tasks[stage], completed=done, total=total)
 
-            learned = learn_from(
-                plan,
-                recordings,
-                folder,
-                place=found.place,
-                survey=found.survey,
-                progress=step,
-            )
+            try:
+                learned = learn_from(
+                    plan, recordings, folder, place=found.place, survey=found.survey, progress=step
+                )  # fmt: skip
+            except UsageError:  # too little for this detector: the next run adds to it
+                finished(recordings, found)
+                raise
             finished(recordings, found)
             # Only now: all that was recorded this time was learned from.
             dropped = recordings.thin(keep_seconds=60 * keep_minutes, keep_bytes=max_bytes)
@@ -191,11 +191,7 @@ def learn(
         say(f"· {sentence}")
     for warning in learned.calibration.warnings:
         say(f"note: {warning}")
-    say(
-        f"{folder}: {learned.calibration.summary}, "
-        f"{ended - recorded:.0f} s after the {doing}; to watch, write `model: {folder}` into a configuration "
-        "(`streamad config init` makes one), then `streamad run camera.yaml`"
-    )
+    say(f"{folder}: {learned.calibration.summary}, {ended - recorded:.0f} s after the {doing}; {how_to_watch(folder)}")
     end_with(clips)
 
 

@@ -19,6 +19,7 @@ from streamad.cli.common import (
     clips_of,
     emit,
     end_with,
+    how_to_watch,
     parse_pairs,
     progress_bar,
     say,
@@ -143,5 +144,5 @@ def train(
         emit(summary)
     else:
         say(f"{folder}: {bundle.manifest.training.checkpoint}")
-        say(f"{calibration.summary}; watch with `streamad run`")
+        say(f"{calibration.summary}; {how_to_watch(folder)}")
     end_with(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from streamad.cli.common import bundle_folder, clips_of, emit, end_with, progress_bar, say
+from streamad.cli.common import bundle_folder, clips_of, emit, end_with, how_to_watch, progress_bar, say
 
 
 def fit_motion(
@@ -91,5 +91,5 @@ def fit_motion(
         )
     else:
         say(f"{folder}: fitted to {training.frames} frames, {training.options['cells']} moving cells")
-        say(f"{calibration.summary}; watch with `streamad run`")
+        say(f"{calibration.summary}; {how_to_watch(folder)}")
     end_with(clips)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -214,7 +215,7 @@ def cross_fitted_scores(scored: Iterable[tuple[Sample, float]], fps: float) -> t
     """
     answer = []
     for _, of_clip in groupby(scored, key=lambda pair: pair[0].clip):
-        mean, places, values = RunningMean(), [], []
+        mean, places, values = RunningMean(), array("q"), array("d")  # a day has two million frames
         start: float | None = None
         last = 0.0
         for sample, score in of_clip:
@@ -225,7 +226,7 @@ def cross_fitted_scores(scored: Iterable[tuple[Sample, float]], fps: float) -> t
             places.append(round((last - start) * fps))
             values.append(mean.push(last, score))
         clip_scores = np.full(places[-1] + 1, np.nan)
-        clip_scores[places] = values
+        clip_scores[np.frombuffer(places, np.int64)] = np.frombuffer(values)
         answer.append(clip_scores)
     return tuple(answer)
 

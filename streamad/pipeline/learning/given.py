@@ -42,7 +42,7 @@ def look_at_clips(clips: Sequence[tuple[str, SourceSpec]], fps: float, *, one_ra
     Args:
         clips: names and sources, which can be opened.
         fps: frame rate of sources that state none.
-        one_rate: whether all must have the same frame rate, as detectors need that count time in frames.
+        one_rate: whether all must have the same frame rate, as where time is counted in frames.
 
     Raises:
         UsageError: the clips have different sizes or frame rates.
@@ -71,9 +71,8 @@ def look_at_clips(clips: Sequence[tuple[str, SourceSpec]], fps: float, *, one_ra
     if one_rate and max(rates) > SAME_RATE * min(rates):
         found = ", ".join(f"{rate:g} frames/s ({_some(names)})" for rate, names in sorted(rates.items()))
         raise UsageError(
-            f"the clips have different frame rates: {found}; this detector counts time in frames, so a model needs one "
-            "rate",
-            hint="give the clips of one camera; --fps sets the rate of image folders; motion takes any rate",
+            f"the clips have different frame rates: {found}; time is counted in frames here, so all need one rate",
+            hint="give the clips of one camera; --fps sets the rate of image folders",
         )
     return Given(max(rates), seconds)
 
