@@ -226,7 +226,12 @@ def cross_fitted_scores(scored: Iterable[tuple[Sample, float]], fps: float) -> t
             places.append(round((last - start) * fps))
             values.append(mean.push(last, score))
         clip_scores = np.full(places[-1] + 1, np.nan)
-        clip_scores[np.frombuffer(places, np.int64)] = np.frombuffer(values)
+        # Where the frame rate varies, a score stands until the next frame; a longer gap is one without scores.
+        at = np.frombuffer(places, np.int64)
+        steps = np.diff(at, append=at[-1] + 1)
+        steps[steps >= TRACE_SECONDS * fps] = 1
+        within = np.arange(steps.sum()) - np.repeat(np.cumsum(steps) - steps, steps)
+        clip_scores[np.repeat(at, steps) + within] = np.repeat(np.frombuffer(values), steps)
         answer.append(clip_scores)
     return tuple(answer)
 

@@ -193,8 +193,8 @@ def fit(
     count = sum(len(sample.values) for sample in moving)
     if len(blocks) < LEAST_BLOCKS or count < LEAST_CELLS:
         raise UsageError(
-            f"too little moves in the normal video: {count} cells in {len(blocks)} pieces of {block_seconds:g} s, "
-            f"{LEAST_CELLS} in {LEAST_BLOCKS} are needed",
+            f"too little moves in the normal video: {count} moving cells in {len(blocks)} stretches of "
+            f"{block_seconds:g} s; {LEAST_CELLS} in {LEAST_BLOCKS} are needed",
             hint="give more video, of a time when people or vehicles pass",
         )
     rng = np.random.default_rng(seed)

@@ -27,7 +27,8 @@ class Given:
 
     Attributes:
         fps: the highest of their frame rates.
-        seconds: their length together, as far as their containers state it; None where one does not.
+        seconds: their length together, by the frames that their containers state; None where one does not. Where the
+            rate of a clip is in doubt, the longer of two answers.
     """
 
     fps: float
@@ -59,7 +60,7 @@ def look_at_clips(clips: Sequence[tuple[str, SourceSpec]], fps: float, *, one_ra
         measured = 1.0 / max(float(np.median(steps)), 1e-3) if steps else declared
         rate = declared if 1 / SAME_RATE < measured / declared < SAME_RATE else measured
         rates.setdefault(round(rate, 3), []).append(name)
-        seconds = None if frames is None or seconds is None else seconds + frames / rate
+        seconds = None if frames is None or seconds is None else seconds + frames / min(rate, declared)
         if first:
             sizes.setdefault(first[0].shape, []).append(name)
     if len(sizes) > 1:

@@ -103,6 +103,15 @@ def test_timestamps_that_jump_by_days_do_not_fill_the_memory() -> None:
     assert np.flatnonzero(~np.isnan(scores)).tolist() == [0, 1, 121, 122]
 
 
+def test_where_the_frame_rate_varies_a_score_stands_until_the_next_frame() -> None:
+    none = np.zeros((0, LENGTH), np.float32)
+    times = [0.0, 0.02, 0.1, 0.4, 0.4, 1.2, 1.6]  # at 10 frames/s: 0, 0, 1, 4, 4, 12, 16
+    samples = [Sample(none, 0, seconds) for seconds in times]
+    (scores,) = cross_fitted_scores(zip(samples, [1.0] * 7, strict=True), 10.0)
+    # Holes of less than half a second are filled; after a break the detector scores nothing for longer than that.
+    assert np.flatnonzero(np.isnan(scores)).tolist() == [5, 6, 7, 8, 9, 10, 11]
+
+
 def test_scores_of_samples_go_to_their_clips_and_times() -> None:
     none = np.zeros((0, LENGTH), np.float32)
     samples = [Sample(none, clip, seconds) for clip, seconds in ((0, 0.0), (0, 0.5), (0, 2.0), (3, 0.2), (3, 0.7))]
