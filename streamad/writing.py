@@ -142,12 +142,10 @@ class BackgroundWriter(Generic[T]):
             self._wake()
             if self._is_over_full() and not self._is_behind and self._error is None:
                 self._is_behind = not self._changed.wait_for(lambda: not self._is_over_full(), PATIENCE_SECONDS)
-            was_dropping = self._dropped > self._dropped_before
-            self._trim()
-            starts_dropping = not was_dropping and self._dropped > self._dropped_before
+            starts_dropping = self._trim()
         self._look_for_stall()
         if starts_dropping:
-            _log.error("output %s: more than %d items wait; the oldest are dropped", self.name, self._capacity)
+            self._report_dropping()
 
     def poke(self) -> None:
         """Have `on_poke` called on the thread, unless this output is busy or failing."""
@@ -205,10 +203,16 @@ class BackgroundWriter(Generic[T]):
     def _is_over_full(self) -> bool:
         return len(self._items) - len(self._in_flight) > self._capacity
 
-    def _trim(self) -> None:
+    def _trim(self) -> bool:
+        """Drop the oldest where too many wait; True where that begins."""
+        was_dropping = self._dropped > self._dropped_before
         while self._is_over_full():
             del self._items[next(key for key in self._items if key not in self._in_flight)]
             self._count("dropped", 1, "queue_full")
+        return not was_dropping and self._dropped > self._dropped_before
+
+    def _report_dropping(self) -> None:
+        _log.error("output %s: more than %d items wait; the oldest are dropped", self.name, self._capacity)
 
     def _wake(self) -> None:
         if self._thread is None:
@@ -281,10 +285,12 @@ class BackgroundWriter(Generic[T]):
     def _failed(self, error: OSError) -> None:
         with self._changed:
             self._in_flight, self._busy_since = {}, None
-            self._trim()
+            starts_dropping = self._trim()
             is_new = self._fail(error)
         if is_new:
             self._report(error)
+        if starts_dropping:
+            self._report_dropping()
 
     def _fail(self, error: OSError) -> bool:
         """Note a failure; True where it is the first one or has another cause than the last."""

@@ -126,7 +126,8 @@ def run(
     failed = [s for s in summaries if s.error is not None]
     if once and failed:
         raise typer.Exit(next((s.error.exit_code for s in failed if s.error is not None), ExitCode.SOURCE))
-    if once and monitor.first_error is not None:  # of a callback or an output; logged when it happened
+    is_incomplete = any(output.dropped for output in outputs if output is not stderr.writer)
+    if once and (is_incomplete or monitor.first_error is not None):  # logged when it happened
         raise typer.Exit(ExitCode.RUNTIME)
     if fail_on_alert and any(s.alerts for s in summaries):
         raise typer.Exit(ExitCode.ALERTS_FOUND)
