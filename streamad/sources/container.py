@@ -183,7 +183,7 @@ class ContainerSource(Source):
         best = self._container.streams.best("video")
         stream = best if isinstance(best, VideoStream) and best in streams else next(iter(streams), None)
         if stream is None:
-            kinds = sorted({s.type for s in self._container.streams if s.type})
+            kinds = sorted({s.type.replace("video", "a cover picture") for s in self._container.streams if s.type})
             raise SourceCodecError(
                 f"{self._target}: no video in it, only {', '.join(kinds) or 'unknown data'}",
                 hint="give a file or stream with a video track",

@@ -154,7 +154,8 @@ class FileSource(ContainerSource):
     def _cut_off(self) -> bool:
         if self._container.format.name == "mpegts":
             return self._spec.path.stat().st_size % _TS_PACKET != 0
-        if "matroska" not in self._container.format.name or any(s.type != "video" for s in self._container.streams):
+        # The duration is that of the longest stream.
+        if "matroska" not in self._container.format.name or len(self._container.streams) > 1:
             return False
         if self._container.duration is None:
             return False

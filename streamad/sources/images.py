@@ -24,13 +24,17 @@ DEPTH_SAMPLES = 32
 NARROW = 1 / 8
 """Share of its depth under which a range of values is narrow: in 8 bits, 32 grey levels."""
 
+_JPEG = b"\xff\xd8"
+_LARGEST_FILE = 512 << 20
+"""Larger files are no pictures (our choice)."""
+
 
 class ImageFolderSource(Source):
     """A folder of images. Only the folder itself is read, not its subfolders; hidden files are left out.
 
     An image that cannot be decoded is counted in `decode_errors`, named in `problems` and skipped. Its number
     is skipped too, so that `Frame.index` stays the position in the folder, which labels of data sets refer
-    to.
+    to. A JPEG in which bytes are missing or wrong is flagged CORRUPT, and counted and named likewise.
 
     Args:
         spec: the folder and how to play it.
@@ -105,6 +109,11 @@ class ImageFolderSource(Source):
                     discontinuity = True
                     continue
                 flags = FrameFlags.KEY
+                if is_damaged(path):
+                    self.decode_errors += 1
+                    self.corrupt_frames += 1
+                    self.report(f"{path}: damaged")
+                    flags |= FrameFlags.CORRUPT
                 if discontinuity or pixels.shape != size:
                     flags |= FrameFlags.DISCONTINUITY
                 size, discontinuity = pixels.shape, False
@@ -133,6 +142,33 @@ def read_grey(path: Path, bits: int = 16) -> UInt8Image | None:
             return np.asarray(np.minimum(pixels >> (bits - 8), 255), dtype=np.uint8)
     pixels = _decoded(path, cv2.IMREAD_GRAYSCALE)
     return None if pixels is None else np.asarray(pixels, dtype=np.uint8)
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether bytes of an image that OpenCV decodes are missing or wrong.
+
+    OpenCV refuses other damaged files, but fills up such a JPEG. FFmpeg finds the errors; an image that it cannot
+    decode at all is one of a kind that it does not know.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_JPEG))
+            data = start + file.read(_LARGEST_FILE) if start == _JPEG else b""
+    except OSError:
+        return False
+    return bool(data) and not _is_jpeg_decoded(data, {"err_detect": "explode"}) and _is_jpeg_decoded(data, {})
+
+
+def _is_jpeg_decoded(data: bytes, options: dict[str, str]) -> bool:
+    import av  # where there are JPEGs alone
+
+    context = av.CodecContext.create("mjpeg", "r")
+    assert isinstance(context, av.VideoCodecContext)
+    context.thread_type, context.options = "NONE", options
+    try:
+        return bool(context.decode(av.Packet(data)))
+    except av.FFmpegError:
+        return False
 
 
 def depth_hint(spec: ImagesSpec) -> str | None:
@@ -179,6 +215,8 @@ def _decoded(path: Path, flags: int) -> npt.NDArray[Any] | None:
     previous = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
+        if path.stat().st_size > _LARGEST_FILE:
+            return None
         return cv2.imdecode(np.fromfile(path, dtype=np.uint8), flags)
     except (cv2.error, OSError):
         return None

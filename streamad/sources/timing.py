@@ -7,6 +7,8 @@ from collections.abc import Callable
 MAX_JUMP_SECONDS = 5.0
 """A larger step of the clock is a jump: time goes on by one frame instead (our choice, as recorders do)."""
 
+_LEAST_STEP_SECONDS = 1e-6
+"""A smaller step is one of rounding."""
 _LATE_FRAMES = 3
 """A time that is behind by more frames than this was set back; by fewer, frames came out of order (our choice)."""
 
@@ -89,10 +91,11 @@ class PtsClock:
         jumped = abs(step) > self._max_jump
         if jumped or step < -_LATE_FRAMES * self._period:
             self._offset, now = raw_seconds - following, following
-        elif step < 1e-6:  # not after the frame before, up to rounding
-            now = self._last + self._period / 2
-        elif before is not None and raw_seconds > before:
-            self._period = raw_seconds - before
+        else:
+            if before is not None and raw_seconds - before >= _LEAST_STEP_SECONDS:
+                self._period = raw_seconds - before
+            if step < _LEAST_STEP_SECONDS:
+                now = self._last + self._period / 2
         self._last = now
         return now, jumped
 

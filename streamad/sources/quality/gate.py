@@ -18,6 +18,8 @@ from streamad.sources.quality.spec import QualityReason, QualitySpec
 
 SMALLEST = 48
 """Frames with a shorter side are not judged: there is no place to recognise in them."""
+SLENDEREST = 20
+"""Nor are those whose sides differ by more than this factor: the small picture would have a few rows."""
 
 CORRUPT, KEY = int(FrameFlags.CORRUPT), int(FrameFlags.KEY)
 
@@ -114,8 +116,12 @@ class QualityGate:
 
     def check(self, frame: Frame) -> Verdict:
         """Judge the next frame of the camera."""
-        if not self.spec.enabled or min(frame.shape) < SMALLEST:
+        if not self.spec.enabled:
             return GOOD
+        shorter, longer = sorted(frame.shape)
+        if shorter < SMALLEST or longer > SLENDEREST * shorter:
+            is_corrupt = int(frame.flags) & CORRUPT and "corrupt" not in self.spec.ignore
+            return Verdict("corrupt") if is_corrupt else GOOD
         if frame.shape != self._shape:
             if self._shape is not None:
                 self._begin_anew()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from bundle_support import moving_shapes
 from rtsp_support import write_video
 
 from streamad.frame import Frame, FrameFlags
-from streamad.sources import FileSpec, open_source
+from streamad.sources import FileSpec, ImagesSpec, open_source, read_grey
 from streamad.sources.file import FileSource
+from streamad.sources.images import is_damaged
 from streamad.sources.quality.gate import QualityGate
 
 DAMAGED = range(30, 50)
@@ -35,13 +37,16 @@ def ends_early(data: bytes) -> bytes:
     return data[:-12]
 
 
-def write_jpegs(path: Path, damage, numbers=DAMAGED, count=80, quality=40) -> Path:  # type: ignore[no-untyped-def]
+Damage = Callable[[bytes], bytes]
+
+
+def write_jpegs(path: Path, damage: Damage, numbers: Collection[int] = DAMAGED, count: int = 80) -> Path:
     """JPEG pictures put into the container as they are, some of them damaged."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mjpeg", rate=25)
         stream.width, stream.height, stream.pix_fmt = 160, 120, "yuvj420p"
         for number, picture in enumerate(moving_shapes(count)):
-            data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+            data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 40])[1].tobytes()
             packet = av.Packet(damage(data) if number in numbers else data)
             packet.stream, packet.time_base = stream, Fraction(1, 25)
             packet.pts = packet.dts = number
@@ -61,7 +66,7 @@ def flagged(frames: list[Frame]) -> list[int]:
 
 @pytest.mark.parametrize("container", ["avi", "mkv", "mp4"])
 @pytest.mark.parametrize("damage", [lost, cut])
-def test_damaged_jpegs_are_flagged_and_withheld(tmp_path: Path, damage, container: str) -> None:  # type: ignore[no-untyped-def]
+def test_damaged_jpegs_are_flagged_and_withheld(tmp_path: Path, damage: Damage, container: str) -> None:
     frames, problems = read(write_jpegs(tmp_path / f"lost.{container}", damage))
     assert len(frames) == 80
     assert flagged(frames) == list(DAMAGED)
@@ -128,3 +133,47 @@ def test_counting_and_reading_agree_on_damaged_video(tmp_path: Path) -> None:
     for decode in (False, True):
         with FileSource(FileSpec(path=path), camera="cam") as source:
             assert source.count(decode=decode) == 80
+
+
+def write_images(folder: Path, damage: dict[int, Damage], suffix: str = ".jpg") -> Path:
+    for number, picture in enumerate(moving_shapes(10)):
+        data = cv2.imencode(suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, 40])[1].tobytes()
+        (folder / f"{number}{suffix}").write_bytes(damage.get(number, bytes)(data))
+    return folder
+
+
+def noisy(data: bytes) -> bytes:
+    """40 bytes in the middle are others."""
+    middle = len(data) // 2
+    noise = np.random.default_rng(1).integers(0, 256, 40, dtype=np.uint8).tobytes()
+    return data[:middle] + noise + data[middle + 40 :]
+
+
+@pytest.mark.parametrize("damage", [lost, noisy])
+def test_a_damaged_jpeg_among_images_is_flagged_and_named(tmp_path: Path, damage: Damage) -> None:
+    with open_source(ImagesSpec(path=write_images(tmp_path, {4: damage})), camera="cam") as source:
+        frames = list(source)
+        assert source.problems == [f"{tmp_path}/4.jpg: damaged"]
+        assert source.decode_errors == source.corrupt_frames == 1
+    assert [frame.index for frame in frames] == list(range(10))
+    assert flagged(frames) == [4]
+    assert QualityGate().check(frames[4]).reason == "corrupt"
+    assert is_damaged(tmp_path / "4.jpg")
+    assert not is_damaged(tmp_path / "5.jpg")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage"), [(".jpg", cut), (".png", cut), (".png", lost), (".tif", cut), (".bmp", cut)]
+)
+def test_an_undecodable_image_is_skipped_and_named(tmp_path: Path, suffix: str, damage: Damage) -> None:
+    with open_source(ImagesSpec(path=write_images(tmp_path, {4: damage}, suffix)), camera="cam") as source:
+        frames = list(source)
+        assert source.problems == [f"{tmp_path}/4{suffix}: cannot be decoded, skipped"]
+    assert [frame.index for frame in frames] == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+    assert flagged(frames) == []
+
+
+def test_a_file_too_large_for_a_picture_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "sparse.png").open("wb") as file:
+        file.truncate(20 << 30)
+    assert read_grey(tmp_path / "sparse.png") is None

@@ -40,6 +40,8 @@ def test_times_that_stand_still() -> None:
 
 def test_times_out_of_order_do_not_stretch_the_clock() -> None:
     assert run([0.0, 0.04, 0.12, 0.08, 0.16]) == ([0.0, 0.04, 0.12, 0.16, 0.2], [])
+    times, _ = run([0.0, 0.12, 0.08, *(k / 25 for k in range(3, 50))])
+    assert times[-1] == pytest.approx(49 / 25)
     times, jumps = run([k / 25 + (0.05 if k % 3 == 2 else 0.0) for k in range(3000)])
     assert jumps == []
     assert times[-1] == pytest.approx(2999 / 25, abs=0.2)
