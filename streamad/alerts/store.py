@@ -430,8 +430,11 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _is_database(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(MAGIC)) == MAGIC
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:  # such as no descriptor left, while those of SQLite still work: it will say what is wrong
+        return True
 
 
 def _type_of(kind: type[AnyEvent]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import sqlite3
 import subprocess
@@ -355,6 +356,23 @@ def test_a_file_that_is_spoiled_while_in_use_keeps_events_in_memory(path: Path, 
     eventually(lambda: store.flush() and store.error is None)
     assert store.events()[:3] == events[::-1]
     assert len(rows(path)) == 4  # the one that was still open came along
+    store.close()
+
+
+def test_events_are_written_while_no_descriptor_is_left(path: Path) -> None:
+    store = EventStore(path)
+    store.save(make_event(0))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            os.open(os.devnull, os.O_RDONLY)
+        store.save(make_event(1))
+        assert store.error is None
+        assert store.unsaved() == []
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert len(rows(path)) == 2
     store.close()
 
 
