@@ -214,6 +214,19 @@ class Bundle:
             found.append(bundle)
         return found
 
+    def require_network(self) -> None:
+        """Refuse a bundle of several models, for work on the network of one.
+
+        Raises:
+            UsageError: it has no network of its own.
+        """
+        if self.manifest.fusion is not None:
+            names = [member.model for member in self.manifest.fusion.members]
+            raise UsageError(
+                f"{self.name} joins several models and has no network of its own",
+                hint=f"give one of its members: {', '.join(names)}",
+            )
+
     @property
     def onnx_path(self) -> Path:
         """The network."""

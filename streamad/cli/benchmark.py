@@ -36,7 +36,10 @@ def benchmark(
     source: Annotated[
         str | None, typer.Option("--input", help="Video or folder of images; default: noise in which all moves.")
     ] = None,
-    frames: Annotated[int, typer.Option("--frames", min=1, help="Frames that are gone through.")] = 40,
+    frames: Annotated[
+        int | None,
+        typer.Option("--frames", min=1, help="Frames that are gone through; default: until 20 have a score."),
+    ] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds in which each way has its turn.")] = 5,
     fps: FpsOption = 25.0,
     as_json: JsonOption = False,

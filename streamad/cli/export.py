@@ -78,7 +78,9 @@ def export(
         raise EngineError(f"export needs the module {error.name}", hint=install_hint("train")) from error
     from streamad.bundle import load_bundle
 
-    job = _Job(load_bundle(model), engine, precision, device)
+    bundle = load_bundle(model)
+    bundle.require_network()
+    job = _Job(bundle, engine, precision, device)
     found = Clips(())
     if add_streaming:
         if out is not None:

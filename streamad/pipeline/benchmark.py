@@ -38,6 +38,12 @@ RUN_FRAMES = 4
 RUN_CAMERAS = 4
 """Cameras in its runs side by side, likewise."""
 
+SCORED = 20
+"""Frames with a score that are enough for a measurement, where nothing is asked for."""
+
+LONGEST_WARM_UP = 500
+"""Frames at most before the first that has one; the motion detector has 44 at 25 frames/s."""
+
 GEMM_SIDE = 1024
 
 Array = npt.NDArray[np.float32]
@@ -75,7 +81,7 @@ def benchmark_model(
     *,
     engine: EngineSpec | None = None,
     source: SourceSpec | None = None,
-    frames: int = 40,
+    frames: int | None = None,
     rounds: int = 5,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -88,7 +94,7 @@ def benchmark_model(
         bundle: the model.
         engine: what runs it; None is auto.
         source: where frames come from; None draws noise in which everything moves.
-        frames: how many of them are gone through.
+        frames: how many of them are gone through; None: until `SCORED` of them have a score.
         rounds: rounds in which each contender has its turn.
         progress: called after each round with (done, in all).
 
@@ -101,9 +107,10 @@ def benchmark_model(
 
     Raises:
         SourceError: the frames cannot be read.
-        UsageError: they are too few for one score.
+        UsageError: they are too few for one score, or the bundle has no network of its own.
         EngineError: the engine cannot run here.
     """
+    bundle.require_network()
     with ExitStack() as stack:
         contenders = _contenders(bundle, engine or EngineSpec(), source, frames, stack)
         gemm: list[float] = []
@@ -117,7 +124,7 @@ def benchmark_model(
     slowest = contenders[-1]
     return {
         "model": bundle.name,
-        "frames": frames,
+        "frames": frames or SCORED,
         "rounds": rounds,
         "gemm_gflops": median(gemm),
         "contenders": [_row(contender, slowest, answers) for contender in contenders],
@@ -125,14 +132,15 @@ def benchmark_model(
 
 
 def _contenders(
-    bundle: Bundle, spec: EngineSpec, source: SourceSpec | None, frames: int, stack: ExitStack
+    bundle: Bundle, spec: EngineSpec, source: SourceSpec | None, frames: int | None, stack: ExitStack
 ) -> list[Contender]:
     """Ours first, then the ways that it is compared with, the slowest last."""
     found: list[Contender] = []
     inputs = _tiles(bundle, source, frames)
     if not inputs:
         raise UsageError(
-            f"{frames} frames give no score with {bundle.name}", hint="give more with --frames, or a longer --input"
+            f"{frames or 'its'} frames give no score with {bundle.name}",
+            hint="give more with --frames, or a longer --input",
         )
     flops = count_flops(bundle.onnx_path) / 1e9
     per_frame = median(len(batch) for batch in inputs)
@@ -175,17 +183,19 @@ def _contenders(
     return found
 
 
-def _tiles(bundle: Bundle, source: SourceSpec | None, frames: int) -> list[Array]:
+def _tiles(bundle: Bundle, source: SourceSpec | None, frames: int | None) -> list[Array]:
     """What the network is given for each scored frame: (n, channels, height, width)."""
     from streamad.detectors import camera_scorer
 
     scorer = camera_scorer(bundle, "benchmark", streaming=False)
     answer = []
     with closing(_frames(bundle, source)) as opened:
-        for frame in islice(opened, frames):
+        for frame in islice(opened, LONGEST_WARM_UP + SCORED if frames is None else frames):
             tiles = scorer.tiles(frame)
             if tiles is not None and tiles.withheld is None and len(tiles.batch):
                 answer.append(tiles.batch)
+                if frames is None and len(answer) == SCORED:
+                    break
     return answer
 
 
