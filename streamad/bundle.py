@@ -10,18 +10,23 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from streamad.errors import BundleError, UsageError
-from streamad.files import sha256_of, write_atomic
+from streamad.errors import BundleError, ConfigError, UsageError
+from streamad.files import MOST_BYTES, pending_path, read_bytes, sha256_of, write_atomic
+from streamad.onnx_file import has_external_data
 from streamad.versions import MANIFEST, home_of, in_force
+from streamad.yaml_document import YamlDocument
 
 FORMAT_VERSION = 1
+MOST_MANIFEST_BYTES = 1 << 18
+MOST_FILE_BYTES = 2 << 30
+"""Bytes of a file of a bundle; ONNX's own limit."""
 ONNX = "model.onnx"
 STREAMING = "streaming.onnx"
 VARIANTS = {"fp32": ONNX, "bf16": ONNX, "fp16": "model.fp16.onnx", "int8": "model.int8.xml"}
@@ -289,8 +294,7 @@ class Bundle:
     @property
     def calibration_path(self) -> Path | None:
         """The calibration shipped with the bundle, None where there is none."""
-        path = self.path / CALIBRATION
-        return path if path.exists() else None
+        return self.path / CALIBRATION if CALIBRATION in self.manifest.files else None
 
     @property
     def place_path(self) -> Path | None:
@@ -315,7 +319,7 @@ def list_bundles() -> list[Path]:
     found: dict[str, Path] = {}
     for folder in model_folders():
         for path in sorted(folder.iterdir()):
-            if (in_force(path) / MANIFEST).is_file():
+            if not path.name.startswith(".") and (in_force(path) / MANIFEST).is_file():
                 found.setdefault(path.name, path)
     return list(found.values())
 
@@ -330,9 +334,9 @@ def find_bundle(name: str | Path) -> Path:
     try:
         inside, is_folder = in_force(path), path.is_dir()
         has_manifest = (inside / MANIFEST).is_file()
-    except OSError as error:  # longer than a path may be, or inside a folder that may not be entered
+    except (OSError, ValueError) as error:  # longer than a path may be, with a zero byte, or a folder that is closed
         raise BundleError(
-            f"cannot look for a model bundle at {str(name)[:100]!r}: {error.strerror}",
+            f"cannot look for a model bundle at {str(name)[:100]!r}: {getattr(error, 'strerror', None) or error}",
             hint="give the path or the name of a bundle; `streamad models list` shows them",
         ) from error
     if has_manifest:
@@ -368,19 +372,60 @@ def load_bundle(name: str | Path) -> Bundle:
     for required in (ONNX, WEIGHTS) if manifest.fusion is None else (m.calibration for m in manifest.fusion.members):
         if required not in manifest.files:
             raise BundleError(f"{path / MANIFEST} lists no {required}", hint="export the bundle again")
+    _finish_calibration(path, manifest)
     for file, expected in manifest.files.items():
-        target = path / file
-        if target.resolve().parent != path.resolve():
-            raise BundleError(f"{path / MANIFEST} names {file!r}, which is not a file of the bundle's own folder")
-        if not target.is_file():
-            raise BundleError(f"the bundle {path} has no {file}", hint="copy the whole folder, or export it again")
-        actual = sha256_of(target)
-        if actual != expected:
+        _check_file(path, file, expected)
+    # What would be loaded without being listed. Weights of an .xml lie in the .bin beside it.
+    beside = [f"{file.removesuffix('.xml')}.bin" for file in manifest.files if file.endswith(".xml")]
+    for file in (CALIBRATION, *beside):
+        if file not in manifest.files and os.path.lexists(path / file):
             raise BundleError(
-                f"{target} is not what {MANIFEST} promises: SHA-256 {actual[:12]}…, expected {expected[:12]}…",
-                hint="the copy is damaged or was edited; fetch it again, or export the bundle again",
+                f"the bundle {path} holds {file}, which {MANIFEST} does not list: nothing says what it should be",
+                hint="move it away; a calibration of your own is given with --calibration, or in the configuration",
             )
     return Bundle(path, manifest)
+
+
+def _check_file(path: Path, file: str, expected: str) -> None:
+    """Check that a file of a bundle lies in its folder, is what the manifest promises, and needs no other file."""
+    target = path / file
+    if file != os.path.basename(file) or "\0" in file or target.resolve().parent != path.resolve():
+        raise BundleError(f"{path / MANIFEST} names {file!r}, which is not a file of the bundle's own folder")
+    again = "fetch it again, or export the bundle again"
+    try:
+        if not target.is_file():
+            raise BundleError(f"the bundle {path} has no {file}", hint="copy the whole folder, or export it again")
+        actual = sha256_of(target, MOST_FILE_BYTES)
+        is_split = file.endswith(".onnx") and actual == expected and has_external_data(target)
+        with target.open("rb") as opened:  # OpenVINO goes by content, not by name
+            is_xml = opened.read(1) == b"<"
+        if is_xml != file.endswith(".xml") and file.endswith((".xml", ".onnx")):
+            raise ValueError("its content is not what its name says")
+    except OSError as error:
+        raise BundleError(f"cannot read {target}: {error.strerror or error}", hint="check its permissions") from error
+    except ValueError as error:
+        if isinstance(error, BundleError):
+            raise
+        raise BundleError(f"{target} is not a file of a model: {error}", hint=again) from error
+    if actual != expected:
+        raise BundleError(
+            f"{target} is not what {MANIFEST} promises: SHA-256 {actual[:12]}…, expected {expected[:12]}…",
+            hint=f"the copy is damaged or was edited; {again}",
+        )
+    if is_split:
+        raise BundleError(
+            f"{target} keeps weights in other files, which no hash covers", hint="export it with its weights inside"
+        )
+
+
+def _finish_calibration(path: Path, manifest: Manifest) -> None:
+    """Put the calibration that the manifest promises in its place, where whoever wrote it was killed before that."""
+    pending, expected = pending_path(path / CALIBRATION), manifest.files.get(CALIBRATION)
+    try:
+        if expected is not None and pending.is_file() and sha256_of(pending, MOST_BYTES) == expected:
+            pending.replace(path / CALIBRATION)
+    except (OSError, ValueError) as error:
+        raise BundleError(f"cannot finish writing {path / CALIBRATION}: {error}", hint="calibrate again") from error
 
 
 def require_name(name: str) -> str:
@@ -400,7 +445,9 @@ def require_name(name: str) -> str:
     )
 
 
-def write_manifest(path: Path, manifest: Manifest, *, leave_out: Collection[str] = ()) -> Bundle:
+def write_manifest(
+    path: Path, manifest: Manifest, *, leave_out: Collection[str] = (), instead: Mapping[str, Path] | None = None
+) -> Bundle:
     """Write `model.yaml` with fresh hashes of all files in the folder.
 
     Hidden ones (what a killed process left half-written) and NAME.previous.* (kept for people, and replaced at will)
@@ -409,14 +456,16 @@ def write_manifest(path: Path, manifest: Manifest, *, leave_out: Collection[str]
     Args:
         path: the folder.
         manifest: its content, but for the hashes.
-        leave_out: files that are about to change.
+        leave_out: files that are about to go.
+        instead: files that are about to be replaced, by name, and where their new content lies.
 
     Returns:
         The bundle as it would be loaded.
     """
     others = (MANIFEST, *leave_out)
     own = (f for f in path.iterdir() if f.is_file() and f.name not in others)
-    files = {f.name: sha256_of(f) for f in sorted(own) if f.name[0] != "." and ".previous." not in f.name}
+    hashed = {f.name: f for f in own if f.name[0] != "." and ".previous." not in f.name} | dict(instead or {})
+    files = {name: sha256_of(hashed[name]) for name in sorted(hashed)}
     manifest = manifest.model_copy(update={"files": files})
     document = manifest.model_dump(mode="json")
     if manifest.fusion is None:
@@ -442,13 +491,16 @@ def _default(model: type[BaseModel], field: str) -> Any:
 
 def _read_manifest(path: Path) -> Manifest:
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or a date that cannot be
-        raise BundleError(f"{path} is not readable YAML: {error}", hint="fetch or export the bundle again") from error
+        document = YamlDocument(read_bytes(path, MOST_MANIFEST_BYTES).decode(), name=str(path)).content
+    except ConfigError as error:
+        raise BundleError(
+            f"{path} is not readable YAML, or holds no mapping of settings: {error}",
+            hint="fetch or export the bundle again",
+        ) from error
     except OSError as error:
         raise BundleError(f"cannot read {path}: {error.strerror}", hint="check its permissions") from error
-    if not isinstance(document, dict):
-        raise BundleError(f"{path} holds no mapping of settings")
+    except ValueError as error:  # no UTF-8, or too large
+        raise BundleError(f"{path} is not readable YAML: {error}", hint="fetch or export the bundle again") from error
     version = document.get("format_version")
     if not isinstance(version, int):
         raise BundleError(f"{path} has no whole number `format_version`, got {version!r}")

@@ -20,9 +20,14 @@ MANIFEST = "model.yaml"
 
 
 def in_force(folder: Path) -> Path:
-    """The folder whose files are to be read: the version in force, or `folder` itself where it has no versions."""
+    """The folder whose files are to be read: the version in force, or `folder` itself where it has no versions.
+
+    A link that leads out of the folder is no version of it.
+    """
     link = folder / CURRENT
-    return link.resolve() if (link / MANIFEST).is_file() else folder
+    if (link / MANIFEST).is_file() and (version := link.resolve()).is_relative_to(folder.resolve()):
+        return version
+    return folder
 
 
 def home_of(folder: Path) -> Path:

@@ -15,7 +15,9 @@ Location = tuple[str | int, ...]
 
 _SECRET = {"url", "username_env", "password_env", "secret_file", "sinks"}
 _MAX_VALUES = 100_000
+_MAX_DIGITS = 100
 _TAG = "tag:yaml.org,2002:"
+_NUMBERS = (_TAG + "int", _TAG + "float")
 _KEY_TAGS = (_TAG + "str", _TAG + "merge")
 _WORDS = {"null": "nothing", "timestamp": "a date", "bool": "a truth value", "int": "a number", "float": "a number"}
 _NOT_DECIMAL = re.compile(r"[-+]?0[0-9_]+|.*:.*")
@@ -55,7 +57,7 @@ class YamlDocument:
         self.name = name
         self.faults: list[tuple[int, str]] = []
         try:
-            loader = yaml.SafeLoader(text)
+            loader = _Loader(text)
             root = loader.get_single_node()
             if not isinstance(root, yaml.MappingNode):
                 found = (
@@ -131,7 +133,7 @@ class YamlDocument:
     def misread_number(self, location: Location) -> bool:
         """Whether a number is not what it looks like: octal (`010` is 8) or of base 60 (`1:30` is 90)."""
         node = self._places[location][1]
-        is_number = node.tag in (_TAG + "int", _TAG + "float")
+        is_number = node.tag in _NUMBERS
         return is_number and _NOT_DECIMAL.fullmatch(str(node.value)) is not None
 
     def is_truth_value(self, location: Location) -> bool:
@@ -148,6 +150,23 @@ class YamlDocument:
         for part in location:
             value = value[part]
         return value
+
+
+class _Loader(yaml.SafeLoader):
+    """Stops at what takes long to read: more values than a file of settings has, or a number of many digits."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._values = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._values += 1
+        if self._values > _MAX_VALUES:
+            raise yaml.YAMLError(f"over {_MAX_VALUES} values")
+        node = super().compose_node(parent, index)
+        if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS and len(node.value) > _MAX_DIGITS:
+            raise yaml.YAMLError(f"a number of {len(node.value)} characters")
+        return node
 
 
 def _check_size(root: yaml.Node, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +22,7 @@ from streamad.cli.common import (
     ThreadsOption,
     causes,
     emit,
+    end_with,
     engine_spec,
     output_folder,
     progress_bar,
@@ -30,8 +32,10 @@ from streamad.cli.common import (
 )
 from streamad.cli.main import report
 from streamad.errors import ExitCode, StreamadError, UsageError
-from streamad.formatting import readable
+from streamad.formatting import counted, readable
 from streamad.scoring import NORMALIZATIONS
+from streamad.sources import Clips, SourceSpec, find_clips
+from streamad.sources.folders import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from streamad.pipeline.alerting import AlertSettings
@@ -76,8 +80,8 @@ def score(
     if normalization is not None and normalization not in NORMALIZATIONS:
         raise UsageError(f"--normalization {normalization!r}: expected one of {', '.join(NORMALIZATIONS)}")
     _check_threshold(threshold, calibration, alerts_per_day, normalization)
-    specs = [source_of(text, fps, bit_depth) for text in inputs]
-    names = _names(inputs)
+    sources, left_out = _sources(inputs, fps, bit_depth)
+    names = _distinct(name for name, _ in sources)
     spec = engine_spec(engine, threads, precision, run_frames=run_frames)
     folder = output_folder(out)
     results: list[dict[str, Any]] = []
@@ -103,13 +107,15 @@ def score(
         calibrated = settings is not None and settings.calibration is not None
         chosen = normalization or ("calibrated" if calibrated else "raw")
         with progress_bar() as bar:
-            for name, source in zip(names, specs, strict=True):
+            for name, (_, source) in zip(names, sources, strict=True):
                 task = bar.add_task(readable(name), total=None)
 
                 def progress(done: int, total: int | None, task: Any = task) -> None:
                     bar.update(task, completed=done, total=total)
 
                 try:
+                    if isinstance(source, StreamadError):
+                        raise source
                     result = score_file(
                         source,
                         loaded,
@@ -141,6 +147,7 @@ def score(
                     "engine": {"name": info.name, "device": info.device, "precision": info.precision, "why": info.why},
                     "threshold": None if settings is None else settings.shown(settings.threshold),
                     "results": results,
+                    **left_out.report(),
                     **(
                         {}
                         if failure is None
@@ -152,6 +159,7 @@ def score(
             table([_row(result, with_error=failure is not None) for result in results])
     if failure is not None:
         raise typer.Exit(ExitCode.INTERRUPT if isinstance(failure, KeyboardInterrupt) else failure.exit_code)
+    end_with(left_out)
     if fail_on_alert and any(result["alerts"] for result in results):
         raise typer.Exit(ExitCode.ALERTS_FOUND)
 
@@ -205,14 +213,45 @@ def _check_threshold(
             raise UsageError(f"--threshold excludes {option}: give one or the other")
 
 
-def _names(inputs: list[str]) -> list[str]:
-    """A name for each input: its file name; numbered where two would be the same."""
-    from streamad.sources import RtspSpec, parse_source
+def _sources(
+    inputs: list[str], fps: float, bit_depth: str
+) -> tuple[list[tuple[str, SourceSpec | StreamadError]], Clips]:
+    """Name and source of each input, of a folder those of its clips, and what is left out of folders.
 
-    answer: list[str] = []
+    A folder in which there is no clip, or that can be read in two ways, has its error in the place of a source.
+    """
+    sources: list[tuple[str, SourceSpec | StreamadError]] = []
+    folders: list[Clips] = []
+    pictures = {text for text in inputs if Path(text).suffix.lower() in IMAGE_SUFFIXES and Path(text).is_file()}
     for number, text in enumerate(inputs):
-        is_camera = isinstance(parse_source(text), RtspSpec)
-        base = f"camera{number}" if is_camera else Path(text).stem if Path(text).suffix else Path(text).name
+        spec = source_of(text, fps, bit_depth)
+        name = f"camera{number}" if spec.type == "rtsp" else Path(text).stem if Path(text).suffix else Path(text).name
+        if text in pictures and len(pictures) < len(set(inputs)):
+            continue  # beside recordings, where a shell made them of *
+        if spec.type != "images":
+            sources.append((name, spec))
+            continue
+        try:
+            found = find_clips([spec.path], fps)
+        except StreamadError as error:
+            sources.append((name, error))
+            continue
+        is_one = len(found.clips) == 1 and found.clips[0][1].path == spec.path
+        sources += [(name if is_one else clip, source_of(str(one.path), fps, bit_depth)) for clip, one in found.clips]
+        folders.append(found)
+    notes = [note for found in folders for note in found.notes]
+    if 0 < len(pictures) < len(set(inputs)):
+        notes.append(f"{counted(len(pictures), 'image')} given with the videos left out")
+    left_out = Clips((), tuple(item for found in folders for item in found.left_out), tuple(notes))
+    for sentence in (*left_out.notes, *left_out.failures()):
+        say(f"note: {sentence}")
+    return sources, left_out
+
+
+def _distinct(names: Iterable[str]) -> list[str]:
+    """The names, numbered where two would be the same."""
+    answer: list[str] = []
+    for base in names:
         name, again = base or "input", 2
         while name in answer:
             name, again = f"{base}-{again}", again + 1

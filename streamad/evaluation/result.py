@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from streamad.errors import DatasetError
 from streamad.evaluation.localisation import Localisation
 from streamad.evaluation.patches import PatchFigures
 from streamad.evaluation.scores import Edge, Evaluation, SingleClass, evaluate_scores
-from streamad.files import write_json
+from streamad.files import read_json, write_json
 from streamad.scoring import NORMALIZATIONS, Calibration, Normalization
 
 FORMAT = "streamad-evaluation"
@@ -168,7 +167,7 @@ class EvaluationResult:
         """
         file = path / "result.json" if path.is_dir() else path
         try:
-            document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            document: dict[str, Any] = read_json(file)
         except OSError as error:
             raise DatasetError(
                 f"cannot read the result {file}: {error.strerror or error}", hint="give a folder of `streamad evaluate`"

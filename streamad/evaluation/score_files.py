@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from streamad.evaluation.datasets.files import (
     split_labels,
 )
 from streamad.evaluation.datasets.found import same_clip
-from streamad.files import natural_key
+from streamad.files import natural_key, open_regular
 
 Scores = dict[str, npt.NDArray[np.float64]]
 
@@ -28,6 +29,7 @@ SCORE_COLUMNS = ("raw_score", "score")
 CLIP_COLUMNS = ("clip", "video")
 FRAME_COLUMNS = ("frame", "index")
 
+MOST_TABLE_BYTES = 256 << 20
 MAX_FRAMES = 20_000_000
 """Frames of a clip; nine days at 25 frames/s."""
 
@@ -133,11 +135,11 @@ def _labels_in(path: Path, scores: Scores, allow_pickle: bool, note: Callable[[s
 def _read_csv(path: Path, columns: Sequence[str] = ()) -> tuple[Scores, dict[str, Labels] | None]:
     """Scores of the first of these columns that is there, and labels; without columns, labels alone."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with io.TextIOWrapper(open_regular(path, MOST_TABLE_BYTES), encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
             header = reader.fieldnames or []
             rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise DatasetError(f"cannot read {path}: {error}") from error
     clip_column, frame_column = _first(header, CLIP_COLUMNS), _first(header, FRAME_COLUMNS)
     score_column = _first(header, columns)

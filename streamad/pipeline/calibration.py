@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,6 @@ from streamad.pipeline.local_calibration import is_local_by_default, score_clips
 from streamad.pipeline.model import Model
 from streamad.pipeline.offline import score_video
 from streamad.scoring import Calibration, calibrate
-from streamad.scoring.calibration import local_paths
 from streamad.sources import SourceSpec
 
 
@@ -98,13 +97,12 @@ def calibrate_model(
 def save_into_bundle(bundle: Bundle, calibration: Calibration) -> Bundle:
     """Make a calibration the bundle's own: written beside the network, with its hashes in the manifest.
 
-    In between the manifest promises nothing of the calibration, so that the bundle can be loaded, with the old one or
-    the new one, whenever this is broken off.
+    The manifest is written when the new calibration lies beside the old one. From then on the new one is the bundle's:
+    where this is broken off before it took its place, `load_bundle` puts it there.
     """
-    path = bundle.path / CALIBRATION
-    if path.exists():
-        own = {path.name, *(beside.name for beside in local_paths(path))}
-        write_manifest(bundle.path, bundle.manifest, leave_out=own)
-    calibration.save(path)
-    write_manifest(bundle.path, bundle.manifest)
+
+    def announce(pending: Path, old: Collection[str]) -> None:
+        write_manifest(bundle.path, bundle.manifest, leave_out=old, instead={CALIBRATION: pending})
+
+    calibration.save(bundle.path / CALIBRATION, announce)
     return load_bundle(Path(bundle.path))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import os
 import threading
 import time
@@ -24,7 +23,7 @@ from streamad.detectors import CameraScorer
 from streamad.engines import EngineSpec
 from streamad.errors import CalibrationError, DatasetError, OutputError
 from streamad.evaluation.datasets import Clip, Dataset, image_files
-from streamad.files import locked, write_json
+from streamad.files import locked, read_arrays, read_json, write_json
 from streamad.pipeline.heat_file import EvidenceFile, HeatFile, HeatWriter
 from streamad.pipeline.model import Model, open_model
 from streamad.pipeline.offline import pair_scores, prefetched
@@ -90,7 +89,7 @@ class ClipScores:
 
     def boxes(self) -> list[tuple[int, int, int, int]]:
         """(x0, y0, x1, y1) of all cells in pixels of the frames, row by row."""
-        return [(int(a), int(b), int(c), int(d)) for a, b, c, d in np.load(self.folder / "boxes.npy")]
+        return [(int(a), int(b), int(c), int(d)) for a, b, c, d in read_arrays(self.folder / "boxes.npy")["boxes"]]
 
 
 def clip_source(clip: Clip, fps: float) -> SourceSpec:
@@ -268,8 +267,8 @@ def _fingerprint(clip: Clip) -> str:
 def _finished(clip: Clip, place: Path, identity: dict[str, Any]) -> ClipScores | None:
     """What an earlier run made of the clip, with the same model; None where it did not finish."""
     try:
-        record = json.loads((place / "clip.json").read_text(encoding="utf-8"))
-        scores = np.load(place / "scores.npy")
+        record = read_json(place / "clip.json")
+        (scores,) = read_arrays(place / "scores.npy").values()
     except (OSError, ValueError):
         return None
     if record.get("identity") != identity or scores.shape != (clip.frames,):

@@ -19,7 +19,7 @@ from streamad.files import write_atomic
 from streamad.frame import Frame, FrameFlags, UInt8Image
 from streamad.scoring import FrameScore
 from streamad.sources import ImagesSpec, SourceSpec
-from streamad.sources.images import depth_hint
+from streamad.sources.images import depth_hint, read_grey
 from streamad.sources.quality.gate import GOOD, QualityGate, Verdict
 from streamad.sources.quality.spec import QualitySpec
 from streamad.tiling import Tiles
@@ -153,11 +153,7 @@ def gated(scorer: CameraScorer, bundle: Bundle, spec: QualitySpec | None, *, cam
 
 def read_place(path: Path, *, camera: str) -> UInt8Image | None:
     """(h, w) uint8 picture of a place; None, with a warning, where it is none or cannot be read."""
-    try:
-        data = np.fromfile(path, dtype=np.uint8)
-        picture = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if len(data) else None
-    except (OSError, cv2.error):
-        picture = None
+    picture = read_grey(path)
     if picture is None:
         _log.warning("camera %s: %s is no picture; the place is learned anew", camera, path)
         return None

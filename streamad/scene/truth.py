@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
 from streamad.errors import DatasetError
-from streamad.files import write_json
+from streamad.files import read_json, write_json
 from streamad.scene.anomalies import AnomalyKind
 
 FORMAT = 1
@@ -141,7 +141,7 @@ def load_truth(path: Path) -> SceneTruth:
     path = Path(path)
     file = path / "truth.json" if path.is_dir() else path
     try:
-        document: Any = TypeAdapter(dict[str, Any]).validate_json(file.read_bytes())
+        document: Any = TypeAdapter(dict[str, Any]).validate_python(read_json(file))
         if document.get("format") != FORMAT:
             raise DatasetError(
                 f"{file}: expected format {FORMAT} of a scene's ground truth, got {document.get('format')!r}",
@@ -154,6 +154,10 @@ def load_truth(path: Path) -> SceneTruth:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the document"
         raise DatasetError(f"{file} is no truth of a scene: {place}: {first['msg']}", hint=_HINT) from error
+    except ValueError as error:
+        if isinstance(error, DatasetError):
+            raise
+        raise DatasetError(f"{file} is no truth of a scene: {error}", hint=_HINT) from error
 
 
 def load_frame_labels(path: Path) -> npt.NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 
 from streamad.errors import CalibrationError, UsageError
-from streamad.files import write_json
+from streamad.files import pending_path, read_json, write_json
 from streamad.formatting import counted, number, span
 from streamad.scoring.budget import AlertCurve, release_of
 from streamad.scoring.distribution import ScoreDistribution
@@ -235,23 +236,28 @@ class Calibration:
             CalibrationError: the file is missing, unreadable, not JSON or not a calibration.
         """
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = read_json(path)
         except OSError as error:
             raise CalibrationError(
                 f"cannot read the calibration {path}: {error.strerror or error}",
                 hint="make one with: streamad calibrate",
             ) from error
-        except ValueError as error:  # no JSON, or no UTF-8
+        except ValueError as error:  # no JSON, no UTF-8, or too much of it
             raise CalibrationError(
                 f"{path} is not a JSON document: {error}", hint="calibrate again: streamad calibrate"
             ) from error
         return cls.from_json(document, name=str(path), folder=path.parent)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, announce: Callable[[Path, Collection[str]], None] | None = None) -> None:
         """Write as JSON, atomically; local statistics go into a file beside it, NAME.local.npz.
 
         Statistics that replace others go into NAME.local.2.npz, or back: the JSON names its file, so that at every
         moment the two belong together.
+
+        Args:
+            path: the file.
+            announce: called when all is written, before the new file takes the place of the old one, with where it lies
+                until then and the names of files beside it that will go.
 
         Raises:
             OutputError: the file cannot be written.
@@ -263,10 +269,14 @@ class Calibration:
             is_other = sha256 != self.local.sha256
             beside = names[1] if (file == names[0].name) == is_other else names[0]
             self.local.save(beside)
-        write_json(path, self.to_json(beside.name))
-        for name in names:  # of an earlier calibration of this name
-            if self.local is None or name != beside:
-                name.unlink(missing_ok=True)
+        old = [name for name in names if self.local is None or name != beside]  # of an earlier calibration of this name
+        pending = path if announce is None else pending_path(path)
+        write_json(pending, self.to_json(beside.name))
+        if announce is not None:
+            announce(pending, [name.name for name in old])
+            pending.replace(path)
+        for name in old:
+            name.unlink(missing_ok=True)
 
 
 def local_paths(path: Path) -> tuple[Path, Path]:
@@ -277,7 +287,7 @@ def local_paths(path: Path) -> tuple[Path, Path]:
 def _local_reference(path: Path) -> tuple[str | None, str | None]:
     """File and hash of the statistics that the calibration at `path` names; None where it has none."""
     try:
-        reference = json.loads(path.read_text(encoding="utf-8"))["local"]
+        reference = read_json(path)["local"]
         return str(reference["file"]), str(reference["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         return None, None

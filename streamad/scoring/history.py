@@ -23,6 +23,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from streamad.errors import CalibrationError
+from streamad.files import read_bytes
 from streamad.writing import Appender
 
 FORMAT = "streamad-scores"
@@ -270,7 +271,7 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, npt.NDArray[np.void]]:
     """Header, its `started_at` as an aware datetime, and records; None where the file is none of ours, or damaged."""
     nothing = np.zeros(0, RECORD)
     try:
-        line, _, body = path.read_bytes().partition(b"\n")
+        line, _, body = read_bytes(path).partition(b"\n")
         header = json.loads(line)
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             return None, nothing

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from streamad.files import read_bytes
 from streamad.frame import Frame, FrameFlags, UInt8Image
 from streamad.sources.base import Source, SourceInfo
 from streamad.sources.failures import SourceCodecError
@@ -25,8 +26,11 @@ NARROW = 1 / 8
 """Share of its depth under which a range of values is narrow: in 8 bits, 32 grey levels."""
 
 _JPEG = b"\xff\xd8"
-_LARGEST_FILE = 512 << 20
-"""Larger files are no pictures (our choice)."""
+
+MOST_BYTES = 512 << 20
+"""Bytes of an image's file."""
+MOST_PIXELS = 1 << 26
+"""Pixels of an image, to which streamad/__init__.py holds OpenCV."""
 
 
 class ImageFolderSource(Source):
@@ -129,7 +133,7 @@ class ImageFolderSource(Source):
 
 
 def read_grey(path: Path, bits: int = 16) -> UInt8Image | None:
-    """(H, W) uint8 grey, full range, of an image; None where undecodable.
+    """(H, W) uint8 grey, full range, of an image; None where undecodable or too large.
 
     Args:
         path: the image.
@@ -153,7 +157,7 @@ def is_damaged(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             start = file.read(len(_JPEG))
-            data = start + file.read(_LARGEST_FILE) if start == _JPEG else b""
+            data = start + file.read(MOST_BYTES) if start == _JPEG else b""
     except OSError:
         return False
     return bool(data) and not _is_jpeg_decoded(data, {"err_detect": "explode"}) and _is_jpeg_decoded(data, {})
@@ -215,10 +219,8 @@ def _decoded(path: Path, flags: int) -> npt.NDArray[Any] | None:
     previous = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        if path.stat().st_size > _LARGEST_FILE:
-            return None
-        return cv2.imdecode(np.fromfile(path, dtype=np.uint8), flags)
-    except (cv2.error, OSError):
+        return cv2.imdecode(np.frombuffer(read_bytes(path, MOST_BYTES), np.uint8), flags)
+    except (cv2.error, OSError, ValueError):
         return None
     finally:
         cv2.utils.logging.setLogLevel(previous)

@@ -31,7 +31,7 @@ from streamad.evaluation.images.results import (
     write_result,
 )
 from streamad.evaluation.metrics import roc_auc
-from streamad.files import locked, write_json
+from streamad.files import locked, read_json, write_json
 from streamad.training.loop import EpochReport, Task, run_loop
 
 HELD_OUT = 150
@@ -329,7 +329,7 @@ def _require_unchanged(folder: Path, choices: dict[str, Any]) -> None:
     """Refuse to go on with a training that was begun under other choices; a missing record has nothing to differ in."""
     path = folder / CHOICES
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = read_json(path)
     except (FileNotFoundError, NotADirectoryError):  # not begun, or finished by another process just now
         return
     except (OSError, ValueError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy.typing as npt
 
 from streamad.errors import DatasetError
 from streamad.evaluation.datasets.pickled import load_pickled
-from streamad.files import natural_key
+from streamad.files import natural_key, open_regular, read_arrays
 from streamad.sources.failures import SourceError
 from streamad.sources.file import FileSource
 from streamad.sources.folders import Content, folder_content, list_images
@@ -99,16 +98,10 @@ def load_arrays(path: Path, *, allow_pickle: bool = False) -> Arrays:
     if allow_pickle and (path.suffix in (".pkl", ".pickle") or _is_pickled(path)):
         return load_pickled(path)
     try:
-        # Opened here: numpy leaves its own file open where the content is damaged.
-        with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return {path.stem: loaded}
-            with loaded:
-                return {name: loaded[name] for name in loaded.files}
+        return read_arrays(path)
     except OSError as error:
         raise DatasetError(f"cannot read the labels {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except ValueError as error:
         raise DatasetError(
             f"cannot read the labels {path}: {error}",
             hint="labels must be plain .npy or .npz arrays; pickled ones are refused unless --allow-pickle is given",
@@ -118,9 +111,9 @@ def load_arrays(path: Path, *, allow_pickle: bool = False) -> Arrays:
 def _is_pickled(path: Path) -> bool:
     """Whether an .npy holds objects: its header says so."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(6) == np.lib.format.MAGIC_PREFIX and b"'|O'" in file.read(200)
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from streamad.errors import DatasetError, install_hint
 from streamad.evaluation.datasets.files import image_files
+from streamad.files import MOST_ARRAY_BYTES, open_regular, read_array_header
+from streamad.sources.images import MOST_PIXELS, read_grey
+
+_MATLAB_COMPRESSED = 15
 
 Mask = npt.NDArray[np.bool_]
 MaskReader = Callable[[], Iterator[Mask]]
@@ -30,7 +35,7 @@ def bitmap_masks(folder: Path) -> Iterator[Mask]:
     """
     size = None
     for path in image_files(folder):
-        image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        image = read_grey(path)
         if image is None:
             raise DatasetError(f"the mask {path} does not decode", hint="fetch the data set again")
         if size not in (None, image.shape):
@@ -46,40 +51,45 @@ def array_masks(path: Path, name: str) -> Iterator[Mask]:
         DatasetError: the file cannot be read, lacks the clip, or has another shape.
     """
     try:
-        with path.open("rb") as raw:
+        with open_regular(path) as raw:
             if not zipfile.is_zipfile(raw):
                 raw.seek(0)
-                yield from _frames_of(raw, path)
+                yield from _frames_of(raw, path, os.fstat(raw.fileno()).st_size)
                 return
             with zipfile.ZipFile(raw) as archive:
                 if f"{name}.npy" not in archive.namelist():
                     known = ", ".join(sorted(n.removesuffix(".npy") for n in archive.namelist())[:5])
                     raise DatasetError(f"{path} has no masks of clip {name!r}; it has {known}")
                 with archive.open(f"{name}.npy") as file:
-                    yield from _frames_of(file, path)
+                    yield from _frames_of(file, path, archive.getinfo(f"{name}.npy").file_size)
     except OSError as error:
         raise DatasetError(f"cannot read the masks {path}: {error.strerror or error}") from error
-    except (EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
         raise DatasetError(f"cannot read the masks {path}: {error}") from error
-
-
-def _frames_of(file: IO[bytes], path: Path) -> Iterator[Mask]:
-    """Frame by frame: the masks of a long clip are larger than memory."""
-    try:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, columns_first, dtype = read(file)
     except ValueError as error:
+        if isinstance(error, DatasetError):
+            raise
         raise DatasetError(f"cannot read the masks {path}: {error}") from error
+
+
+def _frames_of(file: IO[bytes], path: Path, size: int) -> Iterator[Mask]:
+    """Frame by frame: the masks of a long clip are larger than memory."""
+    shape, columns_first, dtype = read_array_header(file, size)
     if len(shape) != 3 or dtype.kind not in "buif":
         raise DatasetError(f"{path}: masks of a clip must be (frames, height, width) numbers, got {shape} of {dtype}")
+    if shape[1] * shape[2] > MOST_PIXELS:
+        raise DatasetError(f"{path}: masks of {shape[2]}×{shape[1]} pixels, over {MOST_PIXELS:,}")
     if columns_first:  # no frame lies in one piece
+        if size > MOST_ARRAY_BYTES:
+            raise DatasetError(
+                f"{path}: {size:,} bytes with columns first, of which at most {MOST_ARRAY_BYTES:,} are read"
+            )
         yield from np.frombuffer(file.read(), dtype).reshape(shape, order="F").astype(bool)
         return
-    size = shape[1] * shape[2] * dtype.itemsize
+    step = shape[1] * shape[2] * dtype.itemsize
     for frame in range(shape[0]):
-        data = file.read(size)
-        if len(data) < size:
+        data = file.read(step)
+        if len(data) < step:
             raise DatasetError(f"cannot read the masks {path}: it ends in frame {frame} of {shape[0]}")
         yield np.frombuffer(data, dtype).reshape(shape[1:]).astype(bool, copy=False)
 
@@ -96,8 +106,11 @@ def matlab_masks(path: Path) -> Iterator[Mask]:
     except ModuleNotFoundError as error:
         raise DatasetError(f"{path} is a MATLAB file, which SciPy reads", hint=install_hint("evaluation")) from error
     try:
+        _require_bounded(path)
         content = loadmat(str(path), variable_names=["volLabel"])
-    except (MatReadError, OSError, ValueError, NotImplementedError, TypeError) as error:
+    except (
+        MatReadError, OSError, ValueError, NotImplementedError, TypeError, MemoryError, OverflowError, zlib.error,
+    ) as error:  # fmt: skip
         raise DatasetError(
             f"cannot read the masks {path}: {error}", hint="Avenue's files are MATLAB 5 files with the key volLabel"
         ) from error
@@ -109,3 +122,25 @@ def matlab_masks(path: Path) -> Iterator[Mask]:
         if cell.ndim != 2 or cell.shape != size:
             raise DatasetError(f"{path}: the masks of volLabel must be pictures of one size")
         yield np.asarray(cell > 0)
+
+
+def _require_bounded(path: Path) -> None:
+    """Unpack a MATLAB 5 file piece by piece, as SciPy does not: it may be larger than memory.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is larger than `MOST_ARRAY_BYTES` when unpacked.
+    """
+    with open_regular(path, MOST_ARRAY_BYTES) as file:
+        order = {b"IM": "<", b"MI": ">"}.get(file.read(128)[126:])
+        total = 0
+        while order and len(tag := file.read(8)) == 8:
+            kind, length = struct.unpack(f"{order}II", tag)
+            end = file.tell() + length + (-length % 8 if kind != _MATLAB_COMPRESSED else 0)
+            if kind == _MATLAB_COMPRESSED:
+                unpacker = zlib.decompressobj()
+                while not unpacker.eof and (part := unpacker.unconsumed_tail or file.read(min(length, 1 << 16))):
+                    total += len(unpacker.decompress(part, 1 << 20))
+                    if total > MOST_ARRAY_BYTES:
+                        raise ValueError(f"over {MOST_ARRAY_BYTES:,} bytes when unpacked")
+            file.seek(end)

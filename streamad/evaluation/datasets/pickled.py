@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.errors import DatasetError
+from streamad.files import MOST_ARRAY_BYTES, read_bytes
 
 _ALLOWED = {
     ("numpy", "ndarray"),
@@ -46,11 +47,14 @@ def load_pickled(path: Path) -> dict[str, npt.NDArray[np.generic]]:
         DatasetError: the file is missing, damaged, holds other things than arrays of numbers, or asks for code.
     """
     try:
-        raw = path.read_bytes()
+        raw = read_bytes(path, MOST_ARRAY_BYTES)
         content = _ArraysOnly(io.BytesIO(_after_header(raw)), encoding="latin1").load()
     except OSError as error:
         raise DatasetError(f"cannot read the labels {path}: {error.strerror or error}") from error
-    except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, AttributeError, TypeError) as error:
+    except (
+        pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, AttributeError, TypeError, OverflowError,
+        MemoryError, RecursionError,
+    ) as error:  # fmt: skip
         if isinstance(error, DatasetError):
             raise DatasetError(f"{path}: {error}", hint=error.hint) from error
         raise DatasetError(f"cannot read the labels {path}: {error}") from error
@@ -60,6 +64,8 @@ def load_pickled(path: Path) -> dict[str, npt.NDArray[np.generic]]:
         parts = content.ravel().tolist() if _of_objects(content) else content
         parts = parts if isinstance(parts, list | tuple) else [parts]
         named = {str(k): np.asarray(value) for k, value in enumerate(parts)}
+    if sum(array.nbytes for array in named.values()) > MOST_ARRAY_BYTES:
+        raise DatasetError(f"{path}: its arrays are larger than {MOST_ARRAY_BYTES:,} bytes")
     bad = [name for name, array in named.items() if array.dtype.kind not in "buif"]
     if bad or not named:
         raise DatasetError(f"{path}: expected arrays of numbers, found {named[bad[0]].dtype if bad else 'nothing'}")

@@ -16,6 +16,7 @@ from streamad.evaluation.datasets.files import Labels, content_of
 from streamad.evaluation.datasets.folder import find_folder
 from streamad.evaluation.datasets.found import Found, FoundClip, clip_number
 from streamad.evaluation.datasets.masks import MaskReader, bitmap_masks
+from streamad.files import read_bytes
 
 FPS = 10.0
 """Frames a second of the UCSD sets (their authors' page)."""
@@ -90,9 +91,11 @@ def read_gt_frames(path: Path) -> list[Intervals]:
         DatasetError: the file is missing or has no such lines.
     """
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_bytes(path).decode("utf-8", "replace")
     except OSError as error:
         raise DatasetError(f"cannot read the labels {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise DatasetError(f"cannot read the labels {path}: {error}") from error
     clips = [
         [(int(first), int(last or first)) for first, last in _INTERVAL.findall(line)]
         for line in _GT_FRAME.findall(text)

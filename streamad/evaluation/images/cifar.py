@@ -10,6 +10,7 @@ from streamad.errors import DatasetError
 from streamad.evaluation.images.checks import label_array
 from streamad.evaluation.images.official import CLASSES, count_notes
 from streamad.evaluation.images.records import ClassLabels, ImageBenchmark, Images, labelled_benchmark
+from streamad.files import read_bytes
 
 TRAINING = tuple(f"data_batch_{k}.bin" for k in range(1, 6))
 TEST = "test_batch.bin"
@@ -59,7 +60,9 @@ def read_batch(path: Path, *, records: int = RECORDS) -> tuple[Images, ClassLabe
         DatasetError: the file cannot be read, or does not have the size of `records` images.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
+    except ValueError as error:
+        raise DatasetError(f"{path} is not a batch of CIFAR-10: {error}") from error
     except OSError as error:
         raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error
     if len(content) != records * RECORD:

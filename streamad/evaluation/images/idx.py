@@ -14,6 +14,7 @@ from streamad.errors import DatasetError
 from streamad.evaluation.images.checks import image_array, label_array
 from streamad.evaluation.images.official import CLASSES, count_notes
 from streamad.evaluation.images.records import ImageBenchmark, labelled_benchmark
+from streamad.files import open_regular, read_bytes
 
 FILES = {
     ("train", "images"): "train-images-idx3-ubyte",
@@ -22,6 +23,9 @@ FILES = {
     ("test", "labels"): "t10k-labels-idx1-ubyte",
 }
 """The official names; also spelt `.idx3-ubyte`, and with `.gz`."""
+
+MOST_UNPACKED_BYTES = 256 << 20
+"""Five times the largest official file."""
 
 _AGAIN = "the download or copy may have been interrupted: fetch the file again"
 
@@ -100,10 +104,15 @@ def read_idx(path: Path, *, axes: int) -> npt.NDArray[np.uint8]:
 
 def _content(path: Path) -> bytes:
     try:
-        if path.suffix == ".gz":
-            with gzip.open(path) as file:
-                return file.read()
-        return path.read_bytes()
+        if path.suffix != ".gz":
+            return read_bytes(path, MOST_UNPACKED_BYTES)
+        with open_regular(path) as raw, gzip.open(raw) as file:
+            content = file.read(MOST_UNPACKED_BYTES + 1)
+        if len(content) > MOST_UNPACKED_BYTES:
+            raise ValueError(f"over {MOST_UNPACKED_BYTES:,} bytes when unpacked")
+        return content
+    except ValueError as error:
+        raise DatasetError(f"{path} is not an official file: {error}", hint=_AGAIN) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DatasetError(f"{path} is truncated or no gzip file: {error}", hint=_AGAIN) from error
     except OSError as error:

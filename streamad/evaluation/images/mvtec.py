@@ -20,6 +20,8 @@ from streamad.errors import DatasetError, UsageError
 from streamad.evaluation.images.official import CLASSES, MVTEC_COUNTS
 from streamad.evaluation.images.png import check_png
 from streamad.evaluation.images.records import ImageBenchmark, Images, OneClassSplit
+from streamad.files import read_bytes
+from streamad.sources.images import MOST_BYTES
 
 SIDE = 256
 GOOD = "good"
@@ -137,13 +139,18 @@ def _masks(files: list[Path], folder: Path | None, side: int) -> Images:
 
 def _decode(path: Path, mode: int) -> Images:
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, MOST_BYTES)
+    except ValueError as error:
+        raise DatasetError(f"{path} is not an image of MVTec AD: {error}", hint="fetch it again") from error
     except OSError as error:
         raise DatasetError(
             f"cannot read {path}: {error.strerror or error}", hint="was the archive unpacked completely?"
         ) from error
     check_png(content, str(path))
-    picture = cv2.imdecode(np.frombuffer(content, np.uint8), mode)
+    try:
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), mode)
+    except cv2.error:  # over MOST_PIXELS
+        picture = None
     if picture is None:
         raise DatasetError(f"{path} is a PNG file that cannot be decoded", hint="fetch it again")
     return np.asarray(picture, np.uint8)

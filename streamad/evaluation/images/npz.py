@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from streamad.errors import DatasetError
 from streamad.evaluation.images.checks import image_array, label_array
 from streamad.evaluation.images.official import CLASSES, count_notes
 from streamad.evaluation.images.records import ImageBenchmark, labelled_benchmark
+from streamad.files import read_arrays
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -47,19 +45,14 @@ def load_npz(name: str, path: Path) -> ImageBenchmark:
 
 def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
-        # Opened here: numpy leaves its own file open where the content is damaged.
-        with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                raise DatasetError(f"{path} holds a single array", hint=f"expected an .npz with {', '.join(ARRAYS)}")
-            with loaded:
-                return {key: loaded[key] for key in loaded.files if key in ARRAYS}
+        found = read_arrays(path)
     except OSError as error:
         raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, DatasetError):
-            raise
+    except ValueError as error:
         raise DatasetError(
             f"cannot read {path}: {error}",
             hint="the download or copy may have been interrupted: fetch it again (pickled arrays are never loaded)",
         ) from error
+    if list(found) == [path.stem]:
+        raise DatasetError(f"{path} holds a single array", hint=f"expected an .npz with {', '.join(ARRAYS)}")
+    return found

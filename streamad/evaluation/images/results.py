@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from streamad.errors import DatasetError, UsageError
-from streamad.files import write_json
+from streamad.files import read_json, write_json
 
 FORMAT = 1
 
@@ -117,7 +117,7 @@ def read_result(path: Path) -> ImageResult:
         DatasetError: it is damaged or not of this format.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise DatasetError(f"{path} is no result of format {FORMAT}", hint="remove it, or give another --out")
         result = TypeAdapter(ImageResult).validate_python(document)
@@ -128,7 +128,9 @@ def read_result(path: Path) -> ImageResult:
             f"{path} is no result of this version: {place}: {problem['msg']}",
             hint="remove it, or give another --out",
         ) from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
+        if isinstance(error, DatasetError):
+            raise
         raise DatasetError(f"{path} cannot be read: {error}", hint="remove it, or give another --out") from error
     if not result.auroc or not 0 <= result.class_index < len(result.classes):
         raise DatasetError(f"{path} names no score or no class", hint="remove it, or give another --out")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from streamad.errors import OutputError, UsageError
-from streamad.files import write_json
+from streamad.files import read_json, write_json
 from streamad.frame import Frame, FrameFlags
 from streamad.sources import FileSpec, ImagesSpec, SourceSpec, open_source
 
@@ -284,7 +283,7 @@ class Recordings:
         if not path.exists():
             return
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = read_json(path)
             if document["format"] != FORMAT or document["version"] != 1:
                 raise ValueError("another format")
             self.sessions = [Session(**session) for session in document["sessions"]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
 from streamad.errors import CalibrationError
-from streamad.files import write_atomic
+from streamad.files import read_arrays, write_atomic
 from streamad.scoring.local.spec import LocalSpec
 
 FORMAT = "streamad-local"
@@ -111,15 +110,14 @@ class LocalStatistics:
             CalibrationError: it is missing, damaged, or of another version.
         """
         try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            arrays = read_arrays(path)
             header = json.loads(arrays.pop("header").tobytes().decode())
         except FileNotFoundError as error:
             raise CalibrationError(
                 f"the calibration's local statistics {path} are missing",
                 hint="keep the file beside the calibration, or calibrate again: streamad calibrate",
             ) from error
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, RecursionError) as error:
             raise CalibrationError(f"{path} holds no local statistics: {error}", hint="calibrate again") from error
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise CalibrationError(f"{path} holds no local statistics", hint="calibrate again")

@@ -13,7 +13,7 @@ import pytest
 from bundle_support import write_mp4
 
 from streamad.cli.common import clips_of, emit, engine_spec, output_folder, source_of, table
-from streamad.cli.score import _names
+from streamad.cli.score import _distinct, _sources
 from streamad.errors import OutputError, UsageError
 from streamad.sources import DeviceSpec, FileSpec, ImagesSpec, RtspSpec, SourceNotFoundError
 
@@ -71,9 +71,11 @@ def test_an_unknown_engine_is_refused_with_the_known_ones() -> None:
         engine_spec("cpu", None)
 
 
-def test_names_of_outputs_are_unique_and_hold_no_address() -> None:
+def test_names_of_outputs_are_unique_and_hold_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     inputs = ["a/x.mp4", "b/x.mp4", "frames/", "rtsp://user:secret@host/cam", "x.avi", "."]
-    assert _names(inputs) == ["x", "x-2", "frames", "camera3", "x-3", "input"]
+    sources, _ = _sources(inputs, 25, "16")
+    assert _distinct(name for name, _ in sources) == ["x", "x-2", "frames", "camera3", "x-3", "input"]
 
 
 def test_the_document_is_strict_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import pytest
 from bundle_support import moving_shapes, small_manifest, write_mp4, write_small_bundle
+from cli_support import write_config
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +107,29 @@ def test_nothing_is_written_where_no_clip_can_be_read(
     assert json.loads(out)["error"]["reason"] == "codec"
     assert "none of the 2 clips can be read" in err
     assert not (tmp_path / "c.json").exists()
+
+
+def test_score_takes_the_clips_of_a_folder_and_never_its_pictures(
+    call: Any, small_bundle: Path, recorder: Path, tmp_path: Path
+) -> None:
+    quick = ("-m", small_bundle, "--threshold", "0", "--no-video", "--no-plot", "--json")
+    code, out, err = call("score", recorder, "-o", tmp_path / "folder", *quick)
+    assert code == 3, err
+    document = json.loads(out)
+    assert [(r["input"], r["error"] is None) for r in document["results"]] == [("1", True), ("2", True), ("3", False)]
+    assert document["notes"] == [f"{recorder}: 40 images beside 3 videos left out"]
+    assert sorted(path.name for path in (tmp_path / "folder").iterdir()) == ["1.csv", "2.csv"]
+    code, out, err = call("score", *sorted(recorder.glob("1*")), "-o", tmp_path / "glob", *quick)
+    assert code == 0, err
+    assert [r["input"] for r in json.loads(out)["results"]] == ["1"]
+    assert "note: 40 images given with the videos left out" in err
+
+
+@pytest.mark.parametrize("command", ["run", "config check"])
+def test_a_folder_of_recordings_is_no_camera_of_images(
+    call: Any, small_bundle: Path, recorder: Path, tmp_path: Path, command: str
+) -> None:
+    config = write_config(tmp_path / "c.yaml", small_bundle, {"type": "images", "path": str(recorder)})
+    code, out, err = call(*command.split(), config, *(["--once"] if command == "run" else []))
+    assert code != 0
+    assert "holds 3 videos beside 40 images" in out + err
