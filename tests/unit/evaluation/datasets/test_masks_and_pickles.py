@@ -33,6 +33,16 @@ def test_bitmaps_of_any_naming(tmp_path: Path, pattern: str) -> None:
     np.testing.assert_array_equal(np.stack(list(bitmap_masks(tmp_path))), expected > 0)
 
 
+def test_bitmaps_whose_names_are_no_text(tmp_path: Path) -> None:
+    """cv2.imread ends the process on such a name."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    expected = masks(3)
+    for k, mask in enumerate(expected, 1):
+        (folder / f"{os.fsdecode(bytes([0xE9]))}{k}.bmp").write_bytes(cv2.imencode(".bmp", mask)[1].tobytes())
+    np.testing.assert_array_equal(np.stack(list(bitmap_masks(folder))), expected > 0)
+
+
 def write_volume(path: Path, volume: np.ndarray) -> None:
     cells = np.empty((1, len(volume)), dtype=object)
     for k, mask in enumerate(volume):
