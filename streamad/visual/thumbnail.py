@@ -34,10 +34,11 @@ def heat_thumbnail(
     picture = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
     if heatmap is not None:
         tint = picture.copy()
-        for value, (x0, y0, x1, y1) in zip(heatmap.ravel(), boxes, strict=True):
-            if np.isfinite(value) and value > low:
-                share = min(1.0, (float(value) - low) / max(high - low, 1e-12))
-                cv2.rectangle(tint, (x0, y0), (x1 - 1, y1 - 1), (0, round(220 * (1 - share)), 255), cv2.FILLED)
+        cells = zip(heatmap.ravel().tolist(), boxes, strict=True)
+        # Where cells overlap the higher one is seen, as in annotated videos: it is drawn last.
+        for value, (x0, y0, x1, y1) in sorted(cell for cell in cells if np.isfinite(cell[0]) and cell[0] > low):
+            share = min(1.0, (value - low) / max(high - low, 1e-12))
+            cv2.rectangle(tint, (x0, y0), (x1 - 1, y1 - 1), (0, round(220 * (1 - share)), 255), cv2.FILLED)
         picture = cv2.addWeighted(tint, 0.4, picture, 0.6, 0)
     height = round(picture.shape[0] * WIDTH / picture.shape[1])
     picture = cv2.resize(picture, (WIDTH, height), interpolation=cv2.INTER_AREA)
