@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from streamad.alerts.spec import RuleSpec
 from streamad.bundle import CALIBRATION, Bundle, combined_sha256, load_bundle, write_manifest
+from streamad.pipeline.gated_scorer import WithheldFrames
 from streamad.pipeline.local_calibration import is_local_by_default, score_clips_locally
 from streamad.pipeline.model import Model
 from streamad.pipeline.offline import score_video
@@ -35,15 +36,17 @@ def score_clips(
     Returns:
         One (frames,) array a clip, NaN where a frame has no score.
     """
-    scorer = model.scorer(camera)
+    scorer, withheld = model.scorer(camera), WithheldFrames()
     answer = []
     for number, clip in enumerate(clips):
         values = []
         for score in score_video(clip, model, camera=camera, scorer=scorer):
             values.append(score.score)
+            withheld.add(clip, score)
             if progress is not None:
                 progress(number, len(values), len(clips))
         answer.append(np.asarray(values, dtype=np.float64))
+    withheld.warn()
     return answer
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,6 +65,28 @@ def why_withheld(spec: SourceSpec, withheld: Mapping[str, int], frames: int) -> 
     if sum(withheld.values()) == frames:
         said.append("nothing was scored: " + (", ".join(f"{cause} {n}" for cause, n in withheld.items()) or "no frame"))
     return said
+
+
+class WithheldFrames:
+    """Counts frames without a score over several recordings, for a warning."""
+
+    def __init__(self) -> None:
+        self._causes: Counter[str] = Counter()
+        self._frames = 0
+        self._at_fault: SourceSpec | None = None
+
+    def add(self, spec: SourceSpec, score: FrameScore) -> None:
+        """Count a frame of a recording."""
+        self._frames += 1
+        if score.cause is not None:
+            self._causes[score.cause] += 1
+        if score.withheld == QUALITY:
+            self._at_fault = self._at_fault or spec
+
+    def warn(self) -> None:
+        """Log what is wrong with the recordings, where frames were rejected."""
+        for sentence in why_withheld(self._at_fault, self._causes, self._frames) if self._at_fault else ():
+            _log.warning("%s", sentence)
 
 
 @dataclass(frozen=True, slots=True)

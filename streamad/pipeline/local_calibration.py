@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from streamad.bundle import Manifest
 from streamad.errors import CalibrationError, OutputError
+from streamad.pipeline.gated_scorer import WithheldFrames
 from streamad.pipeline.model import Model
 from streamad.pipeline.offline import score_video
 from streamad.scoring.local import CellSamples, LocalScore, LocalSpec, LocalStatistics, fit_local, joined, pooled
@@ -93,7 +94,7 @@ def score_clips_locally(
         OutputError: the temporary file cannot be written.
     """
     spec = spec or local_spec(model.bundle.manifest, fps)
-    scorer = model.scorer(camera)
+    scorer, withheld = model.scorer(camera), WithheldFrames()
     with Spool() as spool:
         scored, indices = [], []
         for number, clip in enumerate(clips):
@@ -101,12 +102,14 @@ def score_clips_locally(
             index: list[int] = []
             for score in score_video(clip, model, camera=camera, scorer=scorer):
                 spool.add(score.heatmap)
+                withheld.add(clip, score)
                 index.append(score.index)
                 known.append(score.heatmap is not None and score.withheld is None)
                 if progress is not None:
                     progress(number, len(known), len(clips))
             scored.append(np.array(known, dtype=bool))
             indices.append(np.array(index, dtype=int))
+        withheld.warn()
         if spool.shape is None:
             raise CalibrationError(
                 f"the model {model.bundle.name} gives no heat map, which local calibration needs",

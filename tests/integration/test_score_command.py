@@ -148,6 +148,11 @@ def test_frames_that_the_quality_gate_rejects_are_counted_and_explained(
     assert "quality:dark 40" in shown.out
     ran = quick("score", deep["thermal"], *arguments, cwd=tmp_path)
     assert "raw counts of a thermal camera" in ran.err
+    for more in ((), ("--local",)):
+        ran = quick("calibrate", small_bundle, "--data", deep["twelve"], "-o", tmp_path / "c.json", *more, cwd=tmp_path)
+        assert ran.code == 4
+        assert "40 of 40 frames were rejected: dark" in ran.err
+        assert "12-bit camera?" in ran.err
 
 
 @pytest.mark.parametrize("depth", ["12", "auto"])
