@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +29,7 @@ from streamad.engines import EngineSpec
 from streamad.errors import UsageError
 from streamad.formatting import counted, number
 from streamad.scoring import Calibration
-from streamad.sources import Clips
+from streamad.sources import Clips, LeftOut
 
 
 def calibrate(
@@ -124,7 +125,7 @@ def calibrate(
         notes = notes_on(known)
     else:
         clips = clips_of(data or [], fps, bit_depth)
-        bundle, calibration = _on_video(
+        bundle, calibration, clips = _on_video(
             model, clips, fps, engine_spec(engine, threads, precision), alerts_per_day or 1.0, local,
             min_duration_seconds=0.5 if min_duration is None else min_duration,
             cooldown_seconds=10.0 if cooldown is None else cooldown,
@@ -172,12 +173,13 @@ def _on_video(
     alerts_per_day: float,
     local: bool | None,
     **rules: float,
-) -> tuple[Bundle, Calibration]:
-    """Score normal video as it would be scored live, and calibrate on that."""
+) -> tuple[Bundle, Calibration, Clips]:
+    """Score normal video as it would be scored live, and calibrate on that; a clip deleted meanwhile is left out."""
     from streamad.alerts.spec import RuleSpec
     from streamad.pipeline import calibrate_model, open_model
     from streamad.pipeline.learning import look_at_clips
 
+    lost: list[LeftOut] = []
     rate = look_at_clips(clips.clips, fps, one_rate=True).fps
     with open_model(model, engine, hint="throughput") as loaded, progress_bar() as bar:
         task = bar.add_task("scoring normal video", total=len(clips.clips))
@@ -189,6 +191,10 @@ def _on_video(
             alerts_per_day=alerts_per_day,
             rules=RuleSpec.model_validate(rules),
             local=local,
+            lost=lambda clip, error: lost.append(LeftOut(clips.specs[clip].path, error.reason, str(error))),
             progress=lambda clip, _, __: bar.update(task, completed=clip),
         )
-        return loaded.bundle, calibration
+    clips = replace(clips, left_out=(*clips.left_out, *lost))
+    for sentence in replace(clips, left_out=tuple(lost)).failures():
+        say(f"note: {sentence}")
+    return loaded.bundle, calibration, clips

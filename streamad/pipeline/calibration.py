@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,9 @@ from streamad.bundle import CALIBRATION, Bundle, combined_sha256, load_bundle, w
 from streamad.pipeline.gated_scorer import WithheldFrames
 from streamad.pipeline.local_calibration import is_local_by_default, score_clips_locally
 from streamad.pipeline.model import Model
-from streamad.pipeline.offline import score_video
+from streamad.pipeline.offline import score_clip
 from streamad.scoring import Calibration, calibrate
-from streamad.sources import SourceSpec
+from streamad.sources import SourceError, SourceSpec
 
 
 def score_clips(
@@ -24,6 +25,7 @@ def score_clips(
     *,
     camera: str = "camera",
     progress: Callable[[int, int, int], None] | None = None,
+    lost: Callable[[int, SourceError], None] | None = None,
 ) -> list[npt.NDArray[np.float64]]:
     """Scores of several clips of one camera, in order, its background carried from clip to clip.
 
@@ -32,6 +34,7 @@ def score_clips(
         model: what scores them.
         camera: id of the camera.
         progress: called with (clip number from 0, frames of it scored, clips in all).
+        lost: called with a clip's number and error, see `score_clip`; a clip of which nothing was read has no array.
 
     Returns:
         One (frames,) array a clip, NaN where a frame has no score.
@@ -40,12 +43,15 @@ def score_clips(
     answer = []
     for number, clip in enumerate(clips):
         values = []
-        for score in score_video(clip, model, camera=camera, scorer=scorer):
+        for score in score_clip(
+            clip, model, scorer, camera=camera, lost=None if lost is None else partial(lost, number)
+        ):
             values.append(score.score)
             withheld.add(clip, score)
             if progress is not None:
                 progress(number, len(values), len(clips))
-        answer.append(np.asarray(values, dtype=np.float64))
+        if values or lost is None:
+            answer.append(np.asarray(values, dtype=np.float64))
     withheld.warn()
     return answer
 
@@ -60,6 +66,7 @@ def calibrate_model(
     rules: RuleSpec | None = None,
     local: bool | None = None,
     progress: Callable[[int, int, int], None] | None = None,
+    lost: Callable[[int, SourceError], None] | None = None,
 ) -> Calibration:
     """Calibrate a model on clips of one camera's normal video.
 
@@ -72,6 +79,7 @@ def calibrate_model(
         rules: duration, cooldown and hysteresis that the alerts will be made by.
         local: hold cells against what is normal at their place; None: where it helps this kind of detector.
         progress: see `score_clips`.
+        lost: see `score_clips`.
 
     Raises:
         CalibrationError: nothing can be learned from these scores.
@@ -79,10 +87,10 @@ def calibrate_model(
     rules = rules or RuleSpec()
     statistics = None
     if is_local_by_default(model.bundle.manifest) if local is None else local:
-        scored = score_clips_locally(clips, model, fps=fps, progress=progress)
+        scored = score_clips_locally(clips, model, fps=fps, progress=progress, lost=lost)
         scores, statistics = scored.scores, scored.statistics
     else:
-        scores = score_clips(clips, model, progress=progress)
+        scores = score_clips(clips, model, progress=progress, lost=lost)
     return calibrate(
         scores,
         fps=fps or model.bundle.manifest.training.fps,

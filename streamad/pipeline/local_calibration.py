@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -16,9 +17,9 @@ from streamad.bundle import Manifest
 from streamad.errors import CalibrationError, OutputError
 from streamad.pipeline.gated_scorer import WithheldFrames
 from streamad.pipeline.model import Model
-from streamad.pipeline.offline import score_video
+from streamad.pipeline.offline import score_clip
 from streamad.scoring.local import CellSamples, LocalScore, LocalSpec, LocalStatistics, fit_local, joined, pooled
-from streamad.sources import SourceSpec
+from streamad.sources import SourceError, SourceSpec
 
 FOLDS, LEAST_CLIPS = 5, 3
 """Parts of the video, each of which is scored by statistics of the others; whole clips from so many clips on (our
@@ -75,6 +76,7 @@ def score_clips_locally(
     fps: float | None = None,
     camera: str = "camera",
     progress: Callable[[int, int, int], None] | None = None,
+    lost: Callable[[int, SourceError], None] | None = None,
 ) -> LocalClips:
     """Score normal clips of one camera, in order, its background carried from clip to clip, and fit local statistics.
 
@@ -88,6 +90,7 @@ def score_clips_locally(
         fps: frames a second; None takes the bundle's.
         camera: id of the camera.
         progress: called with (clip number from 0, frames of it scored, clips in all).
+        lost: called with a clip's number and error, see `score_clip`; a clip of which nothing was read has no scores.
 
     Raises:
         CalibrationError: the model has no heat map, or nothing can be learned from these clips.
@@ -100,15 +103,18 @@ def score_clips_locally(
         for number, clip in enumerate(clips):
             known: list[bool] = []
             index: list[int] = []
-            for score in score_video(clip, model, camera=camera, scorer=scorer):
+            for score in score_clip(
+                clip, model, scorer, camera=camera, lost=None if lost is None else partial(lost, number)
+            ):
                 spool.add(score.heatmap)
                 withheld.add(clip, score)
                 index.append(score.index)
                 known.append(score.heatmap is not None and score.withheld is None)
                 if progress is not None:
                     progress(number, len(known), len(clips))
-            scored.append(np.array(known, dtype=bool))
-            indices.append(np.array(index, dtype=int))
+            if known or lost is None:
+                scored.append(np.array(known, dtype=bool))
+                indices.append(np.array(index, dtype=int))
         withheld.warn()
         if spool.shape is None:
             raise CalibrationError(

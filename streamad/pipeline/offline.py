@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from streamad.sources import (
     ImagesSpec,
     RtspSpec,
     Source,
+    SourceError,
     SourceSpec,
     open_source,
     parse_source,
@@ -69,6 +70,27 @@ def score_video(
     finally:
         if owned:
             loaded.close()
+
+
+def score_clip(
+    clip: SourceSpec, model: Model, scorer: CameraScorer, *, camera: str, lost: Callable[[SourceError], None] | None
+) -> Iterator[FrameScore]:
+    """`score_video` of one clip of several.
+
+    Args:
+        clip: the clip.
+        model: what scores it.
+        scorer: the state of the camera that the clips are of.
+        camera: its id.
+        lost: called where the clip cannot be read, or not to its end (a recorder deletes the oldest ones); what came
+            before stands. None: the error is raised.
+    """
+    try:
+        yield from score_video(clip, model, camera=camera, scorer=scorer)
+    except SourceError as error:
+        if lost is None:
+            raise
+        lost(error)
 
 
 def score_frames(frames: Iterable[Frame], model: Model, scorer: CameraScorer) -> Iterator[FrameScore]:

@@ -12,6 +12,9 @@ import pytest
 from bundle_support import moving_shapes, small_manifest, write_mp4, write_small_bundle
 from cli_support import write_config
 
+from streamad.pipeline import offline
+from streamad.sources import FileSpec
+
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -133,3 +136,26 @@ def test_a_folder_of_recordings_is_no_camera_of_images(
     code, out, err = call(*command.split(), config, *(["--once"] if command == "run" else []))
     assert code != 0
     assert "holds 3 videos beside 40 images" in out + err
+
+
+@pytest.mark.parametrize("local", ["--local", "--no-local"])
+def test_a_recording_that_is_deleted_meanwhile_costs_no_more_than_itself(
+    call: Any, small_bundle: Path, clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local: str
+) -> None:
+    """As recorders do with the oldest: it is there when the folder is read, and gone when its turn comes."""
+    folder = shutil.copytree(clean, tmp_path / "rec")
+    shutil.copy(clean / "1.mp4", folder / "0.mp4")
+    real = offline.score_video
+
+    def score_video(clip: FileSpec, *arguments: Any, **options: Any) -> Any:
+        clip.path.unlink() if clip.path.name == "1.mp4" else None
+        return real(clip, *arguments, **options)
+
+    monkeypatch.setattr(offline, "score_video", score_video)
+    code, out, err = call("calibrate", small_bundle, "--data", folder, "-o", tmp_path / "c.json", local, "--json")
+    assert code == 3, err
+    document = json.loads(out)
+    assert document["clips"] == 2
+    assert [(Path(item["path"]).name, item["reason"]) for item in document["left_out"]] == [("1.mp4", "not_found")]
+    assert "1 clip left out (not_found)" in err
+    assert (tmp_path / "c.json").exists()

@@ -199,3 +199,21 @@ def test_names(tmp_path):
         load_dataset("ped3", tmp_path)
     with pytest.raises(DatasetError, match="does not exist"):
         load_dataset("ped2", tmp_path / "absent")
+
+
+def test_pictures_beside_videos_are_noted_and_videos_beside_frames_refused(videos, images):
+    write_images(videos / "testing" / "videos", 3)
+    (videos / "testing" / "videos" / "._01.mp4").write_bytes(b"\0")
+    d = load_dataset(videos)
+    assert [c.name for c in d.testing] == ["01", "02"]
+    assert d.notes == (f"{videos / 'testing' / 'videos'}: 3 images beside the videos left out",)
+    write_video(images / "testing" / "frames" / "01" / "preview.mp4", 5)
+    expect(images, "01 holds 1 video beside 12 images")
+
+
+def test_the_order_of_joined_labels_is_said(images):
+    (images / "testing" / "frames" / "02").rename(images / "testing" / "frames" / "10")
+    (images / "testing" / "frames" / "01").rename(images / "testing" / "frames" / "9")
+    d = load_dataset(images)
+    assert [(c.name, c.frames) for c in d.testing] == [("9", 12), ("10", 5)]
+    assert d.notes == ("the joined labels were taken for the clips in the order 9, 10",)
