@@ -28,6 +28,7 @@ SYSTEM_FOLDERS = frozenset(
 )
 """Folders that storage systems make: thumbnails, deleted files, metadata."""
 
+_HINT = "give a video file, a folder of images, or a folder of those"
 SHOWN = 5
 """Most clips that a sentence names."""
 
@@ -171,17 +172,15 @@ def find_clips(paths: Sequence[Path], fps: float) -> Clips:
         fps: frames a second of folders of images.
 
     Raises:
-        UsageError: no clip in any of them, a folder that holds images itself and in folders below it, or images given
-            one by one.
-        SourceError: none of the paths can be read.
+        UsageError: a folder that holds images itself and in folders below it, images given one by one, or no path.
+        SourceError: none of the paths can be read, or there is no clip in any of them.
     """
     found = _Finder(fps)
     empty: list[Path] = []
     for path in paths:
         before = len(found.clips)
         if not os.path.lexists(path):
-            hint = "give a video file, a folder of images, or a folder of those"
-            found.fail(path, SourceNotFoundError(f"there is no {path}", hint=hint))
+            found.fail(path, SourceNotFoundError(f"there is no {path}", hint=_HINT))
         elif not path.is_dir():
             found.file(path)
         elif not found.folder(path) and len(found.clips) == before:
@@ -189,9 +188,15 @@ def find_clips(paths: Sequence[Path], fps: float) -> Clips:
     if not found.clips:
         if found.first is not None:
             raise found.first
-        raise _nothing_in(empty, found.single_images)
+        if found.single_images:
+            raise UsageError(
+                f"{_count(len(found.single_images), 'image')} given one by one, the first {found.single_images[0]}: "
+                "that is no video",
+                hint="images that are a video's frames are given as their folder",
+            )
+        raise _empty(empty[0]) if empty else UsageError("no video was given", hint=_HINT)
     for path in empty:
-        found.fail(path, SourceNotFoundError(str(_nothing_in([path], []))))
+        found.fail(path, _empty(path))
     if found.single_images:
         found.notes.append(_left_out(len(found.single_images), "image", "given with the videos"))
     if found.doubles:
@@ -328,16 +333,10 @@ def list_images(folder: Path) -> list[Path]:
     return content.images
 
 
-def _nothing_in(empty: Sequence[Path], images: Sequence[Path]) -> UsageError:
-    hint = "give a video file, a folder of images, or a folder of those"
-    if images:
-        return UsageError(
-            f"{_count(len(images), 'image')} given one by one, the first {images[0]}: that is no video",
-            hint="images that are a video's frames are given as their folder",
-        )
-    if not empty:
-        return UsageError("no video was given", hint=hint)
-    return UsageError(f"{empty[0]} holds no video ({', '.join(sorted(VIDEO_SUFFIXES))}) and no image", hint=hint)
+def _empty(folder: Path) -> SourceNotFoundError:
+    return SourceNotFoundError(
+        f"{folder} holds no video ({', '.join(sorted(VIDEO_SUFFIXES))}) and no image", hint=_HINT
+    )
 
 
 def _left_out(count: int, what: str, where: str) -> str:

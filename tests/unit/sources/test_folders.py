@@ -165,7 +165,7 @@ def test_one_bad_path_of_many_is_left_out_and_alone_it_is_an_error(tmp_path: Pat
     assert clips.failures()[0].startswith("2 clips left out (not_found): there is no ")
     assert clips.report()["left_out"][2]["reason"] == "codec"
     for path, error in zip(
-        paths, (SourceNotFoundError, SourceCodecError, None, SourceCodecError, UsageError), strict=True
+        paths, (SourceNotFoundError, SourceCodecError, None, SourceCodecError, SourceNotFoundError), strict=True
     ):
         if error is not None:
             with pytest.raises(error, match=path.name):
