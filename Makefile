@@ -2,15 +2,17 @@
 PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
+SOAK_MINUTES ?= 10
 BIN := $(VENV)/bin
 # The versions that CI tested; remove the constraint to try newer ones.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench bench-docs clean help
+.PHONY: demo test soak lint bench bench-docs clean help
 
 help:
 	@echo "make demo   render a scene, calibrate on it, watch it, leave plot, video and metrics in runs/demo"
 	@echo "make test   the test suite (set STREAMAD_DATA for the tests on real data; PYTEST_ARGS=--slow for all of it)"
+	@echo "make soak   faults on six RTSP cameras for SOAK_MINUTES (10); writes the table of docs/reliability.md"
 	@echo "make lint   format, lint, types, import rules"
 	@echo "make bench  speed, cameras and memory of every model and engine, within 8 minutes; BENCH_ARGS=... for more"
 	@echo "make bench-docs  table and plots of docs/performance.md from what make bench measured"
@@ -37,6 +39,9 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m alone $(PYTEST_ARGS); second=$$?; \
 	if [ $$first -eq 5 ]; then exit $$second; elif [ $$first -ne 0 ]; then exit $$first; fi; \
 	[ $$second -eq 5 ] || exit $$second
+
+soak: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/integration/test_soak.py --slow --soak-minutes $(SOAK_MINUTES) --soak-report docs/reliability.md
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check streamad tests tools

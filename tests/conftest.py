@@ -26,6 +26,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests that are heavy by nature, too")
+    parser.addoption("--soak-minutes", type=float, default=1.0, help="length of tests/integration/test_soak.py")
+    parser.addoption("--soak-report", default=None, help="page into which the soak writes its table (make soak)")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,0 +1,237 @@
+"""What the soak needs: a proxy that damages a stream on its way, a small disk, and a site under observation."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import selectors
+import socket
+import statistics
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import psutil
+from run_support import Running
+
+_RTP_HEADER = 12
+
+
+class DamagingProxy:
+    """Stands between a camera and its reader: passes RTSP over TCP on, and damages pictures while it is told to.
+
+    Only the payload of RTP packets is damaged, in the direction of the reader, so that the protocol stays right and
+    the decoder alone meets the fault, as with a bad cable or a weak radio link.
+
+    Args:
+        port: the server's.
+        share: of the packets that are damaged while `damaging` is set.
+    """
+
+    def __init__(self, port: int, *, share: float = 0.2) -> None:
+        self.damaging = threading.Event()
+        self.damaged = 0
+        self._to = port
+        self._share = share
+        self._random = random.Random(7)
+        self._closed = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+
+    def __enter__(self) -> Self:
+        self._threads[0].start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._closed.set()
+        for thread in self._threads:
+            thread.join(timeout=5)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        self._listener.settimeout(0.2)
+        while not self._closed.is_set():
+            try:
+                reader, _ = self._listener.accept()
+            except TimeoutError:
+                continue
+            thread = threading.Thread(target=self._pass_on, args=(reader,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _pass_on(self, reader: socket.socket) -> None:
+        with reader, selectors.DefaultSelector() as selector:
+            try:
+                server = socket.create_connection(("127.0.0.1", self._to), timeout=5)
+            except OSError:
+                return
+            with server:
+                rest = b""
+                selector.register(reader, selectors.EVENT_READ)
+                selector.register(server, selectors.EVENT_READ)
+                while not self._closed.is_set():
+                    for key, _ in selector.select(timeout=0.2):
+                        try:
+                            data = key.fileobj.recv(1 << 16)  # type: ignore[union-attr]
+                            if not data:
+                                return
+                            if key.fileobj is reader:
+                                server.sendall(data)
+                            else:
+                                whole, rest = self._whole_packets(rest + data)
+                                reader.sendall(whole)
+                        except OSError:
+                            return
+
+    def _whole_packets(self, data: bytes) -> tuple[bytes, bytes]:
+        """Interleaved packets (RFC 2326, 10.12: $, channel, length) that are complete, some damaged; and the rest."""
+        out, at = bytearray(), 0
+        while at < len(data):
+            if data[at : at + 1] != b"$":  # an RTSP message goes through as it is
+                following = data.find(b"$", at)
+                following = len(data) if following < 0 else following
+                out += data[at:following]
+                at = following
+                continue
+            if at + 4 > len(data):
+                break
+            end = at + 4 + int.from_bytes(data[at + 2 : at + 4], "big")
+            if end > len(data):
+                break
+            packet = bytearray(data[at:end])
+            payload = at + 4 + _RTP_HEADER + 8  # the first bytes name the slice: without them all would be dropped
+            is_rtp = data[at + 1] % 2 == 0
+            if is_rtp and end > payload and self.damaging.is_set() and self._random.random() < self._share:
+                self.damaged += 1
+                for _ in range(4):
+                    packet[self._random.randrange(payload - at, end - at)] ^= 0x55
+            out += packet
+            at = end
+        return bytes(out), data[at:]
+
+
+@contextmanager
+def small_disk(folder: Path, *, megabytes: int) -> Iterator[Path]:
+    """A file system of its own in memory, which can be filled. Needs the right to mount.
+
+    Raises:
+        PermissionError: no right to mount.
+    """
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        raise PermissionError(mounted.stderr.decode(errors="replace").strip())
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Fill a disk to the last byte; removing the file that is returned frees it again."""
+    path = disk / "ballast"
+    with path.open("wb", buffering=0) as file:
+        for size in (1 << 16, 1):
+            try:
+                while True:
+                    file.write(bytes(size))
+            except OSError:
+                continue
+    return path
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one look at the running program gave.
+
+    Attributes:
+        at: seconds of `time.monotonic()`.
+        scored: camera -> frames scored so far.
+        threads: of the main process.
+        descriptors: open in the main process.
+        memory: resident bytes of the main process.
+    """
+
+    at: float
+    scored: dict[str, float]
+    threads: int
+    descriptors: int
+    memory: int
+
+
+@dataclass
+class Observer:
+    """Looks at a running program again and again.
+
+    Attributes:
+        run: the program.
+        cameras: those whose rates count.
+        readings: so far, in order.
+    """
+
+    run: Running
+    cameras: tuple[str, ...]
+    readings: list[Reading] = field(default_factory=list)
+
+    def look(self) -> Reading:
+        """One reading, which is kept."""
+        process = psutil.Process(self.run.process.pid)
+        scored = {c: self.run.metric("streamad_frames_total", camera=c, stage="scored") for c in self.cameras}
+        with process.oneshot():
+            reading = Reading(
+                time.monotonic(), scored, process.num_threads(), process.num_fds(), process.memory_info().rss
+            )
+        self.readings.append(reading)
+        return reading
+
+    def watch(self, seconds: float) -> list[Reading]:
+        """Look twice a second for so long; the program must be alive and healthy all the while."""
+        end, taken = time.monotonic() + seconds, [self.look()]
+        while time.monotonic() < end:
+            time.sleep(0.5)
+            assert self.run.process.poll() is None, f"the program ended:\n{self.run.text}"
+            assert httpx.get(f"{self.run.url}/healthz", timeout=10).status_code == 200
+            taken.append(self.look())
+        return taken
+
+
+def rate(readings: list[Reading], camera: str) -> float:
+    """Frames scored a second between the first and the last reading."""
+    first, last = readings[0], readings[-1]
+    return (last.scored[camera] - first.scored[camera]) / (last.at - first.at)
+
+
+def median(readings: list[Reading], of: Callable[[Reading], float]) -> float:
+    """Median of a figure."""
+    return statistics.median(of(reading) for reading in readings)
+
+
+def decoder_of(run: Running, port: int) -> int:
+    """Process id of the decoder that is connected to a server's port."""
+    for child in psutil.Process(run.process.pid).children():
+        if any(c.raddr and c.raddr.port == port for c in child.net_connections(kind="tcp")):
+            return child.pid
+    raise LookupError(f"no decoder is connected to port {port}")
+
+
+def delivered(path: Path) -> list[dict[str, Any]]:
+    """The alerts in a file of JSON lines, one dictionary a change."""
+    return [d for d in map(json.loads, path.read_text().splitlines()) if d.get("type") != "health"]
+
+
+def may_mount() -> bool:
+    """Whether `small_disk` can be made here."""
+    return os.geteuid() == 0
