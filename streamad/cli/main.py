@@ -147,13 +147,19 @@ def _report(error: StreamadError, as_json: bool) -> None:
         write_output(json.dumps({"error": details}, ensure_ascii=False) + "\n")
 
 
-def report(error: StreamadError | KeyboardInterrupt) -> dict[str, Any]:
-    """Print an error on standard error; returns what a JSON document says of it."""
+def report(error: StreamadError | KeyboardInterrupt, about: str = "") -> dict[str, Any]:
+    """Print an error on standard error; returns what a JSON document says of it.
+
+    Args:
+        error: what went wrong.
+        about: the input that it is about, of several; printed where the message does not name it.
+    """
     if isinstance(error, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)  # noqa: T201 - the command line's own voice
         return {"type": "KeyboardInterrupt", "message": "interrupted", "hint": None, "code": int(ExitCode.INTERRUPT)}
     message, hint = redact(str(error)), redact(error.hint) if error.hint else None
-    print(f"error: {message}", file=sys.stderr)  # noqa: T201
+    where = "" if about in message else f"{redact(about)}: "
+    print(f"error: {where}{message}", file=sys.stderr)  # noqa: T201
     if hint:
         print(f"  what to do: {hint}", file=sys.stderr)  # noqa: T201
     details = {"type": type(error).__name__, "message": message, "hint": hint, "code": int(error.exit_code)}

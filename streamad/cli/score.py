@@ -130,7 +130,7 @@ def score(
                     )
                 except (StreamadError, KeyboardInterrupt) as error:
                     # One input's fault, or the end of patience: what the others gave is not lost with it.
-                    results.append({**dict.fromkeys(FIELDS), "input": name, "error": report(error)})
+                    results.append({**dict.fromkeys(FIELDS), "input": name, "error": report(error, name)})
                     failure = error if failure is None or isinstance(error, KeyboardInterrupt) else failure
                     if isinstance(error, KeyboardInterrupt):
                         break
