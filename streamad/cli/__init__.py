@@ -8,7 +8,7 @@ except ImportError as error:
     # PyPI's `streamad` is another project with a package of this name: one that was installed over ours, and removed.
     raise SystemExit(
         "error: files of this installation are missing or belong to another project\n"
-        "  what to do: pip uninstall streamad, and install streamad-video again"
+        "  hint: pip uninstall streamad, and install streamad-video again"
     ) from None
 
 __all__ = ["main"]

@@ -161,7 +161,7 @@ def report(error: StreamadError | KeyboardInterrupt, about: str = "") -> dict[st
     where = "" if about in message else f"{redact(about)}: "
     print(f"error: {where}{message}", file=sys.stderr)  # noqa: T201
     if hint:
-        print(f"  what to do: {hint}", file=sys.stderr)  # noqa: T201
+        print(f"  hint: {hint}", file=sys.stderr)  # noqa: T201
     details = {"type": type(error).__name__, "message": message, "hint": hint, "code": int(error.exit_code)}
     reason = getattr(error, "reason", None)
     return details | ({} if reason is None else {"reason": str(reason)}) | getattr(error, "details", {})
