@@ -26,6 +26,9 @@ from streamad.video_writer import H264Writer
 from streamad.visual.overlay import draw_overlay
 from streamad.visual.plot import PlotEvent, plot_scores
 
+MOST_HEIGHT = 720
+"""Pixels: taller frames are shrunk to this in the annotated video."""
+
 _SLOWLY = 0.05
 """Share of a frame in the running median of its cells, for the heat map's colors alone."""
 
@@ -183,7 +186,7 @@ class Recorder:
         )
 
     def _write(self, frame: Frame, score: FrameScore, alert: bool, truth_boxes: Sequence[Box]) -> None:
-        pixels = self._scaled(frame.pixels)
+        pixels = _scaled(frame.pixels)
         if self._writer is None:
             height, width = pixels.shape
             self._size = (width, height)
@@ -232,16 +235,14 @@ class Recorder:
         low, high = self._cells or (0.0, 1.0)
         return low, max(high, low + 1e-6)
 
-    def _scaled(self, pixels: UInt8Image) -> UInt8Image:
-        """The frame in the size that the cells were cut from."""
-        limit = self._model.bundle.manifest.input.max_height
-        height, width = pixels.shape
-        if limit is None or height <= limit:
-            return pixels
-        return np.asarray(
-            cv2.resize(pixels, (max(1, round(width * limit / height)), limit), interpolation=cv2.INTER_AREA),
-            dtype=np.uint8,
-        )
+
+def _scaled(pixels: UInt8Image) -> UInt8Image:
+    """The frame at a height that is quick to draw on and to encode."""
+    height, width = pixels.shape
+    if height <= MOST_HEIGHT:
+        return pixels
+    size = max(1, round(width * MOST_HEIGHT / height)), MOST_HEIGHT
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _number(value: float) -> str:

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(900)
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = sorted(path.parent for path in (ROOT / "models").glob("*/model.yaml"))
 DETECTORS = {path.name: load_bundle(path).manifest.detector for path in FOLDERS}
-LEARNED = "learned by `streamad learn`"
+LEARNED = "made by `streamad learn`"
 
 SIZES = {"landscape": (320, 240), "portrait": (146, 260), "odd": (321, 201)}
 """Width and height. The last is a folder of images: H.264 holds even sizes alone."""
@@ -135,14 +135,12 @@ def test_score_draws_every_cell_where_the_scorer_says_it_is(
     assert result["scored"] + sum(result["withheld"].values()) == frames
     assert result["scored"] > 0
     with open_model(model) as loaded:
-        path, limit = loaded.bundle.calibration_path, loaded.bundle.manifest.input.max_height
+        path = loaded.bundle.calibration_path
         calibration = None if path is None else Calibration.load(path)
         scorer = loaded.scorer("clip", None if calibration is None else calibration.local)
         with open_source(parse_source(str(clip)), camera="clip") as source:
             last = [score for _, score in pair_scores(source, loaded, scorer) if score.heatmap is not None][-1]
     width, height = SIZES[size]
-    if limit is not None and height > limit:
-        width, height = max(1, round(width * limit / height)), limit
     assert shown.pictures.shape[1:3] == (height + height % 2, width + width % 2)
     line = shown.lines[last.index]
     assert float(line["raw_score"]) == pytest.approx(last.score, abs=1e-4)
@@ -153,12 +151,10 @@ def test_score_draws_every_cell_where_the_scorer_says_it_is(
     assert last.heatmap is not None
     share = (np.nan_to_num(last.heatmap, nan=-np.inf) - low) / (high - low)
     some, much = np.zeros((height, width), np.uint8), np.zeros((height, width), np.uint8)
-    down, across = height / SIZES[size][1], width / SIZES[size][0]
     for row, col in np.argwhere(share > 0):
         x0, y0, x1, y1 = scorer.cell_box(int(row), int(col))
-        place = np.s_[round(y0 * down) : round(y1 * down), round(x0 * across) : round(x1 * across)]
-        some[place] = 1
-        much[place] |= share[row, col] > 0.7
+        some[y0:y1, x0:x1] = 1
+        much[y0:y1, x0:x1] |= share[row, col] > 0.7
     # The codec stores color at half the size: an edge may be off by some pixels. Strip and border are left aside.
     near, surely = cv2.dilate(some, np.ones((9, 9), np.uint8)) > 0, cv2.erode(much, np.ones((7, 7), np.uint8)) > 0
     color, inner = np.ptp(shown.pictures[last.index], axis=2)[:height, :width], np.s_[24:-8, 8:-8]
