@@ -1,18 +1,15 @@
-"""What the soak needs: a proxy that damages a stream on its way, a small disk, and a site under observation."""
+"""What the soak needs: a proxy that damages a stream on its way, and a site under observation."""
 
 from __future__ import annotations
 
 import json
-import os
 import random
 import selectors
 import socket
 import statistics
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -121,38 +118,6 @@ class DamagingProxy:
         return bytes(out), data[at:]
 
 
-@contextmanager
-def small_disk(folder: Path, *, megabytes: int) -> Iterator[Path]:
-    """A file system of its own in memory, which can be filled. Needs the right to mount.
-
-    Raises:
-        PermissionError: no right to mount.
-    """
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
-        raise PermissionError(mounted.stderr.decode(errors="replace").strip())
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Fill a disk to the last byte; removing the file that is returned frees it again."""
-    path = disk / "ballast"
-    with path.open("wb", buffering=0) as file:
-        for size in (1 << 16, 1):
-            try:
-                while True:
-                    file.write(bytes(size))
-            except OSError:
-                continue
-    return path
-
-
 @dataclass(frozen=True)
 class Reading:
     """What one look at the running program gave.
@@ -230,8 +195,3 @@ def decoder_of(run: Running, port: int) -> int:
 def delivered(path: Path) -> list[dict[str, Any]]:
     """The alerts in a file of JSON lines, one dictionary a change."""
     return [d for d in map(json.loads, path.read_text().splitlines()) if d.get("type") != "health"]
-
-
-def may_mount() -> bool:
-    """Whether `small_disk` can be made here."""
-    return os.geteuid() == 0

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from bundle_support import moving_shapes, write_mp4
 from cli_support import command, streamad, write_config
+from disk_support import fill, small_disk_or_skip
 from run_support import Running, children, running
 
 from streamad.scoring.history import RECORD
@@ -37,20 +38,8 @@ def blinking_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 2 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a small file system needs root")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    with suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(1000))
-    return disk / "filler"
+    with small_disk_or_skip(tmp_path / "disk", "2m") as folder:
+        yield folder
 
 
 def endless(video: Path) -> dict[str, Any]:

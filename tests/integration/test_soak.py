@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 import yaml
 from bundle_support import THRESHOLD, moving_shapes, write_mp4
+from disk_support import fill, may_mount, small_disk
 from rtsp_support import RtspServer, require_rtsp_server, write_video
 from run_support import Running, running
 from soak_support import (
@@ -30,11 +31,8 @@ from soak_support import (
     Reading,
     decoder_of,
     delivered,
-    fill,
-    may_mount,
     median,
     rate,
-    small_disk,
 )
 
 pytestmark = [pytest.mark.rtsp, pytest.mark.slow]
@@ -91,7 +89,7 @@ class Site:
         self.changing = stack.enter_context(RtspServer({"cam": self._first}))
         self.noisy = stack.enter_context(RtspServer({"cam": video}))
         self.proxy = stack.enter_context(DamagingProxy(self.noisy.port))
-        self.disk = stack.enter_context(small_disk(folder / "disk", megabytes=2)) if may_mount() else None
+        self.disk = stack.enter_context(small_disk(folder / "disk", "2m")) if may_mount() else None
         self._ballast: Path | None = None
         self.delivered = folder / "delivered.jsonl"
         place = self.disk or folder

@@ -12,10 +12,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from disk_support import fill, small_disk_or_skip
 
 from streamad.observability.logging import BackgroundStream, setup_logging
 from streamad.writing import Appender, BackgroundWriter, reason_of
@@ -58,20 +58,8 @@ def target() -> Iterator[Target]:
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 KB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a small file system needs root")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    with suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(1000))
-    return disk / "filler"
+    with small_disk_or_skip(tmp_path / "disk", "64k") as folder:
+        yield folder
 
 
 def test_items_arrive_once_and_in_order_through_a_fault_that_is_named_once(

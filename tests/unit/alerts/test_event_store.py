@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from disk_support import fill, small_disk_or_skip
 from unit.alerts.alert_events import START, make_event
 
 from streamad.alerts import Event, EventStore, database
@@ -45,15 +46,6 @@ def ended(event: Event) -> Event:
     return replace(event, state="closed", ended_index=20, ended_pts_seconds=2.0, ended_at=START)
 
 
-def fill(disk: Path) -> Path:
-    """A file that takes all the space of a disk."""
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file:
-        while shutil.disk_usage(disk).free:
-            file.write(b"x" * 4096)
-    return filler
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "runs" / "events.sqlite"
@@ -68,16 +60,8 @@ def store(path: Path) -> Iterator[EventStore]:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 640 KB: 400 events and their log fit, and little more."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=640k", "none", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"cannot mount a small file system here: {done.stderr.strip()}")
-    try:
+    with small_disk_or_skip(tmp_path / "disk", "640k") as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def test_an_event_is_on_disk_as_soon_as_it_is_saved_and_each_change_replaces_it(store: EventStore, path: Path) -> None:
