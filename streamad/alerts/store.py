@@ -18,6 +18,7 @@ from streamad.alerts.database import WriterLock, connect, connect_reader, failur
 from streamad.alerts.event import Event, utc_text
 from streamad.alerts.health import HealthEvent
 from streamad.errors import OutputError, UsageError
+from streamad.files import open_regular
 from streamad.writing import BackgroundWriter, Outcome
 
 MAX_UNSAVED = 10_000
@@ -431,8 +432,10 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _is_database(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(len(MAGIC)) == MAGIC
+    except ValueError:
+        return False
     except OSError:  # such as no descriptor left, while those of SQLite still work: it will say what is wrong
         return True
 

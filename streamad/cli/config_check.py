@@ -15,6 +15,7 @@ from typing import Literal
 from streamad.alerts.database import APPLICATION_ID
 from streamad.config import Config
 from streamad.errors import EngineError, OutputError, StreamadError
+from streamad.files import open_regular
 from streamad.frame import Frame
 from streamad.pipeline.alerting import alert_settings
 from streamad.pipeline.model import Model, open_model
@@ -241,10 +242,12 @@ def _write_problem(path: Path, *, is_folder: bool) -> str | None:
 def _store_problem(path: Path) -> str | None:
     """Why an existing file is no event store, by the header that SQLite documents."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             header = file.read(100)
     except OSError as error:
         return error.strerror
+    except ValueError as error:
+        return f"it is {error}"
     application = int.from_bytes(header[68:72], "big")
     if header and (not header.startswith(b"SQLite format 3\0") or application not in (0, APPLICATION_ID)):
         return "it is no event store"

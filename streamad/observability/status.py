@@ -24,7 +24,7 @@ class EngineStatus(TypedDict):
 
 
 class ModelStatus(TypedDict):
-    """The model bundle in use."""
+    """A model bundle in use."""
 
     name: str
     sha256: str
@@ -130,6 +130,8 @@ class StatusDocument(TypedDict):
         started_at: Unix time of the start, by the wall clock as it is now.
         uptime_seconds: by a clock that no step of the wall clock changes.
         overloaded: whether the machine does not keep up with one or more cameras.
+        engine: of the first model; the others' may differ where a model cannot run in the same precision.
+        models: the bundles in use, each once.
         outputs: what writes beside the watching.
     """
 
@@ -138,7 +140,7 @@ class StatusDocument(TypedDict):
     uptime_seconds: float
     overloaded: bool
     engine: EngineStatus
-    model: ModelStatus
+    models: list[ModelStatus]
     cameras: list[CameraStatus]
     events: EventsStatus
     outputs: NotRequired[list[OutputStatus]]

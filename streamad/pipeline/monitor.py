@@ -179,8 +179,8 @@ class Monitor:
 
     def status(self) -> StatusDocument:
         """The document of `/status`; safe from any thread."""
-        model = next(iter(self._models.values()))
-        info, bundle = model.engine.info, model.bundle
+        info = next(iter(self._models.values())).engine.info
+        bundles = [model.bundle for model in self._models.values()]
         uptime = time.monotonic() - self._started
         return StatusDocument(
             version=__version__,
@@ -188,7 +188,7 @@ class Monitor:
             uptime_seconds=uptime,
             overloaded=self._overloaded,
             engine=EngineStatus(name=info.name, device=info.device, precision=info.precision, why=info.why),
-            model=ModelStatus(name=bundle.name, sha256=bundle.sha256, detector=bundle.manifest.detector),
+            models=[ModelStatus(name=b.name, sha256=b.sha256, detector=b.manifest.detector) for b in bundles],
             cameras=[self._camera_status(camera) for camera in self.cameras],
             events=self._events_status(),
         )

@@ -359,7 +359,7 @@ def _budget_warnings(curve: AlertCurve, alerts_per_day: float, frames: int, days
     if period > have:
         advice = f"{span(RULE_OF_THREE * period - have)} more would support it (95 %)"
         if period / 10 > have:
-            advice = f"{span(period / 10 - have)} more would bring that to 10-fold, {advice}"
+            advice = f"{span(period / 10 - have)} more would make that 10-fold, and {advice}"
         return (f"{rests}; {budget} is extrapolated {number(period / have)}-fold: {advice}",)
     if RULE_OF_THREE * period > have:
         return (

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from pathlib import Path
 
+from streamad.files import open_regular
 from streamad.sources.failures import SourceAuthError
 
 _MAX_BYTES = 1 << 16
@@ -25,10 +26,12 @@ def read_secret_file(path: Path) -> tuple[str, str]:
     # `secret_file: user:password` is a mistake that must not print the password.
     shown = "named in secret_file" if ":" in str(path) else str(path)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             raw = file.read(_MAX_BYTES)
     except OSError as error:
         raise SourceAuthError(f"cannot read the secret file {shown}: {error.strerror}", hint=_HINT) from None
+    except ValueError as error:
+        raise SourceAuthError(f"cannot read the secret file {shown}: {error}", hint=_HINT) from None
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw:
         raise SourceAuthError(f'the secret file {shown} is UTF-16 (Windows\' "Unicode") or binary', hint=_HINT)
     try:

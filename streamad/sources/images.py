@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from streamad.files import read_bytes
+from streamad.files import open_regular, read_bytes
 from streamad.frame import Frame, FrameFlags, UInt8Image
 from streamad.sources.base import Source, SourceInfo
 from streamad.sources.failures import SourceCodecError
@@ -155,10 +155,10 @@ def is_damaged(path: Path) -> bool:
     decode at all is one of a kind that it does not know.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(len(_JPEG))
             data = start + file.read(MOST_BYTES) if start == _JPEG else b""
-    except OSError:
+    except (OSError, ValueError):
         return False
     return bool(data) and not _is_jpeg_decoded(data, {"err_detect": "explode"}) and _is_jpeg_decoded(data, {})
 

@@ -294,7 +294,8 @@ def _table(
     before = [median(settled, of) for of in (lambda r: r.memory / 2**20, lambda r: r.threads, lambda r: r.descriptors)]
     later = [median(after, of) for of in (lambda r: r.memory / 2**20, lambda r: r.threads, lambda r: r.descriptors)]
     return "\n".join((
-        f"{seconds / 60:g} minutes, {len(site.cameras)} cameras of {FPS} frames/s, {int(sum(opened.values()))} alerts, "
+        f"{seconds / 60:g} minute{'s' * (seconds != 60)}, {len(site.cameras)} cameras of {FPS} frames/s, "
+        f"{int(sum(opened.values()))} alerts, "
         f"an output that nobody read from the beginning on:",
         "",
         "| fault | times | longest time until up again | steady cameras' rate, of what it was before |",

@@ -126,7 +126,8 @@ def capture(
         KeyboardInterrupt: by the user; what was recorded stays.
     """
     live = any(source.live for source in sources)
-    session = recordings.begin(profile=profile, source=words, wanted_seconds=seconds or 0.0, resume=live)
+    camera = sources[0] if live else None
+    session = recordings.begin(profile=profile, source=words, wanted_seconds=seconds or 0.0, camera=camera)
     recordings.given = []
     length = seconds or given_seconds or USUAL_SECONDS
     gate = QualityGate(quality or QualitySpec())

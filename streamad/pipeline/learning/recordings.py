@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,7 +15,7 @@ import numpy as np
 from streamad.errors import OutputError, UsageError
 from streamad.files import read_json, write_json
 from streamad.frame import Frame, FrameFlags
-from streamad.sources import FileSpec, ImagesSpec, SourceSpec, open_source
+from streamad.sources import DeviceSpec, FileSpec, ImagesSpec, RtspSpec, SourceSpec, open_source
 
 INDEX = "index.json"
 FORMAT = "streamad-recordings"
@@ -101,6 +103,8 @@ class Session:
         wanted_seconds: how much was asked for.
         done: whether it is complete.
         survey: what was seen, as `Survey.to_json` has it.
+        address: salted digest of a camera's address, by which its own recording is continued and no other's: `source`
+            names the host alone, and a recorder has many cameras. Empty for files, and in older indexes.
     """
 
     number: int
@@ -109,6 +113,7 @@ class Session:
     wanted_seconds: float
     done: bool = False
     survey: dict[str, Any] = field(default_factory=dict)
+    address: str = ""
 
 
 class Recordings:
@@ -179,24 +184,26 @@ class Recordings:
         """Clips of one recording."""
         return [clip for clip in self.clips if clip.session == number]
 
-    def begin(self, *, profile: str, source: str, wanted_seconds: float, resume: bool) -> Session:
+    def begin(self, *, profile: str, source: str, wanted_seconds: float, camera: SourceSpec | None = None) -> Session:
         """A new recording, or the interrupted one of the same profile and source; others that are not done are dropped.
 
         Args:
             profile: see `Clip`.
             source: in words, without credentials.
             wanted_seconds: how much is asked for.
-            resume: whether this source can be continued (a camera), or begins from the start (a file).
+            camera: the camera, of which a recording can be continued; None of files, which begin from the start.
         """
+        address = "" if camera is None else _address_of(camera)
         for session in [s for s in self.sessions if not s.done]:
-            if resume and (session.profile, session.source) == (profile, source):
+            is_same = (session.profile, session.source) == (profile, source)
+            if is_same and address and _is_address(address, session.address):
                 session = replace(session, wanted_seconds=wanted_seconds)
                 self.update(session)
                 return session
             self._drop(self.of_session(session.number))
             self.sessions.remove(session)
         number = max((s.number for s in self.sessions), default=-1) + 1
-        session = Session(number, profile, source, wanted_seconds)
+        session = Session(number, profile, source, wanted_seconds, address=_digest(address, secrets.token_hex(16)))
         self.sessions.append(session)
         self.save()
         return session
@@ -299,6 +306,25 @@ def _by_profile(parts: Sequence[Clip | GoodVideo]) -> dict[str, float]:
     for part in parts:
         found[part.profile] = found.get(part.profile, 0.0) + part.seconds
     return found
+
+
+def _address_of(camera: SourceSpec) -> str:
+    """What tells a camera from others: all of its address but the user and the password."""
+    if isinstance(camera, RtspSpec):
+        return camera.url.reveal(credentials=False)
+    return str(camera.device) if isinstance(camera, DeviceSpec) else camera.type
+
+
+def _digest(address: str, salt: str) -> str:
+    # Cameras take passwords in paths and queries, so the digest must be slow to guess from.
+    if not address:
+        return ""
+    raw = address.encode("utf-8", "surrogateescape")
+    return f"{salt}:{hashlib.scrypt(raw, salt=salt.encode(), n=2**14, r=8, p=1).hex()}"
+
+
+def _is_address(address: str, stored: str) -> bool:
+    return not stored or hmac.compare_digest(_digest(address, stored.partition(":")[0]), stored)
 
 
 def origin_of(spec: SourceSpec) -> str:

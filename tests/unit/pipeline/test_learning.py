@@ -25,8 +25,9 @@ from streamad.pipeline.learning import Capture, LearnPlan, Recordings, Survey, c
 from streamad.pipeline.learning.clip_writer import ClipWriter
 from streamad.pipeline.learning.learn import require_enough
 from streamad.scoring import Calibration
-from streamad.sources import FileSpec, open_source, parse_source
+from streamad.sources import FileSpec, RtspSpec, open_source, parse_source
 
+CAMERA = RtspSpec.model_validate({"url": "rtsp://cam/live"})
 ROOM = 10**9
 
 
@@ -54,10 +55,30 @@ def test_a_clip_comes_back_as_it_was_scored(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["clip.mkv"]
 
 
+def test_only_the_same_camera_continues_an_interrupted_recording(tmp_path: Path) -> None:
+    def begin(url: str) -> str:
+        camera = RtspSpec.model_validate({"url": url})
+        session = Recordings(tmp_path).begin(profile="day", source=str(camera.url), wanted_seconds=9, camera=camera)
+        return session.address
+
+    first = begin("rtsp://recorder/stream?channel=1&password=secret")
+    assert begin("rtsp://recorder/stream?channel=1&password=secret") == first
+    assert begin("rtsp://user:word@recorder/stream?channel=1&password=secret") == first  # another account, same camera
+    assert begin("rtsp://recorder/stream?channel=2&password=secret") != first
+    index = (tmp_path / "index.json").read_text()
+    assert "secret" not in index
+    assert "channel" not in index
+    document = json.loads(index)
+    for session in document["sessions"]:
+        del session["address"]  # of an earlier version, which knew the host alone
+    (tmp_path / "index.json").write_text(json.dumps(document))
+    assert begin("rtsp://recorder/stream?channel=3") == ""
+
+
 def test_recordings_are_thinned_by_chance_old_ones_and_new_ones_alike(tmp_path: Path) -> None:
     recordings = Recordings(tmp_path)
     for profile in ("day", "night", "day"):
-        session = recordings.begin(profile=profile, source="cam", wanted_seconds=400, resume=True)
+        session = recordings.begin(profile=profile, source="cam", wanted_seconds=400, camera=CAMERA)
         for _ in range(40):
             path, role = recordings.next_file(session)
             path.write_bytes(b"x" * 100)
@@ -220,7 +241,7 @@ def test_one_command_makes_a_model_and_again_adds_to_it(videos: dict[str, Path],
 def test_another_detector_is_learned_the_same_way(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     recordings = Recordings(tmp_path / "gate" / "recordings")
-    session = recordings.begin(profile="day", source="cam", wanted_seconds=20, resume=True)
+    session = recordings.begin(profile="day", source="cam", wanted_seconds=20, camera=CAMERA)
     survey, pictures = Survey(), iter(watched(240, walkers=2, size=(160, 90)))
     for _ in range(4):  # the last is held out
         path, role = recordings.next_file(session)

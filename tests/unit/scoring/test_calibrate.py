@@ -35,7 +35,7 @@ def test_warning_says_what_the_threshold_rests_on():
     (warning,) = [w for w in run([normal(640)]).warnings if "rests on" in w]
     assert "640 frames = 64 s of normal video" in warning
     assert "1 alert a day is extrapolated 1,350-fold" in warning
-    assert "2.38 hours more would bring that to 10-fold, 3 days more would support it (95 %)" in warning
+    assert "2.38 hours more would make that 10-fold, and 3 days more would support it (95 %)" in warning
 
 
 def test_no_warning_where_the_video_vouches_for_the_budget():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,13 @@ def test_what_is_wrong_with_a_file_is_named_without_its_content(tmp_path: Path, 
         read_secret_file(path)
     assert SECRET not in f"{caught.value} {caught.value.hint} {caught.value.__context__ or ''}"
     assert "admin" not in str(caught.value)
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_as_the_secret_file_holds_nothing_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "secret")
+    with pytest.raises(SourceAuthError, match="not a regular file"):
+        read_secret_file(tmp_path / "secret")
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n"])

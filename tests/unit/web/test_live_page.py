@@ -81,7 +81,7 @@ def status() -> dict[str, Any]:
         "uptime_seconds": 7300.0,
         "overloaded": False,
         "engine": {"name": "openvino", "device": "CPU", "precision": "fp32", "why": "no GPU"},
-        "model": {"name": "ped2", "sha256": "ab", "detector": "adacl"},
+        "models": [{"name": "ped2", "sha256": "ab", "detector": "adacl"}],
         "cameras": [
             camera(HOSTILE),
             camera("dock", alert="warning", score=float("nan")),
