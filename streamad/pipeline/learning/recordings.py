@@ -195,8 +195,8 @@ class Recordings:
         """
         address = "" if camera is None else _address_of(camera)
         for session in [s for s in self.sessions if not s.done]:
-            is_same = (session.profile, session.source) == (profile, source)
-            if is_same and address and _is_address(address, session.address):
+            is_same = _is_address(address, session.address) if session.address else session.source == source
+            if address and is_same and session.profile == profile:
                 session = replace(session, wanted_seconds=wanted_seconds)
                 self.update(session)
                 return session
@@ -324,7 +324,7 @@ def _digest(address: str, salt: str) -> str:
 
 
 def _is_address(address: str, stored: str) -> bool:
-    return not stored or hmac.compare_digest(_digest(address, stored.partition(":")[0]), stored)
+    return hmac.compare_digest(_digest(address, stored.partition(":")[0]), stored)
 
 
 def origin_of(spec: SourceSpec) -> str:

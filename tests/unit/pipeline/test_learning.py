@@ -72,7 +72,7 @@ def test_only_the_same_camera_continues_an_interrupted_recording(tmp_path: Path)
     for session in document["sessions"]:
         del session["address"]  # of an earlier version, which knew the host alone
     (tmp_path / "index.json").write_text(json.dumps(document))
-    assert begin("rtsp://recorder/stream?channel=3") == ""
+    assert begin("rtsp://recorder/stream?channel=2&password=secret") == ""
 
 
 def test_recordings_are_thinned_by_chance_old_ones_and_new_ones_alike(tmp_path: Path) -> None:
