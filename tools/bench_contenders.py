@@ -33,8 +33,8 @@ from streamad.pipeline import open_model
 from streamad.pipeline.alerting import alert_settings
 from streamad.pipeline.model import Model
 from streamad.pipeline.offline import pair_scores, prefetched
+from streamad.preprocessing import CellGrid, Tiles
 from streamad.sources import FileSpec, open_source
-from streamad.tiling import CellGrid, Tiles
 
 LEAD = 40
 """Frames that a model sees before it is timed: ADACL's background takes 32, a window 16."""

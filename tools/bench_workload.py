@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from streamad.scene import iterate_frames
 from streamad.sources import list_images
+from streamad.synthetic_scene import iterate_frames
 from streamad.video_writer import H264Writer
 
 WIDTH, HEIGHT, FPS = 360, 240, 10.0

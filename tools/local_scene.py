@@ -20,10 +20,10 @@ from streamad.engines import EngineSpec
 from streamad.evaluation.metrics import roc_auc
 from streamad.pipeline import Model, calibrate_model, open_model, score_video
 from streamad.pipeline.fusion import fuse_models
-from streamad.scene import render_scene
-from streamad.scene.truth import SceneTruth
 from streamad.scoring import Calibration
 from streamad.sources import FileSpec
+from streamad.synthetic_scene import render_scene
+from streamad.synthetic_scene.truth import SceneTruth
 
 Floats = npt.NDArray[np.float64]
 

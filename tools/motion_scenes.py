@@ -21,8 +21,8 @@ from motion_study import alerts_of, auc, scores_of
 from streamad.engines import EngineSpec
 from streamad.pipeline import open_model
 from streamad.pipeline.motion_learning import calibrate_motion, fit_motion_bundle
-from streamad.scene import SceneTruth, load_truth, render_scene
 from streamad.sources import FileSpec
+from streamad.synthetic_scene import SceneTruth, load_truth, render_scene
 
 Floats = npt.NDArray[np.float64]
 WALKING = (0.9, 1.2)

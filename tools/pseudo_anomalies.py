@@ -8,7 +8,7 @@ beside them (1 where the pseudo anomaly is in the picture):
 - double-NAME: the clip at twice its speed; every frame is labelled;
 - fast-NAME: cut-outs of moving things of the next clip, at their own place, gliding at two to three times the usual speed;
 - cart-NAME: the same, made 1.8 to 2.6 times as wide and 1.1 to 1.5 times as tall, at one to two times the usual speed;
-- other-NAME, where there are scenes rendered by `streamad.scene`: their carts and cyclists, cut out by the true
+- other-NAME, where there are scenes rendered by `streamad.synthetic_scene`: their carts and cyclists, cut out by the true
   masks, as tall as the cut-outs and no faster than usual: 0.8 to 1.2 times. They can be told by their looks alone.
 
 The usual speed is the median over moving things, by optical flow: nothing is fitted to a scene. They resemble each other
@@ -27,8 +27,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from streamad.scene import load_pixel_masks, load_truth
 from streamad.sources import FileSpec, ImagesSpec, open_source
+from streamad.synthetic_scene import load_pixel_masks, load_truth
 
 Pictures = npt.NDArray[np.uint8]
 KINDS = ("double", "fast", "cart", "other")
@@ -176,7 +176,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--scene", type=Path, action="append", default=[], help="a scene rendered by streamad.scene")
+    parser.add_argument(
+        "--scene", type=Path, action="append", default=[], help="a scene rendered by streamad.synthetic_scene"
+    )
     parser.add_argument("--kinds", default=",".join(KINDS), help="kinds to write, with commas")
     parser.add_argument("--limit", type=int, help="frames of a clip")
     given = parser.parse_args()

@@ -14,8 +14,8 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from streamad.scene import render_scene
 from streamad.sources import FileSpec
+from streamad.synthetic_scene import render_scene
 from streamad.training.build import OpenClip, TrainingPlan, train_bundle
 from streamad.training.feeding import clip_opener
 
@@ -34,7 +34,7 @@ def walkway(root: Path, videos: int) -> tuple[list[OpenClip], str]:
     paths = sorted((scene / "training" / "videos").glob("*.mp4"))[DEMO_VIDEOS:]
     return [
         clip_opener(FileSpec(path=path), "walkway") for path in paths
-    ], f"normal videos of the rendered scene 1 (streamad.scene), {videos} of 25 s"
+    ], f"normal videos of the rendered scene 1 (streamad.synthetic_scene), {videos} of 25 s"
 
 
 def generic(root: Path, scenes: int) -> tuple[list[OpenClip], str]:
@@ -46,7 +46,7 @@ def generic(root: Path, scenes: int) -> tuple[list[OpenClip], str]:
                 anomalies=(), processes=1,
             )  # fmt: skip
         clips.append(clip_opener(FileSpec(path=root / str(seed) / "training" / "videos" / "01.mp4"), str(seed)))
-    return clips, f"normal videos of {scenes} rendered scenes (streamad.scene), seeds 100000 on, 60 s each"
+    return clips, f"normal videos of {scenes} rendered scenes (streamad.synthetic_scene), seeds 100000 on, 60 s each"
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import typer
 
 from streamad.cli.common import JsonOption, emit, output_folder, progress_bar, say
 from streamad.errors import EngineError, install_hint
-from streamad.scene import SceneTruth
+from streamad.synthetic_scene import SceneTruth
 
 BUDGET = 120.0
 """False alerts a day: five an hour. The 72 s of normal video that a demo has time for can be stretched tenfold, not a
@@ -41,7 +41,7 @@ def demo(
     """Render a scene, calibrate on its normal part, watch the rest as a stream, hold each alert against the truth."""
     from streamad.observability.logging import setup_logging
     from streamad.pipeline.demo import calibrate_scene, connect, watch_scene, write_config
-    from streamad.scene import render_scene
+    from streamad.synthetic_scene import render_scene
 
     setup_logging("error", "text")
     started = time.monotonic()

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from streamad.bundle import Bundle
 from streamad.errors import BundleError, UsageError
 from streamad.frame import Frame
+from streamad.preprocessing import Tiles
 from streamad.scoring.frame_score import FrameScore
-from streamad.tiling import Tiles
 
 
 class CameraScorer(Protocol):

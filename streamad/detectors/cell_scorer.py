@@ -12,8 +12,8 @@ from streamad.bundle import Manifest
 from streamad.detectors.base import withheld_score
 from streamad.errors import BundleError
 from streamad.frame import Frame
+from streamad.preprocessing import BackgroundModel, PatchHistory, Tiles
 from streamad.scoring.frame_score import FrameScore
-from streamad.tiling import BackgroundModel, PatchHistory, Tiles
 
 
 class CellScorer:

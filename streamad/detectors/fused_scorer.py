@@ -15,8 +15,8 @@ from streamad.detectors.base import CameraScorer, camera_scorer
 from streamad.detectors.local_scorer import LocalScorer
 from streamad.errors import BundleError
 from streamad.frame import CellBoxes, Frame
+from streamad.preprocessing import Tiles
 from streamad.scoring import Calibration, FrameScore
-from streamad.tiling import Tiles
 
 Spans = tuple[tuple[int, int], ...]
 

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from streamad.detectors.base import CameraScorer
 from streamad.errors import CalibrationError
 from streamad.frame import Frame
+from streamad.preprocessing import Tiles
 from streamad.scoring.frame_score import FrameScore
 from streamad.scoring.local import LocalScore, LocalStatistics
-from streamad.tiling import Tiles
 
 _log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from streamad.bundle import Manifest
 from streamad.detectors.base import detector_parts, load_part
 from streamad.frame import CellBoxes
-from streamad.tiling import Tiles
+from streamad.preprocessing import Tiles
 
 Outputs = npt.NDArray[np.float32]
 

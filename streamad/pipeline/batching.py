@@ -11,7 +11,7 @@ import numpy as np
 from streamad.detectors import CameraScorer
 from streamad.engines.base import Batch, Engine
 from streamad.pipeline.frame_queue import FrameQueue, Job, OnBatch, Scored
-from streamad.tiling import Tiles
+from streamad.preprocessing import Tiles
 
 __all__ = ["Batcher", "Scored"]
 

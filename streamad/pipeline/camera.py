@@ -24,11 +24,11 @@ from streamad.pipeline.camera_health import CameraHealth
 from streamad.pipeline.faults import CameraFaults, reason_of
 from streamad.pipeline.model import Model
 from streamad.pipeline.overload import Overload
+from streamad.preprocessing import Tiles
 from streamad.scoring import FrameScore
 from streamad.scoring.drift import DriftSpec
 from streamad.sources import SourceStatus, SupervisedSource
 from streamad.sources.quality.spec import QualitySpec
-from streamad.tiling import Tiles
 
 _log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from streamad.engines.carrying import Answers, Piece
 from streamad.engines.delays import OUTPUTS
 from streamad.errors import EngineError
 from streamad.pipeline.frame_queue import FrameQueue, Job, OnBatch
-from streamad.tiling import Carry, Tiles
+from streamad.preprocessing import Carry, Tiles
 
 
 class CarryQueue(FrameQueue):

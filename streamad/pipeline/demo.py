@@ -22,9 +22,9 @@ from streamad.pipeline.camera import CameraWatch
 from streamad.pipeline.model import open_model
 from streamad.pipeline.monitor import Monitor
 from streamad.pipeline.recorder import Recorder, Recording
-from streamad.scene import SceneEvent, SceneTruth
 from streamad.scoring import Calibration, FrameScore
 from streamad.sources import FileSpec
+from streamad.synthetic_scene import SceneEvent, SceneTruth
 
 CAMERA = "walkway"
 

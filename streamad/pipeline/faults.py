@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from streamad.errors import EngineError, ProcessingError, StreamadError
-from streamad.tiling import FrameSizeError
+from streamad.preprocessing import FrameSizeError
 
 GiveUpReason = Literal["size", "engine", "processing"]
 """Too small for the model, the engine fails on its frames, or an exception that nobody foresaw."""

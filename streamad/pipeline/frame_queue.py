@@ -14,8 +14,8 @@ import numpy as np
 from streamad.detectors import CameraScorer
 from streamad.detectors.base import withheld_score
 from streamad.engines.base import Batch
+from streamad.preprocessing import Tiles
 from streamad.scoring import FrameScore
-from streamad.tiling import Tiles
 
 OnBatch = Callable[[int, float], None]
 """Told the number of tiles of each batch and the seconds it took, from a thread of the engine's."""

@@ -16,9 +16,9 @@ from streamad.errors import BundleError
 from streamad.pipeline.frame_queue import FrameQueue, OnBatch, Scored
 from streamad.pipeline.gated_scorer import GatedScorer, gated
 from streamad.pipeline.model import Model
+from streamad.preprocessing import Tiles
 from streamad.scoring import LocalStatistics
 from streamad.sources.quality.spec import QualitySpec
-from streamad.tiling import Tiles
 
 _log = logging.getLogger(__name__)
 

@@ -18,12 +18,12 @@ from streamad.detectors.base import withheld_score
 from streamad.errors import OutputError
 from streamad.files import write_atomic
 from streamad.frame import Frame, FrameFlags, UInt8Image
+from streamad.preprocessing import Tiles
 from streamad.scoring import FrameScore
 from streamad.sources import ImagesSpec, SourceSpec
 from streamad.sources.images import depth_hint, read_grey
 from streamad.sources.quality.gate import GOOD, QualityGate, Verdict
 from streamad.sources.quality.spec import QualitySpec
-from streamad.tiling import Tiles
 
 QUALITY = "quality"
 """`FrameScore.withheld` of a frame that the gate holds back."""

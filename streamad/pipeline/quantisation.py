@@ -21,8 +21,8 @@ from streamad.engines import EngineSpec, open_carrying_engine, open_engine
 from streamad.engines.int8 import Sample, write_int8
 from streamad.errors import EngineError, UsageError
 from streamad.pipeline.offline import open_frames
+from streamad.preprocessing import Tiles
 from streamad.sources import SourceSpec
-from streamad.tiling import Tiles
 
 PIECES = 256
 """Frames that are kept of the video, up to twice as many: half for calibration, half for the comparison (NNCF's own

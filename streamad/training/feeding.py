@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from streamad.errors import UsageError
 from streamad.frame import Frame, UInt8Image
+from streamad.preprocessing import BackgroundModel, PatchHistory
 from streamad.sources import SourceSpec, open_source
-from streamad.tiling import BackgroundModel, PatchHistory
 
 FLOW_CONSISTENT = 0.6
 """Consistency of the flow from which "against the flow" means something (our choice: at 0.6 four fifths of the

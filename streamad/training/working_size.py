@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from streamad.frame import Frame
-from streamad.tiling import BackgroundModel
+from streamad.preprocessing import BackgroundModel
 
 OBJECT_HEIGHT = 50.0
 """Height of moving things, pixels, at which a 30×30 cell sees what the papers' cells see: the area-weighted mean over

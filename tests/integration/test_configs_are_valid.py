@@ -18,7 +18,7 @@ from streamad.bundle import find_bundle
 from streamad.config import load_config
 from streamad.errors import BundleError
 from streamad.observability import Health, Metrics
-from streamad.scene import iterate_frames
+from streamad.synthetic_scene import iterate_frames
 from streamad.video_writer import H264Writer
 from streamad.web import create_app
 

@@ -15,7 +15,7 @@ from streamad.bundle import list_bundles
 from streamad.cli.demo import GENERIC, WALKWAY
 from streamad.evaluation import load_dataset
 from streamad.pipeline.demo import calibrate_scene, connect, watch_scene, write_config
-from streamad.scene import SceneTruth, render_scene
+from streamad.synthetic_scene import SceneTruth, render_scene
 
 MODEL = GENERIC
 

@@ -14,9 +14,9 @@ from streamad.bundle import Manifest
 from streamad.detectors.base import withheld_score
 from streamad.errors import BundleError
 from streamad.frame import CellBoxes, Frame
+from streamad.preprocessing import FrameSizeError, Tiles
+from streamad.preprocessing.resize import resize_frame
 from streamad.scoring.frame_score import FrameScore
-from streamad.tiling import FrameSizeError, Tiles
-from streamad.tiling.resize import resize_frame
 
 SMALLEST_FRAME = 32
 """Shorter side of the smallest frame that is scored, pixels: one local patch."""

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from streamad.bundle import Manifest
 from streamad.errors import BundleError
 from streamad.frame import CellBoxes, Frame, FrameFlags
+from streamad.preprocessing import Carry, ClipWindow, FrameSizeError, Tiles
+from streamad.preprocessing.resize import resize_frame
 from streamad.scoring.frame_score import FrameScore
 from streamad.scoring.psnr import psnr
-from streamad.tiling import Carry, ClipWindow, FrameSizeError, Tiles
-from streamad.tiling.resize import resize_frame
 
 SMALLEST = 32
 """Least side of a frame, pixels: below it the network would see nothing but interpolation (our choice)."""

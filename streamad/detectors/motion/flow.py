@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from streamad.detectors.motion.looks import look_maps
 from streamad.frame import Frame, UInt8Image
-from streamad.tiling import BackgroundModel
+from streamad.preprocessing import BackgroundModel
 
 PROBE_SECONDS = 0.1
 """Age of the frame that the flow is measured against before anything is known of a camera."""

@@ -16,8 +16,8 @@ from streamad.detectors.motion.reasons import reason_of
 from streamad.detectors.motion.trace import Trace
 from streamad.errors import BundleError
 from streamad.frame import CellBoxes, Frame
+from streamad.preprocessing import BackgroundModel, FrameSizeError, Tiles
 from streamad.scoring.frame_score import FrameScore
-from streamad.tiling import BackgroundModel, FrameSizeError, Tiles
 
 SMOOTHING_SECONDS = 0.3
 """Time constant of the mean over frame scores (our choice; 0, 0.3, 0.6 and 1 s, and medians, were compared on rendered

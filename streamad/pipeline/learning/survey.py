@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.frame import Frame
-from streamad.tiling import BackgroundModel, PatchHistory
+from streamad.preprocessing import BackgroundModel, PatchHistory
 
 EVERY_SECONDS = 0.1
 HEIGHT = 240

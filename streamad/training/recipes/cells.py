@@ -18,7 +18,7 @@ from streamad.detectors.adacl.step import OFFSET, SCALE, AdaclOptions, AdaclTask
 from streamad.detectors.alps.step import AlpsOptions, AlpsTask
 from streamad.detectors.options import parse_options
 from streamad.errors import UsageError
-from streamad.tiling import CELL
+from streamad.preprocessing import CELL
 from streamad.training.feeding import FLOW_CONSISTENT, CellCollector
 from streamad.training.loop import LoopResult
 from streamad.training.recipes.base import MEDIAN_SECONDS, OpenClip, Recipe, TrainingPlan

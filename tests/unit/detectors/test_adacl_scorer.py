@@ -11,7 +11,7 @@ from bundle_support import STILL, WARMUP, moving_shapes, small_manifest
 from streamad.detectors.adacl.scorer import AdaclScorer
 from streamad.errors import BundleError
 from streamad.frame import Frame, FrameFlags
-from streamad.tiling import FrameSizeError
+from streamad.preprocessing import FrameSizeError
 
 
 def frame(index: int, pixels: np.ndarray, flags: FrameFlags = FrameFlags.NONE) -> Frame:

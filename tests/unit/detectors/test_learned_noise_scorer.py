@@ -13,8 +13,8 @@ from streamad.bundle import InputSpec, Manifest, ScoreSpec, TilingSpec, Training
 from streamad.detectors.learned_noise.scorer import LearnedNoiseScorer
 from streamad.errors import BundleError
 from streamad.frame import Frame, FrameFlags
+from streamad.preprocessing import FrameSizeError
 from streamad.scoring import FrameScore
-from streamad.tiling import FrameSizeError
 
 HEIGHT, WIDTH = 32, 48
 

@@ -14,7 +14,7 @@ from streamad.detectors.motion.flow import FlowMeter
 from streamad.detectors.motion.layout import LENGTH
 from streamad.detectors.motion.trace import Trace
 from streamad.frame import FrameFlags
-from streamad.tiling import BackgroundModel
+from streamad.preprocessing import BackgroundModel
 
 
 def meter(fps: float) -> FlowMeter:

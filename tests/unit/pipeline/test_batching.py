@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from streamad.engines import EngineInfo
 from streamad.errors import EngineError
 from streamad.pipeline import Batcher
+from streamad.preprocessing import Tiles
 from streamad.scoring import FrameScore
-from streamad.tiling import Tiles
 
 
 class DisorderlyEngine:

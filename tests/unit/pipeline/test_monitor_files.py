@@ -23,9 +23,9 @@ from streamad.errors import BundleError, CalibrationError, EngineError
 from streamad.pipeline import CameraSummary, Model, Monitor, open_model, score_video
 from streamad.pipeline.alerting import alert_settings
 from streamad.pipeline.score_file import score_file
+from streamad.preprocessing import FrameSizeError
 from streamad.scoring import FrameScore
 from streamad.sources import FileSpec
-from streamad.tiling import FrameSizeError
 
 RULES = {"min_duration_seconds": 0.2, "cooldown_seconds": 0.5}
 

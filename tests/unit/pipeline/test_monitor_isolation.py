@@ -24,8 +24,8 @@ from streamad.errors import ExitCode, ProcessingError
 from streamad.pipeline import Monitor, open_model
 from streamad.pipeline.alerting import alert_settings
 from streamad.pipeline.faults import MAX_FAULTS, CameraFaults
+from streamad.preprocessing import FrameSizeError
 from streamad.scoring import Calibration
-from streamad.tiling import FrameSizeError
 
 RULES = {"min_duration_seconds": 0.2, "cooldown_seconds": 0.5}
 pytestmark = pytest.mark.timeout(300)

@@ -22,8 +22,8 @@ from streamad.config import parse_config
 from streamad.pipeline import Batcher, Monitor
 from streamad.pipeline.frame_queue import BATCH_WINDOW_SECONDS, BATCHES_AHEAD
 from streamad.pipeline.overload import WINDOW_SECONDS, Overload
+from streamad.preprocessing import Tiles
 from streamad.scoring import FrameScore
-from streamad.tiling import Tiles
 
 
 class Plain:

@@ -21,8 +21,8 @@ from streamad.engines import EngineSpec
 from streamad.errors import BundleError, EngineError
 from streamad.frame import Frame, FrameFlags
 from streamad.pipeline import Model, open_model, score_frames, score_video
+from streamad.preprocessing import FrameSizeError
 from streamad.sources import SourceNotFoundError
-from streamad.tiling import FrameSizeError
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from bundle_support import moving_shapes, textured_background
 
 from streamad.errors import UsageError
 from streamad.frame import Frame, FrameFlags
-from streamad.tiling import PatchHistory
+from streamad.preprocessing import PatchHistory
 from streamad.training.feeding import FLOW_CONSISTENT, CellCollector
 
 

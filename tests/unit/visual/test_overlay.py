@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from streamad.frame import CellBoxes
-from streamad.tiling import CellGrid
+from streamad.preprocessing import CellGrid
 from streamad.visual.overlay import ALERT_RED, draw_overlay, strip_height
 
 H, W = 240, 360

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from streamad.scene.camera import Camera, Floats
-from streamad.scene.layout import Light, Rgb
+from streamad.synthetic_scene.camera import Camera, Floats
+from streamad.synthetic_scene.layout import Light, Rgb
 
 Canvas = npt.NDArray[np.uint8]
 Polygon = npt.NDArray[np.int32]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamad.scene.body import POINTS, Person, Point, dress, riding, sitting
-from streamad.scene.camera import Floats
-from streamad.scene.layout import Rgb
-from streamad.scene.shapes import Part, Recipe, join
+from streamad.synthetic_scene.body import POINTS, Person, Point, dress, riding, sitting
+from streamad.synthetic_scene.camera import Floats
+from streamad.synthetic_scene.layout import Rgb
+from streamad.synthetic_scene.shapes import Part, Recipe, join
 
 _RIM = 14
 _DARK: Rgb = (34, 34, 36)

@@ -4,10 +4,10 @@
 `iterate_frames` yields the same pictures without encoding. Every seed is another place.
 """
 
-from streamad.scene.anomalies import ANOMALY_KINDS, AnomalyKind
-from streamad.scene.render import render_scene
-from streamad.scene.stage import SceneFrame, iterate_frames
-from streamad.scene.truth import (
+from streamad.synthetic_scene.anomalies import ANOMALY_KINDS, AnomalyKind
+from streamad.synthetic_scene.render import render_scene
+from streamad.synthetic_scene.stage import SceneFrame, iterate_frames
+from streamad.synthetic_scene.truth import (
     SceneEvent,
     SceneTruth,
     SceneVideo,

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pytest
 
 from streamad.errors import UsageError
-from streamad.scene import SceneFrame, iterate_frames
-from streamad.scene.stage import VISIBLE_FRACTION
+from streamad.synthetic_scene import SceneFrame, iterate_frames
+from streamad.synthetic_scene.stage import VISIBLE_FRACTION
 
 SIZE = (400, 224)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from streamad.frame import Frame, FrameFlags
-from streamad.tiling import ClipWindow
+from streamad.preprocessing import ClipWindow
 
 
 def frames(indices: list[int], size: tuple[int, int] = (4, 4), cut_at: int | None = None) -> list[Frame]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from bundle_support import moving_shapes, textured_background
 
-from streamad.tiling import BackgroundModel
+from streamad.preprocessing import BackgroundModel
 
 SIZE = (96, 64)
 

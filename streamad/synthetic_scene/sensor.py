@@ -7,8 +7,8 @@ import math
 import cv2
 import numpy as np
 
-from streamad.scene.layout import Light
-from streamad.scene.shapes import Canvas
+from streamad.synthetic_scene.layout import Light
+from streamad.synthetic_scene.shapes import Canvas
 
 _FIELDS = 12  # noise pictures kept; each frame takes one at a random shift
 _UNIT = 24.0  # steps of the stored noise per standard deviation

@@ -10,10 +10,10 @@ from typing import Literal, get_args
 import numpy as np
 
 from streamad.errors import UsageError
-from streamad.scene.body import Person, dress
-from streamad.scene.crowd import LUGGAGE_ASIDE, Crowd, Mover
-from streamad.scene.layout import Layout
-from streamad.scene.vehicles import Cyclist, Rigid, make_cart, make_cyclist, make_suitcase
+from streamad.synthetic_scene.body import Person, dress
+from streamad.synthetic_scene.crowd import LUGGAGE_ASIDE, Crowd, Mover
+from streamad.synthetic_scene.layout import Layout
+from streamad.synthetic_scene.vehicles import Cyclist, Rigid, make_cart, make_cyclist, make_suitcase
 
 AnomalyKind = Literal["cyclist", "cart", "runner", "against_flow", "object_left"]
 

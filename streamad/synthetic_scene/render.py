@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from streamad.errors import OutputError, StreamadError, UsageError
-from streamad.scene.anomalies import ANOMALY_KINDS, AnomalyKind, check_kinds, plan
-from streamad.scene.layout import Layout, sample_layout
-from streamad.scene.stage import VISIBLE_FRACTION, Part, Sighting, iterate_frames, random_of
-from streamad.scene.truth import Box, SceneEvent, SceneTruth, SceneVideo, save_pixel_masks, save_truth
+from streamad.synthetic_scene.anomalies import ANOMALY_KINDS, AnomalyKind, check_kinds, plan
+from streamad.synthetic_scene.layout import Layout, sample_layout
+from streamad.synthetic_scene.stage import VISIBLE_FRACTION, Part, Sighting, iterate_frames, random_of
+from streamad.synthetic_scene.truth import Box, SceneEvent, SceneTruth, SceneVideo, save_pixel_masks, save_truth
 from streamad.video_writer import H264Writer
 
 Progress = Callable[[int, int], None]

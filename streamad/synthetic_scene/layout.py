@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from streamad.scene.camera import Camera, Floats, Walkway
+from streamad.synthetic_scene.camera import Camera, Floats, Walkway
 
 SUPERSAMPLING = 2
 """Figures and background are drawn on a canvas this many times the picture, then averaged down."""

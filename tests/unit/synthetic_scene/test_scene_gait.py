@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from streamad.scene import body
-from streamad.scene.body import Gait, carried, dress, riding, stride_length
-from streamad.scene.vehicles import make_cart, make_cyclist, make_suitcase
+from streamad.synthetic_scene import body
+from streamad.synthetic_scene.body import Gait, carried, dress, riding, stride_length
+from streamad.synthetic_scene.vehicles import make_cart, make_cyclist, make_suitcase
 
 PHASES = np.linspace(0, 2 * math.pi, 48, endpoint=False)
 

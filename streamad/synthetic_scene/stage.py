@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from streamad.scene.anomalies import ANOMALY_KINDS, AnomalyKind, Director, Planned, check_kinds, plan
-from streamad.scene.backdrop import Backdrop, Layer, blend, build_backdrop
-from streamad.scene.crowd import Crowd
-from streamad.scene.layout import SUPERSAMPLING, Layout, Rgb, sample_layout
-from streamad.scene.sensor import Sensor
-from streamad.scene.shapes import SHIFT, Box, Canvas, Painter, Polygon, bounds
+from streamad.synthetic_scene.anomalies import ANOMALY_KINDS, AnomalyKind, Director, Planned, check_kinds, plan
+from streamad.synthetic_scene.backdrop import Backdrop, Layer, blend, build_backdrop
+from streamad.synthetic_scene.crowd import Crowd
+from streamad.synthetic_scene.layout import SUPERSAMPLING, Layout, Rgb, sample_layout
+from streamad.synthetic_scene.sensor import Sensor
+from streamad.synthetic_scene.shapes import SHIFT, Box, Canvas, Painter, Polygon, bounds
 
 Part = Literal["training", "testing"]
 Mask = npt.NDArray[np.bool_]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamad.scene.layout import SUPERSAMPLING, sample_layout
+from streamad.synthetic_scene.layout import SUPERSAMPLING, sample_layout
 
 SEEDS = range(40)
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.frame import CellBoxes, Frame
-from streamad.tiling.background import BackgroundModel
-from streamad.tiling.grid import CELL, CellGrid, FrameSizeError
+from streamad.preprocessing.background import BackgroundModel
+from streamad.preprocessing.grid import CELL, CellGrid, FrameSizeError
 
 
 @dataclass(frozen=True, slots=True)

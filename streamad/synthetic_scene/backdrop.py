@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from streamad.scene.camera import Floats
-from streamad.scene.layout import Layout, Rgb
-from streamad.scene.shapes import SHIFT, Canvas
-from streamad.scene.textures import Floats32, facade, grass, noise_tile, paving, sample
+from streamad.synthetic_scene.camera import Floats
+from streamad.synthetic_scene.layout import Layout, Rgb
+from streamad.synthetic_scene.shapes import SHIFT, Canvas
+from streamad.synthetic_scene.textures import Floats32, facade, grass, noise_tile, paving, sample
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamad.errors import ExitCode
-from streamad.tiling import CELL, CellGrid, FrameSizeError
+from streamad.preprocessing import CELL, CellGrid, FrameSizeError
 
 sizes = st.integers(CELL, 200)
 

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from streamad.errors import DatasetError
 from streamad.files import read_json, write_json
-from streamad.scene.anomalies import AnomalyKind
+from streamad.synthetic_scene.anomalies import AnomalyKind
 
 FORMAT = 1
 

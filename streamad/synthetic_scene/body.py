@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamad.scene.camera import Floats
-from streamad.scene.layout import Rgb
-from streamad.scene.shapes import Part, Recipe
+from streamad.synthetic_scene.camera import Floats
+from streamad.synthetic_scene.layout import Rgb
+from streamad.synthetic_scene.shapes import Part, Recipe
 
 THIGH, SHIN, ANKLE, FOOT = 0.245, 0.243, 0.036, 0.125
 SHOULDER, HIP_HALF, SHOULDER_HALF = 0.30, 0.05, 0.108

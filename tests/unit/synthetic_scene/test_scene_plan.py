@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from streamad.errors import UsageError
-from streamad.scene.anomalies import ANOMALY_KINDS, AnomalyKind, Director, Planned, check_kinds, plan
-from streamad.scene.crowd import Crowd
-from streamad.scene.layout import sample_layout
+from streamad.synthetic_scene.anomalies import ANOMALY_KINDS, AnomalyKind, Director, Planned, check_kinds, plan
+from streamad.synthetic_scene.crowd import Crowd
+from streamad.synthetic_scene.layout import sample_layout
 
 DT = 0.08
 

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from streamad.scene.camera import Floats
-from streamad.scene.layout import Look
+from streamad.synthetic_scene.camera import Floats
+from streamad.synthetic_scene.layout import Look
 
 Floats32 = npt.NDArray[np.float32]
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from streamad.errors import DatasetError, OutputError, UsageError
-from streamad.scene import (
+from streamad.synthetic_scene import (
     SceneTruth,
     iterate_frames,
     load_frame_labels,

@@ -8,10 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from streamad.scene.body import Gait, Person, carried, dress, stride_length
-from streamad.scene.layout import Layout
-from streamad.scene.shapes import Placed
-from streamad.scene.vehicles import Cyclist, Rigid
+from streamad.synthetic_scene.body import Gait, Person, carried, dress, stride_length
+from streamad.synthetic_scene.layout import Layout
+from streamad.synthetic_scene.shapes import Placed
+from streamad.synthetic_scene.vehicles import Cyclist, Rigid
 
 Role = Literal["walker", "cyclist", "cart", "runner", "against_flow", "suitcase"]
 

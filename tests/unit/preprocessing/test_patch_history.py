@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from streamad.frame import Frame, FrameFlags
-from streamad.tiling import BackgroundModel, FrameSizeError, PatchHistory
+from streamad.preprocessing import BackgroundModel, FrameSizeError, PatchHistory
 
 CAMERA = "cam"
 

@@ -1,0 +1,9 @@
+"""Tiling: from frames to what a network scores (30×30 cells of what moves, 16-frame clips)."""
+
+from streamad.preprocessing.background import BackgroundModel
+from streamad.preprocessing.clips import ClipWindow
+from streamad.preprocessing.grid import CELL, CellGrid, FrameSizeError
+from streamad.preprocessing.patches import PatchHistory
+from streamad.preprocessing.tiles import Carry, Tiles
+
+__all__ = ["CELL", "BackgroundModel", "Carry", "CellGrid", "ClipWindow", "FrameSizeError", "PatchHistory", "Tiles"]
