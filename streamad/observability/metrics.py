@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import threading
 from collections.abc import Iterator, Mapping
-from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector
 from prometheus_client.exposition import choose_encoder, generate_latest
@@ -24,9 +23,6 @@ TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.033, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0, 10.0)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-
-_Family = Counter | Gauge | Histogram
-_FamilyT = TypeVar("_FamilyT", Counter, Gauge, Histogram)
 
 
 class _Exposed(Collector):
@@ -55,21 +51,14 @@ class Metrics:
         self._cameras: dict[str, CameraMetrics] = {}
         self._lock = threading.Lock()
 
-        self._of_cameras: list[tuple[_Family, tuple[str, ...]]] = []
-
-        def keep(family: _FamilyT, labels: tuple[str, ...]) -> _FamilyT:
-            if "camera" in labels:
-                self._of_cameras.append((family, labels))
-            return family
-
         def counter(name: str, text: str, *labels: str) -> Counter:
-            return keep(Counter(name, text, labels, registry=registry), labels)
+            return Counter(name, text, labels, registry=registry)
 
         def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return keep(Gauge(name, text, labels, registry=registry), labels)
+            return Gauge(name, text, labels, registry=registry)
 
         def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-            return keep(Histogram(name, text, labels, buckets=buckets, registry=registry), labels)
+            return Histogram(name, text, labels, buckets=buckets, registry=registry)
 
         self.frames = counter("streamad_frames_total", "Frames that passed a stage.", "camera", "stage")
         self.frames_dropped = counter(
@@ -180,22 +169,6 @@ class Metrics:
                 self._cameras[camera] = CameraMetrics(self, camera)
             return self._cameras[camera]
 
-    def remove_camera(self, camera: str) -> None:
-        """Delete all series of a camera. A handle that somebody still holds falls silent."""
-        with self._lock:
-            handle = self._cameras.pop(camera, None)
-        if handle is not None:
-            handle.retire()
-        for family, names in self._of_cameras:
-            for metric in family.collect():
-                labels = {
-                    tuple(sample.labels[name] for name in names)
-                    for sample in metric.samples
-                    if sample.labels["camera"] == camera
-                }
-                for values in labels:
-                    family.remove(*values)
-
     def set_model(
         self, *, model: str, sha256: str, detector: str, engine: str, device: str, precision: str, why: str
     ) -> None:
@@ -243,13 +216,12 @@ class Metrics:
 class CameraMetrics:
     """One camera's series, with their labels resolved once: what the hot path calls.
 
-    Made by `Metrics.camera`. After `Metrics.remove_camera` every method does nothing.
+    Made by `Metrics.camera`.
     """
 
     def __init__(self, metrics: Metrics, camera: str) -> None:
         self._metrics = metrics
         self._camera = camera
-        self._is_retired = False
         self._counters: dict[tuple[Counter, str], Counter] = {}
         for stage in FRAME_STAGES:
             self._counter(metrics.frames, stage)
@@ -278,8 +250,7 @@ class CameraMetrics:
 
     def received(self, unix_seconds: float) -> None:
         """Set the time of the newest frame."""
-        if not self._is_retired:
-            self._last_frame.set(unix_seconds)
+        self._last_frame.set(unix_seconds)
 
     def dropped(self, reason: str, amount: int = 1) -> None:
         """Count frames dropped."""
@@ -291,31 +262,26 @@ class CameraMetrics:
 
     def gap(self) -> None:
         """Count a gap at which clips start anew."""
-        if not self._is_retired:
-            self._gaps.inc()
+        self._gaps.inc()
 
     def fault(self) -> None:
         """Count an exception while a frame was processed."""
-        if not self._is_retired:
-            self._faults.inc()
+        self._faults.inc()
 
     def set_overloaded(self, overloaded: bool) -> None:
         """Set whether the machine does not keep up with the camera."""
-        if not self._is_retired:
-            self._overloaded.set(1 if overloaded else 0)
+        self._overloaded.set(1 if overloaded else 0)
 
     def withheld(self, reason: str) -> None:
         """Count a frame without a score; the score reads NaN."""
         self._increase(self._metrics.scores_withheld, reason)
-        if not self._is_retired:
-            self._score.set(float("nan"))
+        self._score.set(float("nan"))
 
     def held(self, reason: str | None) -> None:
         """Count a frame that the gate held back; None: it was good."""
         if reason is not None:
             self._increase(self._metrics.frame_quality, reason)
-        if not self._is_retired:
-            self._quality_hold.set(0 if reason is None else 1)
+        self._quality_hold.set(0 if reason is None else 1)
 
     def health_event(self, topic: str) -> None:
         """Count a health event that opened."""
@@ -327,49 +293,36 @@ class CameraMetrics:
 
     def set_alert_active(self, active: bool) -> None:
         """Say whether an alert is open."""
-        if not self._is_retired:
-            self._alert_active.set(1 if active else 0)
+        self._alert_active.set(1 if active else 0)
 
     def set_up(self, up: bool) -> None:
         """Say whether the camera delivers frames."""
-        if not self._is_retired:
-            self._up.set(1 if up else 0)
+        self._up.set(1 if up else 0)
 
     def set_score(self, score: float) -> None:
         """Set the newest score; NaN: there is none now."""
-        if not self._is_retired:
-            self._score.set(score)
+        self._score.set(score)
 
     def set_threshold(self, threshold: float) -> None:
         """Set the threshold in force."""
-        if not self._is_retired:
-            self._threshold.set(threshold)
+        self._threshold.set(threshold)
 
     def set_drift(self, ratio: float, shares: Mapping[float, float] | None = None) -> None:
         """Set the drift ratio, 1: as calibrated, and the share of frames over each quantile of the calibration."""
-        if self._is_retired:
-            return
         self._drift.set(ratio)
         for quantile, share in (shares or {}).items():
             self._metrics.score_share.labels(self._camera, f"{quantile:g}").set(share)
 
     def set_drifted(self, drifted: bool) -> None:
         """Say what the last window of scores showed."""
-        if not self._is_retired:
-            self._drifted.set(1 if drifted else 0)
+        self._drifted.set(1 if drifted else 0)
 
     def latency(self, seconds: float) -> None:
         """Record the end-to-end latency of one frame."""
-        if not self._is_retired:
-            self._latency.observe(seconds)
-
-    def retire(self) -> None:
-        """Fall silent: no later call may bring a deleted series back."""
-        self._is_retired = True
+        self._latency.observe(seconds)
 
     def _increase(self, family: Counter, label: str, amount: int = 1) -> None:
-        if not self._is_retired:
-            self._counter(family, label).inc(amount)
+        self._counter(family, label).inc(amount)
 
     def _counter(self, family: Counter, label: str) -> Counter:
         child = self._counters.get((family, label))

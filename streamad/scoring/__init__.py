@@ -8,10 +8,7 @@ from streamad.scoring.frame_score import FrameScore
 from streamad.scoring.local import LocalScore, LocalSpec, LocalStatistics
 from streamad.scoring.normalizers import (
     NORMALIZATIONS,
-    CalibratedNormalizer,
     Normalization,
-    Normalizer,
-    RawNormalizer,
     RunningNormalizer,
     normalize,
     per_video,
@@ -22,15 +19,12 @@ from streamad.scoring.recurrence import Recurrence
 __all__ = [
     "NORMALIZATIONS",
     "AlertRule",
-    "CalibratedNormalizer",
     "Calibration",
     "FrameScore",
     "LocalScore",
     "LocalSpec",
     "LocalStatistics",
     "Normalization",
-    "Normalizer",
-    "RawNormalizer",
     "Recurrence",
     "RunningNormalizer",
     "ScoreDistribution",

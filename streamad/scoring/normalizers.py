@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,33 +13,6 @@ from streamad.scoring.calibration import Calibration
 
 Normalization = Literal["raw", "per_video", "running", "calibrated"]
 NORMALIZATIONS: tuple[Normalization, ...] = get_args(Normalization)
-
-
-@runtime_checkable
-class Normalizer(Protocol):
-    """A causal normaliser: what a live stream can have.
-
-    NaN (no score) in gives NaN out and changes nothing.
-    """
-
-    def update(self, score: float) -> float:
-        """Normalised score of the next frame."""
-        ...
-
-    def reset(self) -> None:
-        """Forget the past (a new clip, a gap in the stream)."""
-        ...
-
-
-class RawNormalizer:
-    """`raw`: every score passes as it is, ±inf too."""
-
-    def update(self, score: float) -> float:
-        """The score itself."""
-        return score
-
-    def reset(self) -> None:
-        """Nothing is remembered."""
 
 
 class RunningNormalizer:
@@ -83,20 +56,6 @@ class RunningNormalizer:
         self._seen = 0
         self._low = math.inf
         self._high = -math.inf
-
-
-class CalibratedNormalizer:
-    """`calibrated`: −log10 of the share of normal frames that score at least as high. 3 = one of 1000."""
-
-    def __init__(self, calibration: Calibration) -> None:
-        self._calibrated = calibration.calibrated
-
-    def update(self, score: float) -> float:
-        """Calibrated score; see `ScoreDistribution.calibrated`."""
-        return self._calibrated(score)
-
-    def reset(self) -> None:
-        """Nothing is remembered."""
 
 
 def per_video(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -2,6 +2,6 @@
 
 from streamad.video_writer import H264Writer
 from streamad.visual.overlay import draw_overlay
-from streamad.visual.plot import PlotEvent, PlotPanel, plot_many, plot_scores
+from streamad.visual.plot import PlotEvent, plot_scores
 
-__all__ = ["H264Writer", "PlotEvent", "PlotPanel", "draw_overlay", "plot_many", "plot_scores"]
+__all__ = ["H264Writer", "PlotEvent", "draw_overlay", "plot_scores"]

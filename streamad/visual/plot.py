@@ -25,9 +25,7 @@ EVENT_COLOUR = "#CC79A7"
 
 _DPI = 100
 _WIDTH = 1600  # pixels
-_HEIGHT = 600  # pixels of a plot with one panel
-_PANEL = 330  # pixels of each panel of several
-_MAX_PANELS = 60  # 20 000 pixels: taller pictures are refused by many viewers
+_HEIGHT = 600  # pixels
 _LANES = 3
 
 Truth = tuple[float, float, str]
@@ -43,7 +41,7 @@ class PlotEvent:
 
 
 @dataclass(frozen=True)
-class PlotPanel:
+class _Panel:
     """The scores of one video.
 
     Attributes:
@@ -97,66 +95,24 @@ def plot_scores(
         ValueError: seconds and scores do not fit each other or are empty.
         OutputError: the file cannot be written.
     """
-    panel = PlotPanel(title, seconds, scores, events, truth)
-    _write(path, _figure([panel], threshold, release, "", score_label))
+    panel = _Panel(title, seconds, scores, events, truth)
+    _write(path, _figure(panel, threshold, release, score_label))
 
 
-def plot_many(
-    path: Path,
-    panels: Sequence[PlotPanel],
-    *,
-    threshold: float | None = None,
-    release: float | None = None,
-    title: str = "",
-    score_label: str = "anomaly score",
-) -> None:
-    """Write the score plots of several videos one below the other, with one scale of scores, as a PNG.
-
-    Args:
-        path: the file; written atomically.
-        panels: one a video, at most 60.
-        threshold, release: see `plot_scores`.
-        title: over the whole.
-        score_label: of the y axes.
-
-    Raises:
-        ValueError: no panel, or too many for one picture.
-        OutputError: the file cannot be written.
-    """
-    if not 1 <= len(panels) <= _MAX_PANELS:
-        raise ValueError(f"expected 1 to {_MAX_PANELS} panels, got {len(panels)}; write several plots instead")
-    _write(path, _figure(panels, threshold, release, title, score_label))
-
-
-def _figure(
-    panels: Sequence[PlotPanel], threshold: float | None, release: float | None, title: str, score_label: str
-) -> Figure:
-    height = _HEIGHT if len(panels) == 1 else 60 + _PANEL * len(panels)
-    figure = Figure(figsize=(_WIDTH / _DPI, height / _DPI), dpi=_DPI, layout="constrained", facecolor="white")
+def _figure(panel: _Panel, threshold: float | None, release: float | None, score_label: str) -> Figure:
+    figure = Figure(figsize=(_WIDTH / _DPI, _HEIGHT / _DPI), dpi=_DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
-    if title:
-        figure.suptitle(drawable(title), fontsize=15, fontweight="bold", parse_math=False)
-    low, high = _limits(panels, threshold, release)
-    ratios = [share for _ in panels for share in (6.0, 1.0 if len(panels) == 1 else 1.35)]
-    axes = figure.subplots(2 * len(panels), 1, squeeze=False, height_ratios=ratios)[:, 0]
-    for number, panel in enumerate(panels):
-        upper, lower = axes[2 * number], axes[2 * number + 1]
-        lower.sharex(upper)
-        _draw_scores(upper, panel, threshold, release, score_label)
-        upper.set_ylim(low, high)
-        _draw_events(lower, panel)
-    # One legend for all panels: the first may lack what another one shows.
-    entries = {
-        label: handle for upper in axes[::2] for handle, label in zip(*upper.get_legend_handles_labels(), strict=True)
-    }
-    axes[0].legend(entries.values(), entries, loc="upper left", fontsize=10, framealpha=0.9, ncols=6, borderaxespad=0.4)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(6.0, 1.0))
+    _draw_scores(upper, panel, threshold, release, score_label)
+    upper.set_ylim(_limits(panel.scores, threshold, release))
+    upper.legend(loc="upper left", fontsize=10, framealpha=0.9, ncols=6, borderaxespad=0.4)
+    _draw_events(lower, panel)
     return figure
 
 
-def _limits(panels: Sequence[PlotPanel], threshold: float | None, release: float | None) -> tuple[float, float]:
-    values = [panel.scores[np.isfinite(panel.scores)].astype(np.float64) for panel in panels]
+def _limits(scores: npt.NDArray[np.floating], threshold: float | None, release: float | None) -> tuple[float, float]:
     lines = np.array([line for line in (threshold, release) if line is not None], dtype=np.float64)
-    everything = np.concatenate([*values, lines])
+    everything = np.concatenate([scores[np.isfinite(scores)].astype(np.float64), lines])
     if everything.size == 0:
         return 0.0, 1.0
     low, high = float(everything.min()), float(everything.max())
@@ -165,9 +121,7 @@ def _limits(panels: Sequence[PlotPanel], threshold: float | None, release: float
     return low - 0.04 * span, high + 0.24 * span
 
 
-def _draw_scores(
-    axes: Axes, panel: PlotPanel, threshold: float | None, release: float | None, score_label: str
-) -> None:
+def _draw_scores(axes: Axes, panel: _Panel, threshold: float | None, release: float | None, score_label: str) -> None:
     seconds = panel.seconds.astype(np.float64)
     step = float(np.median(np.diff(seconds))) if seconds.size > 1 else 1.0
     axes.set_title(drawable(panel.title), fontsize=13, loc="left", parse_math=False)
@@ -228,7 +182,7 @@ def _draw_scores(
         )
 
 
-def _draw_events(axes: Axes, panel: PlotPanel) -> None:
+def _draw_events(axes: Axes, panel: _Panel) -> None:
     axes.set_ylim(_LANES, 0)
     axes.set_yticks([])
     axes.set_xlabel("time (s)", fontsize=12)

@@ -101,11 +101,6 @@ class TensorRtCarryingEngine(CarryingEngine):
         """Device memory of buffers, scratch and cameras, bytes; the plans' weights come on top."""
         return 0 if self._runner is None else self._runner.bytes
 
-    def gpu_memory(self) -> tuple[int, int]:
-        """(free, all) bytes of the GPU's memory, other processes counted."""
-        with self._gpu.current():
-            return self._gpu.memory()
-
     def warm_up(self) -> None:
         """Run every prepared size once; the memory of cameras that this takes is given back."""
         super().warm_up()

@@ -100,11 +100,6 @@ class TensorRtEngine(WorkerEngine):
         """Device memory of buffers and scratch, bytes; the plan's weights come on top."""
         return sum(runner.bytes for runner in self._all)
 
-    def gpu_memory(self) -> tuple[int, int]:
-        """(free, all) bytes of the GPU's memory, other processes counted."""
-        with self._gpu.current():
-            return self._gpu.memory()
-
     def infer(self, batch: Batch) -> Batch:
         """Run one batch and wait; see `Engine.infer`."""
         check_count(len(batch), self._sizes)

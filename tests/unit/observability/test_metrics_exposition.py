@@ -147,24 +147,6 @@ def test_the_handle_sets_and_counts() -> None:
     assert math.isnan(value(metrics, "streamad_anomaly_score", camera="gate"))
 
 
-def test_a_removed_camera_leaves_no_series_even_if_its_handle_is_still_used() -> None:
-    metrics = Metrics()
-    use_everything(metrics, "gate")
-    use_everything(metrics, "dock")
-    kept = {key for key in samples(metrics) if ("camera", "gate") not in key[1]}
-    camera = metrics.camera("gate")
-    metrics.remove_camera("gate")
-    camera.frame("decoded")
-    camera.dropped("a new reason")
-    camera.withheld("gap")
-    camera.set_score(1.0)
-    camera.latency(1.0)
-    assert set(samples(metrics)) == kept
-    metrics.remove_camera("gate")
-    metrics.camera("gate").frame("decoded")
-    assert value(metrics, "streamad_frames_total", camera="gate", stage="decoded") == 1
-
-
 def test_the_model_is_replaced_not_added() -> None:
     metrics = Metrics()
     for engine in ("openvino", "tensorrt"):
@@ -212,5 +194,3 @@ def test_any_configured_id_survives_the_page(name: str) -> None:
     metrics = Metrics()
     metrics.camera(name).set_score(1.0)
     assert value(metrics, "streamad_anomaly_score", camera=name) == 1.0
-    metrics.remove_camera(name)
-    assert not [key for key in samples(metrics) if ("camera", name) in key[1]]

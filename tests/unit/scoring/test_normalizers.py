@@ -6,9 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamad.scoring import (
-    CalibratedNormalizer,
-    Normalizer,
-    RawNormalizer,
     RunningNormalizer,
     calibrate,
     normalize,
@@ -22,15 +19,6 @@ NAN, INF = math.nan, math.inf
 def calibration():
     scores = np.random.default_rng(0).standard_normal(2000)
     return calibrate([scores], fps=10, model="m", model_sha256="a" * 64, source="synthetic")
-
-
-def test_all_streaming_ones_follow_the_protocol(calibration):
-    for normalizer in (RawNormalizer(), RunningNormalizer(), CalibratedNormalizer(calibration)):
-        assert isinstance(normalizer, Normalizer)
-        assert math.isnan(normalizer.update(NAN))
-        first = normalizer.update(0.5)
-        normalizer.reset()
-        assert normalizer.update(0.5) == first
 
 
 def test_per_video_by_hand():
@@ -70,12 +58,6 @@ def test_running_is_causal_per_video(scores):
     out = [running.update(s) for s in scores]
     assert all(0 <= o <= 1 for o in out)
     assert out[-1] == pytest.approx(per_video(scores)[-1])
-
-
-def test_calibrated_stream_equals_the_array(calibration):
-    scores = np.random.default_rng(1).normal(0, 3, 200)
-    stream = CalibratedNormalizer(calibration)
-    np.testing.assert_allclose([stream.update(s) for s in scores], calibration.calibrated_array(scores), rtol=1e-9)
 
 
 def test_normalize_sets(calibration):

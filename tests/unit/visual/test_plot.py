@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from streamad.errors import OutputError
-from streamad.visual import PlotEvent, PlotPanel, plot_many, plot_scores
+from streamad.visual import PlotEvent, plot_scores
 from streamad.visual import plot as module
 
 SECONDS = np.arange(0, 40, 0.1)
@@ -119,16 +119,6 @@ def test_overlapping_alerts_stand_in_lanes_of_their_own(tmp_path: Path) -> None:
     assert (np.diff(rows) == 1).sum() == 3
 
 
-def test_several_videos_stand_one_below_the_other_with_one_scale(tmp_path: Path) -> None:
-    panels = [PlotPanel("01", SECONDS, SCORES), PlotPanel("02", SECONDS, SCORES + 20), PlotPanel("03", SECONDS, SCORES)]
-    plot_many(tmp_path / "p.png", panels, threshold=22.0, title="testing")
-    picture = _read(tmp_path / "p.png")
-    assert picture.shape[1] == 1600
-    assert picture.shape[0] > 900
-    full = _where(picture, module.THRESHOLD_COLOUR).sum(axis=1) > 400
-    assert (np.diff(full.astype(int)) == 1).sum() == 3
-
-
 def test_pyplot_is_not_touched() -> None:
     assert "matplotlib.pyplot" not in sys.modules or "plt" not in vars(module)
 
@@ -138,8 +128,6 @@ def test_lengths_that_differ_are_refused(tmp_path: Path) -> None:
         plot_scores(tmp_path / "p.png", seconds=SECONDS, scores=SCORES[1:])
     with pytest.raises(ValueError, match="not empty"):
         plot_scores(tmp_path / "p.png", seconds=SECONDS[:0], scores=SCORES[:0])
-    with pytest.raises(ValueError, match="1 to 60 panels"):
-        plot_many(tmp_path / "p.png", [])
 
 
 def test_a_place_that_cannot_be_written_to_is_said(tmp_path: Path) -> None:
