@@ -19,13 +19,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from streamad.alerts.sinks.spec import SinkSpec
 from streamad.alerts.spec import EventsSpec, RuleSpec
+from streamad.calibration.drift import DriftSpec
+from streamad.calibration.score_history import HistorySpec
 from streamad.engines.factory import EngineSpec
 from streamad.errors import ConfigError
 from streamad.observability.endpoints import WebSpec
 from streamad.observability.logging import LoggingSpec
 from streamad.observability.redaction import redact
-from streamad.scoring.drift import DriftSpec
-from streamad.scoring.history import HistorySpec
 from streamad.sources.credentials import clean
 from streamad.sources.quality.spec import QualitySpec
 from streamad.sources.spec import ReconnectSpec, SourceSpec

@@ -20,12 +20,12 @@ import numpy.typing as npt
 from local_study import Clip, scored
 
 from streamad.bundle import Manifest
+from streamad.calibration import Calibration, calibrate
+from streamad.calibration.budget import AlertRule, alert_peaks, sustained_score
+from streamad.calibration.per_location import LocalScore
 from streamad.engines import EngineSpec
 from streamad.pipeline import open_model
 from streamad.pipeline.local_calibration import Spool, crossfit, local_spec
-from streamad.scoring import Calibration, calibrate
-from streamad.scoring.budget import AlertRule, alert_peaks, sustained_score
-from streamad.scoring.local import LocalScore
 
 SECONDS_A_DAY = 86400.0
 Floats = npt.NDArray[np.float64]

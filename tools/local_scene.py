@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from streamad.calibration import Calibration
 from streamad.engines import EngineSpec
 from streamad.evaluation.metrics import roc_auc
 from streamad.pipeline import Model, calibrate_model, open_model, score_video
 from streamad.pipeline.fusion import fuse_models
-from streamad.scoring import Calibration
 from streamad.sources import FileSpec
 from streamad.synthetic_scene import render_scene
 from streamad.synthetic_scene.truth import SceneTruth

@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.bundle import Manifest
+from streamad.calibration.distribution import fit_distribution
+from streamad.calibration.per_location import CellSamples, LocalScore, LocalSpec, fit_local, joined, pooled
 from streamad.engines import EngineSpec
 from streamad.evaluation.metrics import roc_auc
 from streamad.pipeline import Model, open_model, score_video
 from streamad.pipeline.local_calibration import is_local_by_default, local_spec
-from streamad.scoring.distribution import fit_distribution
-from streamad.scoring.local import CellSamples, LocalScore, LocalSpec, fit_local, joined, pooled
 from streamad.sources import FileSpec, ImagesSpec, SourceSpec
 
 Floats = npt.NDArray[np.float64]

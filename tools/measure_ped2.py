@@ -31,6 +31,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamad.bundle import CARD, write_manifest
+from streamad.calibration import Calibration
 from streamad.evaluation import evaluate_scores, load_dataset
 from streamad.evaluation.datasets.records import Clip, Dataset
 from streamad.evaluation.report.tables import NEEDS
@@ -40,7 +41,6 @@ from streamad.formatting import counted
 from streamad.pipeline import Model, open_model
 from streamad.pipeline.calibration import score_clips
 from streamad.pipeline.dataset_evaluation import evaluate_dataset
-from streamad.scoring import Calibration
 from streamad.sources import ImagesSpec
 from streamad.training.card import card
 

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from streamad.calibration import Calibration
+from streamad.calibration.budget import AlertRule, alert_peaks, sustained_score
 from streamad.engines import EngineSpec
 from streamad.evaluation.metrics import roc_auc
 from streamad.pipeline import Model, open_model, score_video
 from streamad.pipeline.motion_learning import calibrate_motion, fit_motion_bundle
-from streamad.scoring import Calibration
-from streamad.scoring.budget import AlertRule, alert_peaks, sustained_score
 from streamad.sources import FileSpec, ImagesSpec, SourceSpec
 
 Floats = npt.NDArray[np.float64]

@@ -9,7 +9,7 @@ An alert **opens** at the first frame t for which
 * no alert closed less than `cooldown_seconds` before t.
 
 That is: the running minimum of the score over `min_duration` reaches the threshold. Calibration counts the
-alerts of normal video by this running minimum (`streamad.scoring.budget`), so a change of the window here is
+alerts of normal video by this running minimum (`streamad.calibration.budget`), so a change of the window here is
 a change there. The history starts anew at every gap.
 
 An open alert **holds** while score >= release and **closes** at the first frame under it. However long it

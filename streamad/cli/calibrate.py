@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from streamad.bundle import CALIBRATION, Bundle, load_bundle
+from streamad.calibration import Calibration
 from streamad.cli.common import (
     BitDepthOption,
     EngineOption,
@@ -28,7 +29,6 @@ from streamad.cli.common import (
 from streamad.engines import EngineSpec
 from streamad.errors import UsageError
 from streamad.formatting import counted, number
-from streamad.scoring import Calibration
 from streamad.sources import Clips, LeftOut
 
 

@@ -46,10 +46,10 @@ def fuse(
     as_json: JsonOption = False,
 ) -> None:
     """Make one model of several for a camera: their calibrated scores together, calibrated again on normal video."""
+    from streamad.calibration import Calibration
     from streamad.pipeline import open_model
     from streamad.pipeline.fusion import Rule, fuse_models
     from streamad.pipeline.learning import look_at_clips
-    from streamad.scoring import Calibration
 
     if rule not in ("mean", "max"):
         raise UsageError(f"--rule {rule!r}: expected mean or max")

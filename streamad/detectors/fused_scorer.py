@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.bundle import Bundle, FusionSpec, combined_sha256
+from streamad.calibration import Calibration
 from streamad.detectors.base import CameraScorer, camera_scorer
 from streamad.detectors.local_scorer import LocalScorer
 from streamad.errors import BundleError
 from streamad.frame import CellBoxes, Frame
 from streamad.preprocessing import Tiles
-from streamad.scoring import Calibration, FrameScore
+from streamad.scoring import FrameScore
 
 Spans = tuple[tuple[int, int], ...]
 

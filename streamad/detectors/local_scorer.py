@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from streamad.calibration.per_location import LocalScore, LocalStatistics
 from streamad.detectors.base import CameraScorer
 from streamad.errors import CalibrationError
 from streamad.frame import Frame
 from streamad.preprocessing import Tiles
 from streamad.scoring.frame_score import FrameScore
-from streamad.scoring.local import LocalScore, LocalStatistics
 
 _log = logging.getLogger(__name__)
 

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from streamad.calibration import Calibration
 from streamad.errors import DatasetError
 from streamad.evaluation.localisation import Localisation
 from streamad.evaluation.patches import PatchFigures
 from streamad.evaluation.scores import Edge, Evaluation, SingleClass, evaluate_scores
 from streamad.files import read_json, write_json
-from streamad.scoring import NORMALIZATIONS, Calibration, Normalization
+from streamad.scoring import NORMALIZATIONS, Normalization
 
 FORMAT = "streamad-evaluation"
 VERSION = 1

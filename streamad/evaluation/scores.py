@@ -9,9 +9,10 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from streamad.calibration import Calibration
 from streamad.errors import DatasetError
 from streamad.evaluation.metrics import average_precision, eer, roc_auc
-from streamad.scoring import Calibration, Normalization, normalize
+from streamad.scoring import Normalization, normalize
 
 Edge = Literal["leave_out", "pad"]
 SingleClass = Literal["leave_out", "pad"]

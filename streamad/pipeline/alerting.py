@@ -10,9 +10,9 @@ from pathlib import Path
 from streamad.alerts.rule import AlertRule
 from streamad.alerts.spec import RuleSpec
 from streamad.bundle import CALIBRATION, Bundle, combined_sha256
+from streamad.calibration import Calibration, LocalStatistics, Recurrence
 from streamad.errors import CalibrationError
 from streamad.pipeline.model import Model
-from streamad.scoring import Calibration, LocalStatistics, Recurrence
 
 PREVIOUS = f"{Path(CALIBRATION).stem}.previous.json"
 """What `calibrate` leaves beside a calibration that it replaced; see `keep_previous`."""

@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from streamad.alerts.spec import RuleSpec
 from streamad.bundle import CALIBRATION, Bundle, combined_sha256, load_bundle, write_manifest
+from streamad.calibration import Calibration, calibrate
 from streamad.pipeline.gated_scorer import WithheldFrames
 from streamad.pipeline.local_calibration import is_local_by_default, score_clips_locally
 from streamad.pipeline.model import Model
 from streamad.pipeline.offline import score_clip
-from streamad.scoring import Calibration, calibrate
 from streamad.sources import SourceError, SourceSpec
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from streamad.alerts.event import Event
 from streamad.alerts.tracker import EventChange, EventTracker
 from streamad.bundle import combined_sha256
+from streamad.calibration.drift import DriftSpec
 from streamad.config import CameraSpec
 from streamad.detectors import CameraScorer
 from streamad.errors import StreamadError
@@ -26,7 +27,6 @@ from streamad.pipeline.model import Model
 from streamad.pipeline.overload import Overload
 from streamad.preprocessing import Tiles
 from streamad.scoring import FrameScore
-from streamad.scoring.drift import DriftSpec
 from streamad.sources import SourceStatus, SupervisedSource
 from streamad.sources.quality.spec import QualitySpec
 

@@ -9,10 +9,11 @@ from datetime import datetime
 
 from streamad.alerts.event import new_event_id
 from streamad.alerts.health import HealthChange, HealthEvent
+from streamad.calibration import Calibration
+from streamad.calibration.drift import DriftMonitor, DriftReport, DriftSpec
 from streamad.observability.metrics import CameraMetrics
 from streamad.observability.status import DriftStatus
-from streamad.scoring import Calibration, FrameScore
-from streamad.scoring.drift import DriftMonitor, DriftReport, DriftSpec
+from streamad.scoring import FrameScore
 
 METRIC_FRAMES = 25
 """The gauges are set on every so many frames."""

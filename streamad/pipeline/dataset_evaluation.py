@@ -12,6 +12,7 @@ import numpy as np
 
 from streamad import __version__
 from streamad.bundle import Bundle, combined_sha256
+from streamad.calibration import Calibration
 from streamad.engines import EngineSpec
 from streamad.errors import CalibrationError, DatasetError
 from streamad.evaluation.datasets import Clip, Dataset
@@ -23,7 +24,7 @@ from streamad.evaluation.scores import Edge, SingleClass
 from streamad.evaluation.traces import Place, Trace, worst_false_alarms, worst_misses
 from streamad.pipeline.dataset_scoring import ClipScores, score_dataset
 from streamad.pipeline.event_evaluation import AlertLevel, alert_figures, alerts_of
-from streamad.scoring import Calibration, Normalization
+from streamad.scoring import Normalization
 
 SHOTS = 8
 """False alarms, and misses, that a report shows."""

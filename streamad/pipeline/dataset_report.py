@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from streamad.calibration import Calibration
 from streamad.evaluation.datasets import Clip, Dataset, image_files
 from streamad.evaluation.report import ReportContent, Thumbnail, figures_of, html_report, markdown_report
 from streamad.evaluation.traces import FPS, Place, Trace
@@ -17,7 +18,6 @@ from streamad.files import write_atomic
 from streamad.formatting import readable
 from streamad.pipeline.dataset_evaluation import Evaluated
 from streamad.pipeline.dataset_scoring import clip_source
-from streamad.scoring import Calibration
 from streamad.sources import SourceError, open_source
 from streamad.sources.images import read_grey
 from streamad.visual.thumbnail import heat_thumbnail

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from streamad import __version__
 from streamad.bundle import Bundle, combined_sha256
+from streamad.calibration import LocalScore, LocalStatistics
 from streamad.detectors import CameraScorer
 from streamad.engines import EngineSpec
 from streamad.errors import CalibrationError, DatasetError, OutputError
@@ -27,7 +28,6 @@ from streamad.files import locked, read_arrays, read_json, write_json
 from streamad.pipeline.heat_file import EvidenceFile, HeatFile, HeatWriter
 from streamad.pipeline.model import Model, open_model
 from streamad.pipeline.offline import pair_scores, prefetched
-from streamad.scoring import LocalScore, LocalStatistics
 from streamad.sources import FileSpec, ImagesSpec, SourceError, SourceSpec, open_source
 from streamad.sources.quality.spec import QualitySpec
 

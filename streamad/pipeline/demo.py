@@ -13,6 +13,7 @@ import yaml
 from streamad.alerts.spec import RuleSpec
 from streamad.alerts.store import EventStore
 from streamad.alerts.tracker import EventChange
+from streamad.calibration import Calibration
 from streamad.config import Config, parse_config
 from streamad.evaluation import EventReport, match_events, roc_auc
 from streamad.files import write_atomic
@@ -22,7 +23,7 @@ from streamad.pipeline.camera import CameraWatch
 from streamad.pipeline.model import open_model
 from streamad.pipeline.monitor import Monitor
 from streamad.pipeline.recorder import Recorder, Recording
-from streamad.scoring import Calibration, FrameScore
+from streamad.scoring import FrameScore
 from streamad.sources import FileSpec
 from streamad.synthetic_scene import SceneEvent, SceneTruth
 

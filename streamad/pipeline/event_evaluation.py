@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.alerts.spec import RuleSpec
+from streamad.calibration import Calibration
 from streamad.evaluation.events import Alert, labels_to_events, match_events
 from streamad.evaluation.result import AlertFigures, ClipEvent
 from streamad.evaluation.traces import Trace
-from streamad.scoring import Calibration
 
 TOLERANCE_SECONDS = 1.0
 

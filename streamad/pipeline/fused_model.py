@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from streamad.bundle import Bundle
+from streamad.calibration import LocalStatistics
 from streamad.detectors import CameraScorer
 from streamad.detectors.fused_scorer import FusedScorer, FusedTiles, fused_scorer
 from streamad.engines import CarryingEngine
@@ -17,7 +18,6 @@ from streamad.pipeline.frame_queue import FrameQueue, OnBatch, Scored
 from streamad.pipeline.gated_scorer import GatedScorer, gated
 from streamad.pipeline.model import Model
 from streamad.preprocessing import Tiles
-from streamad.scoring import LocalStatistics
 from streamad.sources.quality.spec import QualitySpec
 
 _log = logging.getLogger(__name__)

@@ -23,13 +23,13 @@ from streamad.bundle import (
     require_name,
     write_manifest,
 )
+from streamad.calibration import Calibration, LocalStatistics, calibrate
 from streamad.errors import BundleError, OutputError, UsageError
 from streamad.files import write_atomic
 from streamad.pipeline.calibration import save_into_bundle
 from streamad.pipeline.local_calibration import is_local_by_default, score_clips_locally
 from streamad.pipeline.model import Model
 from streamad.pipeline.offline import score_video
-from streamad.scoring import Calibration, LocalStatistics, calibrate
 from streamad.sources import SourceSpec
 from streamad.versions import MANIFEST
 

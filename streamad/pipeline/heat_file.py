@@ -9,8 +9,8 @@ from typing import IO, Self
 import numpy as np
 import numpy.typing as npt
 
+from streamad.calibration import LocalStatistics
 from streamad.frame import CellBoxes
-from streamad.scoring import LocalStatistics
 
 
 class HeatWriter:

@@ -14,11 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.bundle import Manifest
+from streamad.calibration.per_location import (
+    CellSamples,
+    LocalScore,
+    LocalSpec,
+    LocalStatistics,
+    fit_local,
+    joined,
+    pooled,
+)
 from streamad.errors import CalibrationError, OutputError
 from streamad.pipeline.gated_scorer import WithheldFrames
 from streamad.pipeline.model import Model
 from streamad.pipeline.offline import score_clip
-from streamad.scoring.local import CellSamples, LocalScore, LocalSpec, LocalStatistics, fit_local, joined, pooled
 from streamad.sources import SourceError, SourceSpec
 
 FOLDS, LEAST_CLIPS = 5, 3

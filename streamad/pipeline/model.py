@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from streamad.bundle import Bundle, load_bundle
+from streamad.calibration import LocalStatistics
 from streamad.detectors import CameraScorer, camera_scorer, detector_parts
 from streamad.detectors.base import load_part
 from streamad.detectors.local_scorer import LocalScorer
@@ -25,7 +26,6 @@ from streamad.pipeline.batching import Batcher
 from streamad.pipeline.carry_queue import CarryQueue
 from streamad.pipeline.frame_queue import FrameQueue, OnBatch
 from streamad.pipeline.gated_scorer import gated
-from streamad.scoring import LocalStatistics
 from streamad.sources.quality.spec import QualitySpec
 
 

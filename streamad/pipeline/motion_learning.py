@@ -30,6 +30,7 @@ from streamad.bundle import (
     require_name,
     write_manifest,
 )
+from streamad.calibration import Calibration, calibrate
 from streamad.detectors.motion.density import MotionModel
 from streamad.detectors.motion.fitting import CELLS, USUAL, Fitted, Sample, fit
 from streamad.detectors.motion.flow import LONGEST_SECONDS, PROBE_SECONDS, flow_seconds_for
@@ -42,7 +43,6 @@ from streamad.engines.openvino_engine import OpenVinoEngine
 from streamad.errors import EngineError, OutputError, UsageError
 from streamad.files import write_atomic
 from streamad.frame import Frame
-from streamad.scoring import Calibration, calibrate
 from streamad.sources import SourceSpec, open_source
 from streamad.training.card import card
 from streamad.training.frames import of_one_size

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from streamad.alerts.tracker import EventChange
 from streamad.bundle import Bundle, combined_sha256
+from streamad.calibration import Calibration, calibrate
+from streamad.calibration.score_history import HistoryBlock, HistorySpec, RecentScores, ScoreHistory, read_history
 from streamad.errors import CalibrationError, UsageError
 from streamad.pipeline.camera import CameraWatch
-from streamad.scoring import Calibration, FrameScore, calibrate
-from streamad.scoring.history import HistoryBlock, HistorySpec, RecentScores, ScoreHistory, read_history
+from streamad.scoring import FrameScore
 from streamad.writing import BackgroundWriter, Outcome
 
 LEAST_SECONDS = 1800.0

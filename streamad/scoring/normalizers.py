@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from streamad.scoring.calibration import Calibration
+from streamad.calibration.calibration import Calibration
 
 Normalization = Literal["raw", "per_video", "running", "calibrated"]
 NORMALIZATIONS: tuple[Normalization, ...] = get_args(Normalization)

@@ -21,7 +21,7 @@ from cli_support import command, streamad, write_config
 from disk_support import fill, small_disk_or_skip
 from run_support import Running, children, running
 
-from streamad.scoring.history import RECORD
+from streamad.calibration.score_history import RECORD
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.alone]
 

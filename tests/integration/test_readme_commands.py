@@ -20,9 +20,9 @@ from cli_support import CliServer, Ran, streamad
 from quality_support import watched
 
 from streamad.bundle import load_bundle
+from streamad.calibration import Calibration
 from streamad.pipeline import open_model
 from streamad.pipeline.offline import pair_scores
-from streamad.scoring import Calibration
 from streamad.sources import open_source, parse_source
 
 pytestmark = pytest.mark.timeout(900)

@@ -15,10 +15,11 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from streamad.calibration import Calibration
 from streamad.evaluation.metrics import eer, roc_auc, roc_curve
 from streamad.evaluation.traces import Trace
 from streamad.formatting import readable
-from streamad.scoring import Calibration, Normalization, normalize
+from streamad.scoring import Normalization, normalize
 
 # The palette of Okabe and Ito (2008), told apart with any colour vision; dashes say it again.
 STYLES: dict[Normalization, tuple[str, str]] = {

@@ -14,6 +14,7 @@ import numpy as np
 
 from streamad.alerts.spec import RuleSpec
 from streamad.bundle import CALIBRATION, PLACE, Bundle, load_bundle, write_manifest
+from streamad.calibration import Calibration
 from streamad.detectors.options import parse_options
 from streamad.errors import EngineError, UsageError, install_hint
 from streamad.files import write_json
@@ -25,7 +26,6 @@ from streamad.pipeline.learning.capture import Capture
 from streamad.pipeline.learning.recordings import Recordings
 from streamad.pipeline.learning.survey import Survey
 from streamad.pipeline.model import open_model
-from streamad.scoring import Calibration
 from streamad.sources import FileSpec, SourceSpec, open_source
 from streamad.versions import new_version, put_in_force
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from streamad.alerts import AlertRule
-from streamad.scoring import budget
+from streamad.calibration import budget
 
 
 def opened_by_rule(scores: np.ndarray, fps: float, threshold: float, release: float, seconds: float) -> list[int]:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from streamad.calibration import calibrate
 from streamad.errors import DatasetError
 from streamad.evaluation import evaluate_scores
-from streamad.scoring import calibrate
 
 NAN, INF = np.nan, np.inf
 

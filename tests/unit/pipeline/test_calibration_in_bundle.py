@@ -10,9 +10,9 @@ from bundle_support import small_manifest
 from kill_support import killed_at_every_change
 
 from streamad.bundle import combined_sha256, load_bundle, write_manifest
+from streamad.calibration import Calibration, calibrate
+from streamad.calibration.per_location import CellSamples, LocalSpec, LocalStatistics, fit_local
 from streamad.pipeline import save_into_bundle
-from streamad.scoring import Calibration, calibrate
-from streamad.scoring.local import CellSamples, LocalSpec, LocalStatistics, fit_local
 
 
 def places(seed: int) -> LocalStatistics:

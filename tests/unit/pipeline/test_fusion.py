@@ -14,6 +14,7 @@ from bundle_support import moving_shapes, write_mp4
 pytest.importorskip("onnxruntime")
 
 from streamad.bundle import load_bundle
+from streamad.calibration import Calibration
 from streamad.config import parse_config
 from streamad.detectors.fused_scorer import fused_scorer
 from streamad.engines import EngineSpec
@@ -22,7 +23,7 @@ from streamad.frame import Frame, FrameFlags
 from streamad.pipeline import Monitor, calibrate_model, open_model, score_frames, score_video
 from streamad.pipeline.fused_model import FusedModel
 from streamad.pipeline.fusion import fuse_models, fused_scores
-from streamad.scoring import Calibration, FrameScore
+from streamad.scoring import FrameScore
 from streamad.sources import FileSpec
 
 ENGINE = EngineSpec(threads=1)

@@ -18,13 +18,13 @@ from quality_support import Picture, frames_of, gain, watched
 from rtsp_support import RtspServer, require_rtsp_server
 
 from streamad.bundle import load_bundle
+from streamad.calibration import Calibration
 from streamad.errors import UsageError
 from streamad.frame import Frame
 from streamad.pipeline import open_model, score_video
 from streamad.pipeline.learning import Capture, LearnPlan, Recordings, Survey, capture, learn
 from streamad.pipeline.learning.clip_writer import ClipWriter
 from streamad.pipeline.learning.learn import require_enough
-from streamad.scoring import Calibration
 from streamad.sources import FileSpec, RtspSpec, open_source, parse_source
 
 CAMERA = RtspSpec.model_validate({"url": "rtsp://cam/live"})

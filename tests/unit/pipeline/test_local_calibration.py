@@ -11,12 +11,12 @@ from bundle_support import moving_shapes, write_mp4
 
 pytest.importorskip("onnxruntime")
 
+from streamad.calibration import LocalScore, LocalSpec
 from streamad.engines import EngineSpec
 from streamad.errors import CalibrationError
 from streamad.frame import Frame, FrameFlags
 from streamad.pipeline import Model, calibrate_model, open_model, score_frames, score_video
 from streamad.pipeline.local_calibration import Spool, crossfit, local_spec, parts
-from streamad.scoring import LocalScore, LocalSpec
 from streamad.sources import FileSpec
 
 

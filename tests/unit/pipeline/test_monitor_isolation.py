@@ -19,13 +19,13 @@ from monitor_support import Clock, EndlessSource
 
 from streamad.alerts.spec import RuleSpec
 from streamad.alerts.store import EventStore
+from streamad.calibration import Calibration
 from streamad.config import parse_config
 from streamad.errors import ExitCode, ProcessingError
 from streamad.pipeline import Monitor, open_model
 from streamad.pipeline.alerting import alert_settings
 from streamad.pipeline.faults import MAX_FAULTS, CameraFaults
 from streamad.preprocessing import FrameSizeError
-from streamad.scoring import Calibration
 
 RULES = {"min_duration_seconds": 0.2, "cooldown_seconds": 0.5}
 pytestmark = pytest.mark.timeout(300)

@@ -17,11 +17,11 @@ from bundle_support import moving_shapes, write_mp4
 
 from streamad.alerts import HealthChange
 from streamad.bundle import load_bundle
+from streamad.calibration import Calibration, calibrate
+from streamad.calibration.score_history import ScoreHistory
 from streamad.config import parse_config
 from streamad.pipeline import Monitor
 from streamad.pipeline.recent import scores_sha256, seconds_of
-from streamad.scoring import Calibration, calibrate
-from streamad.scoring.history import ScoreHistory
 
 RULES = {"min_duration_seconds": 0.2, "cooldown_seconds": 0.5}
 

@@ -5,12 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamad.scoring import (
-    RunningNormalizer,
-    calibrate,
-    normalize,
-    per_video,
-)
+from streamad.calibration import calibrate
+from streamad.scoring import RunningNormalizer, normalize, per_video
 
 NAN, INF = math.nan, math.inf
 

@@ -4,8 +4,8 @@ import json
 import numpy as np
 import pytest
 
+from streamad.calibration import Calibration, calibrate
 from streamad.errors import CalibrationError, OutputError, UsageError
-from streamad.scoring import Calibration, calibrate
 
 SHA = "0123456789abcdef" * 4
 

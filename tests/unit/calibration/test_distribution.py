@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from streamad.calibration.distribution import BODY_POINTS, ScoreDistribution, fit_distribution
 from streamad.errors import CalibrationError
-from streamad.scoring.distribution import BODY_POINTS, ScoreDistribution, fit_distribution
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from streamad.calibration.budget import AlertCurve
 from streamad.formatting import span
-from streamad.scoring.budget import AlertCurve
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from streamad.calibration import calibrate
 from streamad.errors import CalibrationError, UsageError
-from streamad.scoring import calibrate
 
 SHA = "ab" * 32
 NAN = np.nan

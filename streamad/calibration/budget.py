@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict
 
-from streamad.errors import CalibrationError
-from streamad.scoring.tails import (
+from streamad.calibration.gpd import (
     MAX_SHAPE,
     PRIOR_SHAPE_SD,
     excess_at,
@@ -27,6 +26,7 @@ from streamad.scoring.tails import (
     scale_of,
     shape_weight,
 )
+from streamad.errors import CalibrationError
 
 Scores = npt.NDArray[np.float64]
 

@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
+from streamad.calibration import Calibration, LocalScore, LocalSpec, LocalStatistics, calibrate
+from streamad.calibration.per_location import CellSamples, fit_local, joined, pooled
+from streamad.calibration.per_location.score import highest
 from streamad.errors import CalibrationError
 from streamad.formatting import span
-from streamad.scoring import Calibration, LocalScore, LocalSpec, LocalStatistics, calibrate
-from streamad.scoring.local import CellSamples, fit_local, joined, pooled
-from streamad.scoring.local.score import highest
 
 SHA = "0123456789abcdef" * 4
 OWN = LocalSpec(prior_samples=1e-12)

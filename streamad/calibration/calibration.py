@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 
+from streamad.calibration.budget import AlertCurve, release_of
+from streamad.calibration.distribution import ScoreDistribution
+from streamad.calibration.per_location.statistics import LocalStatistics
+from streamad.calibration.return_period import Recurrence, recurrence_of
 from streamad.errors import CalibrationError, UsageError
 from streamad.files import pending_path, read_json, write_json
 from streamad.formatting import counted, number, span
-from streamad.scoring.budget import AlertCurve, release_of
-from streamad.scoring.distribution import ScoreDistribution
-from streamad.scoring.local.statistics import LocalStatistics
-from streamad.scoring.recurrence import Recurrence, recurrence_of
 
 FORMAT = "streamad-calibration"
 VERSION = 1
@@ -67,8 +67,9 @@ class Calibration:
         resolvable_alerts_per_day: the lowest rate that this much video supports (rule of three, 95 %).
         data_warnings: what is to be known of the data, in plain words.
         warnings: `data_warnings` and what is to be known of this budget.
-        local: statistics of every cell of the picture, where the scores are local ones (see `streamad.scoring.local`):
-            all thresholds are then scores of `LocalScore`. None: scores are the model's own.
+        local: Statistics of every cell of the picture, where the scores are per-location scores
+            (`streamad.calibration.per_location`): all thresholds are then scores of `LocalScore`. Default: scores are
+            the model's own.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)

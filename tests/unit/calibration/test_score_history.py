@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from streamad.calibration.score_history import RECORD, HistoryBlock, ScoreHistory, read_history
 from streamad.errors import CalibrationError
-from streamad.scoring.history import RECORD, HistoryBlock, ScoreHistory, read_history
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MODEL = "a" * 64

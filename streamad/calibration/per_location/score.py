@@ -8,7 +8,7 @@ from statistics import median
 import numpy as np
 import numpy.typing as npt
 
-from streamad.scoring.local.statistics import LocalStatistics
+from streamad.calibration.per_location.statistics import LocalStatistics
 
 
 class LocalScore:

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from streamad.scoring.calibration import Calibration
+from streamad.calibration.calibration import Calibration
 
 YEAR_SECONDS = 365.25 * 86_400
 RAMPS = (0.2, 0.02)

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from streamad.calibration.gpd import fit_shape
+from streamad.calibration.per_location.samples import CellSamples
+from streamad.calibration.per_location.spec import LocalSpec
+from streamad.calibration.per_location.statistics import LocalStatistics
 from streamad.errors import CalibrationError
-from streamad.scoring.local.samples import CellSamples
-from streamad.scoring.local.spec import LocalSpec
-from streamad.scoring.local.statistics import LocalStatistics
-from streamad.scoring.tails import fit_shape
 
 BODY = (0.98, 0.9, 0.75, 0.5, 0.25)
 """Exceedance at the points of a sample's body; the tail's share follows as the last (our choice: what is usual

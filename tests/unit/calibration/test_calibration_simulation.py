@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from streamad.scoring import calibrate
+from streamad.calibration import calibrate
 
 FPS = 10.0
 HELD_OUT = 300_000  # frames: 8.3 hours

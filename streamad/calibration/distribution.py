@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict
 
+from streamad.calibration.gpd import excess_at, fit_shape, minus_log_survival, scale_of
 from streamad.errors import CalibrationError
-from streamad.scoring.tails import excess_at, fit_shape, minus_log_survival, scale_of
 
 BODY_POINTS = 256
 """Most points kept of the body: p between neighbours is then off by at most 1/512, and the file stays

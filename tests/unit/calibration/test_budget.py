@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamad.alerts.rule import AlertRule as AlertMachine
+from streamad.calibration.budget import AlertCurve, AlertRule, alert_peaks, fit_alert_curve, sustained_score
 from streamad.errors import CalibrationError
-from streamad.scoring.budget import AlertCurve, AlertRule, alert_peaks, fit_alert_curve, sustained_score
 
 NAN = math.nan
 

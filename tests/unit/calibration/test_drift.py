@@ -10,8 +10,8 @@ import pytest
 from scipy.signal import lfilter
 from scipy.stats import t as student
 
-from streamad.scoring import Calibration, calibrate
-from streamad.scoring.drift import EXPECTED, DriftMonitor, DriftSpec, _t_limit, block_means, judge
+from streamad.calibration import Calibration, calibrate
+from streamad.calibration.drift import EXPECTED, DriftMonitor, DriftSpec, _t_limit, block_means, judge
 
 FPS = 2
 

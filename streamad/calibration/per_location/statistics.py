@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
+from streamad.calibration.per_location.spec import LocalSpec
 from streamad.errors import CalibrationError
 from streamad.files import read_arrays, write_atomic
-from streamad.scoring.local.spec import LocalSpec
 
 FORMAT = "streamad-local"
 VERSION = 1

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from streamad.scoring.tails import MAX_SHAPE, excess_at, fit_shape, minus_log_survival, scale_of, shape_weight
+from streamad.calibration.gpd import MAX_SHAPE, excess_at, fit_shape, minus_log_survival, scale_of, shape_weight
 
 
 @pytest.mark.parametrize("shape", [0.0, 0.1, 0.3])

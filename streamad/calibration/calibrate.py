@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 import numpy as np
 import numpy.typing as npt
 
+from streamad.calibration.budget import AlertRule, fit_alert_curve
+from streamad.calibration.calibration import Calibration, decide
+from streamad.calibration.distribution import fit_distribution
+from streamad.calibration.per_location.statistics import LocalStatistics
 from streamad.errors import CalibrationError, UsageError
-from streamad.scoring.budget import AlertRule, fit_alert_curve
-from streamad.scoring.calibration import Calibration, decide
-from streamad.scoring.distribution import fit_distribution
-from streamad.scoring.local.statistics import LocalStatistics
 
 FEW_ALERTS = 5
 """Below this number of separate peaks the scale of the tail is mostly that of single frames."""

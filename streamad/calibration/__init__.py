@@ -1,0 +1,21 @@
+"""Calibration: from the scores of normal video to a threshold that keeps a budget of false alerts."""
+
+from streamad.calibration.budget import AlertRule, alert_peaks, sustained_score
+from streamad.calibration.calibrate import calibrate
+from streamad.calibration.calibration import Calibration
+from streamad.calibration.distribution import ScoreDistribution
+from streamad.calibration.per_location import LocalScore, LocalSpec, LocalStatistics
+from streamad.calibration.return_period import Recurrence
+
+__all__ = [
+    "AlertRule",
+    "Calibration",
+    "LocalScore",
+    "LocalSpec",
+    "LocalStatistics",
+    "Recurrence",
+    "ScoreDistribution",
+    "alert_peaks",
+    "calibrate",
+    "sustained_score",
+]
