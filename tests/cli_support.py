@@ -88,7 +88,7 @@ _SERVER = """
 import json, os, sys, traceback
 from streamad.cli.main import main
 import streamad.cli.calibrate, streamad.cli.config, streamad.cli.models, streamad.cli.score
-import streamad.pipeline.score_file, streamad.sources.file, streamad.sources.images, streamad.sources.rtsp
+import streamad.workflows.score, streamad.sources.file, streamad.sources.images, streamad.sources.rtsp
 import openvino
 
 for line in sys.stdin:

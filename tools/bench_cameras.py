@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from streamad.config import Config
-from streamad.pipeline.monitor import Monitor
+from streamad.live.monitor import Monitor
 
 FPS = 25.0
 SETTLE = 1.5

@@ -29,10 +29,10 @@ from streamad.engines import CarryingEngine, EngineSpec, available_engines
 from streamad.engines.factory import PRECISIONS
 from streamad.errors import BundleError, EngineError
 from streamad.frame import Frame
-from streamad.pipeline import open_model
-from streamad.pipeline.alerting import alert_settings
-from streamad.pipeline.model import Model
-from streamad.pipeline.offline import pair_scores, prefetched
+from streamad.inference import open_model
+from streamad.inference.alerting import alert_settings
+from streamad.inference.model import Model
+from streamad.inference.offline import pair_scores, prefetched
 from streamad.preprocessing import CellGrid, Tiles
 from streamad.sources import FileSpec, open_source
 

@@ -19,9 +19,9 @@ from streamad.alerts.spec import RuleSpec
 from streamad.alerts.tracker import EventTracker
 from streamad.bundle import combined_sha256
 from streamad.engines import EngineSpec
-from streamad.pipeline import open_model
-from streamad.pipeline.alerting import alert_settings
-from streamad.pipeline.offline import pair_scores, prefetched
+from streamad.inference import open_model
+from streamad.inference.alerting import alert_settings
+from streamad.inference.offline import pair_scores, prefetched
 from streamad.sources import FileSpec, open_source
 
 MANY = 10**9

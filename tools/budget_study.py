@@ -24,8 +24,8 @@ from streamad.calibration import Calibration, calibrate
 from streamad.calibration.budget import AlertRule, alert_peaks, sustained_score
 from streamad.calibration.per_location import LocalScore
 from streamad.engines import EngineSpec
-from streamad.pipeline import open_model
-from streamad.pipeline.local_calibration import Spool, crossfit, local_spec
+from streamad.inference import open_model
+from streamad.workflows.calibrate_per_location import Spool, crossfit, local_spec
 
 SECONDS_A_DAY = 86400.0
 Floats = npt.NDArray[np.float64]

@@ -33,11 +33,11 @@ from streamad.engines import EngineSpec
 from streamad.errors import BundleError, EngineError
 from streamad.files import write_json
 from streamad.frame import Frame
-from streamad.pipeline import open_model
-from streamad.pipeline.alerting import AlertSettings, alert_settings
-from streamad.pipeline.gated_scorer import GatedScorer
-from streamad.pipeline.model import Model
-from streamad.pipeline.offline import pair_scores, prefetched
+from streamad.inference import open_model
+from streamad.inference.alerting import AlertSettings, alert_settings
+from streamad.inference.gated_scorer import GatedScorer
+from streamad.inference.model import Model
+from streamad.inference.offline import pair_scores, prefetched
 from streamad.sources import FileSpec, open_source
 from streamad.sources.quality.gate import QualityGate, Verdict
 

@@ -19,11 +19,12 @@ import numpy.typing as npt
 from streamad.calibration import Calibration
 from streamad.engines import EngineSpec
 from streamad.evaluation.metrics import roc_auc
-from streamad.pipeline import Model, calibrate_model, open_model, score_video
-from streamad.pipeline.fusion import fuse_models
+from streamad.inference import Model, open_model, score_video
 from streamad.sources import FileSpec
 from streamad.synthetic_scene import render_scene
 from streamad.synthetic_scene.truth import SceneTruth
+from streamad.workflows.calibrate import calibrate_model
+from streamad.workflows.fuse import fuse_models
 
 Floats = npt.NDArray[np.float64]
 

@@ -22,9 +22,9 @@ from streamad.calibration.distribution import fit_distribution
 from streamad.calibration.per_location import CellSamples, LocalScore, LocalSpec, fit_local, joined, pooled
 from streamad.engines import EngineSpec
 from streamad.evaluation.metrics import roc_auc
-from streamad.pipeline import Model, open_model, score_video
-from streamad.pipeline.local_calibration import is_local_by_default, local_spec
+from streamad.inference import Model, open_model, score_video
 from streamad.sources import FileSpec, ImagesSpec, SourceSpec
+from streamad.workflows.calibrate_per_location import is_local_by_default, local_spec
 
 Floats = npt.NDArray[np.float64]
 KINDS = ("double", "fast", "cart")

@@ -31,7 +31,7 @@ from pathlib import Path
 from time import perf_counter
 from streamad.bundle import load_bundle
 from streamad.evaluation.datasets import load_dataset
-from streamad.pipeline.dataset_scoring import score_dataset
+from streamad.workflows.evaluate_scoring import score_dataset
 bundle, data = load_bundle(sys.argv[1]), load_dataset("ped2", Path(sys.argv[2]))
 started = perf_counter()
 score_dataset(data, bundle, Path(sys.argv[3]))

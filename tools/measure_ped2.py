@@ -38,11 +38,11 @@ from streamad.evaluation.report.tables import NEEDS
 from streamad.evaluation.result import EvaluationResult
 from streamad.files import write_atomic
 from streamad.formatting import counted
-from streamad.pipeline import Model, open_model
-from streamad.pipeline.calibration import score_clips
-from streamad.pipeline.dataset_evaluation import evaluate_dataset
+from streamad.inference import Model, open_model
 from streamad.sources import ImagesSpec
 from streamad.training.card import card
+from streamad.workflows.calibrate import score_clips
+from streamad.workflows.evaluate import evaluate_dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 

@@ -19,10 +19,10 @@ import numpy.typing as npt
 from motion_study import alerts_of, auc, scores_of
 
 from streamad.engines import EngineSpec
-from streamad.pipeline import open_model
-from streamad.pipeline.motion_learning import calibrate_motion, fit_motion_bundle
+from streamad.inference import open_model
 from streamad.sources import FileSpec
 from streamad.synthetic_scene import SceneTruth, load_truth, render_scene
+from streamad.workflows.fit_motion import calibrate_motion, fit_motion_bundle
 
 Floats = npt.NDArray[np.float64]
 WALKING = (0.9, 1.2)

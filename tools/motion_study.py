@@ -22,9 +22,9 @@ from streamad.calibration import Calibration
 from streamad.calibration.budget import AlertRule, alert_peaks, sustained_score
 from streamad.engines import EngineSpec
 from streamad.evaluation.metrics import roc_auc
-from streamad.pipeline import Model, open_model, score_video
-from streamad.pipeline.motion_learning import calibrate_motion, fit_motion_bundle
+from streamad.inference import Model, open_model, score_video
 from streamad.sources import FileSpec, ImagesSpec, SourceSpec
+from streamad.workflows.fit_motion import calibrate_motion, fit_motion_bundle
 
 Floats = npt.NDArray[np.float64]
 KINDS = ("double", "fast", "cart", "other")

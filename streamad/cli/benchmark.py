@@ -49,7 +49,7 @@ def benchmark(
     A network that carries state also runs several frames, and several cameras, at once: 4 where nothing is given.
     """
     from streamad.bundle import load_bundle
-    from streamad.pipeline.benchmark import benchmark_model
+    from streamad.workflows.benchmark import benchmark_model
 
     bundle = load_bundle(model)
     spec = engine_spec(engine, threads, precision, run_frames=run_frames, run_cameras=run_cameras)

@@ -86,8 +86,8 @@ def calibrate(
         raise UsageError(
             "give either --data or --recent", hint="--data NORMAL_VIDEO, or --recent 24h for what `streamad run` scored"
         )
-    from streamad.pipeline import save_into_bundle
-    from streamad.pipeline.recent import keep_previous, notes_on
+    from streamad.workflows.calibrate import save_into_bundle
+    from streamad.workflows.recalibrate import keep_previous, notes_on
 
     if out is not None:
         output_file(out)
@@ -99,7 +99,7 @@ def calibrate(
     if recent is not None:
         from datetime import UTC, datetime
 
-        from streamad.pipeline.recent import calibrate_on_recent, only_camera, seconds_of
+        from streamad.workflows.recalibrate import calibrate_on_recent, only_camera, seconds_of
 
         if local is not None:
             raise UsageError(
@@ -176,8 +176,9 @@ def _on_video(
 ) -> tuple[Bundle, Calibration, Clips]:
     """Score normal video as it would be scored live, and calibrate on that; a clip deleted meanwhile is left out."""
     from streamad.alerts.spec import RuleSpec
-    from streamad.pipeline import calibrate_model, open_model
-    from streamad.pipeline.learning import look_at_clips
+    from streamad.inference import open_model
+    from streamad.workflows.calibrate import calibrate_model
+    from streamad.workflows.learn import look_at_clips
 
     lost: list[LeftOut] = []
     rate = look_at_clips(clips.clips, fps, one_rate=True).fps

@@ -17,8 +17,8 @@ from streamad.config import Config
 from streamad.errors import EngineError, OutputError, StreamadError
 from streamad.files import open_regular
 from streamad.frame import Frame
-from streamad.pipeline.alerting import alert_settings
-from streamad.pipeline.model import Model, open_model
+from streamad.inference.alerting import alert_settings
+from streamad.inference.model import Model, open_model
 from streamad.sources import DeviceSpec, ReconnectSpec, RtspSpec, SourceAuthError, SupervisedSource, stop_all, wait_any
 from streamad.sources.credentials import odd_characters
 from streamad.web.server import listen

@@ -40,8 +40,8 @@ def demo(
 ) -> None:
     """Render a scene, calibrate on its normal part, watch the rest as a stream, hold each alert against the truth."""
     from streamad.observability.logging import setup_logging
-    from streamad.pipeline.demo import calibrate_scene, connect, watch_scene, write_config
     from streamad.synthetic_scene import render_scene
+    from streamad.workflows.demo import calibrate_scene, connect, watch_scene, write_config
 
     setup_logging("error", "text")
     started = time.monotonic()

@@ -18,8 +18,8 @@ from streamad.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from streamad.evaluation.result import EvaluationResult
     from streamad.evaluation.scores import Edge, SingleClass
-    from streamad.pipeline.dataset_scoring import ClipScores
     from streamad.scoring import Normalization
+    from streamad.workflows.evaluate_scoring import ClipScores
 
 
 def evaluate_videos(
@@ -45,8 +45,8 @@ def evaluate_videos(
     from streamad.bundle import load_bundle
     from streamad.evaluation.datasets import DATASETS, load_dataset
     from streamad.evaluation.result import inversion_note
-    from streamad.pipeline.dataset_evaluation import evaluate_dataset
-    from streamad.pipeline.dataset_report import write_report, write_scores
+    from streamad.workflows.evaluate import evaluate_dataset
+    from streamad.workflows.evaluate_report import write_report, write_scores
 
     protocols, edges, single = _protocols(normalization), _edge(edge), _single(single_class)
     bundle = load_bundle(model)
@@ -110,8 +110,8 @@ def evaluate_files(
     from streamad.evaluation.score_files import read_labels, read_scores
     from streamad.evaluation.traces import Trace
     from streamad.files import write_atomic
-    from streamad.pipeline.dataset_report import scores_csv, write_figures
-    from streamad.pipeline.event_evaluation import AlertLevel, alert_figures, alerts_of
+    from streamad.workflows.evaluate_events import AlertLevel, alert_figures, alerts_of
+    from streamad.workflows.evaluate_report import scores_csv, write_figures
 
     scores, labels = read_scores(scores_file, allow_pickle=allow_pickle)
     notes: list[str] = []

@@ -153,7 +153,7 @@ class _Job:
     def int8_into_bundle(self, clips: Clips) -> tuple[Path, Parity]:
         """Write the 8-bit variant, calibrated on clips, and its parity into the bundle."""
         from streamad.engines.int8 import quantisation_problem
-        from streamad.pipeline.quantisation import add_int8
+        from streamad.workflows.quantize import add_int8
 
         problem = quantisation_problem()
         if problem:  # told before any work

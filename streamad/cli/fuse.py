@@ -47,9 +47,9 @@ def fuse(
 ) -> None:
     """Make one model of several for a camera: their calibrated scores together, calibrated again on normal video."""
     from streamad.calibration import Calibration
-    from streamad.pipeline import open_model
-    from streamad.pipeline.fusion import Rule, fuse_models
-    from streamad.pipeline.learning import look_at_clips
+    from streamad.inference import open_model
+    from streamad.workflows.fuse import Rule, fuse_models
+    from streamad.workflows.learn import look_at_clips
 
     if rule not in ("mean", "max"):
         raise UsageError(f"--rule {rule!r}: expected mean or max")

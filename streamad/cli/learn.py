@@ -84,9 +84,10 @@ def learn(
     """
     from streamad.detectors import detector_parts
     from streamad.files import locked
-    from streamad.pipeline.learning import LearnPlan, Recordings, capture, look_at_clips
-    from streamad.pipeline.learning import learn as learn_from
-    from streamad.pipeline.learning.learn import (
+    from streamad.workflows.fit_motion import require_rate
+    from streamad.workflows.learn import LearnPlan, Recordings, capture, look_at_clips
+    from streamad.workflows.learn import learn as learn_from
+    from streamad.workflows.learn.learn import (
         GUESS_SECONDS,
         RECORDINGS,
         finished,
@@ -95,7 +96,6 @@ def learn(
         require_time,
         require_trainer,
     )
-    from streamad.pipeline.motion_learning import require_rate
 
     detector_parts(detector)
     folder = bundle_folder(out, versioned=True)

@@ -28,17 +28,17 @@ def run(
     from streamad.alerts.tracker import utc_now
     from streamad.config import load_config
     from streamad.frame import Frame
+    from streamad.inference.gated_scorer import why_withheld
+    from streamad.live.camera import CameraWatch
+    from streamad.live.monitor import Monitor
+    from streamad.live.score_log import ScoreLog
     from streamad.observability.health import Health
     from streamad.observability.logging import background_stderr, setup_logging
     from streamad.observability.metrics import Metrics
     from streamad.observability.status import StatusDocument
-    from streamad.pipeline.camera import CameraWatch
-    from streamad.pipeline.gated_scorer import why_withheld
-    from streamad.pipeline.monitor import Monitor
-    from streamad.pipeline.recent import HistoryKeeper
-    from streamad.pipeline.score_log import ScoreLog
     from streamad.scoring import FrameScore
     from streamad.web import WebServer, create_app
+    from streamad.workflows.recalibrate import HistoryKeeper
     from streamad.writing import BackgroundWriter
 
     settings = load_config(config)

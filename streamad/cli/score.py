@@ -38,8 +38,8 @@ from streamad.sources import Clips, SourceSpec, find_clips
 from streamad.sources.folders import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
-    from streamad.pipeline.alerting import AlertSettings
-    from streamad.pipeline.score_file import FileResult
+    from streamad.inference.alerting import AlertSettings
+    from streamad.workflows.score import FileResult
 
 FIELDS = (
     "input", "frames", "scored", "withheld", "alerts", "highest", "frames_per_second", "csv", "plot", "video",
@@ -73,9 +73,9 @@ def score(
     as_json: JsonOption = False,
 ) -> None:
     """Score every frame of files: CSV, a plot with threshold and alerts, an annotated video with the heat map."""
-    from streamad.pipeline.alerting import alert_settings
-    from streamad.pipeline.model import open_model
-    from streamad.pipeline.score_file import score_file
+    from streamad.inference.alerting import alert_settings
+    from streamad.inference.model import open_model
+    from streamad.workflows.score import score_file
 
     if normalization is not None and normalization not in NORMALIZATIONS:
         raise UsageError(f"--normalization {normalization!r}: expected one of {', '.join(NORMALIZATIONS)}")

@@ -85,10 +85,11 @@ def train(
         from streamad.training.feeding import clip_opener
     except ModuleNotFoundError as error:
         raise EngineError(f"training needs the module {error.name}", hint=install_hint("train")) from error
-    from streamad.pipeline import calibrate_model, open_model, save_into_bundle
-    from streamad.pipeline.learning import look_at_clips
+    from streamad.inference import open_model
     from streamad.sources import ImagesSpec
     from streamad.training.splitting import split_clips
+    from streamad.workflows.calibrate import calibrate_model, save_into_bundle
+    from streamad.workflows.learn import look_at_clips
 
     folder = bundle_folder(out)
     found = clips_of(data, fps, bit_depth)

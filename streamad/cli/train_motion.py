@@ -37,9 +37,9 @@ def fit_motion(
     Raises:
         UsageError: nothing moves in the clips, or their sizes differ.
     """
-    from streamad.pipeline import save_into_bundle
-    from streamad.pipeline.learning import look_at_clips
-    from streamad.pipeline.motion_learning import calibrate_motion, fit_motion_bundle
+    from streamad.workflows.calibrate import save_into_bundle
+    from streamad.workflows.fit_motion import calibrate_motion, fit_motion_bundle
+    from streamad.workflows.learn import look_at_clips
 
     folder = bundle_folder(out)
     clips = clips_of(data, fps, bit_depth)

@@ -42,7 +42,7 @@ class FusedScorer:
 
     Score: the mean of the members' calibrated scores −log10 p, or the highest. If members were independent, the mean
     were Fisher's statistic and the highest Tippett's; they are not, so what a fused score means is learned from normal
-    video once more: its own calibration (see `streamad.pipeline.fusion`). Heat map: the same of the members' maps,
+    video once more: its own calibration (see `streamad.workflows.fuse`). Heat map: the same of the members' maps,
     calibrated likewise, on the grid of the finest.
 
     Args:
@@ -109,7 +109,7 @@ class FusedScorer:
         """
         raise BundleError(
             "several models make this score: their frames must go through the model's own queue",
-            hint="use Model.queue() of streamad.pipeline.open_model",
+            hint="use Model.queue() of streamad.inference.open_model",
         )
 
     def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:

@@ -160,7 +160,7 @@ def open_engine(
 
         return OnnxEngine(bundle.onnx_path, threads=spec.threads, why=why, batch_sizes=sizes)
     if build_network is None:
-        raise EngineError("the torch engine needs the detector's network", hint="call it through streamad.pipeline")
+        raise EngineError("the torch engine needs the detector's network", hint="call streamad.inference.open_model")
     from streamad.engines.torch_engine import TorchEngine
 
     return TorchEngine(
@@ -227,7 +227,7 @@ def open_carrying_engine(
             path, context, threads=spec.threads, run_sizes=lengths, camera_sizes=any_number, why=why
         )
     if load_network is None or convert is None:
-        raise EngineError("the torch engine needs the detector's network", hint="call it through streamad.pipeline")
+        raise EngineError("the torch engine needs the detector's network", hint="call streamad.inference.open_model")
     from streamad.engines.torch_carrying import TorchCarryingEngine
 
     device = (spec.device or "cpu").lower()

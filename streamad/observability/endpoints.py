@@ -1,6 +1,6 @@
 """Where the endpoints are served: the web server's part of the configuration.
 
-It lives here, below the pipeline, since the configuration is composed there; the server itself stands on top.
+It lives here, below `live`, since the configuration is composed there; the server itself stands on top.
 """
 
 from __future__ import annotations

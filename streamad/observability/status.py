@@ -1,4 +1,4 @@
-"""The status document: what `/status` answers and the live page draws. The pipeline fills it."""
+"""The status document: what `/status` answers and the live page draws. `streamad.live` fills it."""
 
 from __future__ import annotations
 

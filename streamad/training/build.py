@@ -51,7 +51,7 @@ def train_bundle(
         shortened: told what was cut, before the training.
 
     Returns:
-        The bundle, without a calibration (see `streamad.pipeline.calibrate_model`).
+        The bundle, without a calibration (see `streamad.workflows.calibrate.calibrate_model`).
 
     Raises:
         UsageError: too few clips, or nothing moves in them; or the plan's name is not one for a bundle.

@@ -14,8 +14,8 @@ from streamad.alerts.store import EventStore
 from streamad.bundle import list_bundles
 from streamad.cli.demo import GENERIC, WALKWAY
 from streamad.evaluation import load_dataset
-from streamad.pipeline.demo import calibrate_scene, connect, watch_scene, write_config
 from streamad.synthetic_scene import SceneTruth, render_scene
+from streamad.workflows.demo import calibrate_scene, connect, watch_scene, write_config
 
 MODEL = GENERIC
 

@@ -359,7 +359,7 @@ def test_the_first_inferences_of_two_threads_do_not_wait_for_each_other(tmp_path
         "import sys, threading, numpy as np\n"
         "from streamad.bundle import load_bundle\n"
         "from streamad.engines import EngineSpec\n"
-        "from streamad.pipeline import open_model\n"
+        "from streamad.inference import open_model\n"
         "sys.setswitchinterval(1e-5)\n"
         f"bundle = load_bundle({MODEL!r})\n"
         "gate = threading.Barrier(4)\n"

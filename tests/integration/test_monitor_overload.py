@@ -1,6 +1,6 @@
 """More frames than the machine can score, from real decoders through real engines: cameras lose alike; it is said once.
 
-What decides is tested without a clock in `tests/unit/pipeline/test_monitor_scheduling.py`.
+What decides is tested without a clock in `tests/unit/live/test_monitor_scheduling.py`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import yaml
 from bundle_support import THRESHOLD, moving_shapes, write_mp4
 
 from streamad.config import parse_config
-from streamad.pipeline import Monitor
-from streamad.pipeline.overload import WINDOW_SECONDS
+from streamad.live import Monitor
+from streamad.live.overload import WINDOW_SECONDS
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.alone, pytest.mark.slow]
 

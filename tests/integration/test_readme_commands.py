@@ -21,8 +21,8 @@ from quality_support import watched
 
 from streamad.bundle import load_bundle
 from streamad.calibration import Calibration
-from streamad.pipeline import open_model
-from streamad.pipeline.offline import pair_scores
+from streamad.inference import open_model
+from streamad.inference.offline import pair_scores
 from streamad.sources import open_source, parse_source
 
 pytestmark = pytest.mark.timeout(900)

@@ -17,8 +17,8 @@ from streamad.engines.carrying import Piece
 from streamad.engines.delays import OUTPUTS
 from streamad.errors import EngineError
 from streamad.evaluation import load_dataset
-from streamad.pipeline import open_model
-from streamad.pipeline.dataset_evaluation import evaluate_dataset
+from streamad.inference import open_model
+from streamad.workflows.evaluate import evaluate_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = sorted(path.parent for path in (ROOT / "models").glob("*/model.yaml"))

@@ -29,8 +29,9 @@ from rtsp_support import RtspServer, require_rtsp_server
 
 from streamad.config import parse_config
 from streamad.frame import Frame, FrameFlags
-from streamad.pipeline import Monitor, score_video
-from streamad.pipeline.camera import CameraWatch
+from streamad.inference import score_video
+from streamad.live import Monitor
+from streamad.live.camera import CameraWatch
 from streamad.scoring import FrameScore
 
 FRAMES = 80

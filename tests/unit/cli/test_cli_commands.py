@@ -17,7 +17,7 @@ from bundle_support import THRESHOLD, moving_shapes, write_mp4
 
 from streamad import __version__
 from streamad.bundle import load_bundle
-from streamad.pipeline import score_video
+from streamad.inference import score_video
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

@@ -22,7 +22,7 @@ from streamad.engines.openvino_carrying import OpenVinoCarryingEngine
 from streamad.engines.openvino_engine import OpenVinoEngine
 from streamad.errors import BundleError, EngineError
 from streamad.frame import Frame
-from streamad.pipeline import open_model, score_video
+from streamad.inference import open_model, score_video
 
 pytestmark = [
     pytest.mark.usefixtures("one_torch_thread"),
@@ -62,8 +62,8 @@ def test_the_variant_lies_in_the_bundle_runs_in_8_bits_and_is_near(
     times: int,
 ) -> None:
     # Fewer pieces than a model is made with: what is tested is the way, not how good the ranges are.
-    monkeypatch.setattr("streamad.pipeline.quantisation.STREAMING_PIECES", 4)
-    monkeypatch.setattr("streamad.pipeline.quantisation.PIECES", 16)
+    monkeypatch.setattr("streamad.workflows.quantize.STREAMING_PIECES", 4)
+    monkeypatch.setattr("streamad.workflows.quantize.PIECES", 16)
     bundle = shutil.copytree(request.getfixturevalue(f"{kind}_bundle"), tmp_path / kind)
     before = load_bundle(bundle)
     with pytest.raises(BundleError, match="no int8 variant") as refused:

@@ -20,7 +20,7 @@ from streamad.engines import CarryingEngine, EngineSpec, open_engine
 from streamad.engines.tensorrt.presence import driver_problem
 from streamad.engines.tensorrt.selftest_carrying import run_carrying_selftest
 from streamad.errors import BundleError, EngineError
-from streamad.pipeline import open_model
+from streamad.inference import open_model
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 needs_no_gpu = pytest.mark.skipif(driver_problem() == "", reason="there is a GPU")

@@ -12,7 +12,7 @@ import pytest
 from bundle_support import moving_shapes, small_manifest, write_mp4, write_small_bundle
 from cli_support import write_config
 
-from streamad.pipeline import offline
+from streamad.inference import offline
 from streamad.sources import FileSpec
 
 

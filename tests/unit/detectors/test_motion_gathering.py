@@ -11,7 +11,7 @@ from motion_support import walkers, world
 from streamad.detectors.motion.fitting import FOLDS, Fitted, Sample, fit
 from streamad.detectors.motion.gathering import Describer, Gatherer
 from streamad.frame import Frame
-from streamad.pipeline.motion_learning import motion_manifest
+from streamad.workflows.fit_motion import motion_manifest
 
 MANIFEST = motion_manifest("wall", data="squares", licence="none", fps=10, max_height=160)
 

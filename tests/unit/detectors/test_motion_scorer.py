@@ -15,9 +15,9 @@ from streamad.detectors.motion.gathering import Gatherer
 from streamad.detectors.motion.scorer import MotionScorer
 from streamad.errors import BundleError, UsageError
 from streamad.frame import Frame, FrameFlags
-from streamad.pipeline.motion_learning import motion_manifest
 from streamad.preprocessing import FrameSizeError
 from streamad.scoring import FrameScore
+from streamad.workflows.fit_motion import motion_manifest
 
 
 def manifest(fps: float = 12.5) -> Manifest:

@@ -31,7 +31,7 @@ from streamad.engines.tensorrt.failures import (
     UnsupportedOperatorError,
 )
 from streamad.errors import EngineError, ExitCode
-from streamad.pipeline import score_video
+from streamad.inference import score_video
 
 NOTHING = {"device": 0, "pinned": 0, "streams": 0}
 

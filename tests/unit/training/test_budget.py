@@ -12,9 +12,9 @@ torch = pytest.importorskip("torch")
 
 from streamad.errors import UsageError  # noqa: E402
 from streamad.frame import Frame, FrameFlags  # noqa: E402
-from streamad.pipeline.learning.learn import LearnPlan, require_time  # noqa: E402
 from streamad.training.budget import fit_into, minutes_for, planned  # noqa: E402
 from streamad.training.recipes import Recipe, TrainingPlan, recipe_for  # noqa: E402
+from streamad.workflows.learn.learn import LearnPlan, require_time  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 

@@ -19,7 +19,7 @@ from streamad.bundle import Bundle, load_bundle
 from streamad.engines import EngineSpec
 from streamad.errors import UsageError
 from streamad.frame import Frame, FrameFlags
-from streamad.pipeline import open_model, score_video
+from streamad.inference import open_model, score_video
 from streamad.training.build import train_bundle
 from streamad.training.recipes import TrainingPlan, recipe_for
 

@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 from streamad.bundle import Bundle, load_bundle
 from streamad.errors import OutputError, UsageError
 from streamad.frame import Frame, FrameFlags
-from streamad.pipeline import open_model, score_video
+from streamad.inference import open_model, score_video
 from streamad.training.build import TrainingPlan, split_clips, train_bundle
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")

@@ -1,0 +1,127 @@
+"""What decides a camera's alerts: its calibration, or a threshold that the user gives."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamad.alerts.rule import AlertRule
+from streamad.alerts.spec import RuleSpec
+from streamad.bundle import CALIBRATION, Bundle, combined_sha256
+from streamad.calibration import Calibration, LocalStatistics, Recurrence
+from streamad.errors import CalibrationError
+from streamad.inference.model import Model
+
+PREVIOUS = f"{Path(CALIBRATION).stem}.previous.json"
+"""What `calibrate` leaves beside a calibration that it replaced; see `keep_previous`."""
+
+PUBLIC_DATA = re.compile(r"\b(ucsd|ped[12]|avenue|shanghaitech)\b", re.IGNORECASE)
+"""Data sets that shipped models were trained on: nobody's own camera."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSettings:
+    """What decides a camera's alerts.
+
+    Attributes:
+        threshold: raw score from which a frame is anomalous.
+        baseline: normal raw score (the calibration's median).
+        calibration: where they come from; None where the configuration gives a bare threshold.
+        rules: duration, cooldown, hysteresis.
+        foreign: why the calibration may be another camera's, None where nothing says so.
+    """
+
+    threshold: float
+    baseline: float
+    calibration: Calibration | None
+    rules: RuleSpec
+    foreign: str | None = None
+
+    def rule(self, camera: str) -> AlertRule:
+        """A fresh rule for the camera."""
+        critical = None if self.calibration is None else self.calibration.critical
+        return self.rules.build(camera, threshold=self.threshold, baseline=self.baseline, critical=critical)
+
+    @property
+    def local(self) -> LocalStatistics | None:
+        """What the camera's scorer holds cells against; None: its scores are the model's own."""
+        return None if self.calibration is None else self.calibration.local
+
+    def recurrence(self, score: float) -> Recurrence | None:
+        """How often normal video holds a raw score as high; None without a calibration, or without a score."""
+        return None if self.calibration is None else self.calibration.recurrence(score)
+
+    def shown(self, score: float) -> float:
+        """A raw score as people see it: calibrated (−log10 of its share in normal video), raw without calibration."""
+        return self.calibration.calibrated(score) if self.calibration else score
+
+
+def alert_settings(
+    model: Model,
+    rules: RuleSpec,
+    *,
+    camera: str,
+    calibration: Path | Calibration | None = None,
+    alerts_per_day: float | None = None,
+    threshold: float | None = None,
+) -> AlertSettings:
+    """Threshold and rules of a camera, from its calibration or a given threshold.
+
+    Args:
+        model: what scores it.
+        rules: duration, cooldown, hysteresis.
+        camera: its id, for messages.
+        calibration: its calibration; None takes the one shipped with the bundle.
+        alerts_per_day: another budget than the calibration's own.
+        threshold: raw score to use instead of a calibration.
+
+    Raises:
+        CalibrationError: there is no calibration, or it belongs to another model.
+    """
+    if threshold is not None:
+        return AlertSettings(threshold, min(model.bundle.manifest.score.still, threshold), None, rules)
+    found = calibration or model.bundle.calibration_path
+    if found is None:
+        raise CalibrationError(
+            f"camera {camera!r}: the model {model.bundle.name} has no calibration",
+            hint=f"streamad calibrate {model.bundle.name} --data NORMAL_VIDEO, or give a threshold",
+        )
+    known = found if isinstance(found, Calibration) else Calibration.load(found)
+    known.require_model(combined_sha256(model.bundle))
+    if alerts_per_day is not None:
+        known = known.with_budget(alerts_per_day)
+    for name in ("min_duration_seconds", "cooldown_seconds"):
+        assumed, given = getattr(known, name), getattr(rules, name)
+        if assumed > given:
+            _log.warning(
+                "camera %s: the calibration assumed %s = %g, the rules say %g: expect more alerts than the budget",
+                *(camera, name, assumed, given),
+            )
+    foreign = _foreign(known, model.bundle if calibration is None else None, camera)
+    return AlertSettings(known.threshold, known.median, known, rules, foreign)
+
+
+def _foreign(calibration: Calibration, shipped_with: Bundle | None, camera: str) -> str | None:
+    """Why a calibration may be another camera's, None where nothing says so.
+
+    Args:
+        calibration: the camera's.
+        shipped_with: the bundle that it came with, None where the configuration names it.
+        camera: the configured id.
+    """
+    made_for = re.match(r"camera (\S+),", calibration.source)
+    if made_for and made_for[1] != camera:
+        return f"the calibration was made on camera {made_for[1]}; calibrate on this one: streamad calibrate"
+    if shipped_with is None or shipped_with.path.joinpath(PREVIOUS).exists():  # replaced on this machine
+        return None
+    data = shipped_with.manifest.training.data
+    if not PUBLIC_DATA.search(data):
+        return None
+    return (
+        f"the threshold comes from the calibration that the model was shipped with ({data}), so not from this camera: "
+        f"calibrate it (streamad calibrate {shipped_with.name} --data NORMAL_VIDEO), or learn a model of its own"
+    )

@@ -1,0 +1,169 @@
+"""Several models as one: each member's engine and queue, and their scores joined."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from streamad.bundle import Bundle
+from streamad.calibration import LocalStatistics
+from streamad.detectors import CameraScorer
+from streamad.detectors.fused_scorer import FusedScorer, FusedTiles, fused_scorer
+from streamad.engines import CarryingEngine
+from streamad.errors import BundleError
+from streamad.inference.frame_queue import FrameQueue, OnBatch, Scored
+from streamad.inference.gated_scorer import GatedScorer, gated
+from streamad.inference.model import Model
+from streamad.preprocessing import Tiles
+from streamad.sources.quality.spec import QualitySpec
+
+_log = logging.getLogger(__name__)
+
+
+class FusedModel(Model):
+    """A bundle of several models with their engines. `engine` is the first member's, for what is told of it.
+
+    Attributes:
+        members: the models.
+    """
+
+    def __init__(self, bundle: Bundle, members: Sequence[Model]) -> None:
+        super().__init__(bundle, members[0].engine)
+        self.members = tuple(members)
+
+    def scorer(
+        self, camera: str, local: LocalStatistics | None = None, *, quality: QualitySpec | None = None
+    ) -> CameraScorer:
+        """A fresh scorer for one camera, behind one frame-quality gate.
+
+        Raises:
+            BundleError: local statistics are given: those of members stand in their own calibrations.
+        """
+        if local is not None:
+            raise BundleError("a fused score has no cells of its own: members are calibrated locally, each for itself")
+        streaming = [isinstance(member.engine, CarryingEngine) for member in self.members]
+        return gated(fused_scorer(self.bundle, camera, streaming), self.bundle, quality, camera=camera)
+
+    def queue(self, on_batch: OnBatch | None = None) -> FrameQueue:
+        """What takes frames to all engines and the fused scores back."""
+        return FusedQueue([member.queue(on_batch) for member in self.members])
+
+    def warm_up(self) -> None:
+        """Run every static batch size of every member once."""
+        for member in self.members:
+            member.warm_up()
+
+    def close(self) -> None:
+        """Free the engines."""
+        for member in self.members:
+            member.close()
+
+
+class FusedQueue(FrameQueue):
+    """Hands each member's tiles to its queue; a frame leaves when the last member has scored it.
+
+    Args:
+        queues: of the members.
+    """
+
+    def __init__(self, queues: Sequence[FrameQueue]) -> None:
+        super().__init__()
+        self._queues = tuple(queues)
+        self._scorers: dict[str, FusedScorer] = {}
+        self._failed: dict[str, Exception] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Frames that the slowest engine has not answered yet."""
+        return max(queue.waiting for queue in self._queues)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an engine has enough to do."""
+        return any(queue.is_busy for queue in self._queues)
+
+    def waiting_of(self, camera: str) -> int:
+        """Frames of one camera that the slowest engine has not answered yet."""
+        return max(queue.waiting_of(camera) for queue in self._queues)
+
+    def forget(self, camera: str) -> None:
+        """Drop a camera's frames in all queues."""
+        for queue in self._queues:
+            queue.forget(camera)
+        self._failed.pop(camera, None)
+
+    def flush_due(self, *, idle: bool = False) -> None:
+        """Start what has waited for long enough, each member's by its own rule."""
+        for queue in self._queues:
+            queue.flush_due(idle=idle)
+
+    def put(self, scorer: CameraScorer, tiles: Tiles) -> None:
+        """Add a frame's tiles of all members.
+
+        Raises:
+            ValueError: the scorer is not one of several models.
+        """
+        fused = scorer.inner if isinstance(scorer, GatedScorer) else scorer
+        if not isinstance(fused, FusedScorer):
+            raise ValueError("this scorer is of one model and the queue is of several: was it made by the model?")
+        self._scorers[tiles.camera] = fused
+        if not isinstance(tiles, FusedTiles):  # the gate held the frame back: every member's answer is that it is
+            for queue in self._queues:
+                queue.put(scorer, tiles)
+            return
+        for queue, member, part in zip(self._queues, fused.members, tiles.members, strict=True):
+            if part is not None:
+                queue.put(member, part)
+
+    def flush(self) -> None:
+        """Start what is waiting for a full batch."""
+        for queue in self._queues:
+            queue.flush()
+
+    def ready(self) -> list[Scored]:
+        """Frames that every member has scored, in order for each camera."""
+        return self._joined([queue.ready() for queue in self._queues])
+
+    def wait(self, timeout: float) -> list[Scored]:
+        """`ready()`, after waiting up to `timeout` seconds for the slowest member."""
+        end = time.monotonic() + timeout
+        answers = []
+        for queue in sorted(self._queues, key=lambda q: -q.waiting):
+            left = max(0.0, end - time.monotonic())
+            answers.append((queue, queue.wait(left) if queue.waiting else queue.ready()))
+        order = {id(queue): scored for queue, scored in answers}
+        return self._joined([order[id(queue)] for queue in self._queues])
+
+    def drain(self) -> list[Scored]:
+        """Start what is pending, wait for everything, return the rest."""
+        self.flush()
+        finished = self._joined([queue.drain() for queue in self._queues])
+        for camera, error in self._failed.items():
+            _log.error("camera %s: a frame that gets no fused score was not scored: %s", camera, error)
+        self._failed.clear()
+        return finished
+
+    def _drain_engine(self) -> None:
+        for queue in self._queues:
+            queue._drain_engine()
+
+    def _joined(self, answers: Sequence[list[Scored]]) -> list[Scored]:
+        finished: list[Scored] = []
+        for number, scored in enumerate(answers):
+            for one in scored:
+                camera = one.score.camera
+                if one.is_broken:
+                    finished.append(one)
+                    continue
+                if one.error is not None:
+                    self._failed[camera] = one.error  # told with the camera's next fused score
+                try:
+                    complete = self._scorers[camera].take(number, one.score)
+                except Exception as fault:  # noqa: BLE001 - as in `FrameQueue`: other cameras' frames go on
+                    finished.append(Scored(replace(one.score, score=math.nan, withheld="fault"), fault, is_broken=True))
+                    continue
+                finished += [Scored(score, self._failed.pop(camera, None)) for score in complete]
+        return finished

@@ -1,0 +1,333 @@
+"""One camera of the monitor: from its decoder's frames to events, with what an operator wants to see."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from datetime import datetime
+
+from streamad.alerts.event import Event
+from streamad.alerts.tracker import EventChange, EventTracker
+from streamad.bundle import combined_sha256
+from streamad.calibration.drift import DriftSpec
+from streamad.config import CameraSpec
+from streamad.detectors import CameraScorer
+from streamad.errors import StreamadError
+from streamad.formatting import number
+from streamad.frame import Frame
+from streamad.inference.alerting import AlertSettings
+from streamad.inference.model import Model
+from streamad.live.camera_drift import CameraDrift
+from streamad.live.camera_health import CameraHealth
+from streamad.live.faults import CameraFaults, reason_of
+from streamad.live.overload import Overload
+from streamad.observability.metrics import CameraMetrics
+from streamad.observability.status import RECENT_SCORES, AlertLabel, CameraState, CameraStatus, RecurrenceStatus
+from streamad.preprocessing import Tiles
+from streamad.scoring import FrameScore
+from streamad.sources import SourceStatus, SupervisedSource
+from streamad.sources.quality.spec import QualitySpec
+
+_log = logging.getLogger(__name__)
+
+
+class CameraWatch:
+    """The state of one camera inside the monitor. Used by the main loop; `status` and `newest` by the web thread too.
+
+    Args:
+        spec: the camera's configuration.
+        source: its supervised decoder, not yet started.
+        model: what scores it.
+        settings: threshold and rules.
+        metrics: its series.
+        quality: its frame-quality gate; None: as shipped.
+        drift: when its scores count as drifted; None: as shipped.
+        wall_clock: aware datetimes, for events.
+        clock: `time.monotonic`.
+    """
+
+    def __init__(
+        self,
+        spec: CameraSpec,
+        source: SupervisedSource,
+        model: Model,
+        settings: AlertSettings,
+        metrics: CameraMetrics,
+        *,
+        wall_clock: Callable[[], datetime],
+        quality: QualitySpec | None = None,
+        drift: DriftSpec | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._quality = quality or QualitySpec()
+        self.spec = spec
+        self.source = source
+        self.model = model
+        self.settings = settings
+        self.scorer = self._fresh_scorer()
+        self.health = CameraHealth(spec.id, self.scorer, self._quality, metrics, wall_clock=wall_clock)
+        self.tracker = EventTracker(
+            settings.rule(spec.id),
+            model=model.bundle.name,
+            model_sha256=combined_sha256(model.bundle),
+            shown=settings.shown,
+            wall_clock=wall_clock,
+        )
+        self.faults = CameraFaults(is_live=source.spec.drops, clock=clock)
+        self.overload = Overload(clock)
+        self.failure: StreamadError | None = None
+        """Why the camera was given up, None where it was not."""
+        self.newest: tuple[Frame, FrameScore] | None = None
+        self.scored = 0
+        self.withheld: Counter[str] = Counter()
+        """Frames without a score, by cause."""
+        self._metrics = metrics
+        self._clock = clock
+        self._frames: deque[Frame] = deque()
+        self._gaps: set[int] = set()
+        self._recent: deque[tuple[float, float | None]] = deque(maxlen=RECENT_SCORES)
+        self._times: deque[float] = deque(maxlen=50)
+        self._latency: float | None = None
+        self._seen_drops: dict[str, int] = {}
+        self._seen_reconnects: dict[str, int] = {}
+        self._seen_first = False
+        self._last_index: int | None = None
+        self._last_received: float | None = None
+        self._is_silent = False
+        self._skewed = False
+        self.drift = CameraDrift(
+            spec.id, settings.calibration, drift or DriftSpec(), metrics, note=self.health.note, wall_clock=wall_clock
+        )
+        metrics.set_threshold(self.settings.shown(settings.threshold))
+
+    def poll(self) -> Frame | None:
+        """The next frame of the source, None where none has come.
+
+        A network that sees windows needs frames without a hole. Where a machine does not keep up, every few frames one
+        is dropped, and no window would ever be whole. So once one was dropped, all that wait go with it: the next
+        frames then find room, and windows are whole until it is full again.
+        """
+        frame = self.source.poll()
+        while frame is not None and self.faults.is_resting:
+            self._metrics.dropped("fault")
+            frame = self.source.poll()
+        if frame is None or (self.model.bundle.manifest.tiling.window or 1) == 1 or not self.source.spec.drops:
+            return frame
+        if self._last_index is not None and frame.index != self._last_index + 1:
+            frame = self.source.newest(frame)
+        self._last_index = frame.index
+        return frame
+
+    def take(self, frame: Frame) -> Tiles | None:
+        """A frame arrived: what is to be scored now, None where no score is due.
+
+        Raises:
+            FrameSizeError: the frame is smaller than a cell.
+        """
+        self._metrics.frame("decoded")
+        self._metrics.received(time.time() - (self._clock() - frame.received_at))
+        self._last_received = frame.received_at
+        self._is_silent = False
+        if self._seen_first and frame.is_discontinuity:
+            self._gaps.add(frame.index)
+            self._metrics.gap()
+        self._seen_first = True
+        tiles = self.scorer.tiles(frame)
+        self.health.follow(frame)
+        self._frames.append(frame)
+        return tiles
+
+    def score(self, score: FrameScore) -> list[EventChange]:
+        """A frame's score arrived, in order: what it changes."""
+        frame = self._frames.popleft()
+        while frame.index < score.index and self._frames:
+            frame = self._frames.popleft()
+        changes = []
+        passed = {index for index in self._gaps if index <= score.index}
+        if passed:
+            self._gaps -= passed
+            changes.append(self.tracker.gap())
+        now = self._clock()
+        shown = self.settings.shown(score.score)
+        self.newest = (frame, score)
+        self.scored += 1
+        self._times.append(now)
+        self._latency = now - score.received_at
+        self._recent.append((score.pts_seconds, None if score.withheld else shown))
+        self._metrics.frame("scored")
+        self._metrics.set_score(shown)
+        self._metrics.latency(self._latency)
+        if score.withheld:
+            self._metrics.withheld(score.withheld)
+            self.withheld[str(score.cause)] += 1
+        else:
+            self.faults.good()
+        if self.open_event is None:
+            self.drift.follow(score)
+        changes.append(self.tracker.update(score))
+        return self._noted(changes)
+
+    def finish(self) -> list[EventChange]:
+        """The source is over."""
+        return self._noted([self.tracker.finish()])
+
+    def tick(self) -> list[EventChange]:
+        """Close an open alert where no frame has come for the rule's `gap_seconds` by the clock.
+
+        The rule knows only the video's time, which stands still while a camera is down. What the last frames showed is
+        then no longer known: no alert, no score, no faulty picture. Sources that wait for the machine are not silent,
+        however long a frame takes; neither is one whose frames are still in the engine.
+        """
+        if self._last_received is None or self._is_silent or not self.source.spec.drops or self.source.over:
+            return []
+        if self._clock() - self._last_received <= self.tracker.rule.gap_seconds:
+            return []
+        self._is_silent = True
+        self._metrics.set_score(float("nan"))
+        self.health.silent()
+        return self._noted([self.tracker.gap()])
+
+    def reset(self) -> list[EventChange]:
+        """Begin again after a fault, with a scorer that remembers nothing; closes an open alert."""
+        self._metrics.fault()
+        self._metrics.set_score(float("nan"))
+        self._frames.clear()
+        self._gaps.clear()
+        self._last_index = None
+        self.scorer = self._fresh_scorer()
+        self.health.attach(self.scorer)
+        return self._noted([self.tracker.gap()])
+
+    def give_up(self, error: StreamadError) -> None:
+        """Stop the source for good: its frames cannot be scored."""
+        self.failure = error
+        self.health.give_up(reason_of(error), str(error), self.newest)
+        self.source.stop()
+
+    def refresh(self) -> bool:
+        """Carry the source's own counts into the metrics; cheap, called about twice a second.
+
+        Returns:
+            Whether the machine has begun or ceased to fall behind this camera.
+        """
+        status = self.source.status
+        is_up = status.state in ("up", "stale") or (status.state == "ended" and self.scored > 0)
+        self._metrics.set_up(is_up and self.failure is None)
+        for seen, now, count in (
+            (self._seen_drops, status.dropped, self._metrics.dropped),
+            (self._seen_reconnects, {str(k): v for k, v in status.reconnects.items()}, self._reconnected),
+        ):
+            for reason, total in now.items():
+                if total > seen.get(reason, 0):
+                    count(reason, total - seen.get(reason, 0))
+                    seen[reason] = total
+        self._warn_of_skew(status)
+        return self._follow_load(status)
+
+    def status(self) -> CameraStatus:
+        """What `/status` says of this camera."""
+        source, failure = self.source.status, self.failure
+        newest = self.newest
+        recent = list(self._recent)
+        age = None if source.last_frame_at is None else self._clock() - source.last_frame_at
+        info = source.info
+        state: CameraState = "overloaded" if source.state == "up" and self.overload.is_active else source.state
+        reason = None if source.reason is None else str(source.reason)
+        is_watched = state in ("up", "overloaded") and failure is None and not self._is_silent
+        return CameraStatus(
+            id=self.spec.id,
+            state="failed" if failure is not None else state,
+            reason=reason if failure is None else reason_of(failure),
+            message=source.message if failure is None else str(failure),
+            fps=self._rate(),
+            frames=source.frames_decoded,
+            dropped=sum(source.dropped.values()),
+            reconnects=sum(source.reconnects.values()),
+            score=recent[-1][1] if recent and is_watched else None,
+            threshold=self.settings.shown(self.settings.threshold),
+            recurrence=self._recurrence() if is_watched else None,
+            foreign=self._foreign(),
+            alert=self._alert_label(),
+            latency_seconds=self._latency,
+            last_frame_at=None if age is None else time.time() - age,
+            last_frame_seconds=age,
+            recent=recent,
+            size=(info.width, info.height) if info else None if newest is None else newest[0].shape[::-1],
+            quality=self.health.reason,
+            held=dict(self.health.held),
+            drift=self.drift.status,
+        )
+
+    def _fresh_scorer(self) -> CameraScorer:
+        return self.model.scorer(self.spec.id, self.settings.local, quality=self._quality)
+
+    def _follow_load(self, status: SourceStatus) -> bool:
+        if self.overload.update(status.frames_decoded, status.dropped.get("queue_full", 0)):
+            self._metrics.set_overloaded(self.overload.is_active)
+            if self.overload.is_active:
+                _log.warning(
+                    "camera %s: not keeping up: %s %% of its frames were dropped in the last seconds",
+                    self.spec.id, number(100 * self.overload.share, 2),
+                )  # fmt: skip
+            else:
+                _log.info("camera %s: keeping up again", self.spec.id)
+            return True
+        return False
+
+    def _foreign(self) -> str | None:
+        if self.settings.calibration is not None and self.health.is_other_place:
+            return (
+                "the place that the model remembers was not recognized: the model is another camera's, the camera was "
+                "moved, or the light is another one. If it is not the light, learn this view: streamad learn"
+            )
+        return self.settings.foreign
+
+    def _recurrence(self) -> RecurrenceStatus | None:
+        known = None if self.newest is None else self.settings.recurrence(self.newest[1].score)
+        return None if known is None else {
+            "seconds": known.seconds, "at_most": known.at_most, "not_seen": known.not_seen, "text": str(known),
+        }  # fmt: skip
+
+    @property
+    def open_event(self) -> Event | None:
+        """The event that is open now."""
+        return self.tracker.open_event
+
+    def _noted(self, changes: list[EventChange | None]) -> list[EventChange]:
+        real = [change for change in changes if change is not None]
+        for change in real:
+            if change.kind == "opened":
+                self._metrics.alert(change.event.severity)
+            self._metrics.set_alert_active(change.kind != "closed")
+        return real
+
+    def _reconnected(self, reason: str, amount: int) -> None:
+        for _ in range(amount):
+            self._metrics.reconnect(reason)
+
+    def _alert_label(self) -> AlertLabel:
+        event = self.open_event
+        if event is not None:
+            return event.severity
+        state = self.tracker.rule.state
+        return "pending" if state == "pending" else "cooldown" if state == "cooldown" else "none"
+
+    def _rate(self) -> float:
+        times = list(self._times)
+        if len(times) < 2 or self._clock() - times[-1] > 2.0:
+            return 0.0
+        return (len(times) - 1) / max(1e-6, times[-1] - times[0])
+
+    def _warn_of_skew(self, status: SourceStatus) -> None:
+        """A model that sees movement expects the frame rate that it was trained at."""
+        expected = self.model.bundle.manifest.training.fps
+        fps = status.info.fps if status.info else None
+        if self._skewed or not fps or 0.8 <= fps / expected <= 1.25 or len(self.model.bundle.manifest.tiling.lags) < 2:
+            return
+        self._skewed = True
+        _log.warning(
+            "camera %s delivers %.3g frames/s, the model %s was trained at %.3g: movement looks %.1f times as fast",
+            self.spec.id, fps, self.model.bundle.name, expected, expected / fps,
+        )  # fmt: skip

@@ -1,0 +1,482 @@
+"""The monitor: watches cameras (or files as if they were cameras) until stopped."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import cv2
+
+from streamad import __version__
+from streamad.alerts.event import Event
+from streamad.alerts.health import HealthChange
+from streamad.alerts.sinks import SinkFanout
+from streamad.alerts.store import EventStore
+from streamad.alerts.tracker import EventChange, utc_now
+from streamad.config import Config
+from streamad.errors import StreamadError
+from streamad.formatting import counted
+from streamad.frame import Frame
+from streamad.inference.alerting import alert_settings
+from streamad.inference.frame_queue import FrameQueue, Scored
+from streamad.inference.model import Model, open_model
+from streamad.live.camera import CameraWatch
+from streamad.live.faults import FaultLog
+from streamad.observability.health import Health
+from streamad.observability.metrics import Metrics
+from streamad.observability.status import CameraStatus, EngineStatus, EventsStatus, ModelStatus, StatusDocument
+from streamad.scoring import FrameScore
+from streamad.sources import SupervisedSource, stop_all, wait_any
+
+_log = logging.getLogger(__name__)
+
+ENGINE_WAIT_SECONDS = 0.005
+"""Longest wait for the engine before the sources are looked at again."""
+
+LIVE_IN_FLIGHT = 2
+"""Frames of a live camera inside the engine at once. More would only age: what waits, waits in the decoder's ring,
+where the oldest gives way to the newest. A limit of each camera's own, so that none takes the others' share."""
+
+FILE_IN_FLIGHT = 32
+"""The same for files, where nothing is dropped and throughput counts."""
+
+FEW_SLOTS = 6
+"""Frames of a camera that may wait for the main loop."""
+
+REFRESH_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSummary:
+    """What became of one camera.
+
+    Attributes:
+        frames: frames decoded.
+        scored: frames that left the engine (a score may be withheld).
+        withheld: those without a score, by cause ("warming_up", "quality:dark").
+        dropped: frames dropped before.
+        alerts: alerts opened.
+        error: why its source failed, None where it did not.
+    """
+
+    camera: str
+    frames: int
+    scored: int
+    withheld: Mapping[str, int]
+    dropped: int
+    alerts: int
+    error: StreamadError | None
+
+
+class Monitor:
+    """Watches all cameras of a configuration in one loop.
+
+    Args:
+        config: checked configuration.
+        metrics: where figures go.
+        health: told of readiness and ticks.
+        store: where events are kept; None keeps none.
+        sinks: where events are sent.
+        on_score: called with (camera, frame, score) for every frame, in the main loop's thread, after its events.
+        on_event: called with every change of an event, in the main loop's thread.
+        on_health: the same for health events.
+        wall_clock: aware datetimes, for events.
+
+    Whatever a camera's frames raise ends at that camera (`streamad.live.faults`), and whatever a callback, the
+    event store or a sink raises is logged and counted: the loop goes on. `first_error` keeps the first of the latter.
+
+    Raises:
+        BundleError, EngineError, CalibrationError: before anything is started.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        metrics: Metrics | None = None,
+        health: Health | None = None,
+        store: EventStore | None = None,
+        sinks: SinkFanout | None = None,
+        on_score: Callable[[CameraWatch, Frame, FrameScore], None] | None = None,
+        on_event: Callable[[EventChange], None] | None = None,
+        on_health: Callable[[HealthChange], None] | None = None,
+        wall_clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self.metrics = metrics or Metrics()
+        self.health = health or Health()
+        self._store = store
+        self._sinks = sinks or SinkFanout([])
+        self._on_score = on_score
+        self._on_event = on_event
+        self._on_health = on_health
+        self._stop = threading.Event()
+        self._started = time.monotonic()
+        self._models: dict[str, Model] = {}
+        self._batchers: dict[str, FrameQueue] = {}
+        self._alerts: dict[str, int] = {}
+        self._fault_log = FaultLog()
+        self.first_error: Exception | None = None
+        """What a callback, the event store or a sink raised first; None while all went well."""
+        self.health.set_ready("config")
+        try:
+            self.cameras = [self._camera(config, index, wall_clock) for index in range(len(config.cameras))]
+        except BaseException:
+            self._close_models()
+            raise
+        self._turns = list(self.cameras)
+        self._overloaded = False
+        self._last_status = {camera.spec.id: camera.status() for camera in self.cameras}
+        self._by_id = {camera.spec.id: camera for camera in self.cameras}
+        self._batcher_of = {spec.id: self._batchers[config.model_of(spec)] for spec in config.cameras}
+
+    def stop(self) -> None:
+        """End `run` after the current round; may be called from any thread or a signal handler."""
+        self._stop.set()
+
+    def run(self, *, once: bool = False) -> list[CameraSummary]:
+        """Watch until `stop`, or with `once` until every source is over.
+
+        Returns:
+            One summary a camera.
+        """
+        sources = [camera.source for camera in self.cameras]
+        finished: set[str] = set()
+        with ExitStack() as stack:
+            stack.callback(self._sinks.close)
+            stack.callback(self._close_models)
+            stack.callback(stop_all, sources)
+            for model in self._models.values():
+                model.warm_up()
+            self.health.set_ready("model")
+            for source in sources:
+                source.start()
+            refreshed = 0.0
+            while not self._stop.is_set():
+                self._round(finished)
+                self.health.tick()
+                now = time.monotonic()
+                if now - refreshed >= REFRESH_SECONDS:
+                    refreshed = now
+                    self._refresh()
+                if once and len(finished) == len(self.cameras):
+                    break
+            for camera in self.cameras:
+                if camera.spec.id not in finished:
+                    self._drain()
+                    self._finish(camera)
+            self._refresh()
+            return [self._summary(camera) for camera in self.cameras]
+
+    def keep_alive(self) -> None:
+        """After `run`: stay healthy for whoever looks at the endpoints, until `stop` or an interrupt."""
+        while not self._stop.wait(0.5):
+            self.health.tick()
+
+    def status(self) -> StatusDocument:
+        """The document of `/status`; safe from any thread."""
+        info = next(iter(self._models.values())).engine.info
+        bundles = [model.bundle for model in self._models.values()]
+        uptime = time.monotonic() - self._started
+        return StatusDocument(
+            version=__version__,
+            started_at=time.time() - uptime,
+            uptime_seconds=uptime,
+            overloaded=self._overloaded,
+            engine=EngineStatus(name=info.name, device=info.device, precision=info.precision, why=info.why),
+            models=[ModelStatus(name=b.name, sha256=b.sha256, detector=b.manifest.detector) for b in bundles],
+            cameras=[self._camera_status(camera) for camera in self.cameras],
+            events=self._events_status(),
+        )
+
+    def preview(self, camera: str) -> bytes | None:
+        """Newest frame of a camera as JPEG, None before the first or where it cannot be one; safe from any thread."""
+        watch = self._by_id.get(camera)
+        if watch is None or watch.newest is None:
+            return None
+        try:
+            ok, data = cv2.imencode(".jpg", watch.newest[0].pixels, (cv2.IMWRITE_JPEG_QUALITY, 75))
+        except cv2.error:  # JPEG knows no side beyond 65 535 pixels
+            return None
+        return data.tobytes() if ok else None
+
+    def _events_status(self) -> EventsStatus:
+        store = self._store
+        if store is None:
+            return EventsStatus(total=sum(self._alerts.values()), path=None, error=None)
+        error: Exception | None = store.error
+        try:
+            total = store.count()
+        except Exception as unreadable:  # noqa: BLE001 - the cameras' status matters more; the error is shown
+            total, error = sum(self._alerts.values()), error or unreadable
+        return EventsStatus(total=total, path=str(store.path), error=None if error is None else str(error))
+
+    def _camera_status(self, camera: CameraWatch) -> CameraStatus:
+        """A camera's status; the one before where it cannot be had, so that one camera never hides the others."""
+        try:
+            self._last_status[camera.spec.id] = camera.status()
+        except Exception as error:  # noqa: BLE001 - read by the web thread beside the main loop
+            self._fault_log.report(f"status of camera {camera.spec.id}", error)
+        return self._last_status[camera.spec.id]
+
+    def _camera(self, config: Config, index: int, wall_clock: Callable[[], datetime]) -> CameraWatch:
+        spec = config.cameras[index]
+        name = config.model_of(spec)
+        if name not in self._models:
+            live = any(c.source.live for c in config.cameras)
+            model = open_model(name, config.engine, hint="latency" if live else "throughput")
+            self._models[name] = model
+            self._batchers[name] = model.queue(self._batch_done)
+            info, bundle = model.engine.info, model.bundle
+            self.metrics.set_model(
+                model=bundle.name, sha256=bundle.sha256, detector=bundle.manifest.detector,
+                engine=info.name, device=info.device, precision=info.precision, why=info.why,
+            )  # fmt: skip
+            _log.info("model %s on %s %s %s: %s", bundle.name, info.name, info.device, info.precision, info.why)
+        settings = alert_settings(
+            self._models[name],
+            config.rules_of(spec),
+            camera=spec.id,
+            calibration=spec.calibration,
+            alerts_per_day=spec.alerts_per_day,
+            threshold=spec.threshold,
+        )
+        for warning in settings.calibration.warnings if settings.calibration else ():
+            _log.warning("camera %s: %s", spec.id, warning)
+        self._alerts[spec.id] = 0
+        return CameraWatch(
+            spec,
+            SupervisedSource(spec.id, spec.source, config.reconnect, slots=_slots(self._models[name])),
+            self._models[name],
+            settings,
+            self.metrics.camera(spec.id),
+            quality=config.quality_of(spec),
+            drift=config.drift,
+            wall_clock=wall_clock,
+        )
+
+    def _round(self, finished: set[str]) -> None:
+        """Take what has arrived, start what is due, publish what is done.
+
+        Cameras take turns: each gives one frame a round, the ones that had to wait are asked first in the next, and
+        none has more than its own share of frames in the engine. So where a machine does not keep up, all lose alike.
+        A queue that got no frame in a round starts what it has, and one that goes on getting some does when its batch
+        window is over: neither waits for the cameras of another model.
+        """
+        fed: set[FrameQueue] = set()
+        served: list[CameraWatch] = []
+        for camera in self._turns:
+            batcher = self._batcher_of[camera.spec.id]
+            with self._isolated(camera):
+                if self._take(camera, batcher):
+                    fed.add(batcher)
+                    served.append(camera)
+            for other in fed:
+                other.flush_due()
+        self._turns = [camera for camera in self._turns if camera not in served] + served
+        for batcher in self._batchers.values():
+            batcher.flush_due(idle=batcher not in fed)
+        busy = [batcher for batcher in self._batchers.values() if batcher.waiting]
+        for batcher in busy:
+            self._handle(batcher.ready() if fed else batcher.wait(ENGINE_WAIT_SECONDS))
+        for camera in self.cameras:
+            if camera.source.over and camera.spec.id not in finished:
+                self._drain()
+                self._finish(camera)
+                self._report_end(camera)
+                finished.add(camera.spec.id)
+        if not fed and not busy and not self._stop.is_set():
+            wait_any([camera.source for camera in self.cameras if not camera.source.over], 0.1)
+
+    def _take(self, camera: CameraWatch, batcher: FrameQueue) -> bool:
+        """Give the camera's next frame to its queue; whether there was one and room for it."""
+        is_live = camera.source.spec.drops
+        most = LIVE_IN_FLIGHT if is_live else FILE_IN_FLIGHT
+        if batcher.waiting_of(camera.spec.id) >= most or (is_live and batcher.is_busy):
+            return False
+        frame = camera.poll()
+        if frame is None:
+            return False
+        tiles = camera.take(frame)
+        self._publish_health(camera)
+        if tiles is not None:
+            batcher.put(camera.scorer, tiles)
+        return True
+
+    @contextmanager
+    def _isolated(self, camera: CameraWatch, *, scoring: bool = False) -> Iterator[None]:
+        """Whatever a camera's frames raise ends here: the camera begins again, or is given up; others go on.
+
+        Args:
+            camera: whose frames are processed.
+            scoring: a score is being handled, so that the scorer has failed on frames that came before.
+        """
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - one camera's fault must not end the others' watch
+            self._fault_log.report(f"camera {camera.spec.id}", error)
+            if not camera.source.spec.drops and not scoring:
+                self._drain()  # of a file nothing is lost: the frames before this one keep their scores
+            give_up = camera.faults.note(error)
+            try:
+                self._batcher_of[camera.spec.id].forget(camera.spec.id)
+                self._publish(camera.reset())
+            except Exception as again:  # noqa: BLE001 - a camera that cannot even begin again is of no use
+                self._fault_log.report(f"camera {camera.spec.id}, beginning again", again)
+                give_up = True
+            if give_up:
+                self._give_up(camera)
+            self._publish_health(camera)
+
+    @contextmanager
+    def _surviving(self, part: str) -> Iterator[None]:
+        """Whatever a part raises that watching goes on without is logged and counted."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - nothing that writes may end the watch
+            self.first_error = self.first_error or error
+            self.metrics.internal_errors.labels(part=part).inc()
+            self._fault_log.report(part.replace("_", " "), error)
+
+    def _drain(self) -> None:
+        for batcher in self._batchers.values():
+            self._handle(batcher.drain())
+
+    def _handle(self, finished: Sequence[Scored]) -> None:
+        begun_again: set[str] = set()
+        for scored in finished:
+            camera = self._by_id[scored.score.camera]
+            if camera.spec.id in begun_again:
+                continue  # of a state that is no more
+            scorer = camera.scorer
+            with self._isolated(camera, scoring=True):
+                self._handle_one(camera, scored)
+            if camera.scorer is not scorer:
+                begun_again.add(camera.spec.id)
+
+    def _handle_one(self, camera: CameraWatch, scored: Scored) -> None:
+        if scored.error is not None and scored.is_broken:
+            raise scored.error
+        self._publish(camera.score(scored.score))
+        self._publish_health(camera)
+        if self._on_score is not None and camera.newest is not None:
+            with self._surviving("score_callback"):
+                self._on_score(camera, camera.newest[0], scored.score)
+        if scored.error is not None:  # the engine's: the scorer has withheld the frame, and its state holds
+            self.metrics.inference_errors.labels(engine=camera.model.engine.info.name).inc()
+            self._fault_log.report(f"camera {camera.spec.id}, frame not scored", scored.error)
+            if camera.faults.note(scored.error):
+                self._give_up(camera)
+
+    def _publish(self, changes: Sequence[EventChange]) -> None:
+        for change in changes:
+            event: Event = change.event
+            if change.kind == "opened":
+                self._alerts[event.camera] += 1
+            if self._store is not None:
+                with self._surviving("event_store"):
+                    self._store.save(event)
+            with self._surviving("sinks"):
+                self._sinks.emit(event, change.kind)
+            if self._on_event is not None:
+                with self._surviving("event_callback"):
+                    self._on_event(change)
+
+    def _finish(self, camera: CameraWatch) -> None:
+        with self._isolated(camera):
+            self._publish(camera.finish())
+            camera.drift.finish()
+        camera.health.finish()
+        self._publish_health(camera)
+
+    def _publish_health(self, camera: CameraWatch) -> None:
+        for change in camera.health.changes():
+            if self._store is not None:
+                with self._surviving("event_store"):
+                    self._store.save(change.event)
+            if not change.is_progress:
+                with self._surviving("sinks"):
+                    self._sinks.emit(change.event, change.kind)
+            if self._on_health is not None:
+                with self._surviving("health_callback"):
+                    self._on_health(change)
+
+    def _refresh(self) -> None:
+        load_changed = False
+        for camera in self.cameras:
+            with self._isolated(camera):
+                load_changed |= camera.refresh()
+                if not self._batcher_of[camera.spec.id].waiting_of(camera.spec.id):
+                    self._publish(camera.tick())
+                    self._publish_health(camera)
+        if load_changed:
+            self._report_load()
+        waiting = sum(batcher.waiting for batcher in self._batchers.values())
+        self.metrics.queue_length.labels(queue="engine").set(waiting)
+        if self._store is not None:
+            with self._surviving("event_store"):
+                self._store.flush()
+
+    def _report_load(self) -> None:
+        """Log once that the machine has fallen behind, and once that it keeps up again."""
+        behind = [camera.spec.id for camera in self.cameras if camera.overload.is_active]
+        if bool(behind) == self._overloaded:
+            return
+        self._overloaded = bool(behind)
+        self.metrics.overloaded.set(1 if behind else 0)
+        if behind:
+            _log.warning(
+                "this machine does not keep up with %s: frames are dropped, evenly among cameras; fewer cameras, a "
+                "lower frame rate or a lighter model would help (docs/performance.md)",
+                counted(len(self.cameras), "camera"),
+            )
+        else:
+            _log.info("this machine keeps up with all cameras again")
+
+    def _batch_done(self, tiles: int, seconds: float) -> None:
+        self.metrics.batch_size.observe(tiles)
+        self.metrics.stage_duration.labels(stage="inference").observe(seconds)
+
+    def _give_up(self, camera: CameraWatch) -> None:
+        """Stop a camera whose frames cannot be scored at all; the others go on."""
+        error = camera.faults.last
+        if error is not None and camera.failure is None:
+            _log.error("camera %s is given up: %s", camera.spec.id, error)
+            camera.give_up(error)
+
+    def _report_end(self, camera: CameraWatch) -> None:
+        status = camera.source.status
+        if camera.failure is not None:
+            return  # said already
+        if status.state == "failed":
+            _log.error("camera %s failed (%s): %s", camera.spec.id, status.reason, status.message)
+        else:
+            _log.info("camera %s is over after %d frames", camera.spec.id, status.frames_decoded)
+
+    def _summary(self, camera: CameraWatch) -> CameraSummary:
+        status = camera.source.status
+        error = camera.failure or camera.faults.last or (status.error() if status.state == "failed" else None)
+        return CameraSummary(
+            camera=camera.spec.id,
+            frames=status.frames_decoded,
+            scored=camera.scored,
+            withheld=dict(camera.withheld),
+            dropped=sum(status.dropped.values()),
+            alerts=self._alerts[camera.spec.id],
+            error=error,
+        )
+
+    def _close_models(self) -> None:
+        with ExitStack() as stack:
+            for model in self._models.values():
+                stack.callback(model.close)
+
+
+def _slots(model: Model) -> int:
+    """Frames of a camera that may wait: more than a window, so that one is whole where the machine does not keep up."""
+    window = model.bundle.manifest.tiling.window or 1
+    return FEW_SLOTS if window == 1 else window + FEW_SLOTS

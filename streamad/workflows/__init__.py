@@ -1,0 +1,1 @@
+"""Workflows: what a command does from beginning to end, one verb a module."""

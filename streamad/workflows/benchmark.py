@@ -1,0 +1,286 @@
+"""How fast a bundle's network runs here, in each of its forms, in one interleaved run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from itertools import islice
+from statistics import median
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.bundle import Bundle
+from streamad.detectors import detector_parts
+from streamad.detectors.base import load_part
+from streamad.engines import CarryingEngine, Engine, EngineSpec, available_engines
+from streamad.engines.carrying import CarriedState, Piece
+from streamad.engines.delays import OUTPUTS
+from streamad.engines.flops import count_flops
+from streamad.errors import UsageError
+from streamad.frame import Frame
+from streamad.inference.model import open_model
+from streamad.inference.offline import open_frames
+from streamad.sources import SourceSpec
+
+ROUND_SECONDS = 1.0
+"""About how long each contender runs in a round."""
+
+SETTLE_SECONDS = 0.1
+"""Pause between two contenders: an engine's threads spin for a while after their work, and would slow the next."""
+
+RUN_FRAMES = 4
+"""Frames of a camera in the longer runs of a network that carries state, where nothing is asked for."""
+
+RUN_CAMERAS = 4
+"""Cameras in its runs side by side, likewise."""
+
+SCORED = 20
+"""Frames with a score that are enough for a measurement, where nothing is asked for."""
+
+LONGEST_WARM_UP = 500
+"""Frames at most before the first that has one; the motion detector has 44 at 25 frames/s."""
+
+GEMM_SIDE = 1024
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass
+class Contender:
+    """One way of running the network.
+
+    Attributes:
+        name: short.
+        what: in words.
+        work: scores a frame, by its number, and those that run with it.
+        gflop: operations of a frame in billions, None where they are not known.
+        frames: how many there are.
+        at_once: frames that `work` scores.
+        answer: what it says of the first frame that has a score.
+        rates: frames a second in each round.
+        costs: processor seconds a frame in each round, over all threads.
+    """
+
+    name: str
+    what: str
+    work: Callable[[int], Array]
+    answer: Callable[[], Array]
+    gflop: float | None
+    frames: int
+    at_once: int = 1
+    rates: list[float] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
+
+
+def benchmark_model(
+    bundle: Bundle,
+    *,
+    engine: EngineSpec | None = None,
+    source: SourceSpec | None = None,
+    frames: int | None = None,
+    rounds: int = 5,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Measure every form of a bundle's network on the same frames, in turns.
+
+    Inference alone is measured: decoding and tiling are the same for all. A load that comes and goes falls on all; on a
+    machine that is busy all the time, processor time tells more than the clock.
+
+    Args:
+        bundle: the model.
+        engine: what runs it; None is auto.
+        source: where frames come from; None draws noise in which everything moves.
+        frames: how many of them are gone through; None: until `SCORED` of them have a score.
+        rounds: rounds in which each contender has its turn.
+        progress: called after each round with (done, in all).
+
+    Returns:
+        `model`, `frames`, `rounds`, `gemm_gflops` (a float32 matrix product in numpy, median of rounds), and for each
+        of `contenders` its `name`, `what`, frames `at_once`, `gflop` a frame (None: unknown), `frames_per_second` and
+        `ratio` (of a round's speed to that of the last contender, the slowest way), both with `min`, `median` and
+        `max`, `cpu_milliseconds` a frame over all threads, `cpu_ratio`, `gflops`, and `difference` (largest absolute
+        one of an output to the last contender's).
+
+    Raises:
+        SourceError: the frames cannot be read.
+        UsageError: they are too few for one score, or the bundle has no network of its own.
+        EngineError: the engine cannot run here.
+    """
+    bundle.require_network()
+    with ExitStack() as stack:
+        contenders = _contenders(bundle, engine or EngineSpec(), source, frames, stack)
+        gemm: list[float] = []
+        answers = {contender.name: contender.answer() for contender in contenders}  # and warm
+        for number in range(rounds):
+            gemm.append(_gemm())
+            for contender in contenders:
+                _measure(contender, ROUND_SECONDS)
+            if progress is not None:
+                progress(number + 1, rounds)
+    slowest = contenders[-1]
+    return {
+        "model": bundle.name,
+        "frames": frames or SCORED,
+        "rounds": rounds,
+        "gemm_gflops": median(gemm),
+        "contenders": [_row(contender, slowest, answers) for contender in contenders],
+    }
+
+
+def _contenders(
+    bundle: Bundle, spec: EngineSpec, source: SourceSpec | None, frames: int | None, stack: ExitStack
+) -> list[Contender]:
+    """Ours first, then the ways that it is compared with, the slowest last."""
+    found: list[Contender] = []
+    inputs = _tiles(bundle, source, frames)
+    if not inputs:
+        raise UsageError(
+            f"{frames or 'its'} frames give no score with {bundle.name}",
+            hint="give more with --frames, or a longer --input",
+        )
+    flops = count_flops(bundle.onnx_path) / 1e9
+    per_frame = median(len(batch) for batch in inputs)
+    cells = bundle.manifest.tiling.kind == "cells"
+    shown = "cells of a frame" if cells else f"a window of {bundle.manifest.tiling.window} a frame"
+    count = len(inputs)
+    if bundle.streaming_path is not None:
+        gflop = count_flops(bundle.streaming_path) / 1e9
+        for name, how, frames_each, cameras in (
+            ("streaming", "one frame at a time", 1, 1),
+            ("run frames", "{} frames of a camera in a run", spec.run_frames or RUN_FRAMES, 1),
+            ("run cameras", "a frame of each of {} cameras in a run", 1, spec.run_cameras or RUN_CAMERAS),
+        ):
+            if name != "streaming" and frames_each * cameras == 1:  # as asked for: the row above
+                continue
+            runs = spec.model_copy(update={"run_frames": frames_each, "run_cameras": cameras})
+            carrying = stack.enter_context(open_model(bundle, runs)).engine
+            assert isinstance(carrying, CarryingEngine)
+            at_once = frames_each * cameras
+            what = f"{how.format(at_once)}, {carrying.info.name} in {carrying.info.precision}"
+            ways = _stream(carrying, inputs, frames_each, cameras)
+            found.append(Contender(name, what, *ways, gflop, count, at_once))
+        if spec.precision == "int8":  # which the network on windows does not have
+            spec = spec.model_copy(update={"precision": "fp32"})
+    running = stack.enter_context(open_model(bundle, spec, streaming=False)).engine
+    assert not isinstance(running, CarryingEngine)
+    what = f"{shown}, {running.info.name} in {running.info.precision}"
+    found.append(Contender("engine", what, *_batches(running, inputs), flops * per_frame, count))
+    if not available_engines()["torch"]:
+        from streamad.engines.torch_engine import TorchEngine
+
+        parts = detector_parts(bundle.manifest.detector)
+        build = load_part(parts.paper or parts.network)
+        eager = TorchEngine(
+            lambda: build(bundle.manifest), bundle.weights_path, threads=spec.threads, batch_sizes=(4096,)
+        )
+        stack.enter_context(closing(eager))
+        what = f"{shown}, eager PyTorch" + (", all computed as the paper does" if parts.paper else "")
+        found.append(Contender("torch", what, *_batches(eager, inputs), None, count))
+    return found
+
+
+def _tiles(bundle: Bundle, source: SourceSpec | None, frames: int | None) -> list[Array]:
+    """What the network is given for each scored frame: (n, channels, height, width)."""
+    from streamad.detectors import camera_scorer
+
+    scorer = camera_scorer(bundle, "benchmark", streaming=False)
+    answer = []
+    with closing(_frames(bundle, source)) as opened:
+        for frame in islice(opened, LONGEST_WARM_UP + SCORED if frames is None else frames):
+            tiles = scorer.tiles(frame)
+            if tiles is not None and tiles.withheld is None and len(tiles.batch):
+                answer.append(tiles.batch)
+                if frames is None and len(answer) == SCORED:
+                    break
+    return answer
+
+
+def _frames(bundle: Bundle, source: SourceSpec | None) -> Generator[Frame, None, None]:
+    if source is not None:
+        yield from open_frames(source, "benchmark")
+        return
+    spec, rng = bundle.manifest.input, np.random.default_rng(0)
+    cells = bundle.manifest.tiling.kind == "cells"
+    height, width = (spec.max_height or 240, 360) if cells else (spec.height, spec.width)
+    index = 0
+    while True:
+        yield Frame("benchmark", index, index / 25, 0.0, rng.integers(0, 256, (height, width), dtype=np.uint8))
+        index += 1
+
+
+def _stream(
+    engine: CarryingEngine, windows: Sequence[Array], frames: int, cameras: int
+) -> tuple[Callable[[int], Array], Callable[[], Array]]:
+    """Each window's last frame in turn, in runs, every camera the same; and the answer to the first whole window."""
+    states = [engine.new_state() for _ in range(cameras)]
+    newest = np.concatenate([window[:, -1:] for window in windows])
+
+    def together(states: Sequence[CarriedState], shown: Array) -> Array:
+        answers = engine.run_together([Piece(state, shown) for state in states])
+        for answer in answers:
+            if not isinstance(answer, dict):
+                raise answer
+        return np.concatenate([answer[OUTPUTS][-1:] for answer in answers if isinstance(answer, dict)])
+
+    def work(number: int) -> Array:
+        return together(states, newest[np.arange(number, number + frames) % len(newest)])
+
+    def answer() -> Array:
+        fresh = [engine.new_state() for _ in range(cameras)]
+        return together(fresh, windows[0][0, :, None])[-1:]
+
+    return work, answer
+
+
+def _batches(engine: Engine, tiles: Sequence[Array]) -> tuple[Callable[[int], Array], Callable[[], Array]]:
+    largest = engine.batch_sizes[-1]
+
+    def work(number: int) -> Array:
+        batch = tiles[number]
+        return np.concatenate([engine.infer(batch[k : k + largest]) for k in range(0, len(batch), largest)])
+
+    return work, lambda: work(0)
+
+
+def _measure(contender: Contender, seconds: float) -> None:
+    """One turn: frames one after the other until the time is over."""
+    time.sleep(SETTLE_SECONDS)
+    done, started, spent = 0, time.perf_counter(), time.process_time()
+    while (passed := time.perf_counter() - started) < seconds or not done:
+        contender.work(done % contender.frames)
+        done += contender.at_once
+    contender.rates.append(done / passed)
+    contender.costs.append((time.process_time() - spent) / done)
+
+
+def _gemm() -> float:
+    """GFLOP/s of a float32 matrix product: what the machine has to give at the moment."""
+    a = np.random.default_rng(0).random((GEMM_SIDE, GEMM_SIDE), np.float32)
+    best = 0.0
+    for _ in range(4):
+        started = time.perf_counter()
+        a @ a
+        best = max(best, 2e-9 * GEMM_SIDE**3 / (time.perf_counter() - started))
+    return best
+
+
+def _row(contender: Contender, slowest: Contender, answers: dict[str, Array]) -> dict[str, Any]:
+    rates = contender.rates
+    ratios = [ours / theirs for ours, theirs in zip(rates, slowest.rates, strict=True)]
+    middle = median(rates)
+    return {
+        "name": contender.name,
+        "what": contender.what,
+        "at_once": contender.at_once,
+        "gflop": contender.gflop,
+        "frames_per_second": {"min": min(rates), "median": middle, "max": max(rates)},
+        "ratio": {"min": min(ratios), "median": median(ratios), "max": max(ratios)},
+        "cpu_milliseconds": 1000 * median(contender.costs),
+        "cpu_ratio": median(theirs / ours for ours, theirs in zip(contender.costs, slowest.costs, strict=True)),
+        "gflops": None if contender.gflop is None else contender.gflop * middle,
+        "difference": float(np.abs(answers[contender.name] - answers[slowest.name]).max()),
+    }

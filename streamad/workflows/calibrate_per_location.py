@@ -1,0 +1,256 @@
+"""Local statistics from a camera's normal video, such that no frame is scored by statistics that it is in."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.bundle import Manifest
+from streamad.calibration.per_location import (
+    CellSamples,
+    LocalScore,
+    LocalSpec,
+    LocalStatistics,
+    fit_local,
+    joined,
+    pooled,
+)
+from streamad.errors import CalibrationError, OutputError
+from streamad.inference.gated_scorer import WithheldFrames
+from streamad.inference.model import Model
+from streamad.inference.offline import score_clip
+from streamad.sources import SourceError, SourceSpec
+
+FOLDS, LEAST_CLIPS = 5, 3
+"""Parts of the video, each of which is scored by statistics of the others; whole clips from so many clips on (our
+choice)."""
+
+PRIOR_SECONDS = 50.0
+"""Video that a wider level counts for when a narrower one is drawn towards it; frames of one second say little new."""
+
+MAP_POOL = 3
+"""Cells of a whole picture's error map are averaged over 3×3: an error lies at a thing's edges, which is several
+cells wide. Moving cells are things' size already."""
+
+
+@dataclass(frozen=True)
+class LocalClips:
+    """What local calibration made of normal clips.
+
+    Attributes:
+        scores: (n,) local scores of every clip, each frame by statistics of other parts; NaN where it has none.
+        indices: (n,) numbers of these frames in their clips: detectors of windows leave out the ends.
+        statistics: of all clips: what is used from now on.
+    """
+
+    scores: list[npt.NDArray[np.float64]]
+    statistics: LocalStatistics
+    indices: list[npt.NDArray[np.int_]] = field(default_factory=list)
+
+
+def local_spec(manifest: Manifest, fps: float | None = None) -> LocalSpec:
+    """What is chosen for a detector; how: docs/local-calibration.md.
+
+    Args:
+        manifest: of its bundle.
+        fps: frames a second of the video; None takes the bundle's.
+    """
+    pool = 1 if manifest.tiling.kind == "cells" else MAP_POOL
+    return LocalSpec(pool=pool, prior_samples=PRIOR_SECONDS * (fps or manifest.training.fps))
+
+
+def is_local_by_default(manifest: Manifest) -> bool:
+    """Whether `calibrate` makes local statistics unless told: for maps of the whole picture, not for moving cells.
+
+    On normal video and anomalies made from it, error maps gain much; scores of moving cells, which a network made
+    comparable already, nothing that a minute of video could show (docs/results/local-calibration.md).
+    """
+    return manifest.tiling.kind != "cells" and manifest.fusion is None
+
+
+def score_clips_locally(
+    clips: Sequence[SourceSpec],
+    model: Model,
+    *,
+    spec: LocalSpec | None = None,
+    fps: float | None = None,
+    camera: str = "camera",
+    progress: Callable[[int, int, int], None] | None = None,
+    lost: Callable[[int, SourceError], None] | None = None,
+) -> LocalClips:
+    """Score normal clips of one camera, in order, its background carried from clip to clip, and fit local statistics.
+
+    Heat maps are kept in a temporary file meanwhile: 4 bytes a cell and frame, 370 MB for an hour of 32×32 cells at 25
+    frames a second. Memory holds a bounded sample of every cell.
+
+    Args:
+        clips: normal video.
+        model: what scores it.
+        spec: what is chosen; None takes the detector's.
+        fps: frames a second; None takes the bundle's.
+        camera: id of the camera.
+        progress: called with (clip number from 0, frames of it scored, clips in all).
+        lost: called with a clip's number and error, see `score_clip`; a clip of which nothing was read has no scores.
+
+    Raises:
+        CalibrationError: the model has no heat map, or nothing can be learned from these clips.
+        OutputError: the temporary file cannot be written.
+    """
+    spec = spec or local_spec(model.bundle.manifest, fps)
+    scorer, withheld = model.scorer(camera), WithheldFrames()
+    with Spool() as spool:
+        scored, indices = [], []
+        for number, clip in enumerate(clips):
+            known: list[bool] = []
+            index: list[int] = []
+            for score in score_clip(
+                clip, model, scorer, camera=camera, lost=None if lost is None else partial(lost, number)
+            ):
+                spool.add(score.heatmap)
+                withheld.add(clip, score)
+                index.append(score.index)
+                known.append(score.heatmap is not None and score.withheld is None)
+                if progress is not None:
+                    progress(number, len(known), len(clips))
+            if known or lost is None:
+                scored.append(np.array(known, dtype=bool))
+                indices.append(np.array(index, dtype=int))
+        withheld.warn()
+        if spool.shape is None:
+            raise CalibrationError(
+                f"the model {model.bundle.name} gives no heat map, which local calibration needs",
+                hint="calibrate with --no-local, or give more normal video",
+            )
+        return replace(crossfit(spool, scored, spec), indices=indices)
+
+
+def crossfit(heat: Spool, scored: Sequence[npt.NDArray[np.bool_]], spec: LocalSpec) -> LocalClips:
+    """Local scores of recorded heat maps, each part by statistics of the others; see `score_clips_locally`.
+
+    Args:
+        heat: heat maps of all frames of all clips, in order.
+        scored: (frames,) of every clip: whether a frame has a score.
+        spec: what is chosen.
+    """
+    assert heat.shape is not None
+    part = parts([len(known) for known in scored])
+    samples = [CellSamples(heat.shape, seed=k) for k in range(max(int(p.max()) for p in part if p.size) + 1)]
+    for maps, known, fold in zip(heat.clips(scored), scored, part, strict=True):
+        for heatmap, is_known, k in zip(maps, known, fold, strict=True):
+            if is_known:
+                samples[k].add(pooled(heatmap, spec.pool))
+    filled = [k for k, sample in enumerate(samples) if sample.frames]
+    if len(filled) < 2:
+        raise CalibrationError(
+            "cannot calibrate cells: the scored frames do not make two parts", hint="give more normal video"
+        )
+    whole = joined([samples[k] for k in filled])
+    others = {k: _fitted([samples[j] for j in filled if j != k], spec, whole.frames) for k in filled}
+    answer = []
+    for maps, known, fold in zip(heat.clips(scored), scored, part, strict=True):
+        values = np.full(len(known), np.nan)
+        state: LocalScore | None = None
+        for t, (heatmap, is_known, k) in enumerate(zip(maps, known, fold, strict=True)):
+            if not is_known:
+                continue
+            if state is None:
+                state = LocalScore(others[k])
+            state.statistics = others[k]
+            values[t], _ = state.update(heatmap)
+        answer.append(values)
+    return LocalClips(answer, fit_local(whole, spec))
+
+
+def _fitted(parts: Sequence[CellSamples], spec: LocalSpec, frames: int) -> LocalStatistics:
+    """Statistics of some parts that claim as much as those of all parts, of so many frames, will.
+
+    A place that was seen for longer may claim more. Statistics of fewer frames claim less: a threshold from their
+    scores would be too low for those of all, so the wider levels weigh less in proportion.
+    """
+    samples = joined(parts)
+    return fit_local(samples, replace(spec, prior_samples=spec.prior_samples * samples.frames / frames))
+
+
+def parts(frames: Sequence[int]) -> list[npt.NDArray[np.int_]]:
+    """The part of every frame of every clip: whole clips where there are three or more, else stretches of clips.
+
+    Clips differ from one another more than frames of one clip do: another person, another light. Scored by statistics
+    of the rest of its own clip a frame looks more usual than any frame of the next clip will, so no clip is in two
+    parts where that can be helped. Many clips share `FOLDS` parts; one or two are cut into as many equal stretches as
+    make that many parts at least.
+    """
+    if len(frames) >= LEAST_CLIPS:
+        folds = min(FOLDS, len(frames))
+        ends = np.cumsum(frames)
+        middles = (ends - np.asarray(frames) / 2) * folds / max(ends[-1], 1)
+        if len(frames) == folds:  # each its own, however long
+            middles = np.arange(folds)
+        return [np.full(n, min(int(at), folds - 1)) for n, at in zip(frames, middles, strict=True)]
+    cuts = -(-FOLDS // max(len(frames), 1))
+    return [number * cuts + np.arange(n) * cuts // max(n, 1) for number, n in enumerate(frames)]
+
+
+class Spool:
+    """Heat maps on disk, while they are needed."""
+
+    def __init__(self) -> None:
+        self.shape: tuple[int, int] | None = None
+        self._missing = 0
+        self._folder = tempfile.TemporaryDirectory(prefix="streamad-")
+        self._file: IO[bytes] = (Path(self._folder.name) / "heat").open("w+b")
+
+    def add(self, heatmap: npt.NDArray[np.float32] | None) -> None:
+        """The next frame's.
+
+        Raises:
+            CalibrationError: the grid changed.
+            OutputError: the disk is full.
+        """
+        if heatmap is None and self.shape is None:
+            self._missing += 1
+            return
+        if self.shape is None and heatmap is not None:
+            self.shape = (heatmap.shape[0], heatmap.shape[1])
+            for _ in range(self._missing):
+                self.add(None)
+        assert self.shape is not None
+        if heatmap is not None and heatmap.shape != self.shape:
+            raise CalibrationError(
+                f"the pictures change their size: heat maps of {self.shape} and of {heatmap.shape} cells",
+                hint="give clips of one size, as the camera sends it",
+            )
+        shown = np.full(self.shape, np.nan, np.float32) if heatmap is None else heatmap
+        try:
+            self._file.write(np.ascontiguousarray(shown, np.float32).tobytes())
+        except OSError as error:
+            raise OutputError(
+                f"cannot keep heat maps in {self._folder.name}: {error.strerror}", hint="set TMPDIR to a larger disk"
+            ) from error
+
+    def clips(self, scored: Sequence[npt.NDArray[np.bool_]]) -> Iterator[Iterator[npt.NDArray[np.float32]]]:
+        """For each clip its heat maps, in order; each clip is to be read to its end."""
+        self._file.seek(0)
+        for known in scored:
+            yield (self._read() for _ in range(len(known)))
+
+    def _read(self) -> npt.NDArray[np.float32]:
+        assert self.shape is not None
+        data = self._file.read(4 * self.shape[0] * self.shape[1])
+        return np.frombuffer(data, np.float32).reshape(self.shape)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._folder.cleanup()

@@ -1,0 +1,235 @@
+"""Evaluating a model on a data set: score its test clips, then every figure with what it belongs to."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from streamad import __version__
+from streamad.bundle import Bundle, combined_sha256
+from streamad.calibration import Calibration
+from streamad.engines import EngineSpec
+from streamad.errors import CalibrationError, DatasetError
+from streamad.evaluation.datasets import Clip, Dataset
+from streamad.evaluation.datasets.validate import official_differences
+from streamad.evaluation.localisation import ClipHeat, localisation_of
+from streamad.evaluation.pixels import Mask
+from streamad.evaluation.result import ClipRecord, EvaluationResult, Origin, inversion_note, protocols_of
+from streamad.evaluation.scores import Edge, SingleClass
+from streamad.evaluation.traces import Place, Trace, worst_false_alarms, worst_misses
+from streamad.scoring import Normalization
+from streamad.workflows.evaluate_events import AlertLevel, alert_figures, alerts_of
+from streamad.workflows.evaluate_scoring import ClipScores, score_dataset
+
+SHOTS = 8
+"""False alarms, and misses, that a report shows."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A result, with what a report draws.
+
+    Attributes:
+        result: the figures.
+        clips: what the model said of each test clip.
+        traces: scores, labels and alerts of each test clip; no alerts without a threshold.
+        calibration: of the bundle; None where it has none.
+        false_alarms: the normal frames with the highest scores.
+        misses: the abnormal frames with the lowest scores.
+        masks: pixel masks of these frames, by clip and frame, where there are any.
+    """
+
+    result: EvaluationResult
+    clips: tuple[ClipScores, ...]
+    traces: tuple[Trace, ...]
+    calibration: Calibration | None
+    false_alarms: tuple[Place, ...]
+    misses: tuple[Place, ...]
+    masks: Mapping[tuple[int, int], Mask]
+
+
+def evaluate_dataset(
+    dataset: Dataset,
+    bundle: Bundle,
+    folder: Path,
+    *,
+    name: str | None = None,
+    engine: EngineSpec | None = None,
+    workers: int | None = None,
+    protocols: Sequence[Normalization] | None = None,
+    edge: Edge = "leave_out",
+    single_class: SingleClass = "leave_out",
+    localise: bool = True,
+    threshold: float | None = None,
+    progress: Callable[[ClipScores, int, int], None] | None = None,
+) -> Evaluated:
+    """Evaluate a model on the test clips of a data set.
+
+    Args:
+        dataset: clips and labels.
+        bundle: the model, with its calibration for `calibrated` and the alerts.
+        folder: gets the scores of every clip; what an earlier run finished is used.
+        name: of the run, for comparisons; None: data set and model.
+        engine: which engine.
+        workers: clips at a time.
+        protocols: those wanted; None: all that are possible.
+        edge: see `evaluate_scores`.
+        single_class: see `evaluate_scores`.
+        localise: compare heat maps with pixel masks, where there are both.
+        threshold: raw score from which a frame is anomalous; None: the calibration's.
+        progress: see `score_dataset`.
+
+    Raises:
+        DatasetError: nothing can be evaluated.
+        CalibrationError: `calibrated` is wanted without a calibration, or the calibration is another model's.
+        EngineError: the engine cannot run here.
+    """
+    # What would fail later fails now, before hours of scoring.
+    _require_both_classes(dataset)
+    calibration = _calibration(bundle, protocols or ())
+    clips = score_dataset(dataset, bundle, folder / "clips", engine=engine, workers=workers, progress=progress)
+    level = _level(bundle, calibration, threshold)
+    if threshold is not None and calibration is not None and calibration.local is not None:
+        calibration = None  # a threshold that was given by hand is one of the detector's own scores
+    statistics = None if calibration is None else calibration.local
+    if statistics is not None:
+        clips = [replace(clip, local=statistics) for clip in clips]
+    shown = None if level is None else level.threshold
+    traces = tuple(_trace(clip, scored, bundle, level) for clip, scored in zip(dataset.testing, clips, strict=True))
+    false_alarms = worst_false_alarms(traces, SHOTS, threshold=shown)
+    misses = worst_misses(traces, SHOTS, threshold=shown)
+    located = localisation_of(
+        dataset.testing,
+        [_heat(clip) if localise else None for clip in clips],
+        cells_are_patches=bundle.manifest.tiling.kind == "cells"
+        and statistics is None
+        and bundle.manifest.fusion is None,
+        keep={(place.clip, place.frame) for place in (*false_alarms, *misses)},
+    )
+    damage = {number: (f"its masks were left out: {problem}",) for number, problem in located.problems}
+    protocols_found = protocols_of(
+        [scored.scores for scored in clips],
+        [trace.labels for trace in traces],
+        names=[trace.name for trace in traces],
+        protocols=protocols,
+        calibration=calibration,
+        local=None if statistics is None else [trace.scores for trace in traces],
+        edge=edge,
+        single_class=single_class,
+    )
+    result = EvaluationResult(
+        name=name or f"{dataset.name}-{bundle.name}",
+        data_set=dataset.name,
+        label_set=dataset.labels,
+        clips=tuple(
+            ClipRecord(
+                scored.name,
+                len(scored.scores),
+                int(np.isfinite(scored.scores).sum()),
+                int(trace.labels.sum()),
+                scored.seconds,
+                (*scored.problems, *damage.get(number, ())),
+            )
+            for number, (scored, trace) in enumerate(zip(clips, traces, strict=True))
+        ),
+        protocols=protocols_found,
+        localisation=located.figures,
+        patches=located.patches,
+        alerts=None if level is None else alert_figures(traces, level),
+        origin=_origin(bundle, clips),
+        notes=(*inversion_note(protocols_found), *_notes(dataset, bundle, calibration)),
+    )
+    return Evaluated(result, tuple(clips), traces, calibration, tuple(false_alarms), tuple(misses), located.masks)
+
+
+def _calibration(bundle: Bundle, protocols: Sequence[Normalization]) -> Calibration | None:
+    if bundle.calibration_path is None:
+        if "calibrated" in protocols:
+            raise CalibrationError(
+                f"the model {bundle.name} has no calibration, which the protocol calibrated needs",
+                hint=f"streamad calibrate {bundle.name} --data NORMAL_VIDEO, or leave the protocol out",
+            )
+        return None
+    calibration = Calibration.load(bundle.calibration_path)
+    calibration.require_model(combined_sha256(bundle))
+    return calibration
+
+
+def _require_both_classes(dataset: Dataset) -> None:
+    frames = sum(clip.frames for clip in dataset.testing)
+    abnormal = sum(int(clip.labels.sum()) for clip in dataset.testing if clip.labels is not None)
+    if dataset.testing and abnormal in (0, frames):
+        raise DatasetError(
+            f"nothing can be evaluated: all {frames} frames of {len(dataset.testing)} test clips are "
+            f"{'abnormal' if abnormal else 'normal'}; normal and abnormal frames are needed",
+            hint="is the test split complete, and are these its labels?",
+        )
+
+
+def _level(bundle: Bundle, calibration: Calibration | None, threshold: float | None) -> AlertLevel | None:
+    if threshold is not None:
+        return AlertLevel(threshold, min(bundle.manifest.score.still, threshold))
+    return None if calibration is None else AlertLevel.of(calibration)
+
+
+def _trace(clip: Clip, scored: ClipScores, bundle: Bundle, level: AlertLevel | None) -> Trace:
+    assert clip.labels is not None  # test clips have them: the data set was read so
+    fps = clip.fps or bundle.manifest.training.fps
+    own = None if scored.local is None else scored.scores
+    scores = scored.scores if scored.local is None else scored.local_scores(scored.local)
+    if level is None:
+        return Trace(clip.name, scores, clip.labels, fps)
+    return Trace(clip.name, scores, clip.labels, fps, *alerts_of(clip.name, scores, fps, level), own)
+
+
+def _heat(clip: ClipScores) -> ClipHeat | None:
+    maps = clip.heatmaps()
+    return None if maps is None else ClipHeat(maps, clip.boxes(), np.isfinite(clip.scores))
+
+
+def _origin(bundle: Bundle, clips: Sequence[ClipScores]) -> Origin:
+    training = bundle.manifest.training
+    return Origin(
+        model=bundle.name,
+        model_sha256=combined_sha256(bundle),
+        detector=bundle.manifest.detector,
+        engine="; ".join(sorted({clip.engine for clip in clips})),
+        streamad=__version__,
+        selected_on_test_data=training.selected_on_test_data,
+        selection=f"{training.checkpoint}; seed {training.seed}, {training.epochs} epochs, {training.data}",
+        seconds=sum(clip.seconds for clip in clips),
+        machine=f"{platform.machine()}, {os.cpu_count()} processors",
+    )
+
+
+_DIFFERENCES = 5
+"""Differences to the official counts that a report names."""
+
+
+def _notes(dataset: Dataset, bundle: Bundle, calibration: Calibration | None) -> tuple[str, ...]:
+    window, scored = bundle.manifest.tiling.window or 1, bundle.manifest.score.frame or 0
+    notes = [f"Damaged: {problem}." for problem in dataset.problems]
+    notes += [f"{note[0].upper()}{note[1:]}." for note in dataset.notes]
+    unlike = official_differences(dataset)
+    notes += [f"This copy is not the official set: {difference}" for difference in unlike[:_DIFFERENCES]]
+    if len(unlike) > _DIFFERENCES:
+        more = len(unlike) - _DIFFERENCES
+        notes.append(f"This copy differs in {more} more points: streamad datasets validate names them.")
+    if window > 1:
+        notes.append(
+            f"Windows of {window} frames, of which number {scored + 1} is scored: the first {scored} and the last "
+            f"{window - 1 - scored} frames of a clip have no score and are left out."
+        )
+    if bundle.manifest.tiling.kind == "cells" and dataset.training:
+        notes.append(
+            "Each test clip starts with the scene at rest known from the last training clip of its camera, as a camera "
+            "that has been up for a while knows it."
+        )
+    if calibration is None:
+        notes.append("The model has no calibration: no `calibrated` figures, and no alerts without a given threshold.")
+    return tuple(notes)

@@ -1,0 +1,320 @@
+"""Scoring the test clips of a data set: in parallel, resumable, with the code that scores a camera."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad import __version__
+from streamad.bundle import Bundle, combined_sha256
+from streamad.calibration import LocalScore, LocalStatistics
+from streamad.detectors import CameraScorer
+from streamad.engines import EngineSpec
+from streamad.errors import CalibrationError, DatasetError, OutputError
+from streamad.evaluation.datasets import Clip, Dataset, image_files
+from streamad.files import locked, read_arrays, read_json, write_json
+from streamad.inference.anomaly_map_file import EvidenceFile, HeatFile, HeatWriter
+from streamad.inference.model import Model, open_model
+from streamad.inference.offline import pair_scores, prefetched
+from streamad.sources import FileSpec, ImagesSpec, SourceError, SourceSpec, open_source
+from streamad.sources.quality.spec import QualitySpec
+
+FORMAT = 2
+
+
+@dataclass(frozen=True)
+class ClipScores:
+    """What a model said of one clip.
+
+    Attributes:
+        name: the clip's.
+        scores: (frames,) raw scores, NaN where a frame has none.
+        folder: holds `heat.npy`, (frames, rows, cols) float32, and `boxes.npy`, (rows · cols, 4), where the detector
+            localises.
+        seconds: wall time of decoding and scoring it.
+        problems: damage that did not end the run: frames that do not decode, a clip that breaks off.
+        engine: what ran the network: name, version, device, precision.
+        local: statistics that heat maps are read through; None: they are raw.
+    """
+
+    name: str
+    scores: npt.NDArray[np.float64]
+    folder: Path
+    seconds: float
+    problems: tuple[str, ...]
+    engine: str
+    local: LocalStatistics | None = None
+
+    def heatmaps(self) -> HeatFile | EvidenceFile | None:
+        """(frames, rows, cols), read from disk as it is used; None where the detector localises nothing.
+
+        With local statistics these are evidence.
+        """
+        path = self.folder / "heat.npy"
+        if not path.is_file():
+            return None
+        return HeatFile(path) if self.local is None else EvidenceFile(HeatFile(path), self.local)
+
+    def local_scores(self, statistics: LocalStatistics) -> npt.NDArray[np.float64]:
+        """(frames,) the scores that a camera with these statistics would have, from the recorded heat maps.
+
+        Raises:
+            CalibrationError: there are no heat maps.
+        """
+        path = self.folder / "heat.npy"
+        answer = np.full(len(self.scores), np.nan)
+        if not np.isfinite(self.scores).any():
+            return answer
+        if not path.is_file():
+            raise CalibrationError(
+                f"clip {self.name}: the calibration has local statistics, and the model gives no heat map",
+                hint="calibrate again with --no-local",
+            )
+        heat, state = HeatFile(path), LocalScore(statistics)
+        for t in np.flatnonzero(np.isfinite(self.scores)):
+            answer[t], _ = state.update(heat[t : t + 1][0])
+        return answer
+
+    def boxes(self) -> list[tuple[int, int, int, int]]:
+        """(x0, y0, x1, y1) of all cells in pixels of the frames, row by row."""
+        return [(int(a), int(b), int(c), int(d)) for a, b, c, d in read_arrays(self.folder / "boxes.npy")["boxes"]]
+
+
+def clip_source(clip: Clip, fps: float) -> SourceSpec:
+    """The source of a clip; `fps` is for folders of images of which nobody says it."""
+    if clip.kind == "video":
+        return FileSpec(path=clip.path)
+    return ImagesSpec(path=clip.path, fps=clip.fps or fps)
+
+
+def known_scene(clip: Clip, training: Sequence[Clip]) -> Clip | None:
+    """The training clip whose scene at rest a test clip starts with, as a camera that has been up for a while knows it.
+
+    The last one of the same camera: ShanghaiTech's names begin with the camera's number ("01_0014"); other sets have
+    one camera. None where there is none.
+    """
+    scene = clip.name.partition("_")[0] if "_" in clip.name else None
+    same = [c for c in training if scene is None or c.name.partition("_")[0] == scene]
+    return same[-1] if same else None
+
+
+def score_dataset(
+    dataset: Dataset,
+    bundle: Bundle,
+    folder: Path,
+    *,
+    engine: EngineSpec | None = None,
+    workers: int | None = None,
+    progress: Callable[[ClipScores, int, int], None] | None = None,
+) -> list[ClipScores]:
+    """Score every test clip; clips that an earlier run finished are taken from disk.
+
+    Each clip is a camera of its own that knows the scene at rest from a training clip (`known_scene`), so that clips do
+    not depend on one another or on their order. A worker has a model of its own; the CPU's threads are shared out.
+
+    Args:
+        dataset: what to score.
+        bundle: the model.
+        folder: gets a folder for each clip.
+        engine: which engine; None is auto.
+        workers: clips at a time; None: as many as there are processors, but no more than clips.
+        progress: called after each clip with (its scores, done, in all).
+
+    Returns:
+        In the order of the data set.
+
+    Raises:
+        DatasetError: the data set has no test clips.
+        EngineError: the engine cannot run here, or failed.
+        OutputError: the folder cannot be written to, or another process writes there.
+    """
+    if not dataset.testing:
+        raise DatasetError(f"{dataset.name} has no test clips", hint="expected testing/ with labels")
+    with locked(folder) as mine:
+        if not mine:
+            raise OutputError(
+                f"another evaluation writes to {folder}", hint="wait for it, or give another folder with --out"
+            )
+        return _score_all(dataset, bundle, folder, engine or EngineSpec(), workers, progress)
+
+
+def _score_all(
+    dataset: Dataset,
+    bundle: Bundle,
+    folder: Path,
+    spec: EngineSpec,
+    workers: int | None,
+    progress: Callable[[ClipScores, int, int], None] | None,
+) -> list[ClipScores]:
+    clips = dataset.testing
+    count = min(workers or os.cpu_count() or 1, len(clips))
+    if spec.threads is None and count > 1:
+        spec = spec.model_copy(update={"threads": max(1, (os.cpu_count() or 1) // count)})
+    local, opened, lock = threading.local(), list[Model](), threading.Lock()
+    scenes = _Scenes(bundle, dataset)
+
+    def work(clip: Clip) -> ClipScores:
+        identity = _identity(clip, bundle, scenes.of(clip), spec)
+        place = folder / clip.name
+        found = _finished(clip, place, identity)
+        if found is not None:
+            return found
+        if not hasattr(local, "model"):
+            local.model = open_model(bundle, spec, hint="latency" if count > 1 else "throughput")
+            with lock:
+                opened.append(local.model)
+        scorer, problems = scenes.scorer(clip, local.model)
+        try:
+            return _score(clip, local.model, scorer, place, identity, problems)
+        except OSError as error:  # damage of a source is no OSError here: it is in the problems
+            raise OutputError(
+                f"cannot write to {place}: {error.strerror or error}", hint="is the disk full? give another --out"
+            ) from error
+
+    results: dict[str, ClipScores] = {}
+    pool = ThreadPoolExecutor(count, thread_name_prefix="evaluate")
+    try:
+        # The longest first, so that no long one is left over at the end.
+        jobs: list[Future[ClipScores]] = [pool.submit(work, c) for c in sorted(clips, key=lambda c: -c.frames)]
+        for job in as_completed(jobs):
+            scored = job.result()
+            results[scored.name] = scored
+            if progress is not None:
+                progress(scored, len(results), len(clips))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        for model in opened:
+            model.close()
+    return [results[clip.name] for clip in clips]
+
+
+class _Scenes:
+    """Scorers that know a scene at rest: each is made once and copied for every clip."""
+
+    def __init__(self, bundle: Bundle, dataset: Dataset) -> None:
+        self._bundle, self._dataset = bundle, dataset
+        self._warm: dict[str | None, tuple[CameraScorer, list[str]]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, clip: Clip) -> Clip | None:
+        """The training clip that the scene is known from; None for detectors that know none (windows, frames)."""
+        if self._bundle.manifest.tiling.kind != "cells":
+            return None
+        return known_scene(clip, self._dataset.training)
+
+    def scorer(self, clip: Clip, model: Model) -> tuple[CameraScorer, list[str]]:
+        """A scorer for the clip and the model's engine, and what was damaged in the clip that it learned from."""
+        scene = self.of(clip)
+        key = None if scene is None else scene.name
+        with self._lock:
+            if key not in self._warm:
+                self._warm[key] = self._warmed(scene, model)
+            scorer, problems = self._warm[key]
+            return copy.deepcopy(scorer), list(problems)
+
+    def _warmed(self, scene: Clip | None, model: Model) -> tuple[CameraScorer, list[str]]:
+        # Of the model, which knows whether its engine carries state; ungated, since protocols score every frame.
+        scorer = model.scorer(self._dataset.name, quality=QualitySpec(enabled=False))
+        problems: list[str] = []
+        if scene is not None:
+            fps = self._bundle.manifest.training.fps
+            try:
+                with open_source(clip_source(scene, fps), camera=self._dataset.name) as source:
+                    for frame in source:
+                        scorer.tiles(frame)  # what is at rest is learned here; nothing is scored
+                    problems = list(source.problems)
+            except SourceError as error:
+                problems.append(str(error))
+        return scorer, [f"the scene at rest, from training clip {scene.name}: {p}" for p in problems if scene]
+
+
+def _identity(clip: Clip, bundle: Bundle, scene: Clip | None, spec: EngineSpec) -> dict[str, Any]:
+    """What the scores of a clip depend on; where any of it is another, the clip is scored again."""
+    return {
+        "format": FORMAT,
+        "streamad": __version__,
+        "model_sha256": combined_sha256(bundle),
+        "frames": clip.frames,
+        "files": _fingerprint(clip),
+        "scene": None if scene is None else [scene.name, _fingerprint(scene)],
+        "engine": spec.label,
+        "variant": bundle.variant_hashes(spec.precision),
+    }
+
+
+def _fingerprint(clip: Clip) -> str:
+    """Of a clip's files, names, sizes and times: they tell a mended frame, and another set's clip of the same name."""
+    files = image_files(clip.path) if clip.kind == "images" else [clip.path]
+    content = hashlib.sha256()
+    for file in files:
+        state = file.stat()
+        content.update(os.fsencode(file.name) + f"\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+    return content.hexdigest()
+
+
+def _finished(clip: Clip, place: Path, identity: dict[str, Any]) -> ClipScores | None:
+    """What an earlier run made of the clip, with the same model; None where it did not finish."""
+    try:
+        record = read_json(place / "clip.json")
+        (scores,) = read_arrays(place / "scores.npy").values()
+    except (OSError, ValueError):
+        return None
+    if record.get("identity") != identity or scores.shape != (clip.frames,):
+        return None
+    return ClipScores(
+        clip.name, scores, place, float(record["seconds"]), tuple(record["problems"]), str(record["engine"])
+    )
+
+
+def _score(
+    clip: Clip, model: Model, scorer: CameraScorer, place: Path, identity: dict[str, Any], problems: list[str]
+) -> ClipScores:
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "clip.json").unlink(missing_ok=True)  # written last: with it the clip is finished
+    (place / "heat.npy").unlink(missing_ok=True)
+    started = time.monotonic()
+    scores = np.full(clip.frames, np.nan)
+    decoded, heat = 0, HeatWriter(place / "heat.npy", clip.frames)
+    try:
+        spec = clip_source(clip, model.bundle.manifest.training.fps)
+        with (
+            open_source(spec, camera=clip.name) as source,
+            heat,
+            closing(prefetched(iter(source))) as frames,
+        ):
+            for _, score in pair_scores(frames, model, scorer):
+                if score.index >= clip.frames:
+                    problems.append(f"more than {clip.frames} frames; the others were left out")
+                    break
+                scores[score.index] = score.score
+                if score.heatmap is not None and score.boxes is not None:
+                    heat.add(score.index, score.heatmap, score.boxes)
+            problems += source.problems
+            decoded = source.frames_decoded
+    except SourceError as error:
+        problems.append(str(error))
+    if decoded < clip.frames and not problems:  # a few frames at a video's end go without a word
+        problems.append(f"{decoded} of {clip.frames} frames came")
+    if heat.boxes is not None:
+        np.save(place / "boxes.npy", np.array([heat.boxes.box(*cell) for cell in np.ndindex(heat.boxes.grid)]))
+    if heat.left_out:
+        problems.append(f"the picture changes its size: {heat.left_out} heat maps were left out")
+    np.save(place / "scores.npy", scores)
+    seconds = time.monotonic() - started
+    info = model.engine.info
+    engine = f"{info.name} {info.version}, {info.device}, {info.precision}"
+    record = {"identity": identity, "seconds": seconds, "problems": problems, "engine": engine}
+    write_json(place / "clip.json", record)
+    return ClipScores(clip.name, scores, place, seconds, tuple(problems), engine)

@@ -1,0 +1,223 @@
+"""Fusing models: each is calibrated on a camera's normal video, then their joint score is calibrated again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.alerts.spec import RuleSpec
+from streamad.bundle import (
+    CARD,
+    Bundle,
+    FusionSpec,
+    Manifest,
+    Member,
+    TilingSpec,
+    combined_sha256,
+    load_bundle,
+    require_name,
+    write_manifest,
+)
+from streamad.calibration import Calibration, LocalStatistics, calibrate
+from streamad.errors import BundleError, OutputError, UsageError
+from streamad.files import write_atomic
+from streamad.inference.model import Model
+from streamad.inference.offline import score_video
+from streamad.sources import SourceSpec
+from streamad.versions import MANIFEST
+from streamad.workflows.calibrate import save_into_bundle
+from streamad.workflows.calibrate_per_location import is_local_by_default, score_clips_locally
+
+Rule = Literal["mean", "max"]
+Floats = npt.NDArray[np.float64]
+
+
+def fuse_models(
+    members: Sequence[Model],
+    clips: Sequence[SourceSpec],
+    out: Path,
+    *,
+    source: str,
+    rule: Rule = "mean",
+    fps: float | None = None,
+    alerts_per_day: float = 1.0,
+    rules: RuleSpec | None = None,
+    local: bool | None = None,
+    progress: Callable[[int, int, int], None] | None = None,
+) -> Bundle:
+    """Make a bundle of several models for one camera.
+
+    Each member is calibrated on the clips; local statistics score each part of them from the others. The members'
+    calibrated scores, frame by frame, make the fused score, whose distribution over the same clips is learned as any
+    model's: so its threshold keeps the budget however the members depend on each other.
+
+    Args:
+        members: the models, open.
+        clips: normal video of the camera that none was trained on.
+        out: folder of the bundle, which must not exist or be a fused bundle.
+        source: what the video is, in words.
+        rule: of the calibrated scores: their mean, or the highest.
+        fps: frames a second; None takes the first member's.
+        alerts_per_day: the budget of false alerts.
+        rules: duration, cooldown and hysteresis.
+        local: local statistics of members; None: where they help that detector.
+        progress: called with (clip number from 0 over all members, frames of it scored, clips times members).
+
+    Raises:
+        UsageError: fewer than two members, or one twice; or the folder's name is not one for a bundle.
+        BundleError: `out` holds another kind of bundle.
+        CalibrationError: nothing can be learned from the clips.
+    """
+    _check(members, out)
+    rate = fps or members[0].bundle.manifest.training.fps
+    rules = rules or RuleSpec()
+
+    def calibrated(scores: list[Floats], bundle: Bundle, statistics: LocalStatistics | None = None) -> Calibration:
+        return calibrate(
+            scores,
+            fps=rate,
+            model=bundle.name,
+            model_sha256=combined_sha256(bundle),
+            source=source,
+            alerts_per_day=alerts_per_day,
+            min_duration_seconds=rules.min_duration_seconds,
+            cooldown_seconds=rules.cooldown_seconds,
+            hysteresis=rules.hysteresis,
+            local=statistics,
+        )
+
+    calibrations, shown = [], []
+    for number, member in enumerate(members):
+
+        def told(clip: int, frames: int, count: int, before: int = number) -> None:
+            if progress is not None:
+                progress(before * count + clip, frames, len(members) * count)
+
+        scores, indices, statistics = _scores(member, clips, rate, local, told)
+        calibration = calibrated(scores, member.bundle, statistics)
+        calibrations.append(calibration)
+        shown.append([_aligned(calibration.calibrated_array(s), i) for s, i in zip(scores, indices, strict=True)])
+    bundle = _write(members, calibrations, out, rule)
+    fused = [fused_scores([member[k] for member in shown], rule) for k in range(len(clips))]
+    return save_into_bundle(bundle, calibrated(fused, bundle))
+
+
+def fused_scores(calibrated: Sequence[Floats], rule: Rule) -> Floats:
+    """The fused score of every frame, NaN where a member has none.
+
+    Args:
+        calibrated: (frames,) calibrated scores of each member, by the frame's number; shorter ones end earlier.
+        rule: see `fuse_models`.
+    """
+    frames = max(len(scores) for scores in calibrated)
+    table = np.full((len(calibrated), frames), np.nan)
+    for row, scores in zip(table, calibrated, strict=True):
+        row[: len(scores)] = scores
+    return np.asarray(table.mean(axis=0) if rule == "mean" else table.max(axis=0), dtype=np.float64)
+
+
+def _scores(
+    model: Model,
+    clips: Sequence[SourceSpec],
+    fps: float,
+    local: bool | None,
+    progress: Callable[[int, int, int], None],
+) -> tuple[list[Floats], list[npt.NDArray[np.int_]], LocalStatistics | None]:
+    """Raw scores of every clip, the numbers of the frames that have them, and local statistics where wanted."""
+    if is_local_by_default(model.bundle.manifest) if local is None else local:
+        made = score_clips_locally(clips, model, fps=fps, progress=progress)
+        return made.scores, made.indices, made.statistics
+    scorer = model.scorer("camera")
+    scores, indices = [], []
+    for number, clip in enumerate(clips):
+        values: list[float] = []
+        index: list[int] = []
+        for score in score_video(clip, model, camera="camera", scorer=scorer):
+            values.append(score.score)
+            index.append(score.index)
+            progress(number, len(values), len(clips))
+        scores.append(np.array(values, dtype=np.float64))
+        indices.append(np.array(index, dtype=int))
+    return scores, indices, None
+
+
+def _aligned(scores: Floats, indices: npt.NDArray[np.int_]) -> Floats:
+    answer = np.full(int(indices.max()) + 1 if indices.size else 0, np.nan)
+    answer[indices] = scores
+    return answer
+
+
+def _check(members: Sequence[Model], out: Path) -> None:
+    require_name(out.name)
+    names = [member.bundle.name for member in members]
+    if len(members) < 2 or len(set(names)) < len(names):
+        raise UsageError(f"fusing needs at least two different models, got {', '.join(names)}")
+    if any(member.bundle.manifest.fusion is not None for member in members):
+        raise UsageError("a fused model cannot be fused again", hint="name its members")
+    if out.exists() and any(out.iterdir()) and load_bundle(out).manifest.fusion is None:
+        raise BundleError(f"{out} holds the bundle of a single model", hint="give another folder")
+
+
+def _write(members: Sequence[Model], calibrations: Sequence[Calibration], out: Path, rule: Rule) -> Bundle:
+    """The bundle without its own calibration."""
+    first = members[0].bundle.manifest
+    cells = next((m.bundle.manifest for m in members if m.bundle.manifest.tiling.kind == "cells"), None)
+    trainings = [m.bundle.manifest.training for m in members]
+    try:
+        if out.exists():
+            shutil.rmtree(out)
+        out.mkdir(parents=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to {out}: {error.strerror or error}", hint="give another folder") from error
+    parts = []
+    for number, (member, calibration) in enumerate(zip(members, calibrations, strict=True)):
+        file = f"member-{number}.json"
+        calibration.save(out / file)
+        bundle = member.bundle
+        home = bundle.home
+        beside = home.resolve().parent == out.resolve().parent
+        named = home.name if beside or _is_findable(bundle) else str(home.resolve())
+        parts.append(Member(model=named, sha256=combined_sha256(bundle), calibration=file))
+    names = [member.bundle.name for member in members]
+    manifest = Manifest(
+        format_version=1,
+        name=out.name,
+        detector="fusion",
+        description=f"{', '.join(names)} on one camera: {rule} of their calibrated scores",
+        # What the pictures are shown in, and what warms up beside a scene: those of the members.
+        input=(cells or first).input,
+        tiling=cells.tiling if cells is not None else TilingSpec(kind="clips", window=1),
+        score=(cells or first).score.model_copy(update={"still": 0.0, "frame": 0}),
+        training=trainings[0].model_copy(
+            update={
+                "data": "; ".join(sorted({t.data for t in trainings})),
+                "licence": "; ".join(sorted({t.licence for t in trainings})),
+                "checkpoint": "; ".join(f"{n}: {t.checkpoint}" for n, t in zip(names, trainings, strict=True)),
+                "selected_on_test_data": any(t.selected_on_test_data for t in trainings),
+                "options": {},
+            }
+        ),
+        parameters=sum(m.bundle.manifest.parameters for m in members),
+        fusion=FusionSpec(rule=rule, members=tuple(parts)),
+        files={},
+    )
+    rows = "\n".join(f"- {n}: {m.bundle.manifest.description}" for n, m in zip(names, members, strict=True))
+    write_atomic(
+        out / CARD,
+        f"# {manifest.name}\n\n{manifest.description}. It belongs to one camera, and needs its members' bundles, "
+        f"which {MANIFEST} names with their hashes.\n\n{rows}\n",
+    )
+    return write_manifest(out, manifest)
+
+
+def _is_findable(bundle: Bundle) -> bool:
+    """Whether its name alone leads to it."""
+    try:
+        return load_bundle(bundle.home.name).path.resolve() == bundle.path.resolve()
+    except BundleError:
+        return False

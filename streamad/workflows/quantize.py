@@ -1,0 +1,206 @@
+"""Making the 8-bit variant of a bundle's network: calibrated on video, compared with torch on other pieces of it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.bundle import Bundle, Parity, write_manifest
+from streamad.detectors import camera_scorer, detector_parts
+from streamad.detectors.base import DetectorParts, load_part
+from streamad.detectors.parity import scores_of
+from streamad.engines import EngineSpec, open_carrying_engine, open_engine
+from streamad.engines.int8 import Sample, write_int8
+from streamad.errors import EngineError, UsageError
+from streamad.inference.offline import open_frames
+from streamad.preprocessing import Tiles
+from streamad.sources import SourceSpec
+
+PIECES = 256
+"""Frames that are kept of the video, up to twice as many: half for calibration, half for the comparison (NNCF's own
+default is 300 samples; on UCSD Ped2 the ranges of activations do not change beyond a hundred)."""
+
+STREAMING_PIECES = 32
+"""The same, of pieces of video: each is `FOLLOWING` frames behind the frames that the network must have seen."""
+
+FOLLOWING = 4
+"""Frames of a piece that are calibrated on."""
+
+COMPARED = 8
+"""Windows compared with torch: a second each at full width."""
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Carried:
+    """Calibration inputs of a network that carries state, made again whenever they are gone through.
+
+    Attributes:
+        network: its float32 form.
+        context: frames before a frame that its answer depends on.
+        pieces: (frames, height, width) each.
+    """
+
+    network: Path
+    context: int
+    pieces: Sequence[Array]
+
+    def __len__(self) -> int:
+        return sum(len(piece) - self.context for piece in self.pieces)
+
+    def __iter__(self) -> Iterator[Sample]:
+        from streamad.engines.openvino_carrying import OpenVinoCarryingEngine
+
+        with closing(OpenVinoCarryingEngine(self.network, self.context)) as engine:
+            for piece in self.pieces:
+                state = engine.new_state()
+                for number, frame in enumerate(piece[:, None, None]):
+                    if number >= self.context:
+                        yield engine.next_inputs(state, frame)
+                    engine.advance(state, frame)
+
+
+def add_int8(bundle: Bundle, clips: Sequence[SourceSpec]) -> tuple[Bundle, Path, Parity]:
+    """Write the 8-bit variant of a bundle's network into the bundle, with its parity with torch.
+
+    Where the network has a form that carries state, that form is quantised; else the network itself. Every other piece
+    of the video is for calibration, the others for the comparison.
+
+    Args:
+        bundle: the model; its network, weights and calibration stay as they are.
+        clips: normal video of its camera.
+
+    Returns:
+        The bundle as it is then, the file of the variant, and its parity.
+
+    Raises:
+        UsageError: the clips give the network nothing to see, or its detector's streaming form has no variant.
+        EngineError: NNCF is not installed, or OpenVINO does not compute in 8 bits here.
+        SourceError: a clip cannot be read.
+    """
+    parts = detector_parts(bundle.manifest.detector)
+    carrying = bundle.streaming_path is not None
+    if carrying and parts.quantisable_graph is None:
+        raise UsageError(f"the streaming form of {bundle.manifest.detector} cannot be quantised")
+    pieces = _pieces(bundle, clips, carrying)
+    if len(pieces) < 2:
+        raise UsageError(
+            f"the clips give {bundle.name} too little to see: {len(pieces)} pieces, 2 are needed",
+            hint="give longer clips of its camera, in which something moves",
+        )
+    with tempfile.TemporaryDirectory(dir=bundle.path, prefix=".int8-") as folder:
+        made = Path(folder) / bundle.variant_file("int8", streaming=carrying)
+        network = _network(bundle, parts)
+        if carrying:
+            _quantise_carrying(bundle, parts, network, pieces[::2], made)
+        else:
+            batches = pieces[::2]
+            name = _input_name(bundle.onnx_path)
+            write_int8(bundle.onnx_path, made, [{name: batch} for batch in batches], len(batches))
+        written = []
+        for file in sorted(made.parent.glob(f"{made.stem}.*")):  # .bin before .xml
+            shutil.copyfile(file, bundle.path / file.name)  # the folder's own permissions, not those of a private one
+            written.append(bundle.path / file.name)
+    # With the hashes of the new files, so that the engine can be opened as everybody opens it.
+    draft = write_manifest(bundle.path, bundle.manifest)
+    try:
+        parity = _parity(draft, parts, network, pieces[1::2], carrying)
+    except EngineError:  # what cannot run here is not left behind
+        for file in written:
+            file.unlink()
+        write_manifest(bundle.path, bundle.manifest)
+        raise
+    target = draft.network_path("int8", streaming=carrying)
+    parity = parity.model_copy(update={"file": target.name})
+    others = tuple(p for p in bundle.manifest.parity if p.file != target.name)
+    manifest = bundle.manifest.model_copy(update={"parity": (*others, parity)})
+    return write_manifest(bundle.path, manifest), target, parity
+
+
+def _quantise_carrying(bundle: Bundle, parts: DetectorParts, network: Any, pieces: Sequence[Array], made: Path) -> None:
+    assert parts.quantisable_graph is not None
+    with tempfile.TemporaryDirectory() as folder:
+        exact = Path(folder) / "streaming.onnx"
+        load_part(parts.quantisable_graph)(network, bundle.manifest, exact)
+        samples = _Carried(exact, (bundle.manifest.tiling.window or 1) - 1, pieces)
+        write_int8(exact, made, samples, len(samples))
+
+
+def _parity(bundle: Bundle, parts: DetectorParts, network: Any, pieces: Sequence[Array], carrying: bool) -> Parity:
+    from streamad.engines.export import measure_carrying_parity, measure_parity
+
+    spec, scores = EngineSpec(name="openvino", precision="int8"), scores_of(bundle.manifest)
+    if carrying:
+        length = bundle.manifest.tiling.window or 1
+        chosen = pieces[:: -(-len(pieces) // COMPARED)]
+        windows = np.stack([piece[:length] for piece in chosen])
+        with closing(open_carrying_engine(bundle, spec)) as engine:
+            return measure_carrying_parity(engine, network, windows, scores)
+    cells = bundle.manifest.tiling.kind == "cells"
+    with closing(open_engine(bundle, spec)) as running:
+        tiles = np.concatenate(pieces)[: running.batch_sizes[-1] if cells else COMPARED]
+        return measure_parity(running, network, tiles, scores)
+
+
+def _pieces(bundle: Bundle, clips: Sequence[SourceSpec], carrying: bool) -> list[Array]:
+    """Pieces spread evenly over the clips: what the network is shown for a frame, or frames one after the other."""
+    kept: list[Array] = []
+    wanted = STREAMING_PIECES if carrying else PIECES
+    stride = 1
+    for number, piece in enumerate(_windows(bundle, clips) if carrying else _batches(bundle, clips)):
+        if number % stride:
+            continue
+        kept.append(piece())
+        if len(kept) == 2 * wanted:  # how long the video is turns out at its end alone
+            kept, stride = kept[::2], 2 * stride
+    return kept
+
+
+def _batches(bundle: Bundle, clips: Sequence[SourceSpec]) -> Iterator[Any]:
+    for tiles in _tiles(bundle, clips):
+        if len(tiles.batch):
+            yield lambda tiles=tiles: tiles.batch[:64]
+
+
+def _windows(bundle: Bundle, clips: Sequence[SourceSpec]) -> Iterator[Any]:
+    """Of every `FOLLOWING` windows one after the other, the frames."""
+    run: list[Tiles] = []
+    for tiles in _tiles(bundle, clips):
+        if run and tiles.index != run[-1].index + 1:
+            run.clear()
+        run.append(tiles)
+        if len(run) == FOLLOWING:
+            found, run = run, []
+            yield lambda found=found: np.concatenate([found[0].batch[0], *(later.batch[0, -1:] for later in found[1:])])
+
+
+def _tiles(bundle: Bundle, clips: Sequence[SourceSpec]) -> Iterator[Tiles]:
+    scorer = camera_scorer(bundle, "calibration", streaming=False)  # one camera: its background is carried on
+    for clip in clips:
+        with closing(open_frames(clip, "calibration")) as frames:
+            for frame in frames:
+                tiles = scorer.tiles(frame)
+                if tiles is not None and tiles.withheld is None:
+                    yield tiles
+
+
+def _network(bundle: Bundle, parts: DetectorParts) -> Any:
+    from streamad.engines.torch_engine import load_weights
+
+    build = load_part(parts.network)
+    return load_weights(lambda: build(bundle.manifest), bundle.weights_path)
+
+
+def _input_name(onnx: Path) -> str:
+    import openvino as ov
+
+    return str(ov.Core().read_model(onnx).input(0).any_name)

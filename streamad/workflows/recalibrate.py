@@ -1,0 +1,206 @@
+"""Calibrating anew on what a running monitor has scored lately; no video is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from streamad.alerts.tracker import EventChange
+from streamad.bundle import Bundle, combined_sha256
+from streamad.calibration import Calibration, calibrate
+from streamad.calibration.score_history import HistoryBlock, HistorySpec, RecentScores, ScoreHistory, read_history
+from streamad.errors import CalibrationError, UsageError
+from streamad.live.camera import CameraWatch
+from streamad.scoring import FrameScore
+from streamad.writing import BackgroundWriter, Outcome
+
+LEAST_SECONDS = 1800.0
+"""Less scored time than this is refused: half an hour holds a few of the peaks that thresholds come from (our
+choice)."""
+
+MUCH_ALERT = 0.01
+"""Alerts on more of the time than this: leaving them out leaves out what has changed, and a note says so."""
+
+
+def scores_sha256(bundle: Bundle, calibration: Calibration | None) -> str:
+    """What scores belong to: the model, and the local statistics that its cells were held against."""
+    model = combined_sha256(bundle)
+    return model if calibration is None or calibration.local is None else f"{model}+{calibration.local.sha256}"
+
+
+class HistoryKeeper:
+    """Keeps the recent scores of all cameras of a monitor.
+
+    Args:
+        spec: folder and span.
+        wall_clock: aware datetimes.
+        on_outcome: see `BackgroundWriter`.
+    """
+
+    def __init__(
+        self,
+        spec: HistorySpec,
+        wall_clock: Callable[[], datetime],
+        *,
+        on_outcome: Callable[[Outcome, int, str], None] | None = None,
+    ) -> None:
+        self._spec = spec
+        self._wall_clock = wall_clock
+        self.writer = BackgroundWriter[HistoryBlock]("history", _write, on_outcome=on_outcome)
+        self._histories: dict[str, ScoreHistory] = {}
+
+    def on_score(self, camera: CameraWatch, score: FrameScore) -> None:
+        """A frame's score, after its events."""
+        if self._spec.hours <= 0:
+            return
+        name = camera.spec.id
+        if name not in self._histories:
+            owner = scores_sha256(camera.model.bundle, camera.settings.calibration)
+            self._histories[name] = ScoreHistory(
+                self._spec.folder, name, owner, hours=self._spec.hours, wall_clock=self._wall_clock, put=self.writer.put
+            )
+        self._histories[name].add(
+            score.index, score.pts_seconds, score.score,
+            alert=camera.open_event is not None, withheld=score.withheld is not None,
+        )  # fmt: skip
+
+    def on_event(self, change: EventChange) -> None:
+        """A change of an event: what rose to it belongs to it."""
+        history = self._histories.get(change.event.camera)
+        if history is not None and (change.kind == "opened" or change.event.reason == "reopened"):
+            history.mark_alert(change.event.started_index)
+
+    def close(self) -> None:
+        """Write what waits, where that is possible."""
+        for history in self._histories.values():
+            history.close()
+        self.writer.close()
+
+
+def _write(blocks: Sequence[HistoryBlock]) -> None:
+    for block in blocks:
+        block.write()
+
+
+def seconds_of(text: str) -> float:
+    """A span of time such as 90m, 24h or 3d, in seconds.
+
+    Raises:
+        UsageError: it is none.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*", text)
+    value = float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]] if found else 0.0
+    if value <= 0:
+        raise UsageError(f"{text!r} is no span of time", hint="for example 90m, 24h or 3d")
+    return value
+
+
+def only_camera(folder: Path) -> str:
+    """The camera of a history that holds one.
+
+    Raises:
+        CalibrationError: it holds none, or several.
+    """
+    names = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    if len(names) == 1:
+        return names[0]
+    raise CalibrationError(
+        f"{folder} holds the recent scores of {', '.join(names) if names else 'no camera'}",
+        hint="name one with --camera" if names else "`streamad run` keeps them; give --history",
+    )
+
+
+def calibrate_on_recent(
+    bundle: Bundle,
+    old: Calibration | None,
+    *,
+    folder: Path,
+    camera: str,
+    now: datetime,
+    recent_seconds: float,
+    least_seconds: float = LEAST_SECONDS,
+    keep_alerts: bool = False,
+    alerts_per_day: float | None = None,
+    min_duration_seconds: float | None = None,
+    cooldown_seconds: float | None = None,
+    hysteresis: float | None = None,
+) -> tuple[Calibration, RecentScores]:
+    """Calibrate on a camera's recent scores; what is not given is the old calibration's.
+
+    Args:
+        bundle: the model.
+        old: the calibration that the scores were made under; None where there is none.
+        folder: of the histories.
+        camera: its id.
+        now: the wall clock, aware.
+        recent_seconds: how far back.
+        least_seconds: less scored time than this is refused.
+        keep_alerts: frames of alerts count as normal.
+        alerts_per_day: the budget.
+        min_duration_seconds: of the rule that will run.
+        cooldown_seconds: of that rule.
+        hysteresis: of that rule.
+
+    Raises:
+        CalibrationError: there are no such scores, or too few.
+    """
+    try:
+        since = now - timedelta(seconds=recent_seconds)
+    except OverflowError:  # from the beginning
+        since = datetime.min.replace(tzinfo=UTC)
+    recent = read_history(folder, camera, scores_sha256(bundle, old), since=since, keep_alerts=keep_alerts)
+    seconds = recent.frames / recent.fps
+    if seconds < least_seconds:
+        raise CalibrationError(
+            f"{seconds / 60:.1f} minutes of scores are too little to calibrate on, at least {least_seconds / 60:.0f} "
+            f"are wanted (left out: {recent.alert_frames} frames of alerts, {recent.withheld_frames} without a score)",
+            hint="let `streamad run` watch on, reach further back with --recent, or lower --at-least",
+        )
+
+    def chosen(given: float | None, name: str, default: float) -> float:
+        return given if given is not None else default if old is None else float(getattr(old, name))
+
+    calibration = calibrate(
+        recent.clips,
+        fps=recent.fps,
+        model=bundle.name,
+        model_sha256=combined_sha256(bundle),
+        source=f"camera {camera}, {seconds / 3600:.2g} h of its scores since "
+        f"{recent.since.isoformat(timespec='minutes') if recent.since else '?'}",
+        alerts_per_day=chosen(alerts_per_day, "alerts_per_day", 1.0),
+        min_duration_seconds=chosen(min_duration_seconds, "min_duration_seconds", 0.5),
+        cooldown_seconds=chosen(cooldown_seconds, "cooldown_seconds", 10.0),
+        hysteresis=chosen(hysteresis, "hysteresis", 0.2),
+        created=now,
+        local=None if old is None else old.local,
+    )
+    return calibration, recent
+
+
+def notes_on(recent: RecentScores) -> list[str]:
+    """What is to be known of the scores, in plain words."""
+    notes = []
+    total = recent.frames + recent.alert_frames
+    if recent.alert_frames > MUCH_ALERT * total:
+        notes.append(
+            f"{recent.alert_frames / total:.1%} of the time was under an alert and is left out; if those alerts were "
+            "false, they are part of the new normal: calibrate with --keep-alerts"
+        )
+    if recent.other_models:
+        notes.append(f"{recent.other_models} files hold scores of another model or calibration and were left out")
+    return notes
+
+
+def keep_previous(path: Path) -> Path | None:
+    """Copy the calibration at `path` beside it, as NAME.previous.json; None where there is none.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if not path.exists():
+        return None
+    backup = path.with_name(f"{path.stem}.previous{path.suffix}")
+    Calibration.load(path).save(backup)
+    return backup

@@ -1,0 +1,150 @@
+"""Scoring one file as `streamad score` does: scores, alerts and the files that show them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from streamad.alerts.event import Event
+from streamad.alerts.tracker import EventTracker
+from streamad.bundle import combined_sha256
+from streamad.inference.alerting import AlertSettings
+from streamad.inference.gated_scorer import why_withheld
+from streamad.inference.model import Model
+from streamad.inference.offline import WINDOW, pair_scores, prefetched
+from streamad.scoring import Normalization, RunningNormalizer, per_video
+from streamad.sources import SourceInfo, SourceSpec, open_source
+from streamad.workflows.score_writer import Recorder, Recording
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What became of one file.
+
+    Attributes:
+        frames: frames read.
+        scored: frames with a score.
+        withheld: frames without one, by cause ("warming_up", "quality:dark").
+        seconds: wall time.
+        highest: the highest raw score, None where no frame has one.
+        scores: (frames,) scores by the chosen normalisation, NaN where withheld.
+        events: alerts, in order.
+        info: what the source says of itself.
+        problems: damage that did not end the file, and why frames got no score.
+        files: what was written.
+    """
+
+    frames: int
+    scored: int
+    withheld: Mapping[str, int]
+    seconds: float
+    highest: float | None
+    scores: npt.NDArray[np.float64]
+    events: tuple[Event, ...]
+    info: SourceInfo
+    problems: tuple[str, ...]
+    files: Recording
+
+
+def score_file(
+    spec: SourceSpec,
+    model: Model,
+    *,
+    name: str,
+    folder: Path,
+    settings: AlertSettings | None,
+    normalization: Normalization,
+    write_csv: bool = True,
+    write_plot: bool = True,
+    write_video: bool = True,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> FileResult:
+    """Score a file or folder of images and write what was asked for.
+
+    Args:
+        spec: the source.
+        model: the model.
+        name: name of the outputs, and the camera's id in them.
+        folder: where they go.
+        settings: threshold in force; None makes no alerts.
+        normalization: of the scores in CSV and plot.
+        write_csv: write the CSV.
+        write_plot: write the plot.
+        write_video: write the annotated video.
+        progress: called with (frames scored, frames in all if known).
+
+    Raises:
+        SourceError: the source cannot be opened or read.
+        OutputError: an output cannot be written.
+    """
+    started = time.monotonic()
+    scorer = model.scorer(name, None if settings is None else settings.local)
+    tracker = None
+    if settings is not None:
+        tracker = EventTracker(
+            settings.rule(name),
+            model=model.bundle.name,
+            model_sha256=combined_sha256(model.bundle),
+            shown=settings.shown,
+        )
+    with open_source(spec, camera=name) as source:
+        fps = source.info.fps or model.bundle.manifest.training.fps
+        with (
+            Recorder(folder, name, model, settings, fps=fps if write_video else None) as recorder,
+            closing(prefetched(iter(source))) as frames,
+        ):
+            for frame, score in pair_scores(frames, model, scorer, every_frame=True):
+                changes = []
+                if tracker is not None and score.withheld != WINDOW:  # as live, where such a frame has no score at all
+                    changes = [tracker.gap()] if recorder.scores and frame.is_discontinuity else []
+                    changes.append(tracker.update(score))
+                for change in changes:
+                    if change is not None:
+                        recorder.note(change)
+                recorder.add(frame, score, alert=tracker is not None and tracker.open_event is not None)
+                if progress is not None:
+                    progress(len(recorder.scores), source.info.frames)
+            last = tracker.finish() if tracker is not None else None
+            if last is not None:
+                recorder.note(last)
+            raw = np.array([s.score for s in recorder.scores], dtype=np.float64)
+            shown = _normalized(raw, normalization, settings)
+            files = recorder.finish(
+                normalized=None if normalization == "calibrated" else shown,
+                label=None if normalization == "calibrated" else f"anomaly score, {normalization}",
+                csv_file=write_csv,
+                plot=write_plot,
+            )
+        withheld = Counter(score.cause for score in recorder.scores if score.cause is not None)
+        return FileResult(
+            frames=len(raw),
+            scored=int(np.isfinite(raw).sum()),
+            withheld=withheld,
+            seconds=time.monotonic() - started,
+            highest=float(np.nanmax(raw)) if np.isfinite(raw).any() else None,
+            scores=shown,
+            events=tuple(recorder.events.values()),
+            info=source.info,
+            problems=(*source.problems, *why_withheld(spec, withheld, len(raw))),
+            files=files,
+        )
+
+
+def _normalized(
+    raw: npt.NDArray[np.float64], normalization: Normalization, settings: AlertSettings | None
+) -> npt.NDArray[np.float64]:
+    if normalization == "per_video":
+        return per_video(raw)
+    if normalization == "running":
+        running = RunningNormalizer()
+        return np.array([running.update(float(value)) for value in raw], dtype=np.float64)
+    if normalization == "calibrated" and settings is not None and settings.calibration is not None:
+        return settings.calibration.calibrated_array(raw)
+    return raw

@@ -1,0 +1,254 @@
+"""What a scored video leaves behind: a CSV of scores, a plot, an annotated video, its events."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from streamad.alerts.event import Event
+from streamad.alerts.tracker import EventChange
+from streamad.files import write_atomic
+from streamad.frame import Frame, UInt8Image
+from streamad.inference.alerting import AlertSettings
+from streamad.inference.model import Model
+from streamad.scoring import FrameScore
+from streamad.video_writer import H264Writer
+from streamad.visual.overlay import draw_overlay
+from streamad.visual.plot import PlotEvent, plot_scores
+
+MOST_HEIGHT = 720
+"""Pixels: taller frames are shrunk to this in the annotated video."""
+
+_SLOWLY = 0.05
+"""Share of a frame in the running median of its cells, for the heat map's colors alone."""
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a recorder wrote; None where it was not asked for, or nothing could be shown."""
+
+    csv: Path | None
+    plot: Path | None
+    video: Path | None
+
+
+class Recorder:
+    """Collects the scores of one video and writes its files.
+
+    Args:
+        folder: where the files go.
+        name: their name without ending.
+        model: what scored it.
+        settings: threshold in force; None where there is none (scores are then shown raw, without alerts).
+        fps: frames a second of the annotated video; None writes none.
+    """
+
+    def __init__(
+        self, folder: Path, name: str, model: Model, settings: AlertSettings | None, *, fps: float | None
+    ) -> None:
+        self._base = folder / name
+        self._name = name
+        self._model = model
+        self._settings = settings
+        self._fps = fps
+        self._writer: H264Writer | None = None
+        self._size = (0, 0)
+        self._video: Path | None = None
+        self._cells: tuple[float, float] | None = None
+        self.scores: list[FrameScore] = []
+        self.events: dict[str, Event] = {}
+        self._alert: list[bool] = []
+        self._peaks: list[tuple[int, int] | None] = []
+
+    def add(self, frame: Frame, score: FrameScore, *, alert: bool, truth_boxes: Sequence[Box] = ()) -> None:
+        """Take a frame with its score, in order.
+
+        Raises:
+            OutputError: the annotated video cannot be written.
+        """
+        self._peaks.append(score.peak)
+        self.scores.append(replace(score, heatmap=None, boxes=None))  # the maps of a long video would fill the memory
+        self._alert.append(alert)
+        if self._fps is not None:
+            self._write(frame, score, alert, truth_boxes)
+
+    def note(self, change: EventChange) -> None:
+        """Take a change of an event."""
+        self.events[change.event.id] = change.event
+
+    def finish(
+        self,
+        *,
+        normalized: npt.NDArray[np.float64] | None = None,
+        label: str | None = None,
+        truth: Sequence[tuple[float, float, str]] = (),
+        csv_file: bool = True,
+        plot: bool = True,
+    ) -> Recording:
+        """Write CSV and plot, close the video.
+
+        Args:
+            normalized: (frames,) scores as they shall be written beside the raw ones; None takes what is shown live.
+            label: what they are, for the plot's axis.
+            truth: (start, end, kind) of true anomalies, seconds.
+            csv_file: write the CSV.
+            plot: write the plot.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        self.close()
+        shown = np.array([self._shown(s.score) for s in self.scores]) if normalized is None else normalized
+        csv_path = Path(f"{self._base}.csv") if csv_file else None
+        plot_path = Path(f"{self._base}.png") if plot and self.scores else None
+        if csv_path is not None:
+            write_atomic(csv_path, self._csv(shown))
+        if plot_path is not None:
+            self._plot(plot_path, shown, normalized is None, label, truth)
+        return Recording(csv_path, plot_path, self._video)
+
+    def close(self) -> None:
+        """Close the annotated video."""
+        if self._writer is not None:
+            self._writer.close()
+            self._video, self._writer = self._writer.path, None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            # An interrupted video is thrown away by its writer, a finished one was closed by finish().
+            self._writer.__exit__(kind, error, trace)
+            self._writer = None
+
+    def _shown(self, score: float) -> float:
+        return self._settings.shown(score) if self._settings is not None else score
+
+    def _csv(self, shown: npt.NDArray[np.float64]) -> str:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["index", "pts_seconds", "raw_score", "score", "alert", "withheld", "peak_row", "peak_col"])
+        for score, value, alert, peak in zip(self.scores, shown, self._alert, self._peaks, strict=True):
+            row, col = peak or ("", "")
+            writer.writerow([
+                score.index, f"{score.pts_seconds:.6f}", _number(score.score), _number(float(value)), int(alert),
+                score.cause or "", row, col,
+            ])  # fmt: skip
+        return text.getvalue()
+
+    def _plot(
+        self,
+        path: Path,
+        shown: npt.NDArray[np.float64],
+        live_scale: bool,
+        label: str | None,
+        truth: Sequence[tuple[float, float, str]],
+    ) -> None:
+        settings = self._settings if live_scale else None
+        events = [
+            PlotEvent(
+                event.started_pts_seconds,
+                event.updated_pts_seconds if event.ended_pts_seconds is None else event.ended_pts_seconds,
+                event.severity,
+            )
+            for event in self.events.values()
+        ]
+        default = (
+            "raw score"
+            if self._settings is None or self._settings.calibration is None
+            else ("calibrated score, −log10(share of normal frames as high)")
+        )
+        plot_scores(
+            path,
+            seconds=np.array([s.pts_seconds for s in self.scores]),
+            scores=shown,
+            threshold=None if settings is None else settings.shown(settings.threshold),
+            release=None if settings is None else settings.shown(settings.rule("").release),
+            events=events,
+            truth=truth,
+            title=f"{self._name} · {self._model.bundle.name}",
+            score_label=label or default,
+        )
+
+    def _write(self, frame: Frame, score: FrameScore, alert: bool, truth_boxes: Sequence[Box]) -> None:
+        pixels = _scaled(frame.pixels)
+        if self._writer is None:
+            height, width = pixels.shape
+            self._size = (width, height)
+            fps = self._fps
+            assert fps is not None
+            self._writer = H264Writer(Path(f"{self._base}.mp4"), width=width, height=height, fps=fps)
+        elif (pixels.shape[1], pixels.shape[0]) != self._size:
+            # A video has one size: its first picture's. Later ones are stretched to it, with what is drawn on them.
+            pixels = np.asarray(cv2.resize(pixels, self._size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        down, across = (ours / theirs for ours, theirs in zip(pixels.shape, frame.shape, strict=True))
+        threshold = self._settings.threshold if self._settings is not None else None
+        low, high = self._scale(score.heatmap)
+        self._writer.write(
+            draw_overlay(
+                pixels,
+                heatmap=score.heatmap,
+                boxes=score.boxes,
+                scale=(low, high),
+                alert=alert,
+                score_text="–" if math.isnan(score.score) else f"{self._shown(score.score):.2f}",
+                score=score.score,
+                threshold=threshold,
+                camera=score.camera,
+                time_text=_clock(score.pts_seconds),
+                truth_boxes=[(x0 * across, y0 * down, x1 * across, y1 * down) for x0, y0, x1, y1 in truth_boxes],
+            )
+        )
+
+    def _scale(self, heatmap: npt.NDArray[np.float32] | None) -> tuple[float, float]:
+        """Scores of cells between which they are tinted.
+
+        From the normal score to well over the threshold, where cells have the frame's unit. Where they do not (of a
+        PSNR or of whole frames' descriptors, without local calibration), or no threshold is known, what is high is
+        relative: from the median cell to the highest, of the frames so far.
+        """
+        settings, kind = self._settings, self._model.bundle.manifest.score.kind
+        local = settings is not None and settings.local is not None
+        if settings is not None and (local or kind == "top_cells"):
+            low = settings.baseline
+            return low, max(low + 1e-3, low + 1.5 * (settings.threshold - low))
+        if heatmap is not None and (known := heatmap[np.isfinite(heatmap)]).size:
+            low, high = float(np.median(known)), float(known.max())
+            self._cells = (low, high) if self._cells is None else (
+                _SLOWLY * low + (1 - _SLOWLY) * self._cells[0], max(high, self._cells[1])
+            )  # fmt: skip
+        low, high = self._cells or (0.0, 1.0)
+        return low, max(high, low + 1e-6)
+
+
+def _scaled(pixels: UInt8Image) -> UInt8Image:
+    """The frame at a height that is quick to draw on and to encode."""
+    height, width = pixels.shape
+    if height <= MOST_HEIGHT:
+        return pixels
+    size = max(1, round(width * MOST_HEIGHT / height)), MOST_HEIGHT
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6f}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{int(minutes):02d}:{rest:04.1f}"
