@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
 SOAK_MINUTES ?= 10
+CODE := streamad tests tools scripts benchmarks experiments
 BIN := $(VENV)/bin
 # The versions that CI tested; remove the constraint to try newer ones.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -44,17 +45,17 @@ soak: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/integration/test_soak.py --slow --soak-minutes $(SOAK_MINUTES) --soak-report docs/reliability.md
 
 lint: $(VENV)/.dev
-	$(BIN)/ruff format --check streamad tests tools
-	$(BIN)/ruff check streamad tests tools
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev
 	@mkdir -p runs
-	$(BIN)/python tools/bench.py --json runs/bench.json $(BENCH_ARGS)
+	$(BIN)/python benchmarks/bench.py --json runs/bench.json $(BENCH_ARGS)
 
 bench-docs: $(VENV)/.dev
-	$(BIN)/python tools/bench.py --from runs/bench.json --write-docs
+	$(BIN)/python benchmarks/bench.py --from runs/bench.json --write-docs
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache runs

@@ -4,7 +4,7 @@ What a real GPU would forgive on one day and not on the next is an error here: a
 from memory that is not pinned, a buffer that is too small, freed twice or used after it was freed. Copies and kernels
 run when their stream is synchronised and not before, so that a result read too early is wrong.
 
-`tools/check_pycuda.py` runs the same tests over the real PyCUDA and a stand-in of the driver below it.
+`scripts/check_pycuda.py` runs the same tests over the real PyCUDA and a stand-in of the driver below it.
 """
 
 from __future__ import annotations

@@ -338,7 +338,7 @@ class IExecutionContext(_Alive):
 def install(monkeypatch: pytest.MonkeyPatch, version: str = "10.16.1.11") -> StandIn:
     """Put stand-ins of TensorRT and PyCUDA in place of the modules, for one test.
 
-    With `STREAMAD_STANDIN_CUDA` (set by tools/check_pycuda.py) PyCUDA is the real one, over a stand-in of the driver.
+    With `STREAMAD_STANDIN_CUDA` (set by scripts/check_pycuda.py) PyCUDA is the real one, over a stand-in of the driver.
     """
     from streamad.engines.tensorrt import gpu, library, presence
 

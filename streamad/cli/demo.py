@@ -20,8 +20,8 @@ thousandfold; a camera that is calibrated on hours is given a budget of one a da
 
 WALKWAY_SEED = 1
 WALKWAY, GENERIC = "adacl-demo-walkway", "adacl-demo-generic"
-"""The shipped bundles (tools/train_demo_model.py): one trained on the camera of seed 1, as every camera should be, with
-walkers that the demo does not show; one trained on many other cameras, for the other seeds."""
+"""Shipped bundles, made by scripts/train_demo_model.py. One is trained on the camera of seed 1, as every camera should
+be, with walkers that the demo does not show; the other on many other cameras, for the other seeds."""
 
 
 def demo(

@@ -1,4 +1,4 @@
-"""`tools/bench.py` on a small model: every contender does its work, and the page is made of the document alone."""
+"""`benchmarks/bench.py` on a small model: every contender does its work, and the page is made of the document alone."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.syspath_prepend(str(TOOLS))
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
     logger = logging.getLogger("streamad")
     level = logger.level
     yield importlib.import_module("bench")

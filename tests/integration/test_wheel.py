@@ -133,7 +133,11 @@ def test_wheel_is_small_and_holds_models_and_examples(wheel: Path) -> None:
     assert shipped.isdisjoint(CHECKOUT_ONLY)
     examples = {path.name for path in (ROOT / "configs").iterdir()}
     assert {name.removeprefix("streamad/_configs/") for name in names if "/_configs/" in name} == examples
-    assert not [name for name in names if name.startswith(("tests/", "docs/", "tools/"))]
+    assert not [
+        name
+        for name in names
+        if name.startswith(("tests/", "docs/", "tools/", "scripts/", "benchmarks/", "experiments/"))
+    ]
 
 
 @pytest.mark.slow

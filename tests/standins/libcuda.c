@@ -1,6 +1,6 @@
 /* A stand-in for NVIDIA's libcuda.so.1, for tests of PyCUDA without a GPU: device memory is memory of this process,
  * asynchronous work waits for its stream to be synchronised, and every broken rule is counted. Names: cuda.h.
- * Built and used by tools/check_pycuda.py. */
+ * Built and used by scripts/check_pycuda.py. */
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>

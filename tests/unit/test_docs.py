@@ -78,7 +78,7 @@ def names(cell: str) -> list[str]:
 
 
 def tool(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(f"tools_{name}", ROOT / "tools" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"scripts_{name}", ROOT / "scripts" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -91,7 +91,7 @@ def tool(name: str) -> Any:
 
 def test_reference_pages_are_what_the_schema_says() -> None:
     for name, expected in tool("config_reference").pages().items():
-        assert text(name) == expected, f"docs/{name} is stale: run python tools/config_reference.py"
+        assert text(name) == expected, f"docs/{name} is stale: run python scripts/config_reference.py"
 
 
 def test_benchmark_rewrites_its_section_alone(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_every_type_of_source_and_sink_is_documented() -> None:
 def test_variables_of_the_environment_are_documented() -> None:
     used = {
         name
-        for folder in ("streamad", "tests", "tools")
+        for folder in ("streamad", "tests", "tools", "scripts", "benchmarks", "experiments")
         for file in (ROOT / folder).rglob("*.py")
         for name in re.findall(r"""environ(?:\.get\(|\[)["'](STREAMAD_[A-Z_]+)""", file.read_text(encoding="utf-8"))
     }

@@ -2,7 +2,7 @@
 
 The stand-in runs the network by ONNX Runtime on "device" memory when the stream gets there, so where every value is
 read and written, in which order it is copied, and that nothing is read too early, is computed and not supposed. Fresh
-memory is full of NaN. `tools/check_pycuda.py` runs this file over the real PyCUDA.
+memory is full of NaN. `scripts/check_pycuda.py` runs this file over the real PyCUDA.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Every name of TensorRT that is used exists in the real bindings, with the parameters that it is called with.
 
 mypy keeps the code to the protocols of `streamad.engines.tensorrt.api`; this keeps the protocols to the bindings: of
-TensorRT 10.13, 10.16 and 11.4 as tools/tensorrt_api.py recorded them, and of TensorRT-RTX as it is installed.
+TensorRT 10.13, 10.16 and 11.4 as scripts/tensorrt_api.py recorded them, and of TensorRT-RTX as it is installed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RTX_ALONE = {("IBuilderConfigRtx", "num_compute_capabilities"), ("IBuilderConfig
 
 
 def tool() -> Any:
-    spec = importlib.util.spec_from_file_location("tools_tensorrt_api", ROOT / "tools" / "tensorrt_api.py")
+    spec = importlib.util.spec_from_file_location("scripts_tensorrt_api", ROOT / "scripts" / "tensorrt_api.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -109,7 +109,7 @@ def test_the_stand_in_offers_what_the_protocols_have_and_no_more() -> None:
 
 
 def test_pycuda_is_used_by_names_that_the_stand_in_has() -> None:
-    """What `gpu` asks of PyCUDA; tools/check_pycuda.py runs the same code over the real one."""
+    """What `gpu` asks of PyCUDA; scripts/check_pycuda.py runs the same code over the real one."""
     source = (ROOT / "streamad" / "engines" / "tensorrt" / "gpu.py").read_text()
     driver = python_driver(PythonStage())
     used = {

@@ -1,7 +1,7 @@
 """The TensorRT engine over stand-ins of GPU and library: numbers, order of work, threads, and that everything is freed.
 
 The stand-ins run networks in ONNX Runtime on "device" memory when a stream is synchronised, and refuse what breaks the
-rules of CUDA or TensorRT. `tools/check_pycuda.py` runs this file over the real PyCUDA.
+rules of CUDA or TensorRT. `scripts/check_pycuda.py` runs this file over the real PyCUDA.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Run the GPU engine's tests over the real PyCUDA, without a GPU: below it is a stand-in of NVIDIA's driver.
 
-python tools/check_pycuda.py [FOLDER]      build in FOLDER (a temporary one), then run the tests; minutes the first time
+python scripts/check_pycuda.py [FOLDER]      build in FOLDER (a temporary one), then run the tests; minutes the first time
 
 Needs gcc and g++, and pip: PyCUDA is compiled from its sources against the CUDA headers, which are a wheel. The stand-in
 (tests/standins/libcuda.c) defers asynchronous work until its stream is synchronised, and counts missing contexts, copies

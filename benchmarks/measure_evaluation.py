@@ -1,7 +1,7 @@
 """What an evaluation costs beside its scoring, and whether its memory grows with the frames.
 
-    python tools/measure_evaluation.py time --data /data/ped2 --rounds 5
-    python tools/measure_evaluation.py memory 2000 20000
+    python benchmarks/measure_evaluation.py time --data /data/ped2 --rounds 5
+    python benchmarks/measure_evaluation.py memory 2000 20000
 
 `time`: `streamad evaluate ped2` (decoding, scoring, figures, localisation, report; the command as users start it)
 against a process that scores the same clips by the same code and writes nothing but their scores. Rounds are

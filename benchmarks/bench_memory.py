@@ -1,7 +1,7 @@
 """Resident memory of the pipeline over many frames, in a process of its own.
 
-    python tools/bench_memory.py VIDEO MODEL PRECISION 2000 5000 10000 20000
-    python tools/bench_memory.py VIDEO MODEL PRECISION --seconds 4
+    python benchmarks/bench_memory.py VIDEO MODEL PRECISION 2000 5000 10000 20000
+    python benchmarks/bench_memory.py VIDEO MODEL PRECISION --seconds 4
 
 One JSON object a checkpoint on standard output. It needs the base install alone, so torch is not in the figures.
 """

@@ -1,8 +1,8 @@
 """What the frame-quality gate costs beside the scoring of every model, in one interleaved run.
 
-    python tools/gate_cost.py --json runs/gate.json
+    python benchmarks/gate_cost.py --json runs/gate.json
 
-Each model scores `tools/bench.py`'s video from the file to the alerts with the gate and without it, in turns, round after
+Each model scores `benchmarks/bench.py`'s video from the file to the alerts with the gate and without it, in turns, round after
 round, so that a change of the machine's load falls on both. In the turns with the gate the processor time of its thread
 inside the gate is counted, with the caches as the scoring leaves them; it is printed as a share of the processor time of all
 threads in the neighbouring turn without. The gate has seen the video once before, as on a camera that has been watched for

@@ -1,6 +1,6 @@
 """The motion detector on rendered scenes, whose truth is known; each seed is another place.
 
-    python tools/motion_scenes.py --out FOLDER --seeds 11,12
+    python experiments/motion_scenes.py --out FOLDER --seeds 11,12
 
 For each seed a scene is rendered (four normal clips of 24 s, one test video) and the same place with a cart and a cyclist no
 faster than people walk. A model is fitted to three of the normal clips. Printed are the AUC of each kind of anomaly against

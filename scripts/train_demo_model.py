@@ -1,7 +1,7 @@
 """Train the two bundles that `streamad demo` ships. Only normal video is used, and none that a demo shows.
 
-    python tools/train_demo_model.py walkway --out models/adacl-demo-walkway
-    python tools/train_demo_model.py generic --out models/adacl-demo-generic
+    python scripts/train_demo_model.py walkway --out models/adacl-demo-walkway
+    python scripts/train_demo_model.py generic --out models/adacl-demo-generic
 
 walkway: trained on the camera of seed 1, as a user trains on his own, with walkers of its own: videos 4 and up of that
 scene, while the demo calibrates on videos 1 to 3.

@@ -1,7 +1,7 @@
 """Speed, cameras and memory of every model and engine that runs here, in one interleaved run of bounded length.
 
-    make bench          or: python tools/bench.py --json runs/bench.json
-    make bench-docs     or: python tools/bench.py --from runs/bench.json --write-docs
+    make bench          or: python benchmarks/bench.py --json runs/bench.json
+    make bench-docs     or: python benchmarks/bench.py --from runs/bench.json --write-docs
 
 Contenders of a model take turns, round after round after one for warm-up, so that a change of the machine's load falls
 on all of them; the report gives minimum, median and maximum. As many rounds are run as the budget allows. Nothing here

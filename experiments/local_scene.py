@@ -1,6 +1,6 @@
 """What local calibration and fusion do on rendered scenes, whose truth is known: models as they are, with it, and fused.
 
-    python tools/local_scene.py --models NAME,NAME --out FOLDER --seeds 11,12
+    python experiments/local_scene.py --models NAME,NAME --out FOLDER --seeds 11,12
 
 For each seed a scene is rendered; the models are calibrated on its normal clips (each with and without local statistics),
 fused on them, and score its test clips. Printed is the AUC of all test frames, and the AUC of calibrated scores of all

@@ -1,6 +1,6 @@
 """The README's picture: three alerts of the demo above its score plot.
 
-streamad demo --seed 1 && python tools/readme_picture.py runs/demo docs/images/demo.png
+streamad demo --seed 1 && python scripts/readme_picture.py runs/demo docs/images/demo.png
 """
 
 from __future__ import annotations

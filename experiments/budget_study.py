@@ -1,11 +1,11 @@
 """Whether a budget of false alerts holds on normal video that a calibration has not seen: leave one clip out.
 
-    python tools/budget_study.py --models NAME,NAME --cache CACHE CLIP CLIP...
+    python experiments/budget_study.py --models NAME,NAME --cache CACHE CLIP CLIP...
 
 Each clip is watched under a calibration, and statistics of places, of the other clips, made as `streamad calibrate` makes
 them. Printed are the alerts that the budget allows in all clips, and those that came, by the model's own score and with
 local calibration; and the share of frames whose calibrated score reaches 2, which should be 1 %. Normal video alone is
-used. Heat maps are kept in CACHE, which `tools/local_study.py` reads and writes too.
+used. Heat maps are kept in CACHE, which `experiments/local_study.py` reads and writes too.
 """
 
 from __future__ import annotations

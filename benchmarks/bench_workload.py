@@ -1,4 +1,4 @@
-"""What `tools/bench.py` runs on: a Ped2-sized H.264 video made on the spot, and the shipped models.
+"""What `benchmarks/bench.py` runs on: a Ped2-sized H.264 video made on the spot, and the shipped models.
 
 The video lies in a temporary folder: pictures of the data sets never enter the repository.
 """

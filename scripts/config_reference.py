@@ -1,7 +1,7 @@
 """Write docs/configuration-reference.md and docs/bundle-reference.md from the schemas.
 
-python tools/config_reference.py           write the pages
-python tools/config_reference.py --check   exit with 1 where a page is not what the schema says
+python scripts/config_reference.py           write the pages
+python scripts/config_reference.py --check   exit with 1 where a page is not what the schema says
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from streamad.bundle import Manifest
 from streamad.config import Config
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-NOTE = "<!-- Written by tools/config_reference.py from the schema. Do not edit: change the schema and run it again. -->"
+NOTE = (
+    "<!-- Written by scripts/config_reference.py from the schema. Do not edit: change the schema and run it again. -->"
+)
 COLUMNS = "| key | type | default | bounds | meaning |\n|---|---|---|---|---|"
 BOUNDS = {
     "minimum": "≥ {}",
@@ -158,7 +160,7 @@ def main(arguments: list[str]) -> int:
     stale = [name for name, text in pages().items() if not _is_current(DOCS / name, text)]
     if "--check" in arguments:
         for name in stale:
-            print(f"docs/{name} is not what the schema says: run python tools/config_reference.py", file=sys.stderr)
+            print(f"docs/{name} is not what the schema says: run python scripts/config_reference.py", file=sys.stderr)
         return 1 if stale else 0
     for name, text in pages().items():
         (DOCS / name).write_text(text, encoding="utf-8")

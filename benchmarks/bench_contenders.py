@@ -1,4 +1,4 @@
-"""The contenders of `tools/bench.py`: every stage and every engine of a model, and the plain loops of research code.
+"""The contenders of `benchmarks/bench.py`: every stage and every engine of a model, and the plain loops of research code.
 
 A contender works for a given time and says how many frames it got through. All take the same frames of the same video,
 behind those in which a model only learns what is at rest or fills its window, which cost nothing.

@@ -1,7 +1,7 @@
 """Write tests/unit/engines/tensorrt_names.json: which names that streamad uses the real bindings of TensorRT have.
 
-python tools/tensorrt_api.py            fetch the bindings with pip and write the file
-python tools/tensorrt_api.py --check    exit with 1 where the file is not what the bindings say
+python scripts/tensorrt_api.py            fetch the bindings with pip and write the file
+python scripts/tensorrt_api.py --check    exit with 1 where the file is not what the bindings say
 
 The bindings are wheels, but need the vendor's libraries, which are not on PyPI. They load over an empty stand-in of those
 libraries that defines the functions they ask for, built here with gcc: enough to look at names and signatures, not to
@@ -75,7 +75,7 @@ def record() -> dict[str, Any]:
             (wheel,) = place.glob("*.whl")
             zipfile.ZipFile(wheel).extractall(place)
             _stand_in(place, version.partition(".")[0])
-            code = f"import json, sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tools')!r}]; import tensorrt_api"
+            code = f"import json, sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'scripts')!r}]; import tensorrt_api"
             code += "; import tensorrt_bindings; print(json.dumps(tensorrt_api.names_in(tensorrt_bindings)))"
             environment = {**os.environ, "LD_LIBRARY_PATH": str(place), "PYTHONPATH": str(place)}
             ran = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True)
@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> int:
     current = RECORD.read_text() if RECORD.exists() else ""
     if "--check" in arguments:
         if text != current:
-            print(f"{RECORD.relative_to(ROOT)} is not what the bindings say: run python tools/tensorrt_api.py")
+            print(f"{RECORD.relative_to(ROOT)} is not what the bindings say: run python scripts/tensorrt_api.py")
         return int(text != current)
     RECORD.write_text(text)
     print(f"{RECORD.relative_to(ROOT)}: {'unchanged' if text == current else 'written'}")

@@ -1,6 +1,6 @@
 """What a frame of the streaming network costs in several layouts, in turns.
 
-    python tools/measure_layouts.py learned-noise-ped2 --rounds 5 --threads 1
+    python benchmarks/measure_layouts.py learned-noise-ped2 --rounds 5 --threads 1
 
 Each layout is written from the bundle's weights and run by OpenVINO with what it carries. Processor time tells most on a machine with
 other work; with one thread no thread waits for another.

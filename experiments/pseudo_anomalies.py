@@ -1,6 +1,6 @@
 """Pseudo anomalies from a camera's normal clips, to choose among detectors and settings without a real anomaly.
 
-    python tools/pseudo_anomalies.py --out OUT [--scene SCENE --scene SCENE...] CLIP CLIP...
+    python experiments/pseudo_anomalies.py --out OUT [--scene SCENE --scene SCENE...] CLIP CLIP...
 
 Each CLIP is a folder of pictures or a video. For each, three clips are written as folders of pictures, with labels as .npy
 beside them (1 where the pseudo anomaly is in the picture):
