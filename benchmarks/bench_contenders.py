@@ -25,7 +25,7 @@ from streamad.alerts.tracker import EventTracker
 from streamad.bundle import Bundle, combined_sha256
 from streamad.detectors import camera_scorer, detector_parts
 from streamad.detectors.base import load_part
-from streamad.engines import CarryingEngine, EngineSpec, available_engines
+from streamad.engines import EngineSpec, StatefulEngine, available_engines
 from streamad.engines.factory import PRECISIONS
 from streamad.errors import BundleError, EngineError
 from streamad.frame import Frame
@@ -171,7 +171,7 @@ class Subject:
         return Contender("tile", "", what, _timed(step))
 
     def _inferred(self, model: Model) -> str:
-        if isinstance(model.engine, CarryingEngine):
+        if isinstance(model.engine, StatefulEngine):
             return "one new frame, the rest carried"
         if self.cells:
             return f"moving cells, batches of {model.engine.batch_sizes[-1]}"
@@ -179,7 +179,7 @@ class Subject:
 
     def _infer(self, model: Model) -> Callable[[float], tuple[float, float, float]]:
         engine = model.engine
-        if isinstance(engine, CarryingEngine):
+        if isinstance(engine, StatefulEngine):
             state, new = engine.new_state(), cycle([tiles.batch for tiles in self.tiles[True]])
 
             def advance() -> float:
@@ -207,11 +207,11 @@ class Subject:
         return work
 
     def _score(self, model: Model) -> Contender:
-        streams = isinstance(model.engine, CarryingEngine)
+        streams = isinstance(model.engine, StatefulEngine)
         tiles = [t for t in self.tiles[streams] if t.due and t.withheld is None][:16]
         outputs = []
         for tile in tiles:
-            if isinstance(model.engine, CarryingEngine):
+            if isinstance(model.engine, StatefulEngine):
                 states = model.engine.new_state()
                 for _ in range(self.bundle.manifest.tiling.window or 1):  # the answer is NaN until all was seen
                     answer = model.engine.advance(states, tile.batch)
@@ -233,7 +233,7 @@ class Subject:
         # Without a calibration any threshold serves: the rule costs the same wherever it lies.
         given = None if self.bundle.calibration_path else 0.5
         settings = alert_settings(model, RuleSpec(), camera="bench", threshold=given)
-        streams = isinstance(model.engine, CarryingEngine)
+        streams = isinstance(model.engine, StatefulEngine)
 
         def work(seconds: float) -> tuple[float, float, float]:
             scorer, count = copy.deepcopy(self._warm[streams]), 0

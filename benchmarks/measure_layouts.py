@@ -21,13 +21,13 @@ import numpy as np
 from streamad.bundle import load_bundle
 from streamad.detectors import detector_parts
 from streamad.detectors.base import load_part
-from streamad.detectors.learned_noise.streaming import folded_layers, shapes_and_delays
+from streamad.detectors.learned_noise.streaming import folded_layers, shapes_and_state_buffers
 from streamad.detectors.learned_noise.streaming_graph import GraphOperations, export_streaming, write_form
 from streamad.detectors.learned_noise.subpixel_graph import export_quantisable
-from streamad.engines.carrying import Piece
-from streamad.engines.delays import delay_name
 from streamad.engines.graph_writer import GraphWriter
-from streamad.engines.openvino_carrying import OpenVinoCarryingEngine
+from streamad.engines.openvino_stateful import OpenVinoStatefulEngine
+from streamad.engines.state_buffers import state_buffer_name
+from streamad.engines.stateful import StreamChunk
 from streamad.engines.torch_engine import load_weights
 from streamad.errors import BundleError
 
@@ -43,17 +43,17 @@ class ChannelsFirst(GraphOperations):
         self._graph.output(value, name, (length, *self._shapes[name]))
 
     def _carry_in(self, name: str, frames: int, length: int | str) -> str:
-        return self._graph.input(delay_name(name, frames), (length, *self._shapes[name]))
+        return self._graph.input(state_buffer_name(name, frames), (length, *self._shapes[name]))
 
 
 def export_channels_first(network: Any, manifest: Any, path: Path) -> None:
     layers = folded_layers(network.reconstructor)
-    shapes, _ = shapes_and_delays(layers, manifest.input.height, manifest.input.width)
+    shapes, _ = shapes_and_state_buffers(layers, manifest.input.height, manifest.input.width)
     graph = GraphWriter("streaming")
     write_form(graph, ChannelsFirst(graph, layers, False, shapes), shapes, "frames", path)
 
 
-Contender = tuple[OpenVinoCarryingEngine, int, int]
+Contender = tuple[OpenVinoStatefulEngine, int, int]
 
 
 def engines(model: str, folder: Path, threads: int | None, precisions: list[str]) -> dict[str, Contender]:
@@ -70,7 +70,7 @@ def engines(model: str, folder: Path, threads: int | None, precisions: list[str]
 
     def runs(name: str, path: Path, precision: str, counts: tuple[int, ...], cameras: tuple[int, ...]) -> None:
         for frames, side in [*((count, 1) for count in counts), *((1, number) for number in cameras)]:
-            engine = OpenVinoCarryingEngine(
+            engine = OpenVinoStatefulEngine(
                 path,
                 context,
                 precision=precision,
@@ -94,9 +94,9 @@ def engines(model: str, folder: Path, threads: int | None, precisions: list[str]
     return found
 
 
-def measure(engine: OpenVinoCarryingEngine, count: int, states: list[Any], frames: Any) -> tuple[float, float]:
+def measure(engine: OpenVinoStatefulEngine, count: int, states: list[Any], frames: Any) -> tuple[float, float]:
     """(milliseconds, processor milliseconds) a frame of one turn."""
-    pieces = [Piece(state, frames[:count]) for state in states]
+    pieces = [StreamChunk(state, frames[:count]) for state in states]
     done, wall, cpu = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - wall < TURN_SECONDS:
         engine.run_together(pieces)

@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PYCUDA = "pycuda==2026.1"
 HEADERS = "nvidia-cuda-runtime>=13,<14"
-TESTS = ("tests/unit/engines/test_tensorrt_runner.py", "tests/unit/engines/test_tensorrt_carrying.py")
+TESTS = ("tests/unit/engines/test_tensorrt_runner.py", "tests/unit/engines/test_tensorrt_stateful.py")
 PROFILER = """#pragma once
 #include <cuda.h>
 typedef enum CUoutput_mode_enum { CU_OUT_KEY_VALUE_PAIR = 0, CU_OUT_CSV = 1 } CUoutput_mode;

@@ -9,10 +9,10 @@ import typer
 from streamad.cli.common import (
     EngineOption,
     FpsOption,
+    FramesPerCallOption,
     JsonOption,
     ModelOption,
     PrecisionOption,
-    RunFramesOption,
     ThreadsOption,
     data,
     emit,
@@ -28,10 +28,10 @@ def benchmark(
     engine: EngineOption = "auto",
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
-    run_frames: RunFramesOption = None,
-    run_cameras: Annotated[
+    frames_per_call: FramesPerCallOption = None,
+    streams_per_call: Annotated[
         int | None,
-        typer.Option("--run-cameras", min=1, max=64, help="Cameras in a run of a network that carries state."),
+        typer.Option("--streams-per-call", min=1, max=64, help="Cameras in a run of a network that carries state."),
     ] = None,
     source: Annotated[
         str | None, typer.Option("--input", help="Video or folder of images; default: noise in which all moves.")
@@ -52,7 +52,7 @@ def benchmark(
     from streamad.workflows.benchmark import benchmark_model
 
     bundle = load_bundle(model)
-    spec = engine_spec(engine, threads, precision, run_frames=run_frames, run_cameras=run_cameras)
+    spec = engine_spec(engine, threads, precision, frames_per_call=frames_per_call, streams_per_call=streams_per_call)
     opened = None if source is None else source_of(source, fps)
     with progress_bar() as bar:
         task = bar.add_task("measuring", total=rounds)

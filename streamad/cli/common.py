@@ -57,10 +57,10 @@ def precision_option(panel: str | None = None) -> Any:
 EngineOption = Annotated[str, engine_option()]
 PrecisionOption = Annotated[str, precision_option()]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads for inference.")]
-RunFramesOption = Annotated[
+FramesPerCallOption = Annotated[
     int | None,
     typer.Option(
-        "--run-frames", min=1, max=16, help="Most frames of a camera in a run of a network that carries state."
+        "--frames-per-call", min=1, max=16, help="Most frames of a camera in a run of a network that carries state."
     ),
 ]
 FpsOption = Annotated[
@@ -135,8 +135,8 @@ def engine_spec(
     threads: int | None,
     precision: str = "fp32",
     *,
-    run_frames: int | None = None,
-    run_cameras: int | None = None,
+    frames_per_call: int | None = None,
+    streams_per_call: int | None = None,
 ) -> EngineSpec:
     """The engine that the options ask for.
 
@@ -150,7 +150,9 @@ def engine_spec(
     if precision not in precisions:
         raise UsageError(f"--precision {precision!r}: expected {', '.join(precisions)}")
     given = {"name": name, "threads": threads, "precision": precision}
-    return EngineSpec.model_validate({**given, "run_frames": run_frames, "run_cameras": run_cameras})
+    return EngineSpec.model_validate(
+        {**given, "frames_per_call": frames_per_call, "streams_per_call": streams_per_call}
+    )
 
 
 def parse_pairs(given: Sequence[str] | None) -> dict[str, str]:

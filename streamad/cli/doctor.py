@@ -70,7 +70,7 @@ def _selftest(name: str, models: list[str] | None, device: str | None, as_json: 
     if problem:
         raise EngineError(f"the engine {name} cannot run here: {problem}", hint="docs/engines.md says what it needs")
     from streamad.engines.tensorrt.selftest import run_selftest
-    from streamad.engines.tensorrt.selftest_carrying import run_carrying_selftest
+    from streamad.engines.tensorrt.selftest_stateful import run_stateful_selftest
 
     bundles = [load_bundle(given) for given in (models or [str(path) for path in list_bundles()])]
     if not bundles:
@@ -82,7 +82,7 @@ def _selftest(name: str, models: list[str] | None, device: str | None, as_json: 
             results.append(run_selftest(bundle, name, precision, device))
             if STREAMING_VARIANTS[precision] in bundle.manifest.files:
                 say(f"{bundle.name}, streaming, {precision}: building or loading the plans")
-                results.append(run_carrying_selftest(bundle, name, precision, device))
+                results.append(run_stateful_selftest(bundle, name, precision, device))
     wrong = [f"{r.model} ({r.form}) in {r.precision}" for r in results if not r.passed]
     if as_json:
         emit({"selftest": name, "passed": not wrong, "results": [asdict(r) for r in results]})
@@ -127,7 +127,7 @@ def _device(engine: str) -> str:
             f"{d} ({str(core.get_property(d, 'FULL_DEVICE_NAME')).strip()})" for d in core.available_devices
         )
     if engine.startswith("tensorrt"):
-        from streamad.engines.tensorrt.presence import gpu_names
+        from streamad.engines.tensorrt.availability import gpu_names
 
         return "; ".join(f"cuda:{index} ({gpu})" for index, gpu in enumerate(gpu_names()))
     return "CPU"

@@ -15,7 +15,7 @@ from streamad.sources import Clips
 if TYPE_CHECKING:
     from streamad.bundle import Bundle, Parity
     from streamad.engines.base import Engine
-    from streamad.engines.carrying import CarryingEngine
+    from streamad.engines.stateful import StatefulEngine
     from streamad.engines.tensorrt.engine import TensorRtOptions
     from streamad.engines.tensorrt.library import LibraryName
 
@@ -142,7 +142,7 @@ class _Job:
         try:
             if self.precision == "fp16":
                 write_half(self.bundle.network_path("fp32", streaming=streaming), draft)
-            measure = self._carrying_parity if streaming else self._parity
+            measure = self._stateful_parity if streaming else self._parity
             parity = measure(draft if draft.exists() else path)
             if draft.exists():
                 draft.replace(path)
@@ -227,13 +227,13 @@ class _Job:
         finally:
             running.close()
 
-    def _carrying_parity(self, path: Path) -> Parity:
+    def _stateful_parity(self, path: Path) -> Parity:
         from streamad.detectors.parity import scores_of
-        from streamad.engines.export import measure_carrying_parity
+        from streamad.engines.export import measure_stateful_parity
 
-        running = self._open_carrying(path)
+        running = self._open_stateful(path)
         try:
-            return measure_carrying_parity(running, self._network(), self._tiles(), scores_of(self.bundle.manifest))
+            return measure_stateful_parity(running, self._network(), self._tiles(), scores_of(self.bundle.manifest))
         finally:
             running.close()
 
@@ -253,21 +253,21 @@ class _Job:
         options = TensorRtOptions(device=self.device, precision="fp16" if half else "fp32")
         return "tensorrt-rtx" if self.engine == "tensorrt-rtx" else "tensorrt", options
 
-    def _open_carrying(self, path: Path) -> CarryingEngine:
+    def _open_stateful(self, path: Path) -> StatefulEngine:
         self._check_engine()
         context = (self.bundle.manifest.tiling.window or 1) - 1
         if self.engine == "onnx":
-            from streamad.engines.onnx_carrying import OnnxCarryingEngine
+            from streamad.engines.onnx_stateful import OnnxStatefulEngine
 
-            return OnnxCarryingEngine(path, context, precision=self.precision)
+            return OnnxStatefulEngine(path, context, precision=self.precision)
         if self.engine == "openvino":
-            from streamad.engines.openvino_carrying import OpenVinoCarryingEngine
+            from streamad.engines.openvino_stateful import OpenVinoStatefulEngine
 
-            return OpenVinoCarryingEngine(path, context)
-        from streamad.engines.tensorrt.carrying import TensorRtCarryingEngine
+            return OpenVinoStatefulEngine(path, context)
+        from streamad.engines.tensorrt.stateful import TensorRtStatefulEngine
 
         library, options = self._gpu_options()
-        return TensorRtCarryingEngine(path, context, library=library, options=options)
+        return TensorRtStatefulEngine(path, context, library=library, options=options)
 
     def _open(self, path: Path) -> Engine:
         from streamad.engines.base import batch_sizes_for

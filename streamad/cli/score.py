@@ -15,10 +15,10 @@ from streamad.cli.common import (
     BitDepthOption,
     EngineOption,
     FpsOption,
+    FramesPerCallOption,
     JsonOption,
     ModelOption,
     PrecisionOption,
-    RunFramesOption,
     ThreadsOption,
     causes,
     emit,
@@ -67,7 +67,7 @@ def score(
     engine: EngineOption = "auto",
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
-    run_frames: RunFramesOption = None,
+    frames_per_call: FramesPerCallOption = None,
     fps: FpsOption = 25.0,
     bit_depth: BitDepthOption = "16",
     as_json: JsonOption = False,
@@ -82,7 +82,7 @@ def score(
     _check_threshold(threshold, calibration, alerts_per_day, normalization)
     sources, left_out = _sources(inputs, fps, bit_depth)
     names = _distinct(name for name, _ in sources)
-    spec = engine_spec(engine, threads, precision, run_frames=run_frames)
+    spec = engine_spec(engine, threads, precision, frames_per_call=frames_per_call)
     folder = output_folder(out)
     results: list[dict[str, Any]] = []
     failure: StreamadError | KeyboardInterrupt | None = None

@@ -1,23 +1,23 @@
 """Engines: run an exported network. They know nothing of detectors."""
 
 from streamad.engines.base import BATCH_SIZES, Engine, EngineInfo
-from streamad.engines.carrying import CarryingEngine
 from streamad.engines.factory import (
     EngineSpec,
     available_engines,
     chosen_engine,
-    open_carrying_engine,
     open_engine,
+    open_stateful_engine,
 )
+from streamad.engines.stateful import StatefulEngine
 
 __all__ = [
     "BATCH_SIZES",
-    "CarryingEngine",
     "Engine",
     "EngineInfo",
     "EngineSpec",
+    "StatefulEngine",
     "available_engines",
     "chosen_engine",
-    "open_carrying_engine",
     "open_engine",
+    "open_stateful_engine",
 ]

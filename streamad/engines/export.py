@@ -16,7 +16,7 @@ from torch import nn
 
 from streamad.bundle import STREAMING, Parity
 from streamad.engines.base import BATCH_SIZES, Engine, EngineInfo
-from streamad.engines.carrying import CarryingEngine
+from streamad.engines.stateful import StatefulEngine
 from streamad.errors import EngineError
 
 MAX_BATCH = 1024
@@ -163,8 +163,8 @@ def _refuse_not_finite(outputs: npt.NDArray[np.float32], info: EngineInfo) -> No
         )
 
 
-def measure_carrying_parity(
-    engine: CarryingEngine,
+def measure_stateful_parity(
+    engine: StatefulEngine,
     network: nn.Module,
     windows: npt.NDArray[np.float32],
     scores: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float64]] | None = None,

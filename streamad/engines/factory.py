@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from streamad.bundle import Bundle
 from streamad.engines.base import Engine, batch_sizes_for
-from streamad.engines.carrying import CarryingEngine
-from streamad.engines.tensorrt import presence
+from streamad.engines.stateful import StatefulEngine
+from streamad.engines.tensorrt import availability
 from streamad.engines.tensorrt.library import LibraryName
 from streamad.errors import DISTRIBUTION, EngineError, install_hint
 
@@ -31,9 +31,9 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
 }
 """Precisions that each engine runs in."""
 GPU_ENGINES = ("tensorrt", "tensorrt-rtx")
-GPU_RUN_FRAMES = 4
+GPU_FRAMES_PER_CALL = 4
 """Frames of a camera in a run on a GPU that scores files, where nothing is asked for (our choice, not measured)."""
-GPU_RUN_CAMERAS = 8
+GPU_STREAMS_PER_CALL = 8
 """Cameras in a run on a GPU that watches live, where nothing is asked for (our choice, not measured)."""
 
 
@@ -63,14 +63,14 @@ class EngineSpec(BaseModel):
         None, description="TensorRT: folder of built plans; empty: the user's cache folder, or STREAMAD_CACHE/plans"
     )
 
-    run_frames: int | None = Field(
+    frames_per_call: int | None = Field(
         None,
         ge=1,
         le=16,
         description="most frames of a camera in a run of a network that carries state; empty: 1 (on a CPU more are no "
         "faster), for files with TensorRT 4",
     )
-    run_cameras: int | None = Field(
+    streams_per_call: int | None = Field(
         None,
         ge=1,
         le=64,
@@ -94,8 +94,8 @@ def available_engines() -> dict[str, str]:
         answer[name] = f"the module {module} is not installed ({how})" if missing else ""
     return {
         **answer,
-        "tensorrt": presence.gpu_problem("tensorrt"),
-        "tensorrt-rtx": presence.gpu_problem("tensorrt-rtx"),
+        "tensorrt": availability.gpu_problem("tensorrt"),
+        "tensorrt-rtx": availability.gpu_problem("tensorrt-rtx"),
     }
 
 
@@ -109,10 +109,10 @@ def chosen_engine(spec: EngineSpec) -> tuple[str, str]:
     if spec.device is not None:
         on_gpu = re.match(r"cuda\b", spec.device.lower()) is not None
         return "tensorrt" if on_gpu else "openvino", f"auto: the engine for the device {spec.device}"
-    problem = presence.gpu_problem("tensorrt")
+    problem = availability.gpu_problem("tensorrt")
     if problem:
         # No driver is reason enough: what else is missing does not matter then.
-        return "openvino", f"auto: OpenVINO, since for TensorRT {presence.driver_problem() or problem}"
+        return "openvino", f"auto: OpenVINO, since for TensorRT {availability.driver_problem() or problem}"
     return "tensorrt", "auto: TensorRT, since a GPU, its driver and its libraries are here"
 
 
@@ -168,14 +168,14 @@ def open_engine(
     )
 
 
-def open_carrying_engine(
+def open_stateful_engine(
     bundle: Bundle,
     spec: EngineSpec | None = None,
     *,
     hint: Literal["latency", "throughput"] = "latency",
     load_network: Callable[[], Any] | None = None,
     convert: Callable[[Any], Any] | None = None,
-) -> CarryingEngine:
+) -> StatefulEngine:
     """Open the engine that the configuration asks for, for the form of a bundle's network that carries state.
 
     Args:
@@ -199,17 +199,17 @@ def open_carrying_engine(
     frames, cameras = run_limits(name, spec, hint)
     lengths = (1, frames) if frames > 1 else (1,)
     if name in GPU_ENGINES:
-        from streamad.engines.tensorrt.carrying import TensorRtCarryingEngine
+        from streamad.engines.tensorrt.stateful import TensorRtStatefulEngine
 
         library, options = _gpu_options(name, spec, hint)
         network = bundle.network_path(options.precision, streaming=True)
-        return TensorRtCarryingEngine(
+        return TensorRtStatefulEngine(
             network, context, library=library, options=options, run_sizes=lengths, cameras=cameras, why=why
         )
     if name == "openvino":
-        from streamad.engines.openvino_carrying import OpenVinoCarryingEngine
+        from streamad.engines.openvino_stateful import OpenVinoStatefulEngine
 
-        return OpenVinoCarryingEngine(
+        return OpenVinoStatefulEngine(
             bundle.network_path(spec.precision, streaming=True),
             context,
             device=spec.device or "CPU",
@@ -221,17 +221,17 @@ def open_carrying_engine(
         )
     any_number = tuple(range(1, cameras + 1))
     if name == "onnx":
-        from streamad.engines.onnx_carrying import OnnxCarryingEngine
+        from streamad.engines.onnx_stateful import OnnxStatefulEngine
 
-        return OnnxCarryingEngine(
+        return OnnxStatefulEngine(
             path, context, threads=spec.threads, run_sizes=lengths, camera_sizes=any_number, why=why
         )
     if load_network is None or convert is None:
         raise EngineError("the torch engine needs the detector's network", hint="call streamad.inference.open_model")
-    from streamad.engines.torch_carrying import TorchCarryingEngine
+    from streamad.engines.torch_stateful import TorchStatefulEngine
 
     device = (spec.device or "cpu").lower()
-    return TorchCarryingEngine(
+    return TorchStatefulEngine(
         load_network, convert, context, device=device, run_sizes=lengths, camera_sizes=any_number, why=why
     )
 
@@ -245,10 +245,10 @@ def run_limits(name: str, spec: EngineSpec, hint: str) -> tuple[int, int]:
     if name not in GPU_ENGINES:
         frames, cameras = 1, 1
     elif hint == "throughput":
-        frames, cameras = GPU_RUN_FRAMES, 1
+        frames, cameras = GPU_FRAMES_PER_CALL, 1
     else:
-        frames, cameras = 1, GPU_RUN_CAMERAS
-    return spec.run_frames or frames, spec.run_cameras or cameras
+        frames, cameras = 1, GPU_STREAMS_PER_CALL
+    return spec.frames_per_call or frames, spec.streams_per_call or cameras
 
 
 def _compiled_sizes(most: int) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from streamad.engines.delays import parse_delays
+from streamad.engines.state_buffers import parse_state_buffers
 
 
 def count_flops(onnx: Path) -> float:
@@ -19,7 +19,7 @@ def count_flops(onnx: Path) -> float:
 
     model = ov.Core().read_model(onnx)
     names = [port.any_name for port in model.inputs]
-    depths = {delay.name: delay.frames for delay in parse_delays(names)}
+    depths = {delay.name: delay.frames for delay in parse_state_buffers(names)}
     shapes = {}
     for port in model.inputs:
         sizes = [dim.get_length() for dim in list(port.partial_shape)[1:]]

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from streamad.engines.delays import Array
+from streamad.engines.state_buffers import Array
 from streamad.errors import EngineError, install_hint
 
 EXACT = (

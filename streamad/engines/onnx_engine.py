@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from streamad.engines.base import BATCH_SIZES, Batch, EngineInfo, padded
-from streamad.engines.synchronous import WorkerEngine
+from streamad.engines.threaded import ThreadedEngine
 from streamad.errors import EngineError
 
 
-class OnnxEngine(WorkerEngine):
+class OnnxEngine(ThreadedEngine):
     """A network run by ONNX Runtime on the CPU.
 
     Args:

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from streamad.engines.base import BATCH_SIZES, Batch, EngineInfo, padded
-from streamad.engines.synchronous import WorkerEngine
+from streamad.engines.threaded import ThreadedEngine
 from streamad.errors import EngineError
 
 _FIRST = threading.Lock()
 _first_done = False
 
 
-class OpenVinoEngine(WorkerEngine):
+class OpenVinoEngine(ThreadedEngine):
     """A network compiled by OpenVINO, once for each static batch size.
 
     As many worker threads as OpenVINO runs requests side by side, each with a request for every size, made once (an

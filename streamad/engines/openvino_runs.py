@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from streamad.engines.delays import FRAMES, Delay, parse_delays
+from streamad.engines.state_buffers import FRAMES, StateBuffer, parse_state_buffers
 
 
 def set_run(model: Any, frames: int, cameras: int) -> Any:
@@ -23,21 +23,21 @@ def set_run(model: Any, frames: int, cameras: int) -> Any:
     """
     variant = model.clone()
     inputs = {parameter.output(0).any_name: parameter for parameter in variant.get_parameters()}
-    delays = {delay.name: delay for delay in parse_delays(inputs)}
+    state_buffers = {delay.name: delay for delay in parse_state_buffers(inputs)}
     symbolic = inputs[FRAMES].get_partial_shape()[0].is_dynamic
     for name, parameter in inputs.items():
         shape = parameter.get_partial_shape()
-        shape[0] = cameras * (delays[name].rows(frames) if name in delays else frames)
+        shape[0] = cameras * (state_buffers[name].rows(frames) if name in state_buffers else frames)
         parameter.set_partial_shape(shape)
     if not symbolic:
-        for delay in delays.values():
+        for delay in state_buffers.values():
             if delay.frames < frames:
                 _join(variant, inputs, delay, cameras * (frames - delay.frames))
     variant.validate_nodes_and_infer_types()
     return variant
 
 
-def _join(model: Any, inputs: dict[str, Any], delay: Delay, missing: int) -> None:
+def _join(model: Any, inputs: dict[str, Any], delay: StateBuffer, missing: int) -> None:
     """Let a value that is taken back be continued by the first rows of what the run makes of it."""
     from openvino import opset13 as ops
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from streamad.engines.base import BATCH_SIZES, Batch, EngineInfo, check_count
-from streamad.engines.synchronous import WorkerEngine
+from streamad.engines.threaded import ThreadedEngine
 from streamad.errors import EngineError
 
 
@@ -34,7 +34,7 @@ def load_weights(build: Callable[[], nn.Module], weights: Path) -> nn.Module:
     return network.eval()
 
 
-class TorchEngine(WorkerEngine):
+class TorchEngine(ThreadedEngine):
     """Runs the trained network as it was trained (eager, float32).
 
     Args:

@@ -12,7 +12,7 @@ from streamad.bundle import Bundle
 from streamad.calibration import LocalStatistics
 from streamad.detectors import CameraScorer
 from streamad.detectors.fused_scorer import FusedScorer, FusedTiles, fused_scorer
-from streamad.engines import CarryingEngine
+from streamad.engines import StatefulEngine
 from streamad.errors import BundleError
 from streamad.inference.frame_queue import FrameQueue, OnBatch, Scored
 from streamad.inference.gated_scorer import GatedScorer, gated
@@ -44,7 +44,7 @@ class FusedModel(Model):
         """
         if local is not None:
             raise BundleError("a fused score has no cells of its own: members are calibrated locally, each for itself")
-        streaming = [isinstance(member.engine, CarryingEngine) for member in self.members]
+        streaming = [isinstance(member.engine, StatefulEngine) for member in self.members]
         return gated(fused_scorer(self.bundle, camera, streaming), self.bundle, quality, camera=camera)
 
     def queue(self, on_batch: OnBatch | None = None) -> FrameQueue:

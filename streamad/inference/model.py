@@ -15,17 +15,17 @@ from streamad.detectors import CameraScorer, camera_scorer, detector_parts
 from streamad.detectors.base import load_part
 from streamad.detectors.local_scorer import LocalScorer
 from streamad.engines import (
-    CarryingEngine,
     Engine,
     EngineSpec,
-    open_carrying_engine,
+    StatefulEngine,
     open_engine,
+    open_stateful_engine,
 )
 from streamad.errors import EngineError
 from streamad.inference.batching import Batcher
 from streamad.inference.frame_queue import FrameQueue, OnBatch
 from streamad.inference.gated_scorer import gated
-from streamad.inference.stateful_queue import CarryQueue
+from streamad.inference.stateful_queue import StatefulQueue
 from streamad.sources.quality.spec import QualitySpec
 
 
@@ -43,7 +43,7 @@ class Model:
     """
 
     def __init__(
-        self, bundle: Bundle, engine: Engine | CarryingEngine, hint: Literal["latency", "throughput"] = "latency"
+        self, bundle: Bundle, engine: Engine | StatefulEngine, hint: Literal["latency", "throughput"] = "latency"
     ) -> None:
         self.bundle = bundle
         self.engine = engine
@@ -59,20 +59,20 @@ class Model:
             local: of its calibration: cells are then held against what is normal at their place.
             quality: the gate's configuration; None: as shipped.
         """
-        scorer = camera_scorer(self.bundle, camera, streaming=isinstance(self.engine, CarryingEngine))
+        scorer = camera_scorer(self.bundle, camera, streaming=isinstance(self.engine, StatefulEngine))
         if local is not None:
             scorer = LocalScorer(scorer, local, camera)
         return gated(scorer, self.bundle, quality, camera=camera)
 
     def queue(self, on_batch: OnBatch | None = None) -> FrameQueue:
         """What takes frames to the engine and their scores back."""
-        if isinstance(self.engine, CarryingEngine):
-            return CarryQueue(self.engine, on_batch, full_runs=self._hint == "throughput")
+        if isinstance(self.engine, StatefulEngine):
+            return StatefulQueue(self.engine, on_batch, full_runs=self._hint == "throughput")
         return Batcher(self.engine, on_batch)
 
     def warm_up(self) -> None:
         """Run every static batch size once, so that the first frame does not wait for it."""
-        if isinstance(self.engine, CarryingEngine):
+        if isinstance(self.engine, StatefulEngine):
             self.engine.warm_up()
             return
         shape = self.bundle.manifest.input
@@ -130,7 +130,7 @@ def open_model(
 
 def _carrying(
     bundle: Bundle, spec: EngineSpec | None, hint: Literal["latency", "throughput"], build: Callable[[], Any]
-) -> CarryingEngine:
+) -> StatefulEngine:
     def load() -> Any:
         from streamad.engines.torch_engine import load_weights
 
@@ -142,4 +142,4 @@ def _carrying(
             raise EngineError(f"the detector {bundle.manifest.detector} has no streaming form")
         return load_part(part)(network, bundle.manifest)
 
-    return open_carrying_engine(bundle, spec, hint=hint, load_network=load, convert=convert)
+    return open_stateful_engine(bundle, spec, hint=hint, load_network=load, convert=convert)

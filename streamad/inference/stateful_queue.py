@@ -9,15 +9,15 @@ from collections.abc import Callable
 import numpy as np
 
 from streamad.detectors import CameraScorer
-from streamad.engines import CarryingEngine
-from streamad.engines.carrying import Answers, Piece
-from streamad.engines.delays import OUTPUTS
+from streamad.engines import StatefulEngine
+from streamad.engines.state_buffers import OUTPUTS
+from streamad.engines.stateful import Answers, StreamChunk
 from streamad.errors import EngineError
 from streamad.inference.frame_queue import FrameQueue, Job, OnBatch
-from streamad.preprocessing import Carry, Tiles
+from streamad.preprocessing import StreamSlot, Tiles
 
 
-class CarryQueue(FrameQueue):
+class StatefulQueue(FrameQueue):
     """Gives an engine each camera's frames in their order, several frames and cameras in a run as it is prepared for.
 
     What waits starts when runs are full: when each camera has the frames of a run, or as many cameras as a run takes.
@@ -33,7 +33,7 @@ class CarryQueue(FrameQueue):
 
     def __init__(
         self,
-        engine: CarryingEngine,
+        engine: StatefulEngine,
         on_batch: OnBatch | None = None,
         *,
         full_runs: bool = False,
@@ -43,8 +43,8 @@ class CarryQueue(FrameQueue):
         self.engine = engine
         self.on_batch = on_batch
         self._full_runs = full_runs
-        self._pending: dict[int, tuple[Carry, list[Job]]] = {}
-        self._cameras: weakref.WeakSet[Carry] = weakref.WeakSet()
+        self._pending: dict[int, tuple[StreamSlot, list[Job]]] = {}
+        self._cameras: weakref.WeakSet[StreamSlot] = weakref.WeakSet()
 
     def put(self, scorer: CameraScorer, tiles: Tiles) -> None:
         """Add a camera's newest frame. Blocks while the engine is busy with earlier ones and runs are full.
@@ -52,20 +52,20 @@ class CarryQueue(FrameQueue):
         Raises:
             ValueError: the tiles are not of a network that carries state.
         """
-        carry = tiles.carry
-        if carry is None and tiles.withheld is not None:  # held back before the network: it only keeps its place
+        stream = tiles.stream
+        if stream is None and tiles.withheld is not None:  # held back before the network: it only keeps its place
             self._add(Job(scorer, tiles, 0))
             return
-        if carry is None:
+        if stream is None:
             raise ValueError(
                 "the engine carries state and the tiles do not say where: was the scorer made by the model?"
             )
         job = Job(scorer, tiles, 1)
         self._add(job)
-        self._cameras.add(carry)
+        self._cameras.add(stream)
         if not self._pending:
             self._pending_since = self._clock()
-        self._pending.setdefault(id(carry), (carry, []))[1].append(job)
+        self._pending.setdefault(id(stream), (stream, []))[1].append(job)
         if self._is_full() or not (self._full_runs or self._under_way):
             self.flush()
 
@@ -85,7 +85,7 @@ class CarryQueue(FrameQueue):
         # A camera that is over keeps no other waiting for long.
         return ready >= min(cameras, len(self._cameras)) or sum(lengths) >= 2 * frames * cameras
 
-    def _start(self, waiting: list[tuple[Carry, list[Job]]]) -> None:
+    def _start(self, waiting: list[tuple[StreamSlot, list[Job]]]) -> None:
         started = time.monotonic()
 
         def done(answers: Answers) -> None:
@@ -121,11 +121,11 @@ class CarryQueue(FrameQueue):
             self._under_way += 1
         try:
             pieces = []
-            for carry, jobs in waiting:
-                if carry.state is None:
-                    carry.state = self.engine.new_state()
+            for stream, jobs in waiting:
+                if stream.state is None:
+                    stream.state = self.engine.new_state()
                 frames = jobs[0].tiles.batch if len(jobs) == 1 else np.concatenate([job.tiles.batch for job in jobs])
-                pieces.append(Piece(carry.state, frames))
+                pieces.append(StreamChunk(stream.state, frames))
             self.engine.submit(pieces, done, failed)
         except Exception as error:  # noqa: BLE001 - every frame is answered, else its camera would wait for ever
             failed(error)

@@ -207,7 +207,7 @@ class CameraWatch:
         self.source.stop()
 
     def refresh(self) -> bool:
-        """Carry the source's own counts into the metrics; cheap, called about twice a second.
+        """StreamSlot the source's own counts into the metrics; cheap, called about twice a second.
 
         Returns:
             Whether the machine has begun or ceased to fall behind this camera.

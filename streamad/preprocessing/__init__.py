@@ -4,6 +4,6 @@ from streamad.preprocessing.background import BackgroundModel
 from streamad.preprocessing.clips import ClipWindow
 from streamad.preprocessing.grid import CELL, CellGrid, FrameSizeError
 from streamad.preprocessing.patches import PatchHistory
-from streamad.preprocessing.tiles import Carry, Tiles
+from streamad.preprocessing.tiles import StreamSlot, Tiles
 
-__all__ = ["CELL", "BackgroundModel", "Carry", "CellGrid", "ClipWindow", "FrameSizeError", "PatchHistory", "Tiles"]
+__all__ = ["CELL", "BackgroundModel", "CellGrid", "ClipWindow", "FrameSizeError", "PatchHistory", "StreamSlot", "Tiles"]

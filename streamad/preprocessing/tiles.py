@@ -12,7 +12,7 @@ from streamad.frame import CellBoxes
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
-class Carry:
+class StreamSlot:
     """Room for what a network carries from frame to frame of one unbroken piece of a camera's video.
 
     Attributes:
@@ -35,7 +35,7 @@ class Tiles:
         cells: (n, 2) row and column of each tile in the grid, None where a tile is the whole frame.
         boxes: where the grid's cells lie on the frame that is scored; one cell where a tile is the whole frame.
         withheld: why this frame gets no score ("warming_up", "gap"), None where it does.
-        carry: for networks that carry state: where; `batch` is then the newest frame, which the network must see
+        stream: For networks that carry state: where; `batch` is then the newest frame, which the network must see
             whether a score is withheld or not. None for all others.
         due: False where no frame's score is due yet, and the network shall only see the newest frame.
     """
@@ -48,5 +48,5 @@ class Tiles:
     cells: npt.NDArray[np.intp] | None = field(default=None, repr=False)
     boxes: CellBoxes | None = field(default=None, repr=False)
     withheld: str | None = None
-    carry: Carry | None = field(default=None, repr=False)
+    stream: StreamSlot | None = field(default=None, repr=False)
     due: bool = True

@@ -11,8 +11,8 @@ from torch import nn
 from streamad.bundle import CARD, STREAMING, Bundle, Manifest, Parity, write_manifest
 from streamad.detectors import detector_parts
 from streamad.detectors.base import load_part
-from streamad.engines.export import measure_carrying_parity, wants_half_weights
-from streamad.engines.openvino_carrying import OpenVinoCarryingEngine
+from streamad.engines.export import measure_stateful_parity, wants_half_weights
+from streamad.engines.openvino_stateful import OpenVinoStatefulEngine
 from streamad.errors import UsageError
 from streamad.files import write_atomic
 from streamad.training.card import card
@@ -36,9 +36,9 @@ def write_streaming_form(
     if writer is None:
         return None
     load_part(writer)(network, manifest, path, wants_half_weights(network))
-    engine = OpenVinoCarryingEngine(path, (manifest.tiling.window or 1) - 1)
+    engine = OpenVinoStatefulEngine(path, (manifest.tiling.window or 1) - 1)
     try:
-        return measure_carrying_parity(engine, network, windows)
+        return measure_stateful_parity(engine, network, windows)
     finally:
         engine.close()
 

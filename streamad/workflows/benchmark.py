@@ -16,10 +16,10 @@ import numpy.typing as npt
 from streamad.bundle import Bundle
 from streamad.detectors import detector_parts
 from streamad.detectors.base import load_part
-from streamad.engines import CarryingEngine, Engine, EngineSpec, available_engines
-from streamad.engines.carrying import CarriedState, Piece
-from streamad.engines.delays import OUTPUTS
+from streamad.engines import Engine, EngineSpec, StatefulEngine, available_engines
 from streamad.engines.flops import count_flops
+from streamad.engines.state_buffers import OUTPUTS
+from streamad.engines.stateful import StreamChunk, StreamState
 from streamad.errors import UsageError
 from streamad.frame import Frame
 from streamad.inference.model import open_model
@@ -32,10 +32,10 @@ ROUND_SECONDS = 1.0
 SETTLE_SECONDS = 0.1
 """Pause between two contenders: an engine's threads spin for a while after their work, and would slow the next."""
 
-RUN_FRAMES = 4
+FRAMES_PER_CALL = 4
 """Frames of a camera in the longer runs of a network that carries state, where nothing is asked for."""
 
-RUN_CAMERAS = 4
+STREAMS_PER_CALL = 4
 """Cameras in its runs side by side, likewise."""
 
 SCORED = 20
@@ -151,14 +151,14 @@ def _contenders(
         gflop = count_flops(bundle.streaming_path) / 1e9
         for name, how, frames_each, cameras in (
             ("streaming", "one frame at a time", 1, 1),
-            ("run frames", "{} frames of a camera in a run", spec.run_frames or RUN_FRAMES, 1),
-            ("run cameras", "a frame of each of {} cameras in a run", 1, spec.run_cameras or RUN_CAMERAS),
+            ("run frames", "{} frames of a camera in a run", spec.frames_per_call or FRAMES_PER_CALL, 1),
+            ("run cameras", "a frame of each of {} cameras in a run", 1, spec.streams_per_call or STREAMS_PER_CALL),
         ):
             if name != "streaming" and frames_each * cameras == 1:  # as asked for: the row above
                 continue
-            runs = spec.model_copy(update={"run_frames": frames_each, "run_cameras": cameras})
+            runs = spec.model_copy(update={"frames_per_call": frames_each, "streams_per_call": cameras})
             carrying = stack.enter_context(open_model(bundle, runs)).engine
-            assert isinstance(carrying, CarryingEngine)
+            assert isinstance(carrying, StatefulEngine)
             at_once = frames_each * cameras
             what = f"{how.format(at_once)}, {carrying.info.name} in {carrying.info.precision}"
             ways = _stream(carrying, inputs, frames_each, cameras)
@@ -166,7 +166,7 @@ def _contenders(
         if spec.precision == "int8":  # which the network on windows does not have
             spec = spec.model_copy(update={"precision": "fp32"})
     running = stack.enter_context(open_model(bundle, spec, streaming=False)).engine
-    assert not isinstance(running, CarryingEngine)
+    assert not isinstance(running, StatefulEngine)
     what = f"{shown}, {running.info.name} in {running.info.precision}"
     found.append(Contender("engine", what, *_batches(running, inputs), flops * per_frame, count))
     if not available_engines()["torch"]:
@@ -213,14 +213,14 @@ def _frames(bundle: Bundle, source: SourceSpec | None) -> Generator[Frame, None,
 
 
 def _stream(
-    engine: CarryingEngine, windows: Sequence[Array], frames: int, cameras: int
+    engine: StatefulEngine, windows: Sequence[Array], frames: int, cameras: int
 ) -> tuple[Callable[[int], Array], Callable[[], Array]]:
     """Each window's last frame in turn, in runs, every camera the same; and the answer to the first whole window."""
     states = [engine.new_state() for _ in range(cameras)]
     newest = np.concatenate([window[:, -1:] for window in windows])
 
-    def together(states: Sequence[CarriedState], shown: Array) -> Array:
-        answers = engine.run_together([Piece(state, shown) for state in states])
+    def together(states: Sequence[StreamState], shown: Array) -> Array:
+        answers = engine.run_together([StreamChunk(state, shown) for state in states])
         for answer in answers:
             if not isinstance(answer, dict):
                 raise answer

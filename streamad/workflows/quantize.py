@@ -17,7 +17,7 @@ from streamad.bundle import Bundle, Parity, write_manifest
 from streamad.detectors import camera_scorer, detector_parts
 from streamad.detectors.base import DetectorParts, load_part
 from streamad.detectors.parity import scores_of
-from streamad.engines import EngineSpec, open_carrying_engine, open_engine
+from streamad.engines import EngineSpec, open_engine, open_stateful_engine
 from streamad.engines.int8 import Sample, write_int8
 from streamad.errors import EngineError, UsageError
 from streamad.inference.offline import open_frames
@@ -58,9 +58,9 @@ class _Carried:
         return sum(len(piece) - self.context for piece in self.pieces)
 
     def __iter__(self) -> Iterator[Sample]:
-        from streamad.engines.openvino_carrying import OpenVinoCarryingEngine
+        from streamad.engines.openvino_stateful import OpenVinoStatefulEngine
 
-        with closing(OpenVinoCarryingEngine(self.network, self.context)) as engine:
+        with closing(OpenVinoStatefulEngine(self.network, self.context)) as engine:
             for piece in self.pieces:
                 state = engine.new_state()
                 for number, frame in enumerate(piece[:, None, None]):
@@ -101,7 +101,7 @@ def add_int8(bundle: Bundle, clips: Sequence[SourceSpec]) -> tuple[Bundle, Path,
         made = Path(folder) / bundle.variant_file("int8", streaming=carrying)
         network = _network(bundle, parts)
         if carrying:
-            _quantise_carrying(bundle, parts, network, pieces[::2], made)
+            _quantize_stateful(bundle, parts, network, pieces[::2], made)
         else:
             batches = pieces[::2]
             name = _input_name(bundle.onnx_path)
@@ -126,7 +126,7 @@ def add_int8(bundle: Bundle, clips: Sequence[SourceSpec]) -> tuple[Bundle, Path,
     return write_manifest(bundle.path, manifest), target, parity
 
 
-def _quantise_carrying(bundle: Bundle, parts: DetectorParts, network: Any, pieces: Sequence[Array], made: Path) -> None:
+def _quantize_stateful(bundle: Bundle, parts: DetectorParts, network: Any, pieces: Sequence[Array], made: Path) -> None:
     assert parts.quantisable_graph is not None
     with tempfile.TemporaryDirectory() as folder:
         exact = Path(folder) / "streaming.onnx"
@@ -136,15 +136,15 @@ def _quantise_carrying(bundle: Bundle, parts: DetectorParts, network: Any, piece
 
 
 def _parity(bundle: Bundle, parts: DetectorParts, network: Any, pieces: Sequence[Array], carrying: bool) -> Parity:
-    from streamad.engines.export import measure_carrying_parity, measure_parity
+    from streamad.engines.export import measure_parity, measure_stateful_parity
 
     spec, scores = EngineSpec(name="openvino", precision="int8"), scores_of(bundle.manifest)
     if carrying:
         length = bundle.manifest.tiling.window or 1
         chosen = pieces[:: -(-len(pieces) // COMPARED)]
         windows = np.stack([piece[:length] for piece in chosen])
-        with closing(open_carrying_engine(bundle, spec)) as engine:
-            return measure_carrying_parity(engine, network, windows, scores)
+        with closing(open_stateful_engine(bundle, spec)) as engine:
+            return measure_stateful_parity(engine, network, windows, scores)
     cells = bundle.manifest.tiling.kind == "cells"
     with closing(open_engine(bundle, spec)) as running:
         tiles = np.concatenate(pieces)[: running.batch_sizes[-1] if cells else COMPARED]

@@ -13,11 +13,11 @@ pytest.importorskip("onnxruntime")
 
 from streamad.bundle import STREAMING, list_bundles, load_bundle
 from streamad.engines import Engine, EngineSpec, available_engines, open_engine
-from streamad.engines.carrying import Piece
-from streamad.engines.delays import OUTPUTS
 from streamad.engines.onnx_engine import OnnxEngine
+from streamad.engines.state_buffers import OUTPUTS
+from streamad.engines.stateful import StreamChunk
 from streamad.engines.tensorrt.selftest import run_selftest
-from streamad.engines.tensorrt.selftest_carrying import run_carrying_selftest
+from streamad.engines.tensorrt.selftest_stateful import run_stateful_selftest
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1200)]
 NAMES = ("tensorrt", "tensorrt-rtx")
@@ -51,31 +51,31 @@ def test_the_selftest_passes_for_every_model_and_gives_its_memory_back(name: str
 def test_the_selftest_passes_for_every_streaming_form_and_gives_its_memory_back(name: str, path: Path) -> None:
     """Three cameras, runs of 1 to 4 frames, alone and side by side, against ONNX Runtime."""
     for _ in range(2):
-        result = run_carrying_selftest(load_bundle(path), name, "fp32", None)
+        result = run_stateful_selftest(load_bundle(path), name, "fp32", None)
         assert result.passed, result
     assert result.leaked_mib < 64
 
 
 def test_state_that_stays_on_the_gpu_gives_what_whole_windows_give(name: str, tmp_path: Path) -> None:
-    """As tests/unit/engines/test_tensorrt_carrying.py does it over stand-ins: any mix of cameras, lengths and gaps."""
+    """As tests/unit/engines/test_tensorrt_stateful.py does it over stand-ins: any mix of cameras, lengths and gaps."""
     pytest.importorskip("torch")
     from streaming_support import CONTEXT, HEIGHT, WIDTH, clip_network, drifting_video, on_windows
 
     from streamad.detectors.learned_noise.streaming_graph import write_streaming
-    from streamad.engines.tensorrt.carrying import TensorRtCarryingEngine
+    from streamad.engines.tensorrt.stateful import TensorRtStatefulEngine
 
     rng, videos = np.random.default_rng(2), [drifting_video(60, seed) for seed in range(3)]
     for width in (0.08, 0.125):  # carried values that are aligned as TensorRT asks for, and such that are not
         network, graph = clip_network(width), tmp_path / f"{width}.onnx"
         write_streaming(network.reconstructor, HEIGHT, WIDTH, graph, half_weights=False)
         expected = [on_windows(network, video)[0] for video in videos]
-        engine = TensorRtCarryingEngine(graph, CONTEXT, library=name, run_sizes=(1, 3, 9), cameras=3)  # type: ignore[arg-type]
+        engine = TensorRtStatefulEngine(graph, CONTEXT, library=name, run_sizes=(1, 3, 9), cameras=3)  # type: ignore[arg-type]
         for _ in range(3):  # after the first time in memory that was used before
             states, done = [engine.new_state() for _ in videos], [0, 0, 0]
             rows: list[list[np.ndarray]] = [[] for _ in videos]
             while min(done) < 60:
                 taken = {c: int(n) for c, n in enumerate(rng.integers(0, 12, 3)) if n and done[c] < 60}
-                pieces = [Piece(states[c], videos[c][done[c] : done[c] + n]) for c, n in taken.items()]
+                pieces = [StreamChunk(states[c], videos[c][done[c] : done[c] + n]) for c, n in taken.items()]
                 for c, answer in zip(taken, engine.run_together(pieces), strict=True):
                     assert isinstance(answer, dict), answer
                     rows[c].append(answer[OUTPUTS])

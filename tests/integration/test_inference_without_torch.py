@@ -162,7 +162,7 @@ import streamad
 # torch may be imported by networks, training steps, the training loop, its engines and export alone (pyproject.toml).
 allowed = (
     "streamad.training", "streamad.detectors.compute", "streamad.detectors.muon", "streamad.engines.torch_engine",
-    "streamad.engines.torch_carrying", "streamad.engines.export", "streamad.engines.graph_writer",
+    "streamad.engines.torch_stateful", "streamad.engines.export", "streamad.engines.graph_writer",
     "streamad.engines.half", "streamad.__main__",
 )
 for module in pkgutil.walk_packages(streamad.__path__, "streamad."):

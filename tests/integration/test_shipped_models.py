@@ -12,9 +12,9 @@ import pytest
 from bundle_support import slow_at_full_width
 
 from streamad.bundle import Bundle, load_bundle
-from streamad.engines import CarryingEngine, EngineSpec
-from streamad.engines.carrying import Piece
-from streamad.engines.delays import OUTPUTS
+from streamad.engines import EngineSpec, StatefulEngine
+from streamad.engines.state_buffers import OUTPUTS
+from streamad.engines.stateful import StreamChunk
 from streamad.errors import EngineError
 from streamad.evaluation import load_dataset
 from streamad.inference import open_model
@@ -95,7 +95,7 @@ def test_a_shipped_streaming_form_equals_its_network_on_windows(path: Path) -> N
     """Against eager torch on a whole window: the 17th frame's, so that what was carried counts."""
     torch = pytest.importorskip("torch", reason="the reference is the 3-D network in torch (the extra `train`)")
     with open_model(path) as model, open_model(path, EngineSpec(name="torch"), streaming=False) as reference:
-        assert isinstance(model.engine, CarryingEngine)
+        assert isinstance(model.engine, StatefulEngine)
         shape = model.bundle.manifest.input
         rng = np.random.default_rng(3)
         picture = cv2.resize(rng.uniform(-1, 1, (16, 20)).astype(np.float32), (shape.width + 34, shape.height))
@@ -117,12 +117,12 @@ def test_the_shipped_8_bit_form_says_the_same_in_longer_runs_and_of_several_came
         alone = open_model(path, spec)
     except EngineError as error:
         pytest.skip(str(error))  # this processor does not multiply in 8 bits
-    with alone, open_model(path, spec.model_copy(update={"run_frames": 3, "run_cameras": 2})) as model:
-        assert isinstance(alone.engine, CarryingEngine)
-        assert isinstance(model.engine, CarryingEngine)
+    with alone, open_model(path, spec.model_copy(update={"frames_per_call": 3, "streams_per_call": 2})) as model:
+        assert isinstance(alone.engine, StatefulEngine)
+        assert isinstance(model.engine, StatefulEngine)
         videos = rng.uniform(-1, 1, (2, 19, *model.engine.frame_shape)).astype(np.float32)
         wanted = [alone.engine.advance(alone.engine.new_state(), video) for video in videos]
-        answers = model.engine.run_together([Piece(model.engine.new_state(), video) for video in videos])
+        answers = model.engine.run_together([StreamChunk(model.engine.new_state(), video) for video in videos])
     for answer, expected in zip(answers, wanted, strict=True):
         assert isinstance(answer, dict)
         np.testing.assert_array_equal(answer[OUTPUTS], expected)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from streamad.bundle import Manifest
 from streamad.errors import BundleError
 from streamad.frame import CellBoxes, Frame, FrameFlags
-from streamad.preprocessing import Carry, ClipWindow, FrameSizeError, Tiles
+from streamad.preprocessing import ClipWindow, FrameSizeError, StreamSlot, Tiles
 from streamad.preprocessing.resize import resize_frame
 from streamad.scoring.frame_score import FrameScore
 from streamad.scoring.psnr import psnr
@@ -45,7 +45,7 @@ class LearnedNoiseScorer:
         self._manifest = manifest
         self._camera = camera
         self._window = ClipWindow(tiling.window)
-        self._carry = Carry() if streaming else None
+        self._stream = StreamSlot() if streaming else None
         self._since_gap = 0
         self._boxes: CellBoxes | None = None
         self._recent: deque[float] = deque(maxlen=score.median_frames)
@@ -75,13 +75,13 @@ class LearnedNoiseScorer:
             self._boxes = self._boxes_on(frame.shape)
         window = self._window.push(small)
         self._since_gap = 1 if self._window.gaps != gaps or self._since_gap == 0 else self._since_gap + 1
-        if self._carry is not None and self._since_gap == 1:
-            self._carry = Carry()  # what is under way keeps the old one
+        if self._stream is not None and self._since_gap == 1:
+            self._stream = StreamSlot()  # what is under way keeps the old one
         due = self._since_gap > ahead  # by now a frame's score would be due
-        if not due and self._carry is None:
+        if not due and self._stream is None:
             return None
         scored = self._window.newest(ahead) if due else small
-        if self._carry is not None:
+        if self._stream is not None:
             return self._tiles(scored, frame, (small,), window is not None, due)
         return self._tiles(scored, frame, window or (), window is not None, due)
 
@@ -144,7 +144,7 @@ class LearnedNoiseScorer:
             due: a score is due at all.
         """
         spec = self._manifest.input
-        channels = spec.channels if self._carry is None else 1
+        channels = spec.channels if self._stream is None else 1
         batch = np.empty((1 if shown else 0, channels, spec.height, spec.width), np.float32)
         if shown:
             np.stack([f.pixels for f in shown], out=batch[0], casting="unsafe")
@@ -158,6 +158,6 @@ class LearnedNoiseScorer:
             batch=batch,
             boxes=self._boxes,
             withheld=None if complete else "warming_up",
-            carry=self._carry,
+            stream=self._stream,
             due=due,
         )

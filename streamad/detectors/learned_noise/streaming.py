@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from streamad.bundle import Manifest
 from streamad.detectors.learned_noise.network import HEAT_CELL, LEAK, SCORED, WINDOW, ClipAutoencoder, ClipError
-from streamad.engines.delays import FRAMES, OUTPUTS, Delay, delay_name
+from streamad.engines.state_buffers import FRAMES, OUTPUTS, StateBuffer, state_buffer_name
 
 AHEAD = WINDOW - 1 - SCORED
 """Frames between the newest one of a window and the scored one."""
@@ -241,7 +241,7 @@ class TorchOperations:
     def ago(self, value: Tensor, name: str, frames: int) -> Tensor:
         """See `Operations.ago`."""
         self.carried[name] = value
-        old = self._before[delay_name(name, frames)]
+        old = self._before[state_buffer_name(name, frames)]
         return torch.cat([old, value[: len(value) - len(old)]])
 
     def conv(self, value: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -283,17 +283,17 @@ class _Recorder(TorchOperations):
 
     def __init__(self, layers: Mapping[str, Layer]) -> None:
         super().__init__(layers, {})
-        self.delays: list[Delay] = []
+        self.state_buffers: list[StateBuffer] = []
 
     def ago(self, value: Tensor, name: str, frames: int) -> Tensor:
         self.carried[name] = value
-        self.delays.append(Delay(delay_name(name, frames), name, frames))
+        self.state_buffers.append(StateBuffer(state_buffer_name(name, frames), name, frames))
         return value
 
 
-def shapes_and_delays(
+def shapes_and_state_buffers(
     layers: Mapping[str, Layer], height: int, width: int
-) -> tuple[dict[str, tuple[int, ...]], tuple[Delay, ...]]:
+) -> tuple[dict[str, tuple[int, ...]], tuple[StateBuffer, ...]]:
     """Shape of one frame's value of every input and output by name, and what is carried, for frames of this size."""
     shadow = {
         name: Layer((a.to("meta"), b.to("meta"), c.to("meta")), s.scale.to("meta"), s.bias.to("meta"), s.transposed)
@@ -303,7 +303,7 @@ def shapes_and_delays(
     recorder = _Recorder(shadow)
     errors, rebuilt = stream(recorder, torch.empty((1, 1, height, width), device="meta"))
     values = {**recorder.carried, OUTPUTS: errors, REBUILT: rebuilt}
-    return {name: tuple(value.shape[1:]) for name, value in values.items()}, tuple(recorder.delays)
+    return {name: tuple(value.shape[1:]) for name, value in values.items()}, tuple(recorder.state_buffers)
 
 
 class StreamingNetwork(nn.Module):
@@ -319,9 +319,9 @@ class StreamingNetwork(nn.Module):
         super().__init__()
         self._layers = folded_layers(network.reconstructor)
         self._kernels: dict[str, Tensor] = {}
-        shapes, delays = shapes_and_delays(self._layers, height, width)
+        shapes, state_buffers = shapes_and_state_buffers(self._layers, height, width)
         self.shapes: Mapping[str, tuple[int, ...]] = shapes
-        self.delays: tuple[Delay, ...] = delays
+        self.state_buffers: tuple[StateBuffer, ...] = state_buffers
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """All outputs by name, of the new frames and what is carried by name."""

@@ -15,11 +15,11 @@ from streamad.detectors.learned_noise.streaming import (
     Layer,
     Taps,
     folded_layers,
-    shapes_and_delays,
+    shapes_and_state_buffers,
     stream,
 )
-from streamad.engines.delays import FRAMES, OUTPUTS, delay_name
 from streamad.engines.graph_writer import GraphWriter
+from streamad.engines.state_buffers import FRAMES, OUTPUTS, state_buffer_name
 
 PHASE_ROWS = {0: [(1, 0)], 1: [(2, 0), (0, 1)]}
 """Where the outputs of a transposed layer at even (0) and odd (1) places come from: (row of the kernel, inputs further
@@ -60,7 +60,7 @@ class GraphOperations:
         """See `Operations.ago`."""
         graph, length = self._graph, f"{name}_{frames}"
         if name == FRAMES:
-            old = graph.input(delay_name(name, frames), (length, *self._shapes[name]))
+            old = graph.input(state_buffer_name(name, frames), (length, *self._shapes[name]))
         else:
             self._carry_out(value, name, "frames")
             old = self._carry_in(name, frames, length)
@@ -77,7 +77,7 @@ class GraphOperations:
 
     def _carry_in(self, name: str, frames: int, length: int | str) -> str:
         channels, height, width = self._shapes[name]
-        old = self._graph.input(delay_name(name, frames), (length, height, width, channels))
+        old = self._graph.input(state_buffer_name(name, frames), (length, height, width, channels))
         return str(self._graph.add("Transpose", old, perm=[0, 3, 1, 2]))
 
     def conv(self, value: str, weight: str, bias: str | None) -> str:
@@ -186,7 +186,7 @@ def write_streaming(network: ClipAutoencoder, height: int, width: int, path: Pat
         half_weights: store kernels in 16 bits, which loses nothing where they were rounded before; computed in float32.
     """
     layers = folded_layers(network)
-    shapes, _ = shapes_and_delays(layers, height, width)
+    shapes, _ = shapes_and_state_buffers(layers, height, width)
     graph = GraphWriter("streaming")
     write_form(graph, GraphOperations(graph, layers, half_weights, shapes), shapes, "frames", path)
 

@@ -23,11 +23,11 @@ from streamad.detectors.learned_noise.streaming import (
     Taps,
     folded_layers,
     put_together,
-    shapes_and_delays,
+    shapes_and_state_buffers,
 )
 from streamad.detectors.learned_noise.streaming_graph import PHASE_ROWS, GraphOperations, write_form
-from streamad.engines.delays import FRAMES, delay_name
 from streamad.engines.graph_writer import GraphWriter
+from streamad.engines.state_buffers import FRAMES, state_buffer_name
 
 
 class SubpixelOperations(GraphOperations):
@@ -56,7 +56,7 @@ class SubpixelOperations(GraphOperations):
         """See `Operations.ago`: in a run of one frame all of it comes from before."""
         graph, shape = self._graph, self._shapes[name]
         if name == FRAMES:
-            return graph.input(delay_name(name, frames), (1, *shape))
+            return graph.input(state_buffer_name(name, frames), (1, *shape))
         self._carry_out(value, name, 1)
         return self._carry_in(name, frames, 1)
 
@@ -110,6 +110,6 @@ def export_quantisable(network: ClipError, manifest: Manifest, path: Path) -> No
         path: the ONNX file to write, float32.
     """
     layers = folded_layers(network.cpu().eval().reconstructor)
-    shapes, _ = shapes_and_delays(layers, manifest.input.height, manifest.input.width)
+    shapes, _ = shapes_and_state_buffers(layers, manifest.input.height, manifest.input.width)
     graph = GraphWriter("streaming")
     write_form(graph, SubpixelOperations(graph, layers, shapes), shapes, 1, path)

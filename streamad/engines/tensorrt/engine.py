@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 from streamad.engines.base import BATCH_SIZES, Batch, EngineInfo, check_count
-from streamad.engines.synchronous import WorkerEngine
 from streamad.engines.tensorrt.building import BuildSpec, build_plan
 from streamad.engines.tensorrt.gpu import Gpu, gpu_index
 from streamad.engines.tensorrt.library import Library, LibraryName, load_library
@@ -16,6 +15,7 @@ from streamad.engines.tensorrt.loading import PlanLoader, describe, plan_key
 from streamad.engines.tensorrt.plan_cache import PlanCache, default_folder
 from streamad.engines.tensorrt.profiles import profiles_for
 from streamad.engines.tensorrt.runner import Runner, forget_frames
+from streamad.engines.threaded import ThreadedEngine
 from streamad.errors import EngineError
 from streamad.files import sha256_of
 
@@ -42,7 +42,7 @@ class TensorRtOptions:
     cache: Path | None = None
 
 
-class TensorRtEngine(WorkerEngine):
+class TensorRtEngine(ThreadedEngine):
     """A network run by TensorRT or TensorRT-RTX on a GPU.
 
     Args:

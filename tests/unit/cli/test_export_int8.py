@@ -18,8 +18,8 @@ import openvino as ov
 
 from streamad.bundle import load_bundle, write_manifest
 from streamad.engines import EngineSpec
-from streamad.engines.openvino_carrying import OpenVinoCarryingEngine
 from streamad.engines.openvino_engine import OpenVinoEngine
+from streamad.engines.openvino_stateful import OpenVinoStatefulEngine
 from streamad.errors import BundleError, EngineError
 from streamad.frame import Frame
 from streamad.inference import open_model, score_video
@@ -102,7 +102,7 @@ def test_a_network_that_was_not_quantised_does_not_pass_for_one_that_was(narrow_
         OpenVinoEngine(bundle.onnx_path, precision="int8", batch_sizes=(1,))
     assert bundle.streaming_path is not None
     with pytest.raises(EngineError, match=r"does not run .* in int8"):
-        OpenVinoCarryingEngine(bundle.streaming_path, 15, precision="int8")
+        OpenVinoStatefulEngine(bundle.streaming_path, 15, precision="int8")
 
 
 def test_what_cannot_be_is_refused_and_changes_nothing(

@@ -16,9 +16,9 @@ pytest.importorskip("onnxruntime")
 
 from streamad.bundle import load_bundle
 from streamad.detectors.parity import scores_of
-from streamad.engines import CarryingEngine, EngineSpec, open_engine
-from streamad.engines.tensorrt.presence import driver_problem
-from streamad.engines.tensorrt.selftest_carrying import run_carrying_selftest
+from streamad.engines import EngineSpec, StatefulEngine, open_engine
+from streamad.engines.tensorrt.availability import driver_problem
+from streamad.engines.tensorrt.selftest_stateful import run_stateful_selftest
 from streamad.errors import BundleError, EngineError
 from streamad.inference import open_model
 
@@ -143,11 +143,11 @@ def test_the_streaming_form_is_exported_in_fp16_and_tested_on_a_gpu(
     ]  # fmt: skip
     assert full["leaked_mib"] == 0
     with open_model(mine, EngineSpec(name="tensorrt", precision="fp16")) as model:
-        assert isinstance(model.engine, CarryingEngine)
+        assert isinstance(model.engine, StatefulEngine)
         assert (model.engine.info.name, model.engine.info.precision) == ("tensorrt", "fp16")
         assert model.engine.camera_sizes == tuple(range(1, 9))
     monkeypatch.setattr(tensorrt_support.ICudaEngine, "spoil", 0.5)
-    assert not run_carrying_selftest(after, "tensorrt", "fp32", None).passed
+    assert not run_stateful_selftest(after, "tensorrt", "fp32", None).passed
     assert module._stage.broken_rules() == []
 
 

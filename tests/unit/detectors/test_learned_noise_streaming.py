@@ -29,13 +29,13 @@ from streamad.detectors.learned_noise.network import ClipError, clip_reconstruct
 from streamad.detectors.learned_noise.streaming import REBUILT, StreamingNetwork  # noqa: E402
 from streamad.detectors.learned_noise.streaming_graph import write_streaming  # noqa: E402
 from streamad.detectors.learned_noise.subpixel_graph import export_quantisable  # noqa: E402
-from streamad.engines import CarryingEngine  # noqa: E402
-from streamad.engines.carrying import Piece  # noqa: E402
-from streamad.engines.delays import FRAMES, OUTPUTS, parse_delays  # noqa: E402
-from streamad.engines.host_carrying import HostCarryingEngine  # noqa: E402
-from streamad.engines.onnx_carrying import OnnxCarryingEngine  # noqa: E402
-from streamad.engines.openvino_carrying import OpenVinoCarryingEngine  # noqa: E402
-from streamad.engines.torch_carrying import TorchCarryingEngine  # noqa: E402
+from streamad.engines import StatefulEngine  # noqa: E402
+from streamad.engines.host_stateful import HostStatefulEngine  # noqa: E402
+from streamad.engines.onnx_stateful import OnnxStatefulEngine  # noqa: E402
+from streamad.engines.openvino_stateful import OpenVinoStatefulEngine  # noqa: E402
+from streamad.engines.state_buffers import FRAMES, OUTPUTS, parse_state_buffers  # noqa: E402
+from streamad.engines.stateful import StreamChunk  # noqa: E402
+from streamad.engines.torch_stateful import TorchStatefulEngine  # noqa: E402
 from streamad.errors import EngineError  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -62,12 +62,12 @@ SIZES = [(1,), (1, 3, 9)]
 
 
 @pytest.fixture(scope="module", params=[(n, s) for n in ("openvino", "onnx", "torch") for s in SIZES], ids=str)
-def engine(request: pytest.FixtureRequest, graph: Path, network: ClipError) -> Iterator[CarryingEngine]:
+def engine(request: pytest.FixtureRequest, graph: Path, network: ClipError) -> Iterator[StatefulEngine]:
     name, sizes = request.param
-    made: dict[str, Callable[[], CarryingEngine]] = {
-        "openvino": lambda: OpenVinoCarryingEngine(graph, CONTEXT, threads=1, run_sizes=sizes),
-        "onnx": lambda: OnnxCarryingEngine(graph, CONTEXT, threads=1, run_sizes=sizes),
-        "torch": lambda: TorchCarryingEngine(
+    made: dict[str, Callable[[], StatefulEngine]] = {
+        "openvino": lambda: OpenVinoStatefulEngine(graph, CONTEXT, threads=1, run_sizes=sizes),
+        "onnx": lambda: OnnxStatefulEngine(graph, CONTEXT, threads=1, run_sizes=sizes),
+        "torch": lambda: TorchStatefulEngine(
             lambda: network, lambda n: StreamingNetwork(n, HEIGHT, WIDTH), CONTEXT, run_sizes=sizes
         ),
     }
@@ -78,7 +78,7 @@ def engine(request: pytest.FixtureRequest, graph: Path, network: ClipError) -> I
 
 @pytest.mark.parametrize("seed", range(3))
 def test_any_split_of_a_video_gives_what_whole_windows_give(
-    engine: CarryingEngine, network: ClipError, video: np.ndarray, seed: int
+    engine: StatefulEngine, network: ClipError, video: np.ndarray, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     state, errors, frames, start = engine.new_state(), [], [], 0
@@ -95,7 +95,7 @@ def test_any_split_of_a_video_gives_what_whole_windows_give(
 
 
 def test_cameras_take_turns_and_a_new_state_knows_nothing_of_the_old(
-    engine: CarryingEngine, network: ClipError, video: np.ndarray
+    engine: StatefulEngine, network: ClipError, video: np.ndarray
 ) -> None:
     videos = [video[:40], video[::-1][:40], -video[20:60]]
     expected = [on_windows(network, v)[0] for v in videos]
@@ -109,10 +109,10 @@ def test_cameras_take_turns_and_a_new_state_knows_nothing_of_the_old(
             assert np.abs(np.concatenate(rows)[CONTEXT:] - wanted).max() <= TOLERANCE
 
 
-def test_submitted_frames_are_answered_in_order(engine: CarryingEngine, network: ClipError, video: np.ndarray) -> None:
+def test_submitted_frames_are_answered_in_order(engine: StatefulEngine, network: ClipError, video: np.ndarray) -> None:
     state, answers, failures = engine.new_state(), [], []
     for frame in video[:30]:
-        engine.submit([Piece(state, frame[None])], answers.extend, failures.append)
+        engine.submit([StreamChunk(state, frame[None])], answers.extend, failures.append)
     engine.drain()
     assert failures == []
     assert (
@@ -122,7 +122,7 @@ def test_submitted_frames_are_answered_in_order(engine: CarryingEngine, network:
 
 
 def test_a_run_that_fails_makes_the_state_new_again(
-    engine: CarryingEngine, network: ClipError, video: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    engine: StatefulEngine, network: ClipError, video: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = engine.new_state()
     engine.advance(state, video[:20])
@@ -134,7 +134,7 @@ def test_a_run_that_fails_makes_the_state_new_again(
     failures: list[object] = []
     with monkeypatch.context() as patch:
         patch.setattr(engine, "_compute", broken)
-        engine.submit([Piece(state, video[20:21])], failures.extend, failures.append)
+        engine.submit([StreamChunk(state, video[20:21])], failures.extend, failures.append)
         engine.drain()
     assert [str(f) for f in failures] == ["the device is gone"]
     assert engine._compute == whole
@@ -143,20 +143,20 @@ def test_a_run_that_fails_makes_the_state_new_again(
     assert np.abs(answer[CONTEXT:] - on_windows(network, video[21:50])[0]).max() <= TOLERANCE
 
 
-def test_wrong_frames_and_states_are_refused(engine: CarryingEngine, graph: Path, video: np.ndarray) -> None:
+def test_wrong_frames_and_states_are_refused(engine: StatefulEngine, graph: Path, video: np.ndarray) -> None:
     with pytest.raises(ValueError, match="at least one frame"):
         engine.advance(engine.new_state(), video[:0])
     with pytest.raises(EngineError, match="takes frames of shape"):
         engine.advance(engine.new_state(), video[:1, :, :32])
-    other = OnnxCarryingEngine(graph, CONTEXT, threads=1)
+    other = OnnxStatefulEngine(graph, CONTEXT, threads=1)
     with pytest.raises(ValueError, match="another engine"):
         engine.advance(other.new_state(), video[:1])
     other.close()
     with pytest.raises(ValueError, match="1 frame must be possible"):
-        OnnxCarryingEngine(graph, CONTEXT, run_sizes=(2, 4))
+        OnnxStatefulEngine(graph, CONTEXT, run_sizes=(2, 4))
 
 
-def test_many_cameras_in_threads_of_their_own(engine: CarryingEngine, network: ClipError, video: np.ndarray) -> None:
+def test_many_cameras_in_threads_of_their_own(engine: StatefulEngine, network: ClipError, video: np.ndarray) -> None:
     expected = on_windows(network, video[:24])[0]
     worst: list[float] = []
 
@@ -180,10 +180,10 @@ def test_any_mix_of_cameras_and_lengths_with_gaps(
 ) -> None:
     """Three cameras of 1 to 5 frames at a time, or none; new states in the second round."""
     sizes, cameras = (1, 3), (1, 2, 3)
-    made: dict[str, Callable[[], HostCarryingEngine]] = {
-        "openvino": lambda: OpenVinoCarryingEngine(graph, CONTEXT, threads=1, run_sizes=sizes, camera_sizes=cameras),
-        "onnx": lambda: OnnxCarryingEngine(graph, CONTEXT, threads=1, run_sizes=sizes, camera_sizes=cameras),
-        "torch": lambda: TorchCarryingEngine(
+    made: dict[str, Callable[[], HostStatefulEngine]] = {
+        "openvino": lambda: OpenVinoStatefulEngine(graph, CONTEXT, threads=1, run_sizes=sizes, camera_sizes=cameras),
+        "onnx": lambda: OnnxStatefulEngine(graph, CONTEXT, threads=1, run_sizes=sizes, camera_sizes=cameras),
+        "torch": lambda: TorchStatefulEngine(
             lambda: network,
             lambda n: StreamingNetwork(n, HEIGHT, WIDTH),
             CONTEXT,
@@ -206,7 +206,7 @@ def test_any_mix_of_cameras_and_lengths_with_gaps(
         rows: list[list[np.ndarray]] = [[] for _ in videos]
         while min(done) < length:
             taken = {c: int(n) for c, n in enumerate(rng.integers(0, 6, 3)) if n and done[c] < length}
-            pieces = [Piece(states[c], videos[c][done[c] : done[c] + n]) for c, n in taken.items()]
+            pieces = [StreamChunk(states[c], videos[c][done[c] : done[c] + n]) for c, n in taken.items()]
             for c, answer in zip(taken, engine.run_together(pieces), strict=True):
                 assert isinstance(answer, dict)
                 rows[c].append(answer[OUTPUTS])
@@ -226,7 +226,7 @@ def test_the_graph_takes_several_cameras_in_one_batch(
     videos = np.stack([video[:32], video[::-1][:32]], axis=1)  # (frames, cameras, …)
     session = ort.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    delays = parse_delays(i.name for i in session.get_inputs())
+    delays = parse_state_buffers(i.name for i in session.get_inputs())
     shapes = {i.name: i.shape[1:] for i in session.get_inputs()}
     made = {d.source: [np.full((2, *shapes[d.name]), 9e3, np.float32)] * d.frames for d in delays}
     rows = []
@@ -256,14 +256,14 @@ def test_convolutions_alone_give_the_same(network: ClipError, tmp_path: Path, vi
     assert "Conv" in kinds
     assert "ConvTranspose" not in kinds
     # It was written for runs of one frame; longer ones and several cameras are made of it when it is loaded.
-    engine = OpenVinoCarryingEngine(
+    engine = OpenVinoStatefulEngine(
         tmp_path / "convolutions.onnx", CONTEXT, threads=1, run_sizes=(1, 4), camera_sizes=(1, 2)
     )
     errors, frames = on_windows(network, video[:24])
     for lengths in ([1] * 24, [9, 4, 1, 9, 1]):
         states, parts, start = [engine.new_state(), engine.new_state()], [], 0
         for length in lengths:
-            pieces = [Piece(state, video[start : start + length]) for state in states]
+            pieces = [StreamChunk(state, video[start : start + length]) for state in states]
             parts.append(engine.run_together(pieces, (OUTPUTS, REBUILT)))
             start += length
         for answers in zip(*parts, strict=True):
@@ -273,7 +273,7 @@ def test_convolutions_alone_give_the_same(network: ClipError, tmp_path: Path, vi
     engine.close()
 
 
-def test_what_a_network_is_given_next_can_be_looked_at(engine: CarryingEngine, video: np.ndarray) -> None:
+def test_what_a_network_is_given_next_can_be_looked_at(engine: StatefulEngine, video: np.ndarray) -> None:
     state, other = engine.new_state(), engine.new_state()
     for k in range(40):
         inputs = engine.next_inputs(state, video[k : k + 1])
@@ -299,7 +299,7 @@ def test_kernels_in_16_bits_lose_nothing_where_they_were_rounded_before(tmp_path
         write_streaming(reconstructor, HEIGHT, WIDTH, path, half_weights=half)
         sizes[half] = path.stat().st_size
     assert sizes[True] < 0.7 * sizes[False]
-    engine = OpenVinoCarryingEngine(tmp_path / "True.onnx", CONTEXT, threads=1)
+    engine = OpenVinoStatefulEngine(tmp_path / "True.onnx", CONTEXT, threads=1)
     answer = engine.advance(engine.new_state(), video[:20])
     engine.close()
     assert np.abs(answer[CONTEXT:] - on_windows(network, video[:20])[0]).max() <= TOLERANCE

@@ -23,10 +23,10 @@ from onnx import TensorProto, helper  # noqa: E402
 from streamad.bundle import ONNX, STREAMING, load_bundle  # noqa: E402
 from streamad.engines import EngineSpec, available_engines, open_engine  # noqa: E402
 from streamad.engines.base import batch_sizes_for  # noqa: E402
-from streamad.engines.carrying_graph import for_runs, read_delays  # noqa: E402
 from streamad.engines.half import write_half  # noqa: E402
+from streamad.engines.stateful_graph import for_runs, read_state_buffers  # noqa: E402
+from streamad.engines.tensorrt.availability import driver_problem  # noqa: E402
 from streamad.engines.tensorrt.building import BuildSpec, build_plan  # noqa: E402
-from streamad.engines.tensorrt.carrying import carrying_spec  # noqa: E402
 from streamad.engines.tensorrt.failures import (  # noqa: E402
     GpuMemoryError,
     GpuUnavailableError,
@@ -35,8 +35,8 @@ from streamad.engines.tensorrt.failures import (  # noqa: E402
     failure,
 )
 from streamad.engines.tensorrt.library import Library, load_library  # noqa: E402
-from streamad.engines.tensorrt.presence import driver_problem  # noqa: E402
 from streamad.engines.tensorrt.profiles import BatchProfile, profiles_for  # noqa: E402
+from streamad.engines.tensorrt.stateful import stateful_spec  # noqa: E402
 from streamad.errors import EngineError, ExitCode  # noqa: E402
 
 MODELS = Path(__file__).resolve().parents[3] / "models"
@@ -101,7 +101,7 @@ def test_every_streaming_form_builds_for_runs_and_cameras_in_fp32_and_fp16(
         runs = set(itertools.product((path, half), (1, 4), (8,)))
     plans = set()
     for file, frames, cameras in runs:
-        network, spec = carrying_spec(file.read_bytes(), frames, cameras, ADA)
+        network, spec = stateful_spec(file.read_bytes(), frames, cameras, ADA)
         plans.add(build_plan(rtx, file, spec, network))
     assert len(plans) == len(runs)
 
@@ -114,16 +114,16 @@ def test_a_run_of_one_frame_takes_all_of_it_from_before() -> None:
         kinds = [node.op_type for node in graph.node]
         assert not {"Shape", "Sub"} & set(kinds[: kinds.index("Tanh")])  # nothing is counted while it runs
         joins[frames] = kinds.count("Slice")
-    delays = read_delays(path.read_bytes())
-    assert joins == {frames: sum(delay.frames < frames for delay in delays) for frames in (1, 2, 9)}
+    state_buffers = read_state_buffers(path.read_bytes())
+    assert joins == {frames: sum(delay.frames < frames for delay in state_buffers) for frames in (1, 2, 9)}
     assert joins[1] == 0
 
 
 def test_a_network_that_carries_nothing_is_told() -> None:
     with pytest.raises(EngineError, match="no network that carries state"):
-        read_delays((MODELS / "adacl-ped2" / ONNX).read_bytes())
+        read_state_buffers((MODELS / "adacl-ped2" / ONNX).read_bytes())
     with pytest.raises(EngineError, match="holds no network"):
-        read_delays(b"nonsense" * 100)
+        read_state_buffers(b"nonsense" * 100)
 
 
 @pytest.mark.parametrize("capability", [(8, 0), (8, 6), (12, 0)])

@@ -16,8 +16,8 @@ torch = pytest.importorskip("torch")
 
 from streamad.bundle import ONNX, WEIGHTS, load_bundle, write_manifest  # noqa: E402
 from streamad.config import parse_config  # noqa: E402
-from streamad.engines import CarryingEngine, EngineSpec  # noqa: E402
-from streamad.engines.carrying import Answers, Piece  # noqa: E402
+from streamad.engines import EngineSpec, StatefulEngine  # noqa: E402
+from streamad.engines.stateful import Answers, StreamChunk  # noqa: E402
 from streamad.errors import EngineError  # noqa: E402
 from streamad.evaluation.datasets import Clip, Dataset  # noqa: E402
 from streamad.frame import Frame, FrameFlags  # noqa: E402
@@ -240,13 +240,13 @@ def test_a_machine_that_does_not_keep_up_scores_whole_windows(
         ),
         on_score=lambda _camera, _frame, score: scores.append(score),
     )
-    run = CarryingEngine.run_together
+    run = StatefulEngine.run_together
 
-    def slowly(engine: CarryingEngine, pieces: list[Piece]) -> Answers:
+    def slowly(engine: StatefulEngine, pieces: list[StreamChunk]) -> Answers:
         time.sleep(0.06 * sum(len(piece.frames) for piece in pieces))
         return run(engine, pieces)
 
-    monkeypatch.setattr(CarryingEngine, "run_together", slowly)
+    monkeypatch.setattr(StatefulEngine, "run_together", slowly)
     (summary,) = monitor.run(once=True)
     assert summary.error is None
     assert summary.dropped > 10
@@ -261,7 +261,9 @@ def test_several_cameras_and_frames_in_a_run_say_the_same(
     models: tuple[Model, Model], narrow_bundle: Path, engine: str, frames: int, cameras: int
 ) -> None:
     """Three cameras in turns, with gaps of their own: as a site has them, and as fast as files go."""
-    spec = EngineSpec.model_validate({"name": engine, "threads": 1, "run_frames": frames, "run_cameras": cameras})
+    spec = EngineSpec.model_validate(
+        {"name": engine, "threads": 1, "frames_per_call": frames, "streams_per_call": cameras}
+    )
     videos = {name: with_hole(frames_of(46, seed, name)) for name, seed in (("a", 1), ("b", 2), ("c", 3))}
     wanted = {n: list(score_video(video, models[1], camera=n)) for n, video in videos.items()}
     for hint in ("latency", "throughput"):
@@ -287,7 +289,7 @@ def test_several_cameras_and_frames_in_a_run_say_the_same(
 
 
 def test_what_fails_together_is_told_to_each_camera(narrow_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = EngineSpec(name="openvino", threads=1, run_cameras=2)
+    spec = EngineSpec(name="openvino", threads=1, streams_per_call=2)
     with open_model(narrow_bundle, spec, hint="throughput") as model:
         engine, bad = model.engine, [False]
         whole = engine._compute  # type: ignore[union-attr]

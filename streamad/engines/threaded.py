@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from streamad.engines.backlog import Backlog
 from streamad.engines.base import Batch, OnDone, OnError, check_count
+from streamad.engines.bounded_executor import BoundedExecutor
 
 
-class WorkerEngine(ABC):
+class ThreadedEngine(ABC):
     """Gives `submit` and `drain` to an engine that has only `infer`.
 
     Args:
@@ -19,7 +19,7 @@ class WorkerEngine(ABC):
     def __init__(self, batch_sizes: tuple[int, ...], *, workers: int = 1) -> None:
         self._sizes = batch_sizes
         self._workers = workers
-        self._backlog = Backlog(workers)
+        self._executor = BoundedExecutor(workers)
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
@@ -33,12 +33,12 @@ class WorkerEngine(ABC):
     def submit(self, batch: Batch, done: OnDone, failed: OnError) -> None:
         """Start one batch; see `Engine.submit`."""
         check_count(len(batch), self._sizes)
-        self._backlog.submit(lambda: self.infer(batch), done, failed)
+        self._executor.submit(lambda: self.infer(batch), done, failed)
 
     def drain(self) -> None:
         """Wait until every submitted batch has been answered."""
-        self._backlog.drain()
+        self._executor.drain()
 
     def close(self) -> None:
         """Wait for the last batch and end the workers."""
-        self._backlog.close()
+        self._executor.close()

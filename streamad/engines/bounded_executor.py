@@ -12,7 +12,7 @@ from streamad.engines.base import OnError
 Answer = TypeVar("Answer")
 
 
-class Backlog:
+class BoundedExecutor:
     """Runs work in threads, in the order in which it was given.
 
     Args:
@@ -27,12 +27,12 @@ class Backlog:
         self._fault: BaseException | None = None
 
     def submit(self, work: Callable[[], Answer], done: Callable[[Answer], None], failed: OnError) -> None:
-        """Start work; `done` or `failed` is called from a thread of the backlog's, exactly one of them once.
+        """Start work; `done` or `failed` is called from a thread of the executor's, exactly one of them once.
 
         Blocks while one piece more than the threads run at once is under way. Raises what a callback raised before.
 
         Raises:
-            RuntimeError: the backlog is closed.
+            RuntimeError: the executor is closed.
         """
         with self._changed:
             # One more than run at once waits, so that no worker does; beyond that they would only age.

@@ -10,13 +10,13 @@ import numpy as np
 
 from streamad.bundle import Bundle
 from streamad.engines.base import Batch
-from streamad.engines.carrying import CarriedState, CarryingEngine, Piece
-from streamad.engines.delays import OUTPUTS
-from streamad.engines.factory import GPU_RUN_CAMERAS, GPU_RUN_FRAMES
-from streamad.engines.onnx_carrying import OnnxCarryingEngine
-from streamad.engines.tensorrt.carrying import TensorRtCarryingEngine
+from streamad.engines.factory import GPU_FRAMES_PER_CALL, GPU_STREAMS_PER_CALL
+from streamad.engines.onnx_stateful import OnnxStatefulEngine
+from streamad.engines.state_buffers import OUTPUTS
+from streamad.engines.stateful import StatefulEngine, StreamChunk, StreamState
 from streamad.engines.tensorrt.engine import TensorRtOptions
 from streamad.engines.tensorrt.selftest import TOLERANCES, SelfTest, free_mib, measure, need_reference
+from streamad.engines.tensorrt.stateful import TensorRtStatefulEngine
 
 COMPARED = 3
 """Cameras that are compared with the CPU: alone, two and three side by side."""
@@ -34,18 +34,18 @@ class _Frames:
         frames: (n, channels, height, width) of each camera.
     """
 
-    states: dict[int, list[CarriedState]]
+    states: dict[int, list[StreamState]]
     frames: Sequence[Batch]
 
     def __len__(self) -> int:
         return sum(len(frames) for frames in self.frames)
 
-    def run(self, engine: CarryingEngine) -> None:
+    def run(self, engine: StatefulEngine) -> None:
         states = self.states.setdefault(id(engine), [engine.new_state() for _ in self.frames])
-        engine.run_together([Piece(*pair) for pair in zip(states, self.frames, strict=True)])
+        engine.run_together([StreamChunk(*pair) for pair in zip(states, self.frames, strict=True)])
 
 
-def run_carrying_selftest(bundle: Bundle, name: str, precision: str, device: str | None) -> SelfTest:
+def run_stateful_selftest(bundle: Bundle, name: str, precision: str, device: str | None) -> SelfTest:
     """Compare, time and weigh the streaming form of one model on the GPU.
 
     Args:
@@ -65,25 +65,27 @@ def run_carrying_selftest(bundle: Bundle, name: str, precision: str, device: str
     gpu = Gpu(gpu_index(device))
     before = free_mib(gpu)
     started = time.perf_counter()
-    engine = TensorRtCarryingEngine(
+    engine = TensorRtStatefulEngine(
         bundle.network_path(precision, streaming=True),
         context,
         library="tensorrt-rtx" if name == "tensorrt-rtx" else "tensorrt",
         options=TensorRtOptions(device=device, precision="fp16" if precision == "fp16" else "fp32"),
-        run_sizes=(1, GPU_RUN_FRAMES),
-        cameras=GPU_RUN_CAMERAS,
+        run_sizes=(1, GPU_FRAMES_PER_CALL),
+        cameras=GPU_STREAMS_PER_CALL,
     )
     try:
         engine.warm_up()
         seconds = time.perf_counter() - started
-        reference = OnnxCarryingEngine(exact, context, run_sizes=(1, GPU_RUN_FRAMES), camera_sizes=(1, GPU_RUN_CAMERAS))
+        reference = OnnxStatefulEngine(
+            exact, context, run_sizes=(1, GPU_FRAMES_PER_CALL), camera_sizes=(1, GPU_STREAMS_PER_CALL)
+        )
         try:
             worst, largest = _difference(engine, reference, context + BEYOND)
-            frames = _noise(engine.frame_shape, GPU_RUN_CAMERAS, GPU_RUN_FRAMES)
+            frames = _noise(engine.frame_shape, GPU_STREAMS_PER_CALL, GPU_FRAMES_PER_CALL)
             runs = {
                 "frame": frames[:1, :1],
-                f"frames of {GPU_RUN_CAMERAS} cameras": frames[:, :1],
-                "frames of a camera": frames[:1, :GPU_RUN_FRAMES],
+                f"frames of {GPU_STREAMS_PER_CALL} cameras": frames[:, :1],
+                "frames of a camera": frames[:1, :GPU_FRAMES_PER_CALL],
             }
             times = []
             for of, given in runs.items():
@@ -116,7 +118,7 @@ def _noise(shape: tuple[int, ...], cameras: int, frames: int) -> Batch:
     return np.random.default_rng(0).uniform(-1, 1, (cameras, frames, *shape)).astype(np.float32)
 
 
-def _difference(engine: CarryingEngine, reference: CarryingEngine, count: int) -> tuple[float, float]:
+def _difference(engine: StatefulEngine, reference: StatefulEngine, count: int) -> tuple[float, float]:
     """Largest difference over cameras whose frames come in pieces of many lengths, and the largest output."""
     rng = np.random.default_rng(1)
     videos = _noise(engine.frame_shape, COMPARED, count)
@@ -125,9 +127,9 @@ def _difference(engine: CarryingEngine, reference: CarryingEngine, count: int) -
     rows: list[list[Batch]] = [[] for _ in videos]
     while min(done) < count:
         taken = {
-            c: int(n) for c, n in enumerate(rng.integers(0, GPU_RUN_FRAMES + 2, COMPARED)) if n and done[c] < count
+            c: int(n) for c, n in enumerate(rng.integers(0, GPU_FRAMES_PER_CALL + 2, COMPARED)) if n and done[c] < count
         }
-        pieces = [Piece(states[c], videos[c, done[c] : done[c] + n]) for c, n in taken.items()]
+        pieces = [StreamChunk(states[c], videos[c, done[c] : done[c] + n]) for c, n in taken.items()]
         for c, answer in zip(taken, engine.run_together(pieces), strict=True):
             if not isinstance(answer, dict):
                 raise answer

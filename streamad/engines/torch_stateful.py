@@ -9,23 +9,23 @@ import torch
 from torch import Tensor, nn
 
 from streamad.engines.base import EngineInfo
-from streamad.engines.carrying import CAMERA_SIZES, RUN_SIZES
-from streamad.engines.delays import FRAMES, Array, Delay
-from streamad.engines.host_carrying import HostCarryingEngine
+from streamad.engines.host_stateful import HostStatefulEngine
+from streamad.engines.state_buffers import FRAMES, Array, StateBuffer
+from streamad.engines.stateful import CAMERA_SIZES, RUN_SIZES
 from streamad.errors import EngineError
 
 
-class CarryingModule(Protocol):
+class StatefulModule(Protocol):
     """What a torch network that carries state offers beside being a module."""
 
-    delays: tuple[Delay, ...]
+    state_buffers: tuple[StateBuffer, ...]
     shapes: Mapping[str, tuple[int, ...]]
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """All outputs by name, of all inputs by name."""
 
 
-class TorchCarryingEngine(HostCarryingEngine):
+class TorchStatefulEngine(HostStatefulEngine):
     """Runs a trained network in its carrying form (eager, float32).
 
     Args:
@@ -33,8 +33,8 @@ class TorchCarryingEngine(HostCarryingEngine):
         convert: makes its carrying form.
         context: frames before a frame that its answer depends on.
         device: torch's device name.
-        run_sizes: see `CarryingEngine`.
-        camera_sizes: see `CarryingEngine`.
+        run_sizes: see `StatefulEngine`.
+        camera_sizes: see `StatefulEngine`.
         why: why this engine was taken.
 
     Raises:
@@ -55,7 +55,7 @@ class TorchCarryingEngine(HostCarryingEngine):
         super().__init__(context, run_sizes, camera_sizes)
         try:
             self._device = torch.device(device)
-            self._network = cast(CarryingModule, convert(load().to(self._device)))
+            self._network = cast(StatefulModule, convert(load().to(self._device)))
         except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts that it has it
             raise EngineError(f"torch cannot run the network on {device}: {str(error).splitlines()[0]}") from error
         self._info = EngineInfo("torch", device, "fp32", torch.__version__, why)
@@ -65,8 +65,8 @@ class TorchCarryingEngine(HostCarryingEngine):
         """What really runs."""
         return self._info
 
-    def _delays(self) -> tuple[Delay, ...]:
-        return self._network.delays
+    def _state_buffers(self) -> tuple[StateBuffer, ...]:
+        return self._network.state_buffers
 
     def _shapes(self) -> Mapping[str, tuple[int, ...]]:
         return self._network.shapes

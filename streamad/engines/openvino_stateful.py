@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from streamad.engines.base import EngineInfo
-from streamad.engines.carrying import CAMERA_SIZES, RUN_SIZES
-from streamad.engines.delays import FRAMES, Array, Delay, parse_delays
-from streamad.engines.host_carrying import HostCarryingEngine
+from streamad.engines.host_stateful import HostStatefulEngine
 from streamad.engines.openvino_engine import check_int8, first_inference, precision_config, reason
 from streamad.engines.openvino_runs import set_run
+from streamad.engines.state_buffers import FRAMES, Array, StateBuffer, parse_state_buffers
+from streamad.engines.stateful import CAMERA_SIZES, RUN_SIZES
 from streamad.errors import EngineError
 
 
-class OpenVinoCarryingEngine(HostCarryingEngine):
+class OpenVinoStatefulEngine(HostStatefulEngine):
     """A network compiled by OpenVINO for static runs; it reads and writes the carried values where they lie.
 
     Args:
@@ -27,8 +27,8 @@ class OpenVinoCarryingEngine(HostCarryingEngine):
         device: OpenVINO's device name.
         precision: fp32; bf16 where the device has it; int8 for a network that was quantised.
         threads: CPU threads; None lets OpenVINO choose.
-        run_sizes: see `CarryingEngine`.
-        camera_sizes: see `CarryingEngine`; the network is compiled for every pair of sizes.
+        run_sizes: see `StatefulEngine`.
+        camera_sizes: see `StatefulEngine`; the network is compiled for every pair of sizes.
         why: why this engine was taken.
 
     Raises:
@@ -60,7 +60,7 @@ class OpenVinoCarryingEngine(HostCarryingEngine):
         self._spare: dict[tuple[int, int], dict[str, Array]] = {}
         try:
             model = core.read_model(onnx)
-            self._carried = parse_delays(port.any_name for port in model.inputs)
+            self._carried = parse_state_buffers(port.any_name for port in model.inputs)
             sources = {delay.source for delay in self._carried}
             for run in product(run_sizes, camera_sizes):
                 compiled = core.compile_model(set_run(model, *run), device, config)
@@ -96,7 +96,7 @@ class OpenVinoCarryingEngine(HostCarryingEngine):
         super().close()
         self._requests.clear()
 
-    def _delays(self) -> tuple[Delay, ...]:
+    def _state_buffers(self) -> tuple[StateBuffer, ...]:
         return self._carried
 
     def _shapes(self) -> Mapping[str, tuple[int, ...]]:

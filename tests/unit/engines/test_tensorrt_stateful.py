@@ -34,9 +34,8 @@ from streaming_support import (  # noqa: E402
 from streamad.detectors.learned_noise.network import ClipError  # noqa: E402
 from streamad.detectors.learned_noise.streaming import REBUILT  # noqa: E402
 from streamad.detectors.learned_noise.streaming_graph import write_streaming  # noqa: E402
-from streamad.engines.carrying import CarriedState, Piece  # noqa: E402
-from streamad.engines.delays import OUTPUTS, DelayPlaces  # noqa: E402
-from streamad.engines.tensorrt.carrying import TensorRtCarryingEngine  # noqa: E402
+from streamad.engines.state_buffers import OUTPUTS, StateBufferLayout  # noqa: E402
+from streamad.engines.stateful import StreamChunk, StreamState  # noqa: E402
 from streamad.engines.tensorrt.engine import TensorRtOptions  # noqa: E402
 from streamad.engines.tensorrt.failures import (  # noqa: E402
     GpuMemoryError,
@@ -44,6 +43,7 @@ from streamad.engines.tensorrt.failures import (  # noqa: E402
     UnsupportedOperatorError,
 )
 from streamad.engines.tensorrt.gpu import Gpu  # noqa: E402
+from streamad.engines.tensorrt.stateful import TensorRtStatefulEngine  # noqa: E402
 from streamad.errors import EngineError  # noqa: E402
 
 MODELS = Path(__file__).resolve().parents[3] / "models"
@@ -97,8 +97,8 @@ def case(cases: dict[str, Case]) -> Case:
 
 def opened(
     graph: Path, sizes: tuple[int, ...] = (1, 3, 9), cameras: int = 3, **options: object
-) -> TensorRtCarryingEngine:
-    return TensorRtCarryingEngine(
+) -> TensorRtStatefulEngine:
+    return TensorRtStatefulEngine(
         graph,
         CONTEXT,
         options=TensorRtOptions(**options),
@@ -143,7 +143,7 @@ def test_any_mix_of_cameras_and_lengths_with_gaps(
         done, rows = [0] * 3, [[] for _ in case.videos]  # type: ignore[var-annotated]
         while min(done) < FRAMES_OF_EACH:
             taken = {c: int(n) for c, n in enumerate(rng.integers(0, 6, 3)) if n and done[c] < FRAMES_OF_EACH}
-            pieces = [Piece(states[c], case.videos[c][done[c] : done[c] + n]) for c, n in taken.items()]
+            pieces = [StreamChunk(states[c], case.videos[c][done[c] : done[c] + n]) for c, n in taken.items()]
             for c, answer in zip(taken, engine.run_together(pieces), strict=True):
                 assert isinstance(answer, dict)
                 rows[c].append(answer[OUTPUTS])
@@ -173,7 +173,7 @@ def test_one_camera_runs_in_place_and_nothing_crosses_the_host_but_frames_and_an
     frame_bytes, answer_bytes = HEIGHT * WIDTH * 4, 4 * (1 + HEIGHT * WIDTH // 64)
     assert crossed == [frame_bytes, answer_bytes] * 20
     # The only copies are those that move what is still needed to the front of its buffer, now and then.
-    places, moved = DelayPlaces(engine._carried, 1), []
+    places, moved = StateBufferLayout(engine._carried, 1), []
     for _ in range(20):
         moved += [engine._runner._pool.sizes[m.source] * m.frames for m in places.make_room(1)]  # type: ignore[union-attr]
         places.advance(1)
@@ -184,9 +184,9 @@ def test_one_camera_runs_in_place_and_nothing_crosses_the_host_but_frames_and_an
 def test_a_run_that_fails_makes_every_camera_in_it_new_and_no_other(gpu: tensorrt_support.StandIn, case: Case) -> None:
     engine = opened(case.graph)
     states = [engine.new_state() for _ in case.videos]
-    engine.run_together([Piece(state, video[:8]) for state, video in zip(states, case.videos, strict=True)])
+    engine.run_together([StreamChunk(state, video[:8]) for state, video in zip(states, case.videos, strict=True)])
     gpu.faults.execute = "IExecutionContext::enqueueV3: Error Code 2: OutOfMemory (Requested size was 12 bytes.)"
-    answers = engine.run_together([Piece(states[c], case.videos[c][8:9]) for c in (0, 1)])
+    answers = engine.run_together([StreamChunk(states[c], case.videos[c][8:9]) for c in (0, 1)])
     assert [type(answer) for answer in answers] == [GpuMemoryError, GpuMemoryError]
     assert "1 frames of 2 cameras" in str(answers[0])
     gpu.faults.execute = ""
@@ -209,7 +209,7 @@ def test_a_kernel_that_fails_is_told_and_what_was_taken_is_freed(
 
         patch.setattr(gpu._stage, "launch", broken)
         if isinstance(gpu._stage, cuda_support.PythonStage):
-            engine.submit([Piece(engine.new_state(), case.videos[0][:1])], failures.extend, failures.append)
+            engine.submit([StreamChunk(engine.new_state(), case.videos[0][:1])], failures.extend, failures.append)
             engine.drain()
             assert "illegal instruction" in str(failures[0])
             assert isinstance(failures[0], EngineError)
@@ -223,7 +223,7 @@ def test_a_camera_for_which_memory_is_lacking_is_told_and_the_others_go_on(
     states = [engine.new_state() for _ in case.videos]
     one = engine._runner._pool.block_bytes  # type: ignore[union-attr]
     gpu._stage.limit(engine.device_bytes + 2 * one)
-    answers = engine.run_together([Piece(state, video) for state, video in zip(states, case.videos, strict=True)])
+    answers = engine.run_together([StreamChunk(state, video) for state, video in zip(states, case.videos, strict=True)])
     assert isinstance(answers[2], GpuMemoryError)
     for answer, wanted in zip(answers[:2], case.expected[:2], strict=True):
         assert isinstance(answer, dict)
@@ -278,7 +278,7 @@ def test_threads_and_engines_share_the_gpu(gpu: tensorrt_support.StandIn, case: 
     engines = [opened(case.graph, sizes=(1,), cameras=2, device=device) for device in ("cuda:0", "cuda:1")]
     worst: list[float] = []
 
-    def watch(engine: TensorRtCarryingEngine, camera: int) -> None:
+    def watch(engine: TensorRtStatefulEngine, camera: int) -> None:
         state = engine.new_state()
         rows = [engine.advance(state, frame[None]) for frame in case.videos[camera][:20]]
         worst.append(float(np.abs(np.concatenate(rows)[CONTEXT:] - case.expected[camera][:5]).max()))
@@ -300,13 +300,13 @@ def test_what_is_wrong_is_refused(gpu: tensorrt_support.StandIn, case: Case) -> 
     with pytest.raises(EngineError, match="takes frames of shape"):
         engine.advance(state, case.videos[0][:1, :, :32])
     with pytest.raises(ValueError, match="one camera"):
-        engine.run_together([Piece(state, case.videos[0][:1]), Piece(state, case.videos[0][1:2])])
+        engine.run_together([StreamChunk(state, case.videos[0][:1]), StreamChunk(state, case.videos[0][1:2])])
     with pytest.raises(ValueError, match="another engine"):
-        engine.advance(CarriedState(-1), case.videos[0][:1])
+        engine.advance(StreamState(-1), case.videos[0][:1])
     engine.close()
     with pytest.raises(EngineError, match="closed"):
         engine.advance(state, case.videos[0][:1])
     with pytest.raises(EngineError, match="holds no network that carries state"):
-        TensorRtCarryingEngine(MODELS / "adacl-ped2" / "model.onnx", CONTEXT)
+        TensorRtStatefulEngine(MODELS / "adacl-ped2" / "model.onnx", CONTEXT)
     with pytest.raises(EngineError, match="no network"):
-        TensorRtCarryingEngine(Path(__file__), CONTEXT)
+        TensorRtStatefulEngine(Path(__file__), CONTEXT)

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from streamad.engines.base import Batch, EngineInfo
-from streamad.engines.carrying import RUN_SIZES, CarriedState, CarryingEngine
-from streamad.engines.carrying_graph import for_runs, read_delays
-from streamad.engines.delays import FRAMES, Delay
+from streamad.engines.state_buffers import FRAMES, StateBuffer
+from streamad.engines.stateful import RUN_SIZES, StatefulEngine, StreamState
+from streamad.engines.stateful_graph import for_runs, read_state_buffers
 from streamad.engines.tensorrt.building import BuildSpec, build_plan, read_network
-from streamad.engines.tensorrt.carrying_runner import CarryingRunner
-from streamad.engines.tensorrt.device_lines import DeviceLines
+from streamad.engines.tensorrt.device_buffers import DeviceBuffers
 from streamad.engines.tensorrt.engine import TensorRtOptions
 from streamad.engines.tensorrt.gpu import Gpu, gpu_index
 from streamad.engines.tensorrt.library import Library, LibraryName, load_library
@@ -20,9 +19,10 @@ from streamad.engines.tensorrt.loading import PlanLoader, describe, plan_key
 from streamad.engines.tensorrt.plan_cache import PlanCache, default_folder
 from streamad.engines.tensorrt.profiles import camera_profiles
 from streamad.engines.tensorrt.runner import forget_frames
+from streamad.engines.tensorrt.stateful_runner import StatefulRunner
 
 
-def carrying_spec(
+def stateful_spec(
     content: bytes, frames: int, cameras: int, capability: tuple[int, int], workspace_mib: int | None = None
 ) -> tuple[bytes, BuildSpec]:
     """The network for runs of one length, and what its plan is built for.
@@ -34,11 +34,11 @@ def carrying_spec(
         capability: compute capability of the GPU, (major, minor).
         workspace_mib: bound of scratch memory, MiB; None is all that the GPU has.
     """
-    rows = {FRAMES: frames, **{delay.name: delay.rows(frames) for delay in read_delays(content)}}
+    rows = {FRAMES: frames, **{delay.name: delay.rows(frames) for delay in read_state_buffers(content)}}
     return for_runs(content, frames), BuildSpec(camera_profiles(cameras), capability, workspace_mib, rows)
 
 
-class TensorRtCarryingEngine(CarryingEngine):
+class TensorRtStatefulEngine(StatefulEngine):
     """A network that carries state, run by TensorRT or TensorRT-RTX on a GPU.
 
     One camera's frames run in place: the plan reads and writes what is carried where it lies. Several cameras' values
@@ -49,7 +49,7 @@ class TensorRtCarryingEngine(CarryingEngine):
         context: frames before a frame that its answer depends on.
         library: which of the two.
         options: how to set it up.
-        run_sizes: see `CarryingEngine`; a plan each.
+        run_sizes: see `StatefulEngine`; a plan each.
         cameras: most cameras in a run; any number up to it is run as it is.
         why: why this engine was taken.
 
@@ -73,10 +73,10 @@ class TensorRtCarryingEngine(CarryingEngine):
         loaded = load_library(library)
         self._gpu = Gpu(gpu_index(options.device))
         self._loader = PlanLoader(loaded, PlanCache(options.cache or default_folder()))
-        self._runner: CarryingRunner | None = None
+        self._runner: StatefulRunner | None = None
         self._closed = False
         content = read_network(onnx)
-        self._carried = read_delays(content)
+        self._carried = read_state_buffers(content)
         try:
             with self._gpu.current():
                 try:
@@ -85,7 +85,7 @@ class TensorRtCarryingEngine(CarryingEngine):
                 except BaseException as error:
                     forget_frames(error)
                     raise
-            self._runner = CarryingRunner(loaded, self._gpu, run_sizes, self._loader.plans, self._carried, cameras)
+            self._runner = StatefulRunner(loaded, self._gpu, run_sizes, self._loader.plans, self._carried, cameras)
         except BaseException:
             self.close()
             raise
@@ -120,20 +120,20 @@ class TensorRtCarryingEngine(CarryingEngine):
             with self._gpu.current():
                 self._loader.close()
 
-    def _delays(self) -> tuple[Delay, ...]:
+    def _state_buffers(self) -> tuple[StateBuffer, ...]:
         return self._carried
 
     def _shapes(self) -> Mapping[str, tuple[int, ...]]:
         assert self._runner is not None
         return self._runner.shapes
 
-    def _new_memory(self) -> DeviceLines:
+    def _new_memory(self) -> DeviceBuffers:
         assert self._runner is not None
         return self._runner.new_lines()
 
-    def _execute(self, states: Sequence[CarriedState], frames: Sequence[Batch], names: Sequence[str]) -> list[Batch]:
+    def _execute(self, states: Sequence[StreamState], frames: Sequence[Batch], names: Sequence[str]) -> list[Batch]:
         assert self._runner is not None
-        lines: list[DeviceLines] = [state.memory for state in states]
+        lines: list[DeviceBuffers] = [state.memory for state in states]
         rows = self._runner.run(lines, frames, names)
         for line in lines:
             line.advance(len(frames[0]))
@@ -141,6 +141,6 @@ class TensorRtCarryingEngine(CarryingEngine):
 
     def _load(self, library: Library, onnx: Path, content: bytes, frames: int, options: TensorRtOptions) -> None:
         cameras = self._camera_sizes[-1]
-        network, spec = carrying_spec(content, frames, cameras, self._gpu.capability, options.workspace_mib)
+        network, spec = stateful_spec(content, frames, cameras, self._gpu.capability, options.workspace_mib)
         key = plan_key(library, self._gpu, spec, options.precision, hashlib.sha256(network).hexdigest())
         self._loader.load(onnx.name, key, lambda: build_plan(library, onnx, spec, network))

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from streamad.engines.base import Batch
-from streamad.engines.delays import FRAMES, Delay
+from streamad.engines.state_buffers import FRAMES, StateBuffer
 from streamad.engines.tensorrt.api import ICudaEngine, IExecutionContext
 from streamad.engines.tensorrt.contexts import PlanContexts
-from streamad.engines.tensorrt.device_lines import ALIGNMENT, DeviceLines, LinePool
+from streamad.engines.tensorrt.device_buffers import ALIGNMENT, DeviceBuffers, LinePool
 from streamad.engines.tensorrt.failures import ShapeOutsideProfileError, failure
 from streamad.engines.tensorrt.gpu import Array, Gpu, as_bytes
 from streamad.engines.tensorrt.library import Library
@@ -24,7 +24,7 @@ from streamad.engines.tensorrt.runner import forget_frames
 from streamad.errors import EngineError
 
 
-class CarryingRunner:
+class StatefulRunner:
     """One stream with the contexts of a plan for each length of runs, their buffers, and the memory of all cameras.
 
     Args:
@@ -32,7 +32,7 @@ class CarryingRunner:
         gpu: where the plans were loaded.
         run_sizes: frames of a camera in a run, ascending.
         plans: one for each of them.
-        delays: what the network carries.
+        state_buffers: what the network carries.
         cameras: most cameras in a run.
 
     Raises:
@@ -46,12 +46,12 @@ class CarryingRunner:
         gpu: Gpu,
         run_sizes: Sequence[int],
         plans: Sequence[ICudaEngine],
-        delays: Sequence[Delay],
+        state_buffers: Sequence[StateBuffer],
         cameras: int,
     ) -> None:
         self._library = library
         self._gpu = gpu
-        self._delays = tuple(delays)
+        self._state_buffers = tuple(state_buffers)
         self._stream: Any = None
         self._scratch: Any = None
         self._plans: dict[int, PlanContexts] = {}
@@ -77,7 +77,7 @@ class CarryingRunner:
         """Device memory that it holds, bytes."""
         return self._buffer_bytes + (self._pool.bytes if self._pool is not None else 0)
 
-    def new_lines(self) -> DeviceLines:
+    def new_lines(self) -> DeviceBuffers:
         """Memory for one camera.
 
         Raises:
@@ -94,7 +94,7 @@ class CarryingRunner:
             with self._gpu.current():
                 self._pool.free_idle()
 
-    def run(self, lines: Sequence[DeviceLines], frames: Sequence[Batch], names: Sequence[str]) -> list[Array]:
+    def run(self, lines: Sequence[DeviceBuffers], frames: Sequence[Batch], names: Sequence[str]) -> list[Array]:
         """Run as many frames of each camera, and wait; what is carried is written behind what is there.
 
         Args:
@@ -161,10 +161,10 @@ class CarryingRunner:
             self.shapes[name] = shape[1:]
             if contexts.dtypes[name] != np.float32:
                 raise EngineError(f"the plan has {name} in {contexts.dtypes[name]}, float32 was expected")
-        self._pool = LinePool(gpu, self._delays, self.shapes, longest)
-        rows = {delay.name: delay.rows(longest) for delay in self._delays}
+        self._pool = LinePool(gpu, self._state_buffers, self.shapes, longest)
+        rows = {delay.name: delay.rows(longest) for delay in self._state_buffers}
         for name, shape in self.shapes.items():
-            source = next((delay.source for delay in self._delays if delay.name == name), name)
+            source = next((delay.source for delay in self._state_buffers if delay.name == name), name)
             size = as_bytes(shape, np.float32)
             carried = source in self._pool.sizes
             if not carried or cameras > 1 or size % ALIGNMENT:  # else all runs of it are in place
@@ -176,7 +176,7 @@ class CarryingRunner:
         for contexts in self._plans.values():
             contexts.use_scratch(int(self._scratch), scratch)
 
-    def _queue(self, lines: Sequence[DeviceLines], frames: Sequence[Batch], names: Sequence[str]) -> list[Array]:
+    def _queue(self, lines: Sequence[DeviceBuffers], frames: Sequence[Batch], names: Sequence[str]) -> list[Array]:
         """Queue copies and the run on the stream; the views that are filled once it is synchronised."""
         gpu, log, count, cameras = self._gpu, self._library.log, len(frames[0]), len(lines)
         plan = self._plans[count]
@@ -184,11 +184,11 @@ class CarryingRunner:
         for line in lines:
             for target, source, size in line.make_room(count):
                 gpu.copy(target, source, size, self._stream)
-        shapes = {delay.name: (delay.rows(count) * cameras, *self.shapes[delay.name]) for delay in self._delays}
+        shapes = {delay.name: (delay.rows(count) * cameras, *self.shapes[delay.name]) for delay in self._state_buffers}
         shapes[FRAMES] = (count * cameras, *self.shapes[FRAMES])
         addresses = {name: int(memory) for name, memory in self._device.items()}
         addresses |= self._give(lines, frames)
-        for delay in self._delays:
+        for delay in self._state_buffers:
             places = [line.taken(delay) for line in lines]
             addresses[delay.name] = self._one_place(delay.name, places)
             self._lay(addresses[delay.name], places, delay.rows(count), delay.name, aside=True)
@@ -205,7 +205,7 @@ class CarryingRunner:
             views.append(view.reshape(count, cameras, *view.shape[1:]))
         return views
 
-    def _give(self, lines: Sequence[DeviceLines], frames: Sequence[Batch]) -> dict[str, int]:
+    def _give(self, lines: Sequence[DeviceBuffers], frames: Sequence[Batch]) -> dict[str, int]:
         """Upload the new frames to where they are carried, or side by side and from there to where they are carried."""
         count, cameras = len(frames[0]), len(lines)
         view = self._pinned[FRAMES][: count * cameras]

@@ -30,7 +30,7 @@ OUTPUTS = "outputs"
 
 
 @dataclass(frozen=True, slots=True)
-class Delay:
+class StateBuffer:
     """One value that a network takes back.
 
     Attributes:
@@ -48,15 +48,15 @@ class Delay:
         return min(count, self.frames)
 
 
-def delay_name(source: str, frames: int) -> str:
+def state_buffer_name(source: str, frames: int) -> str:
     """Name of the input that carries an output of some frames ago."""
     return f"{source}_{frames}_ago"
 
 
-def parse_delays(inputs: Iterable[str]) -> tuple[Delay, ...]:
-    """The delays among the names of a network's inputs."""
+def parse_state_buffers(inputs: Iterable[str]) -> tuple[StateBuffer, ...]:
+    """The state buffers among the names of a network's inputs."""
     found = ((name, _AGO.fullmatch(name)) for name in inputs)
-    return tuple(Delay(name, m["source"], int(m["frames"])) for name, m in found if m is not None)
+    return tuple(StateBuffer(name, m["source"], int(m["frames"])) for name, m in found if m is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +74,21 @@ class Move:
     frames: int
 
 
-class DelayPlaces:
+class StateBufferLayout:
     """Where in one camera's buffers the values lie that its network carries, whatever memory the buffers are in.
 
     Each carried value has a buffer longer than its delay. A run writes behind what is there; only when the end of the
     buffer is reached does the part that is still needed move to its beginning.
 
     Args:
-        delays: what is carried.
+        state_buffers: what is carried.
         longest: most frames in a run.
     """
 
-    def __init__(self, delays: Iterable[Delay], longest: int) -> None:
-        self.delays = tuple(delays)
+    def __init__(self, state_buffers: Iterable[StateBuffer], longest: int) -> None:
+        self.state_buffers = tuple(state_buffers)
         self._depths: dict[str, int] = {}
-        for delay in self.delays:
+        for delay in self.state_buffers:
             self._depths[delay.source] = max(delay.frames, self._depths.get(delay.source, 0))
         self._longest = longest
         # Twice the delay and a run: what moves to the front is never written over before it was read.
@@ -112,7 +112,7 @@ class DelayPlaces:
                 self._ends[source] = depth
         return moves
 
-    def oldest(self, delay: Delay) -> int:
+    def oldest(self, delay: StateBuffer) -> int:
         """Place of the first value that the next run takes back."""
         return self._ends[delay.source] - delay.frames
 
@@ -126,17 +126,19 @@ class DelayPlaces:
             self._ends[source] += count
 
 
-class DelayLines:
+class StateBuffers:
     """What one camera's network carries, in host memory that the engine reads and writes in place.
 
     Args:
-        delays: what is carried.
+        state_buffers: what is carried.
         shapes: shape of one frame's value by source.
         longest: most frames in a run.
     """
 
-    def __init__(self, delays: Iterable[Delay], shapes: Mapping[str, tuple[int, ...]], longest: int) -> None:
-        self._places = DelayPlaces(delays, longest)
+    def __init__(
+        self, state_buffers: Iterable[StateBuffer], shapes: Mapping[str, tuple[int, ...]], longest: int
+    ) -> None:
+        self._places = StateBufferLayout(state_buffers, longest)
         self._buffers = {
             source: np.zeros((length, *shapes[source]), np.float32) for source, length in self._places.lengths.items()
         }
@@ -144,7 +146,7 @@ class DelayLines:
     def inputs(self, count: int) -> dict[str, Array]:
         """What a run of some frames takes back, by the name of the input: views."""
         answer = {}
-        for delay in self._places.delays:
+        for delay in self._places.state_buffers:
             first = self._places.oldest(delay)
             answer[delay.name] = self._buffers[delay.source][first : first + delay.rows(count)]
         return answer

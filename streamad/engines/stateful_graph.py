@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from streamad.engines.delays import Delay, parse_delays
+from streamad.engines.state_buffers import StateBuffer, parse_state_buffers
 from streamad.errors import EngineError
 
 
@@ -26,20 +26,20 @@ def for_runs(content: bytes, frames: int) -> bytes:
     """
     model = onnx.load_from_string(content)
     graph = model.graph
-    delays = {delay.name: delay for delay in parse_delays(value.name for value in graph.input)}
+    state_buffers = {delay.name: delay for delay in parse_state_buffers(value.name for value in graph.input)}
     for value in graph.input:
-        if value.name in delays:
+        if value.name in state_buffers:
             shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim[1:]]
-            _set_delay(graph, delays[value.name], shape, frames)
+            _set_delay(graph, state_buffers[value.name], shape, frames)
     _drop_unread(graph)
     for value in (*graph.input, *graph.output):
-        rows = delays[value.name].rows(frames) if value.name in delays else frames
+        rows = state_buffers[value.name].rows(frames) if value.name in state_buffers else frames
         value.type.tensor_type.shape.dim[0].dim_param = f"cameras_times_{rows}_of_{frames}"
     del graph.value_info[:]
     return model.SerializeToString()  # type: ignore[no-any-return]
 
 
-def read_delays(content: bytes) -> tuple[Delay, ...]:
+def read_state_buffers(content: bytes) -> tuple[StateBuffer, ...]:
     """What a network carries, from its ONNX file.
 
     Raises:
@@ -49,13 +49,13 @@ def read_delays(content: bytes) -> tuple[Delay, ...]:
         graph = onnx.load_from_string(content).graph
     except Exception as error:  # protobuf's own errors have no common base
         raise EngineError(f"the file holds no network: {error}", hint="export the bundle again") from error
-    delays = parse_delays(value.name for value in graph.input)
-    if not delays:
+    state_buffers = parse_state_buffers(value.name for value in graph.input)
+    if not state_buffers:
         raise EngineError("the file holds no network that carries state", hint="export the bundle again")
-    return delays
+    return state_buffers
 
 
-def _set_delay(graph: Any, delay: Delay, shape: list[int], frames: int) -> None:
+def _set_delay(graph: Any, delay: StateBuffer, shape: list[int], frames: int) -> None:
     """Set what joins a carried value and its continuation to a number of frames, or leave it out."""
     made_by = {name: node for node in graph.node for name in node.output}
     turned = {node.output[0] for node in graph.node if node.op_type == "Transpose" and node.input[0] == delay.name}

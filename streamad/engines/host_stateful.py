@@ -8,17 +8,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from streamad.engines.base import Batch
-from streamad.engines.carrying import CAMERA_SIZES, RUN_SIZES, CarriedState, CarryingEngine
-from streamad.engines.delays import FRAMES, Array, DelayLines
+from streamad.engines.state_buffers import FRAMES, Array, StateBuffers
+from streamad.engines.stateful import CAMERA_SIZES, RUN_SIZES, StatefulEngine, StreamState
 
 
-class HostCarryingEngine(CarryingEngine):
+class HostStatefulEngine(StatefulEngine):
     """Runs one camera in place; what several carry is laid side by side for their run, and laid back after it.
 
     Args:
-        context: see `CarryingEngine`.
-        run_sizes: see `CarryingEngine`.
-        camera_sizes: see `CarryingEngine`.
+        context: see `StatefulEngine`.
+        run_sizes: see `StatefulEngine`.
+        camera_sizes: see `StatefulEngine`.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class HostCarryingEngine(CarryingEngine):
         super().__init__(context, run_sizes, camera_sizes)
         self._together: dict[tuple[int, int], tuple[dict[str, Array], dict[str, Array]]] = {}
 
-    def next_inputs(self, state: CarriedState, frame: Batch) -> dict[str, Array]:
+    def next_inputs(self, state: StreamState, frame: Batch) -> dict[str, Array]:
         """What the network is given for a camera's next frame, by name: copies. The state stays as it is.
 
         Args:
@@ -51,13 +51,13 @@ class HostCarryingEngine(CarryingEngine):
             EngineError: it failed.
         """
 
-    def _new_memory(self) -> DelayLines:
-        return DelayLines(self._delays(), self._shapes(), self._sizes[-1])
+    def _new_memory(self) -> StateBuffers:
+        return StateBuffers(self._state_buffers(), self._shapes(), self._sizes[-1])
 
-    def _execute(self, states: Sequence[CarriedState], frames: Sequence[Batch], names: Sequence[str]) -> list[Batch]:
+    def _execute(self, states: Sequence[StreamState], frames: Sequence[Batch], names: Sequence[str]) -> list[Batch]:
         count, cameras, shapes = len(frames[0]), len(states), self._shapes()
         asked = {name: np.empty((count * cameras, *shapes[name]), np.float32) for name in names}
-        lines: list[DelayLines] = [state.memory for state in states]
+        lines: list[StateBuffers] = [state.memory for state in states]
         if cameras == 1:
             self._in_place(lines[0], frames[0], asked)
         else:
@@ -66,7 +66,7 @@ class HostCarryingEngine(CarryingEngine):
             line.advance(count)
         return [values.reshape(count, cameras, *values.shape[1:]) for values in asked.values()]
 
-    def _in_place(self, lines: DelayLines, frames: Batch, asked: Mapping[str, Array]) -> None:
+    def _in_place(self, lines: StateBuffers, frames: Batch, asked: Mapping[str, Array]) -> None:
         made = lines.outputs(len(frames))
         inputs = lines.inputs(len(frames))
         # The new frames are carried like everything else: they are wanted again when their score is due.
@@ -76,7 +76,7 @@ class HostCarryingEngine(CarryingEngine):
         new[...] = frames
         self._compute({FRAMES: new, **inputs}, {**made, **asked}, 1)
 
-    def _side_by_side(self, lines: Sequence[DelayLines], frames: Sequence[Batch], asked: Mapping[str, Array]) -> None:
+    def _side_by_side(self, lines: Sequence[StateBuffers], frames: Sequence[Batch], asked: Mapping[str, Array]) -> None:
         count, cameras = len(frames[0]), len(lines)
         made = [line.outputs(count) for line in lines]  # makes room first
         inputs, outputs = self._room(count, cameras)
@@ -94,10 +94,10 @@ class HostCarryingEngine(CarryingEngine):
     def _room(self, count: int, cameras: int) -> tuple[dict[str, Array], dict[str, Array]]:
         """Inputs and carried outputs of a run of several cameras, (frames, cameras, …); made once for each size."""
         if (count, cameras) not in self._together:
-            shapes, delays = self._shapes(), self._delays()
-            rows = {FRAMES: count, **{delay.name: delay.rows(count) for delay in delays}}
-            shape_of = {FRAMES: shapes[FRAMES], **{delay.name: shapes[delay.source] for delay in delays}}
-            sources = {delay.source for delay in delays} - {FRAMES}
+            shapes, state_buffers = self._shapes(), self._state_buffers()
+            rows = {FRAMES: count, **{delay.name: delay.rows(count) for delay in state_buffers}}
+            shape_of = {FRAMES: shapes[FRAMES], **{delay.name: shapes[delay.source] for delay in state_buffers}}
+            sources = {delay.source for delay in state_buffers} - {FRAMES}
             self._together[count, cameras] = (
                 {name: np.empty((rows[name], cameras, *shape), np.float32) for name, shape in shape_of.items()},
                 {source: np.empty((count, cameras, *shapes[source]), np.float32) for source in sources},

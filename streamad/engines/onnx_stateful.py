@@ -8,22 +8,22 @@ from pathlib import Path
 import numpy as np
 
 from streamad.engines.base import EngineInfo
-from streamad.engines.carrying import CAMERA_SIZES, RUN_SIZES
-from streamad.engines.delays import Array, Delay, parse_delays
-from streamad.engines.host_carrying import HostCarryingEngine
+from streamad.engines.host_stateful import HostStatefulEngine
 from streamad.engines.onnx_engine import library_version, open_session
+from streamad.engines.state_buffers import Array, StateBuffer, parse_state_buffers
+from streamad.engines.stateful import CAMERA_SIZES, RUN_SIZES
 from streamad.errors import EngineError
 
 
-class OnnxCarryingEngine(HostCarryingEngine):
+class OnnxStatefulEngine(HostStatefulEngine):
     """A network run by ONNX Runtime on the CPU; it reads and writes the carried values where they lie.
 
     Args:
         onnx: the network.
         context: frames before a frame that its answer depends on.
         threads: threads of one run; None lets ONNX Runtime choose.
-        run_sizes: see `CarryingEngine`.
-        camera_sizes: see `CarryingEngine`.
+        run_sizes: see `StatefulEngine`.
+        camera_sizes: see `StatefulEngine`.
         why: why this engine was taken.
         precision: that of the file, as it is told; on a CPU fp16 is rounded to between layers and computed in fp32.
 
@@ -46,7 +46,7 @@ class OnnxCarryingEngine(HostCarryingEngine):
         self._session = open_session(onnx, threads)
         ports = [*self._session.get_inputs(), *self._session.get_outputs()]
         self._shape_of = {port.name: tuple(port.shape[1:]) for port in ports}
-        self._carried = parse_delays(port.name for port in self._session.get_inputs())
+        self._carried = parse_state_buffers(port.name for port in self._session.get_inputs())
         self._info = EngineInfo("onnx", "CPU", precision, library_version(), why)
 
     @property
@@ -54,7 +54,7 @@ class OnnxCarryingEngine(HostCarryingEngine):
         """What really runs."""
         return self._info
 
-    def _delays(self) -> tuple[Delay, ...]:
+    def _state_buffers(self) -> tuple[StateBuffer, ...]:
         return self._carried
 
     def _shapes(self) -> Mapping[str, tuple[int, ...]]:

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from streamad.engines.delays import Delay, DelayPlaces
+from streamad.engines.state_buffers import StateBuffer, StateBufferLayout
 from streamad.engines.tensorrt.gpu import Gpu
 
 ALIGNMENT = 256
 """Bytes that the address of an input or output is a multiple of (TensorRT's rule, and what an allocation gives)."""
 
 
-class DeviceLines:
-    """What one camera's network carries, as addresses; see `DelayPlaces` for how it moves on.
+class DeviceBuffers:
+    """What one camera's network carries, as addresses; see `StateBufferLayout` for how it moves on.
 
     Args:
         places: where the values lie in each buffer.
@@ -26,7 +26,9 @@ class DeviceLines:
         block: device memory that holds the buffers.
     """
 
-    def __init__(self, places: DelayPlaces, starts: Mapping[str, int], sizes: Mapping[str, int], block: Any) -> None:
+    def __init__(
+        self, places: StateBufferLayout, starts: Mapping[str, int], sizes: Mapping[str, int], block: Any
+    ) -> None:
         self._places = places
         self._starts = starts
         self._sizes = sizes
@@ -40,7 +42,7 @@ class DeviceLines:
             copies.append((start, start + move.first * size, move.frames * size))
         return copies
 
-    def taken(self, delay: Delay) -> int:
+    def taken(self, delay: StateBuffer) -> int:
         """Address of the first value that the next run takes back."""
         return self._address(delay.source, self._places.oldest(delay))
 
@@ -63,14 +65,16 @@ class LinePool:
 
     Args:
         gpu: where the memory is.
-        delays: what is carried.
+        state_buffers: what is carried.
         shapes: shape of one frame's value by source.
         longest: most frames in a run.
     """
 
-    def __init__(self, gpu: Gpu, delays: Iterable[Delay], shapes: Mapping[str, tuple[int, ...]], longest: int) -> None:
+    def __init__(
+        self, gpu: Gpu, state_buffers: Iterable[StateBuffer], shapes: Mapping[str, tuple[int, ...]], longest: int
+    ) -> None:
         self._gpu = gpu
-        self._delays = tuple(delays)
+        self._state_buffers = tuple(state_buffers)
         self._longest = longest
         self._blocks: list[Any] = []
         # Filled by the garbage collector, in whatever thread and at whatever moment: no lock, and no call of CUDA's.
@@ -80,7 +84,7 @@ class LinePool:
         self._starts: dict[str, int] = {}
         self.block_bytes = 0
         """Device memory of one camera, bytes."""
-        for source, length in DelayPlaces(self._delays, longest).lengths.items():
+        for source, length in StateBufferLayout(self._state_buffers, longest).lengths.items():
             self.sizes[source] = 4 * int(np.prod(shapes[source]))
             self._starts[source] = self.block_bytes
             whole = length * self.sizes[source]
@@ -91,14 +95,14 @@ class LinePool:
         """Device memory of all cameras, bytes."""
         return len(self._blocks) * self.block_bytes
 
-    def take(self) -> DeviceLines:
+    def take(self) -> DeviceBuffers:
         """Room for one camera, for as long as it is referenced; inside `Gpu.current()`."""
         try:
             block = self._idle.popleft()
         except IndexError:
             block = self._gpu.allocate(self.block_bytes)
             self._blocks.append(block)
-        lines = DeviceLines(DelayPlaces(self._delays, self._longest), self._starts, self.sizes, block)
+        lines = DeviceBuffers(StateBufferLayout(self._state_buffers, self._longest), self._starts, self.sizes, block)
         weakref.finalize(lines, self._idle.append, block).atexit = False
         return lines
 

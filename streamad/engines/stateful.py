@@ -1,4 +1,4 @@
-"""Engines that run a network which carries state from frame to frame (see `delays`); they know nothing of detectors."""
+"""Engines that run a network which carries state from frame to frame (see `state_buffers`)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from streamad.engines.backlog import Backlog
 from streamad.engines.base import Batch, EngineInfo, OnError
-from streamad.engines.delays import FRAMES, OUTPUTS, Delay
+from streamad.engines.bounded_executor import BoundedExecutor
+from streamad.engines.state_buffers import FRAMES, OUTPUTS, StateBuffer
 from streamad.errors import EngineError
 
 RUN_SIZES = (1,)
@@ -27,7 +27,7 @@ _engines = itertools.count()
 
 
 @dataclass(slots=True)
-class CarriedState:
+class StreamState:
     """What one camera's network carries from run to run.
 
     Attributes:
@@ -42,7 +42,7 @@ class CarriedState:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class StreamChunk:
     """A camera's next frames.
 
     Attributes:
@@ -50,7 +50,7 @@ class Piece:
         frames: (n, channels, height, width) float32, in order, n ≥ 1.
     """
 
-    state: CarriedState
+    state: StreamState
     frames: Batch
 
 
@@ -58,7 +58,7 @@ Answers = list[dict[str, Batch] | EngineError]
 """For each piece the outputs by name, (n, …) float32, or why it has none."""
 
 
-class CarryingEngine(ABC):
+class StatefulEngine(ABC):
     """Runs frames of many cameras, each against its own state: one run at a time, of one camera or of several.
 
     A frame's answer is NaN until the state has seen all frames that it depends on. If a run fails, the states of all
@@ -85,7 +85,7 @@ class CarryingEngine(ABC):
         self._camera_sizes = camera_sizes
         self._number = next(_engines)
         # One at a time: a camera's runs follow one another, and a run of whole frames fills the machine.
-        self._backlog = Backlog(workers=1)
+        self._executor = BoundedExecutor(workers=1)
         self._lock = threading.Lock()
 
     @property
@@ -108,11 +108,11 @@ class CarryingEngine(ABC):
         """(channels, height, width) of a frame."""
         return self._shapes()[FRAMES]
 
-    def new_state(self) -> CarriedState:
+    def new_state(self) -> StreamState:
         """The state of a camera that has seen nothing; its memory is taken with its first run."""
-        return CarriedState(self._number)
+        return StreamState(self._number)
 
-    def advance(self, state: CarriedState, frames: Batch) -> Batch:
+    def advance(self, state: StreamState, frames: Batch) -> Batch:
         """Run a camera's next frames and wait.
 
         Args:
@@ -128,14 +128,14 @@ class CarryingEngine(ABC):
         """
         return self.run(state, frames, (OUTPUTS,))[OUTPUTS]
 
-    def run(self, state: CarriedState, frames: Batch, names: Sequence[str]) -> dict[str, Batch]:
+    def run(self, state: StreamState, frames: Batch, names: Sequence[str]) -> dict[str, Batch]:
         """Like `advance`, with outputs of the network's by name."""
-        (answer,) = self.run_together([Piece(state, frames)], names)
+        (answer,) = self.run_together([StreamChunk(state, frames)], names)
         if isinstance(answer, EngineError):
             raise answer
         return answer
 
-    def run_together(self, pieces: Sequence[Piece], names: Sequence[str] = (OUTPUTS,)) -> Answers:
+    def run_together(self, pieces: Sequence[StreamChunk], names: Sequence[str] = (OUTPUTS,)) -> Answers:
         """Run the next frames of several cameras, as many at once as the engine is prepared for, and wait.
 
         The pieces may be of different lengths: the longest runs that fit come first, and of a length as many cameras
@@ -164,31 +164,31 @@ class CarryingEngine(ABC):
         with self._lock:
             return self._in_runs(pieces, names)
 
-    def submit(self, pieces: Sequence[Piece], done: Callable[[Answers], None], failed: OnError) -> None:
+    def submit(self, pieces: Sequence[StreamChunk], done: Callable[[Answers], None], failed: OnError) -> None:
         """Start the next frames of several cameras; `done` or `failed` is called from the engine's thread, one of them.
 
         Blocks while one start is under way and another waits. Frames must not change until the answer. Starts are
         answered in order; see `run_together`.
         """
-        self._backlog.submit(lambda: self.run_together(pieces), done, failed)
+        self._executor.submit(lambda: self.run_together(pieces), done, failed)
 
     def warm_up(self) -> None:
         """Run every prepared size once, so that the first frame does not wait for it."""
         for frames in self._sizes:
             zeros = np.zeros((frames, *self.frame_shape), np.float32)
             for cameras in self._camera_sizes:
-                self.run_together([Piece(self.new_state(), zeros) for _ in range(cameras)])
+                self.run_together([StreamChunk(self.new_state(), zeros) for _ in range(cameras)])
 
     def drain(self) -> None:
         """Wait until everything submitted has been answered."""
-        self._backlog.drain()
+        self._executor.drain()
 
     def close(self) -> None:
         """Wait for the last run and free everything."""
-        self._backlog.close()
+        self._executor.close()
 
     @abstractmethod
-    def _delays(self) -> tuple[Delay, ...]:
+    def _state_buffers(self) -> tuple[StateBuffer, ...]:
         """What the network carries."""
 
     @abstractmethod
@@ -204,7 +204,7 @@ class CarryingEngine(ABC):
         """
 
     @abstractmethod
-    def _execute(self, states: Sequence[CarriedState], frames: Sequence[Batch], names: Sequence[str]) -> list[Batch]:
+    def _execute(self, states: Sequence[StreamState], frames: Sequence[Batch], names: Sequence[str]) -> list[Batch]:
         """Run the network once, and carry the states on.
 
         Args:
@@ -219,7 +219,7 @@ class CarryingEngine(ABC):
             EngineError: it failed.
         """
 
-    def _in_runs(self, pieces: Sequence[Piece], names: Sequence[str]) -> Answers:
+    def _in_runs(self, pieces: Sequence[StreamChunk], names: Sequence[str]) -> Answers:
         parts: list[list[list[Batch]]] = [[[] for _ in names] for _ in pieces]
         errors: dict[int, EngineError] = {}
         left: dict[int, int] = {}  # frames of each piece that are not run yet
@@ -255,7 +255,7 @@ class CarryingEngine(ABC):
             for number, made in enumerate(parts)
         ]
 
-    def _prepare(self, piece: Piece) -> None:
+    def _prepare(self, piece: StreamChunk) -> None:
         """Hold a piece against the network, and see that its camera has memory."""
         shape = self._shapes()[FRAMES]
         if piece.frames.shape[1:] != shape:
@@ -263,7 +263,7 @@ class CarryingEngine(ABC):
         if piece.state.memory is None:
             piece.state.memory = self._new_memory()
 
-    def _one_run(self, states: Sequence[CarriedState], frames: Sequence[Batch], names: Sequence[str]) -> list[Batch]:
+    def _one_run(self, states: Sequence[StreamState], frames: Sequence[Batch], names: Sequence[str]) -> list[Batch]:
         try:
             rows = self._execute(states, frames, names)
         except BaseException:
