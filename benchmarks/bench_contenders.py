@@ -33,7 +33,7 @@ from streamad.inference import open_model
 from streamad.inference.alerting import alert_settings
 from streamad.inference.model import Model
 from streamad.inference.offline import pair_scores, prefetched
-from streamad.preprocessing import CellGrid, Tiles
+from streamad.preprocessing import CellGrid, ModelInput
 from streamad.sources import FileSpec, open_source
 
 LEAD = 40
@@ -112,7 +112,7 @@ class Subject:
             scorer.tiles(frame)
         return scorer
 
-    def _tiles(self, streams: bool) -> list[Tiles]:
+    def _tiles(self, streams: bool) -> list[ModelInput]:
         if self._warm[streams] is None:
             return []
         scorer = copy.deepcopy(self._warm[streams])
@@ -336,7 +336,7 @@ class Subject:
             capture.release()
 
 
-def padding_of_live_batches(tiles: Sequence[Tiles], sizes: tuple[int, ...]) -> float:
+def padding_of_live_batches(tiles: Sequence[ModelInput], sizes: tuple[int, ...]) -> float:
     """Work of the engine over work needed where every frame is a batch of its own, as with one live camera."""
     counts = [len(tile.batch) for tile in tiles]
     return sum(_padded(count, sizes) for count in counts) / max(1, sum(counts))

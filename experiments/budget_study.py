@@ -22,7 +22,7 @@ from local_study import Clip, scored
 from streamad.bundle import Manifest
 from streamad.calibration import Calibration, calibrate
 from streamad.calibration.budget import AlertRule, alert_peaks, sustained_score
-from streamad.calibration.per_location import LocalScore
+from streamad.calibration.per_location import PerLocationScore
 from streamad.engines import EngineSpec
 from streamad.inference import open_model
 from streamad.workflows.calibrate_per_location import Spool, crossfit, local_spec
@@ -66,7 +66,7 @@ def study(clips: Sequence[Clip], manifest: Manifest, rule: AlertRule, budget: fl
                 for heat in other.heat:
                     spool.add(heat)
             fitted = crossfit(spool, [np.isfinite(c.score) for c in others], spec)
-        state = LocalScore(fitted.statistics)
+        state = PerLocationScore(fitted.statistics)
         scores = np.array(
             [
                 state.update(heat)[0] if np.isfinite(score) else np.nan

@@ -19,12 +19,12 @@ import numpy.typing as npt
 
 from streamad.bundle import Manifest
 from streamad.calibration.distribution import fit_distribution
-from streamad.calibration.per_location import CellSamples, LocalScore, LocalSpec, fit_local, joined, pooled
+from streamad.calibration.per_location import CellSamples, PerLocationScore, PerLocationSpec, fit_local, joined, pooled
 from streamad.engines import EngineSpec
 from streamad.evaluation.metrics import roc_auc
 from streamad.inference import Model, open_model, score_video
 from streamad.sources import FileSpec, ImagesSpec, SourceSpec
-from streamad.workflows.calibrate_per_location import is_local_by_default, local_spec
+from streamad.workflows.calibrate_per_location import is_per_location_by_default, local_spec
 
 Floats = npt.NDArray[np.float64]
 KINDS = ("double", "fast", "cart")
@@ -60,7 +60,7 @@ def scored(model: Model, paths: list[Path], folder: Path, limit: int | None) -> 
 
 
 def local_scores(
-    normal: list[Clip], pseudo: dict[tuple[str, int], Clip], spec: LocalSpec
+    normal: list[Clip], pseudo: dict[tuple[str, int], Clip], spec: PerLocationSpec
 ) -> tuple[list[Floats], dict[tuple[str, int], Floats]]:
     """Local scores of each clip, and of what was made of it, by statistics of the other clips."""
     samples = []
@@ -73,7 +73,7 @@ def local_scores(
     others = [fit_local(joined(samples[:k] + samples[k + 1 :]), spec) for k in range(len(normal))]
 
     def of(clip: Clip, number: int) -> Floats:
-        state = LocalScore(others[number])
+        state = PerLocationScore(others[number])
         known = np.isfinite(clip.score)
         return np.array([state.update(h)[0] if k else np.nan for h, k in zip(clip.heat, known, strict=True)])
 
@@ -104,14 +104,14 @@ def show(name: str, figures: list[float]) -> None:
     print(f"{name:72s} " + " ".join(f"{v:.3f}" for v in figures) + f"  mean {np.mean(figures):.3f}", flush=True)
 
 
-def settings(manifest: Manifest, wide: bool) -> list[LocalSpec]:
+def settings(manifest: Manifest, wide: bool) -> list[PerLocationSpec]:
     """What is tried."""
     base = local_spec(manifest)
     if not wide:
         return [base]
     pools = (1,) if manifest.tiling.kind == "cells" else (1, 3, 5)
     grid = itertools.product(pools, (100.0, 500.0, 2000.0, 1e9), (0.01, 0.03, 0.1), (1, 5))
-    return [LocalSpec(pool=p, prior_samples=m, share=s, median_frames=t) for p, m, s, t in grid]
+    return [PerLocationSpec(pool=p, prior_samples=m, share=s, median_frames=t) for p, m, s, t in grid]
 
 
 def main() -> None:
@@ -143,7 +143,7 @@ def main() -> None:
             local = local_scores(normal, pseudo, spec)
             what = f"pool {spec.pool}, m {spec.prior_samples:g}, share {spec.share:g}, median {spec.median_frames}"
             show(f"{name}: local, {what}", aucs(*local, {k: labels[k][pseudo[k].index] for k in keys}))
-            if spec == local_spec(manifest) and is_local_by_default(manifest):
+            if spec == local_spec(manifest) and is_per_location_by_default(manifest):
                 chosen = local
         frames = [int(clip.index.max()) + 1 for clip in normal]
         lined = [by_frame(s, c.index, n) for s, c, n in zip(chosen[0], normal, frames, strict=True)]

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from streamad.errors import BundleError, ConfigError, UsageError
 from streamad.files import MOST_BYTES, pending_path, read_bytes, sha256_of, write_atomic
 from streamad.onnx_file import has_external_data
-from streamad.versions import MANIFEST, home_of, in_force
+from streamad.versions import MANIFEST, active_version, root_of
 from streamad.yaml_document import YamlDocument
 
 FORMAT_VERSION = 1
@@ -185,7 +185,7 @@ class Bundle:
     @property
     def home(self) -> Path:
         """The folder that people name: `path`, or that above the versions of a bundle that is learned again."""
-        return home_of(self.path)
+        return root_of(self.path)
 
     @property
     def sha256(self) -> str:
@@ -209,7 +209,7 @@ class Bundle:
         found = []
         for member in fusion.members if fusion is not None else ():
             beside = self.home.parent / member.model
-            bundle = load_bundle(beside if (in_force(beside) / MANIFEST).is_file() else member.model)
+            bundle = load_bundle(beside if (active_version(beside) / MANIFEST).is_file() else member.model)
             if combined_sha256(bundle) != member.sha256:
                 raise BundleError(
                     f"the bundle {self.name} was made of {member.model} with sha256 {member.sha256[:12]}…; "
@@ -319,7 +319,7 @@ def list_bundles() -> list[Path]:
     found: dict[str, Path] = {}
     for folder in model_folders():
         for path in sorted(folder.iterdir()):
-            if not path.name.startswith(".") and (in_force(path) / MANIFEST).is_file():
+            if not path.name.startswith(".") and (active_version(path) / MANIFEST).is_file():
                 found.setdefault(path.name, path)
     return list(found.values())
 
@@ -332,7 +332,7 @@ def find_bundle(name: str | Path) -> Path:
     """
     path = Path(name)
     try:
-        inside, is_folder = in_force(path), path.is_dir()
+        inside, is_folder = active_version(path), path.is_dir()
         has_manifest = (inside / MANIFEST).is_file()
     except (OSError, ValueError) as error:  # longer than a path may be, with a zero byte, or a folder that is closed
         raise BundleError(
@@ -347,7 +347,7 @@ def find_bundle(name: str | Path) -> Path:
         )
     for candidate in list_bundles():
         if candidate.name == str(name):
-            return in_force(candidate)
+            return active_version(candidate)
     if str(name) in CHECKOUT_ONLY:
         raise BundleError(
             f"the model {name} is not part of the installed package, for its size; it lies in models/{name} of "

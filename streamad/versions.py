@@ -19,7 +19,7 @@ VERSIONS, CURRENT, PREVIOUS = "versions", "current", "previous"
 MANIFEST = "model.yaml"
 
 
-def in_force(folder: Path) -> Path:
+def active_version(folder: Path) -> Path:
     """The folder whose files are to be read: the version in force, or `folder` itself where it has no versions.
 
     A link that leads out of the folder is no version of it.
@@ -30,7 +30,7 @@ def in_force(folder: Path) -> Path:
     return folder
 
 
-def home_of(folder: Path) -> Path:
+def root_of(folder: Path) -> Path:
     """The folder that people name: that above the versions, or `folder` itself."""
     return folder.parent.parent if folder.parent.name == VERSIONS else folder
 
@@ -53,7 +53,7 @@ def new_version(home: Path) -> Path:
     return fresh
 
 
-def put_in_force(home: Path, version: Path) -> None:
+def activate(home: Path, version: Path) -> None:
     """Make a whole version the one that is loaded; the one in force until now becomes `previous`.
 
     A bundle whose files lie in `home` itself, as versions before had it, is kept as a version first.
@@ -67,7 +67,7 @@ def put_in_force(home: Path, version: Path) -> None:
     """
     try:
         _sync(version)
-        old = in_force(home)
+        old = active_version(home)
         if old == home:
             old = _flat_kept(home) if (home / MANIFEST).is_file() else version
         if old.resolve() != version.resolve():

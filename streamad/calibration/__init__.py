@@ -4,16 +4,16 @@ from streamad.calibration.budget import AlertRule, alert_peaks, sustained_score
 from streamad.calibration.calibrate import calibrate
 from streamad.calibration.calibration import Calibration
 from streamad.calibration.distribution import ScoreDistribution
-from streamad.calibration.per_location import LocalScore, LocalSpec, LocalStatistics
-from streamad.calibration.return_period import Recurrence
+from streamad.calibration.per_location import PerLocationScore, PerLocationSpec, PerLocationStatistics
+from streamad.calibration.return_period import ReturnPeriod
 
 __all__ = [
     "AlertRule",
     "Calibration",
-    "LocalScore",
-    "LocalSpec",
-    "LocalStatistics",
-    "Recurrence",
+    "PerLocationScore",
+    "PerLocationSpec",
+    "PerLocationStatistics",
+    "ReturnPeriod",
     "ScoreDistribution",
     "alert_peaks",
     "calibrate",

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from streamad.calibration.budget import AlertRule, fit_alert_curve
 from streamad.calibration.calibration import Calibration, decide
 from streamad.calibration.distribution import fit_distribution
-from streamad.calibration.per_location.statistics import LocalStatistics
+from streamad.calibration.per_location.statistics import PerLocationStatistics
 from streamad.errors import CalibrationError, UsageError
 
 FEW_ALERTS = 5
@@ -30,7 +30,7 @@ def calibrate(
     cooldown_seconds: float = 10.0,
     hysteresis: float = 0.2,
     created: datetime | None = None,
-    local: LocalStatistics | None = None,
+    local: PerLocationStatistics | None = None,
 ) -> Calibration:
     """Learn what is normal, and set the threshold from a budget of false alerts.
 

@@ -15,8 +15,8 @@ from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 
 from streamad.calibration.budget import AlertCurve, release_of
 from streamad.calibration.distribution import ScoreDistribution
-from streamad.calibration.per_location.statistics import LocalStatistics
-from streamad.calibration.return_period import Recurrence, recurrence_of
+from streamad.calibration.per_location.statistics import PerLocationStatistics
+from streamad.calibration.return_period import ReturnPeriod, return_period_of
 from streamad.errors import CalibrationError, UsageError
 from streamad.files import pending_path, read_json, write_json
 from streamad.formatting import counted, number, span
@@ -68,8 +68,8 @@ class Calibration:
         data_warnings: what is to be known of the data, in plain words.
         warnings: `data_warnings` and what is to be known of this budget.
         local: Statistics of every cell of the picture, where the scores are per-location scores
-            (`streamad.calibration.per_location`): all thresholds are then scores of `LocalScore`. Default: scores are
-            the model's own.
+            (`streamad.calibration.per_location`). All thresholds are then scores of `PerLocationScore`. Default: scores
+            are the model's own.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -99,7 +99,7 @@ class Calibration:
     resolvable_alerts_per_day: float
     data_warnings: tuple[str, ...]
     warnings: tuple[str, ...]
-    local: InstanceOf[LocalStatistics] | None = None
+    local: InstanceOf[PerLocationStatistics] | None = None
 
     def __post_init__(self) -> None:
         for name in (
@@ -141,9 +141,9 @@ class Calibration:
         """`calibrated` for an array of any shape."""
         return self.distribution.calibrated_array(scores)
 
-    def recurrence(self, score: float) -> Recurrence | None:
+    def recurrence(self, score: float) -> ReturnPeriod | None:
         """How often normal video holds a score as high as this; None where there is no score, or +inf."""
-        return recurrence_of(score, self.alert_curve) if np.isfinite(score) else None
+        return return_period_of(score, self.alert_curve) if np.isfinite(score) else None
 
     def quantile(self, share: float) -> float:
         """Raw score that this share (0..1) of normal frames stays below."""
@@ -294,13 +294,13 @@ def _local_reference(path: Path) -> tuple[str | None, str | None]:
         return None, None
 
 
-def _local_of(reference: Any, name: str, folder: Path | None) -> LocalStatistics:
+def _local_of(reference: Any, name: str, folder: Path | None) -> PerLocationStatistics:
     if not isinstance(reference, dict) or not {"file", "sha256"} <= reference.keys():
         raise CalibrationError(f"{name}: key 'local' must name a file and its sha256", hint="calibrate again")
     file = str(reference["file"])
     if folder is None or Path(file).name != file:
         raise CalibrationError(f"{name}: its local statistics {file!r} must lie beside it", hint="calibrate again")
-    local = LocalStatistics.load(folder / file)
+    local = PerLocationStatistics.load(folder / file)
     if local.sha256 != reference["sha256"]:
         raise CalibrationError(
             f"{folder / file} is not what {name} was made with: its threshold means nothing with other statistics",

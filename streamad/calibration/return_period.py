@@ -9,7 +9,7 @@ from streamad.formatting import span
 
 
 @dataclass(frozen=True)
-class Recurrence:
+class ReturnPeriod:
     """One alert in so much normal video, were the threshold at this score.
 
     What the calibration video did not show is not claimed: a score that it never held was "not seen" in its length,
@@ -33,7 +33,7 @@ class Recurrence:
         return f"at least once in {span(self.seconds)}" if self.at_most else f"once in {span(self.seconds)}"
 
 
-def recurrence_of(score: float, curve: AlertCurve) -> Recurrence:
+def return_period_of(score: float, curve: AlertCurve) -> ReturnPeriod:
     """From the alerts that the rule would give at this threshold, its duration and cooldown included.
 
     A count of frames would call a person who stands there for ten seconds a hundred events.
@@ -43,7 +43,7 @@ def recurrence_of(score: float, curve: AlertCurve) -> Recurrence:
         curve: alerts against threshold.
     """
     if score > curve.highest_peak:
-        return Recurrence(curve.exposure_seconds, at_most=False, not_seen=True)
+        return ReturnPeriod(curve.exposure_seconds, at_most=False, not_seen=True)
     # Held at least once, so no rarer than that, whatever the tail makes of it.
     seconds = curve.exposure_seconds / max(curve.expected_at(score), 1.0)
-    return Recurrence(seconds, at_most=score < curve.levels[0], not_seen=False)
+    return ReturnPeriod(seconds, at_most=score < curve.levels[0], not_seen=False)

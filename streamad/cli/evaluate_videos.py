@@ -108,9 +108,9 @@ def evaluate_files(
     from streamad.evaluation.report import ReportContent, figures_of, html_report, markdown_report
     from streamad.evaluation.result import ClipRecord, EvaluationResult, Origin, inversion_note, protocols_of
     from streamad.evaluation.score_files import read_labels, read_scores
-    from streamad.evaluation.traces import Trace
+    from streamad.evaluation.scored_clips import ScoredClip
     from streamad.files import write_atomic
-    from streamad.workflows.evaluate_events import AlertLevel, alert_figures, alerts_of
+    from streamad.workflows.evaluate_events import AlertLevel, alert_metrics, alerts_of
     from streamad.workflows.evaluate_report import scores_csv, write_figures
 
     scores, labels = read_scores(scores_file, allow_pickle=allow_pickle)
@@ -127,7 +127,7 @@ def evaluate_files(
     traces = []
     for n, v, t in zip(names, values, truth, strict=True):
         alerts = ((), frozenset[int]()) if level is None or fps is None else alerts_of(n, v, fps, level)
-        traces.append(Trace(n, v, t, fps, *alerts))
+        traces.append(ScoredClip(n, v, t, fps, *alerts))
     protocols = protocols_of(
         values,
         truth,
@@ -149,7 +149,7 @@ def evaluate_files(
         ),
         protocols=protocols,
         localisation=None,
-        alerts=None if level is None else alert_figures(traces, level),
+        alerts=None if level is None else alert_metrics(traces, level),
         origin=Origin(streamad=__version__),
         notes=(*notes, "Scores of another program: whether anything was picked on test data is not known here."),
     )
@@ -168,7 +168,7 @@ def evaluate_files(
 def compare_results(folders: Sequence[Path], *, out: Path | None, draws: int, as_json: bool) -> None:
     """Put results side by side, with intervals where their scores allow it."""
     from streamad.errors import DatasetError
-    from streamad.evaluation.intervals import FigureIntervals, intervals_of
+    from streamad.evaluation.bootstrap import FigureIntervals, intervals_of
     from streamad.evaluation.report import comparison_markdown
     from streamad.evaluation.result import EvaluationResult, inversion_note
     from streamad.files import write_atomic

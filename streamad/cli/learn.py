@@ -85,7 +85,7 @@ def learn(
     from streamad.detectors import detector_parts
     from streamad.files import locked
     from streamad.workflows.fit_motion import require_rate
-    from streamad.workflows.learn import LearnPlan, Recordings, capture, look_at_clips
+    from streamad.workflows.learn import LearnPlan, RecordingStore, capture, look_at_clips
     from streamad.workflows.learn import learn as learn_from
     from streamad.workflows.learn.learn import (
         GUESS_SECONDS,
@@ -126,12 +126,12 @@ def learn(
     with locked(folder) as alone:
         if not alone:
             raise UsageError(f"another process learns into {folder}", hint="wait for it, or give another --out")
-        recordings = Recordings(folder / RECORDINGS)
+        recordings = RecordingStore(folder / RECORDINGS)
         if given is not None and given.seconds is not None:
             require_length(given.seconds + (0.0 if fresh else recordings.seconds))
         if fresh:
             shutil.rmtree(folder / RECORDINGS, ignore_errors=True)
-            recordings = Recordings(folder / RECORDINGS)
+            recordings = RecordingStore(folder / RECORDINGS)
         with progress_bar() as bar:
             doing = "recording" if live else "reading"
             whole = wanted or (None if given is None else given.seconds)

@@ -38,7 +38,7 @@ def run(
     from streamad.observability.status import StatusDocument
     from streamad.scoring import FrameScore
     from streamad.web import WebServer, create_app
-    from streamad.workflows.recalibrate import HistoryKeeper
+    from streamad.workflows.recalibrate import ScoreHistoryRecorder
     from streamad.writing import BackgroundWriter
 
     settings = load_config(config)
@@ -62,7 +62,7 @@ def run(
         if scores is not None:
             log = stack.enter_context(ScoreLog(scores, on_outcome=partial(metrics.wrote, "scores")))
 
-        keeper = HistoryKeeper(settings.history, utc_now, on_outcome=partial(metrics.wrote, "history"))
+        keeper = ScoreHistoryRecorder(settings.history, utc_now, on_outcome=partial(metrics.wrote, "history"))
         stack.callback(keeper.close)
 
         def on_score(camera: CameraWatch, _: Frame, score: FrameScore) -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from streamad.bundle import Bundle
 from streamad.errors import BundleError, UsageError
 from streamad.frame import Frame
-from streamad.preprocessing import Tiles
+from streamad.preprocessing import ModelInput
 from streamad.scoring.frame_score import FrameScore
 
 
@@ -23,18 +23,18 @@ class CameraScorer(Protocol):
     def gaps(self) -> int:
         """Times that the history was reset because frames were missing."""
 
-    def tiles(self, frame: Frame) -> Tiles | None:
+    def tiles(self, frame: Frame) -> ModelInput | None:
         """What the engine shall score now that this frame has come; None where no frame's score is due yet.
 
         Detectors of windows score a frame in the middle of theirs: its tiles come some frames late, and the last frames
         before a gap or the end have none. Where the network carries state, there are tiles for every frame, since it
-        must see each; those that score nothing say so (`Tiles.due`).
+        must see each; those that score nothing say so (`ModelInput.due`).
 
         Raises:
             FrameSizeError: the frame is too small for this detector.
         """
 
-    def score(self, tiles: Tiles, outputs: npt.NDArray[np.float32]) -> FrameScore:
+    def score(self, tiles: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
         """The score of the frame, from the engine's (n, …) outputs for its tiles; called in the order of `tiles()`."""
 
     def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
@@ -44,7 +44,7 @@ class CameraScorer(Protocol):
         """Forget all frames."""
 
 
-def withheld_score(tiles: Tiles, reason: str, fault: str | None = None) -> FrameScore:
+def withheld_score(tiles: ModelInput, reason: str, fault: str | None = None) -> FrameScore:
     """The score of a frame that gets none.
 
     Args:

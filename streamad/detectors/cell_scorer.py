@@ -12,7 +12,7 @@ from streamad.bundle import Manifest
 from streamad.detectors.base import withheld_score
 from streamad.errors import BundleError
 from streamad.frame import Frame
-from streamad.preprocessing import BackgroundModel, PatchHistory, Tiles
+from streamad.preprocessing import BackgroundModel, ModelInput, PatchHistory
 from streamad.scoring.frame_score import FrameScore
 
 
@@ -53,7 +53,7 @@ class CellScorer:
         """Times that the history was reset because frames were missing."""
         return self._history.gaps
 
-    def tiles(self, frame: Frame) -> Tiles:
+    def tiles(self, frame: Frame) -> ModelInput:
         """The moving cells of the frame, in the network's range.
 
         Raises:
@@ -63,7 +63,7 @@ class CellScorer:
         batch = patches.pixels.astype(np.float32)
         batch /= self._manifest.input.scale
         batch += self._manifest.input.offset
-        return Tiles(
+        return ModelInput(
             camera=frame.camera,
             index=frame.index,
             pts_seconds=frame.pts_seconds,
@@ -74,7 +74,7 @@ class CellScorer:
             withheld="gap" if patches.dropped else "warming_up" if patches.warming_up else None,
         )
 
-    def score(self, tiles: Tiles, outputs: npt.NDArray[np.float32]) -> FrameScore:
+    def score(self, tiles: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
         """Score of the frame from the (n,) outputs for its cells; NaN where withheld or an output is not finite."""
         if tiles.withheld is not None:
             if tiles.withheld == "warming_up":  # dropped frames leave the median as it is

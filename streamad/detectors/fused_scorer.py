@@ -13,23 +13,23 @@ import numpy.typing as npt
 from streamad.bundle import Bundle, FusionSpec, combined_sha256
 from streamad.calibration import Calibration
 from streamad.detectors.base import CameraScorer, camera_scorer
-from streamad.detectors.local_scorer import LocalScorer
+from streamad.detectors.per_location_scorer import PerLocationScorer
 from streamad.errors import BundleError
 from streamad.frame import CellBoxes, Frame
-from streamad.preprocessing import Tiles
+from streamad.preprocessing import ModelInput
 from streamad.scoring import FrameScore
 
 Spans = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class FusedTiles(Tiles):
+class FusedTiles(ModelInput):
     """What each member is to score now; None for a member of which no score is due.
 
     Its own `batch` is empty: only members have a network.
     """
 
-    members: tuple[Tiles | None, ...] = ()
+    members: tuple[ModelInput | None, ...] = ()
 
 
 class FusedScorer:
@@ -101,7 +101,7 @@ class FusedScorer:
                 complete.append(self._fused([waiting.popleft() for waiting in self._waiting]))
         return complete
 
-    def score(self, tiles: Tiles, outputs: npt.NDArray[np.float32]) -> FrameScore:
+    def score(self, tiles: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
         """Not used: members' scores come through `take`.
 
         Raises:
@@ -207,6 +207,6 @@ def fused_scorer(bundle: Bundle, camera: str, streaming: Sequence[bool | None] |
         calibration = Calibration.load(bundle.path / spec.calibration)
         calibration.require_model(combined_sha256(member))
         scorer = camera_scorer(member, camera, streaming=streams)
-        members.append(scorer if calibration.local is None else LocalScorer(scorer, calibration.local, camera))
+        members.append(scorer if calibration.local is None else PerLocationScorer(scorer, calibration.local, camera))
         calibrations.append(calibration)
     return FusedScorer(members, calibrations, fusion.rule)

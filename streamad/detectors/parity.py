@@ -10,7 +10,7 @@ import numpy.typing as npt
 from streamad.bundle import Manifest
 from streamad.detectors.base import detector_parts, load_part
 from streamad.frame import CellBoxes
-from streamad.preprocessing import Tiles
+from streamad.preprocessing import ModelInput
 
 Outputs = npt.NDArray[np.float32]
 
@@ -25,7 +25,7 @@ def scores_of(manifest: Manifest) -> Callable[[Outputs], npt.NDArray[np.float64]
     def score(outputs: Outputs) -> float:
         count = len(outputs)
         cells = manifest.tiling.kind == "cells"
-        tiles = Tiles(
+        tiles = ModelInput(
             camera="parity",
             index=0,
             pts_seconds=0.0,

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.evaluation.pixels import CellPixels, Mask
-from streamad.evaluation.ranks import RankCounts
 from streamad.evaluation.scores import evaluate_scores
+from streamad.evaluation.streaming_roc_auc import StreamingRocAuc
 
 ABNORMAL_SHARE = 0.2
 """A cell is abnormal where the mask covers at least this share of it; between 0 and this it is left out (our choice:
@@ -65,7 +65,7 @@ class PatchCounts:
 
     highest: npt.NDArray[np.float64]
     labels: npt.NDArray[np.uint8]
-    ranks: RankCounts = field(default_factory=RankCounts)
+    ranks: StreamingRocAuc = field(default_factory=StreamingRocAuc)
     patches: int = 0
     abnormal: int = 0
     left_out: int = 0
@@ -104,7 +104,7 @@ def patch_figures(clips: Sequence[PatchCounts]) -> PatchFigures | None:
     lowest = min((clip.lowest for clip in clips), default=np.inf)
     if not np.isfinite(lowest):
         return None
-    ranks = RankCounts()
+    ranks = StreamingRocAuc()
     for clip in clips:
         ranks.merge(clip.ranks)
     patches, abnormal = (sum(getattr(clip, name) for clip in clips) for name in ("patches", "abnormal"))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.errors import DatasetError
-from streamad.evaluation.ranks import RankCounts
+from streamad.evaluation.streaming_roc_auc import StreamingRocAuc
 
 Box = tuple[int, int, int, int]
 """(x0, y0, x1, y1) in pixels; right and lower edge exclusive."""
@@ -80,7 +80,7 @@ class PixelCounts:
     """
 
     def __init__(self) -> None:
-        self._ranks = RankCounts()
+        self._ranks = StreamingRocAuc()
 
     def add(self, heatmap: npt.ArrayLike, cells: CellPixels, mask: Mask) -> None:
         """Count the pixels of one frame.

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from streamad.calibration import Calibration
 from streamad.errors import DatasetError
-from streamad.evaluation.localisation import Localisation
+from streamad.evaluation.localization import Localisation
 from streamad.evaluation.patches import PatchFigures
 from streamad.evaluation.scores import Edge, Evaluation, SingleClass, evaluate_scores
 from streamad.files import read_json, write_json
@@ -61,7 +61,7 @@ class ClipEvent:
 
 
 @dataclass(frozen=True)
-class AlertFigures:
+class AlertMetrics:
     """Alerts at a threshold, event by event.
 
     Attributes:
@@ -144,7 +144,7 @@ class EvaluationResult:
     clips: tuple[ClipRecord, ...]
     protocols: tuple[Evaluation, ...]
     localisation: Localisation | None
-    alerts: AlertFigures | None
+    alerts: AlertMetrics | None
     origin: Origin
     patches: PatchFigures | None = None
     notes: tuple[str, ...] = ()

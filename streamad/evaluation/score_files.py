@@ -20,7 +20,7 @@ from streamad.evaluation.datasets.files import (
     shown_order,
     split_labels,
 )
-from streamad.evaluation.datasets.found import same_clip
+from streamad.evaluation.datasets.layout import same_clip
 from streamad.files import natural_key, open_regular
 
 Scores = dict[str, npt.NDArray[np.float64]]

@@ -10,7 +10,7 @@ from pathlib import Path
 from streamad.alerts.rule import AlertRule
 from streamad.alerts.spec import RuleSpec
 from streamad.bundle import CALIBRATION, Bundle, combined_sha256
-from streamad.calibration import Calibration, LocalStatistics, Recurrence
+from streamad.calibration import Calibration, PerLocationStatistics, ReturnPeriod
 from streamad.errors import CalibrationError
 from streamad.inference.model import Model
 
@@ -47,11 +47,11 @@ class AlertSettings:
         return self.rules.build(camera, threshold=self.threshold, baseline=self.baseline, critical=critical)
 
     @property
-    def local(self) -> LocalStatistics | None:
+    def local(self) -> PerLocationStatistics | None:
         """What the camera's scorer holds cells against; None: its scores are the model's own."""
         return None if self.calibration is None else self.calibration.local
 
-    def recurrence(self, score: float) -> Recurrence | None:
+    def recurrence(self, score: float) -> ReturnPeriod | None:
         """How often normal video holds a raw score as high; None without a calibration, or without a score."""
         return None if self.calibration is None else self.calibration.recurrence(score)
 

@@ -9,7 +9,7 @@ from typing import IO, Self
 import numpy as np
 import numpy.typing as npt
 
-from streamad.calibration import LocalStatistics
+from streamad.calibration import PerLocationStatistics
 from streamad.frame import CellBoxes
 
 
@@ -68,7 +68,7 @@ class HeatWriter:
 class EvidenceFile:
     """A `HeatFile` read through local statistics: (n, rows, cols) evidence in place of raw scores."""
 
-    def __init__(self, heat: HeatFile, statistics: LocalStatistics) -> None:
+    def __init__(self, heat: HeatFile, statistics: PerLocationStatistics) -> None:
         self._heat, self._statistics = heat, statistics
         self.shape = heat.shape
 

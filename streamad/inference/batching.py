@@ -11,7 +11,7 @@ import numpy as np
 from streamad.detectors import CameraScorer
 from streamad.engines.base import Batch, Engine
 from streamad.inference.frame_queue import FrameQueue, Job, OnBatch, Scored
-from streamad.preprocessing import Tiles
+from streamad.preprocessing import ModelInput
 
 __all__ = ["Batcher", "Scored"]
 
@@ -46,7 +46,7 @@ class Batcher(FrameQueue):
         self._pending: list[_Slice] = []
         self._pending_tiles = 0
 
-    def put(self, scorer: CameraScorer, tiles: Tiles) -> None:
+    def put(self, scorer: CameraScorer, tiles: ModelInput) -> None:
         """Add a frame's tiles; full batches start at once. Blocks while the engine is busy with earlier ones."""
         count = 0 if tiles.withheld else len(tiles.batch)
         job = Job(scorer, tiles, count)

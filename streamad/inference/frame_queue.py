@@ -14,7 +14,7 @@ import numpy as np
 from streamad.detectors import CameraScorer
 from streamad.detectors.base import withheld_score
 from streamad.engines.base import Batch
-from streamad.preprocessing import Tiles
+from streamad.preprocessing import ModelInput
 from streamad.scoring import FrameScore
 
 OnBatch = Callable[[int, float], None]
@@ -41,7 +41,7 @@ class Job:
     """
 
     scorer: CameraScorer
-    tiles: Tiles
+    tiles: ModelInput
     remaining: int
     outputs: Batch | None = None
     error: Exception | None = None
@@ -117,7 +117,7 @@ class FrameQueue(ABC):
         self._of_camera[job.tiles.camera] += 1
 
     @abstractmethod
-    def put(self, scorer: CameraScorer, tiles: Tiles) -> None:
+    def put(self, scorer: CameraScorer, tiles: ModelInput) -> None:
         """Add a frame's tiles; full batches start at once. Blocks while the engine is busy with earlier ones."""
 
     @abstractmethod

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from streamad.bundle import Bundle
-from streamad.calibration import LocalStatistics
+from streamad.calibration import PerLocationStatistics
 from streamad.detectors import CameraScorer
 from streamad.detectors.fused_scorer import FusedScorer, FusedTiles, fused_scorer
 from streamad.engines import StatefulEngine
@@ -17,7 +17,7 @@ from streamad.errors import BundleError
 from streamad.inference.frame_queue import FrameQueue, OnBatch, Scored
 from streamad.inference.gated_scorer import GatedScorer, gated
 from streamad.inference.model import Model
-from streamad.preprocessing import Tiles
+from streamad.preprocessing import ModelInput
 from streamad.sources.quality.spec import QualitySpec
 
 _log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class FusedModel(Model):
         self.members = tuple(members)
 
     def scorer(
-        self, camera: str, local: LocalStatistics | None = None, *, quality: QualitySpec | None = None
+        self, camera: str, local: PerLocationStatistics | None = None, *, quality: QualitySpec | None = None
     ) -> CameraScorer:
         """A fresh scorer for one camera, behind one frame-quality gate.
 
@@ -100,7 +100,7 @@ class FusedQueue(FrameQueue):
         for queue in self._queues:
             queue.flush_due(idle=idle)
 
-    def put(self, scorer: CameraScorer, tiles: Tiles) -> None:
+    def put(self, scorer: CameraScorer, tiles: ModelInput) -> None:
         """Add a frame's tiles of all members.
 
         Raises:

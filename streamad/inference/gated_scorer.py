@@ -18,7 +18,7 @@ from streamad.detectors.base import withheld_score
 from streamad.errors import OutputError
 from streamad.files import write_atomic
 from streamad.frame import Frame, FrameFlags, UInt8Image
-from streamad.preprocessing import Tiles
+from streamad.preprocessing import ModelInput
 from streamad.scoring import FrameScore
 from streamad.sources import ImagesSpec, SourceSpec
 from streamad.sources.images import depth_hint, read_grey
@@ -90,7 +90,7 @@ class WithheldFrames:
 
 
 @dataclass(frozen=True, slots=True)
-class RejectedTiles(Tiles):
+class RejectedTiles(ModelInput):
     """In place of the tiles of a frame at fault."""
 
     fault: str = ""
@@ -116,7 +116,7 @@ class GatedScorer:
         """Times that the detector's history was reset because frames were missing."""
         return self.inner.gaps
 
-    def tiles(self, frame: Frame) -> Tiles | None:
+    def tiles(self, frame: Frame) -> ModelInput | None:
         """What the engine shall score; of a frame at fault, nothing.
 
         Raises:
@@ -140,7 +140,7 @@ class GatedScorer:
             frame = replace(frame, flags=frame.flags | FrameFlags.DISCONTINUITY)
         return self.inner.tiles(frame)
 
-    def score(self, tiles: Tiles, outputs: npt.NDArray[np.float32]) -> FrameScore:
+    def score(self, tiles: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
         """The score of the frame; NaN where it was held back."""
         if isinstance(tiles, RejectedTiles):
             return withheld_score(tiles, QUALITY, tiles.fault)

@@ -10,10 +10,10 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from streamad.bundle import Bundle, load_bundle
-from streamad.calibration import LocalStatistics
+from streamad.calibration import PerLocationStatistics
 from streamad.detectors import CameraScorer, camera_scorer, detector_parts
 from streamad.detectors.base import load_part
-from streamad.detectors.local_scorer import LocalScorer
+from streamad.detectors.per_location_scorer import PerLocationScorer
 from streamad.engines import (
     Engine,
     EngineSpec,
@@ -50,7 +50,7 @@ class Model:
         self._hint = hint
 
     def scorer(
-        self, camera: str, local: LocalStatistics | None = None, *, quality: QualitySpec | None = None
+        self, camera: str, local: PerLocationStatistics | None = None, *, quality: QualitySpec | None = None
     ) -> CameraScorer:
         """A fresh scorer for one camera, behind the frame-quality gate.
 
@@ -61,7 +61,7 @@ class Model:
         """
         scorer = camera_scorer(self.bundle, camera, streaming=isinstance(self.engine, StatefulEngine))
         if local is not None:
-            scorer = LocalScorer(scorer, local, camera)
+            scorer = PerLocationScorer(scorer, local, camera)
         return gated(scorer, self.bundle, quality, camera=camera)
 
     def queue(self, on_batch: OnBatch | None = None) -> FrameQueue:

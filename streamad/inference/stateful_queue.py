@@ -14,7 +14,7 @@ from streamad.engines.state_buffers import OUTPUTS
 from streamad.engines.stateful import Answers, StreamChunk
 from streamad.errors import EngineError
 from streamad.inference.frame_queue import FrameQueue, Job, OnBatch
-from streamad.preprocessing import StreamSlot, Tiles
+from streamad.preprocessing import ModelInput, StreamSlot
 
 
 class StatefulQueue(FrameQueue):
@@ -46,7 +46,7 @@ class StatefulQueue(FrameQueue):
         self._pending: dict[int, tuple[StreamSlot, list[Job]]] = {}
         self._cameras: weakref.WeakSet[StreamSlot] = weakref.WeakSet()
 
-    def put(self, scorer: CameraScorer, tiles: Tiles) -> None:
+    def put(self, scorer: CameraScorer, tiles: ModelInput) -> None:
         """Add a camera's newest frame. Blocks while the engine is busy with earlier ones and runs are full.
 
         Raises:

@@ -24,8 +24,8 @@ from streamad.live.camera_health import CameraHealth
 from streamad.live.faults import CameraFaults, reason_of
 from streamad.live.overload import Overload
 from streamad.observability.metrics import CameraMetrics
-from streamad.observability.status import RECENT_SCORES, AlertLabel, CameraState, CameraStatus, RecurrenceStatus
-from streamad.preprocessing import Tiles
+from streamad.observability.status import RECENT_SCORES, AlertLabel, CameraState, CameraStatus, ReturnPeriodStatus
+from streamad.preprocessing import ModelInput
 from streamad.scoring import FrameScore
 from streamad.sources import SourceStatus, SupervisedSource
 from streamad.sources.quality.spec import QualitySpec
@@ -120,7 +120,7 @@ class CameraWatch:
         self._last_index = frame.index
         return frame
 
-    def take(self, frame: Frame) -> Tiles | None:
+    def take(self, frame: Frame) -> ModelInput | None:
         """A frame arrived: what is to be scored now, None where no score is due.
 
         Raises:
@@ -207,7 +207,7 @@ class CameraWatch:
         self.source.stop()
 
     def refresh(self) -> bool:
-        """StreamSlot the source's own counts into the metrics; cheap, called about twice a second.
+        """Copy the source's own counts into the metrics; cheap, called about twice a second.
 
         Returns:
             Whether the machine has begun or ceased to fall behind this camera.
@@ -284,7 +284,7 @@ class CameraWatch:
             )
         return self.settings.foreign
 
-    def _recurrence(self) -> RecurrenceStatus | None:
+    def _recurrence(self) -> ReturnPeriodStatus | None:
         known = None if self.newest is None else self.settings.recurrence(self.newest[1].score)
         return None if known is None else {
             "seconds": known.seconds, "at_most": known.at_most, "not_seen": known.not_seen, "text": str(known),

@@ -31,7 +31,7 @@ class ModelStatus(TypedDict):
     detector: str
 
 
-class RecurrenceStatus(TypedDict):
+class ReturnPeriodStatus(TypedDict):
     """One alert in so much normal video, were the threshold at this score.
 
     Keys:
@@ -102,7 +102,7 @@ class CameraStatus(TypedDict):
     reconnects: int
     score: float | None
     threshold: float | None
-    recurrence: RecurrenceStatus | None
+    recurrence: ReturnPeriodStatus | None
     foreign: str | None
     alert: AlertLabel
     latency_seconds: float | None

@@ -3,7 +3,16 @@
 from streamad.preprocessing.background import BackgroundModel
 from streamad.preprocessing.clips import ClipWindow
 from streamad.preprocessing.grid import CELL, CellGrid, FrameSizeError
+from streamad.preprocessing.model_input import ModelInput, StreamSlot
 from streamad.preprocessing.patches import PatchHistory
-from streamad.preprocessing.tiles import StreamSlot, Tiles
 
-__all__ = ["CELL", "BackgroundModel", "CellGrid", "ClipWindow", "FrameSizeError", "PatchHistory", "StreamSlot", "Tiles"]
+__all__ = [
+    "CELL",
+    "BackgroundModel",
+    "CellGrid",
+    "ClipWindow",
+    "FrameSizeError",
+    "ModelInput",
+    "PatchHistory",
+    "StreamSlot",
+]

@@ -48,7 +48,7 @@ class _RecordedSpec(_Spec):
 
     @property
     def live(self) -> bool:
-        """Recordings are not live: they end, and are not reconnected to."""
+        """RecordingStore are not live: they end, and are not reconnected to."""
         return False
 
     @property

@@ -28,7 +28,7 @@ def clip_opener(spec: SourceSpec, camera: str) -> Callable[[], Iterator[Frame]]:
     return frames
 
 
-class CellCollector:
+class PatchSampler:
     """Collects moving cells with their history from frames, a bounded random sample of them.
 
     Args:

@@ -37,7 +37,7 @@ def of_one_size(frames: Iterable[Frame], number: int, sizes: dict[tuple[int, int
         yield frame
 
 
-class FrameCollector:
+class FrameSampler:
     """Collects frames at the network's size, in segments without a gap; a bounded random sample of them.
 
     Args:

@@ -16,7 +16,7 @@ from streamad.inference.gated_scorer import WithheldFrames
 from streamad.inference.model import Model
 from streamad.inference.offline import score_clip
 from streamad.sources import SourceError, SourceSpec
-from streamad.workflows.calibrate_per_location import is_local_by_default, score_clips_locally
+from streamad.workflows.calibrate_per_location import is_per_location_by_default, score_clips_per_location
 
 
 def score_clips(
@@ -86,8 +86,8 @@ def calibrate_model(
     """
     rules = rules or RuleSpec()
     statistics = None
-    if is_local_by_default(model.bundle.manifest) if local is None else local:
-        scored = score_clips_locally(clips, model, fps=fps, progress=progress, lost=lost)
+    if is_per_location_by_default(model.bundle.manifest) if local is None else local:
+        scored = score_clips_per_location(clips, model, fps=fps, progress=progress, lost=lost)
         scores, statistics = scored.scores, scored.statistics
     else:
         scores = score_clips(clips, model, progress=progress, lost=lost)

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from streamad.bundle import Manifest
 from streamad.calibration.per_location import (
     CellSamples,
-    LocalScore,
-    LocalSpec,
-    LocalStatistics,
+    PerLocationScore,
+    PerLocationSpec,
+    PerLocationStatistics,
     fit_local,
     joined,
     pooled,
@@ -52,11 +52,11 @@ class LocalClips:
     """
 
     scores: list[npt.NDArray[np.float64]]
-    statistics: LocalStatistics
+    statistics: PerLocationStatistics
     indices: list[npt.NDArray[np.int_]] = field(default_factory=list)
 
 
-def local_spec(manifest: Manifest, fps: float | None = None) -> LocalSpec:
+def local_spec(manifest: Manifest, fps: float | None = None) -> PerLocationSpec:
     """What is chosen for a detector; how: docs/local-calibration.md.
 
     Args:
@@ -64,10 +64,10 @@ def local_spec(manifest: Manifest, fps: float | None = None) -> LocalSpec:
         fps: frames a second of the video; None takes the bundle's.
     """
     pool = 1 if manifest.tiling.kind == "cells" else MAP_POOL
-    return LocalSpec(pool=pool, prior_samples=PRIOR_SECONDS * (fps or manifest.training.fps))
+    return PerLocationSpec(pool=pool, prior_samples=PRIOR_SECONDS * (fps or manifest.training.fps))
 
 
-def is_local_by_default(manifest: Manifest) -> bool:
+def is_per_location_by_default(manifest: Manifest) -> bool:
     """Whether `calibrate` makes local statistics unless told: for maps of the whole picture, not for moving cells.
 
     On normal video and anomalies made from it, error maps gain much; scores of moving cells, which a network made
@@ -76,11 +76,11 @@ def is_local_by_default(manifest: Manifest) -> bool:
     return manifest.tiling.kind != "cells" and manifest.fusion is None
 
 
-def score_clips_locally(
+def score_clips_per_location(
     clips: Sequence[SourceSpec],
     model: Model,
     *,
-    spec: LocalSpec | None = None,
+    spec: PerLocationSpec | None = None,
     fps: float | None = None,
     camera: str = "camera",
     progress: Callable[[int, int, int], None] | None = None,
@@ -132,8 +132,8 @@ def score_clips_locally(
         return replace(crossfit(spool, scored, spec), indices=indices)
 
 
-def crossfit(heat: Spool, scored: Sequence[npt.NDArray[np.bool_]], spec: LocalSpec) -> LocalClips:
-    """Local scores of recorded heat maps, each part by statistics of the others; see `score_clips_locally`.
+def crossfit(heat: Spool, scored: Sequence[npt.NDArray[np.bool_]], spec: PerLocationSpec) -> LocalClips:
+    """Local scores of recorded heat maps, each part by statistics of the others; see `score_clips_per_location`.
 
     Args:
         heat: heat maps of all frames of all clips, in order.
@@ -157,19 +157,19 @@ def crossfit(heat: Spool, scored: Sequence[npt.NDArray[np.bool_]], spec: LocalSp
     answer = []
     for maps, known, fold in zip(heat.clips(scored), scored, part, strict=True):
         values = np.full(len(known), np.nan)
-        state: LocalScore | None = None
+        state: PerLocationScore | None = None
         for t, (heatmap, is_known, k) in enumerate(zip(maps, known, fold, strict=True)):
             if not is_known:
                 continue
             if state is None:
-                state = LocalScore(others[k])
+                state = PerLocationScore(others[k])
             state.statistics = others[k]
             values[t], _ = state.update(heatmap)
         answer.append(values)
     return LocalClips(answer, fit_local(whole, spec))
 
 
-def _fitted(parts: Sequence[CellSamples], spec: LocalSpec, frames: int) -> LocalStatistics:
+def _fitted(parts: Sequence[CellSamples], spec: PerLocationSpec, frames: int) -> PerLocationStatistics:
     """Statistics of some parts that claim as much as those of all parts, of so many frames, will.
 
     A place that was seen for longer may claim more. Statistics of fewer frames claim less: a threshold from their

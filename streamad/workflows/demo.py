@@ -25,7 +25,7 @@ from streamad.scoring import FrameScore
 from streamad.sources import FileSpec
 from streamad.synthetic_scene import SceneEvent, SceneTruth
 from streamad.workflows.calibrate import calibrate_model
-from streamad.workflows.score_writer import Recorder, Recording
+from streamad.workflows.score_writer import Recording, ScoreWriter
 
 CAMERA = "walkway"
 
@@ -182,7 +182,7 @@ def watch_scene(
     truth: SceneTruth,
     monitor: Monitor,
     watch: Watch,
-    recorder: Recorder,
+    recorder: ScoreWriter,
 ) -> DemoResult:
     """Run a prepared monitor over the scene's live part; see `connect`."""
     started = time.monotonic()
@@ -214,10 +214,10 @@ def connect(
     *,
     video: bool = True,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[Monitor, Watch, Recorder]:
+) -> tuple[Monitor, Watch, ScoreWriter]:
     """A monitor of the scene whose scores and events reach a watch and a recorder."""
     watch = Watch(truth, tell)
-    holder: list[Recorder] = []
+    holder: list[ScoreWriter] = []
     total = truth.testing[0].frames
 
     def on_score(camera: CameraWatch, frame: Frame, score: FrameScore) -> None:
@@ -232,5 +232,5 @@ def connect(
 
     monitor = Monitor(config, store=store, on_score=on_score, on_event=on_event)
     camera = monitor.cameras[0]
-    holder.append(Recorder(folder, "watch", camera.model, camera.settings, fps=truth.fps if video else None))
+    holder.append(ScoreWriter(folder, "watch", camera.model, camera.settings, fps=truth.fps if video else None))
     return monitor, watch, holder[0]

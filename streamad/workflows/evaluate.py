@@ -17,13 +17,13 @@ from streamad.engines import EngineSpec
 from streamad.errors import CalibrationError, DatasetError
 from streamad.evaluation.datasets import Clip, Dataset
 from streamad.evaluation.datasets.validate import official_differences
-from streamad.evaluation.localisation import ClipHeat, localisation_of
+from streamad.evaluation.localization import ClipHeat, localisation_of
 from streamad.evaluation.pixels import Mask
 from streamad.evaluation.result import ClipRecord, EvaluationResult, Origin, inversion_note, protocols_of
+from streamad.evaluation.scored_clips import FrameRef, ScoredClip, worst_false_alarms, worst_misses
 from streamad.evaluation.scores import Edge, SingleClass
-from streamad.evaluation.traces import Place, Trace, worst_false_alarms, worst_misses
 from streamad.scoring import Normalization
-from streamad.workflows.evaluate_events import AlertLevel, alert_figures, alerts_of
+from streamad.workflows.evaluate_events import AlertLevel, alert_metrics, alerts_of
 from streamad.workflows.evaluate_scoring import ClipScores, score_dataset
 
 SHOTS = 8
@@ -46,10 +46,10 @@ class Evaluated:
 
     result: EvaluationResult
     clips: tuple[ClipScores, ...]
-    traces: tuple[Trace, ...]
+    traces: tuple[ScoredClip, ...]
     calibration: Calibration | None
-    false_alarms: tuple[Place, ...]
-    misses: tuple[Place, ...]
+    false_alarms: tuple[FrameRef, ...]
+    misses: tuple[FrameRef, ...]
     masks: Mapping[tuple[int, int], Mask]
 
 
@@ -140,7 +140,7 @@ def evaluate_dataset(
         protocols=protocols_found,
         localisation=located.figures,
         patches=located.patches,
-        alerts=None if level is None else alert_figures(traces, level),
+        alerts=None if level is None else alert_metrics(traces, level),
         origin=_origin(bundle, clips),
         notes=(*inversion_note(protocols_found), *_notes(dataset, bundle, calibration)),
     )
@@ -177,14 +177,14 @@ def _level(bundle: Bundle, calibration: Calibration | None, threshold: float | N
     return None if calibration is None else AlertLevel.of(calibration)
 
 
-def _trace(clip: Clip, scored: ClipScores, bundle: Bundle, level: AlertLevel | None) -> Trace:
+def _trace(clip: Clip, scored: ClipScores, bundle: Bundle, level: AlertLevel | None) -> ScoredClip:
     assert clip.labels is not None  # test clips have them: the data set was read so
     fps = clip.fps or bundle.manifest.training.fps
     own = None if scored.local is None else scored.scores
     scores = scored.scores if scored.local is None else scored.local_scores(scored.local)
     if level is None:
-        return Trace(clip.name, scores, clip.labels, fps)
-    return Trace(clip.name, scores, clip.labels, fps, *alerts_of(clip.name, scores, fps, level), own)
+        return ScoredClip(clip.name, scores, clip.labels, fps)
+    return ScoredClip(clip.name, scores, clip.labels, fps, *alerts_of(clip.name, scores, fps, level), own)
 
 
 def _heat(clip: ClipScores) -> ClipHeat | None:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from streamad.alerts.spec import RuleSpec
 from streamad.calibration import Calibration
 from streamad.evaluation.events import Alert, labels_to_events, match_events
-from streamad.evaluation.result import AlertFigures, ClipEvent
-from streamad.evaluation.traces import Trace
+from streamad.evaluation.result import AlertMetrics, ClipEvent
+from streamad.evaluation.scored_clips import ScoredClip
 
 TOLERANCE_SECONDS = 1.0
 
@@ -69,7 +69,7 @@ def alerts_of(
     return tuple(standing), frozenset(again)
 
 
-def alert_figures(traces: Sequence[Trace], level: AlertLevel) -> AlertFigures:
+def alert_metrics(traces: Sequence[ScoredClip], level: AlertLevel) -> AlertMetrics:
     """Alerts of all clips against their true intervals; every trace has its frames a second.
 
     A false alert is one that was raised where nothing was abnormal. What rises again within the cooldown can find an
@@ -99,7 +99,7 @@ def alert_figures(traces: Sequence[Trace], level: AlertLevel) -> AlertFigures:
     scored = ~np.isnan(values)
     over = values[scored] >= level.threshold
     abnormal = truth[scored] > 0
-    return AlertFigures(
+    return AlertMetrics(
         threshold=level.threshold,
         alerts_per_day=level.alerts_per_day,
         found=len(delays),

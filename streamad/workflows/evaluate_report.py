@@ -13,7 +13,7 @@ import numpy.typing as npt
 from streamad.calibration import Calibration
 from streamad.evaluation.datasets import Clip, Dataset, image_files
 from streamad.evaluation.report import ReportContent, Thumbnail, figures_of, html_report, markdown_report
-from streamad.evaluation.traces import FPS, Place, Trace
+from streamad.evaluation.scored_clips import FPS, FrameRef, ScoredClip
 from streamad.files import write_atomic
 from streamad.formatting import readable
 from streamad.sources import SourceError, open_source
@@ -36,7 +36,7 @@ def write_scores(folder: Path, evaluated: Evaluated) -> list[Path]:
     return [folder / "scores.csv", folder / "scores.npz"]
 
 
-def scores_csv(traces: Sequence[Trace], calibration: Calibration | None = None) -> str:
+def scores_csv(traces: Sequence[ScoredClip], calibration: Calibration | None = None) -> str:
     """Label and scores of every frame, a line each; empty where a frame has no score."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -82,7 +82,7 @@ def write_figures(folder: Path, figures: Mapping[str, str]) -> None:
         write_atomic(folder / "figures" / f"{name}.svg", picture)
 
 
-def _thumbnails(places: Sequence[Place], evaluated: Evaluated, dataset: Dataset) -> list[Thumbnail]:
+def _thumbnails(places: Sequence[FrameRef], evaluated: Evaluated, dataset: Dataset) -> list[Thumbnail]:
     low, high = _scale(evaluated)
     shots = []
     for place in places:

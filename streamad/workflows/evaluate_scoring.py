@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from streamad import __version__
 from streamad.bundle import Bundle, combined_sha256
-from streamad.calibration import LocalScore, LocalStatistics
+from streamad.calibration import PerLocationScore, PerLocationStatistics
 from streamad.detectors import CameraScorer
 from streamad.engines import EngineSpec
 from streamad.errors import CalibrationError, DatasetError, OutputError
@@ -55,7 +55,7 @@ class ClipScores:
     seconds: float
     problems: tuple[str, ...]
     engine: str
-    local: LocalStatistics | None = None
+    local: PerLocationStatistics | None = None
 
     def heatmaps(self) -> HeatFile | EvidenceFile | None:
         """(frames, rows, cols), read from disk as it is used; None where the detector localises nothing.
@@ -67,7 +67,7 @@ class ClipScores:
             return None
         return HeatFile(path) if self.local is None else EvidenceFile(HeatFile(path), self.local)
 
-    def local_scores(self, statistics: LocalStatistics) -> npt.NDArray[np.float64]:
+    def local_scores(self, statistics: PerLocationStatistics) -> npt.NDArray[np.float64]:
         """(frames,) the scores that a camera with these statistics would have, from the recorded heat maps.
 
         Raises:
@@ -82,7 +82,7 @@ class ClipScores:
                 f"clip {self.name}: the calibration has local statistics, and the model gives no heat map",
                 hint="calibrate again with --no-local",
             )
-        heat, state = HeatFile(path), LocalScore(statistics)
+        heat, state = HeatFile(path), PerLocationScore(statistics)
         for t in np.flatnonzero(np.isfinite(self.scores)):
             answer[t], _ = state.update(heat[t : t + 1][0])
         return answer

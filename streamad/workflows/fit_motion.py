@@ -34,10 +34,10 @@ from streamad.calibration import Calibration, calibrate
 from streamad.detectors.motion.density import MotionModel
 from streamad.detectors.motion.fitting import CELLS, USUAL, Fitted, Sample, fit
 from streamad.detectors.motion.flow import LONGEST_SECONDS, PROBE_SECONDS, flow_seconds_for
-from streamad.detectors.motion.gathering import Describer, Gatherer
 from streamad.detectors.motion.layout import BLOCK, LENGTH, SPEED
+from streamad.detectors.motion.sampler import Describer, MotionSampler
 from streamad.detectors.motion.scorer import SMOOTHING_SECONDS, RunningMean
-from streamad.detectors.motion.trace import TRACE_SECONDS
+from streamad.detectors.motion.temporal_smoother import TRACE_SECONDS
 from streamad.engines.base import batch_sizes_for
 from streamad.engines.openvino_engine import OpenVinoEngine
 from streamad.errors import EngineError, OutputError, UsageError
@@ -135,7 +135,7 @@ def fit_motion_bundle(
     """Fit the motion detector to clips of one camera's normal video and write a bundle.
 
     However long the video is, every frame of it is scored for the threshold, and memory stays bounded: where it has
-    more frames than are fitted to (`Gatherer`), it is read a second time to be scored.
+    more frames than are fitted to (`MotionSampler`), it is read a second time to be scored.
 
     Args:
         clips: normal video, in order of time; one clip is enough.
@@ -169,7 +169,7 @@ def fit_motion_bundle(
     height = max_height or _measured_height(clips, tell)
     manifest = motion_manifest(name, data=data, licence=licence, fps=rate, max_height=height, seed=seed)
     manifest = with_flow_seconds(manifest, _measured_flow_seconds(clips, manifest, tell))
-    gatherer = Gatherer(manifest, seed=seed)
+    gatherer = MotionSampler(manifest, seed=seed)
     sizes: dict[tuple[int, int], int] = {}
     for number, frames in enumerate(_each(clips, "reading normal video", tell), 1):
         gatherer.feed(of_one_size(frames, number, sizes))
@@ -334,7 +334,7 @@ def motion_manifest(
     )
 
 
-def _fitted_manifest(manifest: Manifest, fitted: Fitted, gatherer: Gatherer) -> Manifest:
+def _fitted_manifest(manifest: Manifest, fitted: Fitted, gatherer: MotionSampler) -> Manifest:
     model = fitted.model
     options: dict[str, Any] = {
         "anchors": len(model.anchors),

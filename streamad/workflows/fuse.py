@@ -23,7 +23,7 @@ from streamad.bundle import (
     require_name,
     write_manifest,
 )
-from streamad.calibration import Calibration, LocalStatistics, calibrate
+from streamad.calibration import Calibration, PerLocationStatistics, calibrate
 from streamad.errors import BundleError, OutputError, UsageError
 from streamad.files import write_atomic
 from streamad.inference.model import Model
@@ -31,7 +31,7 @@ from streamad.inference.offline import score_video
 from streamad.sources import SourceSpec
 from streamad.versions import MANIFEST
 from streamad.workflows.calibrate import save_into_bundle
-from streamad.workflows.calibrate_per_location import is_local_by_default, score_clips_locally
+from streamad.workflows.calibrate_per_location import is_per_location_by_default, score_clips_per_location
 
 Rule = Literal["mean", "max"]
 Floats = npt.NDArray[np.float64]
@@ -77,7 +77,9 @@ def fuse_models(
     rate = fps or members[0].bundle.manifest.training.fps
     rules = rules or RuleSpec()
 
-    def calibrated(scores: list[Floats], bundle: Bundle, statistics: LocalStatistics | None = None) -> Calibration:
+    def calibrated(
+        scores: list[Floats], bundle: Bundle, statistics: PerLocationStatistics | None = None
+    ) -> Calibration:
         return calibrate(
             scores,
             fps=rate,
@@ -127,10 +129,10 @@ def _scores(
     fps: float,
     local: bool | None,
     progress: Callable[[int, int, int], None],
-) -> tuple[list[Floats], list[npt.NDArray[np.int_]], LocalStatistics | None]:
+) -> tuple[list[Floats], list[npt.NDArray[np.int_]], PerLocationStatistics | None]:
     """Raw scores of every clip, the numbers of the frames that have them, and local statistics where wanted."""
-    if is_local_by_default(model.bundle.manifest) if local is None else local:
-        made = score_clips_locally(clips, model, fps=fps, progress=progress)
+    if is_per_location_by_default(model.bundle.manifest) if local is None else local:
+        made = score_clips_per_location(clips, model, fps=fps, progress=progress)
         return made.scores, made.indices, made.statistics
     scorer = model.scorer("camera")
     scores, indices = [], []

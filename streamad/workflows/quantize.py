@@ -21,7 +21,7 @@ from streamad.engines import EngineSpec, open_engine, open_stateful_engine
 from streamad.engines.int8 import Sample, write_int8
 from streamad.errors import EngineError, UsageError
 from streamad.inference.offline import open_frames
-from streamad.preprocessing import Tiles
+from streamad.preprocessing import ModelInput
 from streamad.sources import SourceSpec
 
 PIECES = 256
@@ -173,7 +173,7 @@ def _batches(bundle: Bundle, clips: Sequence[SourceSpec]) -> Iterator[Any]:
 
 def _windows(bundle: Bundle, clips: Sequence[SourceSpec]) -> Iterator[Any]:
     """Of every `FOLLOWING` windows one after the other, the frames."""
-    run: list[Tiles] = []
+    run: list[ModelInput] = []
     for tiles in _tiles(bundle, clips):
         if run and tiles.index != run[-1].index + 1:
             run.clear()
@@ -183,7 +183,7 @@ def _windows(bundle: Bundle, clips: Sequence[SourceSpec]) -> Iterator[Any]:
             yield lambda found=found: np.concatenate([found[0].batch[0], *(later.batch[0, -1:] for later in found[1:])])
 
 
-def _tiles(bundle: Bundle, clips: Sequence[SourceSpec]) -> Iterator[Tiles]:
+def _tiles(bundle: Bundle, clips: Sequence[SourceSpec]) -> Iterator[ModelInput]:
     scorer = camera_scorer(bundle, "calibration", streaming=False)  # one camera: its background is carried on
     for clip in clips:
         with closing(open_frames(clip, "calibration")) as frames:

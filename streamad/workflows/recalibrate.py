@@ -30,7 +30,7 @@ def scores_sha256(bundle: Bundle, calibration: Calibration | None) -> str:
     return model if calibration is None or calibration.local is None else f"{model}+{calibration.local.sha256}"
 
 
-class HistoryKeeper:
+class ScoreHistoryRecorder:
     """Keeps the recent scores of all cameras of a monitor.
 
     Args:

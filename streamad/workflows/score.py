@@ -21,7 +21,7 @@ from streamad.inference.model import Model
 from streamad.inference.offline import WINDOW, pair_scores, prefetched
 from streamad.scoring import Normalization, RunningNormalizer, per_video
 from streamad.sources import SourceInfo, SourceSpec, open_source
-from streamad.workflows.score_writer import Recorder, Recording
+from streamad.workflows.score_writer import Recording, ScoreWriter
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def score_file(
     with open_source(spec, camera=name) as source:
         fps = source.info.fps or model.bundle.manifest.training.fps
         with (
-            Recorder(folder, name, model, settings, fps=fps if write_video else None) as recorder,
+            ScoreWriter(folder, name, model, settings, fps=fps if write_video else None) as recorder,
             closing(prefetched(iter(source))) as frames,
         ):
             for frame, score in pair_scores(frames, model, scorer, every_frame=True):

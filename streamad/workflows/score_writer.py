@@ -44,7 +44,7 @@ class Recording:
     video: Path | None
 
 
-class Recorder:
+class ScoreWriter:
     """Collects the scores of one video and writes its files.
 
     Args:

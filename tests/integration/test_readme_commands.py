@@ -61,7 +61,7 @@ ALL = [pytest.param(name, marks=pytest.mark.slow) for name in (*DETECTORS, LEARN
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Recordings of every size and length, and a data set."""
+    """RecordingStore of every size and length, and a data set."""
     site = tmp_path_factory.mktemp("site")
     for length in {frames_of(name) for name in DETECTORS}:
         for name, size in SIZES.items():

@@ -192,7 +192,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object], str, str, str]] = {
     "deep calibration": (
         "a.json", lambda p: p.write_text("[" * 3_000_000), "scoring", "m.Calibration.load(path)", "nested too deeply",
     ),
-    "statistics": ("a.npz", sparse, "scoring", "m.LocalStatistics.load(path)", SPARSE),
+    "statistics": ("a.npz", sparse, "scoring", "m.PerLocationStatistics.load(path)", SPARSE),
     "result": (
         "a.json", lambda p: p.write_text('{"a":' * 1_000_000), "evaluation.result", "m.EvaluationResult.load(path)",
         "nested too deeply",

@@ -13,7 +13,7 @@ from bundle_support import small_manifest
 
 from streamad.bundle import Bundle, combined_sha256, find_bundle, list_bundles, load_bundle, write_manifest
 from streamad.errors import BundleError, ExitCode
-from streamad.versions import new_version, put_in_force
+from streamad.versions import activate, new_version
 
 
 def make(folder: Path, name: str = "small") -> Path:
@@ -231,7 +231,7 @@ def test_a_bundle_with_versions_is_found_by_the_name_of_its_folder(
         fresh = new_version(home)
         for file in made.iterdir():
             file.rename(fresh / file.name)
-        put_in_force(home, fresh)
+        activate(home, fresh)
     for given in ("gate", home):
         loaded = load_bundle(given)
         assert (loaded.name, loaded.home.resolve()) == ("two", home.resolve())

@@ -9,7 +9,7 @@ import pytest
 from kill_support import killed_at_every_change
 
 from streamad.errors import OutputError
-from streamad.versions import MANIFEST, home_of, in_force, new_version, put_in_force
+from streamad.versions import MANIFEST, activate, active_version, new_version, root_of
 
 FILES = ("a.bin", "b.bin", "calibration.json", MANIFEST)
 
@@ -23,13 +23,13 @@ def fill(folder: Path, content: str) -> Path:
 
 def content(folder: Path) -> str:
     """What the bundle in force says, the same in all its files."""
-    inside = in_force(folder)
+    inside = active_version(folder)
     (answer,) = {(inside / name).read_text() for name in FILES}
     return answer
 
 
 def learn(home: Path, what: str) -> None:
-    put_in_force(home, fill(new_version(home), what))
+    activate(home, fill(new_version(home), what))
 
 
 def test_the_new_version_is_loaded_and_the_old_one_is_kept(tmp_path: Path) -> None:
@@ -37,14 +37,14 @@ def test_the_new_version_is_loaded_and_the_old_one_is_kept(tmp_path: Path) -> No
     learn(home, "one")
     assert content(home) == "one"
     assert not (home / "previous").exists()
-    running = in_force(home)  # what a watch was started with
+    running = active_version(home)  # what a watch was started with
     learn(home, "two")
     assert (content(home), content(home / "previous"), content(running)) == ("two", "one", "one")
     learn(home, "three")
     assert (content(home), content(home / "previous")) == ("three", "two")
     assert sorted(path.name for path in (home / "versions").iterdir()) == ["0002", "0003"]
-    assert home_of(in_force(home)) == home
-    assert home_of(tmp_path / "flat") == tmp_path / "flat"
+    assert root_of(active_version(home)) == home
+    assert root_of(tmp_path / "flat") == tmp_path / "flat"
 
 
 def test_a_bundle_without_versions_becomes_one_with_them(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_killed_anywhere_the_old_version_or_the_new_one_is_whole(tmp_path: Path,
             learn(home, "old")
 
     for _ in killed_at_every_change(prepare, lambda: learn(home, "new")):
-        has_any = (in_force(home) / MANIFEST).exists()
+        has_any = (active_version(home) / MANIFEST).exists()
         assert has_any or before == "nothing"
         found.append(content(home) if has_any else "nothing")
         if before == "flat":  # the way with the most steps: the next run is not disturbed by what is left of it

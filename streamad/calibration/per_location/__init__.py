@@ -2,8 +2,16 @@
 
 from streamad.calibration.per_location.fit import fit_local
 from streamad.calibration.per_location.samples import CellSamples, joined
-from streamad.calibration.per_location.score import LocalScore
-from streamad.calibration.per_location.spec import LocalSpec
-from streamad.calibration.per_location.statistics import LocalStatistics, pooled
+from streamad.calibration.per_location.score import PerLocationScore
+from streamad.calibration.per_location.spec import PerLocationSpec
+from streamad.calibration.per_location.statistics import PerLocationStatistics, pooled
 
-__all__ = ["CellSamples", "LocalScore", "LocalSpec", "LocalStatistics", "fit_local", "joined", "pooled"]
+__all__ = [
+    "CellSamples",
+    "PerLocationScore",
+    "PerLocationSpec",
+    "PerLocationStatistics",
+    "fit_local",
+    "joined",
+    "pooled",
+]

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from streamad.calibration.gpd import fit_shape
 from streamad.calibration.per_location.samples import CellSamples
-from streamad.calibration.per_location.spec import LocalSpec
-from streamad.calibration.per_location.statistics import LocalStatistics
+from streamad.calibration.per_location.spec import PerLocationSpec
+from streamad.calibration.per_location.statistics import PerLocationStatistics
 from streamad.errors import CalibrationError
 
 BODY = (0.98, 0.9, 0.75, 0.5, 0.25)
@@ -28,7 +28,7 @@ _SHAPE_SAMPLES = 500
 Floats = npt.NDArray[np.float64]
 
 
-def fit_local(samples: CellSamples, spec: LocalSpec) -> LocalStatistics:
+def fit_local(samples: CellSamples, spec: PerLocationSpec) -> PerLocationStatistics:
     """Fit every cell's distribution to the samples of normal video.
 
     The share p(x) of a cell's normal scores at or above x is a mixture over four levels: the cell, the square of
@@ -72,7 +72,7 @@ def fit_local(samples: CellSamples, spec: LocalSpec) -> LocalStatistics:
     evidence = np.array(EVIDENCE)
     curves = _inverse(evidence, levels, [m.of for m in members], weights)
     whole = _inverse(evidence, levels[:1], [np.zeros(1, int)], [np.ones(1)])
-    return LocalStatistics(
+    return PerLocationStatistics(
         spec=spec,
         levels=evidence.astype(np.float32),
         curves=_rising(curves, step).reshape(evidence.size, *samples.shape).astype(np.float32),

@@ -1,4 +1,4 @@
-"""LocalScore: from heat maps to one score a frame, causal."""
+"""PerLocationScore: from heat maps to one score a frame, causal."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from statistics import median
 import numpy as np
 import numpy.typing as npt
 
-from streamad.calibration.per_location.statistics import LocalStatistics
+from streamad.calibration.per_location.statistics import PerLocationStatistics
 
 
-class LocalScore:
+class PerLocationScore:
     """The frame's score of one camera: mean evidence of its highest cells, then a causal median.
 
     Args:
         statistics: of the camera's normal video.
     """
 
-    def __init__(self, statistics: LocalStatistics) -> None:
+    def __init__(self, statistics: PerLocationStatistics) -> None:
         self.statistics = statistics
         self._recent: deque[float] = deque(maxlen=statistics.spec.median_frames)
 
     def update(self, heatmap: npt.NDArray[np.float32]) -> tuple[float, npt.NDArray[np.float32]]:
-        """The next frame's score (≥ 0), and its (rows, cols) evidence: see `LocalStatistics.evidence`."""
+        """The next frame's score (≥ 0), and its (rows, cols) evidence: see `PerLocationStatistics.evidence`."""
         evidence = self.statistics.evidence(heatmap)
         self._recent.append(highest(evidence, self.statistics.spec.share))
         return float(median(self._recent)), evidence

@@ -1,4 +1,4 @@
-"""LocalSpec: what is chosen of local calibration; fixed on normal video, see docs/local-calibration.md."""
+"""PerLocationSpec: what is chosen of local calibration; fixed on normal video, see docs/local-calibration.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streamad.errors import CalibrationError
 
 
 @dataclass(frozen=True)
-class LocalSpec:
+class PerLocationSpec:
     """The parameters of local calibration.
 
     Attributes:

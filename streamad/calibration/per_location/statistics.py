@@ -1,4 +1,4 @@
-"""LocalStatistics: from a cell's raw score to how rare it is there."""
+"""PerLocationStatistics: from a cell's raw score to how rare it is there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
-from streamad.calibration.per_location.spec import LocalSpec
+from streamad.calibration.per_location.spec import PerLocationSpec
 from streamad.errors import CalibrationError
 from streamad.files import read_arrays, write_atomic
 
@@ -25,7 +25,7 @@ Map = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class LocalStatistics:
+class PerLocationStatistics:
     """How every cell of a camera scores in normal video: for each a curve from raw score to evidence; see `fit_local`.
 
     Attributes:
@@ -36,7 +36,7 @@ class LocalStatistics:
         frames: frames of normal video behind it.
     """
 
-    spec: LocalSpec
+    spec: PerLocationSpec
     levels: Map
     curves: Map
     picture: Map
@@ -55,7 +55,7 @@ class LocalStatistics:
             raise CalibrationError("local statistics are damaged: values out of range", hint="calibrate again")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, LocalStatistics) and self.sha256 == other.sha256
+        return isinstance(other, PerLocationStatistics) and self.sha256 == other.sha256
 
     def __hash__(self) -> int:
         return hash(self.sha256)
@@ -103,7 +103,7 @@ class LocalStatistics:
         write_atomic(path, buffer.getvalue())
 
     @classmethod
-    def load(cls, path: Path) -> LocalStatistics:
+    def load(cls, path: Path) -> PerLocationStatistics:
         """Read what `save` wrote.
 
         Raises:
@@ -144,7 +144,7 @@ class LocalStatistics:
         return {name: getattr(self, name) for name in ("levels", "curves", "picture")}
 
 
-_SPEC = TypeAdapter(LocalSpec)
+_SPEC = TypeAdapter(PerLocationSpec)
 
 
 def pooled(heatmap: Map, side: int) -> Map:

@@ -14,7 +14,7 @@ from streamad.bundle import Manifest
 from streamad.detectors.base import withheld_score
 from streamad.errors import BundleError
 from streamad.frame import CellBoxes, Frame
-from streamad.preprocessing import FrameSizeError, Tiles
+from streamad.preprocessing import FrameSizeError, ModelInput
 from streamad.preprocessing.resize import resize_frame
 from streamad.scoring.frame_score import FrameScore
 
@@ -54,7 +54,7 @@ class IgdScorer:
         self.gaps = 0
         """Times that the median was begun anew because of a gap."""
 
-    def tiles(self, frame: Frame) -> Tiles:
+    def tiles(self, frame: Frame) -> ModelInput:
         """The frame in the network's size and range: a batch of (1, 1, height, width).
 
         Raises:
@@ -74,7 +74,7 @@ class IgdScorer:
         batch = resize_frame(frame.pixels, spec.height, spec.width).astype(np.float32)
         batch /= spec.scale
         batch += spec.offset
-        return Tiles(
+        return ModelInput(
             camera=frame.camera,
             index=frame.index,
             pts_seconds=frame.pts_seconds,
@@ -83,7 +83,7 @@ class IgdScorer:
             boxes=_boxes(frame.shape, 1),
         )
 
-    def score(self, tiles: Tiles, outputs: npt.NDArray[np.float32]) -> FrameScore:
+    def score(self, tiles: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
         """Score and heat map of the frame from the (1, 1 + side²) outputs; NaN where one of them is not finite.
 
         Raises:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from streamad.bundle import Manifest
 from streamad.errors import BundleError
 from streamad.frame import CellBoxes, Frame, FrameFlags
-from streamad.preprocessing import ClipWindow, FrameSizeError, StreamSlot, Tiles
+from streamad.preprocessing import ClipWindow, FrameSizeError, ModelInput, StreamSlot
 from streamad.preprocessing.resize import resize_frame
 from streamad.scoring.frame_score import FrameScore
 from streamad.scoring.psnr import psnr
@@ -55,7 +55,7 @@ class LearnedNoiseScorer:
         """Times that the window was thrown away because frames were missing."""
         return self._window.gaps
 
-    def tiles(self, frame: Frame) -> Tiles | None:
+    def tiles(self, frame: Frame) -> ModelInput | None:
         """The window whose scored frame is due, in the network's range; None while none is due.
 
         For the streaming form it is the newest frame, from the first one after a gap on.
@@ -85,7 +85,7 @@ class LearnedNoiseScorer:
             return self._tiles(scored, frame, (small,), window is not None, due)
         return self._tiles(scored, frame, window or (), window is not None, due)
 
-    def score(self, tiles: Tiles, outputs: npt.NDArray[np.float32]) -> FrameScore:
+    def score(self, tiles: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
         """Score from the (1, 1 + rows·cols) output for its window; NaN where withheld or the output is not finite."""
         result = FrameScore(
             camera=tiles.camera,
@@ -133,8 +133,8 @@ class LearnedNoiseScorer:
         ys = [row * height // rows for row in range(rows + 1)]
         return CellBoxes.between(shape, ys, [col * width // cols for col in range(cols + 1)])
 
-    def _tiles(self, scored: Frame, newest: Frame, shown: tuple[Frame, ...], complete: bool, due: bool) -> Tiles:
-        """Tiles of the frames that the network is shown.
+    def _tiles(self, scored: Frame, newest: Frame, shown: tuple[Frame, ...], complete: bool, due: bool) -> ModelInput:
+        """ModelInput of the frames that the network is shown.
 
         Args:
             scored: whose score is due.
@@ -150,7 +150,7 @@ class LearnedNoiseScorer:
             np.stack([f.pixels for f in shown], out=batch[0], casting="unsafe")
             batch /= spec.scale
             batch += spec.offset
-        return Tiles(
+        return ModelInput(
             camera=newest.camera,
             index=scored.index,
             pts_seconds=scored.pts_seconds,

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from streamad.detectors.motion.appearance import looks_of
 from streamad.detectors.motion.flow import Movement
 from streamad.detectors.motion.layout import BLOCK, LENGTH, LOOK, PLACE, SPEED, VELOCITY
-from streamad.detectors.motion.looks import looks_of
 
 Floats = npt.NDArray[np.float32]
 

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from streamad.detectors.motion.density import MotionModel
 from streamad.detectors.motion.layout import CLOSEST, LOOK, MEASURES, PLACE, SLOWEST, SPEED
-from streamad.detectors.motion.made_anomalies import made_anomalies
-from streamad.detectors.motion.odds import slope_of_odds
+from streamad.detectors.motion.logistic import logistic_slope
 from streamad.detectors.motion.scorer import frame_score
+from streamad.detectors.motion.synthetic_anomalies import synthetic_anomalies
 from streamad.errors import UsageError
 
 Floats = npt.NDArray[np.float32]
@@ -218,14 +218,14 @@ def fit(
         measures[mine] = other.measures(values[mine])
         frames = [sample.values for sample, of in zip(moving, fold_of, strict=True) if of == fold]
         ratios = np.split(measures[mine, 0], np.cumsum([len(frame) for frame in frames])[:-1])
-        made.append(_measured_anomalies(other, made_anomalies(frames, ratios, math.ceil(MADE / len(folds)), rng)))
+        made.append(_measured_anomalies(other, synthetic_anomalies(frames, ratios, math.ceil(MADE / len(folds)), rng)))
         if progress is not None:
             progress(done + 1, len(folds) + 1)
     normal, anomalies = _frame_measures(measures, starts), np.concatenate(made)
     slopes = [LEAST_SPEED_SLOPE, 0.0, 0.0]
     if len(anomalies):
         # Two, since anomalies are made of each block, too.
-        found = [slope_of_odds(normal[:, k], anomalies[:, k], 2.0 * len(blocks)) for k in range(len(MEASURES))]
+        found = [logistic_slope(normal[:, k], anomalies[:, k], 2.0 * len(blocks)) for k in range(len(MEASURES))]
         slopes = [max(pair) for pair in zip(slopes, found, strict=True)]
     base = np.quantile(normal, NO_EVIDENCE, axis=0).astype(np.float32)
     model, *others = (

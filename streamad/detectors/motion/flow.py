@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from streamad.detectors.motion.looks import look_maps
+from streamad.detectors.motion.appearance import look_maps
 from streamad.frame import Frame, UInt8Image
 from streamad.preprocessing import BackgroundModel
 

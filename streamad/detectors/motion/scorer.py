@@ -13,10 +13,10 @@ from streamad.detectors.motion.descriptors import CellDescriptors, describe, gri
 from streamad.detectors.motion.flow import PROBE_SECONDS, FlowMeter
 from streamad.detectors.motion.layout import BLOCK, CELL, LENGTH, MEASURES
 from streamad.detectors.motion.reasons import reason_of
-from streamad.detectors.motion.trace import Trace
+from streamad.detectors.motion.temporal_smoother import TemporalSmoother
 from streamad.errors import BundleError
 from streamad.frame import CellBoxes, Frame
-from streamad.preprocessing import BackgroundModel, FrameSizeError, Tiles
+from streamad.preprocessing import BackgroundModel, FrameSizeError, ModelInput
 from streamad.scoring.frame_score import FrameScore
 
 SMOOTHING_SECONDS = 0.3
@@ -53,8 +53,8 @@ class MotionScorer:
     A cell's score is the largest of its evidence (`MotionModel`), a frame's the mean over its `cells` highest: by how
     much the logarithm of the odds of an anomaly is above that of a usual frame. Where fewer cells move, the lowest of
     them counts again (a small thing is not less unusual for being small); where none moves, the score is the bundle's
-    `still`. Noise is averaged before, along the movement (`Trace`); what is left of it is by a `RunningMean` of frame
-    scores, which begins anew after a gap.
+    `still`. Noise is averaged before, along the movement (`TemporalSmoother`). A `RunningMean` of frame scores, which is
+    reset at a gap, removes most of what is left.
 
     The heat map holds every moving cell's score. Cells overlap by half.
 
@@ -87,7 +87,7 @@ class MotionScorer:
             max_height=manifest.input.max_height,
             flow_seconds=float(manifest.training.options.get("flow_seconds", PROBE_SECONDS)),
         )
-        self._trace = Trace()
+        self._trace = TemporalSmoother()
         self._mean = RunningMean()
         self._boxes: CellBoxes | None = None
         self._working: tuple[int, int] = (0, 0)
@@ -102,7 +102,7 @@ class MotionScorer:
         """Times that the past was thrown away because frames were missing."""
         return self._meter.gaps
 
-    def tiles(self, frame: Frame) -> Tiles:
+    def tiles(self, frame: Frame) -> ModelInput:
         """Descriptors of the frame's moving cells, (n, length, 1, 1).
 
         Raises:
@@ -112,7 +112,7 @@ class MotionScorer:
         withheld = found if isinstance(found, str) else None
         none = CellDescriptors(np.zeros((0, 2), np.intp), np.zeros((0, LENGTH), np.float32), grid_shape(*self._working))
         cells = none if isinstance(found, str) else found
-        return Tiles(
+        return ModelInput(
             camera=frame.camera,
             index=frame.index,
             pts_seconds=frame.pts_seconds,
@@ -146,7 +146,7 @@ class MotionScorer:
             return "warming_up"
         return CellDescriptors(found.cells, values, found.grid)
 
-    def score(self, tiles: Tiles, outputs: npt.NDArray[np.float32]) -> FrameScore:
+    def score(self, tiles: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
         """Score of the frame from the (n, 4) outputs for its cells; NaN where withheld or an output is not finite."""
         withheld = tiles.withheld
         if withheld is None and not np.isfinite(outputs).all():

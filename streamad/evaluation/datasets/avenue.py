@@ -14,7 +14,7 @@ import numpy as np
 from streamad.errors import DatasetError
 from streamad.evaluation.datasets.files import Labels, as_labels, content_of, load_arrays
 from streamad.evaluation.datasets.folder import find_folder, labels_by_clip
-from streamad.evaluation.datasets.found import Found, FoundClip, LabelReader, clip_number, same_clip
+from streamad.evaluation.datasets.layout import Found, FoundClip, LabelReader, clip_number, same_clip
 from streamad.evaluation.datasets.masks import MaskReader, matlab_masks
 
 LabelSet = Literal["official", "future_frame_prediction"]

@@ -26,7 +26,7 @@ from streamad.evaluation.datasets.files import (
     shown_order,
     split_labels,
 )
-from streamad.evaluation.datasets.found import Found, FoundClip, LabelReader, same_clip
+from streamad.evaluation.datasets.layout import Found, FoundClip, LabelReader, same_clip
 from streamad.evaluation.datasets.masks import MaskReader, array_masks
 
 

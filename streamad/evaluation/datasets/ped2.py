@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from streamad.evaluation.datasets.found import Found
+from streamad.evaluation.datasets.layout import Found
 from streamad.evaluation.datasets.ucsd import find_ucsd
 
 

@@ -8,21 +8,21 @@ from typing import Protocol
 from streamad.errors import DatasetError
 from streamad.evaluation.datasets.avenue import find_avenue
 from streamad.evaluation.datasets.folder import find_folder
-from streamad.evaluation.datasets.found import Found
+from streamad.evaluation.datasets.layout import Found
 from streamad.evaluation.datasets.ped1 import find_ped1
 from streamad.evaluation.datasets.ped2 import find_ped2
 from streamad.evaluation.datasets.records import Dataset
 from streamad.evaluation.datasets.shanghaitech import find_shanghaitech
 
 
-class Finder(Protocol):
+class LayoutDiscovery(Protocol):
     """Finds one data set in a folder."""
 
     def __call__(self, root: Path, *, label_set: str | None = None, allow_pickle: bool = False) -> Found:
         """See the modules."""
 
 
-DATASETS: dict[str, Finder] = {
+DATASETS: dict[str, LayoutDiscovery] = {
     "avenue": find_avenue,
     "ped1": find_ped1,
     "ped2": find_ped2,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from streamad.evaluation.datasets.folder import find_folder
-from streamad.evaluation.datasets.found import Found
+from streamad.evaluation.datasets.layout import Found
 
 FPS = 24.0
 """Frames a second (of its training videos)."""

@@ -14,7 +14,7 @@ import numpy as np
 from streamad.errors import DatasetError
 from streamad.evaluation.datasets.files import Labels, content_of
 from streamad.evaluation.datasets.folder import find_folder
-from streamad.evaluation.datasets.found import Found, FoundClip, clip_number
+from streamad.evaluation.datasets.layout import Found, FoundClip, clip_number
 from streamad.evaluation.datasets.masks import MaskReader, bitmap_masks
 from streamad.files import read_bytes
 

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from streamad.errors import DatasetError
 from streamad.evaluation.datasets.files import image_files, opened_video
-from streamad.evaluation.datasets.found import Found, FoundClip, same_clip
+from streamad.evaluation.datasets.layout import Found, FoundClip, same_clip
 from streamad.evaluation.datasets.manifest import OfficialCounts, official_counts
 from streamad.evaluation.datasets.records import Clip, Dataset
 from streamad.frame import FrameFlags

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streamad.evaluation.intervals import FigureIntervals
+from streamad.evaluation.bootstrap import FigureIntervals
 from streamad.evaluation.report import tables
 from streamad.evaluation.result import EvaluationResult
 from streamad.formatting import markdown

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from streamad.frame import Frame, FrameFlags, UInt8Image
 from streamad.sources.quality.freeze import FreezeDetector
 from streamad.sources.quality.measures import Look, Pixels, Plane, Usual, agreement, averaged, correlation, look_at
-from streamad.sources.quality.place import Placement, PlaceReference
+from streamad.sources.quality.reference_view import Placement, ReferenceView
 from streamad.sources.quality.spec import QualityReason, QualitySpec
 
 SMALLEST = 48
@@ -171,7 +171,7 @@ class QualityGate:
         """Another picture size: nothing that was learned holds."""
         self._now = 0.0
         self._freeze = FreezeDetector(self.spec.freeze_seconds)
-        self._place = PlaceReference(USUAL_SAMPLES, KNOWN_SAMPLES)
+        self._place = ReferenceView(USUAL_SAMPLES, KNOWN_SAMPLES)
         if self._remembered is not None:
             self._place.remember(self._remembered)
             self._remembered = None

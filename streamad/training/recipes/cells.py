@@ -19,7 +19,7 @@ from streamad.detectors.alps.step import AlpsOptions, AlpsTask
 from streamad.detectors.options import parse_options
 from streamad.errors import UsageError
 from streamad.preprocessing import CELL
-from streamad.training.feeding import FLOW_CONSISTENT, CellCollector
+from streamad.training.feeding import FLOW_CONSISTENT, PatchSampler
 from streamad.training.loop import LoopResult
 from streamad.training.recipes.base import MEDIAN_SECONDS, OpenClip, Recipe, TrainingPlan
 from streamad.training.working_size import object_height, working_height
@@ -110,8 +110,8 @@ class _CellRecipe(Recipe):
     def _stack_lags(self) -> tuple[int, ...]:
         return self.plan.lags
 
-    def _collect(self, clips: Sequence[OpenClip], most: int, tick: Callable[[], None]) -> CellCollector:
-        collector = CellCollector(self.stack_lags, max_cells=most, seed=self.plan.seed, max_height=self.max_height)
+    def _collect(self, clips: Sequence[OpenClip], most: int, tick: Callable[[], None]) -> PatchSampler:
+        collector = PatchSampler(self.stack_lags, max_cells=most, seed=self.plan.seed, max_height=self.max_height)
         for clip in clips:
             collector.feed(clip())
             tick()

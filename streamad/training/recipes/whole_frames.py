@@ -19,7 +19,7 @@ from streamad.detectors.learned_noise.step import OFFSET, SCALE, VALIDATED, Clip
 from streamad.detectors.options import parse_options
 from streamad.engines.torch_engine import load_weights
 from streamad.errors import UsageError
-from streamad.training.frames import FrameCollector
+from streamad.training.frames import FrameSampler
 from streamad.training.recipes.base import MEDIAN_SECONDS, OpenClip, Recipe, TrainingPlan
 
 IGD_SCALE = 255.0
@@ -66,9 +66,9 @@ class _FrameRecipe(Recipe):
 
     def _collect(
         self, clips: Sequence[OpenClip], most: int, tick: Callable[[], None]
-    ) -> tuple[FrameCollector, tuple[npt.NDArray[np.uint8], npt.NDArray[np.intp]]]:
+    ) -> tuple[FrameSampler, tuple[npt.NDArray[np.uint8], npt.NDArray[np.intp]]]:
         side = self.plan.side
-        collector = FrameCollector(side, side, window=self.window, max_frames=most, seed=self.plan.seed)
+        collector = FrameSampler(side, side, window=self.window, max_frames=most, seed=self.plan.seed)
         for clip in clips:
             collector.feed(clip())
             tick()

@@ -3,7 +3,17 @@
 from streamad.workflows.learn.capture import Capture, capture
 from streamad.workflows.learn.given import look_at_clips
 from streamad.workflows.learn.learn import Learned, LearnPlan, learn
-from streamad.workflows.learn.recordings import Clip, Recordings
-from streamad.workflows.learn.survey import Survey
+from streamad.workflows.learn.recording_stats import RecordingStats
+from streamad.workflows.learn.recording_store import Clip, RecordingStore
 
-__all__ = ["Capture", "Clip", "LearnPlan", "Learned", "Recordings", "Survey", "capture", "learn", "look_at_clips"]
+__all__ = [
+    "Capture",
+    "Clip",
+    "LearnPlan",
+    "Learned",
+    "RecordingStats",
+    "RecordingStore",
+    "capture",
+    "learn",
+    "look_at_clips",
+]

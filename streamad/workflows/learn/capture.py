@@ -25,8 +25,8 @@ from streamad.sources import (
 from streamad.sources.quality.gate import QualityGate
 from streamad.sources.quality.spec import QualitySpec
 from streamad.workflows.learn.clip_writer import ClipWriter
-from streamad.workflows.learn.recordings import GoodVideo, Recordings, Role, Session, origin_of
-from streamad.workflows.learn.survey import Survey
+from streamad.workflows.learn.recording_stats import RecordingStats
+from streamad.workflows.learn.recording_store import GoodVideo, RecordingStore, Role, Session, origin_of
 
 CLIPS = 12
 LONGEST_CLIP_SECONDS, SHORTEST_CLIP_SECONDS = 60.0, 5.0
@@ -74,7 +74,7 @@ class Capture:
     """
 
     session: Session
-    survey: Survey
+    survey: RecordingStats
     seconds: float
     reconnects: int
     place: UInt8Image | None
@@ -84,7 +84,7 @@ class Capture:
 
 def capture(
     sources: Sequence[SourceSpec],
-    recordings: Recordings,
+    recordings: RecordingStore,
     *,
     seconds: float | None,
     profile: str,
@@ -101,7 +101,7 @@ def capture(
     """Record so much good video of a camera, or look through files.
 
     Frames that the frame-quality gate rejects are left out, and a clip ends at them. An interrupted recording from a
-    camera is continued by the next call. Files are learned from where they lie (`Recordings.given`); of them, clips
+    camera is continued by the next call. Files are learned from where they lie (`RecordingStore.given`); of them, clips
     drawn by chance are recorded, for the next time.
 
     Args:
@@ -211,7 +211,7 @@ class _Job:
 
     def __init__(
         self,
-        recordings: Recordings,
+        recordings: RecordingStore,
         session: Session,
         wanted: float | None,
         gate: QualityGate,
@@ -231,7 +231,7 @@ class _Job:
         self._progress = progress
         self._check_rate = check_rate
         self._live = live
-        self.survey = Survey.from_json(session.survey)
+        self.survey = RecordingStats.from_json(session.survey)
         self._clip_seconds = min(LONGEST_CLIP_SECONDS, max(SHORTEST_CLIP_SECONDS, clip_seconds))
         self._shortest = SHORTEST_CLIP_SECONDS if live else SHORTEST_GIVEN_SECONDS
         self._most_clips = None if live or keep_seconds is None else max(4, round(keep_seconds / self._clip_seconds))

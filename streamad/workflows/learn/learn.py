@@ -23,11 +23,11 @@ from streamad.frame import UInt8Image
 from streamad.inference.gated_scorer import write_place
 from streamad.inference.model import open_model
 from streamad.sources import FileSpec, SourceSpec, open_source
-from streamad.versions import new_version, put_in_force
+from streamad.versions import activate, new_version
 from streamad.workflows.calibrate import calibrate_model
 from streamad.workflows.learn.capture import Capture
-from streamad.workflows.learn.recordings import Recordings
-from streamad.workflows.learn.survey import Survey
+from streamad.workflows.learn.recording_stats import RecordingStats
+from streamad.workflows.learn.recording_store import RecordingStore
 
 if TYPE_CHECKING:  # both need torch
     from streamad.training.budget import Shortening
@@ -168,7 +168,7 @@ def require_length(seconds: float) -> None:
         )
 
 
-def require_enough(found: Capture, recordings: Recordings) -> None:
+def require_enough(found: Capture, recordings: RecordingStore) -> None:
     """Refuse recordings that nothing can be learned from.
 
     What earlier recordings showed counts, too. A recording that is long enough but shows too little movement is kept as
@@ -210,11 +210,11 @@ def require_enough(found: Capture, recordings: Recordings) -> None:
 
 def learn(
     plan: LearnPlan,
-    recordings: Recordings,
+    recordings: RecordingStore,
     out: Path,
     *,
     place: UInt8Image | None,
-    survey: Survey,
+    survey: RecordingStats,
     rules: RuleSpec | None = None,
     progress: Progress | None = None,
 ) -> Learned:
@@ -271,15 +271,15 @@ def learn(
     write_json(fresh / REPORT, report)
     shutil.rmtree(fresh / "training", ignore_errors=True)
     write_manifest(fresh, bundle.manifest)
-    put_in_force(out, fresh)
+    activate(out, fresh)
     return Learned(load_bundle(out), calibration, words, report)
 
 
 def describe(
     bundle: Bundle,
     calibration: Calibration,
-    recordings: Recordings,
-    survey: Survey,
+    recordings: RecordingStore,
+    survey: RecordingStats,
     out: Path,
     *,
     shortened: Shortening | None = None,
@@ -380,7 +380,7 @@ def _what_tells_little(slopes: Sequence[float]) -> list[str]:
 
 def _fit_motion(
     plan: LearnPlan,
-    recordings: Recordings,
+    recordings: RecordingStore,
     folder: Path,
     rules: RuleSpec | None,
     progress: Progress | None,
@@ -458,6 +458,6 @@ def _rate(clip: Path) -> float:
     return round(1.0 / max(float(np.median(steps)), 1e-3), 2)
 
 
-def finished(recordings: Recordings, capture: Capture) -> None:
+def finished(recordings: RecordingStore, capture: Capture) -> None:
     """Mark a recording as complete, so that the next one is another."""
     recordings.update(replace(capture.session, done=True, survey=capture.survey.to_json()))

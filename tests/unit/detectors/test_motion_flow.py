@@ -12,7 +12,7 @@ from motion_support import Square, walkers, world
 from streamad.detectors.motion.descriptors import describe
 from streamad.detectors.motion.flow import FlowMeter
 from streamad.detectors.motion.layout import LENGTH
-from streamad.detectors.motion.trace import Trace
+from streamad.detectors.motion.temporal_smoother import TemporalSmoother
 from streamad.frame import FrameFlags
 from streamad.preprocessing import BackgroundModel
 
@@ -24,7 +24,7 @@ def meter(fps: float) -> FlowMeter:
 
 @pytest.mark.parametrize("fps", [5.0, 12.5, 30.0])
 def test_speeds_are_those_of_the_world_at_any_rate(fps: float) -> None:
-    flow, trace = meter(fps), Trace()
+    flow, trace = meter(fps), TemporalSmoother()
     speeds, rights = [], []
     for frame in world([Square(4.0, 60, -24, 36.0)], 8.0, fps=fps):
         movement = flow.push(frame)
@@ -77,4 +77,4 @@ def test_nothing_moves() -> None:
         movement = flow.push(frame)
     found = describe(movement)
     assert len(found.values) == 0
-    assert Trace().follow(found, 0.08).shape == (0, LENGTH)
+    assert TemporalSmoother().follow(found, 0.08).shape == (0, LENGTH)

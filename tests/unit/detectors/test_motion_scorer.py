@@ -11,7 +11,7 @@ from motion_support import Square, walkers, world
 
 from streamad.bundle import Manifest
 from streamad.detectors.motion.fitting import Fitted, fit
-from streamad.detectors.motion.gathering import Gatherer
+from streamad.detectors.motion.sampler import MotionSampler
 from streamad.detectors.motion.scorer import MotionScorer
 from streamad.errors import BundleError, UsageError
 from streamad.frame import Frame, FrameFlags
@@ -26,7 +26,7 @@ def manifest(fps: float = 12.5) -> Manifest:
 
 @pytest.fixture(scope="module")
 def learned() -> Fitted:
-    gatherer = Gatherer(manifest())
+    gatherer = MotionSampler(manifest())
     gatherer.feed(world(walkers(72), 72.0))
     assert gatherer.working == (160, 240)
     return fit(gatherer.samples, gatherer.working)
@@ -119,7 +119,7 @@ def test_where_nothing_moves_the_score_is_the_still_one(learned: Fitted) -> None
 
 
 def test_too_little_movement_is_refused_at_once() -> None:
-    gatherer = Gatherer(manifest())
+    gatherer = MotionSampler(manifest())
     gatherer.feed(world([], 40.0))
     with pytest.raises(UsageError, match="too little moves"):
         fit(gatherer.samples, (160, 240))
@@ -141,7 +141,7 @@ def test_a_picture_in_which_everything_moves_is_learned_as_normal() -> None:
             noisy = np.clip(picture + rng.normal(0, 1, picture.shape), 0, 255).astype(np.uint8)
             yield Frame("water", number, number / 12.5, 0.0, noisy)
 
-    gatherer = Gatherer(manifest())
+    gatherer = MotionSampler(manifest())
     gatherer.feed(water(38.0, 0))
     learned = fit(gatherer.samples, (160, 240))
     assert highest(scores(learned, water(12.0, 7)), 5).score < 4.0

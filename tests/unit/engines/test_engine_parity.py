@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 @pytest.fixture(scope="module")
 def expected(small_bundle: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Tiles, and torch's outputs for them one by one: no batch, no padding."""
+    """ModelInput, and torch's outputs for them one by one: no batch, no padding."""
     network = AdaclNet(3)
     network.load_state_dict(load_file(small_bundle / "weights.safetensors"))
     network.eval()

@@ -11,9 +11,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from streamad.errors import DatasetError
-from streamad.evaluation import ranks
+from streamad.evaluation import streaming_roc_auc
 from streamad.evaluation.datasets import Clip
-from streamad.evaluation.localisation import ClipHeat, Located, localisation_of
+from streamad.evaluation.localization import ClipHeat, Located, localisation_of
 
 BOXES = [(c * 10, r * 10, c * 10 + 10, r * 10 + 10) for r in range(2) for c in range(3)]
 
@@ -108,7 +108,7 @@ def test_masks_that_are_broken_or_too_few_are_named_and_their_clip_left_out() ->
 
 def test_memory_is_flat_in_the_number_of_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     """The masks are 115 MB in all; what is held at a time, by the count of numpy itself, is a twentieth of that."""
-    monkeypatch.setattr(ranks, "LIMIT", 4096)
+    monkeypatch.setattr(streaming_roc_auc, "LIMIT", 4096)
     frames, height, width = 1500, 240, 320
     boxes = [(c * 40, r * 40, c * 40 + 40, r * 40 + 40) for r in range(3) for c in range(4)]
     rng = np.random.default_rng(0)

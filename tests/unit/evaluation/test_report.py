@@ -14,14 +14,14 @@ from markdown_it import MarkdownIt
 
 from streamad.errors import DatasetError
 from streamad.evaluation.report import ReportContent, comparison_markdown, figures_of, html_report, markdown_report
-from streamad.evaluation.result import AlertFigures, ClipEvent, ClipRecord, EvaluationResult, Origin, protocols_of
-from streamad.evaluation.traces import Trace, worst_false_alarms, worst_misses
+from streamad.evaluation.result import AlertMetrics, ClipEvent, ClipRecord, EvaluationResult, Origin, protocols_of
+from streamad.evaluation.scored_clips import ScoredClip, worst_false_alarms, worst_misses
 from streamad.files import write_atomic
 from streamad.formatting import readable
 from streamad.visual.thumbnail import WIDTH, heat_thumbnail
 
 
-def traces() -> list[Trace]:
+def traces() -> list[ScoredClip]:
     one = np.full(100, 0.1)
     one[[10, 12, 60]] = 0.9, 0.8, 0.7
     labels = np.zeros(100, np.uint8)
@@ -29,7 +29,7 @@ def traces() -> list[Trace]:
     one[35], one[80] = 0.2, 0.6
     one[30:33] = np.nan
     two = np.full(20, 0.3)
-    return [Trace("a", one, labels, 10.0, [(1.0, 1.4)]), Trace("b", two, np.ones(20, np.uint8), None)]
+    return [ScoredClip("a", one, labels, 10.0, [(1.0, 1.4)]), ScoredClip("b", two, np.ones(20, np.uint8), None)]
 
 
 def test_the_worst_false_alarms_are_apart_and_normal() -> None:
@@ -57,7 +57,7 @@ def result(name: str = "run|1") -> EvaluationResult:
         clips=tuple(ClipRecord(t.name, len(t.scores), 10, int(t.labels.sum()), 1.0, ("x: broken",)) for t in shown),
         protocols=protocols_of([t.scores for t in shown], [t.labels for t in shown], names=["a", "b"]),
         localisation=None,
-        alerts=AlertFigures(
+        alerts=AlertMetrics(
             0.5,
             1.0,
             2,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from streamad.engines import EngineInfo
 from streamad.errors import EngineError
 from streamad.inference import Batcher
-from streamad.preprocessing import Tiles
+from streamad.preprocessing import ModelInput
 from streamad.scoring import FrameScore
 
 
@@ -78,15 +78,15 @@ class RecordingScorer:
     calls: list[tuple[int, np.ndarray]] = field(default_factory=list)
     gaps: int = 0
 
-    def score(self, tiles: Tiles, outputs: np.ndarray) -> FrameScore:
+    def score(self, tiles: ModelInput, outputs: np.ndarray) -> FrameScore:
         self.calls.append((tiles.index, outputs.copy()))
         return FrameScore(self.camera, tiles.index, tiles.pts_seconds, float(outputs.sum()), withheld=tiles.withheld)
 
 
-def tiles_of(camera: str, index: int, count: int, withheld: str | None = None) -> Tiles:
+def tiles_of(camera: str, index: int, count: int, withheld: str | None = None) -> ModelInput:
     rng = np.random.default_rng((index, count, len(camera)))
     batch = rng.integers(0, 100, (count, 1, 2, 2)).astype(np.float32)
-    return Tiles(camera, index, index / 25, 0.0, batch, withheld=withheld)
+    return ModelInput(camera, index, index / 25, 0.0, batch, withheld=withheld)
 
 
 counts = st.lists(st.one_of(st.integers(0, 5), st.integers(0, 40)), min_size=1, max_size=25)

@@ -23,7 +23,7 @@ from streamad.inference import Batcher
 from streamad.inference.frame_queue import BATCH_WINDOW_SECONDS, BATCHES_AHEAD
 from streamad.live import Monitor
 from streamad.live.overload import WINDOW_SECONDS, Overload
-from streamad.preprocessing import Tiles
+from streamad.preprocessing import ModelInput
 from streamad.scoring import FrameScore
 
 
@@ -32,12 +32,12 @@ class Plain:
 
     gaps = 0
 
-    def score(self, tiles: Tiles, outputs: np.ndarray) -> FrameScore:
+    def score(self, tiles: ModelInput, outputs: np.ndarray) -> FrameScore:
         return FrameScore(tiles.camera, tiles.index, tiles.pts_seconds, float(outputs.sum()))
 
 
-def tiles(count: int, index: int = 0, camera: str = "a") -> Tiles:
-    return Tiles(camera, index, index / 25, 0.0, np.zeros((count, 1, 2, 2), np.float32))
+def tiles(count: int, index: int = 0, camera: str = "a") -> ModelInput:
+    return ModelInput(camera, index, index / 25, 0.0, np.zeros((count, 1, 2, 2), np.float32))
 
 
 def batcher() -> tuple[Batcher, HeldEngine, Clock]:

@@ -12,7 +12,7 @@ from bundle_support import moving_shapes, textured_background
 from streamad.errors import UsageError
 from streamad.frame import Frame, FrameFlags
 from streamad.preprocessing import PatchHistory
-from streamad.training.feeding import FLOW_CONSISTENT, CellCollector
+from streamad.training.feeding import FLOW_CONSISTENT, PatchSampler
 
 
 def clip(pictures: Iterator[np.ndarray]) -> list[Frame]:
@@ -22,7 +22,7 @@ def clip(pictures: Iterator[np.ndarray]) -> list[Frame]:
 
 def test_cells_are_those_of_the_tiling() -> None:
     frames = clip(moving_shapes(80))
-    collector = CellCollector((0, 2, 4), max_cells=10_000, seed=1)
+    collector = PatchSampler((0, 2, 4), max_cells=10_000, seed=1)
     collector.feed(frames)
     history = PatchHistory(lags=(0, 2, 4))
     expected = np.concatenate([history.push(frame).pixels for frame in frames])
@@ -32,7 +32,7 @@ def test_cells_are_those_of_the_tiling() -> None:
 
 
 def test_the_background_is_carried_from_clip_to_clip_and_the_history_is_not() -> None:
-    collector = CellCollector((0, 2, 4), max_cells=10_000, seed=1)
+    collector = PatchSampler((0, 2, 4), max_cells=10_000, seed=1)
     frames = clip(moving_shapes(60))
     collector.feed(frames[:40])
     before = collector.seen
@@ -47,14 +47,14 @@ def test_the_background_is_carried_from_clip_to_clip_and_the_history_is_not() ->
 def test_a_bounded_sample_is_uniform_over_all_cells() -> None:
     """Every cell is kept with probability max_cells / seen, early or late."""
     frames = clip(moving_shapes(120))
-    whole = CellCollector((0,), max_cells=10_000, seed=0)
+    whole = PatchSampler((0,), max_cells=10_000, seed=0)
     whole.feed(frames)
     cells = [cell.tobytes() for cell in whole.stacks()]
     position = {cell: k for k, cell in enumerate(cells)}
     assert len(position) == len(cells)  # sensor noise: no two alike
     kept: list[int] = []
     for seed in range(12):
-        collector = CellCollector((0,), max_cells=60, seed=seed)
+        collector = PatchSampler((0,), max_cells=60, seed=seed)
         collector.feed(frames)
         assert len(collector.stacks()) == 60
         assert collector.seen == len(cells)
@@ -69,7 +69,7 @@ def test_the_sample_depends_on_the_seed_alone() -> None:
     frames = clip(moving_shapes(80))
     samples = []
     for seed in (1, 1, 2):
-        collector = CellCollector((0,), max_cells=30, seed=seed)
+        collector = PatchSampler((0,), max_cells=30, seed=seed)
         collector.feed(frames)
         samples.append(collector.stacks())
     np.testing.assert_array_equal(samples[0], samples[1])
@@ -78,7 +78,7 @@ def test_the_sample_depends_on_the_seed_alone() -> None:
 
 @pytest.mark.parametrize("frames", [clip(moving_shapes(60, busy=())), clip(moving_shapes(20)), []])
 def test_where_nothing_moves_there_is_nothing_to_learn(frames: list[Frame]) -> None:
-    collector = CellCollector((0,), max_cells=100, seed=1)
+    collector = PatchSampler((0,), max_cells=100, seed=1)
     collector.feed(frames)
     with pytest.raises(UsageError, match=f"nothing moved in {len(frames)} frames") as caught:
         collector.stacks()
@@ -100,7 +100,7 @@ def walkers(directions: tuple[int, ...], frames: int = 120) -> Iterator[np.ndarr
 def test_flow_tells_one_way_from_both_ways() -> None:
     consistencies = []
     for directions in ((1, 1, 1), (-1, -1, -1), (1, -1, 1, -1)):
-        collector = CellCollector((0,), max_cells=100, seed=1)
+        collector = PatchSampler((0,), max_cells=100, seed=1)
         collector.feed(clip(walkers(directions)))
         consistencies.append(collector.flow_consistency)
     assert consistencies[0] > 0.75
@@ -109,4 +109,4 @@ def test_flow_tells_one_way_from_both_ways() -> None:
 
 
 def test_flow_of_nothing_is_zero() -> None:
-    assert CellCollector((0,), max_cells=1, seed=1).flow_consistency == 0
+    assert PatchSampler((0,), max_cells=1, seed=1).flow_consistency == 0

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 from streamad.errors import UsageError
 from streamad.frame import Frame, FrameFlags
-from streamad.training.frames import SEGMENT, FrameCollector
+from streamad.training.frames import SEGMENT, FrameSampler
 
 
 def clip(count: int, first: int = 0, hole: int | None = None, seed: int = 0) -> list[Frame]:
@@ -24,7 +24,7 @@ def clip(count: int, first: int = 0, hole: int | None = None, seed: int = 0) -> 
 
 
 def test_every_window_of_a_clip_is_there_once() -> None:
-    collector = FrameCollector(32, 32, window=16, max_frames=4000, seed=0)
+    collector = FrameSampler(32, 32, window=16, max_frames=4000, seed=0)
     source = clip(200)
     collector.feed(source)
     frames, starts = collector.windows()
@@ -38,7 +38,7 @@ def test_every_window_of_a_clip_is_there_once() -> None:
 
 
 def test_no_window_crosses_a_hole_or_the_end_of_a_clip() -> None:
-    collector = FrameCollector(32, 32, window=16, max_frames=4000, seed=0)
+    collector = FrameSampler(32, 32, window=16, max_frames=4000, seed=0)
     collector.feed(clip(60, hole=30))
     collector.feed(clip(40, seed=1))
     collector.feed(clip(10, seed=2))  # shorter than a window
@@ -50,7 +50,7 @@ def test_no_window_crosses_a_hole_or_the_end_of_a_clip() -> None:
 def test_the_sample_is_bounded_and_repeatable() -> None:
     samples = []
     for _ in range(2):
-        collector = FrameCollector(32, 32, window=1, max_frames=2 * SEGMENT, seed=3)
+        collector = FrameSampler(32, 32, window=1, max_frames=2 * SEGMENT, seed=3)
         for seed in range(6):
             collector.feed(clip(100, seed=seed))
         samples.append(collector.windows()[0])
@@ -59,15 +59,15 @@ def test_the_sample_is_bounded_and_repeatable() -> None:
 
 
 def test_too_short_clips_and_blank_ones_are_refused() -> None:
-    collector = FrameCollector(32, 32, window=16, max_frames=4000, seed=0)
+    collector = FrameSampler(32, 32, window=16, max_frames=4000, seed=0)
     collector.feed(clip(15))
     with pytest.raises(UsageError, match="15 frames hold no 16 in a row"):
         collector.windows()
-    blank = FrameCollector(32, 32, window=1, max_frames=4000, seed=0)
+    blank = FrameSampler(32, 32, window=1, max_frames=4000, seed=0)
     blank.feed([Frame("c", 0, 0.0, 0.0, np.full((40, 40), 16, np.uint8))])
     with pytest.raises(UsageError, match=r"of one grey \(16\)"):
         blank.windows()
-    frozen = FrameCollector(32, 32, window=1, max_frames=4000, seed=0)
+    frozen = FrameSampler(32, 32, window=1, max_frames=4000, seed=0)
     picture = clip(1)[0].pixels
     frozen.feed([Frame("c", k, k / 10, 0.0, picture) for k in range(5)])
     with pytest.raises(UsageError, match="all 5 frames are the same picture"):

@@ -11,15 +11,15 @@ from kill_support import killed_at_every_change
 
 from streamad.bundle import combined_sha256, load_bundle, write_manifest
 from streamad.calibration import Calibration, calibrate
-from streamad.calibration.per_location import CellSamples, LocalSpec, LocalStatistics, fit_local
+from streamad.calibration.per_location import CellSamples, PerLocationSpec, PerLocationStatistics, fit_local
 from streamad.workflows.calibrate import save_into_bundle
 
 
-def places(seed: int) -> LocalStatistics:
+def places(seed: int) -> PerLocationStatistics:
     samples = CellSamples((2, 3))
     for heatmap in np.random.default_rng(seed).normal(size=(100, 2, 3)).astype(np.float32):
         samples.add(heatmap)
-    return fit_local(samples, LocalSpec())
+    return fit_local(samples, PerLocationSpec())
 
 
 def test_killed_anywhere_the_bundle_loads_with_one_calibration_whole(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from streamad.errors import UsageError
 from streamad.frame import Frame
 from streamad.inference import open_model, score_video
 from streamad.sources import FileSpec, RtspSpec, open_source, parse_source
-from streamad.workflows.learn import Capture, LearnPlan, Recordings, Survey, capture, learn
+from streamad.workflows.learn import Capture, LearnPlan, RecordingStats, RecordingStore, capture, learn
 from streamad.workflows.learn.clip_writer import ClipWriter
 from streamad.workflows.learn.learn import require_enough
 
@@ -58,7 +58,7 @@ def test_a_clip_comes_back_as_it_was_scored(tmp_path: Path) -> None:
 def test_only_the_same_camera_continues_an_interrupted_recording(tmp_path: Path) -> None:
     def begin(url: str) -> str:
         camera = RtspSpec.model_validate({"url": url})
-        session = Recordings(tmp_path).begin(profile="day", source=str(camera.url), wanted_seconds=9, camera=camera)
+        session = RecordingStore(tmp_path).begin(profile="day", source=str(camera.url), wanted_seconds=9, camera=camera)
         return session.address
 
     first = begin("rtsp://recorder/stream?channel=1&password=secret")
@@ -76,7 +76,7 @@ def test_only_the_same_camera_continues_an_interrupted_recording(tmp_path: Path)
 
 
 def test_recordings_are_thinned_by_chance_old_ones_and_new_ones_alike(tmp_path: Path) -> None:
-    recordings = Recordings(tmp_path)
+    recordings = RecordingStore(tmp_path)
     for profile in ("day", "night", "day"):
         session = recordings.begin(profile=profile, source="cam", wanted_seconds=400, camera=CAMERA)
         for _ in range(40):
@@ -86,7 +86,7 @@ def test_recordings_are_thinned_by_chance_old_ones_and_new_ones_alike(tmp_path: 
         recordings.update(replace(session, done=True))
     assert recordings.profiles == {"day": 800, "night": 400}
     assert recordings.thin(keep_seconds=400, keep_bytes=ROOM) == 40
-    again = Recordings(tmp_path)
+    again = RecordingStore(tmp_path)
     assert again.profiles == {"day": 400, "night": 400}
     counts = [len(again.of_session(number)) for number in range(3)]
     assert counts[1] == 40
@@ -103,7 +103,7 @@ def test_a_survey_says_what_moves_and_where() -> None:
             picture[130:170, (number * 3) % 300 : (number * 3) % 300 + 14] = 20
         return picture
 
-    survey = Survey()
+    survey = RecordingStats()
     for frame in frames_of(walker(k, p) for k, p in enumerate(watched(300, walkers=0))):
         survey.add(frame)
     assert survey.seconds == pytest.approx(29.9, abs=0.1)
@@ -111,14 +111,14 @@ def test_a_survey_says_what_moves_and_where() -> None:
     assert 0.4 < survey.still_share < 0.9
     assert {"upper left", "upper centre", "upper right"} <= set(survey.still_parts())
     assert not [name for name in survey.still_parts() if name.startswith("lower")]
-    again = Survey.from_json(json.loads(json.dumps(survey.to_json())))
+    again = RecordingStats.from_json(json.loads(json.dumps(survey.to_json())))
     assert (again.seconds, again.still_share) == (survey.seconds, survey.still_share)
 
 
 def test_faulty_frames_end_a_clip_and_are_in_none(tmp_path: Path) -> None:
     pictures = (np.zeros_like(p) if 200 <= k < 260 else p for k, p in enumerate(watched(420)))
     spec = FileSpec(path=video(tmp_path / "v.mp4", pictures))
-    recordings = Recordings(tmp_path / "r")
+    recordings = RecordingStore(tmp_path / "r")
     found = capture([spec], recordings, seconds=600, profile="day", words="v", max_bytes=ROOM)
     assert found.survey.held["dark"] == 60
     assert found.problem is not None
@@ -133,12 +133,12 @@ def test_faulty_frames_end_a_clip_and_are_in_none(tmp_path: Path) -> None:
 
 def test_what_is_too_little_is_refused_with_what_was_found(tmp_path: Path) -> None:
     still = FileSpec(path=video(tmp_path / "still.mp4", watched(450, walkers=0)))
-    recordings = Recordings(tmp_path / "a")
+    recordings = RecordingStore(tmp_path / "a")
     found = capture([still], recordings, seconds=40, profile="day", words="v", max_bytes=ROOM)
     with pytest.raises(UsageError, match=r"nothing moved in 40 s of good video, at least 15 s of movement are needed"):
         require_enough(found, recordings)
     black = FileSpec(path=video(tmp_path / "black.mp4", (np.zeros_like(p) for p in watched(200))))
-    recordings = Recordings(tmp_path / "b")
+    recordings = RecordingStore(tmp_path / "b")
     found = capture([black], recordings, seconds=40, profile="day", words="v", max_bytes=ROOM)
     with pytest.raises(UsageError, match=r"only 0 s of good video.*200 frames were rejected \(200 dark\)"):
         require_enough(found, recordings)
@@ -149,7 +149,7 @@ def test_what_is_too_little_is_refused_with_what_was_found(tmp_path: Path) -> No
 def test_a_camera_that_is_lost_is_gone_on_with_in_this_run_and_the_next(tmp_path: Path) -> None:
     require_rtsp_server()
     path = video(tmp_path / "cam.mp4", watched(400), fps=25)
-    recordings = Recordings(tmp_path / "r")
+    recordings = RecordingStore(tmp_path / "r")
     seen = [0.0]
 
     def record(seconds: float, stop_at: float) -> Capture:
@@ -240,9 +240,9 @@ def test_one_command_makes_a_model_and_again_adds_to_it(videos: dict[str, Path],
 @pytest.mark.timeout(300)
 def test_another_detector_is_learned_the_same_way(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    recordings = Recordings(tmp_path / "gate" / "recordings")
+    recordings = RecordingStore(tmp_path / "gate" / "recordings")
     session = recordings.begin(profile="day", source="cam", wanted_seconds=20, camera=CAMERA)
-    survey, pictures = Survey(), iter(watched(240, walkers=2, size=(160, 90)))
+    survey, pictures = RecordingStats(), iter(watched(240, walkers=2, size=(160, 90)))
     for _ in range(4):  # the last is held out
         path, role = recordings.next_file(session)
         writer = ClipWriter(path, fps=10)

@@ -15,14 +15,14 @@ from quality_support import Picture, watched
 from streamad.bundle import load_bundle
 from streamad.errors import UsageError
 from streamad.sources import FileSpec, open_source
-from streamad.workflows.learn import Capture, Recordings, capture, look_at_clips
+from streamad.workflows.learn import Capture, RecordingStore, capture, look_at_clips
 from streamad.workflows.learn.learn import finished, require_enough
 
 SIZE = (160, 90)
 ROOM = 10**9
 
 
-def looked_at(recordings: Recordings, *paths: Path, **options: Any) -> Capture:
+def looked_at(recordings: RecordingStore, *paths: Path, **options: Any) -> Capture:
     return capture(
         [FileSpec(path=path) for path in paths],
         recordings,
@@ -38,7 +38,7 @@ def quiet_then_busy(quiet: int, busy: int) -> Iterator[Picture]:
 def test_the_good_frames_of_a_file_are_read_from_where_it_lies(tmp_path: Path) -> None:
     dark = (p * 0 if 120 <= k < 150 else p for k, p in enumerate(watched(300, size=(161, 91))))
     path = write_mp4(tmp_path / "v.mp4", (p[:90, :160] for p in dark), fps=10)
-    recordings = Recordings(tmp_path / "r")
+    recordings = RecordingStore(tmp_path / "r")
     found = looked_at(recordings, path)
     (video,) = recordings.given
     assert video.runs[0] == (0, 119)
@@ -59,11 +59,11 @@ def test_the_good_frames_of_a_file_are_read_from_where_it_lies(tmp_path: Path) -
 def test_a_quiet_beginning_is_no_reason_to_refuse(tmp_path: Path) -> None:
     """Ten minutes of night before the day, at a tenth of the length: `--minutes 1` would refuse them."""
     night_then_day = write_mp4(tmp_path / "v.mp4", quiet_then_busy(700, 300), fps=10)
-    recordings = Recordings(tmp_path / "all")
+    recordings = RecordingStore(tmp_path / "all")
     found = looked_at(recordings, night_then_day)
     require_enough(found, recordings)
     assert found.seconds == pytest.approx(100, abs=3)
-    recordings = Recordings(tmp_path / "a minute")
+    recordings = RecordingStore(tmp_path / "a minute")
     found = looked_at(recordings, night_then_day, seconds=60)
     with pytest.raises(UsageError, match="nothing moved in 60 s of good video, at least 15 s of movement are needed"):
         require_enough(found, recordings)
@@ -72,11 +72,11 @@ def test_a_quiet_beginning_is_no_reason_to_refuse(tmp_path: Path) -> None:
 def test_what_was_refused_is_added_to_by_the_next_run_as_the_hint_says(tmp_path: Path) -> None:
     few = write_mp4(tmp_path / "few.mp4", quiet_then_busy(300, 100), fps=10)
     more = write_mp4(tmp_path / "more.mp4", watched(120, walkers=2, size=SIZE), fps=10)
-    found = looked_at(Recordings(tmp_path / "r"), few)
+    found = looked_at(RecordingStore(tmp_path / "r"), few)
     with pytest.raises(UsageError, match="something moved for only 10 s") as refused:
-        require_enough(found, Recordings(tmp_path / "r"))
+        require_enough(found, RecordingStore(tmp_path / "r"))
     assert "run again with the same --out" in str(refused.value.hint)
-    recordings = Recordings(tmp_path / "r")
+    recordings = RecordingStore(tmp_path / "r")
     require_enough(looked_at(recordings, more), recordings)
     assert sum(recordings.learned_profiles.values()) == pytest.approx(52, abs=2)
 
@@ -85,17 +85,17 @@ def test_short_files_count_in_full_and_the_same_file_once(tmp_path: Path) -> Non
     paths = [
         write_mp4(tmp_path / f"{k}.mp4", watched(20, seed=k, walkers=2, size=SIZE), fps=10) for k in range(4)
     ]  # 2 s each: shorter than any clip of a camera's recording may be
-    recordings = Recordings(tmp_path / "r")
+    recordings = RecordingStore(tmp_path / "r")
     found = looked_at(recordings, *paths)
     assert found.seconds == pytest.approx(8)
     assert len(recordings.whole) == 4
     assert {clip.role for clip in recordings.clips} == {"train", "held"}
     finished(recordings, found)
-    again = Recordings(tmp_path / "r")
+    again = RecordingStore(tmp_path / "r")
     looked_at(again, *paths[:2])
     assert again.learned_profiles == pytest.approx({"day": 8})  # two given again, two from the recordings
     shutil.copy(paths[0], tmp_path / "copy.mp4")  # another file, for all that anybody knows
-    other = Recordings(tmp_path / "r2")
+    other = RecordingStore(tmp_path / "r2")
     finished(other, looked_at(other, paths[0]))
     looked_at(other, tmp_path / "copy.mp4")
     assert other.learned_profiles == pytest.approx({"day": 4})
@@ -103,11 +103,11 @@ def test_short_files_count_in_full_and_the_same_file_once(tmp_path: Path) -> Non
 
 def test_of_long_files_a_sample_is_recorded_and_all_is_learned(tmp_path: Path) -> None:
     path = write_mp4(tmp_path / "v.mp4", watched(1800, size=SIZE), fps=10)
-    recordings = Recordings(tmp_path / "r")
+    recordings = RecordingStore(tmp_path / "r")
     found = looked_at(recordings, path, keep_seconds=40, given_seconds=None)
     # Clips of 50 s: four at least are kept, however little is to be.
     assert found.seconds == pytest.approx(180, abs=1)
-    short = Recordings(tmp_path / "s")
+    short = RecordingStore(tmp_path / "s")
     found = looked_at(short, path, keep_seconds=40, given_seconds=72)
     assert found.seconds == pytest.approx(180, abs=1)
     assert short.learned_profiles == pytest.approx({"day": 180}, abs=1)
@@ -117,8 +117,8 @@ def test_of_long_files_a_sample_is_recorded_and_all_is_learned(tmp_path: Path) -
     # A file that is gone by the next time: what was kept of it is still there.
     finished(short, found)
     path.unlink()
-    assert sum(Recordings(tmp_path / "s").learned_profiles.values()) == pytest.approx(42, abs=7)
-    full = Recordings(tmp_path / "f")
+    assert sum(RecordingStore(tmp_path / "s").learned_profiles.values()) == pytest.approx(42, abs=7)
+    full = RecordingStore(tmp_path / "f")
     shutil.copy(short.folder / short.clips[0].file, tmp_path / "w.mkv")
     assert looked_at(full, tmp_path / "w.mkv", max_bytes=1).seconds > 5  # no room to keep any
     assert len(full.whole) == 1

@@ -12,8 +12,8 @@ from motion_support import Square, walkers, world
 
 from streamad.bundle import Bundle, combined_sha256, load_bundle
 from streamad.detectors.motion.fitting import Sample
-from streamad.detectors.motion.gathering import Gatherer
 from streamad.detectors.motion.layout import LENGTH
+from streamad.detectors.motion.sampler import MotionSampler
 from streamad.engines import EngineSpec
 from streamad.errors import UsageError
 from streamad.inference import open_model, score_video
@@ -75,7 +75,7 @@ def test_every_frame_of_long_video_sets_the_threshold(
     learned: MotionFit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fit to half of the frames scores all of them, each about as the fit to all frames does."""
-    monkeypatch.setattr(fit_motion, "Gatherer", partial(Gatherer, most_frames=200))
+    monkeypatch.setattr(fit_motion, "MotionSampler", partial(MotionSampler, most_frames=200))
     normal = ImagesSpec(path=learned.bundle.path.parent / "normal", fps=10)
     told: list[str] = []
     thinned = fit_motion_bundle([normal], tmp_path / "wall", name="wall", progress=lambda stage, *_: told.append(stage))

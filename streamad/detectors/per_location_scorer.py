@@ -8,18 +8,18 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from streamad.calibration.per_location import LocalScore, LocalStatistics
+from streamad.calibration.per_location import PerLocationScore, PerLocationStatistics
 from streamad.detectors.base import CameraScorer
 from streamad.errors import CalibrationError
 from streamad.frame import Frame
-from streamad.preprocessing import Tiles
+from streamad.preprocessing import ModelInput
 from streamad.scoring.frame_score import FrameScore
 
 _log = logging.getLogger(__name__)
 
 
-class LocalScorer:
-    """A `CameraScorer` around a detector's own: the heat map becomes evidence, the score that of `LocalScore`.
+class PerLocationScorer:
+    """A `CameraScorer` around a detector's own: the heat map becomes evidence, the score that of `PerLocationScore`.
 
     Frames that the detector withholds stay withheld. The causal median begins anew where the detector's does: after a
     gap and while it warms up. The detector's own smoothing is not used, since it is of its own score.
@@ -30,9 +30,9 @@ class LocalScorer:
         camera: configured id of the camera, for messages.
     """
 
-    def __init__(self, inner: CameraScorer, statistics: LocalStatistics, camera: str) -> None:
+    def __init__(self, inner: CameraScorer, statistics: PerLocationStatistics, camera: str) -> None:
         self._inner = inner
-        self._local = LocalScore(statistics)
+        self._local = PerLocationScore(statistics)
         self._camera = camera
         self._restarts: set[int] = set()
         self._told = False
@@ -42,7 +42,7 @@ class LocalScorer:
         """Times that the history was reset because frames were missing."""
         return self._inner.gaps
 
-    def tiles(self, frame: Frame) -> Tiles | None:
+    def tiles(self, frame: Frame) -> ModelInput | None:
         """The detector's."""
         gaps = self._inner.gaps
         tiles = self._inner.tiles(frame)
@@ -50,7 +50,7 @@ class LocalScorer:
             self._restarts.add(frame.index)  # its score may come later, after those of frames before it
         return tiles
 
-    def score(self, tiles: Tiles, outputs: npt.NDArray[np.float32]) -> FrameScore:
+    def score(self, tiles: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
         """The local score, with the evidence of every cell as its heat map.
 
         Raises:

@@ -14,7 +14,7 @@ LIMIT = 1 << 19
 """Scores held before neighbours are joined (13 MB): up to so many the figures are exact. Our choice."""
 
 
-class RankCounts:
+class StreamingRocAuc:
     """How many abnormal and normal samples have each score. Memory is bounded, whatever is added.
 
     Samples of one score are one entry. Where more than `LIMIT` scores differ, neighbours in rank are joined into half
@@ -43,7 +43,7 @@ class RankCounts:
         if self._size > LIMIT:
             self._join()
 
-    def merge(self, other: RankCounts) -> None:
+    def merge(self, other: StreamingRocAuc) -> None:
         """Take up the counts of other samples."""
         for part in other._parts:
             self.add(*part)

@@ -17,7 +17,7 @@ TRACE_SECONDS = 0.5
 rendered scenes and on normal clips of Ped2 with faster people put in)."""
 
 
-class Trace:
+class TemporalSmoother:
     """Averages descriptors over time along the flow.
 
     The average is exponential and causal: a cell takes up the average of the place that its content came from (as the

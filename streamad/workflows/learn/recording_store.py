@@ -102,7 +102,7 @@ class Session:
         source: the source in words, without credentials.
         wanted_seconds: how much was asked for.
         done: whether it is complete.
-        survey: what was seen, as `Survey.to_json` has it.
+        survey: what was seen, as `RecordingStats.to_json` has it.
         address: salted digest of a camera's address, by which its own recording is continued and no other's: `source`
             names the host alone, and a recorder has many cameras. Empty for files, and in older indexes.
     """
@@ -116,7 +116,7 @@ class Session:
     address: str = ""
 
 
-class Recordings:
+class RecordingStore:
     """The folder of recordings and its index, written anew at every change, atomically.
 
     Args:

@@ -1,4 +1,4 @@
-"""Tiles: what one frame gives a network to score."""
+"""ModelInput: what one frame gives a network to score."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class StreamSlot:
 
 
 @dataclass(frozen=True, slots=True)
-class Tiles:
+class ModelInput:
     """The network's input that scores one frame.
 
     Attributes:

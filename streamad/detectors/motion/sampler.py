@@ -48,7 +48,7 @@ class Describer:
             yield Sample(found.values, self._clip, frame.pts_seconds - began)
 
 
-class Gatherer:
+class MotionSampler:
     """Keeps a sample of the frames of a camera's normal video.
 
     Short video is kept whole. Of longer video, frames in which something moves are drawn by chance, each with the

@@ -7,14 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from streamad.calibration import Calibration, LocalScore, LocalSpec, LocalStatistics, calibrate
+from streamad.calibration import Calibration, PerLocationScore, PerLocationSpec, PerLocationStatistics, calibrate
 from streamad.calibration.per_location import CellSamples, fit_local, joined, pooled
 from streamad.calibration.per_location.score import highest
 from streamad.errors import CalibrationError
 from streamad.formatting import span
 
 SHA = "0123456789abcdef" * 4
-OWN = LocalSpec(prior_samples=1e-12)
+OWN = PerLocationSpec(prior_samples=1e-12)
 
 
 def filled(maps: np.ndarray, **options: int) -> CellSamples:
@@ -39,7 +39,7 @@ def test_evidence_is_minus_log10_of_the_cells_own_tail(scene: np.ndarray) -> Non
 
 
 def test_held_out_evidence_has_its_false_alarm_meaning(scene: np.ndarray) -> None:
-    statistics = fit_local(filled(scene[:3000]), LocalSpec())
+    statistics = fit_local(filled(scene[:3000]), PerLocationSpec())
     evidence = np.stack([statistics.evidence(heatmap.astype(np.float32)) for heatmap in scene[3000:]])
     # Drawn to the picture, rows of small scores claim less than they could: that gives no false alarms.
     for level in (0.5, 1.0, 2.0):
@@ -51,7 +51,7 @@ def test_a_cell_that_saw_little_claims_little() -> None:
     maps = rng.exponential(1.0, (1000, 3, 3))
     maps[:, 1, 1] = np.nan
     maps[:10, 1, 1] = 1e-3 * rng.random(10)  # ten frames of near nothing
-    spec = LocalSpec(prior_samples=500)
+    spec = PerLocationSpec(prior_samples=500)
     samples = filled(maps)
     assert samples.counts[1, 1] == 10
     statistics = fit_local(samples, spec)
@@ -68,7 +68,7 @@ def test_the_mixture_is_that_of_its_levels() -> None:
     rng = np.random.default_rng(3)
     maps = rng.normal(np.arange(3)[:, None] + np.array([0, 0.5, 1.0])[None], 1.0, (8000, 3, 3))
     m = 4000.0
-    statistics = fit_local(filled(maps, size=8000), LocalSpec(prior_samples=m, neighbours=1))
+    statistics = fit_local(filled(maps, size=8000), PerLocationSpec(prior_samples=m, neighbours=1))
     x = 3.2
     cell, row, picture = (float((part >= x).mean()) for part in (maps[:, 1, 2], maps[:, 1], maps))
     w = 8000 / (8000 + m)
@@ -77,7 +77,7 @@ def test_the_mixture_is_that_of_its_levels() -> None:
 
 
 def test_evidence_rises_without_bound_and_nan_stays() -> None:
-    statistics = fit_local(filled(np.random.default_rng(4).normal(size=(500, 2, 3))), LocalSpec())
+    statistics = fit_local(filled(np.random.default_rng(4).normal(size=(500, 2, 3))), PerLocationSpec())
     steps = [statistics.evidence(np.full((2, 3), x, np.float32)) for x in np.linspace(-5, 400, 400)]
     assert (np.diff(steps, axis=0) >= 0).all()
     assert (steps[-1] > 20).all()
@@ -89,7 +89,7 @@ def test_evidence_rises_without_bound_and_nan_stays() -> None:
 
 def test_a_heat_map_of_another_size_is_held_against_the_whole_picture() -> None:
     maps = np.random.default_rng(5).exponential(size=(2000, 3, 4))
-    statistics = fit_local(filled(maps, size=2000), LocalSpec())
+    statistics = fit_local(filled(maps, size=2000), PerLocationSpec())
     got = statistics.evidence(np.full((7, 9), -np.log(0.01), np.float32))
     np.testing.assert_allclose(got, 2.0, atol=0.1)
 
@@ -116,8 +116,8 @@ def test_pooling_is_the_mean_of_the_known_cells_around() -> None:
 
 def test_the_score_is_the_mean_of_the_highest_then_a_causal_median() -> None:
     maps = np.random.default_rng(7).exponential(size=(60, 6, 10)).astype(np.float32)
-    statistics = fit_local(filled(maps), LocalSpec(share=0.05, median_frames=3))
-    state = LocalScore(statistics)
+    statistics = fit_local(filled(maps), PerLocationSpec(share=0.05, median_frames=3))
+    state = PerLocationScore(statistics)
     got = [state.update(heatmap)[0] for heatmap in maps]
     single = [np.sort(statistics.evidence(heatmap).ravel())[-3:].mean() for heatmap in maps]
     np.testing.assert_allclose(got, [np.median(single[max(0, k - 2) : k + 1]) for k in range(60)], rtol=1e-5)
@@ -128,7 +128,7 @@ def test_the_score_is_the_mean_of_the_highest_then_a_causal_median() -> None:
 @pytest.fixture
 def calibration() -> Calibration:
     rng = np.random.default_rng(8)
-    statistics = fit_local(filled(rng.normal(size=(300, 2, 3))), LocalSpec())
+    statistics = fit_local(filled(rng.normal(size=(300, 2, 3))), PerLocationSpec())
     return calibrate([rng.normal(size=800)], fps=10, model="m", model_sha256=SHA, source="-", local=statistics)
 
 
@@ -158,7 +158,7 @@ def test_a_calibration_without_statistics_is_as_it_was(calibration: Calibration,
 
 def test_statistics_of_another_calibration_are_refused(calibration: Calibration, tmp_path) -> None:
     calibration.save(tmp_path / "door.json")
-    other = fit_local(filled(np.random.default_rng(10).normal(size=(300, 2, 3))), LocalSpec())
+    other = fit_local(filled(np.random.default_rng(10).normal(size=(300, 2, 3))), PerLocationSpec())
     other.save(tmp_path / "door.local.npz")
     with pytest.raises(CalibrationError, match=r"not what .*door\.json was made with"):
         Calibration.load(tmp_path / "door.json")
@@ -172,10 +172,10 @@ def test_damaged_files_are_told_and_nothing_is_unpickled(calibration: Calibratio
     for content in (b"", b"PK\x03\x04 no zip", b"\x80\x04."):
         path.write_bytes(content)
         with pytest.raises(CalibrationError, match="holds no local statistics"):
-            LocalStatistics.load(path)
+            PerLocationStatistics.load(path)
     np.savez(path, header=np.array([{"format": "streamad-local"}], dtype=object))
     with pytest.raises(CalibrationError, match="holds no local statistics"):
-        LocalStatistics.load(path)
+        PerLocationStatistics.load(path)
     bad = calibration.local.curves.copy()
     bad[3, 0, 0] = np.nan
     with pytest.raises(CalibrationError, match="damaged"):
@@ -185,7 +185,7 @@ def test_damaged_files_are_told_and_nothing_is_unpickled(calibration: Calibratio
 def test_too_little_to_learn_from() -> None:
     for maps in (np.full((100, 2, 2), np.nan), np.ones((100, 2, 2)), np.random.default_rng(0).random((2, 2, 2))):
         with pytest.raises(CalibrationError, match="cannot calibrate cells"):
-            fit_local(filled(maps), LocalSpec())
+            fit_local(filled(maps), PerLocationSpec())
     with pytest.raises(CalibrationError, match="one grid"):
         joined([CellSamples((2, 2)), CellSamples((2, 3))])
     with pytest.raises(CalibrationError, match="3×3 cells"):
@@ -198,7 +198,7 @@ def test_too_little_to_learn_from() -> None:
 )  # fmt: skip
 def test_parameters_out_of_range(options: dict[str, float]) -> None:
     with pytest.raises(CalibrationError, match=next(iter(options))):
-        LocalSpec(**options)
+        PerLocationSpec(**options)
 
 
 def test_recurrence_is_the_inverse_of_the_threshold(calibration: Calibration) -> None:

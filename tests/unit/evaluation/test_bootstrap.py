@@ -15,7 +15,7 @@ from scipy.stats import bootstrap
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from streamad.errors import DatasetError
-from streamad.evaluation.intervals import MIN_CLIPS, clip_intervals, intervals_of
+from streamad.evaluation.bootstrap import MIN_CLIPS, clip_intervals, intervals_of
 from streamad.evaluation.result import EvaluationResult
 
 Clips = list[tuple[Any, Any]]

@@ -9,7 +9,7 @@ import pytest
 from motion_support import walkers, world
 
 from streamad.detectors.motion.fitting import FOLDS, Fitted, Sample, fit
-from streamad.detectors.motion.gathering import Describer, Gatherer
+from streamad.detectors.motion.sampler import Describer, MotionSampler
 from streamad.frame import Frame
 from streamad.workflows.fit_motion import motion_manifest
 
@@ -29,8 +29,8 @@ def described(frames: list[Frame]) -> list[Sample]:
     return list(Describer(MANIFEST).described(frames))
 
 
-def gathered(frames: list[Frame], **limits: int) -> Gatherer:
-    gatherer = Gatherer(MANIFEST, **limits)
+def gathered(frames: list[Frame], **limits: int) -> MotionSampler:
+    gatherer = MotionSampler(MANIFEST, **limits)
     gatherer.feed(frames)
     return gatherer
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from streamad.detectors.motion.appearance import turned
 from streamad.detectors.motion.layout import CELL, LOOK, MEASURES, PLACE, SPEED, VELOCITY
-from streamad.detectors.motion.looks import turned
 
 Floats = npt.NDArray[np.float32]
 
@@ -20,7 +20,7 @@ FASTER = (1.5, 3.0)
 """Times as fast as it was: a run or a bicycle among walkers (our choice)."""
 
 
-def made_anomalies(
+def synthetic_anomalies(
     frames: list[Floats], ratios: list[Floats], count: int, rng: np.random.Generator
 ) -> list[tuple[Floats, ...]]:
     """Things of normal frames, each made unusual in one way for each measure.

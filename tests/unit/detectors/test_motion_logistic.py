@@ -6,28 +6,28 @@ import numpy as np
 import pytest
 
 from streamad.detectors.motion.layout import CHANNELS, CONTEXT, LENGTH, LOOK, PLACE, SPEED, VELOCITY
-from streamad.detectors.motion.made_anomalies import made_anomalies
-from streamad.detectors.motion.odds import slope_of_odds
+from streamad.detectors.motion.logistic import logistic_slope
+from streamad.detectors.motion.synthetic_anomalies import synthetic_anomalies
 
 
 @pytest.mark.parametrize(("away", "spread"), [(0.5, 0.5), (1.0, 0.7), (0.3, 0.2)])
 def test_the_slope_of_two_gaussians_is_their_distance_over_the_variance(away: float, spread: float) -> None:
     rng = np.random.default_rng(0)
     normal, anomalies = rng.normal(-1.0, spread, 40_000), rng.normal(-1.0 + away, spread, 10_000)
-    assert slope_of_odds(normal, anomalies, 1e5) == pytest.approx(away / spread**2, rel=0.05)
+    assert logistic_slope(normal, anomalies, 1e5) == pytest.approx(away / spread**2, rel=0.05)
 
 
 def test_a_measure_that_tells_nothing_counts_for_nothing() -> None:
     rng = np.random.default_rng(1)
     same = rng.normal(0, 1, 5000)
-    assert slope_of_odds(same, same, 100) == pytest.approx(0, abs=1e-6)
-    assert slope_of_odds(same + 1, same, 100) == 0
-    assert slope_of_odds(np.zeros(10), np.zeros(10), 100) == 0
+    assert logistic_slope(same, same, 100) == pytest.approx(0, abs=1e-6)
+    assert logistic_slope(same + 1, same, 100) == 0
+    assert logistic_slope(np.zeros(10), np.zeros(10), 100) == 0
 
 
 def test_the_prior_bounds_the_slope_of_what_is_apart_and_gives_way_to_more_video() -> None:
     normal, anomalies = np.linspace(0, 1, 50), np.linspace(2, 3, 50)
-    little, more = slope_of_odds(normal, anomalies, 8), slope_of_odds(normal, anomalies, 80)
+    little, more = logistic_slope(normal, anomalies, 8), logistic_slope(normal, anomalies, 80)
     assert 0 < little < more < 100
 
 
@@ -44,7 +44,7 @@ def test_anomalies_are_made_in_one_way_for_each_measure() -> None:
         ratios.append(np.r_[np.ones(6), np.zeros(6)].astype(np.float32))
     frames.append(frames[0])
     ratios.append(np.zeros(12, np.float32))  # nothing passes
-    made = made_anomalies(frames, ratios, 100, rng)
+    made = synthetic_anomalies(frames, ratios, 100, rng)
     assert len(made) == 40
     for faster, turned, laid in made:
         assert 1 <= len(faster) == len(turned) == len(laid) <= 9

@@ -15,7 +15,7 @@ _STEPS = 100
 _FARTHEST = 3.0
 
 
-def slope_of_odds(normal: Doubles, anomalies: Doubles, independent: float) -> float:
+def logistic_slope(normal: Doubles, anomalies: Doubles, independent: float) -> float:
     """Slope of a logistic regression of "is an anomaly" on one measure; 0 where it would fall.
 
     Both sides weigh the same, however many there are.

@@ -11,7 +11,7 @@ from bundle_support import moving_shapes, write_mp4
 
 pytest.importorskip("onnxruntime")
 
-from streamad.calibration import LocalScore, LocalSpec
+from streamad.calibration import PerLocationScore, PerLocationSpec
 from streamad.engines import EngineSpec
 from streamad.errors import CalibrationError
 from streamad.frame import Frame, FrameFlags
@@ -49,9 +49,9 @@ def test_no_frame_is_scored_by_statistics_that_it_is_in() -> None:
     with Spool() as spool:
         for heatmap in maps:
             spool.add(heatmap)
-        made = crossfit(spool, [np.ones(500, bool)], LocalSpec(prior_samples=1, median_frames=1))
+        made = crossfit(spool, [np.ones(500, bool)], PerLocationSpec(prior_samples=1, median_frames=1))
     assert np.median(made.scores[0][300:400]) > 6
-    own = LocalScore(made.statistics)
+    own = PerLocationScore(made.statistics)
     assert np.median([own.update(heatmap)[0] for heatmap in maps[300:400]]) < 2
 
 
@@ -62,7 +62,7 @@ def test_calibrating_scoring_and_streaming_are_one(model: Model, tmp_path: Path)
     assert calibration.local.spec == local_spec(model.bundle.manifest)
     plain = list(score_video(path, model))
     local = list(score_video(path, model, scorer=model.scorer("cam", calibration.local)))
-    state = LocalScore(calibration.local)
+    state = PerLocationScore(calibration.local)
     for raw, score in zip(plain, local, strict=True):
         assert (raw.index, raw.pts_seconds, raw.withheld) == (score.index, score.pts_seconds, score.withheld)
         if raw.heatmap is None:
@@ -88,7 +88,7 @@ def test_a_gap_begins_the_median_anew(model: Model, tmp_path: Path) -> None:
     scorer = model.scorer("cam", calibration.local)
     after = [s for s in score_frames(frames(60), model, scorer) if s.index > 60 and s.withheld is None]
     assert scorer.gaps == 1
-    single = LocalScore(calibration.local)
+    single = PerLocationScore(calibration.local)
     raw = [s for s in score_frames(frames(60), model, model.scorer("cam")) if s.index > 60 and s.withheld is None]
     np.testing.assert_allclose([s.score for s in after], [single.update(s.heatmap)[0] for s in raw], atol=1e-5)
 

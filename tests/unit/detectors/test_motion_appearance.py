@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from streamad.detectors.motion.appearance import EDGE, SHADE, look_maps, looks_of, turned
 from streamad.detectors.motion.layout import CHANNELS, CONTEXT
-from streamad.detectors.motion.looks import EDGE, SHADE, look_maps, looks_of, turned
 
 
 def picture(rng: np.random.Generator, size: int = 80) -> np.ndarray:

@@ -17,7 +17,7 @@ FPS = 25.0
 
 
 @dataclass(frozen=True)
-class Trace:
+class ScoredClip:
     """The scores of one clip.
 
     Attributes:
@@ -45,7 +45,7 @@ class Trace:
 
 
 @dataclass(frozen=True)
-class Place:
+class FrameRef:
     """A frame that was picked.
 
     Attributes:
@@ -61,7 +61,7 @@ class Place:
     why: str
 
 
-def worst_false_alarms(traces: Sequence[Trace], count: int, *, threshold: float | None = None) -> list[Place]:
+def worst_false_alarms(traces: Sequence[ScoredClip], count: int, *, threshold: float | None = None) -> list[FrameRef]:
     """The normal frames with the highest scores, one for each stretch of `APART_SECONDS`, the worst first.
 
     Args:
@@ -72,11 +72,11 @@ def worst_false_alarms(traces: Sequence[Trace], count: int, *, threshold: float 
     found = []
     for clip, frame, score in _extremes(traces, count, label=0, sign=1):
         over = "" if threshold is None else f", {'over' if score >= threshold else 'under'} the threshold"
-        found.append(Place(clip, frame, score, f"normal{over}"))
+        found.append(FrameRef(clip, frame, score, f"normal{over}"))
     return found
 
 
-def worst_misses(traces: Sequence[Trace], count: int, *, threshold: float | None = None) -> list[Place]:
+def worst_misses(traces: Sequence[ScoredClip], count: int, *, threshold: float | None = None) -> list[FrameRef]:
     """The abnormal frames with the lowest scores, one for each stretch of `APART_SECONDS`, the worst first.
 
     Args:
@@ -91,12 +91,14 @@ def worst_misses(traces: Sequence[Trace], count: int, *, threshold: float | None
         over = "" if threshold is None else f", {'over' if score >= threshold else 'under'} the threshold"
         highest = np.max(inside[np.isfinite(inside)])
         found.append(
-            Place(clip, frame, score, f"abnormal{over}; its event, frames {first} to {stop - 1}, reaches {highest:.4g}")
+            FrameRef(
+                clip, frame, score, f"abnormal{over}; its event, frames {first} to {stop - 1}, reaches {highest:.4g}"
+            )
         )
     return found
 
 
-def _extremes(traces: Sequence[Trace], count: int, *, label: int, sign: int) -> list[tuple[int, int, float]]:
+def _extremes(traces: Sequence[ScoredClip], count: int, *, label: int, sign: int) -> list[tuple[int, int, float]]:
     """(clip, frame, score) of the frames of one class with the highest `sign` · score, the highest first."""
     found: list[tuple[int, int, float]] = []
     for number, trace in enumerate(traces):

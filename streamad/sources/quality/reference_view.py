@@ -77,7 +77,7 @@ class Placement:
 NOWHERE = Placement(math.nan)
 
 
-class PlaceReference:
+class ReferenceView:
     """Learns what stands still in a camera's picture, and finds it in each frame.
 
     The reference is a slow mean of the small picture; its edges are correlated with the frame's. Where that agrees as

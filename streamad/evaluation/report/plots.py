@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from streamad.calibration import Calibration
 from streamad.evaluation.metrics import eer, roc_auc, roc_curve
-from streamad.evaluation.traces import Trace
+from streamad.evaluation.scored_clips import ScoredClip
 from streamad.formatting import readable
 from streamad.scoring import Normalization, normalize
 
@@ -34,7 +34,7 @@ _BINS = 60
 
 
 def figures_of(
-    traces: Sequence[Trace], calibration: Calibration | None = None, threshold: float | None = None
+    traces: Sequence[ScoredClip], calibration: Calibration | None = None, threshold: float | None = None
 ) -> dict[str, str]:
     """All pictures by name: "roc", "histogram", "clips" (why protocols differ), "traces"; each an SVG element.
 
@@ -51,7 +51,7 @@ def figures_of(
     }
 
 
-def roc_figure(traces: Sequence[Trace], calibration: Calibration | None) -> str:
+def roc_figure(traces: Sequence[ScoredClip], calibration: Calibration | None) -> str:
     """ROC curves of all scored frames under each protocol, with the equal-error line."""
 
     def draw(figure: Figure) -> None:
@@ -74,7 +74,7 @@ def roc_figure(traces: Sequence[Trace], calibration: Calibration | None) -> str:
     return _svg((6.4, 6.0), draw)
 
 
-def histogram_figure(traces: Sequence[Trace], threshold: float | None) -> str:
+def histogram_figure(traces: Sequence[ScoredClip], threshold: float | None) -> str:
     """Raw scores of normal and abnormal frames, with the threshold."""
 
     def draw(figure: Figure) -> None:
@@ -102,7 +102,7 @@ def histogram_figure(traces: Sequence[Trace], threshold: float | None) -> str:
     return _svg((7.4, 3.6), draw)
 
 
-def gap_figure(traces: Sequence[Trace], threshold: float | None) -> str:
+def gap_figure(traces: Sequence[ScoredClip], threshold: float | None) -> str:
     """Why protocols differ: each clip's range of raw scores, normal and abnormal apart.
 
     `per_video` stretches each row to the same width before it compares; `calibrated` compares them where they stand.
@@ -136,7 +136,7 @@ def gap_figure(traces: Sequence[Trace], threshold: float | None) -> str:
     return _svg((9.0, 1.2 + 0.34 * len(traces)), draw)
 
 
-def trace_figure(traces: Sequence[Trace], threshold: float | None) -> str:
+def trace_figure(traces: Sequence[ScoredClip], threshold: float | None) -> str:
     """Raw scores of every clip over time, true intervals shaded, alerts as bars, one scale for all."""
     rows = -(-len(traces) // _COLUMNS)
     width, height = 13.0, 1.75 * rows
@@ -164,7 +164,7 @@ def trace_figure(traces: Sequence[Trace], threshold: float | None) -> str:
 
 
 def pooled(
-    traces: Sequence[Trace], protocol: Normalization, calibration: Calibration | None
+    traces: Sequence[ScoredClip], protocol: Normalization, calibration: Calibration | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
     """Scores of all clips under a protocol and their labels, frames without a score left out."""
     chosen = calibration if protocol == "calibrated" else None
@@ -175,7 +175,7 @@ def pooled(
     return values[kept], truth[kept]
 
 
-def _trace(axes: Axes, trace: Trace, threshold: float | None, low: float, high: float) -> None:
+def _trace(axes: Axes, trace: ScoredClip, threshold: float | None, low: float, high: float) -> None:
     step = 1 / trace.fps if trace.fps else 1.0
     seconds = np.arange(len(trace.scores)) * step
     for first, stop in trace.runs():

@@ -16,7 +16,7 @@ HEIGHT = 240
 """The picture is looked at ten times a second, shrunk to this height: the background model's own pace."""
 
 
-class Survey:
+class RecordingStats:
     """Counts what moves, and where.
 
     Attributes:
@@ -90,7 +90,7 @@ class Survey:
         }
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Survey:
+    def from_json(cls, document: dict[str, Any]) -> RecordingStats:
         """Go on from what was seen before."""
         survey = cls()
         if document:
