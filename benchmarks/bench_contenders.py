@@ -208,7 +208,7 @@ class Subject:
 
     def _score(self, model: Model) -> Contender:
         streams = isinstance(model.engine, StatefulEngine)
-        tiles = [t for t in self.tiles[streams] if t.due and t.withheld is None][:16]
+        tiles = [t for t in self.tiles[streams] if t.due and t.skipped_reason is None][:16]
         outputs = []
         for tile in tiles:
             if isinstance(model.engine, StatefulEngine):

@@ -51,9 +51,9 @@ def scored(model: Model, paths: list[Path], folder: Path, limit: int | None) -> 
         for path, file in zip(paths, files, strict=True):
             clip = score_video(source(path, model.bundle.manifest.training.fps), model, camera="camera", scorer=scorer)
             rows = list(itertools.islice(clip, limit))
-            shape = next(row.heatmap.shape for row in rows if row.heatmap is not None)
+            shape = next(row.anomaly_map.shape for row in rows if row.anomaly_map is not None)
             empty = np.full(shape, np.nan, np.float32)
-            heat = np.stack([empty if row.heatmap is None else row.heatmap for row in rows])
+            heat = np.stack([empty if row.anomaly_map is None else row.anomaly_map for row in rows])
             score = np.array([row.score for row in rows])
             np.savez(file, heat=heat, score=score, index=np.array([row.index for row in rows]))
     return [Clip(file) for file in files]
@@ -66,9 +66,9 @@ def local_scores(
     samples = []
     for number, clip in enumerate(normal):
         sample = CellSamples((clip.heat.shape[1], clip.heat.shape[2]), seed=number)
-        for heatmap, score in zip(clip.heat, clip.score, strict=True):
+        for anomaly_map, score in zip(clip.heat, clip.score, strict=True):
             if np.isfinite(score):
-                sample.add(pooled(heatmap, spec.pool))
+                sample.add(pooled(anomaly_map, spec.pool))
         samples.append(sample)
     others = [fit_local(joined(samples[:k] + samples[k + 1 :]), spec) for k in range(len(normal))]
 

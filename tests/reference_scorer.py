@@ -29,7 +29,7 @@ def reference_scores(
     past: list[np.ndarray] = []
     recent: list[float] = []
     scores: list[float] = []
-    heatmaps: list[np.ndarray | None] = []
+    anomaly_maps: list[np.ndarray | None] = []
     for picture in pictures:
         now = picture.astype(int)
         height, width = now.shape
@@ -48,22 +48,22 @@ def reference_scores(
                 background = background + np.clip(now - background, -step, step)
         if len(past) <= tiling.lags[-1] or seen <= tiling.background_warmup:
             scores.append(math.nan)
-            heatmaps.append(None)
+            anomaly_maps.append(None)
             continue
-        heatmap = np.full((math.ceil(height / 30), math.ceil(width / 30)), np.nan)
-        for row in range(heatmap.shape[0]):
-            for col in range(heatmap.shape[1]):
+        anomaly_map = np.full((math.ceil(height / 30), math.ceil(width / 30)), np.nan)
+        for row in range(anomaly_map.shape[0]):
+            for col in range(anomaly_map.shape[1]):
                 y, x = min(30 * row, height - 30), min(30 * col, width - 30)
                 changed = (difference[y : y + 30, x : x + 30] > tiling.motion_level).sum()
                 if changed < tiling.motion_share * 900:
                     continue
                 stack = np.stack([past[-1 - lag][y : y + 30, x : x + 30] for lag in tiling.lags])
                 tile = (stack / manifest.input.scale + manifest.input.offset).astype(np.float32)
-                heatmap[row, col] = session.run(None, {name: tile[None]})[0][0]
+                anomaly_map[row, col] = session.run(None, {name: tile[None]})[0][0]
         # As many of the highest cells as the bundle says; one that does not move counts as `still`.
-        moving = sorted((float(v) for v in heatmap[~np.isnan(heatmap)]), reverse=True)[: manifest.score.cells]
+        moving = sorted((float(v) for v in anomaly_map[~np.isnan(anomaly_map)]), reverse=True)[: manifest.score.cells]
         moving += [manifest.score.still] * (manifest.score.cells - len(moving))
         recent.append(sum(moving) / len(moving))
         scores.append(float(np.median(recent[-manifest.score.median_frames :])))
-        heatmaps.append(heatmap)
-    return scores, heatmaps
+        anomaly_maps.append(anomaly_map)
+    return scores, anomaly_maps

@@ -127,11 +127,11 @@ class ScoreHistory:
         self._last: tuple[int, float] | None = None
         self._waiting: list[tuple[int, float, float, int]] = []
 
-    def add(self, index: int, pts_seconds: float, score: float, *, alert: bool, withheld: bool) -> None:
+    def add(self, index: int, pts_seconds: float, score: float, *, alert: bool, skipped: bool) -> None:
         """Take a frame's score, in order."""
         if self._hours <= 0:
             return
-        flags = (ALERT if alert else 0) | (WITHHELD if withheld or not math.isfinite(score) else 0)
+        flags = (ALERT if alert else 0) | (WITHHELD if skipped or not math.isfinite(score) else 0)
         if self._last is None or pts_seconds <= self._last[1] or pts_seconds - self._last[1] > GAP_SECONDS:
             flags |= GAP
         if self._last is not None and not 0 < pts_seconds - self._last[1] < FILE_SECONDS:
@@ -185,7 +185,7 @@ class RecentScores:
         fps: frames a second.
         frames: frames with a score that counts.
         alert_frames: frames left out because they belonged to an alert.
-        withheld_frames: frames without a score: warming up, or held back by the frame-quality gate.
+        skipped_frames: frames without a score: warming up, or held back by the frame-quality gate.
         other_models: files of other models, which were left out.
         since: when the first of these files began.
     """
@@ -194,7 +194,7 @@ class RecentScores:
     fps: float
     frames: int
     alert_frames: int
-    withheld_frames: int
+    skipped_frames: int
     other_models: int
     since: datetime | None
 
@@ -225,7 +225,7 @@ def read_history(
         )
     clips: list[npt.NDArray[np.float64]] = []
     steps: list[npt.NDArray[np.float64]] = []
-    alerts = withheld = others = 0
+    alerts = skipped = others = 0
     first: datetime | None = None
     for path in paths:
         header, records = _read(path)
@@ -242,7 +242,7 @@ def read_history(
         scores = records["score"].astype(np.float64)
         has_none = (records["flags"] & WITHHELD).astype(bool)
         in_alert = (records["flags"] & ALERT).astype(bool) & ~has_none
-        withheld += int(has_none.sum())
+        skipped += int(has_none.sum())
         scores[has_none] = np.nan
         if not keep_alerts:
             alerts += int(in_alert.sum())
@@ -261,7 +261,7 @@ def read_history(
         fps=1.0 / max(step, 1e-3),
         frames=int(sum(np.isfinite(clip).sum() for clip in clips)),
         alert_frames=alerts,
-        withheld_frames=withheld,
+        skipped_frames=skipped,
         other_models=others,
         since=first,
     )

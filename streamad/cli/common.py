@@ -107,9 +107,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> None:
         data("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 
 
-def causes(withheld: Mapping[str, int]) -> str | None:
+def causes(skipped: Mapping[str, int]) -> str | None:
     """Frames without a score, by cause, in a cell of a table."""
-    return ", ".join(f"{cause} {count}" for cause, count in withheld.items()) or None
+    return ", ".join(f"{cause} {count}" for cause, count in skipped.items()) or None
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def run(
     from streamad.alerts.tracker import utc_now
     from streamad.config import load_config
     from streamad.frame import Frame
-    from streamad.inference.gated_scorer import why_withheld
+    from streamad.inference.gated_scorer import why_skipped
     from streamad.live.camera import CameraWatch
     from streamad.live.monitor import Monitor
     from streamad.live.score_log import ScoreLog
@@ -108,7 +108,7 @@ def run(
             "camera": s.camera,
             "frames": s.frames,
             "scored": s.scored,
-            "withheld": dict(s.withheld) if as_json else causes(s.withheld),
+            "skipped": dict(s.skipped) if as_json else causes(s.skipped),
             "dropped": s.dropped,
             "alerts": s.alerts,
             "error": str(s.error) if s.error else None,
@@ -117,7 +117,7 @@ def run(
     ]
     specs = {camera.id: camera.source for camera in settings.cameras}
     for s in summaries if once else ():
-        for sentence in why_withheld(specs[s.camera], s.withheld, s.scored):
+        for sentence in why_skipped(specs[s.camera], s.skipped, s.scored):
             say(f"{s.camera}: {sentence}")
     if as_json:
         emit({"cameras": rows, "events": str(settings.events.path)})

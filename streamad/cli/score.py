@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from streamad.workflows.score import FileResult
 
 FIELDS = (
-    "input", "frames", "scored", "withheld", "alerts", "highest", "frames_per_second", "csv", "plot", "video",
+    "input", "frames", "scored", "skipped", "alerts", "highest", "frames_per_second", "csv", "plot", "video",
     "normalization", "problems", "events", "error",
 )  # fmt: skip
 """Of an input in the JSON document; the table has those before `normalization`."""
@@ -171,7 +171,7 @@ def _result(name: str, result: FileResult, settings: AlertSettings | None, norma
         "input": name,
         "frames": result.frames,
         "scored": result.scored,
-        "withheld": dict(result.withheld),
+        "skipped": dict(result.skipped),
         "alerts": len(result.events),
         "highest": None if rarest is None else asdict(rarest) | {"text": str(rarest)},
         "frames_per_second": round(result.frames / result.seconds, 1),
@@ -188,7 +188,7 @@ def _result(name: str, result: FileResult, settings: AlertSettings | None, norma
 def _row(result: dict[str, Any], *, with_error: bool) -> dict[str, Any]:
     """The same as a line of the table."""
     row = {name: result[name] for name in FIELDS[: FIELDS.index("normalization")]}
-    row["withheld"] = causes(result["withheld"] or {})
+    row["skipped"] = causes(result["skipped"] or {})
     row["highest"] = result["highest"] and result["highest"]["text"]
     if with_error:
         error = result["error"] or {}

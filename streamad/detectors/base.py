@@ -44,12 +44,12 @@ class CameraScorer(Protocol):
         """Forget all frames."""
 
 
-def withheld_score(tiles: ModelInput, reason: str, fault: str | None = None) -> FrameScore:
+def skipped_score(tiles: ModelInput, reason: str, fault: str | None = None) -> FrameScore:
     """The score of a frame that gets none.
 
     Args:
         tiles: of the frame.
-        reason: see `FrameScore.withheld`.
+        reason: see `FrameScore.skipped_reason`.
         fault: what is wrong with the picture, where that is why.
     """
     return FrameScore(
@@ -58,7 +58,7 @@ def withheld_score(tiles: ModelInput, reason: str, fault: str | None = None) -> 
         pts_seconds=tiles.pts_seconds,
         score=float("nan"),
         received_at=tiles.received_at,
-        withheld=reason,
+        skipped_reason=reason,
         reason=fault,
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.bundle import Manifest
-from streamad.detectors.base import withheld_score
+from streamad.detectors.base import skipped_score
 from streamad.errors import BundleError
 from streamad.frame import Frame
 from streamad.preprocessing import BackgroundModel, ModelInput, PatchHistory
@@ -71,28 +71,28 @@ class CellScorer:
             batch=batch,
             cells=patches.cells,
             boxes=patches.boxes,
-            withheld="gap" if patches.dropped else "warming_up" if patches.warming_up else None,
+            skipped_reason="gap" if patches.dropped else "warming_up" if patches.warming_up else None,
         )
 
     def score(self, tiles: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
-        """Score of the frame from the (n,) outputs for its cells; NaN where withheld or an output is not finite."""
-        if tiles.withheld is not None:
-            if tiles.withheld == "warming_up":  # dropped frames leave the median as it is
+        """Score of the frame from the (n,) outputs for its cells; NaN where skipped or an output is not finite."""
+        if tiles.skipped_reason is not None:
+            if tiles.skipped_reason == "warming_up":  # dropped frames leave the median as it is
                 self._recent.clear()
-            return withheld_score(tiles, tiles.withheld)
+            return skipped_score(tiles, tiles.skipped_reason)
         assert tiles.cells is not None
         assert tiles.boxes is not None
         if not np.isfinite(outputs).all():
-            return withheld_score(tiles, "non_finite")
-        heatmap = np.full(tiles.boxes.grid, np.nan, np.float32)
-        heatmap[tiles.cells[:, 0], tiles.cells[:, 1]] = outputs
+            return skipped_score(tiles, "non_finite")
+        anomaly_map = np.full(tiles.boxes.grid, np.nan, np.float32)
+        anomaly_map[tiles.cells[:, 0], tiles.cells[:, 1]] = outputs
         self._recent.append(self._highest(outputs))
         return FrameScore(
             camera=tiles.camera,
             index=tiles.index,
             pts_seconds=tiles.pts_seconds,
             score=float(median(self._recent)),
-            heatmap=heatmap,
+            anomaly_map=anomaly_map,
             received_at=tiles.received_at,
             boxes=tiles.boxes,
         )

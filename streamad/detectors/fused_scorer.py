@@ -131,20 +131,20 @@ class FusedScorer:
 
     def _fused(self, scores: list[FrameScore]) -> FrameScore:
         first = scores[0]
-        held = next((s for s in scores if s.withheld is not None), None)
-        withheld = None if held is None else held.withheld
+        held = next((s for s in scores if s.skipped_reason is not None), None)
+        skipped = None if held is None else held.skipped_reason
         values = [c.calibrated(s.score) for c, s in zip(self._calibrations, scores, strict=True)]
         value = float(np.mean(values)) if self._rule == "mean" else float(np.max(values))  # NaN where one is
-        heatmap, boxes = (None, None) if withheld is not None else self._heatmap(scores)
+        anomaly_map, boxes = (None, None) if skipped is not None else self._anomaly_map(scores)
         self._boxes = boxes or self._boxes
         return FrameScore(
             camera=first.camera,
             index=first.index,
             pts_seconds=first.pts_seconds,
-            score=float("nan") if withheld is not None else value,
-            heatmap=heatmap,
+            score=float("nan") if skipped is not None else value,
+            anomaly_map=anomaly_map,
             received_at=max(s.received_at for s in scores),
-            withheld=withheld,
+            skipped_reason=skipped,
             reason=self._reason(values, scores) if held is None else held.reason,
             boxes=boxes,
         )
@@ -155,15 +155,17 @@ class FusedScorer:
         spoken = [(value, score.reason) for value, score in zip(values, scores, strict=True) if score.reason]
         return max(spoken, key=lambda pair: pair[0])[1] if spoken else None
 
-    def _heatmap(self, scores: list[FrameScore]) -> tuple[npt.NDArray[np.float32] | None, CellBoxes | None]:
+    def _anomaly_map(self, scores: list[FrameScore]) -> tuple[npt.NDArray[np.float32] | None, CellBoxes | None]:
         """The members' maps, calibrated and joined on the grid with the most cells; and that grid's boxes."""
         maps: list[tuple[CellBoxes, npt.NDArray[np.floating]]] = []
         for score, calibration in zip(scores, self._calibrations, strict=True):
-            if score.heatmap is None or score.boxes is None:
+            if score.anomaly_map is None or score.boxes is None:
                 continue
             # Local evidence is −log10 p already; a raw cell is held against what whole frames score.
             is_evidence = calibration.local is not None
-            maps.append((score.boxes, score.heatmap if is_evidence else calibration.calibrated_array(score.heatmap)))
+            maps.append(
+                (score.boxes, score.anomaly_map if is_evidence else calibration.calibrated_array(score.anomaly_map))
+            )
         if not maps:
             return None, None
         finest = max((boxes for boxes, _ in maps), key=lambda boxes: boxes.grid[0] * boxes.grid[1])

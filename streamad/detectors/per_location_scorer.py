@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 class PerLocationScorer:
     """A `CameraScorer` around a detector's own: the heat map becomes evidence, the score that of `PerLocationScore`.
 
-    Frames that the detector withholds stay withheld. The causal median begins anew where the detector's does: after a
+    Frames that the detector withholds stay skipped. The causal median begins anew where the detector's does: after a
     gap and while it warms up. The detector's own smoothing is not used, since it is of its own score.
 
     Args:
@@ -58,25 +58,25 @@ class PerLocationScorer:
         """
         raw = self._inner.score(tiles, outputs)
         passed = {index for index in self._restarts if index <= raw.index}
-        if passed or raw.withheld == "warming_up":
+        if passed or raw.skipped_reason == "warming_up":
             self._restarts -= passed
             self._local.reset()
-        if raw.withheld is not None or np.isnan(raw.score):
+        if raw.skipped_reason is not None or np.isnan(raw.score):
             return raw
-        if raw.heatmap is None:
+        if raw.anomaly_map is None:
             raise CalibrationError(
                 f"camera {self._camera!r}: its calibration has local statistics, and its model gives no heat map",
                 hint="calibrate again with --no-local",
             )
-        if raw.heatmap.shape != self._local.statistics.grid and not self._told:
+        if raw.anomaly_map.shape != self._local.statistics.grid and not self._told:
             self._told = True
             _log.warning(
                 "camera %s: the heat map has %d×%d cells, the calibration's local statistics %d×%d: all cells are held "
                 "against the whole picture; calibrate with this camera's video",
-                self._camera, *raw.heatmap.shape, *self._local.statistics.grid,
+                self._camera, *raw.anomaly_map.shape, *self._local.statistics.grid,
             )  # fmt: skip
-        score, evidence = self._local.update(raw.heatmap)
-        return replace(raw, score=score, heatmap=evidence)
+        score, evidence = self._local.update(raw.anomaly_map)
+        return replace(raw, score=score, anomaly_map=evidence)
 
     def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
         """(x0, y0, x1, y1) of a heat-map cell in pixels of the source's frame; right and lower edge exclusive."""

@@ -16,7 +16,7 @@ from streamad.errors import DatasetError
 from streamad.evaluation.datasets import Clip
 from streamad.evaluation.patches import PatchCounts, PatchFigures, patch_figures
 from streamad.evaluation.pixels import Box, CellPixels, Mask, PixelCounts
-from streamad.evaluation.regions import HeatmapRegions, RegionTracker
+from streamad.evaluation.regions import AnomalyMapRegions, RegionTracker
 
 LEVELS = 150
 LOWER_LEVELS = 50
@@ -50,7 +50,7 @@ class Localisation:
     clips: int
 
 
-class HeatMaps(Protocol):
+class AnomalyMaps(Protocol):
     """(frames, rows, cols) heat maps of a clip, NaN where a cell was not scored: an array, or a file read in parts."""
 
     def __len__(self) -> int:
@@ -61,7 +61,7 @@ class HeatMaps(Protocol):
 
 
 @dataclass(frozen=True)
-class ClipHeat:
+class ClipAnomalyMaps:
     """Heat maps of one clip.
 
     Attributes:
@@ -70,7 +70,7 @@ class ClipHeat:
         scored: (frames,) whether a frame was scored; one that was, without any scored cell, shows nothing abnormal.
     """
 
-    maps: HeatMaps
+    maps: AnomalyMaps
     boxes: Sequence[Box]
     scored: npt.NDArray[np.bool_]
 
@@ -94,7 +94,7 @@ class Located:
 
 def localisation_of(
     clips: Sequence[Clip],
-    heat: Sequence[ClipHeat | None],
+    heat: Sequence[ClipAnomalyMaps | None],
     *,
     cells_are_patches: bool = False,
     keep: Collection[tuple[int, int]] = (),
@@ -112,7 +112,7 @@ def localisation_of(
         return Located()
     both = [(clips[k], found) for k in numbers if (found := heat[k]) is not None]
     levels = _levels([found for _, found in both])
-    counts, regions, patches = PixelCounts(), HeatmapRegions(levels), list[PatchCounts]()
+    counts, regions, patches = PixelCounts(), AnomalyMapRegions(levels), list[PatchCounts]()
     problems: list[tuple[int, str]] = []
     masks: dict[tuple[int, int], Mask] = {}
     work = partial(_count, levels, cells_are_patches, keep)
@@ -148,7 +148,7 @@ class _Counted:
     """Pixels, regions and patches of one clip, and the masks to keep."""
 
     pixels: PixelCounts
-    regions: HeatmapRegions
+    regions: AnomalyMapRegions
     patches: list[PatchCounts]
     masks: dict[tuple[int, int], Mask]
 
@@ -159,14 +159,14 @@ def _count(
     keep: Collection[tuple[int, int]],
     number: int,
     clip: Clip,
-    found: ClipHeat,
+    found: ClipAnomalyMaps,
 ) -> _Counted | str:
     """One clip, frame by frame; what is wrong with its masks, where something is.
 
     A frame without a score is no miss of the detector's: it is left out, with its true regions.
     """
     assert clip.masks is not None
-    done = _Counted(PixelCounts(), HeatmapRegions(levels), [], {})
+    done = _Counted(PixelCounts(), AnomalyMapRegions(levels), [], {})
     patches = None
     if with_patches and clip.labels is not None:
         patches = PatchCounts(np.full(clip.frames, np.nan), clip.labels)
@@ -189,11 +189,11 @@ def _count(
                 continue
             if cells is None or cells.size != mask.shape:
                 cells = CellPixels(found.boxes, (mask.shape[0], mask.shape[1]))
-            heatmap = part[t % _FRAMES_READ]
-            done.pixels.add(heatmap, cells, mask)
-            done.regions.add(heatmap, found.boxes, truth)
+            anomaly_map = part[t % _FRAMES_READ]
+            done.pixels.add(anomaly_map, cells, mask)
+            done.regions.add(anomaly_map, found.boxes, truth)
             if patches is not None:
-                patches.add(t, heatmap, cells, mask)
+                patches.add(t, anomaly_map, cells, mask)
     except DatasetError as error:
         return str(error)
     if frames != clip.frames:
@@ -201,7 +201,7 @@ def _count(
     return done
 
 
-def _levels(heat: Sequence[ClipHeat]) -> npt.NDArray[np.float64]:
+def _levels(heat: Sequence[ClipAnomalyMaps]) -> npt.NDArray[np.float64]:
     """Thresholds, falling; at least one."""
     highest: list[npt.NDArray[np.float64]] = []
     cells: list[npt.NDArray[np.float64]] = []

@@ -71,16 +71,16 @@ class PatchCounts:
     left_out: int = 0
     lowest: float = np.inf
 
-    def add(self, frame: int, heatmap: npt.ArrayLike, cells: CellPixels, mask: Mask) -> None:
+    def add(self, frame: int, anomaly_map: npt.ArrayLike, cells: CellPixels, mask: Mask) -> None:
         """Count one scored frame.
 
         Args:
             frame: its position in the clip.
-            heatmap: (rows, cols) patch scores, NaN where nothing moved.
+            anomaly_map: (rows, cols) patch scores, NaN where nothing moved.
             cells: the patches, row by row.
             mask: (height, width), True where abnormal.
         """
-        values = np.asarray(heatmap, dtype=np.float64).ravel()
+        values = np.asarray(anomaly_map, dtype=np.float64).ravel()
         moving = ~np.isnan(values)
         self.highest[frame] = values[moving].max(initial=-np.inf)
         self.lowest = min(self.lowest, float(values[moving].min(initial=np.inf)))

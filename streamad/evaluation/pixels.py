@@ -82,20 +82,20 @@ class PixelCounts:
     def __init__(self) -> None:
         self._ranks = StreamingRocAuc()
 
-    def add(self, heatmap: npt.ArrayLike, cells: CellPixels, mask: Mask) -> None:
+    def add(self, anomaly_map: npt.ArrayLike, cells: CellPixels, mask: Mask) -> None:
         """Count the pixels of one frame.
 
         A pixel that no scored cell covers (NaN, or outside the grid) takes the lowest rank: nothing was seen there.
 
         Args:
-            heatmap: (rows, cols) scores, higher = more anomalous; NaN = not scored.
+            anomaly_map: (rows, cols) scores, higher = more anomalous; NaN = not scored.
             cells: all cells, row by row.
             mask: (height, width), True where abnormal.
 
         Raises:
             DatasetError: boxes and cells differ in number.
         """
-        values = np.asarray(heatmap, dtype=np.float64).ravel()
+        values = np.asarray(anomaly_map, dtype=np.float64).ravel()
         if len(cells.boxes) != values.size:
             raise DatasetError(f"a heat map of {values.size} cells, but {len(cells.boxes)} boxes")
         totals, hits = cells.shown(values, mask)

@@ -67,7 +67,7 @@ class RegionCurves:
     frames: int
 
 
-class HeatmapRegions:
+class AnomalyMapRegions:
     """RBDC and TBDC of heat maps, frame by frame, at fixed thresholds; memory does not grow with the frames.
 
     At a threshold, the detected regions of a frame are the connected parts (8 neighbours) of its cells at or above it,
@@ -93,11 +93,11 @@ class HeatmapRegions:
         self._false = np.zeros(len(self._thresholds), np.int64)
         self._frames = 0
 
-    def add(self, heatmap: npt.ArrayLike, boxes: Sequence[Box], truth: Sequence[TrueRegion]) -> None:
+    def add(self, anomaly_map: npt.ArrayLike, boxes: Sequence[Box], truth: Sequence[TrueRegion]) -> None:
         """Count one frame.
 
         Args:
-            heatmap: (rows, cols) scores; NaN = not scored.
+            anomaly_map: (rows, cols) scores; NaN = not scored.
             boxes: of all cells, row by row; the cells of a row lie at one height, those of a column over one another.
             truth: the true regions of this frame.
         """
@@ -105,7 +105,7 @@ class HeatmapRegions:
         for region in truth:
             self._lengths[region.track] = self._lengths.get(region.track, 0) + 1
             self._found.setdefault(region.track, np.zeros(len(self._thresholds), np.int64))
-        values = np.asarray(heatmap, dtype=np.float64)
+        values = np.asarray(anomaly_map, dtype=np.float64)
         corners = np.asarray(boxes, dtype=np.int64).reshape(*values.shape, 4).tolist()
         filled = np.where(np.isnan(values), -np.inf, values)
         # Between two scores of this frame nothing changes: one look serves all thresholds there.
@@ -118,7 +118,7 @@ class HeatmapRegions:
                 if hit:
                     self._found[region.track][places] += 1
 
-    def merge(self, other: HeatmapRegions) -> None:
+    def merge(self, other: AnomalyMapRegions) -> None:
         """Take up the counts of other frames, whose tracks have other numbers, at the same thresholds."""
         self._frames += other._frames
         self._false += other._false

@@ -13,7 +13,7 @@ from streamad.calibration import PerLocationStatistics
 from streamad.frame import CellBoxes
 
 
-class HeatWriter:
+class AnomalyMapWriter:
     """Writes a (frames, rows, cols) float32 .npy in order; frames without a heat map are NaN.
 
     The file is there once a first heat map came.
@@ -33,7 +33,7 @@ class HeatWriter:
         self.left_out = 0
         """Heat maps that were not written because their cells lie elsewhere: the picture has another size."""
 
-    def add(self, frame: int, heatmap: npt.NDArray[np.float32], boxes: CellBoxes) -> None:
+    def add(self, frame: int, anomaly_map: npt.NDArray[np.float32], boxes: CellBoxes) -> None:
         """Write the heat map of a frame, after all earlier ones."""
         if self.boxes is not None and boxes != self.boxes:
             self.left_out += 1
@@ -41,11 +41,11 @@ class HeatWriter:
         self.boxes = boxes
         if self._file is None:
             self._file = self._path.open("wb")
-            header = {"descr": "<f4", "fortran_order": False, "shape": (self._frames, *heatmap.shape)}
+            header = {"descr": "<f4", "fortran_order": False, "shape": (self._frames, *anomaly_map.shape)}
             np.lib.format.write_array_header_1_0(self._file, header)
-            self._empty = np.full(heatmap.shape, np.nan, "<f4").tobytes()
+            self._empty = np.full(anomaly_map.shape, np.nan, "<f4").tobytes()
         self._skip_to(frame)
-        self._file.write(heatmap.astype("<f4", copy=False).tobytes())
+        self._file.write(anomaly_map.astype("<f4", copy=False).tobytes())
         self._written += 1
 
     def _skip_to(self, frame: int) -> None:
@@ -66,9 +66,9 @@ class HeatWriter:
 
 
 class EvidenceFile:
-    """A `HeatFile` read through local statistics: (n, rows, cols) evidence in place of raw scores."""
+    """A `AnomalyMapFile` read through local statistics: (n, rows, cols) evidence in place of raw scores."""
 
-    def __init__(self, heat: HeatFile, statistics: PerLocationStatistics) -> None:
+    def __init__(self, heat: AnomalyMapFile, statistics: PerLocationStatistics) -> None:
         self._heat, self._statistics = heat, statistics
         self.shape = heat.shape
 
@@ -78,11 +78,11 @@ class EvidenceFile:
     def __getitem__(self, frames: slice) -> npt.NDArray[np.float32]:
         """Evidence of consecutive frames, (n, rows, cols)."""
         maps = self._heat[frames]
-        return np.stack([self._statistics.evidence(heatmap) for heatmap in maps]) if len(maps) else maps
+        return np.stack([self._statistics.evidence(anomaly_map) for anomaly_map in maps]) if len(maps) else maps
 
 
-class HeatFile:
-    """Reads what `HeatWriter` wrote, frame ranges at a time.
+class AnomalyMapFile:
+    """Reads what `AnomalyMapWriter` wrote, frame ranges at a time.
 
     Args:
         path: the file.

@@ -48,7 +48,7 @@ class Batcher(FrameQueue):
 
     def put(self, scorer: CameraScorer, tiles: ModelInput) -> None:
         """Add a frame's tiles; full batches start at once. Blocks while the engine is busy with earlier ones."""
-        count = 0 if tiles.withheld else len(tiles.batch)
+        count = 0 if tiles.skipped_reason else len(tiles.batch)
         job = Job(scorer, tiles, count)
         self._add(job)
         largest = self.engine.batch_sizes[-1]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamad.detectors import CameraScorer
-from streamad.detectors.base import withheld_score
+from streamad.detectors.base import skipped_score
 from streamad.engines.base import Batch
 from streamad.preprocessing import ModelInput
 from streamad.scoring import FrameScore
@@ -53,7 +53,7 @@ class Scored:
 
     Attributes:
         score: its score.
-        error: why the engine or the camera's scorer failed on it; the score is then withheld.
+        error: why the engine or the camera's scorer failed on it; the score is then skipped.
         is_broken: the scorer failed, so what it remembers of the camera is not to be trusted any more.
     """
 
@@ -168,4 +168,4 @@ class FrameQueue(ABC):
         try:
             return Scored(job.scorer.score(tiles, outputs), error)
         except Exception as fault:  # noqa: BLE001 - whoever reads the score decides; other cameras' frames go on
-            return Scored(withheld_score(tiles, "fault"), fault, is_broken=True)
+            return Scored(skipped_score(tiles, "fault"), fault, is_broken=True)

@@ -163,7 +163,9 @@ class FusedQueue(FrameQueue):
                 try:
                     complete = self._scorers[camera].take(number, one.score)
                 except Exception as fault:  # noqa: BLE001 - as in `FrameQueue`: other cameras' frames go on
-                    finished.append(Scored(replace(one.score, score=math.nan, withheld="fault"), fault, is_broken=True))
+                    finished.append(
+                        Scored(replace(one.score, score=math.nan, skipped_reason="fault"), fault, is_broken=True)
+                    )
                     continue
                 finished += [Scored(score, self._failed.pop(camera, None)) for score in complete]
         return finished

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from streamad.bundle import Bundle
 from streamad.detectors import CameraScorer
-from streamad.detectors.base import withheld_score
+from streamad.detectors.base import skipped_score
 from streamad.errors import OutputError
 from streamad.files import write_atomic
 from streamad.frame import Frame, FrameFlags, UInt8Image
@@ -26,7 +26,7 @@ from streamad.sources.quality.gate import GOOD, QualityGate, Verdict
 from streamad.sources.quality.spec import QualitySpec
 
 QUALITY = "quality"
-"""`FrameScore.withheld` of a frame that the gate holds back."""
+"""`FrameScore.skipped_reason` of a frame that the gate holds back."""
 
 _NOTHING = np.zeros((0, 1, 1, 1), np.float32)
 
@@ -50,24 +50,24 @@ def in_words(reason: str) -> str:
     return _WORDS.get(reason, reason)
 
 
-def why_withheld(spec: SourceSpec, withheld: Mapping[str, int], frames: int) -> list[str]:
+def why_skipped(spec: SourceSpec, skipped: Mapping[str, int], frames: int) -> list[str]:
     """Sentences for a user whose recording got fewer scores than frames: what is wrong with it, where something is.
 
     Args:
         spec: the recording.
-        withheld: frames without a score, by cause (`FrameScore.cause`).
+        skipped: frames without a score, by cause (`FrameScore.cause`).
         frames: all of them.
     """
-    faults = {cause.partition(":")[2]: count for cause, count in withheld.items() if cause.startswith(f"{QUALITY}:")}
+    faults = {cause.partition(":")[2]: count for cause, count in skipped.items() if cause.startswith(f"{QUALITY}:")}
     said = [f"{count} of {frames} frames were rejected: {fault} ({in_words(fault)})" for fault, count in faults.items()]
     if faults and isinstance(spec, ImagesSpec) and (hint := depth_hint(spec)) is not None:
         said.append(hint)
-    if sum(withheld.values()) == frames:
-        said.append("nothing was scored: " + (", ".join(f"{cause} {n}" for cause, n in withheld.items()) or "no frame"))
+    if sum(skipped.values()) == frames:
+        said.append("nothing was scored: " + (", ".join(f"{cause} {n}" for cause, n in skipped.items()) or "no frame"))
     return said
 
 
-class WithheldFrames:
+class SkippedFrames:
     """Counts frames without a score over several recordings, for a warning."""
 
     def __init__(self) -> None:
@@ -80,12 +80,12 @@ class WithheldFrames:
         self._frames += 1
         if score.cause is not None:
             self._causes[score.cause] += 1
-        if score.withheld == QUALITY:
+        if score.skipped_reason == QUALITY:
             self._at_fault = self._at_fault or spec
 
     def warn(self) -> None:
         """Log what is wrong with the recordings, where frames were rejected."""
-        for sentence in why_withheld(self._at_fault, self._causes, self._frames) if self._at_fault else ():
+        for sentence in why_skipped(self._at_fault, self._causes, self._frames) if self._at_fault else ():
             _log.warning("%s", sentence)
 
 
@@ -97,7 +97,7 @@ class RejectedTiles(ModelInput):
 
 
 class GatedScorer:
-    """A camera's scorer behind the gate: frames at fault reach no detector, and their scores are withheld.
+    """A camera's scorer behind the gate: frames at fault reach no detector, and their scores are skipped.
 
     Args:
         scorer: of the detector.
@@ -131,7 +131,7 @@ class GatedScorer:
                 pts_seconds=frame.pts_seconds,
                 received_at=frame.received_at,
                 batch=_NOTHING,
-                withheld=QUALITY,
+                skipped_reason=QUALITY,
                 fault=str(self.verdict.reason),
             )
         if self._held:
@@ -143,7 +143,7 @@ class GatedScorer:
     def score(self, tiles: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
         """The score of the frame; NaN where it was held back."""
         if isinstance(tiles, RejectedTiles):
-            return withheld_score(tiles, QUALITY, tiles.fault)
+            return skipped_score(tiles, QUALITY, tiles.fault)
         return self.inner.score(tiles, outputs)
 
     def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:

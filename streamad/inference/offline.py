@@ -31,7 +31,7 @@ PREFETCH = 64
 """Frames decoded ahead of scoring; bounds memory (64 Ped2 frames are 5.5 MB)."""
 
 WINDOW = "window"
-"""`FrameScore.withheld` of a file's frame whose piece of video ends before the window around it is whole."""
+"""`FrameScore.skipped_reason` of a file's frame whose piece of video ends before the window around it is whole."""
 
 
 def score_video(
@@ -52,7 +52,7 @@ def score_video(
         scorer: the state of a camera to go on with, so that several clips of one camera share their background.
 
     Yields:
-        One `FrameScore` a frame, in order; `score` is NaN where the frame is withheld. Detectors of windows score a
+        One `FrameScore` a frame, in order; `score` is NaN where the frame is skipped. Detectors of windows score a
         frame some frames late, and give none for those that end a piece of video (the last seven of 16).
 
     Raises:
@@ -109,14 +109,14 @@ def pair_scores(
         model: the model.
         scorer: the camera's.
         every_frame: give frames without a score of their own as well (the last seven of a piece of video, for a window
-            of 16), withheld as "window".
+            of 16), skipped as "window".
     """
     batcher = model.queue()
     waiting: deque[Frame] = deque()
 
     def unscored() -> tuple[Frame, FrameScore]:
         frame = waiting.popleft()
-        return frame, FrameScore(frame.camera, frame.index, frame.pts_seconds, float("nan"), withheld=WINDOW)
+        return frame, FrameScore(frame.camera, frame.index, frame.pts_seconds, float("nan"), skipped_reason=WINDOW)
 
     def pairs(answers: Iterable[Scored]) -> Iterator[tuple[Frame, FrameScore]]:
         for scored in answers:

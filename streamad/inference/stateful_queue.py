@@ -53,7 +53,7 @@ class StatefulQueue(FrameQueue):
             ValueError: the tiles are not of a network that carries state.
         """
         stream = tiles.stream
-        if stream is None and tiles.withheld is not None:  # held back before the network: it only keeps its place
+        if stream is None and tiles.skipped_reason is not None:  # held back before the network: it only keeps its place
             self._add(Job(scorer, tiles, 0))
             return
         if stream is None:

@@ -81,7 +81,7 @@ class CameraWatch:
         """Why the camera was given up, None where it was not."""
         self.newest: tuple[Frame, FrameScore] | None = None
         self.scored = 0
-        self.withheld: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()
         """Frames without a score, by cause."""
         self._metrics = metrics
         self._clock = clock
@@ -155,13 +155,13 @@ class CameraWatch:
         self.scored += 1
         self._times.append(now)
         self._latency = now - score.received_at
-        self._recent.append((score.pts_seconds, None if score.withheld else shown))
+        self._recent.append((score.pts_seconds, None if score.skipped_reason else shown))
         self._metrics.frame("scored")
         self._metrics.set_score(shown)
         self._metrics.latency(self._latency)
-        if score.withheld:
-            self._metrics.withheld(score.withheld)
-            self.withheld[str(score.cause)] += 1
+        if score.skipped_reason:
+            self._metrics.skipped(score.skipped_reason)
+            self.skipped[str(score.cause)] += 1
         else:
             self.faults.good()
         if self.open_event is None:

@@ -67,7 +67,7 @@ class CameraDrift:
 
     def follow(self, score: FrameScore) -> None:
         """Take the score of a frame that is under no alert."""
-        if self._monitor is None or score.withheld is not None:
+        if self._monitor is None or score.skipped_reason is not None:
             return
         if self._window_from is None:
             self._window_from = score.index, score.pts_seconds

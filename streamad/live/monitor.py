@@ -57,8 +57,8 @@ class CameraSummary:
 
     Attributes:
         frames: frames decoded.
-        scored: frames that left the engine (a score may be withheld).
-        withheld: those without a score, by cause ("warming_up", "quality:dark").
+        scored: frames that left the engine (a score may be skipped).
+        skipped: those without a score, by cause ("warming_up", "quality:dark").
         dropped: frames dropped before.
         alerts: alerts opened.
         error: why its source failed, None where it did not.
@@ -67,7 +67,7 @@ class CameraSummary:
     camera: str
     frames: int
     scored: int
-    withheld: Mapping[str, int]
+    skipped: Mapping[str, int]
     dropped: int
     alerts: int
     error: StreamadError | None
@@ -366,7 +366,7 @@ class Monitor:
         if self._on_score is not None and camera.newest is not None:
             with self._surviving("score_callback"):
                 self._on_score(camera, camera.newest[0], scored.score)
-        if scored.error is not None:  # the engine's: the scorer has withheld the frame, and its state holds
+        if scored.error is not None:  # the engine's: the scorer has skipped the frame, and its state holds
             self.metrics.inference_errors.labels(engine=camera.model.engine.info.name).inc()
             self._fault_log.report(f"camera {camera.spec.id}, frame not scored", scored.error)
             if camera.faults.note(scored.error):
@@ -464,7 +464,7 @@ class Monitor:
             camera=camera.spec.id,
             frames=status.frames_decoded,
             scored=camera.scored,
-            withheld=dict(camera.withheld),
+            skipped=dict(camera.skipped),
             dropped=sum(status.dropped.values()),
             alerts=self._alerts[camera.spec.id],
             error=error,

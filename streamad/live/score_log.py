@@ -14,7 +14,7 @@ from streamad.errors import OutputError
 from streamad.scoring import FrameScore
 from streamad.writing import Appender, BackgroundWriter, Outcome
 
-COLUMNS = ("index", "pts_seconds", "raw_score", "score", "latency_seconds", "withheld")
+COLUMNS = ("index", "pts_seconds", "raw_score", "score", "latency_seconds", "skipped_reason")
 CAPACITY = 10_000
 """Lines that may wait: half a minute of ten cameras."""
 

@@ -118,7 +118,7 @@ class Metrics:
         )
         self.queue_length = gauge("streamad_queue_length", "Items waiting in a queue.", "queue")
         self.anomaly_score = gauge(
-            "streamad_anomaly_score", "Newest anomaly score, NaN where withheld; higher is worse.", "camera"
+            "streamad_anomaly_score", "Newest anomaly score, NaN where skipped; higher is worse.", "camera"
         )
         self.anomaly_threshold = gauge(
             "streamad_anomaly_threshold", "Score from which a frame counts as anomalous.", "camera"
@@ -272,7 +272,7 @@ class CameraMetrics:
         """Set whether the machine does not keep up with the camera."""
         self._overloaded.set(1 if overloaded else 0)
 
-    def withheld(self, reason: str) -> None:
+    def skipped(self, reason: str) -> None:
         """Count a frame without a score; the score reads NaN."""
         self._increase(self._metrics.scores_withheld, reason)
         self._score.set(float("nan"))

@@ -75,7 +75,7 @@ class CameraStatus(TypedDict):
         frames: frames received since the start.
         dropped: frames dropped since the start, all reasons.
         reconnects: reconnects since the start.
-        score: newest score, None where withheld or where the camera is not watched now.
+        score: newest score, None where skipped or where the camera is not watched now.
         threshold: the threshold, on the same scale as the score.
         recurrence: how often normal video holds a score as high as the newest; None without score or calibration.
         foreign: why the calibration may be another camera's, so that its scores mean little here; None where nothing

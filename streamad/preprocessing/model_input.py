@@ -34,9 +34,9 @@ class ModelInput:
         batch: (n, channels, height, width) float32 in the range that the model declares; n may be 0 (nothing moves).
         cells: (n, 2) row and column of each tile in the grid, None where a tile is the whole frame.
         boxes: where the grid's cells lie on the frame that is scored; one cell where a tile is the whole frame.
-        withheld: why this frame gets no score ("warming_up", "gap"), None where it does.
+        skipped_reason: Why this frame gets no score ("warming_up", "gap"), None where it does.
         stream: For networks that carry state: where; `batch` is then the newest frame, which the network must see
-            whether a score is withheld or not. None for all others.
+            whether a score is skipped or not. None for all others.
         due: False where no frame's score is due yet, and the network shall only see the newest frame.
     """
 
@@ -47,6 +47,6 @@ class ModelInput:
     batch: npt.NDArray[np.float32] = field(repr=False)
     cells: npt.NDArray[np.intp] | None = field(default=None, repr=False)
     boxes: CellBoxes | None = field(default=None, repr=False)
-    withheld: str | None = None
+    skipped_reason: str | None = None
     stream: StreamSlot | None = field(default=None, repr=False)
     due: bool = True

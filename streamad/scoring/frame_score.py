@@ -19,12 +19,12 @@ class FrameScore:
         index: the frame's number in its source (windowed models score a frame inside their window, so this is
             not always the newest one).
         pts_seconds: presentation time of that frame, seconds.
-        score: the detector's raw score; NaN where the frame has no score (see `withheld`).
-        heatmap: (rows, cols) float32 raw score of every cell, NaN where a cell was not scored; None where the
+        score: the detector's raw score; NaN where the frame has no score (see `skipped`).
+        anomaly_map: (rows, cols) float32 raw score of every cell, NaN where a cell was not scored; None where the
             detector localises nothing.
         received_at: `time.monotonic()` when the frame was decoded, for end-to-end latency.
-        withheld: why the frame has no score ("warming_up", "gap", "quality", "non_finite"; in files also "window": the
-            piece of video ends before the window around it is whole), None where it has one.
+        skipped_reason: Why the frame has no score ("warming_up", "gap", "quality", "non_finite"; in files also
+            "window": the piece of video ends before the window around it is whole), None where it has one.
         reason: what is unusual about the frame's highest cell, in words for an operator; None where the detector gives
             none. Of a frame that the frame-quality gate rejected: what is wrong with its picture ("dark").
         boxes: where the heat map's cells lie on this frame; None where it has no heat map.
@@ -34,21 +34,23 @@ class FrameScore:
     index: int
     pts_seconds: float
     score: float
-    heatmap: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+    anomaly_map: npt.NDArray[np.float32] | None = field(default=None, repr=False)
     received_at: float = 0.0
-    withheld: str | None = None
+    skipped_reason: str | None = None
     reason: str | None = None
     boxes: CellBoxes | None = field(default=None, repr=False)
 
     @property
     def peak(self) -> tuple[int, int] | None:
         """(row, col) of the heat map's highest cell; None where no cell has a finite score."""
-        if self.heatmap is None or not (scored := np.isfinite(self.heatmap)).any():
+        if self.anomaly_map is None or not (scored := np.isfinite(self.anomaly_map)).any():
             return None
-        row, col = np.unravel_index(int(np.argmax(np.where(scored, self.heatmap, -np.inf))), self.heatmap.shape)
+        row, col = np.unravel_index(int(np.argmax(np.where(scored, self.anomaly_map, -np.inf))), self.anomaly_map.shape)
         return int(row), int(col)
 
     @property
     def cause(self) -> str | None:
         """Why the frame has no score, with what is wrong with its picture ("quality:dark"); None where it has one."""
-        return self.withheld if self.withheld is None or self.reason is None else f"{self.withheld}:{self.reason}"
+        if self.skipped_reason is None or self.reason is None:
+            return self.skipped_reason
+        return f"{self.skipped_reason}:{self.reason}"

@@ -40,7 +40,7 @@ def strip_height(height: int) -> int:
 def draw_overlay(
     pixels: UInt8,
     *,
-    heatmap: npt.NDArray[np.float32] | None,
+    anomaly_map: npt.NDArray[np.float32] | None,
     boxes: CellBoxes | None = None,
     scale: tuple[float, float],
     alert: bool,
@@ -55,7 +55,7 @@ def draw_overlay(
 
     Args:
         pixels: (H, W) uint8 luma.
-        heatmap: (rows, cols) raw score of every cell, NaN where a cell was not scored; None draws none.
+        anomaly_map: (rows, cols) raw score of every cell, NaN where a cell was not scored; None draws none.
         boxes: where the heat map's cells lie on the frame that was scored, of which `pixels` may be a copy in another
             size. Where cells overlap the higher one is seen.
         scale: (low, high) raw scores: cells at or below `low` stay as they are, cells at `high` or above have
@@ -81,8 +81,8 @@ def draw_overlay(
     if not low < high:
         raise ValueError(f"scale must be (low, high) with low < high, got {scale}")
     picture = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
-    if heatmap is not None:
-        _tint(picture, heatmap, boxes, low, high)
+    if anomaly_map is not None:
+        _tint(picture, anomaly_map, boxes, low, high)
     for x0, y0, x1, y1 in truth_boxes:
         corners = (round(x0), round(y0)), (round(x1) - 1, round(y1) - 1)
         cv2.rectangle(picture, corners[0], corners[1], _TRUTH, 1)
@@ -98,20 +98,22 @@ def draw_overlay(
     return picture
 
 
-def _tint(picture: UInt8, heatmap: npt.NDArray[np.float32], boxes: CellBoxes | None, low: float, high: float) -> None:
+def _tint(
+    picture: UInt8, anomaly_map: npt.NDArray[np.float32], boxes: CellBoxes | None, low: float, high: float
+) -> None:
     """Lay the colors of the cells above `low` over the picture, in place: each over its box and nothing else."""
-    if boxes is None or heatmap.shape != boxes.grid:
+    if boxes is None or anomaly_map.shape != boxes.grid:
         raise ValueError(
-            f"a heat map needs the boxes of its cells: got shape {heatmap.shape} and "
+            f"a heat map needs the boxes of its cells: got shape {anomaly_map.shape} and "
             f"{'none' if boxes is None else 'boxes of a grid of {}×{} cells'.format(*boxes.grid)}"
         )
-    share = np.clip((np.where(np.isfinite(heatmap), heatmap, low) - low) / (high - low), 0.0, 1.0)
+    share = np.clip((np.where(np.isfinite(anomaly_map), anomaly_map, low) - low) / (high - low), 0.0, 1.0)
     rows, cols = np.flatnonzero((share > 0).any(axis=1)), np.flatnonzero((share > 0).any(axis=0))
     if not rows.size:
         return
     # From cells to pixels, the rows first and then the columns: a pixel shows the highest of the cells that cover it.
     drawn = boxes.scaled((picture.shape[0], picture.shape[1]))
-    bands = np.zeros((picture.shape[0], heatmap.shape[1]), np.float32)
+    bands = np.zeros((picture.shape[0], anomaly_map.shape[1]), np.float32)
     for row in rows:
         band = bands[slice(*drawn.rows[row])]
         np.maximum(band, share[row], out=band)

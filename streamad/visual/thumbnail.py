@@ -14,7 +14,7 @@ WIDTH = 540
 
 def heat_thumbnail(
     pixels: npt.NDArray[np.uint8],
-    heatmap: npt.NDArray[np.float32] | None,
+    anomaly_map: npt.NDArray[np.float32] | None,
     boxes: Sequence[tuple[int, int, int, int]],
     *,
     low: float,
@@ -25,16 +25,16 @@ def heat_thumbnail(
 
     Args:
         pixels: (H, W) uint8 luma.
-        heatmap: (rows, cols) raw scores, NaN = not scored; None tints nothing.
+        anomaly_map: (rows, cols) raw scores, NaN = not scored; None tints nothing.
         boxes: of all cells, row by row, in pixels of the frame.
         low: score from which a cell is tinted.
         high: score of full red.
         truth: (H, W), True where abnormal.
     """
     picture = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
-    if heatmap is not None:
+    if anomaly_map is not None:
         tint = picture.copy()
-        cells = zip(heatmap.ravel().tolist(), boxes, strict=True)
+        cells = zip(anomaly_map.ravel().tolist(), boxes, strict=True)
         # Where cells overlap the higher one is seen, as in annotated videos: it is drawn last.
         for value, (x0, y0, x1, y1) in sorted(cell for cell in cells if np.isfinite(cell[0]) and cell[0] > low):
             share = min(1.0, (value - low) / max(high - low, 1e-12))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from streamad.alerts.spec import RuleSpec
 from streamad.bundle import CALIBRATION, Bundle, combined_sha256, load_bundle, write_manifest
 from streamad.calibration import Calibration, calibrate
-from streamad.inference.gated_scorer import WithheldFrames
+from streamad.inference.gated_scorer import SkippedFrames
 from streamad.inference.model import Model
 from streamad.inference.offline import score_clip
 from streamad.sources import SourceError, SourceSpec
@@ -39,7 +39,7 @@ def score_clips(
     Returns:
         One (frames,) array a clip, NaN where a frame has no score.
     """
-    scorer, withheld = model.scorer(camera), WithheldFrames()
+    scorer, skipped = model.scorer(camera), SkippedFrames()
     answer = []
     for number, clip in enumerate(clips):
         values = []
@@ -47,12 +47,12 @@ def score_clips(
             clip, model, scorer, camera=camera, lost=None if lost is None else partial(lost, number)
         ):
             values.append(score.score)
-            withheld.add(clip, score)
+            skipped.add(clip, score)
             if progress is not None:
                 progress(number, len(values), len(clips))
         if values or lost is None:
             answer.append(np.asarray(values, dtype=np.float64))
-    withheld.warn()
+    skipped.warn()
     return answer
 
 

@@ -24,7 +24,7 @@ from streamad.calibration.per_location import (
     pooled,
 )
 from streamad.errors import CalibrationError, OutputError
-from streamad.inference.gated_scorer import WithheldFrames
+from streamad.inference.gated_scorer import SkippedFrames
 from streamad.inference.model import Model
 from streamad.inference.offline import score_clip
 from streamad.sources import SourceError, SourceSpec
@@ -105,7 +105,7 @@ def score_clips_per_location(
         OutputError: the temporary file cannot be written.
     """
     spec = spec or local_spec(model.bundle.manifest, fps)
-    scorer, withheld = model.scorer(camera), WithheldFrames()
+    scorer, skipped = model.scorer(camera), SkippedFrames()
     with Spool() as spool:
         scored, indices = [], []
         for number, clip in enumerate(clips):
@@ -114,16 +114,16 @@ def score_clips_per_location(
             for score in score_clip(
                 clip, model, scorer, camera=camera, lost=None if lost is None else partial(lost, number)
             ):
-                spool.add(score.heatmap)
-                withheld.add(clip, score)
+                spool.add(score.anomaly_map)
+                skipped.add(clip, score)
                 index.append(score.index)
-                known.append(score.heatmap is not None and score.withheld is None)
+                known.append(score.anomaly_map is not None and score.skipped_reason is None)
                 if progress is not None:
                     progress(number, len(known), len(clips))
             if known or lost is None:
                 scored.append(np.array(known, dtype=bool))
                 indices.append(np.array(index, dtype=int))
-        withheld.warn()
+        skipped.warn()
         if spool.shape is None:
             raise CalibrationError(
                 f"the model {model.bundle.name} gives no heat map, which local calibration needs",
@@ -144,9 +144,9 @@ def crossfit(heat: Spool, scored: Sequence[npt.NDArray[np.bool_]], spec: PerLoca
     part = parts([len(known) for known in scored])
     samples = [CellSamples(heat.shape, seed=k) for k in range(max(int(p.max()) for p in part if p.size) + 1)]
     for maps, known, fold in zip(heat.clips(scored), scored, part, strict=True):
-        for heatmap, is_known, k in zip(maps, known, fold, strict=True):
+        for anomaly_map, is_known, k in zip(maps, known, fold, strict=True):
             if is_known:
-                samples[k].add(pooled(heatmap, spec.pool))
+                samples[k].add(pooled(anomaly_map, spec.pool))
     filled = [k for k, sample in enumerate(samples) if sample.frames]
     if len(filled) < 2:
         raise CalibrationError(
@@ -158,13 +158,13 @@ def crossfit(heat: Spool, scored: Sequence[npt.NDArray[np.bool_]], spec: PerLoca
     for maps, known, fold in zip(heat.clips(scored), scored, part, strict=True):
         values = np.full(len(known), np.nan)
         state: PerLocationScore | None = None
-        for t, (heatmap, is_known, k) in enumerate(zip(maps, known, fold, strict=True)):
+        for t, (anomaly_map, is_known, k) in enumerate(zip(maps, known, fold, strict=True)):
             if not is_known:
                 continue
             if state is None:
                 state = PerLocationScore(others[k])
             state.statistics = others[k]
-            values[t], _ = state.update(heatmap)
+            values[t], _ = state.update(anomaly_map)
         answer.append(values)
     return LocalClips(answer, fit_local(whole, spec))
 
@@ -207,27 +207,27 @@ class Spool:
         self._folder = tempfile.TemporaryDirectory(prefix="streamad-")
         self._file: IO[bytes] = (Path(self._folder.name) / "heat").open("w+b")
 
-    def add(self, heatmap: npt.NDArray[np.float32] | None) -> None:
+    def add(self, anomaly_map: npt.NDArray[np.float32] | None) -> None:
         """The next frame's.
 
         Raises:
             CalibrationError: the grid changed.
             OutputError: the disk is full.
         """
-        if heatmap is None and self.shape is None:
+        if anomaly_map is None and self.shape is None:
             self._missing += 1
             return
-        if self.shape is None and heatmap is not None:
-            self.shape = (heatmap.shape[0], heatmap.shape[1])
+        if self.shape is None and anomaly_map is not None:
+            self.shape = (anomaly_map.shape[0], anomaly_map.shape[1])
             for _ in range(self._missing):
                 self.add(None)
         assert self.shape is not None
-        if heatmap is not None and heatmap.shape != self.shape:
+        if anomaly_map is not None and anomaly_map.shape != self.shape:
             raise CalibrationError(
-                f"the pictures change their size: heat maps of {self.shape} and of {heatmap.shape} cells",
+                f"the pictures change their size: heat maps of {self.shape} and of {anomaly_map.shape} cells",
                 hint="give clips of one size, as the camera sends it",
             )
-        shown = np.full(self.shape, np.nan, np.float32) if heatmap is None else heatmap
+        shown = np.full(self.shape, np.nan, np.float32) if anomaly_map is None else anomaly_map
         try:
             self._file.write(np.ascontiguousarray(shown, np.float32).tobytes())
         except OSError as error:

@@ -17,7 +17,7 @@ from streamad.engines import EngineSpec
 from streamad.errors import CalibrationError, DatasetError
 from streamad.evaluation.datasets import Clip, Dataset
 from streamad.evaluation.datasets.validate import official_differences
-from streamad.evaluation.localization import ClipHeat, localisation_of
+from streamad.evaluation.localization import ClipAnomalyMaps, localisation_of
 from streamad.evaluation.pixels import Mask
 from streamad.evaluation.result import ClipRecord, EvaluationResult, Origin, inversion_note, protocols_of
 from streamad.evaluation.scored_clips import FrameRef, ScoredClip, worst_false_alarms, worst_misses
@@ -187,9 +187,9 @@ def _trace(clip: Clip, scored: ClipScores, bundle: Bundle, level: AlertLevel | N
     return ScoredClip(clip.name, scores, clip.labels, fps, *alerts_of(clip.name, scores, fps, level), own)
 
 
-def _heat(clip: ClipScores) -> ClipHeat | None:
-    maps = clip.heatmaps()
-    return None if maps is None else ClipHeat(maps, clip.boxes(), np.isfinite(clip.scores))
+def _heat(clip: ClipScores) -> ClipAnomalyMaps | None:
+    maps = clip.anomaly_maps()
+    return None if maps is None else ClipAnomalyMaps(maps, clip.boxes(), np.isfinite(clip.scores))
 
 
 def _origin(bundle: Bundle, clips: Sequence[ClipScores]) -> Origin:

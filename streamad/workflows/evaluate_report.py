@@ -90,7 +90,7 @@ def _thumbnails(places: Sequence[FrameRef], evaluated: Evaluated, dataset: Datas
         pixels = _frame(clip, place.frame, evaluated.traces[place.clip].fps)
         if pixels is None:
             continue
-        maps = scored.heatmaps()
+        maps = scored.anomaly_maps()
         jpeg = heat_thumbnail(
             pixels,
             None if maps is None else maps[place.frame : place.frame + 1][0],
@@ -107,7 +107,7 @@ def _scale(evaluated: Evaluated) -> tuple[float, float]:
     """Scores between which cells are tinted: the median cell of all clips, and their highest thousandth."""
     cells = []
     for clip in evaluated.clips:
-        maps = clip.heatmaps()
+        maps = clip.anomaly_maps()
         if maps is not None:
             values = np.concatenate([maps[t : t + 1].ravel() for t in range(0, len(maps), max(1, len(maps) // 50))])
             cells.append(values[np.isfinite(values)])

@@ -25,7 +25,7 @@ from streamad.engines import EngineSpec
 from streamad.errors import CalibrationError, DatasetError, OutputError
 from streamad.evaluation.datasets import Clip, Dataset, image_files
 from streamad.files import locked, read_arrays, read_json, write_json
-from streamad.inference.anomaly_map_file import EvidenceFile, HeatFile, HeatWriter
+from streamad.inference.anomaly_map_file import AnomalyMapFile, AnomalyMapWriter, EvidenceFile
 from streamad.inference.model import Model, open_model
 from streamad.inference.offline import pair_scores, prefetched
 from streamad.sources import FileSpec, ImagesSpec, SourceError, SourceSpec, open_source
@@ -57,7 +57,7 @@ class ClipScores:
     engine: str
     local: PerLocationStatistics | None = None
 
-    def heatmaps(self) -> HeatFile | EvidenceFile | None:
+    def anomaly_maps(self) -> AnomalyMapFile | EvidenceFile | None:
         """(frames, rows, cols), read from disk as it is used; None where the detector localises nothing.
 
         With local statistics these are evidence.
@@ -65,7 +65,7 @@ class ClipScores:
         path = self.folder / "heat.npy"
         if not path.is_file():
             return None
-        return HeatFile(path) if self.local is None else EvidenceFile(HeatFile(path), self.local)
+        return AnomalyMapFile(path) if self.local is None else EvidenceFile(AnomalyMapFile(path), self.local)
 
     def local_scores(self, statistics: PerLocationStatistics) -> npt.NDArray[np.float64]:
         """(frames,) the scores that a camera with these statistics would have, from the recorded heat maps.
@@ -82,7 +82,7 @@ class ClipScores:
                 f"clip {self.name}: the calibration has local statistics, and the model gives no heat map",
                 hint="calibrate again with --no-local",
             )
-        heat, state = HeatFile(path), PerLocationScore(statistics)
+        heat, state = AnomalyMapFile(path), PerLocationScore(statistics)
         for t in np.flatnonzero(np.isfinite(self.scores)):
             answer[t], _ = state.update(heat[t : t + 1][0])
         return answer
@@ -286,7 +286,7 @@ def _score(
     (place / "heat.npy").unlink(missing_ok=True)
     started = time.monotonic()
     scores = np.full(clip.frames, np.nan)
-    decoded, heat = 0, HeatWriter(place / "heat.npy", clip.frames)
+    decoded, heat = 0, AnomalyMapWriter(place / "heat.npy", clip.frames)
     try:
         spec = clip_source(clip, model.bundle.manifest.training.fps)
         with (
@@ -299,8 +299,8 @@ def _score(
                     problems.append(f"more than {clip.frames} frames; the others were left out")
                     break
                 scores[score.index] = score.score
-                if score.heatmap is not None and score.boxes is not None:
-                    heat.add(score.index, score.heatmap, score.boxes)
+                if score.anomaly_map is not None and score.boxes is not None:
+                    heat.add(score.index, score.anomaly_map, score.boxes)
             problems += source.problems
             decoded = source.frames_decoded
     except SourceError as error:

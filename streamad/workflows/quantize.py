@@ -189,7 +189,7 @@ def _tiles(bundle: Bundle, clips: Sequence[SourceSpec]) -> Iterator[ModelInput]:
         with closing(open_frames(clip, "calibration")) as frames:
             for frame in frames:
                 tiles = scorer.tiles(frame)
-                if tiles is not None and tiles.withheld is None:
+                if tiles is not None and tiles.skipped_reason is None:
                     yield tiles
 
 

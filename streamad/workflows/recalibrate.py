@@ -63,7 +63,7 @@ class ScoreHistoryRecorder:
             )
         self._histories[name].add(
             score.index, score.pts_seconds, score.score,
-            alert=camera.open_event is not None, withheld=score.withheld is not None,
+            alert=camera.open_event is not None, skipped=score.skipped_reason is not None,
         )  # fmt: skip
 
     def on_event(self, change: EventChange) -> None:
@@ -155,7 +155,7 @@ def calibrate_on_recent(
     if seconds < least_seconds:
         raise CalibrationError(
             f"{seconds / 60:.1f} minutes of scores are too little to calibrate on, at least {least_seconds / 60:.0f} "
-            f"are wanted (left out: {recent.alert_frames} frames of alerts, {recent.withheld_frames} without a score)",
+            f"are wanted (left out: {recent.alert_frames} frames of alerts, {recent.skipped_frames} without a score)",
             hint="let `streamad run` watch on, reach further back with --recent, or lower --at-least",
         )
 

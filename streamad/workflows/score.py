@@ -16,7 +16,7 @@ from streamad.alerts.event import Event
 from streamad.alerts.tracker import EventTracker
 from streamad.bundle import combined_sha256
 from streamad.inference.alerting import AlertSettings
-from streamad.inference.gated_scorer import why_withheld
+from streamad.inference.gated_scorer import why_skipped
 from streamad.inference.model import Model
 from streamad.inference.offline import WINDOW, pair_scores, prefetched
 from streamad.scoring import Normalization, RunningNormalizer, per_video
@@ -31,10 +31,10 @@ class FileResult:
     Attributes:
         frames: frames read.
         scored: frames with a score.
-        withheld: frames without one, by cause ("warming_up", "quality:dark").
+        skipped: frames without one, by cause ("warming_up", "quality:dark").
         seconds: wall time.
         highest: the highest raw score, None where no frame has one.
-        scores: (frames,) scores by the chosen normalisation, NaN where withheld.
+        scores: (frames,) scores by the chosen normalisation, NaN where skipped.
         events: alerts, in order.
         info: what the source says of itself.
         problems: damage that did not end the file, and why frames got no score.
@@ -43,7 +43,7 @@ class FileResult:
 
     frames: int
     scored: int
-    withheld: Mapping[str, int]
+    skipped: Mapping[str, int]
     seconds: float
     highest: float | None
     scores: npt.NDArray[np.float64]
@@ -102,7 +102,9 @@ def score_file(
         ):
             for frame, score in pair_scores(frames, model, scorer, every_frame=True):
                 changes = []
-                if tracker is not None and score.withheld != WINDOW:  # as live, where such a frame has no score at all
+                if (
+                    tracker is not None and score.skipped_reason != WINDOW
+                ):  # as live, where such a frame has no score at all
                     changes = [tracker.gap()] if recorder.scores and frame.is_discontinuity else []
                     changes.append(tracker.update(score))
                 for change in changes:
@@ -122,17 +124,17 @@ def score_file(
                 csv_file=write_csv,
                 plot=write_plot,
             )
-        withheld = Counter(score.cause for score in recorder.scores if score.cause is not None)
+        skipped = Counter(score.cause for score in recorder.scores if score.cause is not None)
         return FileResult(
             frames=len(raw),
             scored=int(np.isfinite(raw).sum()),
-            withheld=withheld,
+            skipped=skipped,
             seconds=time.monotonic() - started,
             highest=float(np.nanmax(raw)) if np.isfinite(raw).any() else None,
             scores=shown,
             events=tuple(recorder.events.values()),
             info=source.info,
-            problems=(*source.problems, *why_withheld(spec, withheld, len(raw))),
+            problems=(*source.problems, *why_skipped(spec, skipped, len(raw))),
             files=files,
         )
 

@@ -79,7 +79,9 @@ class ScoreWriter:
             OutputError: the annotated video cannot be written.
         """
         self._peaks.append(score.peak)
-        self.scores.append(replace(score, heatmap=None, boxes=None))  # the maps of a long video would fill the memory
+        self.scores.append(
+            replace(score, anomaly_map=None, boxes=None)
+        )  # the maps of a long video would fill the memory
         self._alert.append(alert)
         if self._fps is not None:
             self._write(frame, score, alert, truth_boxes)
@@ -142,7 +144,9 @@ class ScoreWriter:
     def _csv(self, shown: npt.NDArray[np.float64]) -> str:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["index", "pts_seconds", "raw_score", "score", "alert", "withheld", "peak_row", "peak_col"])
+        writer.writerow(
+            ["index", "pts_seconds", "raw_score", "score", "alert", "skipped_reason", "peak_row", "peak_col"]
+        )
         for score, value, alert, peak in zip(self.scores, shown, self._alert, self._peaks, strict=True):
             row, col = peak or ("", "")
             writer.writerow([
@@ -198,11 +202,11 @@ class ScoreWriter:
             pixels = np.asarray(cv2.resize(pixels, self._size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         down, across = (ours / theirs for ours, theirs in zip(pixels.shape, frame.shape, strict=True))
         threshold = self._settings.threshold if self._settings is not None else None
-        low, high = self._scale(score.heatmap)
+        low, high = self._scale(score.anomaly_map)
         self._writer.write(
             draw_overlay(
                 pixels,
-                heatmap=score.heatmap,
+                anomaly_map=score.anomaly_map,
                 boxes=score.boxes,
                 scale=(low, high),
                 alert=alert,
@@ -215,7 +219,7 @@ class ScoreWriter:
             )
         )
 
-    def _scale(self, heatmap: npt.NDArray[np.float32] | None) -> tuple[float, float]:
+    def _scale(self, anomaly_map: npt.NDArray[np.float32] | None) -> tuple[float, float]:
         """Scores of cells between which they are tinted.
 
         From the normal score to well over the threshold, where cells have the frame's unit. Where they do not (of a
@@ -227,7 +231,7 @@ class ScoreWriter:
         if settings is not None and (local or kind == "top_cells"):
             low = settings.baseline
             return low, max(low + 1e-3, low + 1.5 * (settings.threshold - low))
-        if heatmap is not None and (known := heatmap[np.isfinite(heatmap)]).size:
+        if anomaly_map is not None and (known := anomaly_map[np.isfinite(anomaly_map)]).size:
             low, high = float(np.median(known)), float(known.max())
             self._cells = (low, high) if self._cells is None else (
                 _SLOWLY * low + (1 - _SLOWLY) * self._cells[0], max(high, self._cells[1])

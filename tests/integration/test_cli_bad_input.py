@@ -255,7 +255,7 @@ def test_once_exits_with_the_reason_of_the_camera_that_failed(
     assert ran.code == 3
     rows = {row["camera"]: row for row in ran.document()["cameras"]}
     assert rows["good"] == {
-        "camera": "good", "frames": 100, "scored": 100, "withheld": {"warming_up": 8}, "dropped": 0, "alerts": 1,
+        "camera": "good", "frames": 100, "scored": 100, "skipped": {"warming_up": 8}, "dropped": 0, "alerts": 1,
         "error": None,
     }  # fmt: skip
     assert "no.mp4" in rows["gone"]["error"]

@@ -21,7 +21,7 @@ def busy_metrics() -> Metrics:
         camera.dropped("stale", 3)
         camera.reconnect("timeout")
         camera.gap()
-        camera.withheld("warming_up")
+        camera.skipped("warming_up")
         camera.alert("critical")
         camera.set_up(True)
         camera.set_threshold(-30.0)

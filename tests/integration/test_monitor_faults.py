@@ -77,7 +77,7 @@ def test_wrong_password_and_a_server_that_dies(small_bundle: Path, busy_video: P
             run.eventually(lambda: run.camera("dying")["state"] in ("backoff", "starting"))
             run.eventually(lambda: run.metric("streamad_camera_up", camera="dying") == 0)
             assert run.get("/healthz")["ok"]
-            withheld = run.metric("streamad_scores_withheld_total", camera="dying", reason="warming_up")
+            skipped = run.metric("streamad_scores_withheld_total", camera="dying", reason="warming_up")
             dying.start()
             run.eventually(lambda: run.camera("dying")["state"] == "up")
             run.eventually(lambda: run.metric("streamad_alerts_total", camera="dying") > before)
@@ -90,7 +90,7 @@ def test_wrong_password_and_a_server_that_dies(small_bundle: Path, busy_video: P
             assert run.metric("streamad_reconnects_total", camera="dying") >= 1
             # The clip starts anew: four frames have no history; the background is kept.
             again = run.metric("streamad_scores_withheld_total", camera="dying", reason="warming_up")
-            assert again - withheld == 4
+            assert again - skipped == 4
 
             # The steady camera saw none of it.
             assert run.metric("streamad_gaps_total", camera="steady") == 0

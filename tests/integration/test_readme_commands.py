@@ -132,14 +132,14 @@ def test_score_draws_every_cell_where_the_scorer_says_it_is(
     (result,) = document["results"]
     shown = written(result, tmp_path)
     assert len(shown.pictures) == len(shown.lines) == result["frames"] == frames
-    assert result["scored"] + sum(result["withheld"].values()) == frames
+    assert result["scored"] + sum(result["skipped"].values()) == frames
     assert result["scored"] > 0
     with open_model(model) as loaded:
         path = loaded.bundle.calibration_path
         calibration = None if path is None else Calibration.load(path)
         scorer = loaded.scorer("clip", None if calibration is None else calibration.local)
         with open_source(parse_source(str(clip)), camera="clip") as source:
-            last = [score for _, score in pair_scores(source, loaded, scorer) if score.heatmap is not None][-1]
+            last = [score for _, score in pair_scores(source, loaded, scorer) if score.anomaly_map is not None][-1]
     width, height = SIZES[size]
     assert shown.pictures.shape[1:3] == (height + height % 2, width + width % 2)
     line = shown.lines[last.index]
@@ -148,8 +148,8 @@ def test_score_draws_every_cell_where_the_scorer_says_it_is(
         return  # colors are then relative to the frames before
     low = calibration.median
     high = low + 1.5 * (calibration.threshold - low)
-    assert last.heatmap is not None
-    share = (np.nan_to_num(last.heatmap, nan=-np.inf) - low) / (high - low)
+    assert last.anomaly_map is not None
+    share = (np.nan_to_num(last.anomaly_map, nan=-np.inf) - low) / (high - low)
     some, much = np.zeros((height, width), np.uint8), np.zeros((height, width), np.uint8)
     for row, col in np.argwhere(share > 0):
         x0, y0, x1, y1 = scorer.cell_box(int(row), int(col))

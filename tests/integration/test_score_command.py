@@ -124,7 +124,7 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def scores_of(path: Path) -> list[tuple[str, str]]:
     with path.open(encoding="utf-8") as file:
-        return [(row["raw_score"], row["withheld"]) for row in csv.DictReader(file)]
+        return [(row["raw_score"], row["skipped"]) for row in csv.DictReader(file)]
 
 
 def test_frames_that_the_quality_gate_rejects_are_counted_and_explained(
@@ -134,7 +134,7 @@ def test_frames_that_the_quality_gate_rejects_are_counted_and_explained(
     ran = quick("score", deep["twelve"], *arguments, "--json", cwd=tmp_path)
     assert ran.code == 0, ran.err
     (result,) = ran.document()["results"]
-    assert (result["frames"], result["scored"], result["withheld"]) == (40, 0, {"quality:dark": 40})
+    assert (result["frames"], result["scored"], result["skipped"]) == (40, 0, {"quality:dark": 40})
     highest = max(int(p.max()) for p in moving_shapes(40)) * 16
     for words in (
         "40 of 40 frames were rejected: dark",
@@ -163,7 +163,7 @@ def test_deep_images_are_scored_as_the_same_ones_in_8_bits(
     names = ["eight", "twelve", *(["sixteen"] if depth == "auto" else [])]
     ran = quick("score", *(deep[name] for name in names), *arguments, "--json", cwd=tmp_path)
     assert ran.code == 0, ran.err
-    assert [result["withheld"] for result in ran.document()["results"]] == [{"warming_up": 8}] * len(names)
+    assert [result["skipped"] for result in ran.document()["results"]] == [{"warming_up": 8}] * len(names)
     for name in names[1:]:
         assert scores_of(tmp_path / f"{name}.csv") == scores_of(tmp_path / "eight.csv")
     bad = quick("score", deep["twelve"], "-m", small_bundle, "--bit-depth", "11", "--json", cwd=tmp_path)
@@ -174,11 +174,11 @@ def test_once_says_why_frames_were_rejected(deep: dict[str, Path], small_bundle:
     source = {"type": "images", "path": str(deep["twelve"])}
     ran = streamad("run", write_config(tmp_path / "a.yaml", small_bundle, source), "--once", "--json", cwd=tmp_path)
     assert ran.code == 0
-    assert ran.document()["cameras"][0]["withheld"] == {"quality:dark": 40}
+    assert ran.document()["cameras"][0]["skipped"] == {"quality:dark": 40}
     assert "12-bit camera?" in ran.err
     read = {**source, "bit_depth": 12}
     ran = streamad("run", write_config(tmp_path / "b.yaml", small_bundle, read), "--once", "--json", cwd=tmp_path)
-    assert ran.document()["cameras"][0]["withheld"] == {"warming_up": 8}
+    assert ran.document()["cameras"][0]["skipped"] == {"warming_up": 8}
 
 
 @pytest.fixture(scope="module")

@@ -96,13 +96,13 @@ def places_in_file(watch: Watch, pictures: list[np.ndarray]) -> list[int]:
 
 
 def same(first: list[FrameScore], second: list[FrameScore]) -> None:
-    """The scores are equal to 1e-5, and so are the heat maps; what is withheld is withheld in both."""
-    assert [s.withheld for s in first] == [s.withheld for s in second]
+    """The scores are equal to 1e-5, and so are the heat maps; what is skipped is skipped in both."""
+    assert [s.skipped_reason for s in first] == [s.skipped_reason for s in second]
     np.testing.assert_allclose([s.score for s in first], [s.score for s in second], atol=1e-5)
     for one, two in zip(first, second, strict=True):
-        assert (one.heatmap is None) == (two.heatmap is None)
-        if one.heatmap is not None and two.heatmap is not None:
-            np.testing.assert_allclose(one.heatmap, two.heatmap, atol=1e-5)
+        assert (one.anomaly_map is None) == (two.anomaly_map is None)
+        if one.anomaly_map is not None and two.anomaly_map is not None:
+            np.testing.assert_allclose(one.anomaly_map, two.anomaly_map, atol=1e-5)
 
 
 def check(watch: Watch, video: Path, bundle: Path) -> bool:
@@ -121,7 +121,7 @@ def check(watch: Watch, video: Path, bundle: Path) -> bool:
     if places != list(range(len(places))):
         return False
     same(watch.scores, list(score_video(video, bundle))[: len(places)])
-    assert sum(s.withheld is None and s.score > THRESHOLD for s in watch.scores) > 40
+    assert sum(s.skipped_reason is None and s.score > THRESHOLD for s in watch.scores) > 40
     return True
 
 
@@ -157,7 +157,7 @@ def test_run_and_score_give_the_same_scores_and_alerts_on_the_command_line(small
     )  # fmt: skip
     assert scored.code == 0, scored.err
 
-    columns = ("index", "pts_seconds", "raw_score", "score", "withheld")
+    columns = ("index", "pts_seconds", "raw_score", "score", "skipped")
     tables = []
     for folder in ("live", "file"):
         with (tmp_path / folder / "v.csv").open(newline="") as file:
@@ -165,7 +165,7 @@ def test_run_and_score_give_the_same_scores_and_alerts_on_the_command_line(small
     assert len(tables[0]) == len(tables[1]) == 160
     for live, file_row in zip(*tables, strict=True):
         for name in columns:
-            if live[name] == "" or name == "withheld":
+            if live[name] == "" or name == "skipped":
                 assert live[name] == file_row[name]
             else:
                 assert float(live[name]) == pytest.approx(float(file_row[name]), abs=1.1e-5)

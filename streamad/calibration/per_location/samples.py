@@ -40,24 +40,24 @@ class CellSamples:
         """(rows, cols)."""
         return self.counts.shape
 
-    def add(self, heatmap: npt.NDArray[np.float32]) -> None:
+    def add(self, anomaly_map: npt.NDArray[np.float32]) -> None:
         """Count a frame's (rows, cols) scores; cells that are not finite have none.
 
         Raises:
             CalibrationError: the heat map has another shape.
         """
-        if heatmap.shape != self.shape:
+        if anomaly_map.shape != self.shape:
             raise CalibrationError(
-                f"the heat map has {heatmap.shape[0]}×{heatmap.shape[1]} cells, the ones before had "
+                f"the heat map has {anomaly_map.shape[0]}×{anomaly_map.shape[1]} cells, the ones before had "
                 f"{self.shape[0]}×{self.shape[1]}",
                 hint="give clips of one size, as the camera sends it",
             )
         self.frames += 1
-        rows, cols = np.nonzero(np.isfinite(heatmap))
+        rows, cols = np.nonzero(np.isfinite(anomaly_map))
         seen = self.counts[rows, cols]
         place = np.where(seen < len(self.values), seen, self._rng.integers(0, seen + 1))
         kept = place < len(self.values)
-        self.values[place[kept], rows[kept], cols[kept]] = heatmap[rows[kept], cols[kept]]
+        self.values[place[kept], rows[kept], cols[kept]] = anomaly_map[rows[kept], cols[kept]]
         self.counts[rows, cols] += 1
 
 

@@ -22,9 +22,9 @@ class PerLocationScore:
         self.statistics = statistics
         self._recent: deque[float] = deque(maxlen=statistics.spec.median_frames)
 
-    def update(self, heatmap: npt.NDArray[np.float32]) -> tuple[float, npt.NDArray[np.float32]]:
+    def update(self, anomaly_map: npt.NDArray[np.float32]) -> tuple[float, npt.NDArray[np.float32]]:
         """The next frame's score (≥ 0), and its (rows, cols) evidence: see `PerLocationStatistics.evidence`."""
-        evidence = self.statistics.evidence(heatmap)
+        evidence = self.statistics.evidence(anomaly_map)
         self._recent.append(highest(evidence, self.statistics.spec.share))
         return float(median(self._recent)), evidence
 

@@ -73,21 +73,21 @@ class PerLocationStatistics:
             content.update(name.encode() + str((array.shape, array.dtype.str)).encode() + array.tobytes())
         return content.hexdigest()
 
-    def pooled(self, heatmap: Map) -> Map:
+    def pooled(self, anomaly_map: Map) -> Map:
         """The heat map averaged over `spec.pool` squares: what the statistics are of."""
-        return pooled(heatmap, self.spec.pool)
+        return pooled(anomaly_map, self.spec.pool)
 
-    def evidence(self, heatmap: Map) -> Map:
+    def evidence(self, anomaly_map: Map) -> Map:
         """How rare each cell's score is at its place: −log10 of the share of its normal scores that are as high.
 
         Args:
-            heatmap: (rows, cols) raw scores, NaN where a cell was not scored. Another size than `grid` is held against
-                the whole picture's statistics.
+            anomaly_map: (rows, cols) raw scores, NaN where a cell was not scored. If its size differs from `grid`, the
+                statistics of the whole picture are used.
 
         Returns:
             (rows, cols) float32 ≥ 0, NaN where a cell was not scored.
         """
-        raw = self.pooled(heatmap)
+        raw = self.pooled(anomaly_map)
         known = raw.shape == self.grid
         return _read(raw, self.curves if known else self.picture[:, None, None], self.levels)
 
@@ -147,17 +147,17 @@ class PerLocationStatistics:
 _SPEC = TypeAdapter(PerLocationSpec)
 
 
-def pooled(heatmap: Map, side: int) -> Map:
+def pooled(anomaly_map: Map, side: int) -> Map:
     """Mean over squares of side×side cells, around every cell; of those that have a score, NaN where none has.
 
     Args:
-        heatmap: (rows, cols).
+        anomaly_map: (rows, cols).
         side: odd, at least 1.
     """
     if side == 1:
-        return heatmap
-    known = np.isfinite(heatmap)
-    total = cv2.boxFilter(np.where(known, heatmap, 0).astype(np.float32), -1, (side, side), normalize=False,
+        return anomaly_map
+    known = np.isfinite(anomaly_map)
+    total = cv2.boxFilter(np.where(known, anomaly_map, 0).astype(np.float32), -1, (side, side), normalize=False,
                           borderType=cv2.BORDER_CONSTANT)  # fmt: skip
     count = cv2.boxFilter(known.astype(np.float32), -1, (side, side), normalize=False, borderType=cv2.BORDER_CONSTANT)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -158,7 +158,7 @@ class IgdParts(NamedTuple):
     combined: Tensor
     reconstruction: Tensor
     svdd: Tensor
-    heatmap: Tensor
+    anomaly_map: Tensor
 
 
 class IgdNet(nn.Module):
@@ -263,10 +263,10 @@ class IgdNet(nn.Module):
             across = beta * across + rest * cells[:, 0]
         rows = functional.avg_pool2d(pixels.unsqueeze(1), self.side // self.map_side)[:, 0]
         near, away = self._weights()
-        heatmap = near * rows + away * across
+        anomaly_map = near * rows + away * across
         if self.pooling == "peak":
-            return IgdParts(heatmap.amax(dim=(1, 2)), rows.amax(dim=(1, 2)), across.amax(dim=(1, 2)), heatmap)
-        return IgdParts(near * loss + away * far, loss, far, heatmap)
+            return IgdParts(anomaly_map.amax(dim=(1, 2)), rows.amax(dim=(1, 2)), across.amax(dim=(1, 2)), anomaly_map)
+        return IgdParts(near * loss + away * far, loss, far, anomaly_map)
 
     def _weights(self) -> tuple[float | Tensor, float | Tensor]:
         near, rest = self.shares
@@ -282,7 +282,7 @@ class IgdNet(nn.Module):
             (n, 1 + map_side²): the score, then the heat map's rows one after another.
         """
         parts = self.parts(x)
-        return torch.cat([parts.combined[:, None], parts.heatmap.flatten(1)], dim=1)
+        return torch.cat([parts.combined[:, None], parts.anomaly_map.flatten(1)], dim=1)
 
 
 class TeacherEncoder(nn.Module):

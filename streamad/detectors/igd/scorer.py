@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.bundle import Manifest
-from streamad.detectors.base import withheld_score
+from streamad.detectors.base import skipped_score
 from streamad.errors import BundleError
 from streamad.frame import CellBoxes, Frame
 from streamad.preprocessing import FrameSizeError, ModelInput
@@ -101,14 +101,14 @@ class IgdScorer:
             self._restarts.discard(tiles.index)
             self._recent.clear()
         if not np.isfinite(outputs).all():
-            return withheld_score(tiles, "non_finite")
+            return skipped_score(tiles, "non_finite")
         self._recent.append(float(outputs[0, 0]))
         return FrameScore(
             camera=tiles.camera,
             index=tiles.index,
             pts_seconds=tiles.pts_seconds,
             score=float(median(self._recent)),
-            heatmap=outputs[0, 1:].astype(np.float32).reshape(side, side),
+            anomaly_map=outputs[0, 1:].astype(np.float32).reshape(side, side),
             received_at=tiles.received_at,
             boxes=self._boxes,
         )

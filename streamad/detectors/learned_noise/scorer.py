@@ -86,23 +86,23 @@ class LearnedNoiseScorer:
         return self._tiles(scored, frame, window or (), window is not None, due)
 
     def score(self, tiles: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
-        """Score from the (1, 1 + rows·cols) output for its window; NaN where withheld or the output is not finite."""
+        """Score from the (1, 1 + rows·cols) output for its window; NaN where skipped or the output is not finite."""
         result = FrameScore(
             camera=tiles.camera,
             index=tiles.index,
             pts_seconds=tiles.pts_seconds,
             score=float("nan"),
             received_at=tiles.received_at,
-            withheld=tiles.withheld,
+            skipped_reason=tiles.skipped_reason,
         )
-        if tiles.withheld is not None:
+        if tiles.skipped_reason is not None:
             self._recent.clear()
             return result
         if not np.isfinite(outputs).all():
-            return replace(result, withheld="non_finite")
+            return replace(result, skipped_reason="non_finite")
         self._recent.append(-float(psnr(max(0.0, float(outputs[0, 0])), self._manifest.score.peak)))
-        heatmap = outputs[0, 1:].reshape(self._cells).copy()
-        return replace(result, score=float(median(self._recent)), heatmap=heatmap, boxes=tiles.boxes)
+        anomaly_map = outputs[0, 1:].reshape(self._cells).copy()
+        return replace(result, score=float(median(self._recent)), anomaly_map=anomaly_map, boxes=tiles.boxes)
 
     def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
         """(x0, y0, x1, y1) of a heat-map cell in pixels of the source's newest frame; right, lower edge exclusive."""
@@ -157,7 +157,7 @@ class LearnedNoiseScorer:
             received_at=newest.received_at,
             batch=batch,
             boxes=self._boxes,
-            withheld=None if complete else "warming_up",
+            skipped_reason=None if complete else "warming_up",
             stream=self._stream,
             due=due,
         )

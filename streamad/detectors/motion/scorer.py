@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.bundle import Manifest
-from streamad.detectors.base import withheld_score
+from streamad.detectors.base import skipped_score
 from streamad.detectors.motion.descriptors import CellDescriptors, describe, grid_shape
 from streamad.detectors.motion.flow import PROBE_SECONDS, FlowMeter
 from streamad.detectors.motion.layout import BLOCK, CELL, LENGTH, MEASURES
@@ -53,8 +53,8 @@ class MotionScorer:
     A cell's score is the largest of its evidence (`MotionModel`), a frame's the mean over its `cells` highest: by how
     much the logarithm of the odds of an anomaly is above that of a usual frame. Where fewer cells move, the lowest of
     them counts again (a small thing is not less unusual for being small); where none moves, the score is the bundle's
-    `still`. Noise is averaged before, along the movement (`TemporalSmoother`). A `RunningMean` of frame scores, which is
-    reset at a gap, removes most of what is left.
+    `still`. Noise is averaged before, along the movement (`TemporalSmoother`). A `RunningMean` of frame scores, which
+    is reset at a gap, removes most of what is left.
 
     The heat map holds every moving cell's score. Cells overlap by half.
 
@@ -109,7 +109,7 @@ class MotionScorer:
             FrameSizeError: the frame is smaller than two cells.
         """
         found = self.described(frame)
-        withheld = found if isinstance(found, str) else None
+        skipped = found if isinstance(found, str) else None
         none = CellDescriptors(np.zeros((0, 2), np.intp), np.zeros((0, LENGTH), np.float32), grid_shape(*self._working))
         cells = none if isinstance(found, str) else found
         return ModelInput(
@@ -120,7 +120,7 @@ class MotionScorer:
             batch=cells.values[:, :, None, None],
             cells=cells.cells,
             boxes=self._boxes,
-            withheld=withheld,
+            skipped_reason=skipped,
         )
 
     def described(self, frame: Frame) -> CellDescriptors | str:
@@ -147,19 +147,19 @@ class MotionScorer:
         return CellDescriptors(found.cells, values, found.grid)
 
     def score(self, tiles: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
-        """Score of the frame from the (n, 4) outputs for its cells; NaN where withheld or an output is not finite."""
-        withheld = tiles.withheld
-        if withheld is None and not np.isfinite(outputs).all():
-            withheld = "non_finite"
-        if withheld is not None:
-            if withheld != "non_finite":
+        """Score of the frame from the (n, 4) outputs for its cells; NaN where skipped or an output is not finite."""
+        skipped = tiles.skipped_reason
+        if skipped is None and not np.isfinite(outputs).all():
+            skipped = "non_finite"
+        if skipped is not None:
+            if skipped != "non_finite":
                 self._mean.reset()
-            return withheld_score(tiles, withheld)
+            return skipped_score(tiles, skipped)
         assert tiles.cells is not None
         assert tiles.boxes is not None
         highest = outputs[:, : len(MEASURES)].max(axis=1) if len(outputs) else np.zeros(0, np.float32)
-        heatmap = np.full(tiles.boxes.grid, np.nan, np.float32)
-        heatmap[tiles.cells[:, 0], tiles.cells[:, 1]] = highest
+        anomaly_map = np.full(tiles.boxes.grid, np.nan, np.float32)
+        anomaly_map[tiles.cells[:, 0], tiles.cells[:, 1]] = highest
         reason = None
         if len(outputs) and tiles.batch.shape[1] == LENGTH:
             best = int(highest.argmax())
@@ -171,7 +171,7 @@ class MotionScorer:
             score=self._mean.push(
                 tiles.pts_seconds, frame_score(highest, self._score_spec.cells, self._score_spec.still)
             ),
-            heatmap=heatmap,
+            anomaly_map=anomaly_map,
             received_at=tiles.received_at,
             reason=reason,
             boxes=tiles.boxes,

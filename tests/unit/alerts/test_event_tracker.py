@@ -49,11 +49,11 @@ def play(
     changes = []
     for i, score in enumerate(scores):
         wall.seconds = i / 10
-        heatmap = np.full((4, 6), np.nan, np.float32)
-        heatmap[0, 0] = 0.5
+        anomaly_map = np.full((4, 6), np.nan, np.float32)
+        anomaly_map[0, 0] = 0.5
         if cells and i in cells:
-            heatmap[cells[i]] = 50.0
-        change = tracker.update(FrameScore("gate", i, i / 10, score, heatmap, boxes=BOXES))
+            anomaly_map[cells[i]] = 50.0
+        change = tracker.update(FrameScore("gate", i, i / 10, score, anomaly_map, boxes=BOXES))
         if change is not None:
             changes.append(change)
     return changes
@@ -133,7 +133,7 @@ def test_without_a_heat_map_there_is_no_cell() -> None:
 @pytest.mark.parametrize("filling", [math.nan, math.inf])
 def test_a_heat_map_without_a_finite_cell_names_none(filling: float) -> None:
     tracker = make_tracker(Wall())
-    heatmap = np.full((2, 2), filling, np.float32)
-    changes = [tracker.update(FrameScore("gate", i, i / 10, 20.0, heatmap)) for i in range(6)]
+    anomaly_map = np.full((2, 2), filling, np.float32)
+    changes = [tracker.update(FrameScore("gate", i, i / 10, 20.0, anomaly_map)) for i in range(6)]
     (opened,) = [c for c in changes if c is not None]
     assert opened.event.cell is None

@@ -19,8 +19,8 @@ OWN = PerLocationSpec(prior_samples=1e-12)
 
 def filled(maps: np.ndarray, **options: int) -> CellSamples:
     samples = CellSamples(maps.shape[1:], **options)
-    for heatmap in maps:
-        samples.add(heatmap.astype(np.float32))
+    for anomaly_map in maps:
+        samples.add(anomaly_map.astype(np.float32))
     return samples
 
 
@@ -40,7 +40,7 @@ def test_evidence_is_minus_log10_of_the_cells_own_tail(scene: np.ndarray) -> Non
 
 def test_held_out_evidence_has_its_false_alarm_meaning(scene: np.ndarray) -> None:
     statistics = fit_local(filled(scene[:3000]), PerLocationSpec())
-    evidence = np.stack([statistics.evidence(heatmap.astype(np.float32)) for heatmap in scene[3000:]])
+    evidence = np.stack([statistics.evidence(anomaly_map.astype(np.float32)) for anomaly_map in scene[3000:]])
     # Drawn to the picture, rows of small scores claim less than they could: that gives no false alarms.
     for level in (0.5, 1.0, 2.0):
         assert 0.6 * 10**-level < (evidence >= level).mean() < 1.2 * 10**-level
@@ -82,9 +82,9 @@ def test_evidence_rises_without_bound_and_nan_stays() -> None:
     assert (np.diff(steps, axis=0) >= 0).all()
     assert (steps[-1] > 20).all()
     assert (steps[0] == 0).all()
-    heatmap = np.zeros((2, 3), np.float32)
-    heatmap[0, 1] = np.nan
-    assert np.isnan(statistics.evidence(heatmap)).tolist() == np.isnan(heatmap).tolist()
+    anomaly_map = np.zeros((2, 3), np.float32)
+    anomaly_map[0, 1] = np.nan
+    assert np.isnan(statistics.evidence(anomaly_map)).tolist() == np.isnan(anomaly_map).tolist()
 
 
 def test_a_heat_map_of_another_size_is_held_against_the_whole_picture() -> None:
@@ -104,13 +104,13 @@ def test_the_reservoir_is_a_fair_sample_in_bounded_memory() -> None:
 
 
 def test_pooling_is_the_mean_of_the_known_cells_around() -> None:
-    heatmap = np.random.default_rng(6).normal(size=(5, 6)).astype(np.float32)
-    heatmap[2, 3] = np.nan
-    got = pooled(heatmap, 3)
+    anomaly_map = np.random.default_rng(6).normal(size=(5, 6)).astype(np.float32)
+    anomaly_map[2, 3] = np.nan
+    got = pooled(anomaly_map, 3)
     for row in range(5):
         for col in range(6):
-            around = heatmap[max(0, row - 1) : row + 2, max(0, col - 1) : col + 2]
-            wanted = np.nan if np.isnan(heatmap[row, col]) else np.nanmean(around)
+            around = anomaly_map[max(0, row - 1) : row + 2, max(0, col - 1) : col + 2]
+            wanted = np.nan if np.isnan(anomaly_map[row, col]) else np.nanmean(around)
             np.testing.assert_allclose(got[row, col], wanted, rtol=1e-4, atol=1e-6)
 
 
@@ -118,8 +118,8 @@ def test_the_score_is_the_mean_of_the_highest_then_a_causal_median() -> None:
     maps = np.random.default_rng(7).exponential(size=(60, 6, 10)).astype(np.float32)
     statistics = fit_local(filled(maps), PerLocationSpec(share=0.05, median_frames=3))
     state = PerLocationScore(statistics)
-    got = [state.update(heatmap)[0] for heatmap in maps]
-    single = [np.sort(statistics.evidence(heatmap).ravel())[-3:].mean() for heatmap in maps]
+    got = [state.update(anomaly_map)[0] for anomaly_map in maps]
+    single = [np.sort(statistics.evidence(anomaly_map).ravel())[-3:].mean() for anomaly_map in maps]
     np.testing.assert_allclose(got, [np.median(single[max(0, k - 2) : k + 1]) for k in range(60)], rtol=1e-5)
     assert highest(np.array([[np.nan, np.nan], [2.0, np.nan]], np.float32), 0.5) == 1.0
     assert highest(np.full((3, 3), np.nan, np.float32), 0.5) == 0.0
@@ -139,8 +139,8 @@ def test_statistics_travel_beside_their_calibration(calibration: Calibration, tm
     read = Calibration.load(path)
     assert read.local is not None
     assert read.local.sha256 == calibration.local.sha256
-    heatmap = np.random.default_rng(9).normal(size=(2, 3)).astype(np.float32)
-    np.testing.assert_array_equal(read.local.evidence(heatmap), calibration.local.evidence(heatmap))
+    anomaly_map = np.random.default_rng(9).normal(size=(2, 3)).astype(np.float32)
+    np.testing.assert_array_equal(read.local.evidence(anomaly_map), calibration.local.evidence(anomaly_map))
     assert read == calibration
     assert read != dataclasses.replace(calibration, local=None)
     assert read.with_budget(10).local is read.local

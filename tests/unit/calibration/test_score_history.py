@@ -37,7 +37,7 @@ def write(
 ) -> ScoreHistory:
     history = ScoreHistory(folder, "gate", model, hours=hours, wall_clock=clock or Clock())
     for k, value in enumerate(values):
-        history.add(k, k / 10, value, alert=k in alerts, withheld=bool(np.isnan(value)))
+        history.add(k, k / 10, value, alert=k in alerts, skipped=bool(np.isnan(value)))
         if alerts and k == alerts.start:
             history.mark_alert(k - 5)
     return history
@@ -50,7 +50,7 @@ def test_scores_come_back_without_alerts_and_held_frames(tmp_path: Path) -> None
     recent = read_history(tmp_path, "gate", MODEL, since=NOW - timedelta(hours=1))
     (clip,) = recent.clips
     assert recent.fps == pytest.approx(10)
-    assert (recent.frames, recent.alert_frames, recent.withheld_frames) == (885, 65, 50)
+    assert (recent.frames, recent.alert_frames, recent.skipped_frames) == (885, 65, 50)
     kept = np.isfinite(clip)
     np.testing.assert_array_equal(clip[kept], values[kept])
     assert not kept[395:460].any()  # from the frame that the alert rose from
@@ -62,9 +62,9 @@ def test_scores_come_back_without_alerts_and_held_frames(tmp_path: Path) -> None
 def test_gaps_end_a_clip(tmp_path: Path) -> None:
     history = ScoreHistory(tmp_path, "gate", MODEL, hours=1, wall_clock=Clock())
     for k in range(300):
-        history.add(k, k / 10 + (60 if k >= 100 else 0), 1.0, alert=False, withheld=False)
+        history.add(k, k / 10 + (60 if k >= 100 else 0), 1.0, alert=False, skipped=False)
     for k in range(50):  # a new time base: another file
-        history.add(k, k / 10, 2.0, alert=False, withheld=False)
+        history.add(k, k / 10, 2.0, alert=False, skipped=False)
     history.close()
     recent = read_history(tmp_path, "gate", MODEL, since=NOW - timedelta(hours=1))
     assert [len(clip) for clip in recent.clips] == [100, 200, 50]
@@ -114,7 +114,7 @@ def test_a_jump_of_the_videos_clock_begins_another_file(tmp_path: Path) -> None:
     history = ScoreHistory(tmp_path, "gate", MODEL, hours=1, wall_clock=Clock())
     for k in range(200):
         jump = 0.0 if k < 100 else 1e9  # more than a record can express
-        history.add(k, k / 10 + jump, 1.0, alert=False, withheld=False)
+        history.add(k, k / 10 + jump, 1.0, alert=False, skipped=False)
     history.close()
     recent = read_history(tmp_path, "gate", MODEL, since=NOW - timedelta(hours=1))
     assert [len(clip) for clip in recent.clips] == [100, 100]
@@ -135,7 +135,7 @@ def test_a_block_that_does_not_fit_on_the_disk_leaves_nothing_and_is_written_onc
     blocks: list[HistoryBlock] = []
     history = ScoreHistory(tmp_path, "gate", MODEL, hours=1, wall_clock=Clock(), put=blocks.append)
     for k in range(30_000):
-        history.add(k, k / 1000, 1.0, alert=False, withheld=False)
+        history.add(k, k / 1000, 1.0, alert=False, skipped=False)
     history.close()
     assert len(blocks) == 3
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -60,13 +60,13 @@ def test_score_writes_scores_plot_and_video(call: Any, small_bundle: Path, shape
     assert [int(row["index"]) for row in rows] == list(range(100))
     for row, score in zip(rows, alone, strict=True):
         assert float(row["pts_seconds"]) == pytest.approx(score.pts_seconds, abs=1e-6)
-        assert row["withheld"] == (score.withheld or "")
-        if score.withheld:
+        assert row["skipped"] == (score.skipped_reason or "")
+        if score.skipped_reason:
             assert row["raw_score"] == row["score"] == ""
         else:
             assert float(row["raw_score"]) == pytest.approx(score.score, abs=1e-5)
-        if score.heatmap is not None and np.isfinite(score.heatmap).any():
-            peak = np.unravel_index(np.nanargmax(score.heatmap), score.heatmap.shape)
+        if score.anomaly_map is not None and np.isfinite(score.anomaly_map).any():
+            peak = np.unravel_index(np.nanargmax(score.anomaly_map), score.anomaly_map.shape)
             assert (int(row["peak_row"]), int(row["peak_col"])) == peak
         else:
             assert row["peak_row"] == row["peak_col"] == ""

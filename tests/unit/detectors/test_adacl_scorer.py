@@ -1,4 +1,4 @@
-"""From frames to ADACL's scores: tiles in the network's range, maximum, median, and what is withheld."""
+"""From frames to ADACL's scores: tiles in the network's range, maximum, median, and what is skipped."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def occupied(cells: list[tuple[int, int]], grey: int = 220) -> np.ndarray:
 
 def test_warm_up_is_withheld_and_then_stillness_has_its_score() -> None:
     scorer, tiles = warmed()
-    assert [t.withheld for t in tiles] == ["warming_up"] * WARMUP + [None] * (20 - WARMUP)
+    assert [t.skipped_reason for t in tiles] == ["warming_up"] * WARMUP + [None] * (20 - WARMUP)
     held = scorer.score(tiles[0], np.empty(0, np.float32))
     assert math.isnan(held.score)
-    assert held.withheld == "warming_up"
-    assert held.heatmap is None
+    assert held.skipped_reason == "warming_up"
+    assert held.anomaly_map is None
     still = scorer.score(tiles[-1], np.empty(0, np.float32))
     assert still.score == STILL
-    assert still.withheld is None
-    assert still.heatmap is not None
-    assert np.isnan(still.heatmap).all()
+    assert still.skipped_reason is None
+    assert still.anomaly_map is not None
+    assert np.isnan(still.anomaly_map).all()
 
 
 def test_tiles_carry_the_frame_and_the_networks_range() -> None:
@@ -76,7 +76,7 @@ def test_score_is_the_largest_output_of_a_moving_cell() -> None:
     assert tiles.cells is not None
     assert [tuple(c) for c in tiles.cells] == [(0, 1), (1, 0), (2, 3)]
     expected[0, 1], expected[1, 0], expected[2, 3] = outputs
-    np.testing.assert_array_equal(score.heatmap, expected)
+    np.testing.assert_array_equal(score.anomaly_map, expected)
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_median_is_that_of_the_newest_frames(length: int) -> None:
         raw.append(float(value) if moving else STILL)
         assert score.score == pytest.approx(float(np.median(raw[-length:])))
         if moving:
-            assert score.heatmap is not None
-            assert score.heatmap[1, 1] == value  # the heat map is not smoothed
+            assert score.anomaly_map is not None
+            assert score.anomaly_map[1, 1] == value  # the heat map is not smoothed
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -123,9 +123,9 @@ def test_an_output_that_is_not_finite_withholds_the_frame_alone(bad: float) -> N
     for k, outputs in enumerate([[1.0, 2.0], [3.0, bad], [5.0, 4.0], [6.0, 7.0]], start=20):
         tiles = scorer.tiles(frame(k, occupied([(0, 0), (2, 2)])))
         values.append(scorer.score(tiles, np.array(outputs, np.float32)))
-    assert [v.withheld for v in values] == [None, "non_finite", None, None]
+    assert [v.skipped_reason for v in values] == [None, "non_finite", None, None]
     assert math.isnan(values[1].score)
-    assert values[1].heatmap is None
+    assert values[1].anomaly_map is None
     assert values[3].score == pytest.approx(float(np.median([2.0, 5.0, 7.0])))
 
 
@@ -137,7 +137,7 @@ def test_after_a_gap_frames_are_withheld_and_the_median_starts_anew() -> None:
         tiles = scorer.tiles(frame(k, occupied([(0, 0)]), flags.get(k, FrameFlags.NONE)))
         value = 1.0 if k < 30 else 3.0
         seen.append(scorer.score(tiles, np.full(len(tiles.batch), value, np.float32)))
-    assert [s.withheld for s in seen] == [None] * 10 + ["warming_up"] * 4 + [None] * 6
+    assert [s.skipped_reason for s in seen] == [None] * 10 + ["warming_up"] * 4 + [None] * 6
     assert seen[14].score == 3.0  # no 1.0 from before the gap
     assert scorer.gaps == 1
 
@@ -151,11 +151,11 @@ def test_a_dropped_frame_withholds_what_needs_it_and_keeps_the_median() -> None:
         tiles = scorer.tiles(frame(k, occupied([(0, 0)])))
         value = 1.0 if k < 30 else 3.0
         seen[k] = scorer.score(tiles, np.full(len(tiles.batch), value, np.float32))
-    withheld = {k: s.withheld for k, s in seen.items() if s.withheld}
-    assert withheld
-    assert set(withheld.values()) == {"gap"}
-    assert {k - 30 for k in withheld} <= {1, 2, 3, 4}
-    first = next(k for k in range(31, 45) if k not in withheld)
+    skipped = {k: s.skipped_reason for k, s in seen.items() if s.skipped_reason}
+    assert skipped
+    assert set(skipped.values()) == {"gap"}
+    assert {k - 30 for k in skipped} <= {1, 2, 3, 4}
+    first = next(k for k in range(31, 45) if k not in skipped)
     assert seen[first].score == 1.0  # four of the five frames of the median are still those before
     assert scorer.gaps == 0
 
@@ -163,7 +163,7 @@ def test_a_dropped_frame_withholds_what_needs_it_and_keeps_the_median() -> None:
 def test_reset_forgets_the_frames() -> None:
     scorer, _ = warmed()
     scorer.reset()
-    assert scorer.tiles(frame(20, occupied([(0, 0)]))).withheld == "warming_up"
+    assert scorer.tiles(frame(20, occupied([(0, 0)]))).skipped_reason == "warming_up"
 
 
 def test_a_frame_smaller_than_a_cell_is_refused() -> None:

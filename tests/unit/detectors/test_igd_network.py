@@ -54,7 +54,7 @@ def test_the_output_is_the_score_and_the_heat_map(
     assert out.shape == (2, 1 + cells**2)
     assert net.map_side == cells
     assert ((out >= 0) & (out <= 1)).all()
-    torch.testing.assert_close(out[:, 1:].reshape(2, cells, cells), parts.heatmap)
+    torch.testing.assert_close(out[:, 1:].reshape(2, cells, cells), parts.anomaly_map)
     if options.get("pooling") == "peak":
         torch.testing.assert_close(out[:, 0], out[:, 1:].amax(dim=1))
     else:
@@ -103,7 +103,7 @@ def test_the_heat_map_is_highest_where_image_and_reconstruction_differ(side: int
     y0, x0 = place
     x[..., y0 - 2 : y0 + 3, x0 - 2 : x0 + 3] = 1.0
     with torch.no_grad():
-        heat = net.parts(x).heatmap[0]
+        heat = net.parts(x).anomaly_map[0]
     row, col = divmod(int(heat.argmax()), net.map_side)
     scale = side / net.map_side
     assert abs((row + 0.5) * scale - y0 - 0.5) <= 2 + scale

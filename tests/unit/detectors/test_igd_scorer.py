@@ -1,4 +1,4 @@
-"""From frames to IGD's scores: sizes, range, heat map, median, and what is withheld or refused."""
+"""From frames to IGD's scores: sizes, range, heat map, median, and what is skipped or refused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_tiles_carry_the_whole_frame_in_the_networks_range() -> None:
     assert tiles.cells is None
     assert tiles.boxes is not None
     assert tiles.boxes.grid == (1, 1)
-    assert tiles.withheld is None
+    assert tiles.skipped_reason is None
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (64, 100), (128, 128), (300, 70), (480, 640)])
@@ -62,8 +62,8 @@ def test_the_score_and_the_heat_map_are_the_networks() -> None:
     result = scorer.score(tiles, outputs(0.7))
     assert (result.camera, result.index, result.pts_seconds, result.received_at) == ("cam", 3, 3 / 25, 103.0)
     assert result.score == pytest.approx(0.7)
-    assert result.withheld is None
-    np.testing.assert_allclose(result.heatmap, np.arange(16).reshape(4, 4) / 100, atol=1e-6)
+    assert result.skipped is None
+    np.testing.assert_allclose(result.anomaly_map, np.arange(16).reshape(4, 4) / 100, atol=1e-6)
 
 
 @pytest.mark.parametrize("place", [0, 5])
@@ -74,8 +74,8 @@ def test_outputs_that_are_not_finite_are_withheld(place: int) -> None:
     broken[0, place] = np.nan
     result = scorer.score(scorer.tiles(frame(1)), broken)
     assert math.isnan(result.score)
-    assert result.withheld == "non_finite"
-    assert result.heatmap is None
+    assert result.skipped == "non_finite"
+    assert result.anomaly_map is None
     assert scorer.score(scorer.tiles(frame(2)), outputs(0.4)).score == pytest.approx(0.3)  # no part of the median
 
 

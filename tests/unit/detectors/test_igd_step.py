@@ -101,7 +101,7 @@ def test_it_learns_and_says_where_the_defect_is() -> None:
     assert bad["reconstruction"].min() > good["reconstruction"].max()
     assert bad["combined"].mean() > good["combined"].mean()
     with torch.no_grad():
-        heat = trained._net.parts(torch.from_numpy(defect / np.float32(255))).heatmap.mean(dim=0).numpy()
+        heat = trained._net.parts(torch.from_numpy(defect / np.float32(255))).anomaly_map.mean(dim=0).numpy()
     row, col = np.unravel_index(heat.argmax(), heat.shape)
     assert 22 <= row < 30
     assert 20 <= col < 30

@@ -56,8 +56,8 @@ def run(scorer: LearnedNoiseScorer, frames: Iterable[Frame]) -> list[FrameScore]
 def test_the_ninth_frame_of_a_window_is_scored_and_the_ends_are_not() -> None:
     scores = run(LearnedNoiseScorer(manifest(), "cam"), map(frame, range(40)))
     assert [s.index for s in scores] == list(range(33))  # the last seven of 40 frames have none
-    assert {s.withheld for s in scores[:8]} == {"warming_up"}
-    assert {s.withheld for s in scores[8:]} == {None}
+    assert {s.skipped_reason for s in scores[:8]} == {"warming_up"}
+    assert {s.skipped_reason for s in scores[8:]} == {None}
     for score in scores[8:]:
         # −PSNR by the definition, of an error of index/1000 with a peak of 1
         assert score.score == pytest.approx(10 * math.log10(score.index / 1000), abs=1e-4)
@@ -89,19 +89,19 @@ def test_a_gap_starts_a_new_piece(how: str) -> None:
     start = second[0].index
     scores = run(scorer, first + second)
     assert scorer.gaps == 1
-    scored = [s.index for s in scores if s.withheld is None]
+    scored = [s.index for s in scores if s.skipped_reason is None]
     assert scored == [*range(8, 13), *range(start + 8, start + 13)]
-    assert [s.index for s in scores if s.withheld] == [*range(8), *range(start, start + 8)]
+    assert [s.index for s in scores if s.skipped_reason] == [*range(8), *range(start, start + 8)]
 
 
 def test_the_median_is_causal_and_forgets_at_a_gap() -> None:
     scorer = LearnedNoiseScorer(manifest(median=3), "cam")
-    scores = [s for s in run(scorer, map(frame, range(30))) if s.withheld is None]
+    scores = [s for s in run(scorer, map(frame, range(30))) if s.skipped_reason is None]
     raw = [10 * math.log10(k / 1000) for k in range(8, 23)]
     expected = [float(np.median(raw[max(0, k - 2) : k + 1])) for k in range(len(raw))]
     np.testing.assert_allclose([s.score for s in scores], expected, atol=1e-4)
     scorer.reset()
-    again = [s for s in run(scorer, map(frame, range(100, 116))) if s.withheld is None]
+    again = [s for s in run(scorer, map(frame, range(100, 116))) if s.skipped_reason is None]
     assert again[0].score == pytest.approx(10 * math.log10(108 / 1000), abs=1e-4)
 
 
@@ -113,8 +113,8 @@ def test_the_heat_map_and_its_boxes_cover_the_source() -> None:
     assert tiles is not None
     output = np.arange(25, dtype=np.float32)[None]
     score = scorer.score(tiles, output)
-    assert score.heatmap is not None
-    np.testing.assert_array_equal(score.heatmap, np.arange(1, 25).reshape(4, 6))
+    assert score.anomaly_map is not None
+    np.testing.assert_array_equal(score.anomaly_map, np.arange(1, 25).reshape(4, 6))
     covered = np.zeros((60, 90), int)
     for row in range(4):
         for col in range(6):
@@ -127,7 +127,7 @@ def test_an_output_that_is_no_number_is_withheld() -> None:
     scorer = LearnedNoiseScorer(manifest(), "cam")
     tiles = [scorer.tiles(frame(k)) for k in range(16)][-1]
     assert tiles is not None
-    assert scorer.score(tiles, np.full(1, np.nan, np.float32)).withheld == "non_finite"
+    assert scorer.score(tiles, np.full(1, np.nan, np.float32)).skipped_reason == "non_finite"
 
 
 def test_frames_that_are_too_small_and_other_bundles_are_refused() -> None:

@@ -45,12 +45,12 @@ def scores(learned: Fitted, frames: Iterable[Frame], fps: float = 12.5) -> list[
 
 
 def highest(found: list[FrameScore], start: float) -> FrameScore:
-    return max((s for s in found if s.withheld is None and s.pts_seconds >= start), key=lambda s: s.score)
+    return max((s for s in found if s.skipped_reason is None and s.pts_seconds >= start), key=lambda s: s.score)
 
 
 def test_normal_video_stays_low(learned: Fitted) -> None:
     found = scores(learned, world(walkers(24, seed=5), 24.0, seed=5))
-    assert {s.withheld for s in found[:40]} == {"warming_up"}
+    assert {s.skipped_reason for s in found[:40]} == {"warming_up"}
     assert highest(found, 5).score < 1.2 * learned.scores.max()
 
 
@@ -62,8 +62,8 @@ def test_a_fast_thing_is_rare_and_the_reason_says_how_fast(learned: Fitted, fps:
     assert top.reason is not None
     assert top.reason.startswith("speed ")
     assert 2.0 < float(top.reason.split()[1].rstrip("×")) < 4.0
-    assert top.heatmap is not None
-    assert max(np.nanmax(s.heatmap) for s in found if s.heatmap is not None) >= top.score
+    assert top.anomaly_map is not None
+    assert max(np.nanmax(s.anomaly_map) for s in found if s.anomaly_map is not None) >= top.score
 
 
 def test_against_the_flow_is_rare_and_said(learned: Fitted) -> None:
@@ -91,7 +91,7 @@ def test_the_cell_of_the_heat_map_lies_on_the_thing(learned: Fitted) -> None:
     for frame in world([square], 6.5):
         tiles = scorer.tiles(frame)
     outputs = learned.model(tiles.batch[:, :, 0, 0])
-    heat = scorer.score(tiles, outputs).heatmap
+    heat = scorer.score(tiles, outputs).anomaly_map
     assert heat is not None
     row, col = np.unravel_index(int(np.nanargmax(heat)), heat.shape)
     x0, y0, x1, y1 = scorer.cell_box(int(row), int(col))
@@ -104,7 +104,7 @@ def test_after_a_break_nothing_is_scored_until_it_is_averaged_over_half_a_second
     frames = list(world(walkers(24, seed=5), 16.0, seed=5))
     frames[120] = replace(frames[120], flags=FrameFlags.DISCONTINUITY)
     found = scores(learned, frames)
-    scored = [score.withheld is None for score in found]
+    scored = [score.skipped_reason is None for score in found]
     first = scored.index(True, 121)
     assert all(scored[100:120])
     assert not any(scored[120:first])

@@ -13,12 +13,12 @@ from sklearn.metrics import roc_auc_score
 from streamad.errors import DatasetError
 from streamad.evaluation import streaming_roc_auc
 from streamad.evaluation.datasets import Clip
-from streamad.evaluation.localization import ClipHeat, Located, localisation_of
+from streamad.evaluation.localization import ClipAnomalyMaps, Located, localisation_of
 
 BOXES = [(c * 10, r * 10, c * 10 + 10, r * 10 + 10) for r in range(2) for c in range(3)]
 
 
-def clip(seed: int, frames: int = 25) -> tuple[Clip, ClipHeat, np.ndarray]:
+def clip(seed: int, frames: int = 25) -> tuple[Clip, ClipAnomalyMaps, np.ndarray]:
     rng = np.random.default_rng(seed)
     masks = np.zeros((frames, 20, 30), bool)
     for t in range(8, frames - 3):
@@ -32,7 +32,7 @@ def clip(seed: int, frames: int = 25) -> tuple[Clip, ClipHeat, np.ndarray]:
     labels = masks.any(axis=(1, 2)).astype(np.uint8)
     return (
         Clip(str(seed), Path("x"), "images", frames, labels, 10.0, lambda: iter(masks)),
-        ClipHeat(maps, BOXES, scored),
+        ClipAnomalyMaps(maps, BOXES, scored),
         masks,
     )
 
@@ -120,7 +120,7 @@ def test_memory_is_flat_in_the_number_of_frames(monkeypatch: pytest.MonkeyPatch)
             yield mask
 
     labels = (np.arange(frames) % 200 > 150).astype(np.uint8)
-    heat = ClipHeat(rng.random((frames, 3, 4)).astype(np.float32), boxes, np.ones(frames, bool))
+    heat = ClipAnomalyMaps(rng.random((frames, 3, 4)).astype(np.float32), boxes, np.ones(frames, bool))
     tracemalloc.start()
     located = localisation_of([Clip("x", Path("x"), "images", frames, labels, 10.0, masks)], [heat])
     peak = tracemalloc.get_traced_memory()[1]

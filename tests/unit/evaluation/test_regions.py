@@ -11,7 +11,7 @@ from scipy import ndimage
 from streamad.errors import DatasetError
 from streamad.evaluation.pixels import Box
 from streamad.evaluation.regions import (
-    HeatmapRegions,
+    AnomalyMapRegions,
     RegionTracker,
     TrueRegion,
     area_up_to_one,
@@ -52,7 +52,7 @@ def test_figures_worked_out_by_hand() -> None:
     first is found in one frame at 3, the second in all at 1; the other place is wrong in ten frames at 2 and in the
     other ten at 1. Points (false a frame, regions, tracks): (0, .05, .5), (.5, .05, .5), (1, .55, 1)."""
     boxes: list[Box] = [(0, 0, 10, 10), (50, 0, 60, 10)]
-    counted = HeatmapRegions([3.0, 2.0, 1.0])
+    counted = AnomalyMapRegions([3.0, 2.0, 1.0])
     for k in range(20):
         thing = 3.0 if k == 0 else 1.0 if k >= 10 else 0.0
         # The cells are neighbours in the grid: where both are up they are one region, so the wrong ones come alone.
@@ -71,7 +71,7 @@ def test_figures_worked_out_by_hand() -> None:
 def test_a_perfect_and_a_blind_detector() -> None:
     boxes: list[Box] = [(0, 0, 4, 4), (4, 0, 8, 4)]
     for heat, expected in (([[1.0, 0.0]], 1.0), ([[np.nan, np.nan]], 0.0)):
-        counted = HeatmapRegions([1.0])
+        counted = AnomalyMapRegions([1.0])
         for k in range(5):
             counted.add(heat if k < 2 else [[0.0, 0.0]], boxes, [TrueRegion(0, boxes[0])] if k < 2 else [])
         assert (counted.curves().rbdc, counted.curves().tbdc) == (expected, expected)
@@ -142,7 +142,7 @@ def test_heat_maps_follow_the_definition_threshold_by_threshold(seed: int) -> No
     ]
     levels = [0.95, 0.8, 0.6, 0.5, 0.3]
     # In two parts, as clips are counted side by side; a track belongs to one clip.
-    parts_of = [HeatmapRegions(levels, alpha=0.4, beta=0.2) for _ in range(2)]
+    parts_of = [AnomalyMapRegions(levels, alpha=0.4, beta=0.2) for _ in range(2)]
     truth = [r._replace(track=r.track + 10 * (r.frame % 2)) for r in truth]
     for t in range(frames):
         parts_of[t % 2].add(heat[t], boxes, [TrueRegion(r.track, r.box) for r in truth if r.frame == t])
@@ -164,9 +164,9 @@ def test_heat_maps_follow_the_definition_threshold_by_threshold(seed: int) -> No
 
 
 def test_what_cannot_be_evaluated_is_refused() -> None:
-    counted = HeatmapRegions([1.0])
+    counted = AnomalyMapRegions([1.0])
     counted.add([[1.0]], [(0, 0, 2, 2)], [])
     with pytest.raises(DatasetError, match="0 true regions in 1 frames"):
         counted.curves()
     with pytest.raises(DatasetError, match="no thresholds"):
-        HeatmapRegions([])
+        AnomalyMapRegions([])

@@ -80,13 +80,15 @@ class RecordingScorer:
 
     def score(self, tiles: ModelInput, outputs: np.ndarray) -> FrameScore:
         self.calls.append((tiles.index, outputs.copy()))
-        return FrameScore(self.camera, tiles.index, tiles.pts_seconds, float(outputs.sum()), withheld=tiles.withheld)
+        return FrameScore(
+            self.camera, tiles.index, tiles.pts_seconds, float(outputs.sum()), skipped_reason=tiles.skipped_reason
+        )
 
 
-def tiles_of(camera: str, index: int, count: int, withheld: str | None = None) -> ModelInput:
+def tiles_of(camera: str, index: int, count: int, skipped: str | None = None) -> ModelInput:
     rng = np.random.default_rng((index, count, len(camera)))
     batch = rng.integers(0, 100, (count, 1, 2, 2)).astype(np.float32)
-    return ModelInput(camera, index, index / 25, 0.0, batch, withheld=withheld)
+    return ModelInput(camera, index, index / 25, 0.0, batch, skipped_reason=skipped)
 
 
 counts = st.lists(st.one_of(st.integers(0, 5), st.integers(0, 40)), min_size=1, max_size=25)
@@ -104,10 +106,10 @@ def test_frames_leave_in_order_with_their_own_outputs(
     scored = []
     for index, count in enumerate(counts):
         scorer = scorers[index % cameras]
-        withheld = "warming_up" if count == 3 else None
-        tiles = tiles_of(scorer.camera, index, count, withheld)
+        skipped = "warming_up" if count == 3 else None
+        tiles = tiles_of(scorer.camera, index, count, skipped)
         batcher.put(scorer, tiles)
-        expected.append((scorer.camera, index, np.empty(0) if withheld else tiles.batch.sum(axis=(1, 2, 3))))
+        expected.append((scorer.camera, index, np.empty(0) if skipped else tiles.batch.sum(axis=(1, 2, 3))))
         if index < len(looks) and looks[index]:
             scored += batcher.ready()
     scored += batcher.drain()
@@ -155,10 +157,10 @@ def test_frames_without_tiles_pass_at_once() -> None:
     engine: Any = DisorderlyEngine()
     batcher, scorer = Batcher(engine), RecordingScorer("a")
     batcher.put(scorer, tiles_of("a", 0, 0))  # type: ignore[arg-type]
-    batcher.put(scorer, tiles_of("a", 1, 5, withheld="warming_up"))  # type: ignore[arg-type]
+    batcher.put(scorer, tiles_of("a", 1, 5, skipped="warming_up"))  # type: ignore[arg-type]
     ready = batcher.ready()
     assert [s.score.index for s in ready] == [0, 1]
-    assert ready[1].score.withheld == "warming_up"
+    assert ready[1].score.skipped_reason == "warming_up"
     assert engine.sizes == []
 
 

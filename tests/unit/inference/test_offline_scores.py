@@ -40,18 +40,18 @@ def frames_of(pictures: Iterator[np.ndarray] | list[np.ndarray], start: int = 0)
 def test_a_file_is_scored_as_plain_loops_score_it(model: Model, small_bundle: Path, tmp_path: Path) -> None:
     # 170×100: the grid's last row and column overlap their neighbours.
     path = write_mp4(tmp_path / "a.mp4", moving_shapes(70, (170, 100), shapes=3, seed=11))
-    expected, heatmaps = reference_scores(decoded(path), model.bundle.manifest, small_bundle / "model.onnx")
+    expected, anomaly_maps = reference_scores(decoded(path), model.bundle.manifest, small_bundle / "model.onnx")
     scores = list(score_video(path, model))
     assert [s.index for s in scores] == list(range(70))
     np.testing.assert_allclose([s.pts_seconds for s in scores], np.arange(70) / 25, atol=1e-6)
     assert [math.isnan(s.score) for s in scores] == [True] * WARMUP + [False] * (70 - WARMUP)
-    assert {s.withheld for s in scores[:WARMUP]} == {"warming_up"}
+    assert {s.skipped_reason for s in scores[:WARMUP]} == {"warming_up"}
     np.testing.assert_allclose([s.score for s in scores], expected, atol=1e-5)
     moving = 0
-    for score, wanted in zip(scores, heatmaps, strict=True):
-        assert (score.heatmap is None) == (wanted is None)
-        if wanted is not None and score.heatmap is not None:
-            np.testing.assert_allclose(score.heatmap, wanted, atol=1e-5)
+    for score, wanted in zip(scores, anomaly_maps, strict=True):
+        assert (score.anomaly_map is None) == (wanted is None)
+        if wanted is not None and score.anomaly_map is not None:
+            np.testing.assert_allclose(score.anomaly_map, wanted, atol=1e-5)
             moving += int((~np.isnan(wanted)).sum())
     assert moving > 300
     assert np.nanmax(expected) > STILL
@@ -103,18 +103,18 @@ def test_a_hole_and_a_new_size_start_anew_and_scoring_goes_on(model: Model) -> N
         Frame("cam", 25 + k, 1 + k / 25, 0.0, picture) for k, picture in enumerate(pictures[20:40])
     ]
     frames += [Frame("cam", 45 + k, 2 + k / 25, 0.0, p) for k, p in enumerate(moving_shapes(20, (180, 120)))]
-    withheld = [s.withheld for s in score_frames(frames, model, model.scorer("cam"))]
+    skipped = [s.skipped_reason for s in score_frames(frames, model, model.scorer("cam"))]
     hole, resized = 4, WARMUP  # the history is lost; with the size, the background too
     expected = ["warming_up"] * WARMUP + [None] * (20 - WARMUP)
     expected += ["gap"] * hole + [None] * (20 - hole)
     expected += ["warming_up"] * resized + [None] * (20 - resized)
-    assert withheld == expected
+    assert skipped == expected
 
 
 def test_one_scorer_carries_the_background_from_clip_to_clip(model: Model, shapes_video: Path) -> None:
     scorer = model.scorer("cam")
-    first = [s.withheld for s in score_video(shapes_video, model, scorer=scorer)]
-    second = [s.withheld for s in score_video(shapes_video, model, scorer=scorer)]
+    first = [s.skipped_reason for s in score_video(shapes_video, model, scorer=scorer)]
+    second = [s.skipped_reason for s in score_video(shapes_video, model, scorer=scorer)]
     assert first.count("warming_up") == WARMUP
     assert second.count("warming_up") == 4  # the history alone
 

@@ -45,14 +45,14 @@ def frames_of(count: int, seed: int, camera: str = "cam", first: int = 0) -> lis
 
 
 def same(made: list[FrameScore], wanted: list[FrameScore]) -> None:
-    described = [[(s.camera, s.index, s.pts_seconds, s.withheld) for s in scores] for scores in (made, wanted)]
+    described = [[(s.camera, s.index, s.pts_seconds, s.skipped_reason) for s in scores] for scores in (made, wanted)]
     assert described[0] == described[1]
     for ours, theirs in zip(made, wanted, strict=True):
         np.testing.assert_allclose(ours.score, theirs.score, rtol=0, atol=TOLERANCE)
-        if theirs.heatmap is None:
-            assert ours.heatmap is None
+        if theirs.anomaly_map is None:
+            assert ours.anomaly_map is None
         else:
-            np.testing.assert_allclose(ours.heatmap, theirs.heatmap, rtol=0, atol=1e-5)
+            np.testing.assert_allclose(ours.anomaly_map, theirs.anomaly_map, rtol=0, atol=1e-5)
 
 
 def with_hole(frames: list[Frame]) -> list[Frame]:
@@ -78,7 +78,7 @@ def test_score_video_says_the_same(models: tuple[Model, Model], damage: Callable
     streaming, windows = models
     frames = damage(frames_of(64, seed=4))
     wanted = list(score_video(frames, windows))
-    assert sum(s.withheld is None for s in wanted) >= 6
+    assert sum(s.skipped_reason is None for s in wanted) >= 6
     same(list(score_video(frames, streaming)), wanted)
 
 
@@ -100,7 +100,7 @@ def test_a_scorer_goes_on_where_it_was(models: tuple[Model, Model]) -> None:
     same(made, wanted)
     scorer.reset()
     again = list(score_frames(frames_of(20, seed=5, first=50), streaming, scorer))
-    assert [s.withheld for s in again] == ["warming_up"] * 8 + [None] * 5
+    assert [s.skipped_reason for s in again] == ["warming_up"] * 8 + [None] * 5
 
 
 def test_cameras_take_turns_in_one_queue(models: tuple[Model, Model]) -> None:
@@ -148,7 +148,7 @@ def test_a_failure_is_told_and_the_camera_comes_back(
         scored += queue.drain()
     told = [s.score.index for s in scored if s.error is not None]
     assert told == [0, 23]  # the first frame that is due after the failure, and the one that was due at it
-    good = [s.score for s in scored if s.score.withheld is None]
+    good = [s.score for s in scored if s.score.skipped_reason is None]
     assert [s.index for s in good] == [*range(11, 23), *range(39, 53)]
     for score in good:
         if score.index not in (11, 12, 39, 40):  # the median over 3 frames
@@ -251,7 +251,7 @@ def test_a_machine_that_does_not_keep_up_scores_whole_windows(
     assert summary.error is None
     assert summary.dropped > 10
     assert summary.frames == 100
-    good = [s.index for s in scores if s.withheld is None]
+    good = [s.index for s in scores if s.skipped_reason is None]
     assert len(good) >= 20
     assert sum(b == a + 1 for a, b in pairwise(good)) >= 0.8 * len(good)
 
@@ -312,7 +312,7 @@ def test_what_fails_together_is_told_to_each_camera(narrow_bundle: Path, monkeyp
     told = [(s.score.camera, s.score.index, str(s.error)) for s in scored if s.error is not None]
     assert told == [("a", 13, "failed with 2 cameras"), ("b", 13, "failed with 2 cameras")]
     for name in "ab":
-        good = [s.score.index for s in scored if s.score.camera == name and s.score.withheld is None]
+        good = [s.score.index for s in scored if s.score.camera == name and s.score.skipped_reason is None]
         assert good == [*range(8, 13), *range(29, 43)]
 
 

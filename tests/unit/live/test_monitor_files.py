@@ -90,12 +90,12 @@ def test_cameras_side_by_side_are_scored_as_each_file_alone(
         alone = list(score_video(path, small_bundle))
         mine = watched.scores[name]
         assert [s.index for s in mine] == [s.index for s in alone]
-        assert [s.withheld for s in mine] == [s.withheld for s in alone]
+        assert [s.skipped_reason for s in mine] == [s.skipped_reason for s in alone]
         np.testing.assert_allclose([s.pts_seconds for s in mine], [s.pts_seconds for s in alone], atol=1e-9)
         np.testing.assert_allclose([s.score for s in mine], [s.score for s in alone], atol=1e-5)
         for one, two in zip(mine, alone, strict=True):
-            if two.heatmap is not None:
-                np.testing.assert_allclose(one.heatmap, two.heatmap, atol=1e-5)
+            if two.anomaly_map is not None:
+                np.testing.assert_allclose(one.anomaly_map, two.anomaly_map, atol=1e-5)
         summary = summaries[name]
         assert (summary.frames, summary.scored, summary.dropped, summary.error) == (len(alone), len(alone), 0, None)
         assert watched.metric("streamad_frames_total", camera=name, stage="decoded") == len(alone)
@@ -149,7 +149,7 @@ def test_an_undecodable_image_is_a_gap_that_closes_the_alert(small_bundle: Path,
     assert (first.state, first.reason, first.ended_index) == ("closed", "gap", 39)
     assert (second.state, second.reason) == ("closed", "end")
     assert watched.metric("streamad_gaps_total", camera="a") == 1
-    assert [s.withheld for s in watched.scores["a"] if 41 <= s.index <= 45] == ["warming_up"] * 4 + [None]
+    assert [s.skipped_reason for s in watched.scores["a"] if 41 <= s.index <= 45] == ["warming_up"] * 4 + [None]
     assert summary.scored == 69
 
 
@@ -182,7 +182,7 @@ def test_a_failing_engine_withholds_frames_counts_them_and_watching_goes_on(
     batcher.engine = FailingEngine(model.engine, range(2, 3))  # type: ignore[assignment]
     summary = watched.run()["a"]
     scores = watched.scores["a"]
-    failed = [s.index for s in scores if s.withheld == "non_finite"]
+    failed = [s.index for s in scores if s.skipped_reason == "non_finite"]
     assert failed
     assert all(np.isnan(scores[k].score) for k in failed)
     assert summary.scored == len(scores) == 100

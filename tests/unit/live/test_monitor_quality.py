@@ -66,7 +66,7 @@ def test_held_frames_have_no_score_an_event_of_their_own_and_no_alert(
         (status,) = monitor.status()["cameras"]
     assert summary.error is None
     assert [s.index for s in scores] == list(range(250))
-    held = [s.index for s in scores if s.withheld == "quality"]
+    held = [s.index for s in scores if s.skipped_reason == "quality"]
     assert set(DARK) <= set(held) <= set(range(DARK.start, DARK.stop + 25))  # the light comes back with a step
     assert all(np.isnan(scores[k].score) for k in held)
     assert [c.kind for c in health] == ["opened", "closed"]
@@ -87,7 +87,7 @@ def test_held_frames_have_no_score_an_event_of_their_own_and_no_alert(
     # Files take the same path.
     again = list(score_video(video, model, camera="gate"))
     np.testing.assert_allclose([s.score for s in again], [s.score for s in scores], atol=1e-5)
-    assert [s.withheld for s in again] == [s.withheld for s in scores]
+    assert [s.skipped_reason for s in again] == [s.skipped_reason for s in scores]
     assert read_place(place, camera="gate") is not None
 
 
@@ -98,9 +98,9 @@ def test_the_background_learns_nothing_from_held_frames(model: Model) -> None:
 
     clean = list(score_video(frames(False), model))
     spoiled = list(score_video(frames(True), model))
-    assert {s.withheld for s in spoiled[100:140]} == {"quality"}
+    assert {s.skipped_reason for s in spoiled[100:140]} == {"quality"}
     after = slice(170, None)
-    assert [s.withheld for s in spoiled[after]] == [None] * 30
+    assert [s.skipped_reason for s in spoiled[after]] == [None] * 30
     a, b = np.array([s.score for s in clean[after]]), np.array([s.score for s in spoiled[after]])
     assert np.median(np.abs(a - b)) < 0.5  # an absorbed white picture would make every cell move
 
@@ -112,7 +112,7 @@ def test_the_gate_can_be_switched_off(small_bundle: Path, tmp_path: Path) -> Non
     monitor = Monitor(config, on_score=lambda _, __, score: scores.append(score))
     monitor.run(once=True)
     assert len(scores) == 40
-    assert "quality" not in {s.withheld for s in scores}
+    assert "quality" not in {s.skipped_reason for s in scores}
     assert monitor.status()["cameras"][0]["quality"] is None
 
 
@@ -123,7 +123,7 @@ def test_detectors_of_windows_start_anew_after_a_hold(narrow_bundle: Path, video
             open_source(FileSpec(path=video), camera="cam") as source,
         ):
             scores = list(score_video(list(source), narrow))
-        reasons = {s.index: s.withheld for s in scores}
+        reasons = {s.index: s.skipped_reason for s in scores}
         assert all(reasons[k] == "quality" for k in DARK)
         assert all(k not in reasons for k in range(DARK.start - 7, DARK.start))  # frames that end a piece
         first = next(k for k in range(DARK.stop, 250) if reasons.get(k) != "quality")

@@ -20,7 +20,7 @@ from streamad.config import parse_config
 from streamad.frame import CellBoxes
 from streamad.inference import open_model
 from streamad.inference.alerting import alert_settings
-from streamad.inference.anomaly_map_file import HeatWriter
+from streamad.inference.anomaly_map_file import AnomalyMapWriter
 from streamad.inference.offline import pair_scores
 from streamad.live import Monitor
 from streamad.scoring import FrameScore
@@ -113,8 +113,8 @@ def test_every_box_lies_on_the_thing_in_the_pixels_of_its_own_frame(
             if score.boxes is None or score.peak is None:
                 continue
             assert score.boxes.shape == frame.shape == size_of(change, frame.index)
-            assert score.heatmap is not None
-            assert score.boxes.grid == score.heatmap.shape
+            assert score.anomaly_map is not None
+            assert score.boxes.grid == score.anomaly_map.shape
             scored[frame.index >= FRAMES] += 1
             # IGD knows nothing of movement: its highest cell may lie anywhere. The others score what moves.
             if model.bundle.manifest.detector != "igd":
@@ -147,10 +147,10 @@ def test_an_annotated_video_keeps_its_size_and_tints_each_frames_own_cells(
     for index in (FRAMES - 1, 2 * FRAMES - 1):
         score, tinted = scores[index], np.ptp(shown[index], axis=2) > 40
         assert score.boxes is not None
-        assert score.heatmap is not None
+        assert score.anomaly_map is not None
         expected = np.zeros((height, width), bool)
         down, across = height / size_of(change, index)[0], width / size_of(change, index)[1]
-        for row, col in np.argwhere(np.isfinite(score.heatmap)):
+        for row, col in np.argwhere(np.isfinite(score.anomaly_map)):
             x0, y0, x1, y1 = score.boxes.box(int(row), int(col))
             expected[round(y0 * down) : round(y1 * down), round(x0 * across) : round(x1 * across)] = True
         inner = np.s_[30:-8, 8:-8]  # without the strip and the border of an alert
@@ -191,7 +191,7 @@ def test_a_live_camera_goes_on_and_names_the_right_box(folders: dict[str, Path],
 def test_heat_maps_of_another_size_are_left_out_of_a_clips_file(tmp_path: Path) -> None:
     boxes = CellBoxes.between((40, 60), range(0, 50, 20), range(0, 70, 20))
     other = CellBoxes.between((20, 30), range(0, 30, 10), range(0, 40, 10))  # the same grid, elsewhere
-    with HeatWriter(tmp_path / "heat.npy", 4) as heat:
+    with AnomalyMapWriter(tmp_path / "heat.npy", 4) as heat:
         for frame, where in ((1, boxes), (2, other), (3, boxes)):
             heat.add(frame, np.full((2, 3), float(frame), np.float32), where)
     assert (heat.boxes, heat.left_out) == (boxes, 1)

@@ -17,8 +17,8 @@ from streamad.scoring import FrameScore
 def test_every_frame_is_a_line_as_soon_as_it_is_scored(tmp_path: Path) -> None:
     with ScoreLog(tmp_path / "scores") as log:
         log.add("gate", FrameScore("gate", 3, 0.12, 0.5), shown=1.25, latency_seconds=0.01)
-        withheld = FrameScore("gate", 4, 0.16, math.nan, withheld="warming_up")
-        log.add("gate", withheld, shown=math.nan, latency_seconds=0.02)
+        skipped = FrameScore("gate", 4, 0.16, math.nan, skipped_reason="warming_up")
+        log.add("gate", skipped, shown=math.nan, latency_seconds=0.02)
         log.add("yard", FrameScore("yard", 0, 0.0, -0.5), shown=0.0, latency_seconds=0.03)
         assert log.writer.flush(30)
         with (tmp_path / "scores" / "gate.csv").open() as file:  # still being written

@@ -53,7 +53,7 @@ def use_everything(metrics: Metrics, name: str = "gate") -> None:
     camera.frame("decoded")
     camera.dropped("stale")
     camera.reconnect("auth")
-    camera.withheld("gap")
+    camera.skipped("gap")
     camera.held("frozen")
     camera.set_drift(1.0, {0.5: 0.5})
     camera.health_event("quality")
@@ -143,7 +143,7 @@ def test_the_handle_sets_and_counts() -> None:
     assert value(metrics, "streamad_last_frame_timestamp_seconds", camera="gate") == 1700000000.5
     assert value(metrics, "streamad_end_to_end_latency_seconds_bucket", camera="gate", le="0.15") == 1
     assert value(metrics, "streamad_end_to_end_latency_seconds_bucket", camera="gate", le="0.1") == 0
-    camera.withheld("quality")
+    camera.skipped("quality")
     assert math.isnan(value(metrics, "streamad_anomaly_score", camera="gate"))
 
 

@@ -117,8 +117,8 @@ def test_a_hole_costs_only_the_frames_whose_channels_were_dropped() -> None:
 
 def test_a_camera_that_loses_every_other_frame_is_still_scored() -> None:
     cells = history((0, 2, 4))
-    withheld = [cells.push(frame(k, picture(k))).warming_up for k in range(0, 40, 2)]
-    assert withheld == [True] * 2 + [False] * 18
+    skipped = [cells.push(frame(k, picture(k))).warming_up for k in range(0, 40, 2)]
+    assert skipped == [True] * 2 + [False] * 18
 
 
 def test_another_size_starts_history_and_background_anew() -> None:

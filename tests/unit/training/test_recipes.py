@@ -97,12 +97,12 @@ def test_both_engines_score_video_alike(trained: Bundle) -> None:
         with open_model(trained, EngineSpec(name=engine)) as model:  # type: ignore[arg-type]
             scores.append(list(score_video(opener(3)(), model)))
     for ours, theirs in zip(*scores, strict=True):
-        assert (ours.index, ours.withheld) == (theirs.index, theirs.withheld)
+        assert (ours.index, ours.skipped_reason) == (theirs.index, theirs.skipped_reason)
         assert ours.score == pytest.approx(theirs.score, rel=5e-3, abs=5e-3, nan_ok=True)
-    scored = [s for s in scores[0] if s.withheld is None]
+    scored = [s for s in scores[0] if s.skipped_reason is None]
     assert len(scored) >= FRAMES - 32
     assert np.isfinite([s.score for s in scored]).all()
-    heat = [s.heatmap for s in scored if s.heatmap is not None]
+    heat = [s.anomaly_map for s in scored if s.anomaly_map is not None]
     assert heat
     assert len({h.shape for h in heat}) == 1
 
@@ -143,7 +143,7 @@ def test_a_training_starts_from_a_lighter_model(bundles: Callable[[str], Bundle]
     scores = []
     for bundle in (light, wide):
         with open_model(bundle, EngineSpec()) as model:
-            scores.append([s.score for s in score_video(opener(3)(), model) if s.withheld is None])
+            scores.append([s.score for s in score_video(opener(3)(), model) if s.skipped_reason is None])
     assert np.corrcoef(scores[0], scores[1])[0, 1] > 0.95
 
 

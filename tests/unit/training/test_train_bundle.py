@@ -76,7 +76,7 @@ def test_it_scores_video(trained: Bundle) -> None:
     with open_model(trained) as model:
         scores = list(score_video(opener(1)(), model))
     assert [s.index for s in scores] == list(range(70))
-    assert {s.withheld for s in scores[:32]} == {"warming_up"}
+    assert {s.skipped_reason for s in scores[:32]} == {"warming_up"}
     values = np.array([s.score for s in scores[32:]])
     assert np.isfinite(values).all()
     assert values.max() > trained.manifest.score.still

@@ -22,7 +22,7 @@ def _pixels() -> npt.NDArray[np.uint8]:
 
 def _draw(pixels: npt.NDArray[np.uint8], **changes: Any) -> npt.NDArray[np.uint8]:
     arguments: dict[str, Any] = {
-        "heatmap": None,
+        "anomaly_map": None,
         "boxes": CellGrid(H, W).boxes,
         "scale": (5.0, 20.0),
         "alert": False,
@@ -48,19 +48,19 @@ def test_without_heat_map_the_picture_stays_grey_below_the_strip() -> None:
 
 def test_cells_at_or_below_low_and_cells_without_score_stay_grey() -> None:
     pixels = _pixels()
-    heatmap = np.full((8, 12), 5.0, np.float32)
-    heatmap[3] = np.nan
-    heatmap[5] = -3
-    assert _is_grey(_draw(pixels, heatmap=heatmap), pixels)[TOP:].all()
-    assert _is_grey(_draw(pixels, heatmap=np.full((8, 12), np.nan, np.float32)), pixels)[TOP:].all()
+    anomaly_map = np.full((8, 12), 5.0, np.float32)
+    anomaly_map[3] = np.nan
+    anomaly_map[5] = -3
+    assert _is_grey(_draw(pixels, anomaly_map=anomaly_map), pixels)[TOP:].all()
+    assert _is_grey(_draw(pixels, anomaly_map=np.full((8, 12), np.nan, np.float32)), pixels)[TOP:].all()
 
 
 def test_a_hot_cell_is_tinted_over_its_box_and_nowhere_else() -> None:
     pixels = _pixels()
-    heatmap = np.zeros((8, 12), np.float32)
-    heatmap[4, 6] = 20.0
-    heatmap[4, 7] = np.nan
-    grey = _is_grey(_draw(pixels, heatmap=heatmap), pixels)
+    anomaly_map = np.zeros((8, 12), np.float32)
+    anomaly_map[4, 6] = 20.0
+    anomaly_map[4, 7] = np.nan
+    grey = _is_grey(_draw(pixels, anomaly_map=anomaly_map), pixels)
     box = np.s_[4 * 30 : 5 * 30, 6 * 30 : 7 * 30]
     assert not grey[box].any()
     grey[box] = True
@@ -69,9 +69,9 @@ def test_a_hot_cell_is_tinted_over_its_box_and_nowhere_else() -> None:
 
 def test_higher_scores_are_redder_and_infinite_ones_are_not_scored() -> None:
     pixels = np.full((H, W), 128, np.uint8)
-    heatmap = np.zeros((8, 12), np.float32)
-    heatmap[2, 2], heatmap[2, 6], heatmap[5, 2], heatmap[5, 6] = 8.0, 20.0, 500.0, np.inf
-    out = _draw(pixels, heatmap=heatmap).astype(int)
+    anomaly_map = np.zeros((8, 12), np.float32)
+    anomaly_map[2, 2], anomaly_map[2, 6], anomaly_map[5, 2], anomaly_map[5, 6] = 8.0, 20.0, 500.0, np.inf
+    out = _draw(pixels, anomaly_map=anomaly_map).astype(int)
     mild, hot, beyond, infinite = (out[r * 30 + 15, c * 30 + 15] for r, c in ((2, 2), (2, 6), (5, 2), (5, 6)))
     assert hot[0] - hot[1] > mild[0] - mild[1] > 0
     assert np.array_equal(hot, beyond)
@@ -82,10 +82,10 @@ def test_cells_of_any_grid_lie_where_their_boxes_say_on_a_copy_of_another_size()
     """Cells of half the height and a third of the width of the picture's, overlapping by half, not from the edge."""
     pixels = _pixels()
     boxes = CellBoxes.between((H // 2, W // 3), range(20, 120, 8), range(10, 100, 5), span=2)
-    heatmap = np.full(boxes.grid, np.nan, np.float32)
-    heatmap[3, 2], heatmap[3, 3], heatmap[9, 15] = 20.0, 6.0, 20.0
-    out = _draw(pixels, heatmap=heatmap, boxes=boxes)
-    alone = _draw(pixels, heatmap=np.where(heatmap > 6, heatmap, np.nan), boxes=boxes)
+    anomaly_map = np.full(boxes.grid, np.nan, np.float32)
+    anomaly_map[3, 2], anomaly_map[3, 3], anomaly_map[9, 15] = 20.0, 6.0, 20.0
+    out = _draw(pixels, anomaly_map=anomaly_map, boxes=boxes)
+    alone = _draw(pixels, anomaly_map=np.where(anomaly_map > 6, anomaly_map, np.nan), boxes=boxes)
     expected = np.zeros((H, W), bool)
     for row, col in ((3, 2), (3, 3), (9, 15)):
         x0, y0, x1, y1 = boxes.box(row, col)
@@ -152,9 +152,9 @@ def test_truth_boxes_are_outlined() -> None:
     ("changes", "message"),
     [
         ({"scale": (5.0, 5.0)}, "low < high"),
-        ({"heatmap": np.zeros((9, 12), np.float32)}, "boxes of a grid of 8×12 cells"),
-        ({"heatmap": np.zeros((8, 12), np.float32), "boxes": None}, "needs the boxes"),
-        ({"heatmap": np.zeros(12, np.float32)}, r"shape \(12,\)"),
+        ({"anomaly_map": np.zeros((9, 12), np.float32)}, "boxes of a grid of 8×12 cells"),
+        ({"anomaly_map": np.zeros((8, 12), np.float32), "boxes": None}, "needs the boxes"),
+        ({"anomaly_map": np.zeros(12, np.float32)}, r"shape \(12,\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -164,9 +164,9 @@ def test_what_does_not_fit_is_refused(changes: dict[str, Any], message: str) -> 
 
 def test_the_last_cells_are_drawn_where_the_tiler_shifted_them() -> None:
     pixels = np.full((100, 110), 60, np.uint8)  # 4×4 cells of 30: the last ones end at the edges
-    heatmap = np.full((4, 4), np.nan, np.float32)
-    heatmap[3, 3] = 10.0
-    out = _draw(pixels, heatmap=heatmap, boxes=CellGrid(100, 110).boxes, scale=(0.0, 10.0))
+    anomaly_map = np.full((4, 4), np.nan, np.float32)
+    anomaly_map[3, 3] = 10.0
+    out = _draw(pixels, anomaly_map=anomaly_map, boxes=CellGrid(100, 110).boxes, scale=(0.0, 10.0))
     expected = np.zeros((100, 110), bool)
     expected[70:, 80:] = True
     assert np.array_equal(~_is_grey(out, pixels)[strip_height(100) :], expected[strip_height(100) :])

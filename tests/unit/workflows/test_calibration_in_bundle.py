@@ -17,8 +17,8 @@ from streamad.workflows.calibrate import save_into_bundle
 
 def places(seed: int) -> PerLocationStatistics:
     samples = CellSamples((2, 3))
-    for heatmap in np.random.default_rng(seed).normal(size=(100, 2, 3)).astype(np.float32):
-        samples.add(heatmap)
+    for anomaly_map in np.random.default_rng(seed).normal(size=(100, 2, 3)).astype(np.float32):
+        samples.add(anomaly_map)
     return fit_local(samples, PerLocationSpec())
 
 

@@ -80,17 +80,17 @@ def test_the_score_is_the_mean_of_the_members_calibrated_scores(fused: FusedMode
 def test_the_heat_map_is_that_of_the_finest_grid_with_the_others_under_it(fused: FusedModel, models: Path) -> None:
     video = write_mp4(models / "heat.mp4", moving_shapes(60, shapes=4, seed=6))
     scorer = fused.scorer("video")
-    last = [s for s in score_video(video, fused, scorer=scorer) if s.heatmap is not None][-1]
+    last = [s for s in score_video(video, fused, scorer=scorer) if s.anomaly_map is not None][-1]
     calibration = Calibration.load(models / "both" / "member-0.json")
     with open_model(models / "small", ENGINE) as cells:
         coarse_scorer = cells.scorer("video")
-        coarse = next(s for s in score_video(video, cells, scorer=coarse_scorer) if s.index == last.index).heatmap
+        coarse = next(s for s in score_video(video, cells, scorer=coarse_scorer) if s.index == last.index).anomaly_map
     with open_model(models / "narrow", ENGINE) as windows:
         local = Calibration.load(models / "both" / "member-1.json").local
         fine_scorer = windows.scorer("video", local)
-        fine = next(s for s in score_video(video, windows, scorer=fine_scorer) if s.index == last.index).heatmap
+        fine = next(s for s in score_video(video, windows, scorer=fine_scorer) if s.index == last.index).anomaly_map
     # Both grids have 4×6 cells; the first counts as the finest. Its last column reaches back over its neighbour.
-    assert last.heatmap.shape == coarse.shape == fine.shape
+    assert last.anomaly_map.shape == coarse.shape == fine.shape
     own = calibration.calibrated_array(coarse)
     for row, col in np.ndindex(own.shape):
         x0, y0, x1, y1 = coarse_scorer.cell_box(row, col)
@@ -98,7 +98,7 @@ def test_the_heat_map_is_that_of_the_finest_grid_with_the_others_under_it(fused:
         x, y = (x0 + x1) / 2, (y0 + y1) / 2
         boxes = {place: fine_scorer.cell_box(*place) for place in np.ndindex(fine.shape)}
         under = next(p for p, (a, b, c, d) in boxes.items() if a <= x < c and b <= y < d)
-        assert last.heatmap[row, col] == pytest.approx((np.nan_to_num(own[row, col]) + fine[under]) / 2, abs=1e-4)
+        assert last.anomaly_map[row, col] == pytest.approx((np.nan_to_num(own[row, col]) + fine[under]) / 2, abs=1e-4)
 
 
 def test_one_scorer_goes_on_with_the_next_clip_and_over_a_gap(fused: FusedModel, models: Path) -> None:
@@ -131,9 +131,9 @@ def test_frames_are_joined_by_number_whatever_order_members_answer_in(fused: Fus
     assert [s.index for s in scorer.take(1, score(4))] == [4]  # 3 has no partner any more
     assert scorer.take(1, score(6)) == []
     assert [s.index for s in scorer.take(0, score(6))] == [6]
-    assert scorer.take(1, FrameScore("video", 7, 0.28, float("nan"), withheld="gap")) == []
+    assert scorer.take(1, FrameScore("video", 7, 0.28, float("nan"), skipped_reason="gap")) == []
     (held,) = scorer.take(0, score(7))
-    assert held.withheld == "gap"
+    assert held.skipped_reason == "gap"
     assert np.isnan(held.score)
 
 
@@ -147,7 +147,7 @@ def test_frames_that_the_gate_holds_back_are_held_back_once(fused: FusedModel) -
             yield Frame("video", k, k / 25, 0.0, picture, FrameFlags.NONE if k else FrameFlags.DISCONTINUITY)
 
     scores = list(score_frames(frames(), fused, fused.scorer("video")))
-    held = [s.index for s in scores if s.withheld == "quality"]
+    held = [s.index for s in scores if s.skipped_reason == "quality"]
     assert set(range(70, 80)) <= set(held)
     indices = [s.index for s in scores]
     assert indices == sorted(set(indices))

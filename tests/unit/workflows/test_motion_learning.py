@@ -141,7 +141,7 @@ def test_the_bundle_says_how_it_was_made_and_runs_in_every_engine(fitted: Bundle
         np.testing.assert_array_equal(found[engine], [s.score for s in again])
     np.testing.assert_allclose(found["onnx"], found["openvino"], atol=2e-3)
     np.testing.assert_allclose(found["torch"], found["openvino"], atol=2e-3)
-    top = max((s for s in scores if s.withheld is None), key=lambda s: s.score)
+    top = max((s for s in scores if s.skipped_reason is None), key=lambda s: s.score)
     assert top.pts_seconds > 4.5
     assert "speed" in str(top.reason)
 

@@ -47,12 +47,12 @@ def test_no_frame_is_scored_by_statistics_that_it_is_in() -> None:
     maps = rng.exponential(size=(500, 2, 2)).astype(np.float32)
     maps[300:400] *= 50
     with Spool() as spool:
-        for heatmap in maps:
-            spool.add(heatmap)
+        for anomaly_map in maps:
+            spool.add(anomaly_map)
         made = crossfit(spool, [np.ones(500, bool)], PerLocationSpec(prior_samples=1, median_frames=1))
     assert np.median(made.scores[0][300:400]) > 6
     own = PerLocationScore(made.statistics)
-    assert np.median([own.update(heatmap)[0] for heatmap in maps[300:400]]) < 2
+    assert np.median([own.update(anomaly_map)[0] for anomaly_map in maps[300:400]]) < 2
 
 
 def test_calibrating_scoring_and_streaming_are_one(model: Model, tmp_path: Path) -> None:
@@ -64,13 +64,17 @@ def test_calibrating_scoring_and_streaming_are_one(model: Model, tmp_path: Path)
     local = list(score_video(path, model, scorer=model.scorer("cam", calibration.local)))
     state = PerLocationScore(calibration.local)
     for raw, score in zip(plain, local, strict=True):
-        assert (raw.index, raw.pts_seconds, raw.withheld) == (score.index, score.pts_seconds, score.withheld)
-        if raw.heatmap is None:
+        assert (raw.index, raw.pts_seconds, raw.skipped_reason) == (
+            score.index,
+            score.pts_seconds,
+            score.skipped_reason,
+        )
+        if raw.anomaly_map is None:
             assert np.isnan(score.score)
             continue
-        wanted, evidence = state.update(raw.heatmap)
+        wanted, evidence = state.update(raw.anomaly_map)
         assert score.score == pytest.approx(wanted, abs=1e-5)
-        np.testing.assert_allclose(score.heatmap, evidence, atol=1e-5)
+        np.testing.assert_allclose(score.anomaly_map, evidence, atol=1e-5)
     # The small detector is one of moving cells: without being asked, it has no local statistics.
     assert calibrate_model(model, [FileSpec(path=path)], source="shapes", fps=25).local is None
 
@@ -86,11 +90,11 @@ def test_a_gap_begins_the_median_anew(model: Model, tmp_path: Path) -> None:
             yield Frame("cam", k, k / 25, 0.0, picture, flag)
 
     scorer = model.scorer("cam", calibration.local)
-    after = [s for s in score_frames(frames(60), model, scorer) if s.index > 60 and s.withheld is None]
+    after = [s for s in score_frames(frames(60), model, scorer) if s.index > 60 and s.skipped_reason is None]
     assert scorer.gaps == 1
     single = PerLocationScore(calibration.local)
-    raw = [s for s in score_frames(frames(60), model, model.scorer("cam")) if s.index > 60 and s.withheld is None]
-    np.testing.assert_allclose([s.score for s in after], [single.update(s.heatmap)[0] for s in raw], atol=1e-5)
+    raw = [s for s in score_frames(frames(60), model, model.scorer("cam")) if s.index > 60 and s.skipped_reason is None]
+    np.testing.assert_allclose([s.score for s in after], [single.update(s.anomaly_map)[0] for s in raw], atol=1e-5)
 
 
 def test_pictures_that_change_their_size_are_refused() -> None:
@@ -109,5 +113,5 @@ def test_another_picture_size_is_scored_against_the_whole_picture(
     calibration = calibrate_model(model, [FileSpec(path=path)], source="shapes", fps=25, local=True)
     other = write_mp4(tmp_path / "other.mp4", moving_shapes(60, (240, 180), shapes=3, seed=1))
     scores = list(score_video(other, model, scorer=model.scorer("cam", calibration.local)))
-    assert np.isfinite([s.score for s in scores if s.withheld is None]).all()
+    assert np.isfinite([s.score for s in scores if s.skipped_reason is None]).all()
     assert sum("against the whole picture" in record.getMessage() for record in caplog.records) == 1

@@ -93,7 +93,7 @@ def test_alerts_are_left_out_unless_they_were_false(bundle: Path, call: Any, tmp
         for k in range(36_000):
             is_alert = k % 3000 > 2700
             score = rng.normal(3.0 if is_alert else 0.0, 0.5)
-            kept.add(k, k / 5, score, alert=is_alert, withheld=False)
+            kept.add(k, k / 5, score, alert=is_alert, skipped=False)
     common = ("calibrate", bundle, "--recent", "3h", "--history", tmp_path / "scores", "--out", calibration, "--json")
     code, out, said = call(*common)
     assert code == 0, said
