@@ -321,15 +321,15 @@ class Subject:
                 ok, picture = capture.read()
                 if not ok:
                     break
-                grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+                gray = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
                 if not self.cells:
-                    small = cv2.resize(grey, (spec.width, spec.height)).astype(np.float32)
+                    small = cv2.resize(gray, (spec.width, spec.height)).astype(np.float32)
                     past.append(small / np.float32(spec.scale) + np.float32(spec.offset))
                     # The first frames stand in for those that they lack: every frame costs the same.
                     yield np.stack([past[max(0, k - length + len(past))] for k in range(length)])[None]
                     continue
-                past.append(np.asarray(grey, np.uint8))
-                grid = CellGrid(*grey.shape)
+                past.append(np.asarray(gray, np.uint8))
+                grid = CellGrid(*gray.shape)
                 every = np.argwhere(np.ones(grid.shape, bool))
                 stacked = np.stack([grid.cut(past[max(0, len(past) - 1 - lag)], every) for lag in lags], axis=1)
                 yield stacked.astype(np.float32) / np.float32(spec.scale) + np.float32(spec.offset)

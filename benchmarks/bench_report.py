@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-# The palette of Okabe and Ito (2008), told apart with any colour vision.
-COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#CC79A7", "#999999", "#D55E00", "#F0E442")
+# The palette of Okabe and Ito (2008), told apart with any color vision.
+COLORS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#CC79A7", "#999999", "#D55E00", "#F0E442")
 PRECISIONS = ("fp32", "bf16", "int8")
 
 
@@ -159,7 +159,7 @@ def _speed_plot(models: Sequence[Mapping[str, Any]], path: Path) -> None:
         high = np.array([v["max"] for v in values if v is not None]) - middle
         axes.bar(
             np.array(at) + (k - (len(labels) - 1) / 2) * width, middle, width, label=label, yerr=[low, high],
-            color=COLOURS[k % len(COLOURS)], hatch="//" if "plain" in label else None, error_kw={"linewidth": 0.8},
+            color=COLORS[k % len(COLORS)], hatch="//" if "plain" in label else None, error_kw={"linewidth": 0.8},
         )  # fmt: skip
     axes.axhline(25, color="black", linestyle="--", linewidth=0.8)
     axes.annotate("25 frames/s", (-0.49, 25.8), fontsize=8)
@@ -193,11 +193,11 @@ def _limit_plot(report: Mapping[str, Any], path: Path) -> None:
         ]
         at = [i for i, r in enumerate(rates) if r is not None]
         axes.bar(
-            np.array(at) + (k - 1) * 0.27, [r for r in rates if r is not None], 0.27, color=COLOURS[k], label=precision
+            np.array(at) + (k - 1) * 0.27, [r for r in rates if r is not None], 0.27, color=COLORS[k], label=precision
         )
         limit = limits[f"convolution_{precision}_gflops"]
         if limit is not None:
-            axes.axhline(limit, color=COLOURS[k], linestyle="--", linewidth=1)
+            axes.axhline(limit, color=COLORS[k], linestyle="--", linewidth=1)
             axes.annotate(
                 f"1×1 convolution, {precision}", (len(models) - 0.5, limit), fontsize=8, ha="right", va="bottom"
             )

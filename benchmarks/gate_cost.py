@@ -5,7 +5,7 @@
 Each model scores `benchmarks/bench.py`'s video from the file to the alerts with the gate and without it, in turns, round after
 round, so that a change of the machine's load falls on both. In the turns with the gate the processor time of its thread
 inside the gate is counted, with the caches as the scoring leaves them; it is printed as a share of the processor time of all
-threads in the neighbouring turn without. The gate has seen the video once before, as on a camera that has been watched for
+threads in the neighboring turn without. The gate has seen the video once before, as on a camera that has been watched for
 some minutes. The first round warms up and is left out.
 """
 

@@ -3,7 +3,7 @@
     python benchmarks/measure_evaluation.py time --data /data/ped2 --rounds 5
     python benchmarks/measure_evaluation.py memory 2000 20000
 
-`time`: `streamad evaluate ped2` (decoding, scoring, figures, localisation, report; the command as users start it)
+`time`: `streamad evaluate ped2` (decoding, scoring, figures, localization, report; the command as users start it)
 against a process that scores the same clips by the same code and writes nothing but their scores. Rounds are
 interleaved, so that the load of the machine falls on both; the minimum of the rounds is compared. CPU seconds stand
 beside the times, since they depend less on that load.

@@ -23,7 +23,7 @@ from streamad.detectors import detector_parts
 from streamad.detectors.base import load_part
 from streamad.detectors.learned_noise.streaming import folded_layers, shapes_and_state_buffers
 from streamad.detectors.learned_noise.streaming_graph import GraphOperations, export_streaming, write_form
-from streamad.detectors.learned_noise.subpixel_graph import export_quantisable
+from streamad.detectors.learned_noise.subpixel_graph import export_quantizable
 from streamad.engines.graph_writer import GraphWriter
 from streamad.engines.openvino_stateful import OpenVinoStatefulEngine
 from streamad.engines.state_buffers import state_buffer_name
@@ -65,7 +65,7 @@ def engines(model: str, folder: Path, threads: int | None, precisions: list[str]
     native, phases, first = (folder / f"{name}.onnx" for name in ("native", "phases", "first"))
     export_channels_first(network, bundle.manifest, first)
     export_streaming(network, bundle.manifest, native, False)
-    export_quantisable(network, bundle.manifest, phases)
+    export_quantizable(network, bundle.manifest, phases)
     found: dict[str, Contender] = {}
 
     def runs(name: str, path: Path, precision: str, counts: tuple[int, ...], cameras: tuple[int, ...]) -> None:

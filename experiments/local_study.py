@@ -89,7 +89,7 @@ def by_frame(scores: Floats, index: npt.NDArray[np.int_], frames: int) -> Floats
 def aucs(
     normal: list[Floats], pseudo: dict[tuple[str, int], Floats], labels: dict[tuple[str, int], npt.NDArray[np.bool_]]
 ) -> list[float]:
-    """For each kind: labelled frames against all frames of the normal clips."""
+    """For each kind: labeled frames against all frames of the normal clips."""
     answer = []
     quiet = np.concatenate(normal)
     for kind in KINDS:

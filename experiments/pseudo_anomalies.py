@@ -5,7 +5,7 @@
 Each CLIP is a folder of pictures or a video. For each, three clips are written as folders of pictures, with labels as .npy
 beside them (1 where the pseudo anomaly is in the picture):
 
-- double-NAME: the clip at twice its speed; every frame is labelled;
+- double-NAME: the clip at twice its speed; every frame is labeled;
 - fast-NAME: cut-outs of moving things of the next clip, at their own place, gliding at two to three times the usual speed;
 - cart-NAME: the same, made 1.8 to 2.6 times as wide and 1.1 to 1.5 times as tall, at one to two times the usual speed;
 - other-NAME, where there are scenes rendered by `streamad.synthetic_scene`: their carts and cyclists, cut out by the true

@@ -3,7 +3,7 @@
 python scripts/check_pycuda.py [FOLDER]      build in FOLDER (a temporary one), then run the tests; minutes the first time
 
 Needs gcc and g++, and pip: PyCUDA is compiled from its sources against the CUDA headers, which are a wheel. The stand-in
-(tests/standins/libcuda.c) defers asynchronous work until its stream is synchronised, and counts missing contexts, copies
+(tests/standins/libcuda.c) defers asynchronous work until its stream is synchronized, and counts missing contexts, copies
 from memory that is not pinned, double frees and whatever is not freed. By hand, since CI should not compile PyCUDA.
 """
 

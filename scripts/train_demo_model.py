@@ -64,7 +64,7 @@ def main() -> None:
         plan = TrainingPlan(
             name=options.out.name,
             data=data,
-            licence="Apache-2.0, rendered by this project",
+            license="Apache-2.0, rendered by this project",
             fps=FPS,
             epochs=options.epochs,
             max_cells=options.max_cells,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from streamad.errors import BundleError, ConfigError, UsageError
 from streamad.files import MOST_BYTES, pending_path, read_bytes, sha256_of, write_atomic
@@ -80,9 +80,9 @@ class TilingSpec(_Part):
 
     kind: Literal["cells", "clips"] = Field(description="30×30 cells of what moves, or windows of frames")
     lags: tuple[int, ...] = Field((0,), description="cells: age of each channel, frames")
-    motion_level: int = Field(15, ge=1, le=255, description="cells: grey levels that make a pixel differ")
+    motion_level: int = Field(15, ge=1, le=255, description="cells: gray levels that make a pixel differ")
     motion_share: float = Field(0.10, gt=0, le=1, description="cells: share of differing pixels that makes a cell move")
-    background_period: int = Field(4, ge=1, description="cells: frames for a background step of one grey level")
+    background_period: int = Field(4, ge=1, description="cells: frames for a background step of one gray level")
     background_warmup: int = Field(32, ge=1, description="cells: frames before the background is trusted")
     window: int | None = Field(None, ge=1, description="clips: frames in a window")
 
@@ -105,7 +105,9 @@ class TrainingRecord(_Part):
     """What the model was trained on and how."""
 
     data: str = Field(description="name of the training data")
-    licence: str = Field(description="terms of that data")
+    license: str = Field(
+        validation_alias=AliasChoices("license", "licence"), description="terms of that data"
+    )  # bundles written before 0.2 say licence
     frames: int = Field(ge=0, description="frames trained on")
     fps: float = Field(gt=0, description="frames a second of that video; the model expects the same")
     seed: int = Field(description="seed of the training")

@@ -46,7 +46,7 @@ def small_manifest(
         tiling=TilingSpec(kind="cells", lags=lags, background_warmup=WARMUP),
         score=ScoreSpec(kind="top_cells", cells=cells, still=STILL, median_frames=median_frames),
         training=TrainingRecord(
-            data="none", licence="none", frames=0, fps=25.0, seed=5, epochs=0, checkpoint="random weights"
+            data="none", license="none", frames=0, fps=25.0, seed=5, epochs=0, checkpoint="random weights"
         ),
         parameters=1,
         files={},
@@ -117,7 +117,7 @@ def write_narrow_bundle(folder: Path) -> Path:
         tiling=TilingSpec(kind="clips", window=16),
         score=ScoreSpec(kind="psnr", frame=8, heat_cell=8, median_frames=3),
         training=TrainingRecord(
-            data="-", licence="-", frames=0, fps=25, seed=0, epochs=0, checkpoint="-", options=options
+            data="-", license="-", frames=0, fps=25, seed=0, epochs=0, checkpoint="-", options=options
         ),
         parameters=1,
         files={},
@@ -150,7 +150,7 @@ def single_torch_thread() -> Iterator[None]:
 
 
 def textured_background(size: tuple[int, int], seed: int = 3) -> Picture:
-    """(H, W) smooth random texture of about 90 to 150 grey levels; `size` is width and height."""
+    """(H, W) smooth random texture of about 90 to 150 gray levels; `size` is width and height."""
     width, height = size
     rng = np.random.default_rng(seed)
     coarse = rng.uniform(90, 150, (max(2, height // 20), max(2, width // 20))).astype(np.float32)
@@ -165,7 +165,7 @@ def moving_shapes(
     shapes: int = 2,
     busy: tuple[tuple[int, int], ...] | None = None,
 ) -> Iterator[Picture]:
-    """(H, W) grey pictures: bright and dark shapes cross a textured background with sensor noise.
+    """(H, W) gray pictures: bright and dark shapes cross a textured background with sensor noise.
 
     Args:
         frames: how many.
@@ -185,18 +185,18 @@ def moving_shapes(
     for number in range(frames):
         picture = background.copy()
         if busy is None or any(first <= number < last for first, last in busy):
-            for x, y, speed, radius, grey, is_round in tracks:
+            for x, y, speed, radius, gray, is_round in tracks:
                 left = int((x + speed * number) % (width + 2 * radius)) - radius
                 if is_round:
-                    cv2.circle(picture, (left, int(y)), radius, grey, -1)
+                    cv2.circle(picture, (left, int(y)), radius, gray, -1)
                 else:
-                    cv2.rectangle(picture, (left - radius, int(y) - radius), (left + radius, int(y) + radius), grey, -1)
+                    cv2.rectangle(picture, (left - radius, int(y) - radius), (left + radius, int(y) + radius), gray, -1)
         noise = rng.normal(0, 1.5, picture.shape)
         yield np.clip(np.rint(picture + noise), 0, 255).astype(np.uint8)
 
 
 def write_mp4(path: Path, pictures: Iterable[Picture], *, fps: int = 25) -> Path:
-    """Encode grey pictures of one size as H.264, a key frame each second; the ending picks the container."""
+    """Encode gray pictures of one size as H.264, a key frame each second; the ending picks the container."""
     with av.open(str(path), "w") as container:
         stream = None
         for picture in pictures:
@@ -213,6 +213,6 @@ def write_mp4(path: Path, pictures: Iterable[Picture], *, fps: int = 25) -> Path
 
 
 def decoded(path: Path) -> list[Picture]:
-    """All frames of a video as full-range luma, decoded by PyAV's own conversion to grey."""
+    """All frames of a video as full-range luma, decoded by PyAV's own conversion to gray."""
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="gray", threads=1) for frame in container.decode(video=0)]

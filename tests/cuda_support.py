@@ -2,7 +2,7 @@
 
 What a real GPU would forgive on one day and not on the next is an error here: a call without a current context, a copy
 from memory that is not pinned, a buffer that is too small, freed twice or used after it was freed. Copies and kernels
-run when their stream is synchronised and not before, so that a result read too early is wrong.
+run when their stream is synchronized and not before, so that a result read too early is wrong.
 
 `scripts/check_pycuda.py` runs the same tests over the real PyCUDA and a stand-in of the driver below it.
 """
@@ -161,7 +161,7 @@ class PythonStage:
             raise LogicError("invalid resource handle")
         self._streams[stream].append(kernel)
 
-    def synchronise(self, stream: int) -> None:
+    def synchronize(self, stream: int) -> None:
         self.require_context("cuStreamSynchronize")
         waiting, self._streams[stream] = self._streams[stream], []
         for work in waiting:
@@ -267,7 +267,7 @@ def python_driver(stage: PythonStage) -> ModuleType:
             self.handle = stage.open_stream()
 
         def synchronize(self) -> None:
-            stage.synchronise(self.handle)
+            stage.synchronize(self.handle)
 
         def __del__(self) -> None:
             if hasattr(self, "handle"):

@@ -40,7 +40,7 @@ def igd_manifest(
         detector="igd",
         description="for tests",
         training=TrainingRecord(
-            data="none", licence="none", frames=0, fps=25.0, seed=5, epochs=0, checkpoint="random weights",
+            data="none", license="none", frames=0, fps=25.0, seed=5, epochs=0, checkpoint="random weights",
             options={name: value for name, value in options.items() if name != without},
         ),
         parameters=1,

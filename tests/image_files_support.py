@@ -21,7 +21,7 @@ IDX_NAMES = {
 
 
 def digits(training: int = 25, test: int = 3, *, side: int = 28, seed: int = 0) -> Arrays:
-    """Ten classes of grey images, each with a bright bar at a place of its own; sorted by class."""
+    """Ten classes of gray images, each with a bright bar at a place of its own; sorted by class."""
     rng = np.random.default_rng(seed)
     arrays: Arrays = {}
     for split, each in (("train", training), ("test", test)):

@@ -46,7 +46,7 @@ def watched(
 
 
 def noisy(picture: Picture, rng: np.random.Generator, level: float = 1.5) -> Picture:
-    """The picture with sensor noise of `level` grey levels."""
+    """The picture with sensor noise of `level` gray levels."""
     return np.clip(np.rint(picture + rng.normal(0, level, picture.shape)), 0, 255).astype(np.uint8)
 
 

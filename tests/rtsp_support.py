@@ -150,7 +150,7 @@ def _codec(path: Path) -> str:
 
 
 def pictures(frames: int, size: tuple[int, int] = (320, 240), first: int = 0) -> Iterator[npt.NDArray[np.uint8]]:
-    """(H, W) grey pictures with a moving square, and their number in the top row's 16 blocks
+    """(H, W) gray pictures with a moving square, and their number in the top row's 16 blocks
     (`frame_number`).
 
     Args:

@@ -57,7 +57,7 @@ class Event:
         peak_index: its frame.
         peak_pts_seconds: its presentation time.
         threshold: the threshold, on the same scale.
-        cell: (row, col) of the heat map's highest cell at the peak; None where the detector localises
+        cell: (row, col) of the heat map's highest cell at the peak; None where the detector localizes
             nothing.
         box: (x0, y0, x1, y1) of that cell in pixels of the source's frame, x1 and y1 exclusive.
         model: name of the model bundle.

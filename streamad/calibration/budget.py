@@ -160,7 +160,7 @@ class AlertCurve:
     Attributes:
         levels: raw thresholds, strictly increasing; the tail begins at the last.
         counts: alerts at these thresholds in the whole video, strictly decreasing.
-        tail_scale: scale β > 0 of the generalised Pareto tail of the alerts' peaks over the last level, raw
+        tail_scale: scale β > 0 of the generalized Pareto tail of the alerts' peaks over the last level, raw
             units.
         tail_shape: shape ξ in [0, 1) of that tail.
         highest_peak: highest sustained score of the video, raw units.

@@ -15,7 +15,7 @@ from streamad.calibration.gpd import excess_at, fit_shape, minus_log_survival, s
 from streamad.errors import CalibrationError
 
 BODY_POINTS = 256
-"""Most points kept of the body: p between neighbours is then off by at most 1/512, and the file stays
+"""Most points kept of the body: p between neighbors is then off by at most 1/512, and the file stays
 readable."""
 
 TAIL_SHARE = 0.05
@@ -31,7 +31,7 @@ class ScoreDistribution:
     """Distribution of the raw scores of normal frames.
 
     p(x) is the share of normal frames that score at least as high as x. Body: mid-ranks, linear between
-    points. Above the last point: a generalised Pareto tail with shape ≥ 0. Below the first: 1 − p falls as
+    points. Above the last point: a generalized Pareto tail with shape ≥ 0. Below the first: 1 − p falls as
     1/(1 + distance/scale). Over the whole line p is continuous and strictly decreasing, so the calibrated
     score −log10(p) keeps every order of raw scores (as far as float64 tells them apart), beyond the largest
     normal score too.

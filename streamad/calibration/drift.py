@@ -5,7 +5,7 @@ while nothing has changed. Two means are tested: of p itself (the body), and of 
 frames. A third, over the highest fiftieth, is reported and not tested: high scores come in bursts, of which an hour
 has a few, and a test on those warned three times as often as stated (simulated).
 
-Scores of neighbouring frames are far from independent, so no frame is counted as a trial. Frames are averaged over
+Scores of neighboring frames are far from independent, so no frame is counted as a trial. Frames are averaged over
 blocks of a minute, a window of an hour has sixty, and the means of blocks are compared with what is expected by a t
 statistic (batch means; the largest scatter among batches of one to six blocks counts, for what correlation is left
 between blocks). The calibration is a sample too, of so many blocks: its own chance counts in the variance, so that a
@@ -56,7 +56,7 @@ class DriftSpec(BaseModel):
         60.0, ge=1, le=10_080, description="scored time that is held against the calibration at once"
     )
     block_seconds: float = Field(
-        60.0, ge=1, le=3600, description="scores are averaged over this long, since neighbours are alike"
+        60.0, ge=1, le=3600, description="scores are averaged over this long, since neighbors are alike"
     )
     false_warnings_per_year: float = Field(
         4.0, gt=0, le=10_000, description="warnings a year that are put up with where nothing has changed"

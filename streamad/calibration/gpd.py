@@ -1,4 +1,4 @@
-"""Upper tails: the generalised Pareto distribution (GPD), fitted so that few samples lead to no absurdity."""
+"""Upper tails: the generalized Pareto distribution (GPD), fitted so that few samples lead to no absurdity."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ def _learn(truth: SceneTruth, folder: Path, epochs: int) -> tuple[Path, int]:
     plan = TrainingPlan(
         name="adacl-learned-demo",
         data=f"rendered scene, seed {truth.seed}, normal part",
-        licence="Apache-2.0, rendered by this project",
+        license="Apache-2.0, rendered by this project",
         fps=truth.fps,
         epochs=epochs,
     )

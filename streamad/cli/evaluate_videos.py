@@ -148,7 +148,7 @@ def evaluate_files(
             for n, v, t in zip(names, values, truth, strict=True)
         ),
         protocols=protocols,
-        localisation=None,
+        localization=None,
         alerts=None if level is None else alert_metrics(traces, level),
         origin=Origin(streamad=__version__),
         notes=(*notes, "Scores of another program: whether anything was picked on test data is not known here."),

@@ -152,10 +152,10 @@ class _Job:
 
     def int8_into_bundle(self, clips: Clips) -> tuple[Path, Parity]:
         """Write the 8-bit variant, calibrated on clips, and its parity into the bundle."""
-        from streamad.engines.int8 import quantisation_problem
+        from streamad.engines.int8 import quantization_problem
         from streamad.workflows.quantize import add_int8
 
-        problem = quantisation_problem()
+        problem = quantization_problem()
         if problem:  # told before any work
             raise EngineError(f"int8 cannot be made here: {problem}", hint=install_hint("int8"))
         output_folder(self.bundle.path)

@@ -72,7 +72,7 @@ def learn(
     ] = 5.0,
     option: OptionsOption = None,
     data_name: Annotated[str, typer.Option(help="Name of the video, for the record.")] = "own camera",
-    licence: Annotated[str, typer.Option(help="Terms of the video, for the record.")] = "own recording",
+    license: Annotated[str, typer.Option(help="Terms of the video, for the record.")] = "own recording",
     fps: FpsOption = 25.0,
     bit_depth: BitDepthOption = "16",
     as_json: JsonOption = False,
@@ -102,7 +102,7 @@ def learn(
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", profile):
         raise UsageError(f"{profile!r} is not a valid name for a profile", hint="for example day, night, weekend")
     plan = LearnPlan(
-        folder.name, detector, alerts_per_day, data_name, licence, options=parse_pairs(option),
+        folder.name, detector, alerts_per_day, data_name, license, options=parse_pairs(option),
         train_seconds=60 * train_minutes,
     )  # fmt: skip
     require_trainer(plan)

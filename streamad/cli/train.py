@@ -60,7 +60,7 @@ def train(
     threads: TrainThreadsOption = None,
     alerts_per_day: BudgetOption = 1.0,
     data_name: Annotated[str, typer.Option(help="Name of the data, for the record.")] = "own video",
-    licence: Annotated[str, typer.Option(help="Terms of the data, for the record.")] = "not stated",
+    license: Annotated[str, typer.Option(help="Terms of the data, for the record.")] = "not stated",
     fps: FpsOption = 25.0,
     bit_depth: BitDepthOption = "16",
     as_json: JsonOption = False,
@@ -77,7 +77,7 @@ def train(
             raise UsageError(f"{detector} has no options", hint="leave --option out")
         fit_motion(
             data, out, max_height=max_height, seed=seed, alerts_per_day=alerts_per_day, data_name=data_name,
-            licence=licence, fps=fps, bit_depth=bit_depth, as_json=as_json,
+            license=license, fps=fps, bit_depth=bit_depth, as_json=as_json,
         )  # fmt: skip
         return
     try:
@@ -96,7 +96,7 @@ def train(
     clips = found.clips
     rate = look_at_clips(clips, fps, one_rate=True).fps
     plan = TrainingPlan(
-        name=folder.name, data=data_name, licence=licence, fps=rate, detector=detector, temporal=history,
+        name=folder.name, data=data_name, license=license, fps=rate, detector=detector, temporal=history,
         standing=standing, epochs=epochs, patience=patience, seed=seed, device=device, max_cells=max_cells,
         max_frames=max_frames, max_height=max_height, side=side, threads=threads, options=parse_pairs(option),
     )  # fmt: skip

@@ -15,7 +15,7 @@ def fit_motion(
     seed: int,
     alerts_per_day: float,
     data_name: str,
-    licence: str,
+    license: str,
     fps: float,
     bit_depth: str,
     as_json: bool,
@@ -29,7 +29,7 @@ def fit_motion(
         seed: of the choice among examples.
         alerts_per_day: the budget of false alerts.
         data_name: name of the data, for the record.
-        licence: terms of the data, for the record.
+        license: terms of the data, for the record.
         fps: frames a second of folders of images.
         bit_depth: bits that their images of 16 bits use, or "auto".
         as_json: print one JSON document.
@@ -57,7 +57,7 @@ def fit_motion(
             folder,
             name=folder.name,
             data=data_name,
-            licence=licence,
+            license=license,
             fps=rate,
             max_height=max_height,
             seed=seed,

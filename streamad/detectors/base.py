@@ -80,7 +80,7 @@ class DetectorParts:
     """Makes of a trained network and its manifest the form that carries state; None where there is none."""
     streaming_graph: str | None = None
     """Writes that form as ONNX: of the network, the manifest, the path, and whether weights are stored in 16 bits."""
-    quantisable_graph: str | None = None
+    quantizable_graph: str | None = None
     """Writes that form as ONNX of operators that engines compute in 8 bits: of the network, the manifest, the path."""
 
 
@@ -90,7 +90,7 @@ _REGISTRY = {
         network="streamad.detectors.adacl.network:build",
         task="streamad.detectors.adacl.step:AdaclTask",
         image_task="streamad.detectors.adacl.step:image_task",
-        summary="augment to detect anomalies with continuous labelling: a small CNN over moving 30×30 cells",
+        summary="augment to detect anomalies with continuous labeling: a small CNN over moving 30×30 cells",
     ),
     "alps": DetectorParts(
         scorer="streamad.detectors.alps.scorer:AlpsScorer",
@@ -108,7 +108,7 @@ _REGISTRY = {
         paper="streamad.detectors.learned_noise.network:build_whole",
         streaming="streamad.detectors.learned_noise.streaming:streaming_network",
         streaming_graph="streamad.detectors.learned_noise.streaming_graph:export_streaming",
-        quantisable_graph="streamad.detectors.learned_noise.subpixel_graph:export_quantisable",
+        quantizable_graph="streamad.detectors.learned_noise.subpixel_graph:export_quantizable",
     ),
     "igd": DetectorParts(
         scorer="streamad.detectors.igd.scorer:IgdScorer",

@@ -1,4 +1,4 @@
-"""Muon, an optimizer that orthogonalises its momentum: for short trainings on a processor.
+"""Muon, an optimizer that orthogonalizes its momentum: for short trainings on a processor.
 
 torch.optim.Muon takes matrices alone, so no convolutions, and rounds to bfloat16, which a processor without that format
 is slow at. This one takes every parameter of a network.
@@ -22,7 +22,7 @@ it the square of a matrix is rounding error."""
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised for whatever has two axes or more; Adam for the rest (biases, BatchNorm).
+    """Momentum, orthogonalized for whatever has two axes or more; Adam for the rest (biases, BatchNorm).
 
     Source: Jordan et al., Muon, 2024, with Nesterov's momentum of .95; the length of a step as in Liu et al., Muon is
     scalable for LLM training, 2025: .2·√(larger side), the usual length of Adam's, so that one learning rate serves

@@ -39,7 +39,7 @@ def export_onnx(network: nn.Module, tile_shape: tuple[int, ...], path: Path, *, 
             network computes as precisely as before.
     """
     network = network.eval().cpu()
-    # A traced batch of 2: the exporter specialises a batch of 1.
+    # A traced batch of 2: the exporter specializes a batch of 1.
     example = torch.zeros((2, *tile_shape))
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     quiet = logging.getLogger("torch.onnx")

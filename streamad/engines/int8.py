@@ -1,4 +1,4 @@
-"""From a float32 network to one whose convolutions multiply in 8 bits, by NNCF's post-training quantisation.
+"""From a float32 network to one whose convolutions multiply in 8 bits, by NNCF's post-training quantization.
 
 Weights are rounded channel by channel, activations by the ranges that they take on the video given; sums stay in 32
 bits. What is no convolution stays in float32: the squared errors that a score is made of, the sums that are carried
@@ -23,13 +23,13 @@ EXACT = (
     "Abs", "AvgPool", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "MVN", "NormalizeL2",
     "Interpolate", "Softmax",
 )  # fmt: skip
-"""Operators that stay in float32 although NNCF would quantise them (our choice; see the module's description)."""
+"""Operators that stay in float32 although NNCF would quantize them (our choice; see the module's description)."""
 
 Sample = Mapping[str, Array]
 
 
-def quantisation_problem() -> str:
-    """Why networks cannot be quantised here; "" where they can."""
+def quantization_problem() -> str:
+    """Why networks cannot be quantized here; "" where they can."""
     import importlib.util
 
     missing = importlib.util.find_spec("nncf") is None
@@ -46,9 +46,9 @@ def write_int8(source: Path, target: Path, samples: Iterable[Sample], count: int
         count: how many there are.
 
     Raises:
-        EngineError: NNCF is not installed, or cannot quantise the network.
+        EngineError: NNCF is not installed, or cannot quantize the network.
     """
-    problem = quantisation_problem()
+    problem = quantization_problem()
     if problem:
         raise EngineError(f"int8 cannot be made here: {problem}", hint=install_hint("int8"))
     import nncf
@@ -66,7 +66,7 @@ def write_int8(source: Path, target: Path, samples: Iterable[Sample], count: int
                 ignored_scope=nncf.IgnoredScope(types=list(EXACT), validate=False),
             )
     except (RuntimeError, nncf.ValidationError) as error:
-        raise EngineError(f"NNCF cannot quantise {source}: {str(error).strip().splitlines()[0]}") from error
+        raise EngineError(f"NNCF cannot quantize {source}: {str(error).strip().splitlines()[0]}") from error
     if not any(node.get_type_name() == "FakeQuantize" for node in model.get_ops()):
         raise EngineError(f"{source} has nothing that could be computed in 8 bits", hint="run it in fp32")
     # The names and options of whoever made it have no place in a file that is passed on.

@@ -28,7 +28,7 @@ class OpenVinoEngine(ThreadedEngine):
     Args:
         onnx: the network.
         device: OpenVINO's device name.
-        precision: fp32; bf16 where the device has it; int8 for a network that was quantised.
+        precision: fp32; bf16 where the device has it; int8 for a network that was quantized.
         threads: CPU threads in all; None lets OpenVINO choose.
         hint: "throughput" runs several batches side by side (files, many cameras), "latency" one on all threads.
         batch_sizes: static sizes to compile, ascending.

@@ -25,7 +25,7 @@ class OpenVinoStatefulEngine(HostStatefulEngine):
         onnx: the network.
         context: frames before a frame that its answer depends on.
         device: OpenVINO's device name.
-        precision: fp32; bf16 where the device has it; int8 for a network that was quantised.
+        precision: fp32; bf16 where the device has it; int8 for a network that was quantized.
         threads: CPU threads; None lets OpenVINO choose.
         run_sizes: see `StatefulEngine`.
         camera_sizes: see `StatefulEngine`; the network is compiled for every pair of sizes.

@@ -28,7 +28,7 @@ _CELLS_READ = 20_000
 
 
 @dataclass(frozen=True)
-class Localisation:
+class Localization:
     """Heat maps against pixel masks, with raw scores.
 
     Attributes:
@@ -86,13 +86,13 @@ class Located:
         masks: the masks that were to be kept, by clip and frame.
     """
 
-    figures: Localisation | None = None
+    figures: Localization | None = None
     patches: PatchFigures | None = None
     problems: tuple[tuple[int, str], ...] = ()
     masks: Mapping[tuple[int, int], Mask] = field(default_factory=dict, repr=False)
 
 
-def localisation_of(
+def localization_of(
     clips: Sequence[Clip],
     heat: Sequence[ClipAnomalyMaps | None],
     *,
@@ -130,7 +130,7 @@ def localisation_of(
         curves = regions.curves()
     except DatasetError:  # nothing is abnormal in any of them
         return Located(problems=tuple(problems), masks=masks)
-    figures = Localisation(
+    figures = Localization(
         counts.auc(), curves.rbdc, curves.tbdc, curves.regions, curves.tracks, curves.frames, compared
     )
     return Located(figures, patch_figures(patches), tuple(problems), masks)

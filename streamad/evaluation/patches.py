@@ -21,7 +21,7 @@ the papers do not say)."""
 class PatchFigures:
     """Figures of single 30×30 patches, and of frames by their highest patch.
 
-    The papers' tables call theirs frame-level, but follow code that joins labelled normal and abnormal patches: they
+    The papers' tables call theirs frame-level, but follow code that joins labeled normal and abnormal patches: they
     are to be compared with `patch_auc` alone.
 
     Attributes:

@@ -24,8 +24,8 @@ class Published:
 
 _ADACL = "Augment to Detect Anomalies with Continuous Labelling, table 1"
 _ALPS = "Anomaly Detection with Adversarially Learned Perturbations of Latent Space, table I"
-_ALPS_NOTE = "the paper reports the best of three scores, chosen on labelled data, and validates on 150 real outliers"
-_IGD = "Unsupervised Anomaly Detection and Localisation with Multi-scale Interpolated Gaussian Descriptors"
+_ALPS_NOTE = "the paper reports the best of three scores, chosen on labeled data, and validates on 150 real outliers"
+_IGD = "Unsupervised Anomaly Detection and Localization with Multi-scale Interpolated Gaussian Descriptors"
 _IGD_NOTE = "single model; the paper's encoder is distilled from a ResNet-18 trained on ImageNet"
 _LEARNED_NOISE = "Learning to Generate Pseudo Anomalies, table 2"
 

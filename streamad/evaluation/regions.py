@@ -70,7 +70,7 @@ class RegionCurves:
 class AnomalyMapRegions:
     """RBDC and TBDC of heat maps, frame by frame, at fixed thresholds; memory does not grow with the frames.
 
-    At a threshold, the detected regions of a frame are the connected parts (8 neighbours) of its cells at or above it,
+    At a threshold, the detected regions of a frame are the connected parts (8 neighbors) of its cells at or above it,
     each given by the box round its cells. Unlike boxes with scores of their own, these grow and merge as the threshold
     falls, so the curves are drawn point by point (our choice; the paper leaves to the detector what a region is).
 
@@ -192,7 +192,7 @@ def area_up_to_one(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> fl
 class RegionTracker:
     """Regions and tracks of a video whose pixel masks do not say which event is which, frame by frame.
 
-    A region is a connected part of a mask (8 neighbours), given by its box; a region continues the track of the region
+    A region is a connected part of a mask (8 neighbors), given by its box; a region continues the track of the region
     of the frame before that it overlaps most (our choice: the UCSD and Avenue masks name no tracks). Two things that
     touch are one region. Tracks do not go on over a frame without them.
 

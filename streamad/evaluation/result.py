@@ -12,7 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from streamad.calibration import Calibration
 from streamad.errors import DatasetError
-from streamad.evaluation.localization import Localisation
+from streamad.evaluation.localization import Localization
 from streamad.evaluation.patches import PatchFigures
 from streamad.evaluation.scores import Edge, Evaluation, SingleClass, evaluate_scores
 from streamad.files import read_json, write_json
@@ -30,7 +30,7 @@ class ClipRecord:
         name: the clip's.
         frames: its frames.
         scored: those with a score.
-        abnormal: those labelled abnormal.
+        abnormal: those labeled abnormal.
         seconds: wall time of decoding and scoring it; None where its scores came from a file.
         problems: damage that did not end the run.
     """
@@ -131,7 +131,7 @@ class EvaluationResult:
         label_set: which labels.
         clips: one entry a test clip.
         protocols: frame-level figures, one entry a protocol.
-        localisation: None without pixel masks or heat maps.
+        localization: None without pixel masks or heat maps.
         patches: the patch protocol; None for detectors whose cells are no patches, and without masks.
         alerts: None without a calibration.
         origin: what made the scores.
@@ -143,7 +143,7 @@ class EvaluationResult:
     label_set: str
     clips: tuple[ClipRecord, ...]
     protocols: tuple[Evaluation, ...]
-    localisation: Localisation | None
+    localization: Localization | None
     alerts: AlertMetrics | None
     origin: Origin
     patches: PatchFigures | None = None

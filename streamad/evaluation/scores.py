@@ -17,7 +17,7 @@ from streamad.scoring import Normalization, normalize
 Edge = Literal["leave_out", "pad"]
 SingleClass = Literal["leave_out", "pad"]
 Protocol = Literal["raw", "per_video", "running", "calibrated", "local"]
-"""The normalisations; "local" is "calibrated" where the calibration holds each cell against its own normal scores."""
+"""The normalizations; "local" is "calibrated" where the calibration holds each cell against its own normal scores."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -80,7 +80,7 @@ def evaluate_scores(
         labels: one 1-D array a video, of the same length: 0 = normal, 1 = abnormal.
         normalization: the protocol; see `streamad.scoring.normalize`. `per_video` needs each video's future.
         edge: frames without a score at the start and end of a video, which windowed models have: "leave_out"
-            leaves them out as all others, "pad" gives them the nearest score, after normalisation.
+            leaves them out as all others, "pad" gives them the nearest score, after normalization.
         single_class: videos with one class have no AUC: "leave_out" leaves them out of the macro AUC, "pad"
             appends a normal frame with the video's lowest score and an abnormal one with its highest (0 and 1
             under `per_video`), the field's habit. The micro figures use the frames as they are either way.
@@ -146,7 +146,7 @@ def scored_frames(
     """The frames that `evaluate_scores` takes its figures of.
 
     Returns:
-        For each video, normalised scores and labels of its frames with a score; and how many took the nearest one's.
+        For each video, normalized scores and labels of its frames with a score; and how many took the nearest one's.
 
     Raises:
         DatasetError: see `evaluate_scores`, but for what is about classes.
@@ -155,14 +155,14 @@ def scored_frames(
     if edge not in get_args(Edge):
         raise ValueError(_unknown("edge", edge, Edge))
     videos = _checked(scores, labels, names)
-    normalised = normalize([video for video, _ in videos], normalization, calibration)
+    normalized = normalize([video for video, _ in videos], normalization, calibration)
     padded = 0
     if edge == "pad":
-        filled = [_pad_edges(video) for video in normalised]
-        padded = sum(int(np.isnan(a).sum() - np.isnan(b).sum()) for a, b in zip(normalised, filled, strict=True))
-        normalised = filled
+        filled = [_pad_edges(video) for video in normalized]
+        padded = sum(int(np.isnan(a).sum() - np.isnan(b).sum()) for a, b in zip(normalized, filled, strict=True))
+        normalized = filled
     kept = [
-        (video[~np.isnan(video)], truth[~np.isnan(video)]) for video, (_, truth) in zip(normalised, videos, strict=True)
+        (video[~np.isnan(video)], truth[~np.isnan(video)]) for video, (_, truth) in zip(normalized, videos, strict=True)
     ]
     return kept, padded
 

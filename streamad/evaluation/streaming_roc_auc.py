@@ -11,13 +11,13 @@ from streamad.evaluation.metrics import Curve, area_under, counted_roc_curve, eq
 Floats = npt.NDArray[np.float64]
 
 LIMIT = 1 << 19
-"""Scores held before neighbours are joined (13 MB): up to so many the figures are exact. Our choice."""
+"""Scores held before neighbors are joined (13 MB): up to so many the figures are exact. Our choice."""
 
 
 class StreamingRocAuc:
     """How many abnormal and normal samples have each score. Memory is bounded, whatever is added.
 
-    Samples of one score are one entry. Where more than `LIMIT` scores differ, neighbours in rank are joined into half
+    Samples of one score are one entry. Where more than `LIMIT` scores differ, neighbors in rank are joined into half
     as many groups of about equal share of both classes, at their mean, and count as tied from then on: that moves an
     AUC by less than 1 / LIMIT (`test_ranks` measures it).
     """

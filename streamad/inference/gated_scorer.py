@@ -21,7 +21,7 @@ from streamad.frame import Frame, FrameFlags, UInt8Image
 from streamad.preprocessing import ModelInput
 from streamad.scoring import FrameScore
 from streamad.sources import ImagesSpec, SourceSpec
-from streamad.sources.images import depth_hint, read_grey
+from streamad.sources.images import depth_hint, read_gray
 from streamad.sources.quality.gate import GOOD, QualityGate, Verdict
 from streamad.sources.quality.spec import QualitySpec
 
@@ -176,7 +176,7 @@ def gated(scorer: CameraScorer, bundle: Bundle, spec: QualitySpec | None, *, cam
 
 def read_place(path: Path, *, camera: str) -> UInt8Image | None:
     """(h, w) uint8 picture of a place; None, with a warning, where it is none or cannot be read."""
-    picture = read_grey(path)
+    picture = read_gray(path)
     if picture is None:
         _log.warning("camera %s: %s is no picture; the place is learned anew", camera, path)
         return None

@@ -83,7 +83,7 @@ class CameraHealth:
         if self._scorer.gate.is_other_place and not self._warned:
             self._warned = True
             _log.warning(
-                "camera %s: the remembered place was not recognised (another view, or the same in another light); it "
+                "camera %s: the remembered place was not recognized (another view, or the same in another light); it "
                 "is learned anew",
                 self._camera,
             )

@@ -244,7 +244,7 @@ def setup_logging(
 ) -> logging.Handler:
     """Log to `stream` (standard error by default) from here on; a second call replaces the first.
 
-    Text is coloured on a terminal and plain elsewhere: one line a record, whatever the width. `level` is that
+    Text is colored on a terminal and plain elsewhere: one line a record, whatever the width. `level` is that
     of streamad's own loggers; other libraries are heard from WARNING on.
 
     Returns:

@@ -16,18 +16,18 @@ than half of the time, the median of 16 shows what is there at rest."""
 class BackgroundModel:
     """Running median of the past frames, pixel by pixel.
 
-    Each step moves the background one grey level towards the frame: its fixed point is the temporal median (the
+    Each step moves the background one gray level towards the frame: its fixed point is the temporal median (the
     "approximate median" of McFarlane and Schofield 1995; source of the choice: ours). It needs one byte a pixel, no
-    history, and a passer-by moves it by a few grey levels where a running mean would keep a ghost. The first steps are
+    history, and a passer-by moves it by a few gray levels where a running mean would keep a ghost. The first steps are
     larger, so that people who stand in the first frame are forgotten within about `warmup` frames.
 
     A global change of light is followed at once: the median of (frame − background) over the picture is added to the
     background before the comparison, so that a cloud does not make every cell move.
 
     Args:
-        period: frames for one step of one grey level once warm. At 10 frames a second and the default 4, an object
-            of 40 grey levels contrast that stays is absorbed after 16 s.
-        warmup: frames over which the steps shrink from 28 grey levels (with the default) to one.
+        period: frames for one step of one gray level once warm. At 10 frames a second and the default 4, an object
+            of 40 gray levels contrast that stays is absorbed after 16 s.
+        warmup: frames over which the steps shrink from 28 gray levels (with the default) to one.
         settling: frames in which the background is set anew, first after `warmup` and then whenever twice as many were
             seen, to the temporal median of 16 to 32 frames spread over all of them. A person who stood in a crowd
             of the first seconds would otherwise be a ghost for as long as his contrast takes to be absorbed. 0 does
@@ -112,7 +112,7 @@ class BackgroundModel:
         assert self._image is not None
         sample = (slice(None, None, 8), slice(None, None, 8))
         shift = int(np.median(pixels[sample].astype(np.int16) - self._image[sample]))
-        if abs(shift) > 2:  # a grey level or two is what the steps follow by themselves
+        if abs(shift) > 2:  # a gray level or two is what the steps follow by themselves
             table = np.clip(_LEVELS + shift, 0, 255).astype(np.uint8)
             self._image = cv2.LUT(self._image, table).astype(np.uint8)
             self._samples = [cv2.LUT(sample, table).astype(np.uint8) for sample in self._samples]

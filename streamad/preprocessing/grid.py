@@ -27,7 +27,7 @@ class CellGrid:
     """Where the cells of a frame lie.
 
     Rule for the remainder (source: our choice): rows = ceil(height / cell); all rows but the last start at multiples of
-    the cell, and the last one ends at the frame's lower edge, so it overlaps its neighbour by what is missing. Columns
+    the cell, and the last one ends at the frame's lower edge, so it overlaps its neighbor by what is missing. Columns
     likewise. Every pixel is in some cell, every cell holds real pixels alone (no padding that a network never saw),
     and where the size divides evenly (Ped2: 240×360, 8×12 cells) the grid is the papers'.
 

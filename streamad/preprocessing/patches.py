@@ -38,13 +38,13 @@ class Patches:
 class PatchHistory:
     """Cuts the moving cells out of a camera's frames.
 
-    A cell moves where |frame − background| > `level` grey levels on at least `share` of its pixels (source:
+    A cell moves where |frame − background| > `level` gray levels on at least `share` of its pixels (source:
     reference rule for the papers' "patches with pedestrians", our reading).
 
     Args:
         lags: age of each channel, frames; (0,) is the papers' single picture, (0, 2, 4) shows the network how the
             cell's content moves.
-        level: grey levels by which a pixel must differ.
+        level: gray levels by which a pixel must differ.
         share: share of a cell's pixels that must differ, in (0, 1].
         max_height: frames taller than this are shrunk to it first (area averaging, aspect kept), pixels; None never.
         background: the model of the scene at rest.

@@ -21,7 +21,7 @@ class FrameScore:
         pts_seconds: presentation time of that frame, seconds.
         score: the detector's raw score; NaN where the frame has no score (see `skipped`).
         anomaly_map: (rows, cols) float32 raw score of every cell, NaN where a cell was not scored; None where the
-            detector localises nothing.
+            detector localizes nothing.
         received_at: `time.monotonic()` when the frame was decoded, for end-to-end latency.
         skipped_reason: Why the frame has no score ("warming_up", "gap", "quality", "non_finite"; in files also
             "window": the piece of video ends before the window around it is whole), None where it has one.

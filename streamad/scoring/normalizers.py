@@ -1,4 +1,4 @@
-"""Normalisers: from raw scores to scores that can be compared, by the names of the evaluation protocols."""
+"""Normalizers: from raw scores to scores that can be compared, by the names of the evaluation protocols."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def per_video(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
 def normalize(
     scores: Sequence[npt.ArrayLike], normalization: Normalization, calibration: Calibration | None = None
 ) -> list[npt.NDArray[np.float64]]:
-    """Normalise the scores of a whole set of videos.
+    """Normalize the scores of a whole set of videos.
 
     Args:
         scores: one 1-D array a video, raw scores; NaN = no score.
@@ -112,11 +112,11 @@ def normalize(
         return [per_video(video) for video in videos]
     if normalization == "running":
         running = RunningNormalizer()
-        normalised = []
+        normalized = []
         for video in videos:
             running.reset()
-            normalised.append(np.array([running.update(s) for s in video.tolist()], dtype=np.float64))
-        return normalised
+            normalized.append(np.array([running.update(s) for s in video.tolist()], dtype=np.float64))
+        return normalized
     if normalization == "calibrated" and calibration is not None:
         return [calibration.calibrated_array(video) for video in videos]
     return videos

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from streamad.sources.file import FileSource
     from streamad.sources.folders import Clips, LeftOut, find_clips, list_images
-    from streamad.sources.images import ImageFolderSource, read_grey
+    from streamad.sources.images import ImageFolderSource, read_gray
     from streamad.sources.luma import LumaConverter
     from streamad.sources.opening import open_source
     from streamad.sources.rtsp import RtspSource
@@ -72,7 +72,7 @@ _MODULES = {
     ),
     "file": ("FileSource",),
     "folders": ("Clips", "LeftOut", "find_clips", "list_images"),
-    "images": ("ImageFolderSource", "read_grey"),
+    "images": ("ImageFolderSource", "read_gray"),
     "luma": ("LumaConverter",),
     "opening": ("open_source",),
     "rtsp": ("RtspSource",),
@@ -130,7 +130,7 @@ __all__ = [
     "list_images",
     "open_source",
     "parse_source",
-    "read_grey",
+    "read_gray",
     "source_error",
     "stop_all",
     "wait_any",

@@ -23,7 +23,7 @@ DEPTH_SAMPLES = 32
 """Images of a folder that are read to find the depth of all."""
 
 NARROW = 1 / 8
-"""Share of its depth under which a range of values is narrow: in 8 bits, 32 grey levels."""
+"""Share of its depth under which a range of values is narrow: in 8 bits, 32 gray levels."""
 
 _JPEG = b"\xff\xd8"
 
@@ -66,7 +66,7 @@ class ImageFolderSource(Source):
         self._paths = list_images(spec.path)
         self._closed = False
         self._bits = _bits_of(spec, self._paths)
-        first = next((pixels for path in self._paths if (pixels := read_grey(path, self._bits)) is not None), None)
+        first = next((pixels for path in self._paths if (pixels := read_gray(path, self._bits)) is not None), None)
         if first is None:
             raise SourceCodecError(
                 f"{spec.path}: none of its {len(self._paths)} images can be decoded",
@@ -106,7 +106,7 @@ class ImageFolderSource(Source):
             decoded = 0
             for path in self._paths:
                 index, position = position, position + 1
-                pixels = read_grey(path, self._bits)
+                pixels = read_gray(path, self._bits)
                 if pixels is None:
                     self.decode_errors += 1
                     self.report(f"{path}: cannot be decoded, skipped")
@@ -132,8 +132,8 @@ class ImageFolderSource(Source):
             discontinuity = True
 
 
-def read_grey(path: Path, bits: int = 16) -> UInt8Image | None:
-    """(H, W) uint8 grey, full range, of an image; None where undecodable or too large.
+def read_gray(path: Path, bits: int = 16) -> UInt8Image | None:
+    """(H, W) uint8 gray, full range, of an image; None where undecodable or too large.
 
     Args:
         path: the image.

@@ -1,6 +1,6 @@
-"""Luma: the grey picture of a decoded frame, full range 0..255.
+"""Luma: the gray picture of a decoded frame, full range 0..255.
 
-The Y plane is the grey picture, up to its range: video is mostly coded in the limited range 16..235 (ITU-R
+The Y plane is the gray picture, up to its range: video is mostly coded in the limited range 16..235 (ITU-R
 BT.601 and BT.709), which a 256-entry table expands. That is 20 to 60 times cheaper than a conversion through
 RGB, and equals FFmpeg's own conversion to `gray` (tested).
 """
@@ -24,7 +24,7 @@ _YUV = frozenset(f"yuv{s}p" for s in (410, 411, 420, 422, 440, 444)) | {
 }
 """8-bit formats whose first plane is Y. Unspecified range means limited: H.264's and H.265's convention."""
 _FULL_YUV = frozenset(f"yuvj{s}p" for s in (411, 420, 422, 440, 444))
-_GREY = frozenset(["gray"])
+_GRAY = frozenset(["gray"])
 """Unspecified range means full here, as FFmpeg has it."""
 
 _EXPAND: npt.NDArray[np.uint8] = np.clip(np.rint((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
@@ -39,7 +39,7 @@ class LumaConverter:
     def __call__(self, frame: av.VideoFrame) -> UInt8Image:
         """(H, W) uint8 luma, full range 0..255, of a frame of any pixel format. The array owns its memory."""
         name = frame.format.name
-        if name in _YUV or name in _FULL_YUV or name in _GREY:
+        if name in _YUV or name in _FULL_YUV or name in _GRAY:
             plane = _plane(frame)
             if plane is not None:
                 limited = name not in _FULL_YUV and (
@@ -48,8 +48,8 @@ class LumaConverter:
                 return _expanded(plane) if limited else plane.copy()
         # threads=1: the default starts a thread for each core, ten times slower for one frame (PyAV issue
         # 2200).
-        grey = self._reformatter.reformat(frame, format="gray", dst_color_range=_FULL, threads=1)
-        plane = _plane(grey)
+        gray = self._reformatter.reformat(frame, format="gray", dst_color_range=_FULL, threads=1)
+        plane = _plane(gray)
         assert plane is not None
         return plane.copy()
 

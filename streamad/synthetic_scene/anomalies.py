@@ -21,7 +21,7 @@ ANOMALY_KINDS: tuple[AnomalyKind, ...] = get_args(AnomalyKind)
 
 _LEAD_IN = 3.0  # seconds of normal video before the first event
 _GAP = 2.0  # least seconds of normal video between two events
-_ALONE = 1.8  # metres from its owner from which a suitcase counts as left alone
+_ALONE = 1.8  # meters from its owner from which a suitcase counts as left alone
 _STOOP = 1.6  # seconds to put a suitcase down or lift it, half of it on the way down
 _PACES: dict[AnomalyKind, tuple[float, float]] = {  # times the mean walking speed
     "cyclist": (2.8, 3.4),
@@ -185,7 +185,7 @@ class _Passage:
 class _Suitcase:
     """Somebody puts a suitcase down and walks on; later somebody fetches it.
 
-    It is anomalous from when its owner is `_ALONE` metres away until it is lifted again.
+    It is anomalous from when its owner is `_ALONE` meters away until it is lifted again.
     """
 
     def __init__(self, layout: Layout, crowd: Crowd, event: Planned, number: int, rng: np.random.Generator) -> None:

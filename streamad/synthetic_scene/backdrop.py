@@ -20,16 +20,16 @@ class Layer:
     """A static thing that stands on the ground and may hide what is behind it.
 
     Attributes:
-        depth: its distance along the optical axis, metres.
+        depth: its distance along the optical axis, meters.
         x, y: left upper corner on the canvas.
-        colour: (h, w, 3) uint8 RGB.
+        color: (h, w, 3) uint8 RGB.
         alpha: (h, w) uint8 coverage.
     """
 
     depth: float
     x: int
     y: int
-    colour: Canvas
+    color: Canvas
     alpha: npt.NDArray[np.uint8]
 
 
@@ -50,7 +50,7 @@ class Backdrop:
 
 @dataclass(frozen=True)
 class Prop:
-    """A static thing: its kind and its place along (s) and across (v) the walkway, metres."""
+    """A static thing: its kind and its place along (s) and across (v) the walkway, meters."""
 
     kind: str
     s: float
@@ -73,8 +73,8 @@ def build_backdrop(layout: Layout) -> Backdrop:
     _stand_backdrop(rng, layout, albedo)
     props = place_props(rng, layout)
     light = _illumination(rng, layout, props, (x, y), ground)
-    grey = albedo @ np.array([0.299, 0.587, 0.114], np.float32)
-    albedo = albedo + 0.3 * (grey[..., None] - albedo)  # surveillance cameras are set to pale colours
+    gray = albedo @ np.array([0.299, 0.587, 0.114], np.float32)
+    albedo = albedo + 0.3 * (gray[..., None] - albedo)  # surveillance cameras are set to pale colors
     lit = albedo * light[..., None] * (layout.light.exposure * np.array(layout.light.tint, np.float32))
     canvas = np.clip(lit, 0, 255).astype(np.uint8)
     layers = [layer for prop in props if (layer := _draw_prop(rng, layout, prop, light)) is not None]
@@ -95,7 +95,7 @@ def blend(canvas: Canvas, layer: Layer, box: tuple[int, int, int, int]) -> None:
     inside = np.s_[y0 - layer.y : y1 - layer.y, x0 - layer.x : x1 - layer.x]
     alpha = layer.alpha[inside].astype(np.uint16)[..., None]
     patch = canvas[y0:y1, x0:x1]
-    patch[:] = (patch * (255 - alpha) + layer.colour[inside] * alpha + 127) // 255
+    patch[:] = (patch * (255 - alpha) + layer.color[inside] * alpha + 127) // 255
 
 
 def _ground(
@@ -119,10 +119,10 @@ def _ground(
     path = (paving(rng, look, s, v, footprint) * stains * wear)[..., None] * np.array(look.paving)
     cover = np.clip((half - np.abs(v)) / footprint + 0.5, 0, 1)[..., None]
     # The grass grows over the edge here and there.
-    kerb_line = half + 0.14 + (0.05 * sample(coarse, s, v, 20.0) if look.verge_kind == "grass" else 0.0)
-    kerb = np.clip((kerb_line - np.abs(v)) / footprint + 0.5, 0, 1)[..., None]
-    kerb_colour = np.array(look.paving) * 1.12 * stains[..., None]
-    beside = albedo * (1 - kerb) + kerb_colour * kerb
+    curb_line = half + 0.14 + (0.05 * sample(coarse, s, v, 20.0) if look.verge_kind == "grass" else 0.0)
+    curb = np.clip((curb_line - np.abs(v)) / footprint + 0.5, 0, 1)[..., None]
+    curb_color = np.array(look.paving) * 1.12 * stains[..., None]
+    beside = albedo * (1 - curb) + curb_color * curb
     return np.asarray(beside * (1 - cover) + path * cover, dtype=np.float32)
 
 
@@ -162,8 +162,8 @@ def _stand_backdrop(rng: np.random.Generator, layout: Layout, albedo: Floats32) 
     if usable.size < 2:
         return
     first, last = float(usable.min()), float(usable.max())
-    per_metre = 30 if look.backdrop != "brick" else 44
-    front = facade(rng, look, (last - first, look.backdrop_height), per_metre)
+    per_meter = 30 if look.backdrop != "brick" else 44
+    front = facade(rng, look, (last - first, look.backdrop_height), per_meter)
     z = look.backdrop_height
     left, right = way.world(first, v), way.world(last, v)
     corners = np.array([(*left, z), (*right, z), (*right, 0.0), (*left, 0.0)])
@@ -250,7 +250,7 @@ def _draw_prop(rng: np.random.Generator, layout: Layout, prop: Prop, light: Floa
     if depth < 2.0:
         return None
     scale = camera.focal / float(depth)
-    colour = np.zeros((camera.height, camera.width, 3), np.uint8)
+    color = np.zeros((camera.height, camera.width, 3), np.uint8)
     alpha = np.zeros((camera.height, camera.width), np.uint8)
     row = int(np.clip(foot[1], 0, camera.height - 1))
     column = int(np.clip(foot[0], 0, camera.width - 1))
@@ -259,7 +259,7 @@ def _draw_prop(rng: np.random.Generator, layout: Layout, prop: Prop, light: Floa
     gain = tuple(exposure * t for t in layout.light.tint)
 
     def paint(points: list[tuple[float, float, float]], radii: list[float], tone: Rgb) -> None:
-        """Fill the hull of spheres given relative to the foot (along the path, across it, up; metres)."""
+        """Fill the hull of spheres given relative to the foot (along the path, across it, up; meters)."""
         world = np.array([(px + a * cos - c * sin, py + a * sin + c * cos, z) for a, c, z in points])
         xy, _ = camera.project(world)
         turn = np.linspace(0, 2 * math.pi, 13)[:-1]
@@ -267,7 +267,7 @@ def _draw_prop(rng: np.random.Generator, layout: Layout, prop: Prop, light: Floa
         cloud = (xy[:, None, :] + (np.array(radii) * scale)[:, None, None] * ring).reshape(-1, 2)
         hull = cv2.convexHull(np.rint(cloud * (1 << SHIFT)).astype(np.int32))
         shaded = tuple(min(255.0, c * g) for c, g in zip(tone, gain, strict=True))
-        cv2.fillConvexPoly(colour, hull, shaded, cv2.LINE_8, SHIFT)
+        cv2.fillConvexPoly(color, hull, shaded, cv2.LINE_8, SHIFT)
         cv2.fillConvexPoly(alpha, hull, (255,), cv2.LINE_AA, SHIFT)
 
     if prop.kind == "tree":
@@ -305,4 +305,4 @@ def _draw_prop(rng: np.random.Generator, layout: Layout, prop: Prop, light: Floa
     if rows.size == 0:
         return None
     y0, y1, x0, x1 = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
-    return Layer(float(depth), int(x0), int(y0), colour[y0:y1, x0:x1].copy(), alpha[y0:y1, x0:x1].copy())
+    return Layer(float(depth), int(x0), int(y0), color[y0:y1, x0:x1].copy(), alpha[y0:y1, x0:x1].copy())

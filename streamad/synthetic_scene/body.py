@@ -32,10 +32,10 @@ class Person:
     """One person's build and clothes; `recipe` draws the points that the pose functions return.
 
     Attributes:
-        height: metres.
-        stride: length of two steps at 1.3 m/s, metres.
+        height: meters.
+        stride: length of two steps at 1.3 m/s, meters.
         swing: arm swing relative to the usual.
-        recipe: parts in their colours.
+        recipe: parts in their colors.
     """
 
     height: float
@@ -50,7 +50,7 @@ class Gait:
 
     Attributes:
         phase: of the stride, radians.
-        stride: length of two steps at the present speed, metres; 0 stands still.
+        stride: length of two steps at the present speed, meters; 0 stands still.
         running: 0 walks .. 1 runs.
         bend: 0 upright .. 1 bent down to the ground.
     """
@@ -62,7 +62,7 @@ class Gait:
 
 
 def stride_length(person: Person, speed: float, running: float) -> float:
-    """Length of two steps (metres) at a speed (m/s): people quicken by longer and by faster steps alike."""
+    """Length of two steps (meters) at a speed (m/s): people quicken by longer and by faster steps alike."""
     if speed < 0.05:
         return 0.0
     if running > 0.5:
@@ -71,7 +71,7 @@ def stride_length(person: Person, speed: float, running: float) -> float:
 
 
 def carried(person: Person, gait: Gait) -> Floats:
-    """(POINTS, 3) of a walking, running, standing or bending person, feet on z = 0, metres."""
+    """(POINTS, 3) of a walking, running, standing or bending person, feet on z = 0, meters."""
     h = person.height
     leg = (THIGH + SHIN) * h
     # A runner is in the air for a part of the stride, so the legs sweep less than the stride is long.
@@ -118,7 +118,7 @@ def riding(person: Person, crank: float, saddle: Point, bottom: Point, grips: tu
     Args:
         person: the rider.
         crank: angle of the cranks, radians.
-        saddle, bottom: saddle and bottom bracket, in the bicycle's axes, metres.
+        saddle, bottom: saddle and bottom bracket, in the bicycle's axes, meters.
         grips: left and right handlebar grip.
     """
     h = person.height
@@ -147,7 +147,7 @@ def riding(person: Person, crank: float, saddle: Point, bottom: Point, grips: tu
 
 
 def sitting(person: Person, seat: Point) -> Floats:
-    """(POINTS, 3) of a person at the wheel, the pelvis on `seat` (metres)."""
+    """(POINTS, 3) of a person at the wheel, the pelvis on `seat` (meters)."""
     h = person.height
     leg: tuple[Point, Point, Point] = (
         (THIGH * h * 0.97, 0.0, 0.03),
@@ -237,8 +237,8 @@ def dress(rng: np.random.Generator, *, sporty: bool = False) -> Person:
     wide = bulk * h
     parts: list[Part] = []
 
-    def limb(a: int, b: int, ra: float, rb: float, colour: Rgb, *, shade: bool = False, lift: float = 0.0) -> None:
-        parts.append(Part("hull", (a, b), (ra * wide, rb * wide), colour, lift, shade))
+    def limb(a: int, b: int, ra: float, rb: float, color: Rgb, *, shade: bool = False, lift: float = 0.0) -> None:
+        parts.append(Part("hull", (a, b), (ra * wide, rb * wide), color, lift, shade))
 
     for hip, knee, ankle, toe in ((HIP_L, KNEE_L, ANKLE_L, TOE_L), (HIP_R, KNEE_R, ANKLE_R, TOE_R)):
         limb(hip, knee, 0.055, 0.037, legs, shade=True)
@@ -253,10 +253,10 @@ def dress(rng: np.random.Generator, *, sporty: bool = False) -> Person:
     middle = (0.062 * wide, 0.06 * wide)
     parts.append(Part("hull", (NECK, PELVIS), middle, top, lift=0.01, shade=True, shadow=False))
     if lower in ("coat", "skirt"):
-        colour = top if lower == "coat" else legs
+        color = top if lower == "coat" else legs
         spheres = (HIP_L, HIP_R, KNEE_L, KNEE_R)
         radii = tuple(r * wide for r in (0.056, 0.056, 0.05, 0.05))
-        parts.append(Part("hull", spheres, radii, colour, lift=0.12))
+        parts.append(Part("hull", spheres, radii, color, lift=0.12))
     parts.append(Part("hull", (NECK, CHIN), (0.03 * h, 0.032 * h), skin, shadow=False))
     parts.append(Part("hull", (CHIN, CROWN), (0.042 * h, 0.05 * h), skin, lift=0.02))
     crown = _vary(rng, _TOPS[int(rng.integers(len(_TOPS)))]) if hat else hair
@@ -268,13 +268,13 @@ def dress(rng: np.random.Generator, *, sporty: bool = False) -> Person:
     parts.append(Part("hull", (NAPE, low), (0.043 * h, thin * h), back, shadow=False))
     carried_things = rng.random()
     if not sporty and carried_things < 0.24:
-        colour = _vary(rng, _TOPS[int(rng.integers(len(_TOPS)))])
-        limb(BACK_TOP, BACK_LOW, 0.062, 0.066, colour, shade=True, lift=-0.02)
+        color = _vary(rng, _TOPS[int(rng.integers(len(_TOPS)))])
+        limb(BACK_TOP, BACK_LOW, 0.062, 0.066, color, shade=True, lift=-0.02)
     elif not sporty and carried_things < 0.42:
         limb(BAG_TOP, BAG_LOW, 0.032, 0.05, _vary(rng, _TROUSERS[int(rng.integers(len(_TROUSERS)))]))
     return Person(h, h * float(rng.uniform(0.68, 0.77)), float(rng.uniform(0.7, 1.25)), Recipe(tuple(parts)))
 
 
-def _vary(rng: np.random.Generator, colour: Rgb) -> Rgb:
-    r, g, b = (np.array(colour) * rng.uniform(0.88, 1.12, 3)).tolist()
+def _vary(rng: np.random.Generator, color: Rgb) -> Rgb:
+    r, g, b = (np.array(color) * rng.uniform(0.88, 1.12, 3)).tolist()
     return r, g, b

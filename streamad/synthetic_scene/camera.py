@@ -1,6 +1,6 @@
 """Pinhole camera over a flat ground: where a point of the scene lies in the picture, and back.
 
-World axes: X to the right, Y away from the camera along the ground, Z up; metres. The camera stands over the
+World axes: X to the right, Y away from the camera along the ground, Z up; meters. The camera stands over the
 origin. Picture axes: x to the right, y down; pixels of the (super-sampled) canvas.
 """
 
@@ -24,7 +24,7 @@ class Camera:
         width: canvas width, pixels.
         height: canvas height, pixels.
         focal: focal length, pixels of the canvas.
-        elevation: height of the lens over the ground, metres.
+        elevation: height of the lens over the ground, meters.
         tilt: angle of the optical axis below the horizontal, radians.
         roll: rotation about the optical axis, radians.
     """
@@ -50,18 +50,18 @@ class Camera:
     def matrix(self) -> Floats:
         """(3, 4): homogeneous world point -> (x·depth, y·depth, depth)."""
         intrinsics = np.array([[self.focal, 0.0, self.width / 2], [0.0, self.focal, self.height / 2], [0.0, 0.0, 1.0]])
-        centre = np.array([0.0, 0.0, self.elevation])
-        extrinsics = np.concatenate([self.rotation, (-self.rotation @ centre)[:, None]], axis=1)
+        center = np.array([0.0, 0.0, self.elevation])
+        extrinsics = np.concatenate([self.rotation, (-self.rotation @ center)[:, None]], axis=1)
         return np.asarray(intrinsics @ extrinsics)
 
     def project(self, points: Floats) -> tuple[Floats, Floats]:
         """Project world points.
 
         Args:
-            points: (..., 3) metres.
+            points: (..., 3) meters.
 
         Returns:
-            (..., 2) canvas pixels and (...) depth along the optical axis in metres. Points behind the camera
+            (..., 2) canvas pixels and (...) depth along the optical axis in meters. Points behind the camera
             have a depth <= 0 and meaningless pixels.
         """
         homogeneous = points @ self.matrix[:, :3].T + self.matrix[:, 3]
@@ -76,7 +76,7 @@ class Camera:
             x, y: canvas pixels of any common shape.
 
         Returns:
-            World X and Y in metres and a mask that is False where the ray does not meet the ground (sky).
+            World X and Y in meters and a mask that is False where the ray does not meet the ground (sky).
         """
         rays_x = (x - self.width / 2) / self.focal
         rays_y = (y - self.height / 2) / self.focal
@@ -100,7 +100,7 @@ class Walkway:
         angle: direction of the path against the world's X axis, radians, within ±π/2.
         forward: +1 where the flow follows `angle`, -1 where it goes the other way.
         half_width: half the paved width.
-        visible: (first, last) s of the centre line inside the picture.
+        visible: (first, last) s of the center line inside the picture.
         reach: (first, last) s beyond which nothing on the path can be seen.
     """
 

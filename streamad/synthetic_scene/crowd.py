@@ -19,7 +19,7 @@ _ACCELERATION = 1.1  # m/s²: how a walker sets off and stops
 _SIDESTEP = 0.75  # m/s: how fast a walker makes way
 LUGGAGE_ASIDE = 0.42
 """Metres to the right of a person's middle at which a suitcase is carried and put down."""
-_ENTRY = 3.0  # metres beyond the last visible point where things enter and leave
+_ENTRY = 3.0  # meters beyond the last visible point where things enter and leave
 
 
 @dataclass
@@ -29,13 +29,13 @@ class Mover:
     Attributes:
         role: what it is; all but "walker" are anomalous at some time.
         body: its form.
-        s, v: position along the flow and across, metres.
+        s, v: position along the flow and across, meters.
         pace: speed it wants, m/s.
         direction: +1 with the flow, -1 against it.
-        lane: v it returns to, metres.
+        lane: v it returns to, meters.
         speed: present speed along `direction`, m/s.
         drift: present lateral speed, m/s.
-        travelled: metres covered; drives gait, cranks.
+        traveled: meters covered; drives gait, cranks.
         phase: of the gait, radians.
         pause: seconds it still stands.
         bend: 0 upright .. 1 bent down.
@@ -53,7 +53,7 @@ class Mover:
     lane: float = 0.0
     speed: float = 0.0
     drift: float = 0.0
-    travelled: float = 0.0
+    traveled: float = 0.0
     phase: float = 0.0
     pause: float = 0.0
     bend: float = 0.0
@@ -64,7 +64,7 @@ class Mover:
 
     @property
     def radius(self) -> float:
-        """Half the room it takes across the walkway, metres."""
+        """Half the room it takes across the walkway, meters."""
         return self.body.radius if isinstance(self.body, Rigid) else 0.3
 
     def figures(self, layout: Layout) -> list[Placed]:
@@ -76,7 +76,7 @@ class Mover:
         if isinstance(self.body, Rigid):
             return [Placed(self.body.recipe, self.body.body, x, y, heading)]
         if isinstance(self.body, Cyclist):
-            return [Placed(self.body.recipe, self.body.points(self.travelled), x, y, heading)]
+            return [Placed(self.body.recipe, self.body.points(self.traveled), x, y, heading)]
         running = 1.0 if self.role == "runner" else 0.0
         gait = Gait(self.phase, stride_length(self.body, self.speed, running), running, self.bend)
         figures = [Placed(self.body.recipe, carried(self.body, gait), x, y, heading)]
@@ -113,7 +113,7 @@ class Crowd:
         self.movers = [other for other in self.movers if other is not mover]
 
     def entry(self, direction: int) -> float:
-        """Where a mover going `direction` enters, metres along the flow."""
+        """Where a mover going `direction` enters, meters along the flow."""
         first, last = self._layout.walkway.reach
         return first - _ENTRY if direction > 0 else last + _ENTRY
 
@@ -141,9 +141,9 @@ class Crowd:
         way = layout.walkway
         company = 2 if rng.random() < 0.22 else 1
         pace = float(np.clip(rng.normal(layout.pace, 0.13), 0.85, 1.7))
-        centre = float(rng.uniform(-1, 1)) * (way.half_width - 0.4 - 0.35 * (company - 1))
+        center = float(rng.uniform(-1, 1)) * (way.half_width - 0.4 - 0.35 * (company - 1))
         for member in range(company):
-            lane = centre + (member - (company - 1) / 2) * 0.72
+            lane = center + (member - (company - 1) / 2) * 0.72
             s = self.entry(1) + float(rng.uniform(-0.25, 0.25))
             walker = Mover("walker", dress(rng), s, lane, pace, lane=lane, speed=pace)
             walker.phase = float(rng.uniform(0, 2 * math.pi))
@@ -189,7 +189,7 @@ class Crowd:
         mover.s += mover.direction * mover.speed * dt
         mover.v += mover.drift * dt
         covered = math.hypot(mover.speed, 0.8 * mover.drift) * dt
-        mover.travelled += covered
+        mover.traveled += covered
         if isinstance(mover.body, Person):
             stride = stride_length(mover.body, covered / dt, 1.0 if mover.role == "runner" else 0.0)
             if stride > 0:

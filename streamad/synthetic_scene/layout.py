@@ -27,15 +27,15 @@ class Light:
         kind: "sunny", "overcast" or "dusk".
         sun: unit vector towards the sun (world axes).
         shadow: how much a shadow darkens the ground, 0..1.
-        softness: blur of a shadow's edge, metres.
+        softness: blur of a shadow's edge, meters.
         exposure: gain on all reflectances.
         tint: gain per channel (white balance).
         gamma: exponent of the tone curve; below 1 lifts the dark parts.
         black: level of black, 0..255.
         drift: amplitude of the slow drift of the light, relative.
         vignette: darkening in the corners, relative.
-        read_noise: standard deviation of the sensor's noise in the dark, grey levels.
-        shot_noise: variance of the noise per grey level of signal.
+        read_noise: standard deviation of the sensor's noise in the dark, gray levels.
+        shot_noise: variance of the noise per gray level of signal.
     """
 
     kind: str
@@ -57,16 +57,16 @@ class Look:
     """Materials of the place.
 
     Attributes:
-        slab: size of a paving slab along and across the walkway, metres.
+        slab: size of a paving slab along and across the walkway, meters.
         bond: "running" (rows shifted by half a slab) or "stack".
-        paving: colour of the slabs.
+        paving: color of the slabs.
         variation: slab-to-slab variation of brightness, relative.
-        verge: colour of the ground beside the walkway.
+        verge: color of the ground beside the walkway.
         verge_kind: "grass" or "gravel".
         backdrop: "brick", "plaster", "hedge" or "park".
-        backdrop_gap: metres between the walkway's far edge and the backdrop.
-        backdrop_height: metres.
-        backdrop_colour: colour of the backdrop.
+        backdrop_gap: meters between the walkway's far edge and the backdrop.
+        backdrop_height: meters.
+        backdrop_color: color of the backdrop.
         trees, lamps, benches: how many stand along the walkway.
     """
 
@@ -79,7 +79,7 @@ class Look:
     backdrop: str
     backdrop_gap: float
     backdrop_height: float
-    backdrop_colour: Rgb
+    backdrop_color: Rgb
     trees: int
     lamps: int
     benches: int
@@ -225,7 +225,7 @@ def _sample_look(rng: np.random.Generator) -> Look:
     grass = rng.random() < 0.75
     verge: Rgb = (88, 112, 60) if grass else (150, 140, 122)
     wobble = rng.uniform(0.88, 1.1) * rng.uniform(0.96, 1.04, 3)
-    colours = backdrops[backdrop]
+    colors = backdrops[backdrop]
     return Look(
         slab=slabs[int(rng.integers(len(slabs)))],
         bond=str(rng.choice(["running", "stack"])),
@@ -236,7 +236,7 @@ def _sample_look(rng: np.random.Generator) -> Look:
         backdrop=backdrop,
         backdrop_gap=float(rng.uniform(1.5, 6.0)),
         backdrop_height=float(rng.uniform(1.2, 2.2) if backdrop == "hedge" else rng.uniform(6.0, 10.0)),
-        backdrop_colour=colours[int(rng.integers(len(colours)))],
+        backdrop_color=colors[int(rng.integers(len(colors)))],
         trees=int(rng.integers(1, 5)),
         lamps=int(rng.integers(1, 4)),
         benches=int(rng.integers(0, 3)),

@@ -56,7 +56,7 @@ class Sensor:
         drift = sum(w * math.sin(2 * math.pi * seconds / period + at) for period, at, w in self._waves)
         curve = np.clip(self._tone * (1.0 + self._light.drift * drift), 0, 255).astype(np.uint8)
         picture = cv2.LUT(picture, curve)
-        # The read-out and the lens spread a point over its neighbours.
+        # The read-out and the lens spread a point over its neighbors.
         picture = cv2.GaussianBlur(picture, (3, 3), 0.45)
         width, height = self._size
         dx, dy = self._rng.integers(0, 17, 2).tolist()

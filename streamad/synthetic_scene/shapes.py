@@ -39,9 +39,9 @@ class Part:
         kind: "hull" (of spheres), "face" (flat polygon, drawn only where its front is seen) or "ring" (closed
             line).
         points: indices into the figure's points.
-        radii: radius of each sphere, metres; for a ring, half the line's thickness, once.
-        colour: RGB 0..255 under full light.
-        lift: metres by which the part is drawn earlier to the front than its depth says.
+        radii: radius of each sphere, meters; for a ring, half the line's thickness, once.
+        color: RGB 0..255 under full light.
+        lift: meters by which the part is drawn earlier to the front than its depth says.
         shade: draw a lit side.
         shadow: the part throws a shadow.
     """
@@ -49,7 +49,7 @@ class Part:
     kind: Literal["hull", "face", "ring"]
     points: tuple[int, ...]
     radii: tuple[float, ...]
-    colour: Rgb
+    color: Rgb
     lift: float = 0.0
     shade: bool = False
     shadow: bool = True
@@ -62,17 +62,17 @@ class Recipe:
     parts: tuple[Part, ...]
     limbs: npt.NDArray[np.intp] = field(init=False, repr=False)
     limb_radii: Floats = field(init=False, repr=False)
-    centres: npt.NDArray[np.intp] = field(init=False, repr=False)
+    centers: npt.NDArray[np.intp] = field(init=False, repr=False)
     lifts: Floats = field(init=False, repr=False)
-    colours: Floats = field(init=False, repr=False)
+    colors: Floats = field(init=False, repr=False)
     limb_of: tuple[int, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         pairs = [p for p in self.parts if _is_limb(p)]
         object.__setattr__(self, "limbs", np.array([p.points for p in pairs], dtype=np.intp).reshape(-1, 2))
         object.__setattr__(self, "limb_radii", np.array([p.radii for p in pairs]).reshape(-1, 2))
-        object.__setattr__(self, "centres", np.array([(p.points[0], p.points[len(p.points) // 2]) for p in self.parts]))
-        object.__setattr__(self, "colours", np.array([p.colour for p in self.parts], dtype=np.float64))
+        object.__setattr__(self, "centers", np.array([(p.points[0], p.points[len(p.points) // 2]) for p in self.parts]))
+        object.__setattr__(self, "colors", np.array([p.color for p in self.parts], dtype=np.float64))
         numbers = iter(range(len(pairs)))
         limb_of = tuple(next(numbers) if _is_limb(p) else -1 for p in self.parts)
         object.__setattr__(self, "limb_of", limb_of)
@@ -90,7 +90,7 @@ def join(*pieces: tuple[Recipe, int]) -> Recipe:
     for recipe, count in pieces:
         for p in recipe.parts:
             moved = tuple(i + offset for i in p.points)
-            parts.append(Part(p.kind, moved, p.radii, p.colour, p.lift, p.shade, p.shadow))
+            parts.append(Part(p.kind, moved, p.radii, p.color, p.lift, p.shade, p.shadow))
         offset += count
     return Recipe(tuple(parts))
 
@@ -101,8 +101,8 @@ class Placed:
 
     Attributes:
         recipe: what it consists of.
-        points: (P, 3) in the figure's own axes: x ahead, y to the left, z up, metres.
-        x, y: world position, metres.
+        points: (P, 3) in the figure's own axes: x ahead, y to the left, z up, meters.
+        x, y: world position, meters.
         heading: world angle of "ahead", radians.
     """
 
@@ -174,7 +174,7 @@ class Painter:
         Args:
             canvas: (H, W, 3) uint8 RGB, drawn on.
             figure: what to draw.
-            brightness: gain on its colours, per channel.
+            brightness: gain on its colors, per channel.
 
         Returns:
             The polygons drawn, int32 with `SHIFT` fractional bits: the silhouette is their union.
@@ -190,21 +190,21 @@ class Painter:
         limbs = self._fixed(anchors + arcs)
         # The lit side: a narrower copy, moved towards the sun.
         lit = self._fixed(anchors + 0.6 * arcs + self._lit_side * np.abs(arcs))
-        tones = np.minimum(recipe.colours * brightness, 255.0)
+        tones = np.minimum(recipe.colors * brightness, 255.0)
         bright = np.minimum(tones * (1.0 + self._contrast) + 3.0, 255.0).tolist()
         plain = tones.tolist()
-        order = np.argsort(recipe.lifts - depth[recipe.centres].mean(axis=1), kind="stable")
+        order = np.argsort(recipe.lifts - depth[recipe.centers].mean(axis=1), kind="stable")
         drawn: list[Polygon] = []
         for index in order.tolist():
-            part, limb, colour = recipe.parts[index], recipe.limb_of[index], plain[index]
+            part, limb, color = recipe.parts[index], recipe.limb_of[index], plain[index]
             polygon = limbs[limb] if limb >= 0 else self._outline(part, xy, scale)
             if part.kind == "ring":
                 thickness = max(1, round(2 * part.radii[0] * float(scale[part.points[0]])))
-                cv2.polylines(canvas, [polygon], True, colour, thickness, cv2.LINE_AA, SHIFT)
+                cv2.polylines(canvas, [polygon], True, color, thickness, cv2.LINE_AA, SHIFT)
             elif part.kind == "face" and _turned_away(polygon):
                 continue
             else:
-                cv2.fillConvexPoly(canvas, polygon, colour, cv2.LINE_AA, SHIFT)
+                cv2.fillConvexPoly(canvas, polygon, color, cv2.LINE_AA, SHIFT)
             drawn.append(polygon)
             if part.shade and limb >= 0:
                 cv2.fillConvexPoly(canvas, lit[limb], bright[index], cv2.LINE_8, SHIFT)
@@ -220,7 +220,7 @@ class Painter:
     def _arcs(
         self, recipe: Recipe, xy: Floats, scale: Floats
     ) -> tuple[npt.NDArray[np.complex128], npt.NDArray[np.complex128]]:
-        """Outlines of all limbs as complex numbers: (N, 10) centres and (N, 10) offsets from them."""
+        """Outlines of all limbs as complex numbers: (N, 10) centers and (N, 10) offsets from them."""
         ends = (xy[:, 0] + 1j * xy[:, 1])[recipe.limbs]  # (N, 2)
         radii = recipe.limb_radii * scale[recipe.limbs]
         along = ends[:, 1] - ends[:, 0]

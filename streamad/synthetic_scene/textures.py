@@ -1,4 +1,4 @@
-"""Procedural materials: noise that tiles, paving, grass, brick. All colours are reflectances times 255."""
+"""Procedural materials: noise that tiles, paving, grass, brick. All colors are reflectances times 255."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ def noise_tile(rng: np.random.Generator, *, coarsest: int = 4, octaves: int = 7,
     return np.asarray((total - total.mean()) / total.std(), dtype=np.float32)
 
 
-def sample(tile: Floats32, x: Floats, y: Floats, per_metre: float) -> Floats32:
-    """Look a tile up at ground positions (metres); `per_metre` texels a metre."""
-    u = np.mod(x * per_metre, TILE).astype(np.float32)
-    v = np.mod(y * per_metre, TILE).astype(np.float32)
+def sample(tile: Floats32, x: Floats, y: Floats, per_meter: float) -> Floats32:
+    """Look a tile up at ground positions (meters); `per_meter` texels a meter."""
+    u = np.mod(x * per_meter, TILE).astype(np.float32)
+    v = np.mod(y * per_meter, TILE).astype(np.float32)
     return np.asarray(cv2.remap(tile, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), dtype=np.float32)
 
 
 def paving(rng: np.random.Generator, look: Look, s: Floats, v: Floats, footprint: Floats) -> Floats32:
-    """Brightness of the paving relative to its colour.
+    """Brightness of the paving relative to its color.
 
     Args:
         rng: source of randomness.
         look: size, bond and variation of the slabs.
-        s, v: position along and across the walkway, metres.
-        footprint: size of a canvas pixel on the ground, metres; joints finer than it fade to their share.
+        s, v: position along and across the walkway, meters.
+        footprint: size of a canvas pixel on the ground, meters; joints finer than it fade to their share.
     """
     along, across = look.slab
     row = np.floor(v / across)
@@ -67,7 +67,7 @@ def paving(rng: np.random.Generator, look: Look, s: Floats, v: Floats, footprint
 
 
 def grass(tile: Floats32, fine: Floats32, x: Floats, y: Floats, footprint: Floats) -> Floats32:
-    """Brightness of a lawn relative to its colour: patches, tufts and, where they are resolved, blades."""
+    """Brightness of a lawn relative to its color: patches, tufts and, where they are resolved, blades."""
     blades = np.clip(0.05 / footprint, 0.25, 1.0)
     return np.asarray(
         1.0
@@ -78,45 +78,45 @@ def grass(tile: Floats32, fine: Floats32, x: Floats, y: Floats, footprint: Float
     )
 
 
-def facade(rng: np.random.Generator, look: Look, metres: tuple[float, float], per_metre: int) -> npt.NDArray[np.uint8]:
+def facade(rng: np.random.Generator, look: Look, meters: tuple[float, float], per_meter: int) -> npt.NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB front view of the backdrop: brick or plaster with windows, or a hedge.
 
     Args:
         rng: source of randomness.
-        look: kind and colour of the backdrop.
-        metres: (length, height).
-        per_metre: texels a metre.
+        look: kind and color of the backdrop.
+        meters: (length, height).
+        per_meter: texels a meter.
     """
-    width, height = int(metres[0] * per_metre), int(metres[1] * per_metre)
-    y, x = np.mgrid[0:height, 0:width].astype(np.float64) / per_metre
+    width, height = int(meters[0] * per_meter), int(meters[1] * per_meter)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64) / per_meter
     coarse, fine = noise_tile(rng), noise_tile(rng, coarsest=32, octaves=5, gain=0.85)
-    base = np.array(look.backdrop_colour, np.float32)
+    base = np.array(look.backdrop_color, np.float32)
     if look.backdrop == "hedge":
         shade = 1.0 + 0.22 * sample(fine, x, y, 60.0) + 0.1 * sample(coarse, x, y, 8.0)
-        shade = shade * (1.15 - 0.45 * (y / metres[1]))
+        shade = shade * (1.15 - 0.45 * (y / meters[1]))
         return np.asarray(np.clip(base * shade[..., None], 0, 255), dtype=np.uint8)
     shade = 1.0 + 0.05 * sample(coarse, x, y, 6.0) + 0.03 * sample(fine, x, y, 40.0)
     if look.backdrop == "brick":
         bricks = Look(**{**look.__dict__, "slab": (0.26, 0.09), "bond": "running", "variation": 0.09})
-        shade = shade * paving(rng, bricks, x, y, np.full_like(x, 1.0 / per_metre))
+        shade = shade * paving(rng, bricks, x, y, np.full_like(x, 1.0 / per_meter))
     picture = base * shade[..., None]
-    picture[y > metres[1] - 0.45] *= 0.78  # the plinth
+    picture[y > meters[1] - 0.45] *= 0.78  # the plinth
     pitch, wide, tall = rng.uniform((2.6, 1.0, 1.3), (4.2, 1.6, 1.9)).tolist()
-    for storey in range(int(metres[1] // 3.2) + 1):
-        sill = metres[1] - 1.0 - 3.2 * storey
-        for k in range(int(metres[0] / pitch)):
+    for storey in range(int(meters[1] // 3.2) + 1):
+        sill = meters[1] - 1.0 - 3.2 * storey
+        for k in range(int(meters[0] / pitch)):
             left = k * pitch + 0.6
-            _window(picture, rng, (left, sill - tall, left + wide, sill), per_metre)
+            _window(picture, rng, (left, sill - tall, left + wide, sill), per_meter)
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 
 def _window(
-    picture: Floats32, rng: np.random.Generator, box: tuple[float, float, float, float], per_metre: int
+    picture: Floats32, rng: np.random.Generator, box: tuple[float, float, float, float], per_meter: int
 ) -> None:
-    x0, y0, x1, y1 = (int(value * per_metre) for value in box)
+    x0, y0, x1, y1 = (int(value * per_meter) for value in box)
     if y1 <= 0 or x0 >= picture.shape[1]:
         return
-    frame = max(1, per_metre // 14)
+    frame = max(1, per_meter // 14)
     picture[max(0, y0 - frame) : y1 + frame, max(0, x0 - frame) : x1 + frame] = rng.uniform(150, 215)
     glass = rng.uniform(34, 92)
     tone = np.linspace(glass * 1.5, glass * 0.8, max(1, y1 - max(0, y0)), dtype=np.float32)[:, None, None]

@@ -28,18 +28,18 @@ class _Builder:
         self.points.extend(points)
         return tuple(range(first, len(self.points)))
 
-    def tube(self, a: Point, b: Point, radius: float, colour: Rgb, lift: float = 0.0) -> None:
-        self.parts.append(Part("hull", self.add(a, b), (radius, radius), colour, lift))
+    def tube(self, a: Point, b: Point, radius: float, color: Rgb, lift: float = 0.0) -> None:
+        self.parts.append(Part("hull", self.add(a, b), (radius, radius), color, lift))
 
-    def ring(self, centre: Point, radius: float, thickness: float, colour: Rgb, lift: float = 0.0) -> None:
-        self.parts.append(Part("ring", self.add(*_rim(centre, radius)), (thickness,), colour, lift))
+    def ring(self, center: Point, radius: float, thickness: float, color: Rgb, lift: float = 0.0) -> None:
+        self.parts.append(Part("ring", self.add(*_rim(center, radius)), (thickness,), color, lift))
 
-    def disc(self, centre: Point, radius: float, colour: Rgb, lift: float = 0.0) -> None:
-        rim = self.add(*_rim(centre, radius))
-        self.parts.append(Part("hull", rim, (0.045,) * _RIM, colour, lift))
+    def disc(self, center: Point, radius: float, color: Rgb, lift: float = 0.0) -> None:
+        rim = self.add(*_rim(center, radius))
+        self.parts.append(Part("hull", rim, (0.045,) * _RIM, color, lift))
 
-    def box(self, low: Point, high: Point, colour: Rgb, lift: float = 0.0, slope: float = 0.0) -> None:
-        """A box; `slope` pulls the upper front edge back by so many metres."""
+    def box(self, low: Point, high: Point, color: Rgb, lift: float = 0.0, slope: float = 0.0) -> None:
+        """A box; `slope` pulls the upper front edge back by so many meters."""
         (x0, y0, z0), (x1, y1, z1) = low, high
         xt = x1 - slope
         corners = self.add(
@@ -48,7 +48,7 @@ class _Builder:
         )  # fmt: skip
         faces = ((0, 1, 5, 4), (1, 2, 6, 5), (2, 3, 7, 6), (3, 0, 4, 7), (4, 5, 6, 7))
         for face, gain in zip(faces, (0.84, 0.94, 0.84, 0.76, 1.08), strict=True):
-            r, g, b = (min(255.0, channel * gain) for channel in colour)
+            r, g, b = (min(255.0, channel * gain) for channel in color)
             index = tuple(corners[i] for i in face)
             self.parts.append(Part("face", index, (0.0,) * 4, (r, g, b), lift))
 
@@ -56,9 +56,9 @@ class _Builder:
         return np.array(self.points)
 
 
-def _rim(centre: Point, radius: float) -> list[Point]:
+def _rim(center: Point, radius: float) -> list[Point]:
     turns = [2 * math.pi * k / _RIM for k in range(_RIM)]
-    return [(centre[0] + radius * math.cos(t), centre[1], centre[2] + radius * math.sin(t)) for t in turns]
+    return [(center[0] + radius * math.cos(t), center[1], center[2] + radius * math.sin(t)) for t in turns]
 
 
 _WHEEL = 0.345
@@ -76,7 +76,7 @@ class Cyclist:
     bicycle: Floats
 
     def points(self, distance: float) -> Floats:
-        """(P, 3) after `distance` metres: the cranks turn once in 5.2 m."""
+        """(P, 3) after `distance` meters: the cranks turn once in 5.2 m."""
         crank = 2 * math.pi * distance / 5.2
         return np.concatenate([riding(self.rider, crank, _SADDLE, _BOTTOM, _GRIPS), self.bicycle])
 
@@ -85,7 +85,7 @@ def make_cyclist(rng: np.random.Generator) -> Cyclist:
     """Draw a cyclist."""
     rider = dress(rng, sporty=bool(rng.random() < 0.4))
     frames: list[Rgb] = [(170, 40, 36), (40, 70, 140), (36, 36, 40), (210, 210, 206), (50, 120, 80)]
-    colour = frames[int(rng.integers(len(frames)))]
+    color = frames[int(rng.integers(len(frames)))]
     b = _Builder()
     rear, front, head = (-0.53, 0.0, _WHEEL), (0.53, 0.0, _WHEEL), (0.36, 0.0, 0.88)
     for hub in (rear, front):
@@ -95,7 +95,7 @@ def make_cyclist(rng: np.random.Generator) -> Cyclist:
         (rear, _BOTTOM), (_BOTTOM, head), (_SADDLE, _BOTTOM), (rear, (-0.2, 0.0, 0.82)),
         ((-0.2, 0.0, 0.82), head), (head, front),
     ):  # fmt: skip
-        b.tube(start, end, 0.02, colour)
+        b.tube(start, end, 0.02, color)
     b.tube(head, (0.38, 0.0, 1.04), 0.018, _DARK)
     b.tube(_GRIPS[0], _GRIPS[1], 0.018, _DARK)
     b.tube((-0.36, 0.0, 0.96), (-0.12, 0.0, 0.96), 0.05, _DARK)
@@ -110,8 +110,8 @@ class Rigid:
 
     Attributes:
         recipe: its parts.
-        body: (P, 3) points, metres.
-        radius: half its width, metres.
+        body: (P, 3) points, meters.
+        radius: half its width, meters.
     """
 
     recipe: Recipe
@@ -150,18 +150,18 @@ def make_suitcase(rng: np.random.Generator, ground: Rgb) -> Rigid:
 
     Args:
         rng: source of randomness.
-        ground: colour of what it will stand on: it is at least 45 grey levels darker or lighter.
+        ground: color of what it will stand on: it is at least 45 gray levels darker or lighter.
     """
-    colours: list[Rgb] = [(172, 40, 38), (36, 36, 42), (46, 74, 130), (226, 222, 210), (40, 74, 52)]
-    stand_out = [c for c in colours if abs(_luma(c) - _luma(ground)) >= 45]
-    colour = stand_out[int(rng.integers(len(stand_out)))]
+    colors: list[Rgb] = [(172, 40, 38), (36, 36, 42), (46, 74, 130), (226, 222, 210), (40, 74, 52)]
+    stand_out = [c for c in colors if abs(_luma(c) - _luma(ground)) >= 45]
+    color = stand_out[int(rng.integers(len(stand_out)))]
     b = _Builder()
-    b.box((-0.3, -0.15, 0.04), (0.3, 0.15, 0.7), colour)
+    b.box((-0.3, -0.15, 0.04), (0.3, 0.15, 0.7), color)
     b.tube((-0.14, 0.0, 0.7), (-0.14, 0.0, 0.86), 0.014, _DARK)
     b.tube((0.14, 0.0, 0.7), (0.14, 0.0, 0.86), 0.014, _DARK)
     b.tube((-0.14, 0.0, 0.86), (0.14, 0.0, 0.86), 0.02, _DARK)
     return Rigid(Recipe(tuple(b.parts)), b.array(), 0.35)
 
 
-def _luma(colour: Rgb) -> float:
-    return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+def _luma(color: Rgb) -> float:
+    return 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]

@@ -53,7 +53,7 @@ class Shortening:
 
 
 def step_seconds(recipe: Recipe) -> float:
-    """Time of an optimiser step, measured; the recipe's task has learned a little afterwards."""
+    """Time of an optimizer step, measured; the recipe's task has learned a little afterwards."""
     rng = np.random.default_rng(0)
     times = []
     for step in range(1 + TIMED_STEPS):

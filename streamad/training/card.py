@@ -20,7 +20,7 @@ def card(manifest: Manifest) -> str:
         f"| input | {manifest.input.channels} × {manifest.input.height} × {manifest.input.width}, "
         f"luma / {manifest.input.scale} {manifest.input.offset:+} |",
         *_sight(manifest),
-        f"| terms of the data | {markdown(training.licence)} |",
+        f"| terms of the data | {markdown(training.license)} |",
         f"| training | {training.epochs} epochs, seed {training.seed}; {markdown(training.checkpoint)} |",
         f"| options | {markdown(_options(training.options))} |",
     ]

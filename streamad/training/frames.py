@@ -77,7 +77,7 @@ class FrameSampler:
         """All frames kept, (n, height, width) uint8, and the first frame of each window, (m,).
 
         Raises:
-            UsageError: no segment is as long as a window, or all frames are of one grey.
+            UsageError: no segment is as long as a window, or all frames are of one gray.
         """
         if not self._segments:
             raise UsageError(
@@ -87,7 +87,7 @@ class FrameSampler:
         frames = np.concatenate(self._segments)
         if frames.min() == frames.max():
             raise UsageError(
-                f"all {len(frames)} frames are of one grey ({int(frames.min())}), so there is nothing to learn from",
+                f"all {len(frames)} frames are of one gray ({int(frames.min())}), so there is nothing to learn from",
                 hint="check the recording: a covered or broken camera gives such frames",
             )
         if len(frames) > 1 and (frames == frames[0]).all():

@@ -49,10 +49,10 @@ class Task(Protocol):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps in an epoch."""
+        """Optimizer steps in an epoch."""
 
     def training_step(self, step: int, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> float:
-        """One optimiser step on the given samples; `step` counts from the start of the training."""
+        """One optimizer step on the given samples; `step` counts from the start of the training."""
 
     def validate(self) -> float:
         """Figure of merit from normal data alone; higher is better."""

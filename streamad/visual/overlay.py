@@ -24,7 +24,7 @@ _BAR_EMPTY = (64, 68, 74)
 _TRUTH = (86, 214, 180)
 
 # From light yellow to deep red by way of orange: ordered in lightness as well as in hue, so that the order
-# can be read with any colour vision (our choice, after the "YlOrRd" map of ColorBrewer).
+# can be read with any color vision (our choice, after the "YlOrRd" map of ColorBrewer).
 _HEAT_STOPS = np.array([(255, 238, 120), (254, 178, 60), (248, 96, 40), (204, 0, 36)], np.float32)
 _HEAT = np.stack([np.interp(np.linspace(0, 3, 256), range(4), _HEAT_STOPS[:, c]) for c in range(3)], axis=-1).astype(
     np.uint8
@@ -59,7 +59,7 @@ def draw_overlay(
         boxes: where the heat map's cells lie on the frame that was scored, of which `pixels` may be a copy in another
             size. Where cells overlap the higher one is seen.
         scale: (low, high) raw scores: cells at or below `low` stay as they are, cells at `high` or above have
-            the full colour. It is also the range of the score bar. low < high.
+            the full color. It is also the range of the score bar. low < high.
         alert: an alert is active: strip and frame turn red and say ALERT.
         score_text: the frame's score as it shall be written.
         score: the frame's score for the bar; None or NaN leaves the bar empty.

@@ -16,12 +16,12 @@ from matplotlib.figure import Figure
 from streamad.files import write_atomic
 from streamad.formatting import drawable
 
-# The palette of Okabe and Ito (2008), told apart with any colour vision; hatching and dashes say it again.
-SCORE_COLOUR = "#0072B2"
-THRESHOLD_COLOUR = "#D55E00"
-RELEASE_COLOUR = "#E69F00"
-TRUTH_COLOUR = "#009E73"
-EVENT_COLOUR = "#CC79A7"
+# The palette of Okabe and Ito (2008), told apart with any color vision; hatching and dashes say it again.
+SCORE_COLOR = "#0072B2"
+THRESHOLD_COLOR = "#D55E00"
+RELEASE_COLOR = "#E69F00"
+TRUTH_COLOR = "#009E73"
+EVENT_COLOR = "#CC79A7"
 
 _DPI = 100
 _WIDTH = 1600  # pixels
@@ -134,7 +134,7 @@ def _draw_scores(axes: Axes, panel: _Panel, threshold: float | None, release: fl
     axes.tick_params(labelbottom=False, labelsize=10)
     for number, (start, end, kind) in enumerate(panel.truth):
         name = "true anomaly" if number == 0 else None
-        axes.axvspan(start, end, facecolor=TRUTH_COLOUR, alpha=0.2, linewidth=0, label=name)
+        axes.axvspan(start, end, facecolor=TRUTH_COLOR, alpha=0.2, linewidth=0, label=name)
         axes.annotate(
             kind.replace("_", " "),
             ((start + end) / 2, 0.845),
@@ -159,15 +159,15 @@ def _draw_scores(axes: Axes, panel: _Panel, threshold: float | None, release: fl
         )
     width = 1.5 if seconds.size < 4000 else 0.9
     scores = np.where(missing, np.nan, panel.scores)
-    axes.plot(seconds, scores, color=SCORE_COLOUR, linewidth=width, label="score")
+    axes.plot(seconds, scores, color=SCORE_COLOR, linewidth=width, label="score")
     lone = ~missing & np.r_[True, missing[:-1]] & np.r_[missing[1:], True]
     if lone.any():
         # A score between two gaps has no line to be seen by.
-        axes.plot(seconds[lone], scores[lone], ".", color=SCORE_COLOUR, markersize=5)
+        axes.plot(seconds[lone], scores[lone], ".", color=SCORE_COLOR, markersize=5)
     if threshold is not None:
         axes.axhline(
             threshold,
-            color=THRESHOLD_COLOUR,
+            color=THRESHOLD_COLOR,
             linestyle=(0, (6, 3)),
             linewidth=1.8,
             label=f"threshold {threshold:.4g}",
@@ -175,7 +175,7 @@ def _draw_scores(axes: Axes, panel: _Panel, threshold: float | None, release: fl
     if release is not None:
         axes.axhline(
             release,
-            color=RELEASE_COLOUR,
+            color=RELEASE_COLOR,
             linestyle=(0, (1.5, 2)),
             linewidth=1.8,
             label=f"release {release:.4g}",
@@ -200,7 +200,7 @@ def _draw_events(axes: Axes, panel: _Panel) -> None:
         lane = open_lanes[0] if open_lanes else int(np.argmin(free))
         free[lane] = needs
         length = max(event.end_seconds - event.start_seconds, span / 800)
-        axes.broken_barh([(event.start_seconds, length)], (lane + 0.1, 0.8), facecolor=EVENT_COLOUR)
+        axes.broken_barh([(event.start_seconds, length)], (lane + 0.1, 0.8), facecolor=EVENT_COLOR)
         axes.text(
             event.start_seconds + span * 0.002,
             lane + 0.52,

@@ -17,7 +17,7 @@ from streamad.engines import EngineSpec
 from streamad.errors import CalibrationError, DatasetError
 from streamad.evaluation.datasets import Clip, Dataset
 from streamad.evaluation.datasets.validate import official_differences
-from streamad.evaluation.localization import ClipAnomalyMaps, localisation_of
+from streamad.evaluation.localization import ClipAnomalyMaps, localization_of
 from streamad.evaluation.pixels import Mask
 from streamad.evaluation.result import ClipRecord, EvaluationResult, Origin, inversion_note, protocols_of
 from streamad.evaluation.scored_clips import FrameRef, ScoredClip, worst_false_alarms, worst_misses
@@ -64,7 +64,7 @@ def evaluate_dataset(
     protocols: Sequence[Normalization] | None = None,
     edge: Edge = "leave_out",
     single_class: SingleClass = "leave_out",
-    localise: bool = True,
+    localize: bool = True,
     threshold: float | None = None,
     progress: Callable[[ClipScores, int, int], None] | None = None,
 ) -> Evaluated:
@@ -80,7 +80,7 @@ def evaluate_dataset(
         protocols: those wanted; None: all that are possible.
         edge: see `evaluate_scores`.
         single_class: see `evaluate_scores`.
-        localise: compare heat maps with pixel masks, where there are both.
+        localize: compare heat maps with pixel masks, where there are both.
         threshold: raw score from which a frame is anomalous; None: the calibration's.
         progress: see `score_dataset`.
 
@@ -103,9 +103,9 @@ def evaluate_dataset(
     traces = tuple(_trace(clip, scored, bundle, level) for clip, scored in zip(dataset.testing, clips, strict=True))
     false_alarms = worst_false_alarms(traces, SHOTS, threshold=shown)
     misses = worst_misses(traces, SHOTS, threshold=shown)
-    located = localisation_of(
+    located = localization_of(
         dataset.testing,
-        [_heat(clip) if localise else None for clip in clips],
+        [_heat(clip) if localize else None for clip in clips],
         cells_are_patches=bundle.manifest.tiling.kind == "cells"
         and statistics is None
         and bundle.manifest.fusion is None,
@@ -138,7 +138,7 @@ def evaluate_dataset(
             for number, (scored, trace) in enumerate(zip(clips, traces, strict=True))
         ),
         protocols=protocols_found,
-        localisation=located.figures,
+        localization=located.figures,
         patches=located.patches,
         alerts=None if level is None else alert_metrics(traces, level),
         origin=_origin(bundle, clips),

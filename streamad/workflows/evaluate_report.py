@@ -17,7 +17,7 @@ from streamad.evaluation.scored_clips import FPS, FrameRef, ScoredClip
 from streamad.files import write_atomic
 from streamad.formatting import readable
 from streamad.sources import SourceError, open_source
-from streamad.sources.images import read_grey
+from streamad.sources.images import read_gray
 from streamad.visual.thumbnail import heat_thumbnail
 from streamad.workflows.evaluate import Evaluated
 from streamad.workflows.evaluate_scoring import clip_source
@@ -122,7 +122,7 @@ def _frame(clip: Clip, index: int, fps: float | None) -> npt.NDArray[np.uint8] |
     """The pixels of one frame; None where it cannot be read."""
     if clip.kind == "images":
         files = image_files(clip.path)
-        return read_grey(files[index]) if index < len(files) else None
+        return read_gray(files[index]) if index < len(files) else None
     try:
         with open_source(clip_source(clip, fps or FPS), camera=clip.name) as source:
             return next((frame.pixels for frame in source if frame.index == index), None)

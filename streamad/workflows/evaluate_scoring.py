@@ -42,7 +42,7 @@ class ClipScores:
         name: the clip's.
         scores: (frames,) raw scores, NaN where a frame has none.
         folder: holds `heat.npy`, (frames, rows, cols) float32, and `boxes.npy`, (rows · cols, 4), where the detector
-            localises.
+            localizes.
         seconds: wall time of decoding and scoring it.
         problems: damage that did not end the run: frames that do not decode, a clip that breaks off.
         engine: what ran the network: name, version, device, precision.
@@ -58,7 +58,7 @@ class ClipScores:
     local: PerLocationStatistics | None = None
 
     def anomaly_maps(self) -> AnomalyMapFile | EvidenceFile | None:
-        """(frames, rows, cols), read from disk as it is used; None where the detector localises nothing.
+        """(frames, rows, cols), read from disk as it is used; None where the detector localizes nothing.
 
         With local statistics these are evidence.
         """

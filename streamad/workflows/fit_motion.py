@@ -67,7 +67,7 @@ LONGEST_GAP_SECONDS = 60.0
 """A longer gap between two scores counts as so long: alerts before and after it are separate either way."""
 
 ABSORBED_SECONDS = 0.4
-"""Time in which the scene at rest takes up one grey level (that of the other detectors' 4 frames at 10 frames/s)."""
+"""Time in which the scene at rest takes up one gray level (that of the other detectors' 4 frames at 10 frames/s)."""
 
 WARMUP_SECONDS = 3.2
 """Time until the scene at rest is trusted (their 32 frames at 10 frames/s)."""
@@ -126,7 +126,7 @@ def fit_motion_bundle(
     *,
     name: str,
     data: str = "own video",
-    licence: str = "not stated",
+    license: str = "not stated",
     fps: float | None = None,
     progress: Progress | None = None,
     max_height: int | None = None,
@@ -142,7 +142,7 @@ def fit_motion_bundle(
         out: folder of the bundle.
         name: of the bundle.
         data: name of the video, for the record.
-        licence: terms of the video, for the record.
+        license: terms of the video, for the record.
         fps: frames a second; None takes the first source's, 25 where it does not say.
         progress: told how far it is.
         max_height: taller frames are shrunk to this, pixels; None measures how large moving things are.
@@ -167,7 +167,7 @@ def fit_motion_bundle(
     rate = fps or _rate(clips[0])
     require_rate(rate)
     height = max_height or _measured_height(clips, tell)
-    manifest = motion_manifest(name, data=data, licence=licence, fps=rate, max_height=height, seed=seed)
+    manifest = motion_manifest(name, data=data, license=license, fps=rate, max_height=height, seed=seed)
     manifest = with_flow_seconds(manifest, _measured_flow_seconds(clips, manifest, tell))
     gatherer = MotionSampler(manifest, seed=seed)
     sizes: dict[tuple[int, int], int] = {}
@@ -305,7 +305,7 @@ def with_flow_seconds(manifest: Manifest, seconds: float) -> Manifest:
 
 
 def motion_manifest(
-    name: str, *, data: str, licence: str, fps: float, max_height: int | None, seed: int = 17
+    name: str, *, data: str, license: str, fps: float, max_height: int | None, seed: int = 17
 ) -> Manifest:
     """How a camera's frames become descriptors; what is learned comes later. See `fit_motion_bundle`."""
     return Manifest(
@@ -322,7 +322,7 @@ def motion_manifest(
         score=ScoreSpec(kind="top_cells", cells=CELLS),
         training=TrainingRecord(
             data=data,
-            licence=licence,
+            license=license,
             frames=0,
             fps=fps,
             seed=seed,

@@ -198,7 +198,7 @@ def _write(members: Sequence[Model], calibrations: Sequence[Calibration], out: P
         training=trainings[0].model_copy(
             update={
                 "data": "; ".join(sorted({t.data for t in trainings})),
-                "licence": "; ".join(sorted({t.licence for t in trainings})),
+                "license": "; ".join(sorted({t.license for t in trainings})),
                 "checkpoint": "; ".join(f"{n}: {t.checkpoint}" for n, t in zip(names, trainings, strict=True)),
                 "selected_on_test_data": any(t.selected_on_test_data for t in trainings),
                 "options": {},

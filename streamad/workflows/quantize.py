@@ -72,7 +72,7 @@ class _Carried:
 def add_int8(bundle: Bundle, clips: Sequence[SourceSpec]) -> tuple[Bundle, Path, Parity]:
     """Write the 8-bit variant of a bundle's network into the bundle, with its parity with torch.
 
-    Where the network has a form that carries state, that form is quantised; else the network itself. Every other piece
+    Where the network has a form that carries state, that form is quantized; else the network itself. Every other piece
     of the video is for calibration, the others for the comparison.
 
     Args:
@@ -89,8 +89,8 @@ def add_int8(bundle: Bundle, clips: Sequence[SourceSpec]) -> tuple[Bundle, Path,
     """
     parts = detector_parts(bundle.manifest.detector)
     carrying = bundle.streaming_path is not None
-    if carrying and parts.quantisable_graph is None:
-        raise UsageError(f"the streaming form of {bundle.manifest.detector} cannot be quantised")
+    if carrying and parts.quantizable_graph is None:
+        raise UsageError(f"the streaming form of {bundle.manifest.detector} cannot be quantized")
     pieces = _pieces(bundle, clips, carrying)
     if len(pieces) < 2:
         raise UsageError(
@@ -127,10 +127,10 @@ def add_int8(bundle: Bundle, clips: Sequence[SourceSpec]) -> tuple[Bundle, Path,
 
 
 def _quantize_stateful(bundle: Bundle, parts: DetectorParts, network: Any, pieces: Sequence[Array], made: Path) -> None:
-    assert parts.quantisable_graph is not None
+    assert parts.quantizable_graph is not None
     with tempfile.TemporaryDirectory() as folder:
         exact = Path(folder) / "streaming.onnx"
-        load_part(parts.quantisable_graph)(network, bundle.manifest, exact)
+        load_part(parts.quantizable_graph)(network, bundle.manifest, exact)
         samples = _Carried(exact, (bundle.manifest.tiling.window or 1) - 1, pieces)
         write_int8(exact, made, samples, len(samples))
 

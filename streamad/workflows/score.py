@@ -34,7 +34,7 @@ class FileResult:
         skipped: frames without one, by cause ("warming_up", "quality:dark").
         seconds: wall time.
         highest: the highest raw score, None where no frame has one.
-        scores: (frames,) scores by the chosen normalisation, NaN where skipped.
+        scores: (frames,) scores by the chosen normalization, NaN where skipped.
         events: alerts, in order.
         info: what the source says of itself.
         problems: damage that did not end the file, and why frames got no score.

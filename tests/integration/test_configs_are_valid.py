@@ -250,9 +250,9 @@ def test_rules_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
         ("StreamadInternalErrors", "streamad_internal_errors_total", {"part": "sinks"}, "warning"),
     ):
         full = {"instance": "a", "job": "streamad", **own}
-        labelled = ",".join(f'{key}="{value}"' for key, value in full.items())
-        tests += _of_series_that_appear(name, f"{family}{{{labelled}}}", {**full, "severity": severity}, minutes=10)
-        tests += [_rule_test(name, {f"{family}{{{labelled}}}": "0+1x20"}, [{**full, "severity": severity}])]
+        labeled = ",".join(f'{key}="{value}"' for key, value in full.items())
+        tests += _of_series_that_appear(name, f"{family}{{{labeled}}}", {**full, "severity": severity}, minutes=10)
+        tests += [_rule_test(name, {f"{family}{{{labeled}}}": "0+1x20"}, [{**full, "severity": severity}])]
     warning, critical = (
         f'streamad_alerts_total{{camera="gate",instance="a",job="streamad",severity="{s}"}}'
         for s in ("warning", "critical")

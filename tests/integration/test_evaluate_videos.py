@@ -89,8 +89,8 @@ def test_every_result_says_what_it_belongs_to(ran: tuple[Ran, Path]) -> None:
     assert document["origin"]["model"] == MODEL
     assert re.fullmatch(r"[0-9a-f]{64}", document["origin"]["model_sha256"])
     assert document["origin"]["selected_on_test_data"] is False
-    assert document["localisation"]["clips"] == 3
-    assert 0 <= document["localisation"]["pixel_auc"] <= 1
+    assert document["localization"]["clips"] == 3
+    assert 0 <= document["localization"]["pixel_auc"] <= 1
     assert {k: v for k, v in json.loads((ran[1] / "result.json").read_text()).items() if k in document} == document
 
 
@@ -228,9 +228,9 @@ def test_the_official_ucsd_layout_with_damage_in_every_kind_of_file(tmp_path: Pa
     assert not two["problems"]
     assert "its masks were left out" in three["problems"][0]
     assert "Test003_7.bmp does not decode" in three["problems"][0]
-    assert document["localisation"]["clips"] == 2
-    assert document["localisation"]["regions"] == sum(c["scored"] > 0 for c in (one, two)) * 22
-    assert document["localisation"]["tracks"] == 4
+    assert document["localization"]["clips"] == 2
+    assert document["localization"]["regions"] == sum(c["scored"] > 0 for c in (one, two)) * 22
+    assert document["localization"]["tracks"] == 4
     notes = "\n".join(document["notes"])
     assert "3 test clips, officially 36" in notes
     assert "test clip Test001: 50 frames, officially 200" in notes

@@ -163,7 +163,7 @@ def packed(path: Path) -> None:
             file.write(bytes(1 << 24))
 
 
-PNG = "m.read_grey(path)"
+PNG = "m.read_gray(path)"
 SPARSE = "21,474,836,480 bytes"
 READERS: dict[str, tuple[str, Callable[[Path], object], str, str, str]] = {
     # file, how it is made, module, call, words

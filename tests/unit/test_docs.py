@@ -77,8 +77,8 @@ def names(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
 
-def tool(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(f"scripts_{name}", ROOT / "scripts" / f"{name}.py")
+def tool(name: str, folder: str = "scripts") -> Any:
+    spec = importlib.util.spec_from_file_location(f"{folder}_{name}", ROOT / folder / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -95,7 +95,7 @@ def test_reference_pages_are_what_the_schema_says() -> None:
 
 
 def test_benchmark_rewrites_its_section_alone(tmp_path: Path) -> None:
-    report, page = tool("bench_report"), tmp_path / "page.md"
+    report, page = tool("bench_report", "benchmarks"), tmp_path / "page.md"
     page.write_text(text("performance.md"), encoding="utf-8")
     report.write_into(page, "NEW FIGURES")
     before, after = text("performance.md"), page.read_text(encoding="utf-8")

@@ -47,7 +47,7 @@ def test_count_size_and_rate_are_read_back_also_for_odd_sizes(
     np.testing.assert_allclose([float(f.pts * f.time_base) for f in frames], np.arange(30) / 12.5, atol=1e-3)  # type: ignore[operator]
 
 
-def test_colours_and_columns_survive(tmp_path: Path) -> None:
+def test_colors_and_columns_survive(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     flat = np.zeros((33, 47, 3), np.uint8)
     flat[:] = (200, 60, 30)
@@ -56,7 +56,7 @@ def test_colours_and_columns_survive(tmp_path: Path) -> None:
             writer.write(flat)
     with av.open(str(path)) as container:
         frame = next(iter(container.decode(video=0))).to_ndarray(format="rgb24")
-    # The padding repeats the edge, so it has the picture's colour and not black.
+    # The padding repeats the edge, so it has the picture's color and not black.
     assert np.abs(frame.astype(int) - (200, 60, 30)).max() <= 4
 
 

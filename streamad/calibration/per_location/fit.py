@@ -32,12 +32,12 @@ def fit_local(samples: CellSamples, spec: PerLocationSpec) -> PerLocationStatist
     """Fit every cell's distribution to the samples of normal video.
 
     The share p(x) of a cell's normal scores at or above x is a mixture over four levels: the cell, the square of
-    `spec.neighbours` cells around it, its row (things at one distance from the camera), the picture. A level with n
+    `spec.neighbors` cells around it, its row (things at one distance from the camera), the picture. A level with n
     samples has the weight n/(n + m) in what the narrower ones leave over, m = `spec.prior_samples`: the posterior mean
     of a Dirichlet process whose base is the wider level (Ferguson 1973). So a cell in which little was seen cannot
     claim much: its evidence exceeds the wider level's by at most log10((n + m)/m).
 
-    A level's own p(x): quantiles for the body, above the one at `spec.tail_share` a generalised Pareto tail with a
+    A level's own p(x): quantiles for the body, above the one at `spec.tail_share` a generalized Pareto tail with a
     scale of its own and the picture's shape (regional frequency analysis, Hosking & Wallis 1997: sites have too few
     extremes for a shape of their own). n counts frames, which are alike from one to the next, and so does m.
 
@@ -59,10 +59,10 @@ def fit_local(samples: CellSamples, spec: PerLocationSpec) -> PerLocationStatist
     step = _STEP * float(every.max() - every.min())
     start = float(np.quantile(every, 1 - spec.tail_share))
     over = np.sort(every[every > start]) - start
-    # Neighbouring frames repeat one another, so more excesses prove no more of the shape.
+    # Neighboring frames repeat one another, so more excesses prove no more of the shape.
     shape = fit_shape(over[:: max(1, over.size // _SHAPE_SAMPLES)])
-    levels = [_Level(group, spec.tail_share, shape, step) for group in _groups(values, spec.neighbours)]
-    members = list(_members(samples.shape, spec.neighbours))
+    levels = [_Level(group, spec.tail_share, shape, step) for group in _groups(values, spec.neighbors)]
+    members = list(_members(samples.shape, spec.neighbors))
     weights = [np.ones(counts.size)]
     for member in members[1:]:
         count = np.array([counts[cells].sum() for cells in member.cells])[member.of]

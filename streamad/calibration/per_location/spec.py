@@ -17,7 +17,7 @@ class PerLocationSpec:
 
     Attributes:
         pool: side of the square of cells over which scores are averaged before anything else, odd; 1 averages nothing.
-        neighbours: side of the square of cells that a cell's statistics are drawn to first, odd.
+        neighbors: side of the square of cells that a cell's statistics are drawn to first, odd.
         prior_samples: how many samples the wider level counts for when a narrower one is drawn towards it.
         tail_share: share of a cell's normal scores that the tail is fitted to, in (0, 0.5].
         share: the frame's score is the mean evidence of this share of the heat map's cells, the highest, in (0, 1].
@@ -27,14 +27,14 @@ class PerLocationSpec:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     pool: int = 1
-    neighbours: int = 3
+    neighbors: int = 3
     prior_samples: float = 500.0
     tail_share: float = 0.1
     share: float = 0.03
     median_frames: int = 5
 
     def __post_init__(self) -> None:
-        for name in ("pool", "neighbours"):
+        for name in ("pool", "neighbors"):
             value = getattr(self, name)
             if value < 1 or value % 2 == 0:
                 raise CalibrationError(f"local calibration: {name} must be odd and at least 1, got {value}")

@@ -214,7 +214,7 @@ def create_anomalies(
         stack_lags: ages of the stacks' channels, frames; see `lags_needed`.
         kinds: names out of `SPATIAL`, `MIRRORED` and `TEMPORAL`.
         rng: source of all randomness.
-        noise: standard deviation of the sensor noise added to each channel, grey levels. It keeps `freeze` from being
+        noise: standard deviation of the sensor noise added to each channel, gray levels. It keeps `freeze` from being
             told by its channels' being equal to the last bit.
         least_change: an anomaly whose mean squared difference from its cell is below this share of the cell's variance
             is drawn again, up to `TRIES` times.
@@ -223,7 +223,7 @@ def create_anomalies(
         share: of the cell in `mix_up`.
 
     Returns:
-        (n, len(lags), side, side) float32, grey levels.
+        (n, len(lags), side, side) float32, gray levels.
     """
     where = {lag: k for k, lag in enumerate(stack_lags)}
     newest = stacks[:, [where[lag] for lag in lags]].astype(np.float32)
@@ -295,7 +295,7 @@ def _spoil(cells: Cells, kinds: tuple[str, ...], rng: Rng, area: Interval, share
 
 
 def add_noise(cells: Cells, rng: Rng, noise: float) -> Cells:
-    """Add Gaussian noise of `noise` grey levels to every channel."""
+    """Add Gaussian noise of `noise` gray levels to every channel."""
     if noise > 0:
         cells = cells + noise * rng.standard_normal(cells.shape, dtype=np.float32)
     return cells

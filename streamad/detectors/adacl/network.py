@@ -41,7 +41,7 @@ class AdaclNet(nn.Module):
         """Regress the label.
 
         Args:
-            cells: (n, channels, side, side) float32, grey / 127.5 − 1.
+            cells: (n, channels, side, side) float32, gray / 127.5 − 1.
 
         Returns:
             (n,) float32, about 0..0.3 for normal cells and 0.7..1 for anomalies; not clipped.

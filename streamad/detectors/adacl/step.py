@@ -38,7 +38,7 @@ class AdaclOptions:
         kinds: kinds of created anomalies.
         flip: mirror normal cells left to right half of the time (more data). Off where the direction of movement means
             something ("reverse" among the kinds).
-        noise: standard deviation of noise added to every input, grey levels.
+        noise: standard deviation of noise added to every input, gray levels.
         loss: squared error (source: paper), or binary cross-entropy, its ablation.
         labels: drawn anew from the intervals for every batch (source: paper), or "discrete": 0 and 1, its ablation.
         normal: interval of normal labels (source: paper, [0, .3]).
@@ -147,7 +147,7 @@ class AdaclTask:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps in an epoch."""
+        """Optimizer steps in an epoch."""
         return max(1, len(self.stacks) // self.options.batch)
 
     def training_step(self, step: int, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> float:
@@ -263,7 +263,7 @@ def image_task(
     device: str = "cpu",
     options: Mapping[str, Any],
 ) -> AdaclTask:
-    """ADACL on the images of one class; colours take the place of a cell's history.
+    """ADACL on the images of one class; colors take the place of a cell's history.
 
     Args:
         images: (n, channels, side, side) uint8, the normal class.

@@ -100,14 +100,14 @@ class Decoder(nn.Module):
             nn.ConvTranspose2d(half, channels, 4, stride=2, padding=1 + surplus // 2),
             nn.Tanh(),
         )
-        self._initialise()
+        self._initialize()
 
     def forward(self, latents: Tensor) -> Tensor:
         """(n, channels, side, side) in [-1, 1] of (n, latent)."""
         maps = self.dense(latents).unflatten(1, (self.width, self.start, self.start))
         return self.layers(maps)  # type: ignore[no-any-return]
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         # He's, with the fan of a transposed convolution: torch's own is half that gain and, without BatchNorm, seven
         # layers of it leave next to nothing of the latent at the start of a short training.
         for module in self.modules():
@@ -164,8 +164,8 @@ class NormalLatents(nn.Module):
     def fit(self, latents: Tensor) -> None:
         """Take up the (n, latent) latents of normal images, those of the network as it scores."""
         latents = latents.detach().double().cpu()
-        centred = latents - latents.mean(dim=0)
-        covariance = centred.T @ centred / max(1, len(latents) - 1)
+        centered = latents - latents.mean(dim=0)
+        covariance = centered.T @ centered / max(1, len(latents) - 1)
         # A dimension that says nothing (a dead channel) must not divide by zero.
         ridge = _RIDGE * float(covariance.diagonal().mean()) + _SMALLEST_STD**2
         precision = torch.linalg.inv(covariance + ridge * torch.eye(len(covariance), dtype=torch.float64))
@@ -174,8 +174,8 @@ class NormalLatents(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """(n,) Mahalanobis distance of (n, latent) from the mean of the normal ones, divided by √latent: about 1."""
-        centred = latents.float() - self.mean
-        squared = torch.sum(centred @ self.precision * centred, dim=1) / latents.shape[1]
+        centered = latents.float() - self.mean
+        squared = torch.sum(centered @ self.precision * centered, dim=1) / latents.shape[1]
         return torch.sqrt(torch.clamp(squared, min=_SMALLEST_STD**2))
 
 
@@ -183,7 +183,7 @@ class AlpsNet(nn.Module):
     """Encoder, decoder, distorter and the score that is fixed beforehand.
 
     Args:
-        channels: channels of the image, 1 to 3 (grey, colour, or a cell's history).
+        channels: channels of the image, 1 to 3 (gray, color, or a cell's history).
         side: of the square image, pixels; one of `SIDES`.
         width: channels of the widest layers; even.
         latent: length of the latent vector.
@@ -291,8 +291,8 @@ def equal_contrast(images: Tensor) -> Tensor:
     """(x − mean) / (6·(standard deviation + 0.05)), both over all elements of each image, floating point.
 
     Without it, an image with little in it has a low squared error whatever that little is. Source: our choice (global
-    contrast normalisation is common with one-class methods). The 6 keeps strokes on 3 % of the pixels within the
-    range of tanh; the 0.05 (6 grey levels) keeps noise in a flat image small.
+    contrast normalization is common with one-class methods). The 6 keeps strokes on 3 % of the pixels within the
+    range of tanh; the 0.05 (6 gray levels) keeps noise in a flat image small.
 
     Args:
         images: (n, channels, side, side) in [-1, 1].
@@ -301,9 +301,9 @@ def equal_contrast(images: Tensor) -> Tensor:
         The same shape, mostly within [-1, 1].
     """
     mean = torch.mean(images, dim=(1, 2, 3), keepdim=True)
-    centred = images - mean
-    deviation = torch.sqrt(torch.mean(centred**2, dim=(1, 2, 3), keepdim=True) + _SMALLEST_STD**2)
-    return centred / (_CONTRASTS * (deviation + _FLAT))
+    centered = images - mean
+    deviation = torch.sqrt(torch.mean(centered**2, dim=(1, 2, 3), keepdim=True) + _SMALLEST_STD**2)
+    return centered / (_CONTRASTS * (deviation + _FLAT))
 
 
 def build(manifest: Manifest) -> AlpsNet:

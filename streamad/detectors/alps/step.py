@@ -53,7 +53,7 @@ class AlpsOptions:
             dimensions at 0.25 it is as long as `noise` is along any one direction (our choice).
         noise: normal noise added to the latents in training, standard deviations of each latent dimension: all that
             perturbs in mode "noise", and added to the distorter's perturbation in mode "alps" (our choice: what is a
-            fixed function of the image can be learned and cancelled by the autoencoder; 0 is the paper's). Never added
+            fixed function of the image can be learned and canceled by the autoencoder; 0 is the paper's). Never added
             when scoring.
         bounded: bound the distorter's output; see `AlpsNet`.
         contrast: bring every image to the same mean and contrast first; see `equal_contrast`.
@@ -181,7 +181,7 @@ class AlpsTask:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps in an epoch."""
+        """Optimizer steps in an epoch."""
         return max(1, len(self.images) // self.options.batch)
 
     def training_step(self, step: int, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> float:
@@ -199,7 +199,7 @@ class AlpsTask:
         return self._autoencoder_step(images, latents, scale, rng)
 
     def validate(self) -> float:
-        """Minus the mean headline score of held-out normal images; nothing labelled is used."""
+        """Minus the mean headline score of held-out normal images; nothing labeled is used."""
         if self._net.normal is not None:
             self._net.normal.fit(self._latents(self.images[:_LATENTS]))
         return -float(self.score_images(self.validation)[self._headline].mean())
@@ -215,7 +215,7 @@ class AlpsTask:
         ("averaging between the two losses before scaling", says the paper; the scaling itself would change no order
         and is left out). "mean_scaled" is the mean of the two after each was scaled to [0, 1] by its lowest and highest
         value among the images given: it depends on what an image is scored with, and is for offline comparison alone.
-        The paper reports the best of its scores, chosen on labelled data; we do not.
+        The paper reports the best of its scores, chosen on labeled data; we do not.
         "weighted", where that was chosen, is "perturbed" times the distance of the latent from the normal ones.
 
         Modes "ae" and "noise" have "plain" (and "weighted") alone: no noise is added when scoring.

@@ -138,7 +138,7 @@ class MsSsim(nn.Module):
         scales: 1 to 5.
         window: taps of the Gaussian window, odd; 11 in Wang et al.
         data_range: largest minus smallest possible value of a pixel (L). The paper's 4.7579 is that of its
-            standardised input; ours is 1.
+            standardized input; ours is 1.
 
     Raises:
         UsageError: the window does not fit into the coarsest scale.
@@ -179,7 +179,7 @@ class MsSsim(nn.Module):
         """MS-SSIM of each image pair as `forward` gives it, and around each pixel, for little more than one of them.
 
         Source of the map: the paper's equation 12 wants a score per pixel; how the scales meet there is our choice:
-        each scale's map is brought to full size bilinearly, and at the border the window is cut off and normalised
+        each scale's map is brought to full size bilinearly, and at the border the window is cut off and normalized
         anew.
 
         Args:

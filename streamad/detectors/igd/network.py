@@ -276,7 +276,7 @@ class IgdNet(nn.Module):
         """Score and heat map.
 
         Args:
-            x: (n, channels, side, side) float32 in [0, 1]: grey / 255.
+            x: (n, channels, side, side) float32 in [0, 1]: gray / 255.
 
         Returns:
             (n, 1 + map_side²): the score, then the heat map's rows one after another.
@@ -293,7 +293,7 @@ class TeacherEncoder(nn.Module):
 
     Args:
         name: a model of torchvision or timm, such as "resnet18"; "torchvision:NAME" and "timm:NAME" say which.
-        channels: of the image; grey is repeated to three.
+        channels: of the image; gray is repeated to three.
         outputs: length of the descriptor.
         pretrained: load published weights (the library may fetch them).
 

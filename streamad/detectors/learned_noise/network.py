@@ -147,15 +147,15 @@ class ImageAutoencoder(nn.Module):
     Source: paper, tables 5 and 6: kernel 3 and stride 2, the last transposed one with kernel 4; BatchNorm and ReLU.
 
     Args:
-        colours: channels of the images.
+        colors: channels of the images.
         channels: channels of each layer on the way down.
         last: what bounds the output: Sigmoid for F (0 to 1), Tanh for G (-1 to 1).
         width: factor on all channels; 1.0 is the paper's.
     """
 
-    def __init__(self, colours: int, channels: tuple[int, ...], last: nn.Module, width: float = 1.0) -> None:
+    def __init__(self, colors: int, channels: tuple[int, ...], last: nn.Module, width: float = 1.0) -> None:
         super().__init__()
-        sizes = (colours, *widths(width, channels))
+        sizes = (colors, *widths(width, channels))
         down: list[nn.Module] = []
         for before, after in pairwise(sizes):
             down += [nn.Conv2d(before, after, 3, 2), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
@@ -164,21 +164,21 @@ class ImageAutoencoder(nn.Module):
         for before, after in pairwise((sizes[-1], *up_sizes)):
             up += [nn.ConvTranspose2d(before, after, 3, 2), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
         self.encoder = nn.Sequential(*down)
-        self.decoder = nn.Sequential(*up, nn.ConvTranspose2d(up_sizes[-1], colours, 4, 2), last)
+        self.decoder = nn.Sequential(*up, nn.ConvTranspose2d(up_sizes[-1], colors, 4, 2), last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map (n, colours, 32, 32) float32 in [0, 1] to the same shape, in [0, 1] for F and [-1, 1] for G."""
+        """Map (n, colors, 32, 32) float32 in [0, 1] to the same shape, in [0, 1] for F and [-1, 1] for G."""
         return self.decoder(self.encoder(images))  # type: ignore[no-any-return]
 
 
-def image_reconstructor(colours: int, width: float = 1.0) -> ImageAutoencoder:
+def image_reconstructor(colors: int, width: float = 1.0) -> ImageAutoencoder:
     """F for images."""
-    return ImageAutoencoder(colours, (64, 128, 128, 256), nn.Sigmoid(), width)
+    return ImageAutoencoder(colors, (64, 128, 128, 256), nn.Sigmoid(), width)
 
 
-def image_generator(colours: int, width: float = 1.0) -> ImageAutoencoder:
+def image_generator(colors: int, width: float = 1.0) -> ImageAutoencoder:
     """G for images."""
-    return ImageAutoencoder(colours, (64, 128, 128), nn.Tanh(), width)
+    return ImageAutoencoder(colors, (64, 128, 128), nn.Tanh(), width)
 
 
 class ClipError(nn.Module):

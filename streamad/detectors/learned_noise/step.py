@@ -151,7 +151,7 @@ class _NoiseTask(ABC):
     @property
     @abstractmethod
     def steps_per_epoch(self) -> int:
-        """Optimiser steps in an epoch."""
+        """Optimizer steps in an epoch."""
 
     def _step(self, normal: Tensor, step: int, rng: np.random.Generator) -> float:
         """One iteration on normal samples (n, channels, …); returns F's loss."""
@@ -210,7 +210,7 @@ class ClipTask(_NoiseTask):
     """A training on windows of 16 frames.
 
     Args:
-        frames: (n, height, width) uint8 grey frames; height and width multiples of 16.
+        frames: (n, height, width) uint8 gray frames; height and width multiples of 16.
         starts: first frame of each window; a window never crosses a gap.
         validation: the same for held-out normal video.
         validation_starts: its windows.
@@ -254,7 +254,7 @@ class ClipTask(_NoiseTask):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps in an epoch."""
+        """Optimizer steps in an epoch."""
         return max(1, (self.options.samples or len(self.starts)) // self.options.batch)
 
     def training_step(self, step: int, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> float:
@@ -316,21 +316,21 @@ class LearnedNoiseImageTask(_NoiseTask):
         device: str = "cpu",
     ) -> None:
         torch.manual_seed(seed)
-        colours, side = images.shape[1], images.shape[-1]
+        colors, side = images.shape[1], images.shape[-1]
         if not IMAGE_SIDE - 4 <= side <= IMAGE_SIDE:
             raise UsageError(
                 f"learned noise on images takes 28 to 32 pixels a side (the paper's network has 32), got {side}",
                 hint="use igd for larger images",
             )
         super().__init__(
-            image_reconstructor(colours, options.width), image_generator(colours, options.width), options, device
+            image_reconstructor(colors, options.width), image_generator(colors, options.width), options, device
         )
         self.low = 0.0
         self.images, self._validation = images, validation
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps in an epoch."""
+        """Optimizer steps in an epoch."""
         return max(1, len(self.images) // self.options.batch)
 
     def training_step(self, step: int, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> float:

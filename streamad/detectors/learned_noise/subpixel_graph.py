@@ -101,7 +101,7 @@ def _taps(parity: int) -> list[int]:
     return [row for row, _ in sorted(PHASE_ROWS[parity], key=lambda pair: pair[1])]
 
 
-def export_quantisable(network: ClipError, manifest: Manifest, path: Path) -> None:
+def export_quantizable(network: ClipError, manifest: Manifest, path: Path) -> None:
     """Write the streaming form of a bundle's trained network for one frame a run, of convolutions alone.
 
     Args:

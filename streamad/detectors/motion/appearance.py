@@ -14,10 +14,10 @@ from streamad.frame import UInt8Image
 Floats = npt.NDArray[np.float32]
 
 EDGE = 16.0
-"""Grey levels a half pixel of an edge that counts as much as full foreground does (our choice)."""
+"""Gray levels a half pixel of an edge that counts as much as full foreground does (our choice)."""
 
 SHADE = 64.0
-"""Grey levels over or under the scene at rest that count as much (our choice)."""
+"""Gray levels over or under the scene at rest that count as much (our choice)."""
 
 
 def look_maps(pixels: UInt8Image, rest: UInt8Image, foreground: Floats) -> Floats:

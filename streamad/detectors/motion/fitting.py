@@ -37,12 +37,12 @@ BANDWIDTH = 12.0
 """Standard deviation of the kernel between them, working pixels: as smooth as the spacing allows."""
 
 GATHERED = 40.0
-"""Standard deviation of the neighbourhood from which the usual speed at an anchor is counted, working pixels: about the
+"""Standard deviation of the neighborhood from which the usual speed at an anchor is counted, working pixels: about the
 height of a thing."""
 
 BACKING = 4.0
-"""Descriptors of the whole picture that are added to each neighbourhood, so that a place which has few takes the
-picture's usual speed (per cell of the neighbourhood's size; our choice)."""
+"""Descriptors of the whole picture that are added to each neighborhood, so that a place which has few takes the
+picture's usual speed (per cell of the neighborhood's size; our choice)."""
 
 USUAL = 0.75
 """Quantile of the speeds that is called usual: much of what is described stands, or is a limb at rest."""

@@ -56,7 +56,7 @@ class FlowMeter:
 
     Args:
         background: the scene at rest.
-        level: grey levels by which a pixel must differ to be half foreground.
+        level: gray levels by which a pixel must differ to be half foreground.
         max_height: taller frames are shrunk to it first, pixels.
         flow_seconds: age wanted of the frame that the flow is measured against; the nearest there is is taken.
     """

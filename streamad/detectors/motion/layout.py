@@ -10,7 +10,7 @@ CELL = 2 * BLOCK
 """Side of a cell, working pixels; cells overlap by half."""
 
 PLACE = slice(0, 2)
-"""Row and column of the cell's centre, working pixels."""
+"""Row and column of the cell's center, working pixels."""
 
 SPEED = slice(2, 3)
 """Root mean square of the speed of what moves in the cell, working pixels a second."""

@@ -26,10 +26,10 @@ def logistic_slope(normal: Doubles, anomalies: Doubles, independent: float) -> f
         independent: how many independent observations they are worth, by which the prior is weighed.
     """
     both = np.concatenate([normal, anomalies])
-    centre, spread = both.mean(), both.std()
+    center, spread = both.mean(), both.std()
     if spread < 1e-6:
         return 0.0
-    x = (both - centre) / spread
+    x = (both - center) / spread
     is_anomaly = np.concatenate([np.zeros(len(normal)), np.ones(len(anomalies))])
     weights = np.concatenate([np.full(len(normal), 0.5 / len(normal)), np.full(len(anomalies), 0.5 / len(anomalies))])
     weights *= independent

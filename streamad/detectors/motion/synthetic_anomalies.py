@@ -46,8 +46,8 @@ def synthetic_anomalies(
         moving = np.flatnonzero(ratios[number] > MOVES)
         if not len(moving):
             continue
-        centre = values[rng.choice(moving), PLACE]
-        away = np.abs(values[:, PLACE] - centre).max(axis=1)
+        center = values[rng.choice(moving), PLACE]
+        away = np.abs(values[:, PLACE] - center).max(axis=1)
         nearest = np.argsort(away, kind="stable")[:CELLS_OF_A_THING]
         thing = values[nearest[away[nearest] <= CELL]]
         parts = tuple(thing.copy() for _ in MEASURES)

@@ -77,7 +77,7 @@ class IBuilderConfig(Protocol):
         """Bound a kind of memory, bytes."""
 
     def clear_flag(self, flag: Any) -> None:
-        """Switch an optimisation off."""
+        """Switch an optimization off."""
 
 
 class IBuilderConfigRtx(IBuilderConfig, Protocol):

@@ -160,7 +160,7 @@ class Runner:
         return counts.pop()
 
     def _queue(self, inputs: Mapping[str, Array], count: int) -> dict[str, Array]:
-        """Queue copies and the run on the stream; the views that are filled once it is synchronised."""
+        """Queue copies and the run on the stream; the views that are filled once it is synchronized."""
         gpu, log = self._gpu, self._library.log
         mark = log.mark()
         what = f"{self._library.name} failed on a batch of {count}"

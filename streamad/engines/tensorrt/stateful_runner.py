@@ -177,7 +177,7 @@ class StatefulRunner:
             contexts.use_scratch(int(self._scratch), scratch)
 
     def _queue(self, lines: Sequence[DeviceBuffers], frames: Sequence[Batch], names: Sequence[str]) -> list[Array]:
-        """Queue copies and the run on the stream; the views that are filled once it is synchronised."""
+        """Queue copies and the run on the stream; the views that are filled once it is synchronized."""
         gpu, log, count, cameras = self._gpu, self._library.log, len(frames[0]), len(lines)
         plan = self._plans[count]
         context = plan.fitting(count * cameras)

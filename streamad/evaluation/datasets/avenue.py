@@ -57,10 +57,10 @@ def find_avenue(root: Path, *, label_set: str | None = None, allow_pickle: bool 
     labels_of: LabelReader
     if path is not None:
         by_clip = {clip: as_labels(array, path) for clip, array in load_arrays(path).items()}
-        labels_of, labelled = partial(labels_by_clip, path, by_clip), list(by_clip)
+        labels_of, labeled = partial(labels_by_clip, path, by_clip), list(by_clip)
     elif chosen == "official" and masks.is_dir():
         files = [file for file in content_of(masks).others if file.suffix == ".mat"]
-        labels_of, labelled = partial(_labels_of_masks, masks), [f.stem.removesuffix("_label") for f in files]
+        labels_of, labeled = partial(_labels_of_masks, masks), [f.stem.removesuffix("_label") for f in files]
     else:
         raise DatasetError(
             f"no frame labels for Avenue: looked for {' and '.join(str(p) for p in places)}"
@@ -75,7 +75,7 @@ def find_avenue(root: Path, *, label_set: str | None = None, allow_pickle: bool 
         label_set=chosen,
         labels_of=labels_of,
         masks_of=partial(_masks, masks),
-        check=partial(_complete, root / "testing_videos", labelled, [clip.name for clip in testing]),
+        check=partial(_complete, root / "testing_videos", labeled, [clip.name for clip in testing]),
     )
 
 
@@ -103,11 +103,11 @@ def _masks(folder: Path, clip: FoundClip) -> MaskReader | None:
     return partial(matlab_masks, path) if path.is_file() else None
 
 
-def _complete(folder: Path, labelled: list[str], clips: list[str]) -> None:
-    missing = sorted(name for name in labelled if same_clip(name, clips) is None)
+def _complete(folder: Path, labeled: list[str], clips: list[str]) -> None:
+    missing = sorted(name for name in labeled if same_clip(name, clips) is None)
     if missing:
         raise DatasetError(
-            f"{folder} lacks {len(missing)} of {len(labelled)} labelled videos: "
+            f"{folder} lacks {len(missing)} of {len(labeled)} labeled videos: "
             f"{', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}",
             hint="is the data set complete?",
         )

@@ -62,7 +62,7 @@ def find_folder(
             f"{root} has neither training/videos, training/frames, testing/videos nor testing/frames",
             hint="expected e.g. training/videos/01.mp4, testing/videos/01.mp4 and testing/frame_labels/01.npy",
         )
-    labels_of: LabelReader = _unlabelled
+    labels_of: LabelReader = _unlabeled
     check: Callable[[], None] = _nothing
     found = "none"
     notes = [note for split in ("training", "testing") for note in _beside(root / split / "videos")]
@@ -102,7 +102,7 @@ def _beside(videos: Path) -> list[str]:
 def _nothing() -> None: ...
 
 
-def _unlabelled(clip: FoundClip, frames: int | None) -> Labels:
+def _unlabeled(clip: FoundClip, frames: int | None) -> Labels:
     raise DatasetError(f"no frame labels of clip {clip.name!r} with {frames} frames")
 
 
@@ -160,9 +160,9 @@ def labels_by_clip(path: Path, labels: dict[str, Labels], clip: FoundClip, frame
     return labels[name]
 
 
-def _same_number(path: Path, labelled: int, clips: int, root: Path) -> None:
-    if labelled != clips:
-        raise DatasetError(f"{path}: labels of {labelled} clips, but {root} has {clips} test clips")
+def _same_number(path: Path, labeled: int, clips: int, root: Path) -> None:
+    if labeled != clips:
+        raise DatasetError(f"{path}: labels of {labeled} clips, but {root} has {clips} test clips")
 
 
 def _expect(labels: Labels, frames: int | None, clip: FoundClip, path: Path) -> None:

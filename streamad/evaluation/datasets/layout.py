@@ -123,7 +123,7 @@ class Found:
             if problems is None:
                 raise
             labels = self.labels_of(clip, None)
-            problems.append(f"{error}; its {labels.size} labelled frames have no score")
+            problems.append(f"{error}; its {labels.size} labeled frames have no score")
         else:
             labels = self._labels(clip, frames, problems)
         return Clip(clip.name, clip.path, clip.kind, labels.size, labels, fps or self.fps, self.masks_of(clip))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from streamad.errors import DatasetError, install_hint
 from streamad.evaluation.datasets.files import image_files
 from streamad.files import MOST_ARRAY_BYTES, open_regular, read_array_header
-from streamad.sources.images import MOST_PIXELS, read_grey
+from streamad.sources.images import MOST_PIXELS, read_gray
 
 _MATLAB_COMPRESSED = 15
 
@@ -35,7 +35,7 @@ def bitmap_masks(folder: Path) -> Iterator[Mask]:
     """
     size = None
     for path in image_files(folder):
-        image = read_grey(path)
+        image = read_gray(path)
         if image is None:
             raise DatasetError(f"the mask {path} does not decode", hint="fetch the data set again")
         if size not in (None, image.shape):

@@ -51,7 +51,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set: normal clips to learn from, labelled clips to test on.
+    """A data set: normal clips to learn from, labeled clips to test on.
 
     Attributes:
         name: its name in results.

@@ -124,10 +124,10 @@ def _labels(matlab: Path, intervals: list[Intervals], clip: FoundClip, frames: i
     return labels
 
 
-def _complete(matlab: Path, labelled: int, test: Path, clips: int) -> None:
-    if labelled != clips:
+def _complete(matlab: Path, labeled: int, test: Path, clips: int) -> None:
+    if labeled != clips:
         raise DatasetError(
-            f"{matlab} labels {labelled} clips, but {test} holds {clips}", hint="is the data set complete?"
+            f"{matlab} labels {labeled} clips, but {test} holds {clips}", hint="is the data set complete?"
         )
 
 

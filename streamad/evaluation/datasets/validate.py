@@ -14,7 +14,7 @@ from streamad.evaluation.datasets.layout import Found, FoundClip, same_clip
 from streamad.evaluation.datasets.manifest import OfficialCounts, official_counts
 from streamad.evaluation.datasets.records import Clip, Dataset
 from streamad.frame import FrameFlags
-from streamad.sources.images import is_damaged, read_grey
+from streamad.sources.images import is_damaged, read_gray
 
 Split = Literal["training", "testing"]
 
@@ -222,7 +222,7 @@ def _decode(clip: FoundClip, pool: ThreadPoolExecutor) -> _Decoded:
 
 def _size(path: Path) -> tuple[int, int] | None:
     image = (
-        None if is_damaged(path) else read_grey(path)
+        None if is_damaged(path) else read_gray(path)
     )  # as scoring reads it: cv2.imread would take a JPEG that was cut off for a whole one
     return None if image is None else (int(image.shape[1]), int(image.shape[0]))
 

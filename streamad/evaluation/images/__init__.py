@@ -13,7 +13,7 @@ from streamad.evaluation.images.idx import find_idx, load_idx
 from streamad.evaluation.images.mvtec import categories_in, load_mvtec
 from streamad.evaluation.images.npz import load_npz
 from streamad.evaluation.images.official import CLASSES
-from streamad.evaluation.images.records import ImageBenchmark, OneClassSplit, labelled_benchmark
+from streamad.evaluation.images.records import ImageBenchmark, OneClassSplit, labeled_benchmark
 
 IMAGE_BENCHMARKS = tuple(CLASSES)
 """Names of all image data sets."""
@@ -37,7 +37,7 @@ __all__ = [
     "ImageBenchmark",
     "OneClassSplit",
     "check_training_images",
-    "labelled_benchmark",
+    "labeled_benchmark",
     "load_images",
 ]
 

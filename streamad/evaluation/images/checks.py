@@ -158,7 +158,7 @@ def _as_bytes(images: npt.NDArray[Any], what: str) -> Images:
         expected = "floats of 0 to 1" if images.dtype.kind == "f" else "whole numbers of 0 to 255"
         raise DatasetError(
             f"{what}: {images.dtype} values from {low:g} to {high:g}; expected {expected}",
-            hint="give uint8 of 0 to 255, or floats of 0 to 1; standardised images must be undone first",
+            hint="give uint8 of 0 to 255, or floats of 0 to 1; standardized images must be undone first",
         )
     if images.dtype.kind == "f":
         return np.asarray(np.rint(images * 255), np.uint8)

@@ -9,7 +9,7 @@ import numpy as np
 from streamad.errors import DatasetError
 from streamad.evaluation.images.checks import label_array
 from streamad.evaluation.images.official import CLASSES, count_notes
-from streamad.evaluation.images.records import ClassLabels, ImageBenchmark, Images, labelled_benchmark
+from streamad.evaluation.images.records import ClassLabels, ImageBenchmark, Images, labeled_benchmark
 from streamad.files import read_bytes
 
 TRAINING = tuple(f"data_batch_{k}.bin" for k in range(1, 6))
@@ -50,7 +50,7 @@ def load_cifar10(folder: Path, *, records: int = RECORDS) -> ImageBenchmark:
     images, labels = read_batch(folder / TEST, records=records)
     testing = (images, label_array(labels, str(folder / TEST), len(images), classes))
     notes = count_notes("cifar10", training[1], testing[1], str(folder))
-    return labelled_benchmark("cifar10", classes, "official binary version", training, testing, notes)
+    return labeled_benchmark("cifar10", classes, "official binary version", training, testing, notes)
 
 
 def read_batch(path: Path, *, records: int = RECORDS) -> tuple[Images, ClassLabels]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from streamad.errors import DatasetError
 from streamad.evaluation.images.checks import image_array, label_array
 from streamad.evaluation.images.official import CLASSES, count_notes
-from streamad.evaluation.images.records import ImageBenchmark, labelled_benchmark
+from streamad.evaluation.images.records import ImageBenchmark, labeled_benchmark
 from streamad.files import open_regular, read_bytes
 
 FILES = {
@@ -64,7 +64,7 @@ def load_idx(name: str, folder: Path) -> ImageBenchmark:
         path = files[split, "labels"]
         splits.append((images, label_array(read_idx(path, axes=1), str(path), len(images), classes)))
     notes = count_notes(name, splits[0][1], splits[1][1], str(folder))
-    return labelled_benchmark(name, classes, "official IDX files", splits[0], splits[1], notes)
+    return labeled_benchmark(name, classes, "official IDX files", splits[0], splits[1], notes)
 
 
 def read_idx(path: Path, *, axes: int) -> npt.NDArray[np.uint8]:

@@ -10,14 +10,14 @@ import numpy.typing as npt
 from streamad.errors import DatasetError
 from streamad.evaluation.images.checks import image_array, label_array
 from streamad.evaluation.images.official import CLASSES, count_notes
-from streamad.evaluation.images.records import ImageBenchmark, labelled_benchmark
+from streamad.evaluation.images.records import ImageBenchmark, labeled_benchmark
 from streamad.files import read_arrays
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 def load_npz(name: str, path: Path) -> ImageBenchmark:
-    """Read a labelled image data set from one .npz file; pickled objects are refused.
+    """Read a labeled image data set from one .npz file; pickled objects are refused.
 
     Args:
         name: the data set: mnist, fashion-mnist or cifar10.
@@ -40,7 +40,7 @@ def load_npz(name: str, path: Path) -> ImageBenchmark:
         labels = label_array(found[f"y_{split}"], f"{path}: y_{split}", len(images), classes)
         splits.append((images, labels))
     notes = count_notes(name, splits[0][1], splits[1][1], str(path))
-    return labelled_benchmark(name, classes, f"npz ({path.name})", splits[0], splits[1], notes)
+    return labeled_benchmark(name, classes, f"npz ({path.name})", splits[0], splits[1], notes)
 
 
 def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:

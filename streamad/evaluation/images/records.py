@@ -83,7 +83,7 @@ class ImageBenchmark:
         return self.read(k)
 
 
-def labelled_benchmark(
+def labeled_benchmark(
     name: str,
     classes: tuple[str, ...],
     layout: str,

@@ -65,7 +65,7 @@ def html_report(content: ReportContent, figures: Mapping[str, str]) -> str:
             f'<div class="two"><div>{_facts(alerts)}</div><div>{_table(*tables.event_rows(result))}</div></div>',
         ]
     for title, facts in (
-        ("Localisation", tables.localisation_rows(result)),
+        ("Localization", tables.localization_rows(result)),
         ("Patch protocol (ADACL, ALPS)", tables.patch_rows(result)),
     ):
         if facts:

@@ -39,7 +39,7 @@ def markdown_report(result: EvaluationResult, figures: Sequence[str] = ()) -> st
         lines += [f"![{_CAPTIONS[name]}](figures/{name}.svg)", "", f"{_CAPTIONS[name]}.", ""]
     for title, facts in (
         ("Alerts at the threshold", tables.alert_rows(result)),
-        ("Localisation", tables.localisation_rows(result)),
+        ("Localization", tables.localization_rows(result)),
         ("Patch protocol (ADACL, ALPS)", tables.patch_rows(result)),
     ):
         if facts:

@@ -21,14 +21,14 @@ from streamad.evaluation.scored_clips import ScoredClip
 from streamad.formatting import readable
 from streamad.scoring import Normalization, normalize
 
-# The palette of Okabe and Ito (2008), told apart with any colour vision; dashes say it again.
+# The palette of Okabe and Ito (2008), told apart with any color vision; dashes say it again.
 STYLES: dict[Normalization, tuple[str, str]] = {
     "calibrated": ("#0072B2", "-"),
     "raw": ("#56B4E9", "--"),
     "running": ("#E69F00", "-."),
     "per_video": ("#CC79A7", ":"),
 }
-NORMAL_COLOUR, ABNORMAL_COLOUR, THRESHOLD_COLOUR = "#009E73", "#D55E00", "#000000"
+NORMAL_COLOR, ABNORMAL_COLOR, THRESHOLD_COLOR = "#009E73", "#D55E00", "#000000"
 _COLUMNS = 2
 _BINS = 60
 
@@ -61,10 +61,10 @@ def roc_figure(traces: Sequence[ScoredClip], calibration: Calibration | None) ->
                 continue
             values, truth = pooled(traces, protocol, calibration)
             fpr, tpr, _ = roc_curve(values, truth)
-            colour, line = STYLES[protocol]
+            color, line = STYLES[protocol]
             name = "local" if protocol == "calibrated" and calibration and calibration.local else protocol
             text = f"{name}: AUC {roc_auc(values, truth):.4f}, EER {eer(values, truth):.4f}"
-            axes.plot(fpr, tpr, color=colour, linestyle=line, linewidth=2, label=text)
+            axes.plot(fpr, tpr, color=color, linestyle=line, linewidth=2, label=text)
         axes.plot([0, 1], [1, 0], color="#a0a0a0", linewidth=0.8, label="equal errors")
         axes.set(xlim=(0, 1), ylim=(0, 1.005), xlabel="false-positive rate", ylabel="true-positive rate")
         axes.set_aspect("equal")
@@ -86,15 +86,15 @@ def histogram_figure(traces: Sequence[ScoredClip], threshold: float | None) -> s
         if threshold is not None:
             low, high = min(low, threshold), max(high, threshold)
         bins = np.linspace(low, high if high > low else low + 1, _BINS)
-        for kind, colour, hatch in ((0, NORMAL_COLOUR, ""), (1, ABNORMAL_COLOUR, "//")):
+        for kind, color, hatch in ((0, NORMAL_COLOR, ""), (1, ABNORMAL_COLOR, "//")):
             part = np.clip(values[truth == kind], low, high)
             if len(part):
                 weights = np.full(len(part), 1 / len(part))
                 name = f"{'abnormal' if kind else 'normal'} ({len(part)} frames)"
-                axes.hist(part, bins.tolist(), weights=weights, color=colour, alpha=0.55, hatch=hatch, label=name)
+                axes.hist(part, bins.tolist(), weights=weights, color=color, alpha=0.55, hatch=hatch, label=name)
         if threshold is not None:
             label = f"threshold {threshold:.4g}"
-            axes.axvline(threshold, color=THRESHOLD_COLOUR, linestyle=(0, (6, 3)), label=label)
+            axes.axvline(threshold, color=THRESHOLD_COLOR, linestyle=(0, (6, 3)), label=label)
         axes.set(xlabel="raw score", ylabel="share of the frames of its kind")
         axes.legend(fontsize=9)
         _plain(axes)
@@ -111,20 +111,20 @@ def gap_figure(traces: Sequence[ScoredClip], threshold: float | None) -> str:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for row, trace in enumerate(traces):
-            for kind, colour, shift in ((0, NORMAL_COLOUR, -0.17), (1, ABNORMAL_COLOUR, 0.17)):
+            for kind, color, shift in ((0, NORMAL_COLOR, -0.17), (1, ABNORMAL_COLOR, 0.17)):
                 part = trace.scores[(trace.labels == kind) & np.isfinite(trace.scores)]
                 if not len(part):
                     continue
                 low, quarter, middle, three, high = np.quantile(part, [0.02, 0.25, 0.5, 0.75, 0.98])
                 label = ("abnormal" if kind else "normal") + " frames: 2, 25, 50, 75, 98 %"
-                axes.plot([low, high], [row + shift] * 2, color=colour, linewidth=1.4)
+                axes.plot([low, high], [row + shift] * 2, color=color, linewidth=1.4)
                 axes.plot(
-                    [quarter, three], [row + shift] * 2, color=colour, linewidth=6, solid_capstyle="butt", label=label
+                    [quarter, three], [row + shift] * 2, color=color, linewidth=6, solid_capstyle="butt", label=label
                 )
                 axes.plot([middle], [row + shift], "|", color="black", markersize=8)
         if threshold is not None:
             label = f"threshold {threshold:.4g}"
-            axes.axvline(threshold, color=THRESHOLD_COLOUR, linestyle=(0, (6, 3)), label=label)
+            axes.axvline(threshold, color=THRESHOLD_COLOR, linestyle=(0, (6, 3)), label=label)
         names = [readable(trace.name) for trace in traces]
         axes.set_yticks(range(len(traces)), names, fontsize=8, parse_math=False)
         axes.invert_yaxis()
@@ -179,10 +179,10 @@ def _trace(axes: Axes, trace: ScoredClip, threshold: float | None, low: float, h
     step = 1 / trace.fps if trace.fps else 1.0
     seconds = np.arange(len(trace.scores)) * step
     for first, stop in trace.runs():
-        axes.axvspan(first * step, stop * step, color=ABNORMAL_COLOUR, alpha=0.18, linewidth=0)
+        axes.axvspan(first * step, stop * step, color=ABNORMAL_COLOR, alpha=0.18, linewidth=0)
     axes.plot(seconds, trace.scores, color=STYLES["calibrated"][0], linewidth=1.1)
     if threshold is not None:
-        axes.axhline(threshold, color=THRESHOLD_COLOUR, linestyle=(0, (6, 3)), linewidth=0.9)
+        axes.axhline(threshold, color=THRESHOLD_COLOR, linestyle=(0, (6, 3)), linewidth=0.9)
     for start, end in trace.alerts:
         axes.broken_barh([(start, max(end - start, step))], (low, 0.05 * (high - low)), color="#CC79A7")
     axes.set(xlim=(0, max(step, len(trace.scores) * step)), ylim=(low, high))

@@ -119,9 +119,9 @@ def event_rows(result: EvaluationResult) -> tuple[Row, list[Row]]:
     return header, rows
 
 
-def localisation_rows(result: EvaluationResult) -> list[Row]:
+def localization_rows(result: EvaluationResult) -> list[Row]:
     """Pixels, regions, tracks; empty without masks or heat maps."""
-    found = result.localisation
+    found = result.localization
     if found is None:
         return []
     return [
@@ -185,8 +185,8 @@ def comparison_rows(results: Sequence[EvaluationResult]) -> tuple[Row, list[Row]
         ("frames", *(str(e.frames) for e in first)),
     ]
     for name in ("pixel_auc", "rbdc", "tbdc"):
-        if any(r.localisation for r in results):
-            rows.append((name.replace("_", " "), *(number(getattr(r.localisation, name, None)) for r in results)))
+        if any(r.localization for r in results):
+            rows.append((name.replace("_", " "), *(number(getattr(r.localization, name, None)) for r in results)))
     if any(r.alerts for r in results):
         alerts = [r.alerts for r in results]
         rows += [

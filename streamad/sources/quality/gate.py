@@ -17,7 +17,7 @@ from streamad.sources.quality.reference_view import Placement, ReferenceView
 from streamad.sources.quality.spec import QualityReason, QualitySpec
 
 SMALLEST = 48
-"""Frames with a shorter side are not judged: there is no place to recognise in them."""
+"""Frames with a shorter side are not judged: there is no place to recognize in them."""
 SLENDEREST = 20
 """Nor are those whose sides differ by more than this factor: the small picture would have a few rows."""
 
@@ -25,7 +25,7 @@ CORRUPT, KEY = int(FrameFlags.CORRUPT), int(FrameFlags.KEY)
 
 CHECK_SECONDS, SLACK_SECONDS = 0.2, 1e-6
 LEVEL_CHANGE = 0.03
-"""While all is well a frame is looked at this often, and as soon as its mean grey level changes by more than 3 %; every
+"""While all is well a frame is looked at this often, and as soon as its mean gray level changes by more than 3 %; every
 frame is held against the one before, for frozen pictures. Source: our choice."""
 
 SAMPLE_SECONDS = 0.5
@@ -38,24 +38,24 @@ LONGEST_STEP_SECONDS = 1.0
 """Longer steps of the clock, and those back, are gaps: they count as one frame at 25 frames a second."""
 
 NOTHING = 2.0
-"""Contrast under which a picture shows nothing, grey levels: that is the noise of a sensor. Known without a past."""
+"""Contrast under which a picture shows nothing, gray levels: that is the noise of a sensor. Known without a past."""
 SOFT, FLAT = 0.4, 0.3
 """Sharpness under this share of the camera's low usual one: out of focus, and without structure. Crowds, cars and light
 keep it over 0.8 on all video at hand."""
 DIM, GLARING = 16, 250
-"""Grey levels that are black, and white, for whoever looks at them."""
+"""Gray levels that are black, and white, for whoever looks at them."""
 SHARE_RISE = 0.3
 LEAST_SHARE = 0.6
 """Black or white on this share of the picture, and on so much more of it than usual."""
 SAME = 0.6
-"""Correlation of grey levels from which an unsharp picture still shows its place."""
+"""Correlation of gray levels from which an unsharp picture still shows its place."""
 ADAPT_SECONDS = 60.0
 """A picture that is much darker or lighter than usual with the place in it, or in which part of the place looks another
 way (a parked lorry), is the new usual after this."""
 
 LIGHT_BLOCKS = (8, 6)
 LIGHT_OFFSET = 8.0
-"""Grey levels added before the logarithm, so that noise of dark blocks is no change of light."""
+"""Gray levels added before the logarithm, so that noise of dark blocks is no change of light."""
 LIGHT_SETTLED = 0.5
 LONGEST_LIGHT_SECONDS = 10.0
 SAME_EDGES = 0.5
@@ -111,7 +111,7 @@ class QualityGate:
 
     @property
     def is_other_place(self) -> bool:
-        """Whether the picture of an earlier run was not recognised, and left aside."""
+        """Whether the picture of an earlier run was not recognized, and left aside."""
         return self._place.is_other_place
 
     def check(self, frame: Frame) -> Verdict:
@@ -185,7 +185,7 @@ class QualityGate:
         self._break_off()
 
     def _break_off(self) -> None:
-        """The stream broke off: what compares neighbouring frames starts anew, what is known of the camera stays."""
+        """The stream broke off: what compares neighboring frames starts anew, what is known of the camera stays."""
         self._freeze.reset()
         self._past: deque[tuple[float, npt.NDArray[np.float32], Plane]] = deque()
         self._light_since: float | None = None
@@ -243,12 +243,12 @@ class QualityGate:
         return "washed_out" if light >= LEAST_SHARE or look.mean > 255 - 2 * DIM else "covered"
 
     def _shows_place(self, look: Look) -> bool:
-        """Whether the grey levels, however soft or dim, are those of the place."""
+        """Whether the gray levels, however soft or dim, are those of the place."""
         mean = self._place.mean
         return mean is not None and mean.shape == look.thumb.shape and correlation(look.thumb, mean) >= SAME
 
     def _softness(self, look: Look) -> QualityReason | None:
-        """Blurred: the grey levels are those of the place, and the edges are gone."""
+        """Blurred: the gray levels are those of the place, and the edges are gone."""
         usual = self._usual["sharpness"]
         is_soft = (
             usual.is_known

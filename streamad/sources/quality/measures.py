@@ -37,9 +37,9 @@ class Look:
         sample: pixels picked from the frame without averaging, at least 320 across where the frame has so many: they
             keep the sensor's noise, by which a still scene differs from a frozen picture.
         thumb: (h, w) uint8, 80 to 240 across, areas averaged.
-        mean: mean grey level of `thumb`.
-        contrast: standard deviation of `thumb`, grey levels.
-        sharpness: mean absolute Laplacian of `thumb`, grey levels.
+        mean: mean gray level of `thumb`.
+        contrast: standard deviation of `thumb`, gray levels.
+        sharpness: mean absolute Laplacian of `thumb`, gray levels.
         edges: (h, w) float32 gradient, capped, of zero mean and unit length: the dot product of two is their
             correlation, which no gain or offset of the light changes.
     """
@@ -96,16 +96,16 @@ def look_at(sample: UInt8Image) -> Look:
     mean, deviation = cv2.meanStdDev(thumb)
     sharpness = float(cv2.norm(cv2.Laplacian(thumb, cv2.CV_16S), cv2.NORM_L1)) / thumb.size
     across, down = cv2.spatialGradient(thumb)
-    edges = _normalised(across.astype(np.float32), down.astype(np.float32))
+    edges = _normalized(across.astype(np.float32), down.astype(np.float32))
     return Look(sample, thumb, float(mean.item()), float(deviation.item()), sharpness, edges)
 
 
 def edges_of(thumb: Plane) -> Plane:
-    """The normalised edges of a small picture, (h, w) float32; see `Look.edges`."""
-    return _normalised(cv2.Sobel(thumb, cv2.CV_32F, 1, 0, ksize=3), cv2.Sobel(thumb, cv2.CV_32F, 0, 1, ksize=3))
+    """The normalized edges of a small picture, (h, w) float32; see `Look.edges`."""
+    return _normalized(cv2.Sobel(thumb, cv2.CV_32F, 1, 0, ksize=3), cv2.Sobel(thumb, cv2.CV_32F, 0, 1, ksize=3))
 
 
-def _normalised(across: npt.ArrayLike, down: npt.ArrayLike) -> Plane:
+def _normalized(across: npt.ArrayLike, down: npt.ArrayLike) -> Plane:
     """`Look.edges` of a gradient in any unit; a scale that is common to both leaves no trace."""
     size = cv2.magnitude(across, down)  # type: ignore[call-overload]
     capped = cv2.threshold(size, EDGE_CAP * cv2.mean(size)[0], 0, cv2.THRESH_TRUNC, dst=size)[1]
@@ -136,12 +136,12 @@ def averaged(plane: Plane, grid: tuple[int, int]) -> Plane:
 
 
 def agreement(a: Plane, b: Plane) -> float:
-    """Correlation, −1 to 1, of two normalised edge pictures of one size."""
+    """Correlation, −1 to 1, of two normalized edge pictures of one size."""
     return float(a.ravel() @ b.ravel())
 
 
 def correlation(a: npt.NDArray[np.uint8] | Plane, b: npt.NDArray[np.uint8] | Plane) -> float:
-    """Correlation, −1 to 1, of the grey levels of two pictures of one size; 0 where one is flat."""
+    """Correlation, −1 to 1, of the gray levels of two pictures of one size; 0 where one is flat."""
     x, y = a.astype(np.float32).ravel(), b.astype(np.float32).ravel()
     x -= x.mean()
     y -= y.mean()

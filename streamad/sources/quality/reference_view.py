@@ -64,7 +64,7 @@ class Placement:
     Attributes:
         agreement: correlation of the frame's edges with the reference's where it should be; NaN before it is known.
         shift: (across, down) of a displaced picture, pixels of the small picture; None where it is not displaced.
-        is_lost: the place is not recognised at all.
+        is_lost: the place is not recognized at all.
         is_odd: the frame agrees less than usual, for whatever reason.
     """
 

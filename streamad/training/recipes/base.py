@@ -33,7 +33,7 @@ class TrainingPlan:
     Attributes:
         name: of the bundle.
         data: name of the training data, for the record.
-        licence: terms of that data, for the record.
+        license: terms of that data, for the record.
         fps: frames a second of the clips.
         detector: its registered name.
         temporal: cells carry a history (our extension); False is the papers' single picture.
@@ -53,7 +53,7 @@ class TrainingPlan:
 
     name: str
     data: str
-    licence: str
+    license: str
     fps: float
     detector: str = "adacl"
     temporal: bool = True
@@ -185,7 +185,7 @@ class Recipe(ABC):
             score=score,
             training=TrainingRecord(
                 data=plan.data,
-                licence=plan.licence,
+                license=plan.license,
                 frames=self.frames,
                 fps=plan.fps,
                 seed=plan.seed,

@@ -27,7 +27,7 @@ from streamad.training.working_size import object_height, working_height
 _MEASURED_CLIPS = 4
 
 STANDING_NOISE = 2.0
-"""Noise added to inputs where "stands still" is among the created anomalies, grey levels (our choice: about that of a
+"""Noise added to inputs where "stands still" is among the created anomalies, gray levels (our choice: about that of a
 camera by day): without it a frozen cell would be told by its channels' being equal."""
 
 TOP_CELLS = 3

@@ -63,7 +63,7 @@ class LearnPlan:
         detector: its registered name.
         alerts_per_day: the budget of false alerts.
         data: name of the video, for the record.
-        licence: its terms, for the record.
+        license: its terms, for the record.
         options: options of the detector's own.
         seed: of everything.
         train_seconds: most time for the training of a network, about; None leaves it to the detector.
@@ -73,7 +73,7 @@ class LearnPlan:
     detector: str = "motion"
     alerts_per_day: float = 1.0
     data: str = "own camera"
-    licence: str = "own recording"
+    license: str = "own recording"
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 17
     train_seconds: float | None = None
@@ -397,7 +397,7 @@ def _fit_motion(
         folder,
         name=plan.name,
         data=plan.data,
-        licence=plan.licence,
+        license=plan.license,
         fps=rate,
         seed=plan.seed,
         progress=progress,
@@ -442,7 +442,7 @@ def _training_plan(plan: LearnPlan, *, fps: float, validation_share: float) -> T
     from streamad.training.recipes import TrainingPlan
 
     return TrainingPlan(
-        name=plan.name, data=plan.data, licence=plan.licence, fps=fps, detector=plan.detector, seed=plan.seed,
+        name=plan.name, data=plan.data, license=plan.license, fps=fps, detector=plan.detector, seed=plan.seed,
         validation_share=validation_share, options=plan.options,
     )  # fmt: skip
 

@@ -72,7 +72,7 @@ class RecordingStats:
         rows, cols = self.hits.shape
         names = []
         for i, down in enumerate(("upper", "middle", "lower")):
-            for j, across in enumerate(("left", "centre", "right")):
+            for j, across in enumerate(("left", "center", "right")):
                 part = self.hits[i * rows // 3 : (i + 1) * rows // 3, j * cols // 3 : (j + 1) * cols // 3]
                 if part.size and not part.any():
                     names.append(f"{down} {across}")

@@ -22,7 +22,7 @@ def opened_by_rule(scores: np.ndarray, fps: float, threshold: float, release: fl
 
 
 def noise(seed: int, size: int) -> np.ndarray:
-    """Noise with a memory, as scores of neighbouring frames have."""
+    """Noise with a memory, as scores of neighboring frames have."""
     white = np.random.default_rng(seed).normal(size=size)
     return np.convolve(white, np.exp(-np.arange(80) / 20), mode="same")
 

@@ -68,7 +68,7 @@ def test_the_mixture_is_that_of_its_levels() -> None:
     rng = np.random.default_rng(3)
     maps = rng.normal(np.arange(3)[:, None] + np.array([0, 0.5, 1.0])[None], 1.0, (8000, 3, 3))
     m = 4000.0
-    statistics = fit_local(filled(maps, size=8000), PerLocationSpec(prior_samples=m, neighbours=1))
+    statistics = fit_local(filled(maps, size=8000), PerLocationSpec(prior_samples=m, neighbors=1))
     x = 3.2
     cell, row, picture = (float((part >= x).mean()) for part in (maps[:, 1, 2], maps[:, 1], maps))
     w = 8000 / (8000 + m)
@@ -193,7 +193,7 @@ def test_too_little_to_learn_from() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"pool": 2}, {"neighbours": 0}, {"prior_samples": 0}, {"tail_share": 0.6}, {"share": 0.0},
+    "options", [{"pool": 2}, {"neighbors": 0}, {"prior_samples": 0}, {"tail_share": 0.6}, {"share": 0.0},
                 {"median_frames": 0}]
 )  # fmt: skip
 def test_parameters_out_of_range(options: dict[str, float]) -> None:

@@ -121,7 +121,7 @@ def test_score_without_calibration_scores_without_alerts(
 
 
 @pytest.mark.parametrize("normalization", ["raw", "per_video", "running"])
-def test_score_normalises_as_asked(
+def test_score_normalizes_as_asked(
     call: Any, small_bundle: Path, shapes_video: Path, tmp_path: Path, normalization: str
 ) -> None:
     code, _, err = call(

@@ -96,7 +96,7 @@ def test_the_variant_lies_in_the_bundle_runs_in_8_bits_and_is_near(
         load_bundle(bundle)
 
 
-def test_a_network_that_was_not_quantised_does_not_pass_for_one_that_was(narrow_bundle: Path) -> None:
+def test_a_network_that_was_not_quantized_does_not_pass_for_one_that_was(narrow_bundle: Path) -> None:
     bundle = load_bundle(narrow_bundle)
     with pytest.raises(EngineError, match=r"does not run .* in int8"):
         OpenVinoEngine(bundle.onnx_path, precision="int8", batch_sizes=(1,))

@@ -27,10 +27,10 @@ def warmed(median_frames: int = 1, lags: tuple[int, ...] = (0, 2, 4), count: int
     return scorer, tiles
 
 
-def occupied(cells: list[tuple[int, int]], grey: int = 220) -> np.ndarray:
+def occupied(cells: list[tuple[int, int]], gray: int = 220) -> np.ndarray:
     pixels = np.full((90, 120), 100, np.uint8)
     for row, col in cells:
-        pixels[30 * row : 30 * row + 30, 30 * col : 30 * col + 30] = grey
+        pixels[30 * row : 30 * row + 30, 30 * col : 30 * col + 30] = gray
     return pixels
 
 

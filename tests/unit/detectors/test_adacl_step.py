@@ -163,8 +163,8 @@ def test_images_become_a_task_with_its_kinds_and_scores() -> None:
         expected = task.network.eval()(torch.from_numpy(images / 127.5 - 1).float()).numpy()
     np.testing.assert_allclose(scores["regressed"], expected, atol=1e-5)
     assert task.description()["detector"] == "adacl"
-    with pytest.raises(UsageError, match="adacl has no option colour"):
-        image_task(images, images, data_set="mnist", seed=1, options={"colour": "red"})
+    with pytest.raises(UsageError, match="adacl has no option color"):
+        image_task(images, images, data_set="mnist", seed=1, options={"color": "red"})
 
 
 def test_averaged_weights_are_polynomial_means_of_all_steps() -> None:

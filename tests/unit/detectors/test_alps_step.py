@@ -238,8 +238,8 @@ def test_image_task_takes_presets_and_overrides() -> None:
     assert set(image_task(bars(20), bars(5), data_set="mnist", seed=2, options={"mode": "ae"}).optimizers) == {
         "autoencoder"
     }
-    colour = image_task(bars(4, side=32, channels=3), bars(4, side=32, channels=3), data_set="cifar10", seed=2)
-    assert colour.score_images(bars(2, side=32, channels=3))["perturbed"].shape == (2,)
+    color = image_task(bars(4, side=32, channels=3), bars(4, side=32, channels=3), data_set="cifar10", seed=2)
+    assert color.score_images(bars(2, side=32, channels=3))["perturbed"].shape == (2,)
 
 
 @pytest.mark.parametrize(

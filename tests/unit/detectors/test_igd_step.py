@@ -170,7 +170,7 @@ def test_image_tasks_take_text_and_presets(data_set: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"colour": 1}, "no option colour"),
+        ({"color": 1}, "no option color"),
         ({"width": "wide"}, "option width"),
         ({"rho": 2}, r"rho must be in \[0, 1\], got 2"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),

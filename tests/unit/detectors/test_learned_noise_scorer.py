@@ -30,7 +30,7 @@ def manifest(median: int = 1, kind: str = "psnr", channels: int = 16) -> Manifes
         score=ScoreSpec.model_validate(
             {"kind": kind, "frame": 8, "peak": 1.0, "heat_cell": 8, "median_frames": median}
         ),
-        training=TrainingRecord(data="-", licence="-", frames=0, fps=25, seed=0, epochs=0, checkpoint="-"),
+        training=TrainingRecord(data="-", license="-", frames=0, fps=25, seed=0, epochs=0, checkpoint="-"),
         parameters=1,
         files={},
     )
@@ -41,14 +41,14 @@ def frame(index: int, flags: FrameFlags = FrameFlags.NONE, size: tuple[int, int]
 
 
 def run(scorer: LearnedNoiseScorer, frames: Iterable[Frame]) -> list[FrameScore]:
-    """Scores as the pipeline would have them; the error of a window is the grey of its scored frame."""
+    """Scores as the pipeline would have them; the error of a window is the gray of its scored frame."""
     scores = []
     for one in frames:
         tiles = scorer.tiles(one)
         if tiles is None:
             continue
-        grey = (tiles.batch[:, 8] + 1) * 127.5 if len(tiles.batch) else np.empty((0, 1, 1))
-        error = grey.mean(axis=(1, 2))[:, None] / 1000
+        gray = (tiles.batch[:, 8] + 1) * 127.5 if len(tiles.batch) else np.empty((0, 1, 1))
+        error = gray.mean(axis=(1, 2))[:, None] / 1000
         scores.append(scorer.score(tiles, np.repeat(error, 1 + 4 * 6, axis=1).astype(np.float32)))
     return scores
 

@@ -28,7 +28,7 @@ from streamad.bundle import InputSpec, Manifest  # noqa: E402
 from streamad.detectors.learned_noise.network import ClipError, clip_reconstructor  # noqa: E402
 from streamad.detectors.learned_noise.streaming import REBUILT, StreamingNetwork  # noqa: E402
 from streamad.detectors.learned_noise.streaming_graph import write_streaming  # noqa: E402
-from streamad.detectors.learned_noise.subpixel_graph import export_quantisable  # noqa: E402
+from streamad.detectors.learned_noise.subpixel_graph import export_quantizable  # noqa: E402
 from streamad.engines import StatefulEngine  # noqa: E402
 from streamad.engines.host_stateful import HostStatefulEngine  # noqa: E402
 from streamad.engines.onnx_stateful import OnnxStatefulEngine  # noqa: E402
@@ -248,10 +248,10 @@ def test_the_graph_takes_several_cameras_in_one_batch(
 
 @pytest.mark.slow
 def test_convolutions_alone_give_the_same(network: ClipError, tmp_path: Path, video: np.ndarray) -> None:
-    """The form that is quantised, before it is: four convolutions for each transposed one."""
+    """The form that is quantized, before it is: four convolutions for each transposed one."""
     spec = InputSpec(channels=16, height=HEIGHT, width=WIDTH, scale=127.5, offset=-1.0)
     manifest = Manifest.model_construct(input=spec)
-    export_quantisable(network, manifest, tmp_path / "convolutions.onnx")
+    export_quantizable(network, manifest, tmp_path / "convolutions.onnx")
     kinds = {node.op_type for node in onnx.load(str(tmp_path / "convolutions.onnx")).graph.node}
     assert "Conv" in kinds
     assert "ConvTranspose" not in kinds

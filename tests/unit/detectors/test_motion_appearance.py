@@ -14,7 +14,7 @@ def picture(rng: np.random.Generator, size: int = 80) -> np.ndarray:
     return np.clip(cv2.resize(rough, (size, size), interpolation=cv2.INTER_CUBIC), 0, 255).astype(np.uint8)
 
 
-def test_an_edge_and_a_shade_are_what_they_are_in_grey_levels() -> None:
+def test_an_edge_and_a_shade_are_what_they_are_in_gray_levels() -> None:
     rest = np.full((80, 80), 100, np.uint8)
     pixels = rest.copy()
     pixels[:, 40:] = 132  # 32 brighter

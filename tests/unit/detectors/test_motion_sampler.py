@@ -13,7 +13,7 @@ from streamad.detectors.motion.sampler import Describer, MotionSampler
 from streamad.frame import Frame
 from streamad.workflows.fit_motion import motion_manifest
 
-MANIFEST = motion_manifest("wall", data="squares", licence="none", fps=10, max_height=160)
+MANIFEST = motion_manifest("wall", data="squares", license="none", fps=10, max_height=160)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from streamad.workflows.fit_motion import motion_manifest
 
 
 def manifest(fps: float = 12.5) -> Manifest:
-    return motion_manifest("wall", data="squares", licence="none", fps=fps, max_height=160)
+    return motion_manifest("wall", data="squares", license="none", fps=fps, max_height=160)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """The TensorRT engine over stand-ins of GPU and library: numbers, order of work, threads, and that everything is freed.
 
-The stand-ins run networks in ONNX Runtime on "device" memory when a stream is synchronised, and refuse what breaks the
+The stand-ins run networks in ONNX Runtime on "device" memory when a stream is synchronized, and refuse what breaks the
 rules of CUDA or TensorRT. `scripts/check_pycuda.py` runs this file over the real PyCUDA.
 """
 

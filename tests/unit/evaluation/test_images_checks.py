@@ -31,7 +31,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "one image repeated": (np.repeat(GOOD[:1], 6, axis=0), "all 6 training images are the same$"),
     "NaN": (np.where(GOOD > 128, np.nan, 0.1), r"of 384 values are NaN or infinite"),
     "infinity": (np.where(GOOD > 128, -np.inf, 0.1), "NaN or infinite"),
-    "standardised floats": (GOOD / 127.5 - 1, "expected floats of 0 to 1"),
+    "standardized floats": (GOOD / 127.5 - 1, "expected floats of 0 to 1"),
     "floats of 0 to 255": (GOOD.astype(np.float32), "expected floats of 0 to 1"),
     "floats of 0 to 1": (GOOD / 255, "the images are float64, expected uint8"),
     "large numbers": (GOOD.astype(np.int32) * 100, "expected whole numbers of 0 to 255"),
@@ -61,10 +61,10 @@ def test_floats_are_rounded_back_to_the_pixels_they_came_from(dtype: Any) -> Non
 
 
 def test_layouts_are_told_apart() -> None:
-    colour = RNG.integers(0, 256, (5, 9, 7, 3), dtype=np.uint8)
-    assert np.array_equal(image_array(colour, "x"), np.moveaxis(colour, 3, 1))
-    assert np.array_equal(image_array(np.moveaxis(colour, 3, 1), "x"), np.moveaxis(colour, 3, 1))
-    assert image_array(colour, "x").flags.c_contiguous
+    color = RNG.integers(0, 256, (5, 9, 7, 3), dtype=np.uint8)
+    assert np.array_equal(image_array(color, "x"), np.moveaxis(color, 3, 1))
+    assert np.array_equal(image_array(np.moveaxis(color, 3, 1), "x"), np.moveaxis(color, 3, 1))
+    assert image_array(color, "x").flags.c_contiguous
 
 
 def test_a_split_of_parts_that_do_not_fit() -> None:

@@ -37,13 +37,13 @@ def test_mvtec_folders_are_read_back(tmp_path: Path, place: str) -> None:
     assert "6 training, 2 good and 4 defective" in benchmark.notes[0]
 
 
-def test_the_side_of_mvtec_images_and_grey_files(tmp_path: Path) -> None:
+def test_the_side_of_mvtec_images_and_gray_files(tmp_path: Path) -> None:
     folder = write_mvtec(tmp_path, sides=(32, 32))
-    grey = np.arange(1024, dtype=np.uint8).reshape(32, 32)
-    cv2.imwrite(str(folder / "train/good/000.png"), grey)
+    gray = np.arange(1024, dtype=np.uint8).reshape(32, 32)
+    cv2.imwrite(str(folder / "train/good/000.png"), gray)
     split = load_mvtec(tmp_path, side=16).split(0)
     # Shrinking by two is the mean of four pixels.
-    mean = grey.reshape(16, 2, 16, 2).astype(float).mean(axis=(1, 3))
+    mean = gray.reshape(16, 2, 16, 2).astype(float).mean(axis=(1, 3))
     assert np.abs(split.train[0] - mean).max() <= 0.5
     assert (split.train[0, 0] == split.train[0, 2]).all()
     with pytest.raises(UsageError, match="resized to 4 pixels"):

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from streamad.errors import DatasetError
 from streamad.evaluation import streaming_roc_auc
 from streamad.evaluation.datasets import Clip
-from streamad.evaluation.localization import ClipAnomalyMaps, Located, localisation_of
+from streamad.evaluation.localization import ClipAnomalyMaps, Located, localization_of
 
 BOXES = [(c * 10, r * 10, c * 10 + 10, r * 10 + 10) for r in range(2) for c in range(3)]
 
@@ -39,7 +39,7 @@ def clip(seed: int, frames: int = 25) -> tuple[Clip, ClipAnomalyMaps, np.ndarray
 
 def test_the_three_numbers() -> None:
     parts = [clip(seed) for seed in range(3)]
-    located = localisation_of(
+    located = localization_of(
         [c for c, _, _ in parts], [h for _, h, _ in parts], cells_are_patches=True, keep={(1, 9), (2, 0)}
     )
     figures = located.patches
@@ -80,11 +80,11 @@ def test_the_three_numbers() -> None:
 def test_without_masks_heat_maps_or_anything_abnormal_there_is_none() -> None:
     one, heat, _ = clip(1)
     bare = Clip(one.name, one.path, one.kind, one.frames, one.labels, one.fps)
-    assert localisation_of([bare], [heat], cells_are_patches=True) == Located()
-    assert localisation_of([one], [None], cells_are_patches=True) == Located()
-    assert localisation_of([one], [heat]).patches is None
+    assert localization_of([bare], [heat], cells_are_patches=True) == Located()
+    assert localization_of([one], [None], cells_are_patches=True) == Located()
+    assert localization_of([one], [heat]).patches is None
     normal = Clip("n", one.path, "images", 25, np.zeros(25, np.uint8), 10.0, lambda: iter(np.zeros((25, 20, 30), bool)))
-    assert localisation_of([normal], [heat], cells_are_patches=True) == Located()
+    assert localization_of([normal], [heat], cells_are_patches=True) == Located()
 
 
 def test_masks_that_are_broken_or_too_few_are_named_and_their_clip_left_out() -> None:
@@ -94,10 +94,10 @@ def test_masks_that_are_broken_or_too_few_are_named_and_their_clip_left_out() ->
 
     one, heat, masks = clip(1)
     two, other, _ = clip(2)
-    alone = localisation_of([two], [other], cells_are_patches=True)
+    alone = localization_of([two], [other], cells_are_patches=True)
     bad = Clip("bad", one.path, one.kind, one.frames, one.labels, one.fps, broken)
     few = Clip("few", one.path, one.kind, one.frames, one.labels, one.fps, lambda: iter(masks[:20]))
-    located = localisation_of([bad, two, few], [heat, other, heat], cells_are_patches=True)
+    located = localization_of([bad, two, few], [heat, other, heat], cells_are_patches=True)
     assert located.problems == ((0, "the mask 011.bmp does not decode"), (2, "x: 25 frames, but 20 pixel masks"))
     assert located.figures is not None
     assert alone.figures is not None
@@ -122,7 +122,7 @@ def test_memory_is_flat_in_the_number_of_frames(monkeypatch: pytest.MonkeyPatch)
     labels = (np.arange(frames) % 200 > 150).astype(np.uint8)
     heat = ClipAnomalyMaps(rng.random((frames, 3, 4)).astype(np.float32), boxes, np.ones(frames, bool))
     tracemalloc.start()
-    located = localisation_of([Clip("x", Path("x"), "images", frames, labels, 10.0, masks)], [heat])
+    located = localization_of([Clip("x", Path("x"), "images", frames, labels, 10.0, masks)], [heat])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert located.figures is not None

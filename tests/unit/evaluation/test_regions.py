@@ -55,7 +55,7 @@ def test_figures_worked_out_by_hand() -> None:
     counted = AnomalyMapRegions([3.0, 2.0, 1.0])
     for k in range(20):
         thing = 3.0 if k == 0 else 1.0 if k >= 10 else 0.0
-        # The cells are neighbours in the grid: where both are up they are one region, so the wrong ones come alone.
+        # The cells are neighbors in the grid: where both are up they are one region, so the wrong ones come alone.
         elsewhere = 2.0 if 1 <= k < 10 else 0.0
         counted.add([[thing, elsewhere]], boxes, [TrueRegion(k // 10, boxes[0])])
     curves = counted.curves()
@@ -105,7 +105,7 @@ def test_regions_of_masks_are_connected_parts_and_their_tracks_follow_them() -> 
     assert min(r.track for r in regions) == 5
     boxes = {r.box for r in regions if r.frame == 3}
     assert boxes == {(5, 2, 11, 8), (27, 20, 33, 26)}
-    for t in range(6):  # each frame's parts are those of an independent labelling
+    for t in range(6):  # each frame's parts are those of an independent labeling
         count = ndimage.label(video[t], structure=np.ones((3, 3)))[1]
         assert sum(r.frame == t for r in regions) == count
     left = {r.track for r in regions if r.box[0] < 15 and r.frame < 6}

@@ -56,7 +56,7 @@ def result(name: str = "run|1") -> EvaluationResult:
         label_set="labels.npz",
         clips=tuple(ClipRecord(t.name, len(t.scores), 10, int(t.labels.sum()), 1.0, ("x: broken",)) for t in shown),
         protocols=protocols_of([t.scores for t in shown], [t.labels for t in shown], names=["a", "b"]),
-        localisation=None,
+        localization=None,
         alerts=AlertMetrics(
             0.5,
             1.0,
@@ -119,7 +119,7 @@ def test_a_thumbnail_tints_hot_cells_and_outlines_the_truth() -> None:
     )
     assert picture.shape == (360, WIDTH, 3)
     blue, _, red = (picture[180, x].astype(int) for x in (100, 270, 450))
-    assert np.ptp(picture[180, 270].astype(int)) < 12  # under `low`: grey as it was
+    assert np.ptp(picture[180, 270].astype(int)) < 12  # under `low`: gray as it was
     assert red[2] > red[0] + 60  # BGR: red
     assert np.ptp(blue) < 12
     edge = picture[180, 24:40].astype(int)

@@ -38,7 +38,7 @@ def frames_of(pictures: Iterator[np.ndarray] | list[np.ndarray], start: int = 0)
 
 
 def test_a_file_is_scored_as_plain_loops_score_it(model: Model, small_bundle: Path, tmp_path: Path) -> None:
-    # 170×100: the grid's last row and column overlap their neighbours.
+    # 170×100: the grid's last row and column overlap their neighbors.
     path = write_mp4(tmp_path / "a.mp4", moving_shapes(70, (170, 100), shapes=3, seed=11))
     expected, anomaly_maps = reference_scores(decoded(path), model.bundle.manifest, small_bundle / "model.onnx")
     scores = list(score_video(path, model))

@@ -83,7 +83,7 @@ def test_text_on_no_terminal_is_one_plain_line_a_record() -> None:
     assert "\x1b" not in line
 
 
-def test_text_on_a_terminal_is_coloured_and_still_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_on_a_terminal_is_colored_and_still_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True

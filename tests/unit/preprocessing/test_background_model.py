@@ -50,7 +50,7 @@ def test_people_of_the_first_frame_are_forgotten_within_the_warm_up() -> None:
     rng = np.random.default_rng(1)
     empty = textured_background(SIZE)
     occupied = empty.copy()
-    occupied[10:50, 20:50] = 240  # 90 to 150 grey levels over the background
+    occupied[10:50, 20:50] = 240  # 90 to 150 gray levels over the background
     model = BackgroundModel(warmup=32)
     for number in range(33):
         assert not model.is_warm
@@ -116,7 +116,7 @@ def test_the_steps_of_the_warm_up_shrink_to_one() -> None:
 
 
 def test_an_object_that_stays_is_absorbed_in_the_documented_time() -> None:
-    """40 grey levels at 10 frames a second: 16 s, by the docstring."""
+    """40 gray levels at 10 frames a second: 16 s, by the docstring."""
     model = BackgroundModel(period=4)
     empty = np.full((64, 64), 100, np.uint8)
     parked = empty.copy()

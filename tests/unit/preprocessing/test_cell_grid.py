@@ -39,7 +39,7 @@ def test_every_pixel_is_in_a_cell_and_every_cell_in_the_frame(height: int, width
             assert y1 <= height
             covered[y0:y1, x0:x1] += 1
     assert covered.min() == 1
-    # Only the last row and column overlap their neighbours.
+    # Only the last row and column overlap their neighbors.
     assert covered[: height - 30 - height % 30, : width - 30 - width % 30].max(initial=1) == 1
     assert covered.max() <= 4
 

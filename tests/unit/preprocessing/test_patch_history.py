@@ -16,7 +16,7 @@ def frame(index: int, pixels: np.ndarray, flags: FrameFlags = FrameFlags.NONE) -
 
 
 def picture(index: int, size: tuple[int, int] = (120, 150), cell: tuple[int, int] = (1, 2)) -> np.ndarray:
-    """Grey 100; one cell holds a grey level that tells the frame's number."""
+    """Gray 100; one cell holds a gray level that tells the frame's number."""
     pixels = np.full(size, 100, np.uint8)
     row, col = cell
     pixels[30 * row : 30 * row + 30, 30 * col : 30 * col + 30] = 150 + index % 100
@@ -71,10 +71,10 @@ def test_a_cell_moves_from_a_tenth_of_its_pixels_on(pixels: int, moves: bool) ->
     assert len(patches.cells) == int(moves)
 
 
-@pytest.mark.parametrize(("grey", "moves"), [(115, False), (116, True), (85, False), (84, True)])
-def test_a_pixel_differs_by_more_than_the_level(grey: int, moves: bool) -> None:
+@pytest.mark.parametrize(("gray", "moves"), [(115, False), (116, True), (85, False), (84, True)])
+def test_a_pixel_differs_by_more_than_the_level(gray: int, moves: bool) -> None:
     scene = np.full((120, 150), 100, np.uint8)
-    scene[30:60, 60:90] = grey
+    scene[30:60, 60:90] = gray
     assert len(history((0,)).push(frame(0, scene)).cells) == int(moves)
 
 

@@ -14,7 +14,7 @@ from bundle_support import moving_shapes
 from rtsp_support import write_video
 
 from streamad.frame import Frame, FrameFlags
-from streamad.sources import FileSpec, ImagesSpec, open_source, read_grey
+from streamad.sources import FileSpec, ImagesSpec, open_source, read_gray
 from streamad.sources.file import FileSource
 from streamad.sources.images import is_damaged
 from streamad.sources.quality.gate import QualityGate
@@ -176,4 +176,4 @@ def test_an_undecodable_image_is_skipped_and_named(tmp_path: Path, suffix: str, 
 def test_a_file_too_large_for_a_picture_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "sparse.png").open("wb") as file:
         file.truncate(20 << 30)
-    assert read_grey(tmp_path / "sparse.png") is None
+    assert read_gray(tmp_path / "sparse.png") is None

@@ -42,18 +42,18 @@ def test_formats_and_natural_order(tmp_path: Path, suffix: str) -> None:
     assert [f.flags for f in frames] == [FrameFlags.KEY | FrameFlags.DISCONTINUITY] + [FrameFlags.KEY] * 3
 
 
-def test_grey_colour_and_depth(tmp_path: Path) -> None:
+def test_gray_color_and_depth(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    colour = rng.integers(0, 256, (9, 7, 3), dtype=np.uint8)
-    cv2.imwrite(str(tmp_path / "1.png"), colour)
+    color = rng.integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "1.png"), color)
     cv2.imwrite(str(tmp_path / "2.png"), (np.arange(63, dtype=np.uint16) * 1024).reshape(9, 7))
-    cv2.imwrite(str(tmp_path / "3.png"), colour[:, :, 0])
+    cv2.imwrite(str(tmp_path / "3.png"), color[:, :, 0])
     with open_source(ImagesSpec(path=tmp_path), camera="cam") as source:
         a, b, c = (f.pixels for f in source)
-    luma = colour.astype(float) @ (0.114, 0.587, 0.299)  # BT.601, blue first
+    luma = color.astype(float) @ (0.114, 0.587, 0.299)  # BT.601, blue first
     np.testing.assert_allclose(a, luma, atol=1)
     np.testing.assert_allclose(b, np.arange(63).reshape(9, 7) * 4, atol=1)
-    np.testing.assert_array_equal(c, colour[:, :, 0])
+    np.testing.assert_array_equal(c, color[:, :, 0])
 
 
 def test_the_smallest_picture(tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ def random_frame(name: str, width: int, height: int, color_range: int) -> av.Vid
 
 
 def by_ffmpeg(frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
-    grey = frame.reformat(format="gray", threads=1)
-    plane = grey.planes[0]
+    gray = frame.reformat(format="gray", threads=1)
+    plane = gray.planes[0]
     return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
 
 
@@ -67,7 +67,7 @@ def test_equals_ffmpeg(name: str, size: tuple[int, int]) -> None:
         np.testing.assert_array_equal(pixels, by_ffmpeg(frame))
 
 
-def test_grey_is_full_unless_declared_limited() -> None:
+def test_gray_is_full_unless_declared_limited() -> None:
     for color_range in (0, 2):
         frame = random_frame("gray", 33, 17, color_range)
         np.testing.assert_array_equal(luma(frame), by_ffmpeg(frame))

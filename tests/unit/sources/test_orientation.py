@@ -43,7 +43,7 @@ MATRICES = {
 
 
 def corners() -> Picture:
-    """48×64, another grey in each corner."""
+    """48×64, another gray in each corner."""
     picture = np.zeros((48, 64), np.uint8)
     picture[:24, :32], picture[:24, 32:], picture[24:, :32], picture[24:, 32:] = 50, 100, 150, 200
     return picture

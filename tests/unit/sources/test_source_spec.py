@@ -48,7 +48,7 @@ def test_the_type_tells_sources_apart(document: dict[str, object], kind: type) -
     [
         {"path": "a.mp4"},
         {"type": "film", "path": "a.mp4"},
-        {"type": "file", "path": "a.mp4", "colour": True},
+        {"type": "file", "path": "a.mp4", "color": True},
         {"type": "file", "path": "a.mp4", "speed": 0},
         {"type": "images", "path": "a", "fps": 0},
         {"type": "rtsp", "url": "rtsp://h/a", "transport": "pigeon"},

@@ -22,7 +22,7 @@ def _clip(kind: str) -> tuple[SceneFrame, ...]:
     return tuple(iterate_frames(seed=7, size=SIZE, seconds=24.0, fps=10.0, anomalies=[kind]))
 
 
-def _grey(frame: SceneFrame) -> npt.NDArray[np.uint8]:
+def _gray(frame: SceneFrame) -> npt.NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
@@ -40,7 +40,7 @@ def test_the_same_seed_renders_the_same_frames() -> None:
 def test_seeds_are_different_places_and_videos_of_a_seed_the_same_place() -> None:
     def empty(seed: int, video: int) -> npt.NDArray[np.float64]:
         frames = iterate_frames(seed=seed, size=(320, 180), seconds=4, fps=3, part="training", video=video)
-        return np.median([_grey(frame) for frame in frames], axis=0)
+        return np.median([_gray(frame) for frame in frames], axis=0)
 
     here, also_here, elsewhere = empty(5, 0), empty(5, 1), empty(6, 0)
     same, other = np.median(np.abs(here - also_here)), np.median(np.abs(here - elsewhere))
@@ -80,7 +80,7 @@ def test_an_anomaly_is_seen_where_its_mask_and_box_are(kind: str) -> None:
     # Contiguous but for moments in which something hides it.
     seen = np.flatnonzero(labels)
     assert labels[seen[0] : seen[-1] + 1].mean() > 0.9
-    background = np.median([_grey(frame) for frame in frames[:: len(frames) // 40]], axis=0)
+    background = np.median([_gray(frame) for frame in frames[:: len(frames) // 40]], axis=0)
     contrasts = []
     for frame in frames:
         if not frame.label:
@@ -98,7 +98,7 @@ def test_an_anomaly_is_seen_where_its_mask_and_box_are(kind: str) -> None:
         assert columns.max() <= x1 + 1.5
         assert rows.min() >= y0 - 1.5
         assert rows.max() <= y1 + 1.5
-        difference = np.abs(_grey(frame).astype(float) - background)
+        difference = np.abs(_gray(frame).astype(float) - background)
         inside = difference[frame.mask].mean()
         contrasts.append(inside / np.median(difference))
     assert np.median(contrasts) > 4
@@ -113,7 +113,7 @@ def test_an_anomaly_is_seen_where_its_mask_and_box_are(kind: str) -> None:
 
 def _flow_inside(before: SceneFrame, after: SceneFrame, boxes: list[tuple[float, ...]]) -> list[float]:
     """Median horizontal optical flow of the moving pixels in each box, pixels a frame."""
-    flow = cv2.calcOpticalFlowFarneback(_grey(before), _grey(after), None, 0.5, 4, 15, 3, 5, 1.2, 0)  # type: ignore[call-overload]
+    flow = cv2.calcOpticalFlowFarneback(_gray(before), _gray(after), None, 0.5, 4, 15, 3, 5, 1.2, 0)  # type: ignore[call-overload]
     speeds = []
     for x0, y0, x1, y1 in boxes:
         patch = flow[int(y0) : int(y1) + 1, int(x0) : int(x1) + 1]
@@ -188,7 +188,7 @@ def test_walkers_are_one_to_three_cells_tall() -> None:
 
 def test_noise_is_there_is_small_and_grows_with_the_signal() -> None:
     frames = [
-        _grey(f).astype(np.float64) for f in iterate_frames(seed=1, size=(320, 180), seconds=4, fps=10, part="training")
+        _gray(f).astype(np.float64) for f in iterate_frames(seed=1, size=(320, 180), seconds=4, fps=10, part="training")
     ]
     noise = np.std(np.diff(frames, axis=0), axis=0) / np.sqrt(2)
     level = np.median(frames, axis=0)

@@ -87,9 +87,9 @@ def test_rider_sits_holds_the_bar_and_pedals() -> None:
         np.testing.assert_allclose(points[body.HAND_L], grips[0])
         np.testing.assert_allclose(points[body.HAND_R], grips[1])
         toes.append(points[body.TOE_L, [0, 2]])
-    centre = np.mean(toes, axis=0)
+    center = np.mean(toes, axis=0)
     # The foot goes round a circle of the crank's length.
-    np.testing.assert_allclose(np.linalg.norm(np.array(toes) - centre, axis=1), 0.17, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(np.array(toes) - center, axis=1), 0.17, atol=1e-6)
 
 
 def test_vehicles_have_the_size_they_say() -> None:

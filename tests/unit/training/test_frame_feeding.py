@@ -65,7 +65,7 @@ def test_too_short_clips_and_blank_ones_are_refused() -> None:
         collector.windows()
     blank = FrameSampler(32, 32, window=1, max_frames=4000, seed=0)
     blank.feed([Frame("c", 0, 0.0, 0.0, np.full((40, 40), 16, np.uint8))])
-    with pytest.raises(UsageError, match=r"of one grey \(16\)"):
+    with pytest.raises(UsageError, match=r"of one gray \(16\)"):
         blank.windows()
     frozen = FrameSampler(32, 32, window=1, max_frames=4000, seed=0)
     picture = clip(1)[0].pixels

@@ -23,7 +23,7 @@ import streamad  # noqa: E402
 from streamad.detectors import detector_parts  # noqa: E402
 from streamad.detectors.base import load_part  # noqa: E402
 from streamad.errors import DatasetError, OutputError, UsageError  # noqa: E402
-from streamad.evaluation.images import ImageBenchmark, OneClassSplit, labelled_benchmark, load_images  # noqa: E402
+from streamad.evaluation.images import ImageBenchmark, OneClassSplit, labeled_benchmark, load_images  # noqa: E402
 from streamad.evaluation.images.mvtec import load_mvtec  # noqa: E402
 from streamad.evaluation.images.results import ImageResult, read_result, read_results  # noqa: E402
 from streamad.training import image_benchmark as module  # noqa: E402
@@ -43,7 +43,7 @@ def two_classes(training: int = 24, test: int = 8, seed: int = 0) -> ImageBenchm
         images[:each, :, 12:16, 4:24] = 230
         images[each:, :, 4:24, 12:16] = 230
         parts.append((images, np.repeat(np.arange(2), each)))
-    return labelled_benchmark("mnist", ("lying", "standing"), "made here", parts[0], parts[1])
+    return labeled_benchmark("mnist", ("lying", "standing"), "made here", parts[0], parts[1])
 
 
 def run(out: Path, benchmark: ImageBenchmark | None = None, **more: Any) -> list[ImageResult]:
@@ -304,7 +304,7 @@ def test_scores_that_are_not_finite_end_the_benchmark(tmp_path: Path, monkeypatc
     assert not list(tmp_path.glob("*.json"))
 
 
-def test_colour_images_in_folders(tmp_path: Path) -> None:
+def test_color_images_in_folders(tmp_path: Path) -> None:
     write_mvtec(tmp_path / "data", "cable", train=12)
     benchmark = load_mvtec(tmp_path / "data", side=32)
     (result,) = run(tmp_path / "out", benchmark, seeds=[1], classes=[1])

@@ -51,7 +51,7 @@ def plan(detector: str, **given: Any) -> TrainingPlan:
     if "epochs" in OPTIONS[detector]:
         values["epochs"] = None
     name = f"{detector}-test".replace("_", "-")
-    return TrainingPlan(name=name, data="drawn", licence="CC0", fps=10, detector=detector, **values)
+    return TrainingPlan(name=name, data="drawn", license="CC0", fps=10, detector=detector, **values)
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +126,8 @@ def test_a_checkpoint_of_another_detector_is_refused(bundles: Callable[[str], Bu
 
 
 def test_a_wrong_option_is_refused_before_training(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="learned_noise has no option colour"):
-        train_bundle(replace(plan("learned_noise"), options={"colour": "red"}), [opener(1), opener(2)], tmp_path)
+    with pytest.raises(UsageError, match="learned_noise has no option color"):
+        train_bundle(replace(plan("learned_noise"), options={"color": "red"}), [opener(1), opener(2)], tmp_path)
 
 
 @pytest.mark.slow

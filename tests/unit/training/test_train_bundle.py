@@ -31,7 +31,7 @@ def opener(seed: int, frames: int = 70, busy: bool = True) -> Callable[[], list[
 
 
 PLAN = TrainingPlan(
-    name="corridor", data="drawn shapes", licence="CC0-1.0", fps=10, epochs=2, max_cells=256, standing=True
+    name="corridor", data="drawn shapes", license="CC0-1.0", fps=10, epochs=2, max_cells=256, standing=True
 )
 
 
@@ -51,7 +51,7 @@ def test_the_bundle_loads_and_says_how_it_was_made(trained: Bundle) -> None:
     assert math.isfinite(manifest.score.still)
     assert manifest.parameters == 278_001 + 2 * 25 * 16
     training = manifest.training
-    assert (training.data, training.licence, training.fps, training.seed) == ("drawn shapes", "CC0-1.0", 10, 17)
+    assert (training.data, training.license, training.fps, training.seed) == ("drawn shapes", "CC0-1.0", 10, 17)
     assert training.epochs == 2
     assert training.frames == 140  # the third clip is held out
     assert {"cut_paste", "puzzle", "rotate", "mix_up", "speed", "freeze"} <= set(training.options["kinds"])
@@ -121,5 +121,5 @@ def test_the_last_clips_are_held_out(count: int, share: float, train: int, held:
     ("fps", "lags"), [(10, (0, 2, 4)), (25, (0, 5, 10)), (30, (0, 6, 12)), (1, (0, 1, 2)), (2, (0, 1, 2))]
 )
 def test_lags_follow_the_frame_rate(fps: float, lags: tuple[int, ...]) -> None:
-    assert TrainingPlan(name="a", data="", licence="", fps=fps).lags == lags
-    assert TrainingPlan(name="a", data="", licence="", fps=fps, temporal=False).lags == (0,)
+    assert TrainingPlan(name="a", data="", license="", fps=fps).lags == lags
+    assert TrainingPlan(name="a", data="", license="", fps=fps, temporal=False).lags == (0,)

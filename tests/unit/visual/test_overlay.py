@@ -1,4 +1,4 @@
-"""The overlay: what is tinted, what stays grey, what the strip says."""
+"""The overlay: what is tinted, what stays gray, what the strip says."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ def _draw(pixels: npt.NDArray[np.uint8], **changes: Any) -> npt.NDArray[np.uint8
     return draw_overlay(pixels, **arguments)
 
 
-def _is_grey(rgb: npt.NDArray[np.uint8], pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+def _is_gray(rgb: npt.NDArray[np.uint8], pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     return np.asarray((rgb == pixels[..., None]).all(axis=-1))
 
 
-def test_without_heat_map_the_picture_stays_grey_below_the_strip() -> None:
+def test_without_heat_map_the_picture_stays_gray_below_the_strip() -> None:
     pixels = _pixels()
     before = pixels.copy()
     out = _draw(pixels)
     assert out.shape == (H, W, 3)
     assert out.dtype == np.uint8
-    assert _is_grey(out, pixels)[TOP:].all()
+    assert _is_gray(out, pixels)[TOP:].all()
     assert np.array_equal(pixels, before), "the input is not drawn on"
 
 
-def test_cells_at_or_below_low_and_cells_without_score_stay_grey() -> None:
+def test_cells_at_or_below_low_and_cells_without_score_stay_gray() -> None:
     pixels = _pixels()
     anomaly_map = np.full((8, 12), 5.0, np.float32)
     anomaly_map[3] = np.nan
     anomaly_map[5] = -3
-    assert _is_grey(_draw(pixels, anomaly_map=anomaly_map), pixels)[TOP:].all()
-    assert _is_grey(_draw(pixels, anomaly_map=np.full((8, 12), np.nan, np.float32)), pixels)[TOP:].all()
+    assert _is_gray(_draw(pixels, anomaly_map=anomaly_map), pixels)[TOP:].all()
+    assert _is_gray(_draw(pixels, anomaly_map=np.full((8, 12), np.nan, np.float32)), pixels)[TOP:].all()
 
 
 def test_a_hot_cell_is_tinted_over_its_box_and_nowhere_else() -> None:
@@ -60,11 +60,11 @@ def test_a_hot_cell_is_tinted_over_its_box_and_nowhere_else() -> None:
     anomaly_map = np.zeros((8, 12), np.float32)
     anomaly_map[4, 6] = 20.0
     anomaly_map[4, 7] = np.nan
-    grey = _is_grey(_draw(pixels, anomaly_map=anomaly_map), pixels)
+    gray = _is_gray(_draw(pixels, anomaly_map=anomaly_map), pixels)
     box = np.s_[4 * 30 : 5 * 30, 6 * 30 : 7 * 30]
-    assert not grey[box].any()
-    grey[box] = True
-    assert grey[TOP:].all()
+    assert not gray[box].any()
+    gray[box] = True
+    assert gray[TOP:].all()
 
 
 def test_higher_scores_are_redder_and_infinite_ones_are_not_scored() -> None:
@@ -90,7 +90,7 @@ def test_cells_of_any_grid_lie_where_their_boxes_say_on_a_copy_of_another_size()
     for row, col in ((3, 2), (3, 3), (9, 15)):
         x0, y0, x1, y1 = boxes.box(row, col)
         expected[2 * y0 : 2 * y1, 3 * x0 : 3 * x1] = True
-    assert np.array_equal(~_is_grey(out, pixels)[TOP:], expected[TOP:])
+    assert np.array_equal(~_is_gray(out, pixels)[TOP:], expected[TOP:])
     x0, y0, x1, y1 = boxes.box(3, 2)
     shared = np.s_[2 * y0 : 2 * y1, 3 * x0 : 3 * x1]
     assert np.array_equal(out[shared], alone[shared]), "where cells overlap the higher one is seen"
@@ -107,11 +107,11 @@ def test_alert_turns_strip_and_border_red() -> None:
     assert red_share(alarmed) > 0.5
     assert (alarmed[-1, :] == ALERT_RED).all()
     assert (alarmed[:, 0] == ALERT_RED).all()
-    assert _is_grey(alarmed, pixels)[TOP + 8 : -8, 8:-8].all()
+    assert _is_gray(alarmed, pixels)[TOP + 8 : -8, 8:-8].all()
 
 
-def _bar_columns(rgb: npt.NDArray[np.uint8], colour: tuple[int, int, int]) -> npt.NDArray[np.intp]:
-    return np.flatnonzero((rgb[TOP // 2] == colour).all(axis=-1))
+def _bar_columns(rgb: npt.NDArray[np.uint8], color: tuple[int, int, int]) -> npt.NDArray[np.intp]:
+    return np.flatnonzero((rgb[TOP // 2] == color).all(axis=-1))
 
 
 def test_the_bar_grows_with_the_score_and_has_a_tick_at_the_threshold() -> None:
@@ -169,9 +169,9 @@ def test_the_last_cells_are_drawn_where_the_tiler_shifted_them() -> None:
     out = _draw(pixels, anomaly_map=anomaly_map, boxes=CellGrid(100, 110).boxes, scale=(0.0, 10.0))
     expected = np.zeros((100, 110), bool)
     expected[70:, 80:] = True
-    assert np.array_equal(~_is_grey(out, pixels)[strip_height(100) :], expected[strip_height(100) :])
+    assert np.array_equal(~_is_gray(out, pixels)[strip_height(100) :], expected[strip_height(100) :])
 
 
-def test_a_colour_frame_is_refused() -> None:
+def test_a_color_frame_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\(H, W\) uint8"):
         _draw(np.zeros((H, W, 3), np.uint8))

@@ -89,7 +89,7 @@ def test_the_heat_map_is_that_of_the_finest_grid_with_the_others_under_it(fused:
         local = Calibration.load(models / "both" / "member-1.json").local
         fine_scorer = windows.scorer("video", local)
         fine = next(s for s in score_video(video, windows, scorer=fine_scorer) if s.index == last.index).anomaly_map
-    # Both grids have 4×6 cells; the first counts as the finest. Its last column reaches back over its neighbour.
+    # Both grids have 4×6 cells; the first counts as the finest. Its last column reaches back over its neighbor.
     assert last.anomaly_map.shape == coarse.shape == fine.shape
     own = calibration.calibrated_array(coarse)
     for row, col in np.ndindex(own.shape):

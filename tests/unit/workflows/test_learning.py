@@ -109,7 +109,7 @@ def test_a_survey_says_what_moves_and_where() -> None:
     assert survey.seconds == pytest.approx(29.9, abs=0.1)
     assert survey.moving_seconds == pytest.approx(10, abs=1.5)
     assert 0.4 < survey.still_share < 0.9
-    assert {"upper left", "upper centre", "upper right"} <= set(survey.still_parts())
+    assert {"upper left", "upper center", "upper right"} <= set(survey.still_parts())
     assert not [name for name in survey.still_parts() if name.startswith("lower")]
     again = RecordingStats.from_json(json.loads(json.dumps(survey.to_json())))
     assert (again.seconds, again.still_share) == (survey.seconds, survey.still_share)

@@ -110,7 +110,7 @@ def test_ped2_labels_agree_with_the_pixel_masks(data):
 def test_samples_are_refused_as_incomplete(data):
     with pytest.raises(DatasetError, match=r"labels 12 clips, but .* holds 1"):
         load_dataset("ped2", data / "ucsd_official_sample")
-    with pytest.raises(DatasetError, match="lacks 20 of 21 labelled videos"):
+    with pytest.raises(DatasetError, match="lacks 20 of 21 labeled videos"):
         load_dataset("avenue", data / "avenue_official_sample")
 
 
