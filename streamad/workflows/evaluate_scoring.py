@@ -18,13 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad import __version__
+from streamad.array_files import read_arrays
 from streamad.bundle import Bundle, combined_sha256
 from streamad.calibration import PerLocationScore, PerLocationStatistics
 from streamad.detectors import CameraScorer
 from streamad.engines import EngineSpec
 from streamad.errors import CalibrationError, DatasetError, OutputError
 from streamad.evaluation.datasets import Clip, Dataset, image_files
-from streamad.files import locked, read_arrays, read_json, write_json
+from streamad.files import locked, read_json, write_json
 from streamad.inference.anomaly_map_file import AnomalyMapFile, AnomalyMapWriter, EvidenceFile
 from streamad.inference.model import Model, open_model
 from streamad.inference.offline import pair_scores, prefetched

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamad.files import read_arrays, read_bytes, read_json, sha256_of
+from streamad.array_files import read_arrays
+from streamad.files import read_bytes, read_json, sha256_of
 
 GIB = 1 << 30
 
@@ -188,17 +189,18 @@ READERS: dict[str, tuple[str, Callable[[Path], object], str, str, str]] = {
         "a.png", lambda p: p.write_bytes(black_png(32000)), "evaluation.images.mvtec", "m._decode(path, 1)",
         "cannot be decoded",
     ),
-    "calibration": ("a.json", sparse, "scoring", "m.Calibration.load(path)", SPARSE),
+    "calibration": ("a.json", sparse, "calibration", "m.Calibration.load(path)", SPARSE),
     "deep calibration": (
-        "a.json", lambda p: p.write_text("[" * 3_000_000), "scoring", "m.Calibration.load(path)", "nested too deeply",
+        "a.json", lambda p: p.write_text("[" * 3_000_000), "calibration", "m.Calibration.load(path)",
+        "nested too deeply",
     ),
-    "statistics": ("a.npz", sparse, "scoring", "m.PerLocationStatistics.load(path)", SPARSE),
+    "statistics": ("a.npz", sparse, "calibration", "m.PerLocationStatistics.load(path)", SPARSE),
     "result": (
         "a.json", lambda p: p.write_text('{"a":' * 1_000_000), "evaluation.result", "m.EvaluationResult.load(path)",
         "nested too deeply",
     ),
     "UCSD labels": ("a.m", sparse, "evaluation.datasets.ucsd", "m.read_gt_frames(path)", SPARSE),
-    "truth": ("a.json", sparse, "scene.truth", "m.load_truth(path)", SPARSE),
+    "truth": ("a.json", sparse, "synthetic_scene.truth", "m.load_truth(path)", SPARSE),
 }  # fmt: skip
 SLOW = {"MATLAB masks", "MNIST", "image", "MVTec image"}
 """What takes seconds to make."""

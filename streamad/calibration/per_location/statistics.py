@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
+from streamad.array_files import read_arrays
 from streamad.calibration.per_location.spec import PerLocationSpec
 from streamad.errors import CalibrationError
-from streamad.files import read_arrays, write_atomic
+from streamad.files import write_atomic
 
 FORMAT = "streamad-local"
 VERSION = 1

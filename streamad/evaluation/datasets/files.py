@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from streamad.array_files import read_arrays
 from streamad.errors import DatasetError
 from streamad.evaluation.datasets.pickled import load_pickled
-from streamad.files import natural_key, open_regular, read_arrays
+from streamad.files import natural_key, open_regular
 from streamad.sources.failures import SourceError
 from streamad.sources.file import FileSource
 from streamad.sources.folders import Content, folder_content, list_images

@@ -13,9 +13,10 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from streamad.array_files import MOST_ARRAY_BYTES, read_array_header
 from streamad.errors import DatasetError, install_hint
 from streamad.evaluation.datasets.files import image_files
-from streamad.files import MOST_ARRAY_BYTES, open_regular, read_array_header
+from streamad.files import open_regular
 from streamad.sources.images import MOST_PIXELS, read_gray
 
 _MATLAB_COMPRESSED = 15

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from streamad.array_files import MOST_ARRAY_BYTES
 from streamad.errors import DatasetError
-from streamad.files import MOST_ARRAY_BYTES, read_bytes
+from streamad.files import read_bytes
 
 _ALLOWED = {
     ("numpy", "ndarray"),

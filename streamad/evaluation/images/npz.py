@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy.typing as npt
 
+from streamad.array_files import read_arrays
 from streamad.errors import DatasetError
 from streamad.evaluation.images.checks import image_array, label_array
 from streamad.evaluation.images.official import CLASSES, count_notes
 from streamad.evaluation.images.records import ImageBenchmark, labeled_benchmark
-from streamad.files import read_arrays
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
