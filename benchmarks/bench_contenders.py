@@ -109,14 +109,14 @@ class Subject:
             return None
         scorer = camera_scorer(self.bundle, "bench", streaming=streams)
         for frame in self._frames[:LEAD]:
-            scorer.tiles(frame)
+            scorer.preprocess(frame)
         return scorer
 
     def _tiles(self, streams: bool) -> list[ModelInput]:
         if self._warm[streams] is None:
             return []
         scorer = copy.deepcopy(self._warm[streams])
-        return [tiles for frame in self._frames[LEAD:] if (tiles := scorer.tiles(frame)) is not None]
+        return [tiles for frame in self._frames[LEAD:] if (tiles := scorer.preprocess(frame)) is not None]
 
     def contenders(self, scratch: Path) -> list[Contender]:
         """All that can run here, the parts first."""
@@ -164,7 +164,7 @@ class Subject:
         def step() -> float:
             scorer = copy.deepcopy(self._warm[streams])
             for frame in self._frames[LEAD:]:
-                scorer.tiles(frame)
+                scorer.preprocess(frame)
             return float(SHOWN)
 
         what = "background, moving cells, history" if self.cells else "resizing, window"

@@ -111,7 +111,7 @@ def measure(
         settings = alert_settings(model, RuleSpec(), camera="bench", threshold=given)
         with open_source(FileSpec(path=workload.path), camera="bench") as source:
             for frame in islice(source, LEAD):
-                warm.tiles(frame)
+                warm.preprocess(frame)
         rows, held = [], 0
         for number in range(rounds + 1):
             gate = copy.deepcopy(known)

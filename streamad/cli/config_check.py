@@ -175,7 +175,7 @@ def _models(config: Config, frames: dict[int, Frame]) -> Iterator[Finding]:
                 )
                 scorer = model.scorer(camera.id, settings.local, quality=config.quality_of(camera))
                 if index in frames:
-                    scorer.tiles(frames[index])
+                    scorer.preprocess(frames[index])
             except StreamadError as error:
                 yield Finding("fault", ("cameras", index, "calibration"), _sentence(error))
             yield from (Finding("warning", ("cameras", index), message) for message in said.taken())

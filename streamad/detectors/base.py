@@ -23,7 +23,7 @@ class CameraScorer(Protocol):
     def gaps(self) -> int:
         """Times that the history was reset because frames were missing."""
 
-    def tiles(self, frame: Frame) -> ModelInput | None:
+    def preprocess(self, frame: Frame) -> ModelInput | None:
         """What the engine shall score now that this frame has come; None where no frame's score is due yet.
 
         Detectors of windows score a frame in the middle of theirs: its tiles come some frames late, and the last frames
@@ -35,7 +35,7 @@ class CameraScorer(Protocol):
         """
 
     def score(self, tiles: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
-        """The score of the frame, from the engine's (n, …) outputs for its tiles; called in the order of `tiles()`."""
+        """The score of the frame, from the engine's (n, …) outputs for its tiles; called in the order of `preprocess()`."""
 
     def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
         """(x0, y0, x1, y1) of a heat-map cell in pixels of the source's frame; right and lower edge exclusive."""

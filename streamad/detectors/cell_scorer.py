@@ -53,7 +53,7 @@ class CellScorer:
         """Times that the history was reset because frames were missing."""
         return self._history.gaps
 
-    def tiles(self, frame: Frame) -> ModelInput:
+    def preprocess(self, frame: Frame) -> ModelInput:
         """The moving cells of the frame, in the network's range.
 
         Raises:

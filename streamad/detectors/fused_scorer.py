@@ -64,7 +64,7 @@ class FusedScorer:
         """Times that a member's history was reset because frames were missing."""
         return max(member.gaps for member in self.members)
 
-    def tiles(self, frame: Frame) -> FusedTiles | None:
+    def preprocess(self, frame: Frame) -> FusedTiles | None:
         """Each member's tiles; None where none has any.
 
         Raises:
@@ -73,7 +73,7 @@ class FusedScorer:
         if self._last is not None and frame.index <= self._last:
             self._forget()  # another video: what members left over of the one before has no partner any more
         self._last = frame.index
-        tiles = tuple(member.tiles(frame) for member in self.members)
+        tiles = tuple(member.preprocess(frame) for member in self.members)
         if all(part is None for part in tiles):
             return None
         return FusedTiles(

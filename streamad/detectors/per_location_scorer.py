@@ -42,10 +42,10 @@ class PerLocationScorer:
         """Times that the history was reset because frames were missing."""
         return self._inner.gaps
 
-    def tiles(self, frame: Frame) -> ModelInput | None:
+    def preprocess(self, frame: Frame) -> ModelInput | None:
         """The detector's."""
         gaps = self._inner.gaps
-        tiles = self._inner.tiles(frame)
+        tiles = self._inner.preprocess(frame)
         if self._inner.gaps != gaps:
             self._restarts.add(frame.index)  # its score may come later, after those of frames before it
         return tiles

@@ -116,7 +116,7 @@ class GatedScorer:
         """Times that the detector's history was reset because frames were missing."""
         return self.inner.gaps
 
-    def tiles(self, frame: Frame) -> ModelInput | None:
+    def preprocess(self, frame: Frame) -> ModelInput | None:
         """What the engine shall score; of a frame at fault, nothing.
 
         Raises:
@@ -138,7 +138,7 @@ class GatedScorer:
             # Frames are missing to the detector: what remembers earlier ones starts anew.
             self._held = False
             frame = replace(frame, flags=frame.flags | FrameFlags.DISCONTINUITY)
-        return self.inner.tiles(frame)
+        return self.inner.preprocess(frame)
 
     def score(self, tiles: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
         """The score of the frame; NaN where it was held back."""

@@ -130,7 +130,7 @@ def pair_scores(
 
     for frame in frames:
         waiting.append(frame)
-        tiles = scorer.tiles(frame)
+        tiles = scorer.preprocess(frame)
         if tiles is not None:
             batcher.put(scorer, tiles)
         yield from pairs(batcher.ready())

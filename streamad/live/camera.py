@@ -134,7 +134,7 @@ class CameraWatch:
             self._gaps.add(frame.index)
             self._metrics.gap()
         self._seen_first = True
-        tiles = self.scorer.tiles(frame)
+        tiles = self.scorer.preprocess(frame)
         self.health.follow(frame)
         self._frames.append(frame)
         return tiles

@@ -191,7 +191,7 @@ def _tiles(bundle: Bundle, source: SourceSpec | None, frames: int | None) -> lis
     answer = []
     with closing(_frames(bundle, source)) as opened:
         for frame in islice(opened, LONGEST_WARM_UP + SCORED if frames is None else frames):
-            tiles = scorer.tiles(frame)
+            tiles = scorer.preprocess(frame)
             if tiles is not None and tiles.skipped_reason is None and len(tiles.batch):
                 answer.append(tiles.batch)
                 if frames is None and len(answer) == SCORED:

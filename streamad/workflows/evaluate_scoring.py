@@ -234,7 +234,7 @@ class _Scenes:
             try:
                 with open_source(clip_source(scene, fps), camera=self._dataset.name) as source:
                     for frame in source:
-                        scorer.tiles(frame)  # what is at rest is learned here; nothing is scored
+                        scorer.preprocess(frame)  # what is at rest is learned here; nothing is scored
                     problems = list(source.problems)
             except SourceError as error:
                 problems.append(str(error))

@@ -188,7 +188,7 @@ def _tiles(bundle: Bundle, clips: Sequence[SourceSpec]) -> Iterator[ModelInput]:
     for clip in clips:
         with closing(open_frames(clip, "calibration")) as frames:
             for frame in frames:
-                tiles = scorer.tiles(frame)
+                tiles = scorer.preprocess(frame)
                 if tiles is not None and tiles.skipped_reason is None:
                     yield tiles
 

@@ -54,7 +54,7 @@ class IgdScorer:
         self.gaps = 0
         """Times that the median was begun anew because of a gap."""
 
-    def tiles(self, frame: Frame) -> ModelInput:
+    def preprocess(self, frame: Frame) -> ModelInput:
         """The frame in the network's size and range: a batch of (1, 1, height, width).
 
         Raises:

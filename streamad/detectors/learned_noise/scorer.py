@@ -55,7 +55,7 @@ class LearnedNoiseScorer:
         """Times that the window was thrown away because frames were missing."""
         return self._window.gaps
 
-    def tiles(self, frame: Frame) -> ModelInput | None:
+    def preprocess(self, frame: Frame) -> ModelInput | None:
         """The window whose scored frame is due, in the network's range; None while none is due.
 
         For the streaming form it is the newest frame, from the first one after a gap on.

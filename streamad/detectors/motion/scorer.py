@@ -102,7 +102,7 @@ class MotionScorer:
         """Times that the past was thrown away because frames were missing."""
         return self._meter.gaps
 
-    def tiles(self, frame: Frame) -> ModelInput:
+    def preprocess(self, frame: Frame) -> ModelInput:
         """Descriptors of the frame's moving cells, (n, length, 1, 1).
 
         Raises:

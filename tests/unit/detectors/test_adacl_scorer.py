@@ -21,7 +21,7 @@ def frame(index: int, pixels: np.ndarray, flags: FrameFlags = FrameFlags.NONE) -
 def warmed(median_frames: int = 1, lags: tuple[int, ...] = (0, 2, 4), count: int = 20) -> tuple[AdaclScorer, list]:
     """A scorer that has seen a still scene, and the tiles of those frames."""
     scorer = AdaclScorer(small_manifest(lags=lags, median_frames=median_frames), "cam")
-    tiles = [scorer.tiles(frame(k, np.full((90, 120), 100, np.uint8))) for k in range(count)]
+    tiles = [scorer.preprocess(frame(k, np.full((90, 120), 100, np.uint8))) for k in range(count)]
     for one in tiles:
         scorer.score(one, np.empty(0, np.float32))
     return scorer, tiles
@@ -53,7 +53,7 @@ def test_tiles_carry_the_frame_and_the_networks_range() -> None:
     pixels = occupied([(1, 2)])
     pixels[35, 65] = 255
     pixels[36, 66] = 0
-    tiles = scorer.tiles(frame(20, pixels))
+    tiles = scorer.preprocess(frame(20, pixels))
     assert (tiles.camera, tiles.index, tiles.pts_seconds, tiles.received_at) == ("cam", 20, 20 / 25, 120.0)
     assert tiles.batch.shape == (1, 3, 30, 30)
     assert tiles.batch.dtype == np.float32
@@ -67,7 +67,7 @@ def test_tiles_carry_the_frame_and_the_networks_range() -> None:
 
 def test_score_is_the_largest_output_of_a_moving_cell() -> None:
     scorer, _ = warmed()
-    tiles = scorer.tiles(frame(20, occupied([(0, 1), (2, 3), (1, 0)])))
+    tiles = scorer.preprocess(frame(20, occupied([(0, 1), (2, 3), (1, 0)])))
     outputs = np.array([0.1, 0.9, 0.4], np.float32)
     score = scorer.score(tiles, outputs)
     assert score.score == pytest.approx(0.9)
@@ -93,9 +93,9 @@ def test_score_is_the_largest_output_of_a_moving_cell() -> None:
 def test_a_missing_cell_of_the_highest_three_counts_as_still(values: list[float], expected: float) -> None:
     scorer = AdaclScorer(small_manifest(cells=3), "cam")
     for k in range(20):
-        scorer.tiles(frame(k, np.full((90, 120), 100, np.uint8)))
+        scorer.preprocess(frame(k, np.full((90, 120), 100, np.uint8)))
     places = [(0, 0), (0, 2), (2, 0), (2, 2)][: len(values)]
-    score = scorer.score(scorer.tiles(frame(20, occupied(places))), np.array(values, np.float32))
+    score = scorer.score(scorer.preprocess(frame(20, occupied(places))), np.array(values, np.float32))
     assert score.score == pytest.approx(expected, abs=1e-6)
 
 
@@ -106,7 +106,7 @@ def test_median_is_that_of_the_newest_frames(length: int) -> None:
     raw = [STILL] * (20 - WARMUP)
     for k in range(20, 60):
         moving = bool(rng.integers(4))
-        one = scorer.tiles(frame(k, occupied([(1, 1)] if moving else [])))
+        one = scorer.preprocess(frame(k, occupied([(1, 1)] if moving else [])))
         value = np.float32(rng.normal())
         score = scorer.score(one, np.array([value] if moving else [], np.float32))
         raw.append(float(value) if moving else STILL)
@@ -121,7 +121,7 @@ def test_an_output_that_is_not_finite_withholds_the_frame_alone(bad: float) -> N
     scorer, _ = warmed(median_frames=3)
     values = []
     for k, outputs in enumerate([[1.0, 2.0], [3.0, bad], [5.0, 4.0], [6.0, 7.0]], start=20):
-        tiles = scorer.tiles(frame(k, occupied([(0, 0), (2, 2)])))
+        tiles = scorer.preprocess(frame(k, occupied([(0, 0), (2, 2)])))
         values.append(scorer.score(tiles, np.array(outputs, np.float32)))
     assert [v.skipped_reason for v in values] == [None, "non_finite", None, None]
     assert math.isnan(values[1].score)
@@ -134,7 +134,7 @@ def test_after_a_gap_frames_are_withheld_and_the_median_starts_anew() -> None:
     flags = {30: FrameFlags.DISCONTINUITY}
     seen = []
     for k in range(20, 40):
-        tiles = scorer.tiles(frame(k, occupied([(0, 0)]), flags.get(k, FrameFlags.NONE)))
+        tiles = scorer.preprocess(frame(k, occupied([(0, 0)]), flags.get(k, FrameFlags.NONE)))
         value = 1.0 if k < 30 else 3.0
         seen.append(scorer.score(tiles, np.full(len(tiles.batch), value, np.float32)))
     assert [s.skipped_reason for s in seen] == [None] * 10 + ["warming_up"] * 4 + [None] * 6
@@ -148,7 +148,7 @@ def test_a_dropped_frame_withholds_what_needs_it_and_keeps_the_median() -> None:
     for k in range(20, 45):
         if k == 30:
             continue
-        tiles = scorer.tiles(frame(k, occupied([(0, 0)])))
+        tiles = scorer.preprocess(frame(k, occupied([(0, 0)])))
         value = 1.0 if k < 30 else 3.0
         seen[k] = scorer.score(tiles, np.full(len(tiles.batch), value, np.float32))
     skipped = {k: s.skipped_reason for k, s in seen.items() if s.skipped_reason}
@@ -163,13 +163,13 @@ def test_a_dropped_frame_withholds_what_needs_it_and_keeps_the_median() -> None:
 def test_reset_forgets_the_frames() -> None:
     scorer, _ = warmed()
     scorer.reset()
-    assert scorer.tiles(frame(20, occupied([(0, 0)]))).skipped_reason == "warming_up"
+    assert scorer.preprocess(frame(20, occupied([(0, 0)]))).skipped_reason == "warming_up"
 
 
 def test_a_frame_smaller_than_a_cell_is_refused() -> None:
     scorer = AdaclScorer(small_manifest(), "cam")
     with pytest.raises(FrameSizeError, match="1×1"):
-        scorer.tiles(frame(0, np.zeros((1, 1), np.uint8)))
+        scorer.preprocess(frame(0, np.zeros((1, 1), np.uint8)))
 
 
 def test_a_manifest_that_contradicts_itself_is_refused() -> None:
@@ -187,9 +187,9 @@ def test_moving_shapes_are_found_where_they_are() -> None:
     scorer = AdaclScorer(small_manifest(lags=(0,)), "cam")
     still, moving = list(moving_shapes(40, busy=())), list(moving_shapes(40))
     for k in range(30):
-        scorer.tiles(frame(k, still[k]))
+        scorer.preprocess(frame(k, still[k]))
     for k in range(30, 40):
-        tiles = scorer.tiles(frame(k, moving[k]))
+        tiles = scorer.preprocess(frame(k, moving[k]))
         differs = np.abs(moving[k].astype(int) - still[k]) > 15
         expected = {
             (r, c)

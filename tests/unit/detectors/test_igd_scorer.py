@@ -29,7 +29,7 @@ def outputs(score: float, side: int = 4) -> np.ndarray:
 
 def test_tiles_carry_the_whole_frame_in_the_networks_range() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
-    tiles = IgdScorer(igd_manifest(side=64), "cam").tiles(frame(7, pixels))
+    tiles = IgdScorer(igd_manifest(side=64), "cam").preprocess(frame(7, pixels))
     assert (tiles.camera, tiles.index, tiles.pts_seconds, tiles.received_at) == ("cam", 7, 7 / 25, 107.0)
     assert tiles.batch.shape == (1, 1, 64, 64)
     assert tiles.batch.dtype == np.float32
@@ -46,19 +46,19 @@ def test_frames_of_any_size_become_the_networks(shape: tuple[int, int]) -> None:
     how = cv2.INTER_AREA if max(shape) > 128 else cv2.INTER_LINEAR
     want = cv2.resize(pixels, (64, 64), interpolation=how)
     np.testing.assert_array_equal(resize_frame(pixels, 64, 64), want)
-    batch = IgdScorer(igd_manifest(side=64), "cam").tiles(frame(0, pixels)).batch
+    batch = IgdScorer(igd_manifest(side=64), "cam").preprocess(frame(0, pixels)).batch
     np.testing.assert_allclose(batch[0, 0], want / 255, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(31, 64), (64, 20)])
 def test_a_frame_that_is_too_small_is_refused(shape: tuple[int, int]) -> None:
     with pytest.raises(FrameSizeError, match=f"{shape[1]}×{shape[0]} pixels"):
-        IgdScorer(igd_manifest(), "cam").tiles(frame(0, np.zeros(shape, np.uint8)))
+        IgdScorer(igd_manifest(), "cam").preprocess(frame(0, np.zeros(shape, np.uint8)))
 
 
 def test_the_score_and_the_heat_map_are_the_networks() -> None:
     scorer = IgdScorer(igd_manifest(), "cam")
-    tiles = scorer.tiles(frame(3))
+    tiles = scorer.preprocess(frame(3))
     result = scorer.score(tiles, outputs(0.7))
     assert (result.camera, result.index, result.pts_seconds, result.received_at) == ("cam", 3, 3 / 25, 103.0)
     assert result.score == pytest.approx(0.7)
@@ -69,31 +69,33 @@ def test_the_score_and_the_heat_map_are_the_networks() -> None:
 @pytest.mark.parametrize("place", [0, 5])
 def test_outputs_that_are_not_finite_are_withheld(place: int) -> None:
     scorer = IgdScorer(igd_manifest(median_frames=3), "cam")
-    scorer.score(scorer.tiles(frame(0)), outputs(0.2))
+    scorer.score(scorer.preprocess(frame(0)), outputs(0.2))
     broken = outputs(0.9)
     broken[0, place] = np.nan
-    result = scorer.score(scorer.tiles(frame(1)), broken)
+    result = scorer.score(scorer.preprocess(frame(1)), broken)
     assert math.isnan(result.score)
     assert result.skipped == "non_finite"
     assert result.anomaly_map is None
-    assert scorer.score(scorer.tiles(frame(2)), outputs(0.4)).score == pytest.approx(0.3)  # no part of the median
+    assert scorer.score(scorer.preprocess(frame(2)), outputs(0.4)).score == pytest.approx(0.3)  # no part of the median
 
 
 def test_the_median_is_causal_and_begins_anew_after_a_gap() -> None:
     scorer = IgdScorer(igd_manifest(median_frames=3), "cam")
     values = [0.1, 0.9, 0.2, 0.3, 0.8]
-    got = [scorer.score(scorer.tiles(frame(k)), outputs(v)).score for k, v in enumerate(values)]
+    got = [scorer.score(scorer.preprocess(frame(k)), outputs(v)).score for k, v in enumerate(values)]
     np.testing.assert_allclose(got, [0.1, 0.5, 0.2, 0.3, 0.3], atol=1e-6)
     assert scorer.gaps == 0
-    later = scorer.tiles(frame(9))
-    after = scorer.tiles(frame(10, flags=FrameFlags.DISCONTINUITY))  # taken before the score of the frame before it
+    later = scorer.preprocess(frame(9))
+    after = scorer.preprocess(
+        frame(10, flags=FrameFlags.DISCONTINUITY)
+    )  # taken before the score of the frame before it
     assert scorer.score(later, outputs(0.9)).score == pytest.approx(0.8)
     assert scorer.score(after, outputs(0.1)).score == pytest.approx(0.1)
     assert scorer.gaps == 1
     scorer.reset()
-    assert scorer.score(scorer.tiles(frame(0, flags=FrameFlags.DISCONTINUITY)), outputs(0.6)).score == pytest.approx(
-        0.6
-    )
+    assert scorer.score(
+        scorer.preprocess(frame(0, flags=FrameFlags.DISCONTINUITY)), outputs(0.6)
+    ).score == pytest.approx(0.6)
     assert scorer.gaps == 1
 
 
@@ -101,7 +103,7 @@ def test_cells_lie_in_the_sources_pixels_and_cover_the_frame() -> None:
     scorer = IgdScorer(igd_manifest(), "cam")
     with pytest.raises(ValueError, match="before the first score"):
         scorer.cell_box(0, 0)
-    scorer.score(scorer.tiles(frame(0, np.zeros((90, 160), np.uint8))), outputs(0.1))
+    scorer.score(scorer.preprocess(frame(0, np.zeros((90, 160), np.uint8))), outputs(0.1))
     assert scorer.cell_box(0, 0) == (0, 0, 40, 22)
     assert scorer.cell_box(3, 3) == (120, 68, 160, 90)
     assert scorer.cell_box(1, 0)[1] == scorer.cell_box(0, 0)[3]
@@ -113,7 +115,7 @@ def test_cells_lie_in_the_sources_pixels_and_cover_the_frame() -> None:
 def test_outputs_of_another_shape_are_refused(shape: tuple[int, int]) -> None:
     scorer = IgdScorer(igd_manifest(), "cam")
     with pytest.raises(BundleError, match="1 \\+ side²"):
-        scorer.score(scorer.tiles(frame(0)), np.zeros(shape, np.float32))
+        scorer.score(scorer.preprocess(frame(0)), np.zeros(shape, np.float32))
 
 
 @pytest.mark.parametrize(

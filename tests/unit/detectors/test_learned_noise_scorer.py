@@ -44,7 +44,7 @@ def run(scorer: LearnedNoiseScorer, frames: Iterable[Frame]) -> list[FrameScore]
     """Scores as the pipeline would have them; the error of a window is the gray of its scored frame."""
     scores = []
     for one in frames:
-        tiles = scorer.tiles(one)
+        tiles = scorer.preprocess(one)
         if tiles is None:
             continue
         gray = (tiles.batch[:, 8] + 1) * 127.5 if len(tiles.batch) else np.empty((0, 1, 1))
@@ -69,7 +69,7 @@ def test_windows_hold_resized_frames_in_the_networks_range() -> None:
     scorer = LearnedNoiseScorer(manifest(), "cam")
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (60, 90), dtype=np.uint8) for _ in range(16)]
-    tiles = [scorer.tiles(Frame("cam", k, k / 25, 0.0, p)) for k, p in enumerate(pictures)][-1]
+    tiles = [scorer.preprocess(Frame("cam", k, k / 25, 0.0, p)) for k, p in enumerate(pictures)][-1]
     assert tiles is not None
     assert tiles.batch.shape == (1, 16, HEIGHT, WIDTH)
     expected = np.stack([cv2.resize(p, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR) for p in pictures]) / 127.5 - 1
@@ -109,7 +109,7 @@ def test_the_heat_map_and_its_boxes_cover_the_source() -> None:
     scorer = LearnedNoiseScorer(manifest(), "cam")
     with pytest.raises(ValueError, match="no frame was seen"):
         scorer.cell_box(0, 0)
-    tiles = [scorer.tiles(frame(k)) for k in range(16)][-1]
+    tiles = [scorer.preprocess(frame(k)) for k in range(16)][-1]
     assert tiles is not None
     output = np.arange(25, dtype=np.float32)[None]
     score = scorer.score(tiles, output)
@@ -125,14 +125,14 @@ def test_the_heat_map_and_its_boxes_cover_the_source() -> None:
 
 def test_an_output_that_is_no_number_is_withheld() -> None:
     scorer = LearnedNoiseScorer(manifest(), "cam")
-    tiles = [scorer.tiles(frame(k)) for k in range(16)][-1]
+    tiles = [scorer.preprocess(frame(k)) for k in range(16)][-1]
     assert tiles is not None
     assert scorer.score(tiles, np.full(1, np.nan, np.float32)).skipped_reason == "non_finite"
 
 
 def test_frames_that_are_too_small_and_other_bundles_are_refused() -> None:
     with pytest.raises(FrameSizeError, match="smaller than 32"):
-        LearnedNoiseScorer(manifest(), "cam").tiles(frame(0, size=(31, 90)))
+        LearnedNoiseScorer(manifest(), "cam").preprocess(frame(0, size=(31, 90)))
     for wrong in (manifest(kind="map"), manifest(channels=8)):
         with pytest.raises(BundleError, match="learned noise needs clips"):
             LearnedNoiseScorer(wrong, "cam")

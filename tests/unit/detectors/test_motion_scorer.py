@@ -38,7 +38,7 @@ def scores(learned: Fitted, frames: Iterable[Frame], fps: float = 12.5) -> list[
     scorer = MotionScorer(spec, "wall")
     answer = []
     for frame in frames:
-        tiles = scorer.tiles(frame)
+        tiles = scorer.preprocess(frame)
         outputs = learned.model(tiles.batch[:, :, 0, 0]) if len(tiles.batch) else np.zeros((0, 4), np.float32)
         answer.append(scorer.score(tiles, outputs))
     return answer
@@ -89,7 +89,7 @@ def test_the_cell_of_the_heat_map_lies_on_the_thing(learned: Fitted) -> None:
     spec = manifest()
     scorer = MotionScorer(spec, "wall")
     for frame in world([square], 6.5):
-        tiles = scorer.tiles(frame)
+        tiles = scorer.preprocess(frame)
     outputs = learned.model(tiles.batch[:, :, 0, 0])
     heat = scorer.score(tiles, outputs).anomaly_map
     assert heat is not None
@@ -149,7 +149,7 @@ def test_a_picture_in_which_everything_moves_is_learned_as_normal() -> None:
 
 def test_tiny_frames_and_foreign_bundles_are_refused() -> None:
     with pytest.raises(FrameSizeError, match="smaller than two cells"):
-        MotionScorer(manifest(), "x").tiles(Frame("x", 0, 0.0, 0.0, np.zeros((30, 200), np.uint8)))
+        MotionScorer(manifest(), "x").preprocess(Frame("x", 0, 0.0, 0.0, np.zeros((30, 200), np.uint8)))
     foreign = manifest()
     foreign = foreign.model_copy(update={"input": foreign.input.model_copy(update={"channels": 3})})
     with pytest.raises(BundleError, match="motion needs cells of 119 numbers"):

@@ -113,7 +113,7 @@ def test_cameras_take_turns_in_one_queue(models: tuple[Model, Model]) -> None:
     scored = []
     while any(left.values()):
         name = str(rng.choice([n for n in left if left[n]]))
-        tiles = scorers[name].tiles(left[name].pop(0))
+        tiles = scorers[name].preprocess(left[name].pop(0))
         assert tiles is not None  # the network must see every frame
         queue.put(scorers[name], tiles)
         scored += queue.ready()
@@ -142,7 +142,7 @@ def test_a_failure_is_told_and_the_camera_comes_back(
     scored = []
     for frame in frames:
         bad[0] = frame.index in (2, 30)
-        tiles = scorer.tiles(frame)
+        tiles = scorer.preprocess(frame)
         assert tiles is not None
         queue.put(scorer, tiles)
         scored += queue.drain()
@@ -276,7 +276,7 @@ def test_several_cameras_and_frames_in_a_run_say_the_same(
             left = {name: list(video) for name, video in videos.items()}
             while any(left.values()):
                 name = str(rng.choice([n for n in left if left[n]]))
-                tiles = scorers[name].tiles(left[name].pop(0))
+                tiles = scorers[name].preprocess(left[name].pop(0))
                 assert tiles is not None
                 queue.put(scorers[name], tiles)
                 scored += queue.ready()
@@ -305,7 +305,7 @@ def test_what_fails_together_is_told_to_each_camera(narrow_bundle: Path, monkeyp
         for k, pair in enumerate(zip(frames_of(50, 1, "a"), frames_of(50, 2, "b"), strict=True)):
             bad[0] = k == 20
             for frame in pair:
-                tiles = scorers[frame.camera].tiles(frame)
+                tiles = scorers[frame.camera].preprocess(frame)
                 assert tiles is not None
                 queue.put(scorers[frame.camera], tiles)
             scored += queue.drain()
