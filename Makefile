@@ -13,10 +13,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 help:
 	@echo "make demo   render a scene, calibrate on it, watch it, leave plot, video and metrics in runs/demo"
 	@echo "make test   the test suite (set STREAMAD_DATA for the tests on real data; PYTEST_ARGS=--slow for all of it)"
-	@echo "make soak   faults on six RTSP cameras for SOAK_MINUTES (10); writes the table of docs/reliability.md"
+	@echo "make soak   faults on six RTSP cameras for SOAK_MINUTES (10); writes the table of docs/results/reliability.md"
 	@echo "make lint   format, lint, types, import rules"
 	@echo "make bench  speed, cameras and memory of every model and engine, within 8 minutes; BENCH_ARGS=... for more"
-	@echo "make bench-docs  table and plots of docs/performance.md from what make bench measured"
+	@echo "make bench-docs  table and plots of docs/results/performance.md from what make bench measured"
 
 # The base install: no torch.
 $(VENV)/.base: pyproject.toml constraints.txt
@@ -42,7 +42,7 @@ test: $(VENV)/.dev
 	[ $$second -eq 5 ] || exit $$second
 
 soak: $(VENV)/.dev
-	$(BIN)/python -m pytest tests/integration/test_soak.py --slow --soak-minutes $(SOAK_MINUTES) --soak-report docs/reliability.md
+	$(BIN)/python -m pytest tests/integration/test_soak.py --slow --soak-minutes $(SOAK_MINUTES) --soak-report docs/results/reliability.md
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check $(CODE)

@@ -192,7 +192,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--busy", action="store_true", help="say in the report that the machine had other work")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure as JSON")
     parser.add_argument("--from", type=Path, dest="source", metavar="FILE", help="measure nothing, take these figures")
-    parser.add_argument("--write-docs", action="store_true", help="write table and plots of docs/performance.md")
+    parser.add_argument(
+        "--write-docs", action="store_true", help="write table and plots of docs/results/performance.md"
+    )
     return parser.parse_args(arguments)
 
 
@@ -210,9 +212,9 @@ def main() -> int:
     text = markdown(report)
     print(text)
     if options.write_docs:
-        write_into(ROOT / "docs" / "performance.md", text)
-        write_json(ROOT / "docs" / "performance.json", report)
-        plots(report, ROOT / "docs" / "figures")
+        write_into(ROOT / "docs" / "results" / "performance.md", text)
+        write_json(ROOT / "docs" / "results" / "performance.json", report)
+        plots(report, ROOT / "docs" / "results" / "figures")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The report of `benchmarks/bench.py`: Markdown and plots for docs/performance.md, both from the JSON document alone."""
+"""The report of `benchmarks/bench.py`: Markdown and plots for docs/results/performance.md, both from the JSON document alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write docs/configuration-reference.md and docs/bundle-reference.md from the schemas.
+"""Write docs/reference/configuration.md and docs/reference/bundle.md from the schemas.
 
 python scripts/config_reference.py           write the pages
 python scripts/config_reference.py --check   exit with 1 where a page is not what the schema says
@@ -38,16 +38,16 @@ Schema = Mapping[str, Any]
 def pages() -> dict[str, str]:
     """File name in docs/ → its text."""
     return {
-        "configuration-reference.md": page(
+        "reference/configuration.md": page(
             Config,
             "Configuration reference",
-            "Every key of the YAML file that `streamad run` reads. How to use them: [configuration.md](configuration.md). "
+            "Every key of the YAML file that `streamad run` reads. How to use them: [configure](../how-to/configure.md). "
             "An unknown key is an error.",
         ),
-        "bundle-reference.md": page(
+        "reference/bundle.md": page(
             Manifest,
             "Bundle reference",
-            "Every key of a bundle's `model.yaml`. What they are for: [bundles.md](bundles.md). The file is written by "
+            "Every key of a bundle's `model.yaml`. What they are for: [model bundles](../concepts/bundles.md). The file is written by "
             "`streamad train`; nobody needs to write one by hand.",
         ),
     }

@@ -198,7 +198,7 @@ def faults_error(name: str, faults: list[tuple[int, str]], what: str) -> ConfigE
     lines = "\n".join(f"  {name}:{fault['line']}: {fault['message']}" for fault in found)
     return ConfigError(
         f"{name} {what}:\n{lines}",
-        hint="`streamad config init --print` shows a commented example; docs/configuration.md",
+        hint="`streamad config init --print` shows a commented example; docs/how-to/configure.md",
         details={"faults": found},
     )
 

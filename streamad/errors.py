@@ -11,7 +11,7 @@ from typing import Any
 
 
 class ExitCode(IntEnum):
-    """Exit codes of the command line (the project's convention, docs/cli.md)."""
+    """Exit codes of the command line (the project's convention, docs/reference/cli.md)."""
 
     OK = 0
     RUNTIME = 1

@@ -29,8 +29,8 @@ class HealthEvent:
         camera: the configured id.
         topic: "quality" (frames held back), "drift", or "fault" (the camera was given up: its frames cannot be scored).
         state: "open", "closed", or "interrupted" where the process died while it was open.
-        reason: what is wrong now, or was last: "frozen", "moved", … (docs/frame-quality.md), "drift", or why the
-            camera was given up.
+        reason: The current or most recent fault: "frozen", "moved", … (docs/concepts/frame-quality.md), "drift", or why
+            the camera was given up.
         reasons: all that was wrong in its course, in order.
         message: the same in words, with what to do.
         started_index: first frame held back.

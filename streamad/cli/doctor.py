@@ -68,7 +68,9 @@ def _selftest(name: str, models: list[str] | None, device: str | None, as_json: 
         raise UsageError(f"--selftest {name!r}: expected tensorrt or tensorrt-rtx")
     problem = available_engines()[name]
     if problem:
-        raise EngineError(f"the engine {name} cannot run here: {problem}", hint="docs/engines.md says what it needs")
+        raise EngineError(
+            f"the engine {name} cannot run here: {problem}", hint="requirements: docs/reference/engines.md"
+        )
     from streamad.engines.tensorrt.selftest import run_selftest
     from streamad.engines.tensorrt.selftest_stateful import run_stateful_selftest
 

@@ -90,7 +90,7 @@ def _options(
 
 
 def main() -> NoReturn:
-    """Run the command line and exit with the project's codes (docs/cli.md)."""
+    """Run the command line and exit with the project's codes (docs/reference/cli.md)."""
     prepare_streams()
     as_json = "--json" in sys.argv[1:]
     code: int = ExitCode.OK

@@ -23,7 +23,7 @@ class OpenVinoEngine(ThreadedEngine):
 
     As many worker threads as OpenVINO runs requests side by side, each with a request for every size, made once (an
     AsyncInferQueue calls nobody back for a request that fails, so its frames would wait for ever; and dynamic shapes
-    are slower: docs/performance.md).
+    are slower: docs/results/performance.md).
 
     Args:
         onnx: the network.

@@ -17,8 +17,8 @@ from streamad.engines.state_buffers import FRAMES, OUTPUTS, StateBuffer
 from streamad.errors import EngineError
 
 RUN_SIZES = (1,)
-"""Frames of a camera in a run. On a CPU one frame is as fast as several (docs/streaming-network.md): its intermediate
-values stay in the cache, and its weights are few beside them."""
+"""Frames of a camera in a run. On a CPU one frame is as fast as several (docs/concepts/streaming-network.md): its
+intermediate values stay in the cache, and its weights are small by comparison."""
 
 CAMERA_SIZES = (1,)
 """Cameras in a run: on a CPU one, for the same reason."""

@@ -431,7 +431,7 @@ class Monitor:
         if behind:
             _log.warning(
                 "this machine does not keep up with %s: frames are dropped, evenly among cameras; fewer cameras, a "
-                "lower frame rate or a lighter model would help (docs/performance.md)",
+                "lower frame rate or a lighter model would help (docs/results/performance.md)",
                 counted(len(self.cameras), "camera"),
             )
         else:

@@ -44,7 +44,7 @@ MAX_HEAD = 16384
 _HOST = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{0,5})?", re.IGNORECASE)
 
 _REFUSED_HOST = (
-    b'{"error": "this host name is not served here", "hint": "add it to web.allowed_hosts (docs/security.md)"}'
+    b'{"error": "this host name is not served here", "hint": "add it to web.allowed_hosts (docs/how-to/secure.md)"}'
 )
 _REFUSED_SIZE = b'{"error": "the request is too long", "hint": null}'
 _REFUSED_BODY = b'{"error": "requests carry no body here", "hint": null}'

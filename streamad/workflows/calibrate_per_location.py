@@ -57,7 +57,7 @@ class LocalClips:
 
 
 def local_spec(manifest: Manifest, fps: float | None = None) -> PerLocationSpec:
-    """What is chosen for a detector; how: docs/local-calibration.md.
+    """What is chosen for a detector; how: docs/concepts/per-location-calibration.md.
 
     Args:
         manifest: of its bundle.

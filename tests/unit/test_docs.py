@@ -33,8 +33,15 @@ from streamad.web import create_app
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md",
-                ROOT / "streamad" / "detectors" / "adacl" / "README.md"])  # fmt: skip
+PAGES = sorted(
+    [
+        *(page for page in DOCS.rglob("*.md") if "images" not in page.relative_to(DOCS).parts),
+        *(
+            ROOT / name
+            for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "streamad/detectors/adacl/README.md")
+        ),
+    ]
+)
 MADE_LATER = (DOCS / "results", DOCS / "images")
 """Measured and rendered by tools; their links are checked once they are there."""
 
@@ -96,9 +103,9 @@ def test_reference_pages_are_what_the_schema_says() -> None:
 
 def test_benchmark_rewrites_its_section_alone(tmp_path: Path) -> None:
     report, page = tool("bench_report", "benchmarks"), tmp_path / "page.md"
-    page.write_text(text("performance.md"), encoding="utf-8")
+    page.write_text(text("results/performance.md"), encoding="utf-8")
     report.write_into(page, "NEW FIGURES")
-    before, after = text("performance.md"), page.read_text(encoding="utf-8")
+    before, after = text("results/performance.md"), page.read_text(encoding="utf-8")
     assert "\nNEW FIGURES\n" in after
     assert after.partition(report.BEGIN)[0] == before.partition(report.BEGIN)[0]
     assert after.partition(report.END)[2] == before.partition(report.END)[2]
@@ -129,13 +136,17 @@ def options_of(command: Any) -> set[str]:
 
 
 def test_every_command_is_documented_and_every_documented_one_exists() -> None:
-    listed = {names(row[0])[0].removeprefix("streamad ") for row in rows(text("cli.md")) if "`streamad" in row[0]}
+    listed = {
+        names(row[0])[0].removeprefix("streamad ") for row in rows(text("reference/cli.md")) if "`streamad" in row[0]
+    }
     assert listed == set(commands())
 
 
 def test_every_option_of_a_section_exists() -> None:
     known = commands()
-    sections = re.findall(r"^## streamad ([^\n]+)\n(.*?)(?=^## |\Z)", text("cli.md"), re.MULTILINE | re.DOTALL)
+    sections = re.findall(
+        r"^## streamad ([^\n]+)\n(.*?)(?=^## |\Z)", text("reference/cli.md"), re.MULTILINE | re.DOTALL
+    )
     covered: set[str] = set()
     for heading, body in sections:
         covers = [name for name in known if name.split()[0] in heading.replace(",", " ").split()]
@@ -169,7 +180,7 @@ def test_command_lines_in_the_pages_exist(page: str, line: str) -> None:
 
 
 def test_exit_codes() -> None:
-    listed = {int(row[0]): row[1] for row in rows(section(text("cli.md"), "Exit codes"))}
+    listed = {int(row[0]): row[1] for row in rows(section(text("reference/cli.md"), "Exit codes"))}
     assert listed == {code.value: code.name for code in ExitCode}
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     sentence = re.search(r"Exit codes: (.*?)\n- ", readme, re.DOTALL)
@@ -190,13 +201,13 @@ def test_every_metric_is_documented_with_its_type_and_labels() -> None:
             known[family._name + ("_total" if kind == "counter" else "")] = (kind, tuple(family._labelnames))
     listed = {
         names(row[0])[0]: (row[1], tuple(label.strip() for label in row[2].split(",") if label.strip()))
-        for row in rows(section(text("monitoring.md"), "Metrics"))
+        for row in rows(section(text("how-to/monitor.md"), "Metrics"))
     }
     assert listed == known
 
 
 def test_no_page_names_a_metric_that_does_not_exist() -> None:
-    known = {names(row[0])[0] for row in rows(section(text("monitoring.md"), "Metrics"))}
+    known = {names(row[0])[0] for row in rows(section(text("how-to/monitor.md"), "Metrics"))}
     for page in PAGES:
         used = set(re.findall(r"\bstreamad_[a-z_]+[a-z]\b", page.read_text(encoding="utf-8"))) - {"streamad_models"}
         assert used <= known, f"{page.name}: {used - known}"
@@ -205,14 +216,14 @@ def test_no_page_names_a_metric_that_does_not_exist() -> None:
 def test_every_endpoint_is_documented() -> None:
     app = create_app(metrics=Metrics(), health=Health(), status=dict)
     routes = {re.sub(r"\{camera:path\}", "{camera}", route.path) for route in app.routes if hasattr(route, "path")}
-    table = text("monitoring.md").partition("## Metrics")[0]
+    table = text("how-to/monitor.md").partition("## Metrics")[0]
     assert {names(row[0])[0] for row in rows(table)} == routes
 
 
 def test_every_rule_is_named_and_the_examples_are_the_rules() -> None:
     document = yaml.safe_load((ROOT / "configs" / "prometheus-rules.yml").read_text(encoding="utf-8"))
     rules = {rule["alert"]: rule for group in document["groups"] for rule in group["rules"]}
-    page = section(text("monitoring.md"), "Rules")
+    page = section(text("how-to/monitor.md"), "Rules")
     assert set(re.findall(r"\bStreamad[A-Z]\w+", page)) == set(rules)
     for block in blocks(page, "yaml"):
         for example in yaml.safe_load(block):
@@ -220,17 +231,17 @@ def test_every_rule_is_named_and_the_examples_are_the_rules() -> None:
 
 
 def test_failure_reasons_and_states() -> None:
-    assert {names(row[0])[0] for row in rows(section(text("sources.md"), "Failures"))} == set(FailureReason)
-    assert set(get_args(CameraState)) <= set(names(section(text("sources.md"), "States")))
-    assert set(get_args(AlertLabel)) <= set(names(section(text("alerts.md"), "The rule")))
+    assert {names(row[0])[0] for row in rows(section(text("reference/sources.md"), "Failures"))} == set(FailureReason)
+    assert set(get_args(CameraState)) <= set(names(section(text("reference/sources.md"), "States")))
+    assert set(get_args(AlertLabel)) <= set(names(section(text("reference/alerts.md"), "The rule")))
 
 
 def test_every_type_of_source_and_sink_is_documented() -> None:
     sources = {kind.model_fields["type"].default for kind in get_args(get_args(SourceSpec)[0])}
-    table = text("sources.md").partition("## States")[0]
+    table = text("reference/sources.md").partition("## States")[0]
     assert {names(row[0])[0] for row in rows(table)} == sources
     sinks = {kind.model_fields["type"].default for kind in get_args(get_args(SinkSpec)[0])}
-    assert set(re.findall(r"^- `(\w+)`:", section(text("alerts.md"), "Sinks"), re.MULTILINE)) == sinks
+    assert set(re.findall(r"^- `(\w+)`:", section(text("reference/alerts.md"), "Sinks"), re.MULTILINE)) == sinks
 
 
 def test_variables_of_the_environment_are_documented() -> None:
@@ -249,13 +260,13 @@ def test_variables_of_the_environment_are_documented() -> None:
 
 
 def test_settings_of_the_rule_and_their_defaults() -> None:
-    listed = {names(row[0])[0]: row[1] for row in rows(section(text("alerts.md"), "The rule"))}
+    listed = {names(row[0])[0]: row[1] for row in rows(section(text("reference/alerts.md"), "The rule"))}
     defaults = {name: field.default for name, field in RuleSpec.model_fields.items()}
     assert listed == {name: "empty" if value is None else f"{value:g}" for name, value in defaults.items()}
 
 
 def test_keys_of_an_event() -> None:
-    listed = [name for row in rows(section(text("alerts.md"), "Events")) for name in names(row[0])]
+    listed = [name for row in rows(section(text("reference/alerts.md"), "Events")) for name in names(row[0])]
     assert sorted(listed) == sorted(field.name for field in dataclasses.fields(Event))
 
 
@@ -269,7 +280,7 @@ def test_queries_of_the_event_store_run(tmp_path: Path) -> None:
     )  # fmt: skip
     with EventStore(tmp_path / "events.sqlite") as store:
         store.save(event)
-    queries = blocks(text("alerts.md"), "sql")
+    queries = blocks(text("reference/alerts.md"), "sql")
     connection = sqlite3.connect(tmp_path / "events.sqlite")
     found = [connection.execute(query).fetchall() for query in queries]
     connection.close()
@@ -285,7 +296,7 @@ def test_queries_of_the_event_store_run(tmp_path: Path) -> None:
 
 
 def test_worked_calibration_is_what_calibrate_gives() -> None:
-    page = section(text("calibration.md"), "Reading one")
+    page = section(text("concepts/calibration.md"), "Reading one")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(blocks(page, "python")[0], {})
@@ -312,7 +323,7 @@ def test_whole_configurations_in_the_pages_are_valid() -> None:
     assert whole
     for block in whole:
         parse_config(block)
-    part = yaml.safe_load(blocks(section(text("security.md"), "Credentials of cameras"), "yaml")[0])
+    part = yaml.safe_load(blocks(section(text("how-to/secure.md"), "Credentials of cameras"), "yaml")[0])
     parse_config(yaml.safe_dump({"model": "m", "cameras": [{"id": "a", **part}]}))
 
 
@@ -331,4 +342,5 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_every_page_is_linked_from_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [page.name for page in DOCS.glob("*.md") if f"docs/{page.name}" not in readme] == []
+    pages = [page.relative_to(ROOT) for page in PAGES if page.is_relative_to(DOCS) and page.parent.name != "results"]
+    assert [str(page) for page in pages if str(page) not in readme] == []

@@ -1,4 +1,4 @@
-"""PerLocationSpec: what is chosen of local calibration; fixed on normal video, see docs/local-calibration.md."""
+"""Settings of per-location calibration, chosen on normal video: docs/concepts/per-location-calibration.md."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ needs
 
 Each of a level's products is made once: the three taps of the middle, one of the left, one of the right. The sum
 A[f] = Q0 C1[f-1] + Q1 C1[f] serves both C2 and R2. What is carried are products and sums, which are smaller than the
-features that they are made of. docs/streaming-network.md counts what this costs.
+features that they are made of. docs/concepts/streaming-network.md counts what this costs.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ def require_time(plan: LearnPlan) -> int | None:
             f"{plan.detector} makes {possible} steps of its training in {plan.train_seconds / 60:g} minutes here, at "
             f"least {LEAST_STEPS} are needed",
             hint=f"give --train-minutes {minutes_for(LEAST_STEPS, possible, plan.train_seconds)} or more, options that "
-            "make it lighter (docs/detectors.md), or learn the motion detector, which takes a minute or two",
+            "make it lighter (docs/concepts/detectors.md), or learn the motion detector, which takes a minute or two",
         )
     return possible
 
@@ -194,7 +194,7 @@ def require_enough(found: Capture, recordings: RecordingStore) -> None:
             hint="give more video"
             + (
                 "; if the rejected frames are the reason, see that the camera shows its place steadily "
-                "(docs/frame-quality.md)"
+                "(docs/concepts/frame-quality.md)"
                 if held
                 else ""
             ),
