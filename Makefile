@@ -8,13 +8,14 @@ BIN := $(VENV)/bin
 # The versions that CI tested; remove the constraint to try newer ones.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test soak lint bench bench-docs clean help
+.PHONY: demo test soak lint docs bench bench-docs clean help
 
 help:
 	@echo "make demo   render a scene, calibrate on it, watch it, leave plot, video and metrics in runs/demo"
 	@echo "make test   the test suite (set STREAMAD_DATA for the tests on real data; PYTEST_ARGS=--slow for all of it)"
 	@echo "make soak   faults on six RTSP cameras for SOAK_MINUTES (10); writes the table of docs/results/reliability.md"
 	@echo "make lint   format, lint, types, import rules"
+	@echo "make docs   the documentation site in build/site; a broken link, anchor or docstring section is an error"
 	@echo "make bench  speed, cameras and memory of every model and engine, within 8 minutes; BENCH_ARGS=... for more"
 	@echo "make bench-docs  table and plots of docs/results/performance.md from what make bench measured"
 
@@ -50,6 +51,17 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+$(VENV)/.docs: $(VENV)/.base
+	$(PIP) -e '.[docs]'
+	@touch $@
+
+# Docstring sections that griffe cannot place are warnings to Zensical; here they are errors, too.
+docs: $(VENV)/.docs
+	@mkdir -p build
+	@$(BIN)/zensical build --strict --clean > build/docs.log 2>&1 || { cat build/docs.log; exit 1; }
+	@! grep '^griffe:' build/docs.log
+	@echo "build/site/index.html"
+
 bench: $(VENV)/.dev
 	@mkdir -p runs
 	$(BIN)/python benchmarks/bench.py --json runs/bench.json $(BENCH_ARGS)
@@ -58,4 +70,4 @@ bench-docs: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench.py --from runs/bench.json --write-docs
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache runs
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .cache build runs

@@ -76,8 +76,10 @@ def render_scene(
         seed: the place; every non-negative seed is another one.
         size: (width, height), even, at least 160×120.
         fps: frames a second.
-        training_seconds, testing_seconds: length of either part, split evenly between its videos.
-        training_videos, testing_videos: number of videos of either part.
+        training_seconds: Length of the training part, split evenly between its videos.
+        testing_seconds: Length of the testing part, split likewise.
+        training_videos: Number of training videos.
+        testing_videos: Number of testing videos.
         anomalies: what happens in the testing part, each entry once; see `ANOMALY_KINDS`.
         pace: least and greatest speed of what is anomalous over the mean walking speed; None takes what is usual for
             each kind. (0.9, 1.2) makes carts and cyclists that only their looks tell from walkers.
