@@ -340,7 +340,20 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert missing == []
 
 
-def test_every_page_is_linked_from_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    pages = [page.relative_to(ROOT) for page in PAGES if page.is_relative_to(DOCS) and page.parent.name != "results"]
-    assert [str(page) for page in pages if str(page) not in readme] == []
+def pages_in(entry: Any) -> Iterator[str]:
+    """File names in a part of the site's navigation."""
+    if isinstance(entry, str):
+        yield entry
+    else:
+        for part in entry.values() if isinstance(entry, dict) else entry:
+            yield from pages_in(part)
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    listed = list(pages_in(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]))
+    pages = {str(page.relative_to(DOCS)) for page in PAGES if page.is_relative_to(DOCS)}
+    results = {page for page in pages if page.startswith("results/")}
+    linked = {f"results/{name}" for name in re.findall(r"\]\(([\w.-]+\.md)\)", text("results/README.md"))}
+    assert len(listed) == len(set(listed))
+    assert pages - results <= set(listed) <= pages
+    assert results <= linked | set(listed)
