@@ -35,7 +35,7 @@ class CameraScorer(Protocol):
         """
 
     def score(self, tiles: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
-        """The score of the frame, from the engine's (n, …) outputs for its tiles; called in the order of `preprocess()`."""
+        """The frame's score, from the engine's (n, …) outputs for its input; called in the order of `preprocess`."""
 
     def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
         """(x0, y0, x1, y1) of a heat-map cell in pixels of the source's frame; right and lower edge exclusive."""

@@ -124,7 +124,7 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def scores_of(path: Path) -> list[tuple[str, str]]:
     with path.open(encoding="utf-8") as file:
-        return [(row["raw_score"], row["skipped"]) for row in csv.DictReader(file)]
+        return [(row["raw_score"], row["skipped_reason"]) for row in csv.DictReader(file)]
 
 
 def test_frames_that_the_quality_gate_rejects_are_counted_and_explained(

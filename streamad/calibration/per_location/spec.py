@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from streamad.errors import CalibrationError
 
@@ -24,10 +24,10 @@ class PerLocationSpec:
         median_frames: causal median of that over so many frames; 1 is none.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False, validate_by_name=True)
 
     pool: int = 1
-    neighbors: int = 3
+    neighbors: Annotated[int, Field(alias="neighbours")] = 3  # its name in files, whose digest covers it
     prior_samples: float = 500.0
     tail_share: float = 0.1
     share: float = 0.03

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +129,7 @@ class PerLocationStatistics:
             )
         try:
             return cls(
-                spec=_SPEC.validate_python(header["spec"]),
+                spec=_SPEC.validate_python(header["spec"], by_alias=True),
                 frames=int(header["frames"]),
                 **arrays,
             )
@@ -137,9 +137,8 @@ class PerLocationStatistics:
             raise CalibrationError(f"{path} is damaged: {error}", hint="calibrate again") from error
 
     def _header(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT, "version": VERSION, "spec": asdict(self.spec), "frames": self.frames,
-        }  # fmt: skip
+        spec = _SPEC.dump_python(self.spec, by_alias=True)
+        return {"format": FORMAT, "version": VERSION, "spec": spec, "frames": self.frames}
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
         return {name: getattr(self, name) for name in ("levels", "curves", "picture")}
