@@ -11,14 +11,16 @@ by which a network tells images apart.
 
 from __future__ import annotations
 
+import io
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from streamad.errors import DatasetError, UsageError
 from streamad.evaluation.images.official import CLASSES, MVTEC_COUNTS
-from streamad.evaluation.images.png import check_png
 from streamad.evaluation.images.records import ImageBenchmark, Images, OneClassSplit
 from streamad.files import read_bytes
 from streamad.sources.images import MOST_BYTES
@@ -146,7 +148,7 @@ def _decode(path: Path, mode: int) -> Images:
         raise DatasetError(
             f"cannot read {path}: {error.strerror or error}", hint="was the archive unpacked completely?"
         ) from error
-    check_png(content, str(path))
+    _check_png(content, path)
     try:
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), mode)
     except cv2.error:  # over MOST_PIXELS
@@ -154,6 +156,21 @@ def _decode(path: Path, mode: int) -> Images:
     if picture is None:
         raise DatasetError(f"{path} is a PNG file that cannot be decoded", hint="fetch it again")
     return np.asarray(picture, np.uint8)
+
+
+def _check_png(content: bytes, path: Path) -> None:
+    """Reject a truncated or damaged PNG file: OpenCV decodes what it can and fills the rest with black."""
+    try:
+        with (
+            warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning),
+            Image.open(io.BytesIO(content), formats=["PNG"]) as image,
+        ):
+            image.verify()  # compares the checksums of all image data
+    except Exception as error:  # Pillow documents no set of errors; damaged files raise several kinds
+        what = "is empty" if not content else f"is not a complete PNG file: {error}"
+        raise DatasetError(
+            f"{path} {what}", hint="the download or copy may have been interrupted; download the file again"
+        ) from error
 
 
 def _count_notes(folder: Path) -> list[str]:

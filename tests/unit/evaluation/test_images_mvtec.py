@@ -78,10 +78,11 @@ def _flip(path: Path) -> None:
 
 
 MVTEC_DAMAGES: dict[str, tuple[str, Any, str]] = {
-    "truncated": ("test/broken/001.png", lambda p: p.write_bytes(p.read_bytes()[:-30]), "is truncated"),
-    "without an end": ("test/broken/001.png", lambda p: p.write_bytes(p.read_bytes()[:-12]), "is truncated"),
-    "a flipped byte": ("train/good/002.png", _flip, "checksum"),
-    "no png": ("test/good/000.png", lambda p: p.write_bytes(b"<html>"), "is no PNG"),
+    "empty": ("train/good/000.png", lambda p: p.write_bytes(b""), "is empty"),
+    "truncated": ("test/broken/001.png", lambda p: p.write_bytes(p.read_bytes()[:-30]), "not a complete PNG"),
+    "without an end": ("test/broken/001.png", lambda p: p.write_bytes(p.read_bytes()[:-12]), "not a complete PNG"),
+    "a flipped byte": ("train/good/002.png", _flip, "not a complete PNG file: .*checksum"),
+    "no png": ("test/good/000.png", lambda p: p.write_bytes(b"<html>"), "not a complete PNG"),
     "another size": (
         "test/good/001.png",
         lambda p: cv2.imwrite(str(p), np.zeros((40, 50, 3), np.uint8)),
