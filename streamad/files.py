@@ -7,7 +7,6 @@ that is wrong with the content is a `ValueError`, to which callers add what the 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
@@ -64,27 +63,30 @@ def write_json(path: Path, document: Any) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[bool]:
-    """Whether this process alone has the folder; the lock ends with the process, however it ends.
+    """Lock a folder for this process; yields whether the lock was acquired.
+
+    The lock ends with the process, however it ends.
 
     Raises:
-        OutputError: the folder cannot be written to.
+        OutputError: The folder cannot be written to.
     """
+    from filelock import FileLock, Timeout  # not at the top: it takes 30 ms, and few commands lock anything
+
+    lock = FileLock(folder / ".lock", blocking=False, thread_local=False, fallback_to_soft=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
     except OSError as error:
         raise OutputError(
-            f"cannot write to {folder}: {error.strerror or error}", hint="give another folder with --out"
+            f"cannot write to {folder}: {error.strerror or error}", hint="choose another folder with --out"
         ) from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        yield True
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
 def open_regular(path: Path, most: int | None = None) -> io.BufferedReader:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import ClassVar
+
+from filelock import FileLock, Timeout
 
 from streamad.errors import OutputError
 
@@ -151,81 +149,57 @@ def _migrate(connection: sqlite3.Connection, version: int) -> None:
 
 
 class WriterLock:
-    """The right to write one event store, held by one process and gone with it, however it ends.
+    """The exclusive right to write an event store. It is held by one `EventStore` and ends with the process.
 
-    Because only the holder has open events, every open event that a new holder finds belongs to a dead
-    process. A POSIX record lock: children do not inherit it, so a decoder process that outlives its parent
-    keeps nothing locked.
+    Only the holder has open events, so every open event that a new holder finds belongs to a dead process. Child
+    processes do not inherit the lock: a decoder that outlives its parent keeps nothing locked.
 
     Raises:
-        OutputError: another process, or another store of this one, holds it; or the lock file cannot be
-            written.
+        OutputError: The lock is already held, by another process or by another store of this process, or the lock
+            file cannot be written.
     """
 
-    _held: ClassVar[set[Path]] = set()
-    _guard: ClassVar[threading.Lock] = threading.Lock()
-
     def __init__(self, database: Path) -> None:
+        self._database = database
         self._path = Path(f"{os.path.abspath(database)}.lock")
-        with self._guard:
-            # Record locks do not exclude their own process, and closing any descriptor of the file drops
-            # them.
-            if self._path in self._held:
-                raise OutputError(
-                    f"event store {database}: already open in this process",
-                    hint="use one EventStore for one file",
-                )
-            self._descriptor = self._acquire(database)
-            self._held.add(self._path)
+        self._lock, self._identity = self._acquire()
 
-    def _acquire(self, database: Path) -> int:
-        descriptor: int | None = None
+    def _acquire(self) -> tuple[FileLock, os.stat_result]:
+        held: list[os.stat_result] = []
+        lock = FileLock(
+            self._path,
+            blocking=False,
+            thread_local=False,
+            fallback_to_soft=False,  # a soft lock would outlive a killed process
+            on_acquired=lambda descriptor: held.append(os.fstat(descriptor)),
+        )
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
-        except (BlockingIOError, PermissionError) as error:
-            if descriptor is None:
-                raise failure(database, error) from error
-            os.close(descriptor)
+            lock.acquire()
+        except Timeout as error:
             raise OutputError(
-                f"event store {database}: in use by another streamad process",
+                f"event store {self._database}: in use by another streamad process or by another EventStore",
                 hint="stop that process, or give each its own events path",
             ) from error
         except OSError as error:
-            if descriptor is not None:
-                os.close(descriptor)
-            raise failure(database, error) from error
+            raise failure(self._database, error) from error
+        return lock, held[0]
 
     def renew(self) -> None:
-        """Take the lock again where its file was moved away or deleted.
+        """Acquire the lock again if its file was moved away or deleted.
 
         Raises:
-            OutputError: another process has it now, or the file cannot be written.
+            OutputError: Another process holds the lock now, or the file cannot be written.
         """
         try:
-            is_there = os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
+            is_there = os.path.samestat(self._identity, os.stat(self._path))
         except OSError:
             is_there = False
         if not is_there:
-            descriptor = self._acquire(self._path.with_suffix(""))
-            os.close(self._descriptor)
-            self._descriptor = descriptor
+            old = self._lock
+            self._lock, self._identity = self._acquire()
+            old.release()
 
     def release(self) -> None:
-        """Give the lock back. The lock file stays: removing it would let two processes lock different
-        files.
-        """
-        with self._guard:
-            if self._path in self._held:
-                self._held.discard(self._path)
-                os.close(self._descriptor)
-
-    def __enter__(self) -> WriterLock:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
+        """Release the lock. The lock file stays: removing it would let two processes lock different files."""
+        self._lock.release()

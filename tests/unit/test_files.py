@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import signal
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from streamad.errors import ExitCode, OutputError
-from streamad.files import sha256_of, write_atomic, write_json
+from streamad.files import locked, sha256_of, write_atomic, write_json
 
 
 def test_writes_text_and_bytes_and_makes_folders(tmp_path: Path) -> None:
@@ -91,3 +95,42 @@ def test_hash_equals_hashlib(tmp_path: Path) -> None:
     content = os.urandom(3_000_000)
     (tmp_path / "file").write_bytes(content)
     assert sha256_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+HOLDER = """
+import os, sys, time
+from pathlib import Path
+from streamad.files import locked
+with locked(Path(sys.argv[1])) as mine:
+    if os.fork() == 0:  # a worker process that outlives the holder
+        print(mine, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("place", [None, "/dev/shm"])
+def test_a_lock_excludes_other_processes_and_ends_with_its_own(tmp_path: Path, place: str | None) -> None:
+    folder = tmp_path / "locked" if place is None else Path(place) / f"streamad-{os.getpid()}-{tmp_path.name}"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, folder],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "True\n"
+        with locked(folder) as mine:
+            assert not mine
+        holder.kill()
+        holder.wait()
+        with locked(folder) as mine:
+            assert mine
+            with locked(folder) as again:
+                assert not again
+    finally:
+        holder.stdout.close()
+        os.killpg(holder.pid, signal.SIGKILL)
+        shutil.rmtree(folder)

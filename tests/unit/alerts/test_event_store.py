@@ -118,7 +118,7 @@ def test_open_events_of_a_dead_run_become_interrupted_at_their_last_update(path:
 
 
 def test_a_second_writer_is_refused_while_the_first_lives(path: Path, store: EventStore) -> None:
-    with pytest.raises(OutputError, match="already open in this process"):
+    with pytest.raises(OutputError, match="or by another EventStore"):
         EventStore(path)
     script = f"from pathlib import Path; from streamad.alerts import EventStore; EventStore(Path({str(path)!r}))"
     root = Path(database.__file__).parents[2]
