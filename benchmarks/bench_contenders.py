@@ -20,9 +20,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from streamad.alerts.spec import RuleSpec
-from streamad.alerts.tracker import EventTracker
-from streamad.bundle import Bundle, combined_sha256
+from streamad.bundle import Bundle
+from streamad.calibration import AlertPolicySpec
 from streamad.detectors import camera_scorer, detector_parts
 from streamad.detectors.base import load_part
 from streamad.engines import EngineSpec, StatefulEngine, available_engines
@@ -30,9 +29,10 @@ from streamad.engines.factory import PRECISIONS
 from streamad.errors import BundleError, EngineError
 from streamad.frame import Frame
 from streamad.inference import open_model
-from streamad.inference.alerting import alert_settings
+from streamad.inference.alerting import resolve_policy
+from streamad.inference.clips import prefetched
 from streamad.inference.model import Model
-from streamad.inference.offline import pair_scores, prefetched
+from streamad.inference.session import Session
 from streamad.preprocessing import CellGrid, ModelInput
 from streamad.sources import FileSpec, open_source
 
@@ -232,16 +232,12 @@ class Subject:
     def _end_to_end(self, model: Model) -> Callable[[float], tuple[float, float, float]]:
         # Without a calibration any threshold serves: the rule costs the same wherever it lies.
         given = None if self.bundle.calibration_path else 0.5
-        settings = alert_settings(model, RuleSpec(), camera="bench", threshold=given)
+        policy = resolve_policy(model, AlertPolicySpec(), camera="bench", threshold=given)
         streams = isinstance(model.engine, StatefulEngine)
 
         def work(seconds: float) -> tuple[float, float, float]:
             scorer, count = copy.deepcopy(self._warm[streams]), 0
-            tracker = EventTracker(
-                settings.rule("bench"),
-                model=self.bundle.name,
-                model_sha256=combined_sha256(self.bundle),
-            )
+            session = Session(model, policy, camera="bench", scorer=scorer)
             source = self._stack.enter_context(open_source(FileSpec(path=self._video), camera="bench"))
             frames = iter(source)
             for _ in islice(frames, LEAD):
@@ -257,8 +253,8 @@ class Subject:
                     yield frame
 
             with closing(prefetched(frames)) as ahead:
-                for _, score in pair_scores(until(ahead), model, scorer):
-                    tracker.update(score)
+                for _ in session.run(until(ahead)):
+                    pass
                 passed, cpu = time.perf_counter() - started, time.process_time() - spent
             source.close()
             return float(count), passed, cpu

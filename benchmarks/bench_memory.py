@@ -15,13 +15,12 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from streamad.alerts.spec import RuleSpec
-from streamad.alerts.tracker import EventTracker
-from streamad.bundle import combined_sha256
+from streamad.calibration import AlertPolicySpec
 from streamad.engines import EngineSpec
 from streamad.inference import open_model
-from streamad.inference.alerting import alert_settings
-from streamad.inference.offline import pair_scores, prefetched
+from streamad.inference.alerting import resolve_policy
+from streamad.inference.clips import prefetched
+from streamad.inference.session import Session
 from streamad.sources import FileSpec, open_source
 
 MANY = 10**9
@@ -43,17 +42,11 @@ def main(video: str, model: str, precision: str, checkpoints: Sequence[int], sec
         open_source(FileSpec(path=Path(video), loop=True), camera="bench") as source,
     ):
         # A threshold: a budget needs a calibration, and the memory does not depend on where alerts begin.
-        settings = alert_settings(loaded, RuleSpec(), camera="bench", threshold=0.5)
-        scorer = loaded.scorer("bench")
-        tracker = EventTracker(
-            settings.rule("bench"),
-            model=loaded.bundle.name,
-            model_sha256=combined_sha256(loaded.bundle),
-        )
+        policy = resolve_policy(loaded, AlertPolicySpec(), camera="bench", threshold=0.5)
+        session = Session(loaded, policy, camera="bench")
         frames = prefetched(islice(iter(source), checkpoints[-1] if checkpoints else MANY))
         started = time.monotonic()
-        for number, (_, score) in enumerate(pair_scores(frames, loaded, scorer), 1):
-            tracker.update(score)
+        for number, _ in enumerate(session.run(frames), 1):
             over = seconds is not None and time.monotonic() - started >= seconds
             if number in checkpoints or over:
                 print(json.dumps({"frames": number, "resident_mib": round(resident_bytes() / 2**20, 1)}), flush=True)

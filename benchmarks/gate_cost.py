@@ -25,19 +25,18 @@ import numpy as np
 from bench_contenders import LEAD
 from bench_workload import MODELS, Workload, make_video
 
-from streamad.alerts.spec import RuleSpec
-from streamad.alerts.tracker import EventTracker
-from streamad.bundle import combined_sha256
+from streamad.calibration import AlertPolicy, AlertPolicySpec
 from streamad.detectors import CameraScorer
 from streamad.engines import EngineSpec
 from streamad.errors import BundleError, EngineError
 from streamad.files import write_json
 from streamad.frame import Frame
 from streamad.inference import open_model
-from streamad.inference.alerting import AlertSettings, alert_settings
+from streamad.inference.alerting import resolve_policy
+from streamad.inference.clips import prefetched
 from streamad.inference.gated_scorer import GatedScorer
 from streamad.inference.model import Model
-from streamad.inference.offline import pair_scores, prefetched
+from streamad.inference.session import Session
 from streamad.sources import FileSpec, open_source
 from streamad.sources.quality.gate import QualityGate, Verdict
 
@@ -59,17 +58,13 @@ class CountedGate(QualityGate):
 
 
 def turn(
-    model: Model, settings: AlertSettings, warm: CameraScorer, gate: CountedGate | None, path: Path, seconds: float
+    model: Model, policy: AlertPolicy, warm: CameraScorer, gate: CountedGate | None, path: Path, seconds: float
 ) -> tuple[int, float]:
     """Score the video for so long, behind its first frames; (frames, processor seconds of all threads)."""
     scorer: CameraScorer = copy.deepcopy(warm)
     if gate is not None:
         scorer = GatedScorer(scorer, gate)
-    tracker = EventTracker(
-        settings.rule("bench"),
-        model=model.bundle.name,
-        model_sha256=combined_sha256(model.bundle),
-    )
+    session = Session(model, policy, camera="bench", scorer=scorer)
     count = 0
     with open_source(FileSpec(path=path), camera="bench") as source:
         frames = iter(source)
@@ -89,8 +84,8 @@ def turn(
                 yield frame
 
         with closing(prefetched(until())) as ahead:
-            for _, score in pair_scores(ahead, model, scorer):
-                tracker.update(score)
+            for _ in session.run(ahead):
+                pass
         spent = time.process_time() - spent
     return count, spent
 
@@ -108,15 +103,15 @@ def measure(
         model.warm_up()
         warm = model.scorer("bench")
         given = None if model.bundle.calibration_path else 0.5
-        settings = alert_settings(model, RuleSpec(), camera="bench", threshold=given)
+        policy = resolve_policy(model, AlertPolicySpec(), camera="bench", threshold=given)
         with open_source(FileSpec(path=workload.path), camera="bench") as source:
             for frame in islice(source, LEAD):
                 warm.preprocess(frame)
         rows, held = [], 0
         for number in range(rounds + 1):
             gate = copy.deepcopy(known)
-            plain = turn(model, settings, warm, None, workload.path, seconds)
-            gated = turn(model, settings, warm, gate, workload.path, seconds)
+            plain = turn(model, policy, warm, None, workload.path, seconds)
+            gated = turn(model, policy, warm, gate, workload.path, seconds)
             held += gate.held
             if number:
                 rows.append((plain[1] / plain[0], gate.spent / gated[0], gated[1] / gated[0]))

@@ -20,8 +20,8 @@ import numpy.typing as npt
 from local_study import Clip, scored
 
 from streamad.bundle import Manifest
-from streamad.calibration import Calibration, calibrate
-from streamad.calibration.budget import AlertRule, alert_peaks, sustained_score
+from streamad.calibration import AlertPolicySpec, Calibration, calibrate
+from streamad.calibration.budget import alert_peaks, sustained_score
 from streamad.calibration.per_location import PerLocationScore
 from streamad.engines import EngineSpec
 from streamad.inference import open_model
@@ -40,13 +40,13 @@ class Held:
     frames: int = 0
     rare: int = 0
 
-    def watch(self, scores: Floats, calibration: Calibration, rule: AlertRule) -> None:
+    def watch(self, scores: Floats, calibration: Calibration, rules: AlertPolicySpec) -> None:
         """Count a clip's alerts and rare frames."""
-        sustained = sustained_score(scores, fps=rule.fps, min_duration_seconds=rule.min_duration_seconds)
-        peaks = alert_peaks([(scores, sustained)], rule, threshold=calibration.threshold, release=calibration.release)
+        sustained = sustained_score(scores, fps=calibration.fps, min_duration_seconds=rules.min_duration_seconds)
+        peaks = alert_peaks([(scores, sustained)], rules.of_calibration(calibration), fps=calibration.fps)
         self.alerts += len(peaks)
         known = scores[np.isfinite(scores)]
-        self.expected += calibration.alerts_per_day * known.size / rule.fps / SECONDS_A_DAY
+        self.expected += calibration.alerts_per_day * known.size / calibration.fps / SECONDS_A_DAY
         self.frames += known.size
         self.rare += int((calibration.distribution.calibrated_array(known) >= 2).sum())
 
@@ -54,13 +54,14 @@ class Held:
         return f"{self.alerts} | {self.rare / max(self.frames, 1):.1%}"
 
 
-def study(clips: Sequence[Clip], manifest: Manifest, rule: AlertRule, budget: float) -> tuple[Held, Held]:
+def study(clips: Sequence[Clip], manifest: Manifest, rules: AlertPolicySpec, budget: float) -> tuple[Held, Held]:
     """Each clip under the calibration of the others: by its own score, and locally."""
     own, local = Held(), Held()
-    spec = local_spec(manifest, rule.fps)
+    fps = manifest.training.fps
+    spec = local_spec(manifest, fps)
     for number, clip in enumerate(clips):
         others = [c for k, c in enumerate(clips) if k != number]
-        own.watch(clip.score, calibrated([c.score for c in others], rule, budget), rule)
+        own.watch(clip.score, calibrated([c.score for c in others], fps, rules, budget), rules)
         with Spool() as spool:
             for other in others:
                 for heat in other.heat:
@@ -73,17 +74,15 @@ def study(clips: Sequence[Clip], manifest: Manifest, rule: AlertRule, budget: fl
                 for heat, score in zip(clip.heat, clip.score, strict=True)
             ]
         )
-        local.watch(scores, calibrated(fitted.scores, rule, budget), rule)
+        local.watch(scores, calibrated(fitted.scores, fps, rules, budget), rules)
     return own, local
 
 
-def calibrated(scores: list[Floats], rule: AlertRule, budget: float) -> Calibration:
+def calibrated(scores: list[Floats], fps: float, rules: AlertPolicySpec, budget: float) -> Calibration:
     """A calibration on these clips."""
     return calibrate(
-        scores, fps=rule.fps, model="study", model_sha256="0" * 64, source="study", alerts_per_day=budget,
-        min_duration_seconds=rule.min_duration_seconds, cooldown_seconds=rule.cooldown_seconds,
-        hysteresis=rule.hysteresis,
-    )  # fmt: skip
+        scores, fps=fps, model="study", model_sha256="0" * 64, source="study", alerts_per_day=budget, rules=rules
+    )
 
 
 def main() -> None:
@@ -104,8 +103,8 @@ def main() -> None:
             manifest = model.bundle.manifest
             # The first clip once before, so that the background is known from the first frame on.
             clips = scored(model, [given.clips[-1], *given.clips], given.cache / model.bundle.name, given.limit)[1:]
-        rule = AlertRule(manifest.training.fps, 0.5, given.cooldown, 0.2)
-        found = study(clips, manifest, rule, given.alerts_per_day)
+        rules = AlertPolicySpec(cooldown_seconds=given.cooldown)
+        found = study(clips, manifest, rules, given.alerts_per_day)
         print(f"| {name} | {found[0].expected:.1f} | {found[0]} | {found[1]} |", flush=True)
         for whole, part in zip(total, found, strict=True):
             whole.expected, whole.alerts = whole.expected + part.expected, whole.alerts + part.alerts

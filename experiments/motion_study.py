@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from streamad.calibration import Calibration
-from streamad.calibration.budget import AlertRule, alert_peaks, sustained_score
+from streamad.calibration import AlertPolicySpec, Calibration
+from streamad.calibration.budget import alert_peaks, sustained_score
 from streamad.engines import EngineSpec
 from streamad.evaluation.metrics import roc_auc
 from streamad.inference import Model, open_model, score_video
@@ -56,9 +56,13 @@ def auc(anomalies: Floats, normal: Floats) -> float:
 
 def alerts_of(scores: list[Floats], calibration: Calibration, fps: float) -> tuple[int, float]:
     """Alerts at the calibration's threshold, and the seconds in which there could be one."""
-    rule = AlertRule(fps, calibration.min_duration_seconds, calibration.cooldown_seconds, calibration.hysteresis)
-    pairs = [(s, sustained_score(s, fps=fps, min_duration_seconds=rule.min_duration_seconds)) for s in scores]
-    alerts = alert_peaks(pairs, rule, threshold=calibration.threshold, release=calibration.release)
+    policy = AlertPolicySpec(
+        min_duration_seconds=calibration.min_duration_seconds,
+        cooldown_seconds=calibration.cooldown_seconds,
+        hysteresis=calibration.hysteresis,
+    ).of_calibration(calibration)
+    pairs = [(s, sustained_score(s, fps=fps, min_duration_seconds=policy.min_duration_seconds)) for s in scores]
+    alerts = alert_peaks(pairs, policy, fps=fps)
     return len(alerts), sum(int((~np.isnan(sustained)).sum()) for _, sustained in pairs) / fps
 
 

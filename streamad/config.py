@@ -18,8 +18,9 @@ from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from streamad.alerts.sinks.spec import SinkSpec
-from streamad.alerts.spec import EventsSpec, RuleSpec
+from streamad.alerts.spec import EventsSpec
 from streamad.calibration.drift import DriftSpec
+from streamad.calibration.policy import AlertPolicySpec
 from streamad.calibration.score_history import HistorySpec
 from streamad.engines.factory import EngineSpec
 from streamad.errors import ConfigError
@@ -53,7 +54,7 @@ class CameraSpec(BaseModel):
         allow_inf_nan=False,
         description="raw score from which a frame is anomalous, where there is no calibration",
     )
-    rules: RuleSpec | None = Field(None, description="its own rules; empty: the common ones")
+    rules: AlertPolicySpec | None = Field(None, description="its own rules; empty: the common ones")
     quality: QualitySpec | None = Field(None, description="its own frame-quality gate; empty: the common one")
 
     @model_validator(mode="after")
@@ -72,7 +73,9 @@ class Config(BaseModel):
     model: str | None = Field(None, description="model bundle of all cameras that name none, path or name")
     engine: EngineSpec = Field(default_factory=lambda: EngineSpec(), description="what runs the networks")
     cameras: tuple[CameraSpec, ...] = Field(min_length=1, description="the cameras")
-    rules: RuleSpec = Field(default_factory=lambda: RuleSpec(), description="when a score becomes an alert")
+    rules: AlertPolicySpec = Field(
+        default_factory=lambda: AlertPolicySpec(), description="when a score becomes an alert"
+    )
     quality: QualitySpec = Field(
         default_factory=lambda: QualitySpec(), description="when frames are held back because the picture is at fault"
     )
@@ -107,7 +110,7 @@ class Config(BaseModel):
         assert name is not None  # the validator's word
         return name
 
-    def rules_of(self, camera: CameraSpec) -> RuleSpec:
+    def rules_of(self, camera: CameraSpec) -> AlertPolicySpec:
         """A camera's rules."""
         return camera.rules or self.rules
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from streamad.alerts.rule import Severity
+from streamad.alerts.state_machine import Severity
 
 EventState = Literal["open", "closed", "interrupted"]
 EventKind = Literal["opened", "updated", "closed"]

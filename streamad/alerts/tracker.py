@@ -1,4 +1,4 @@
-"""EventTracker: joins one camera's rule, heat map and wall clock to events."""
+"""EventTracker: turns the scores of one camera into events."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from streamad.alerts.event import Event, EventKind, EventState, new_event_id
-from streamad.alerts.rule import AlertRule, AlertTransition
+from streamad.alerts.state_machine import PROGRESS_SECONDS, AlertState, AlertStateMachine, AlertTransition
+from streamad.calibration.policy import AlertPolicy
 from streamad.scoring import FrameScore
 
 Cell = tuple[int, int]
@@ -28,34 +29,37 @@ class EventChange:
 
     @property
     def is_progress(self) -> bool:
-        """True where the event is merely still open: worth saving, not worth telling anybody."""
+        """True where the event is merely still open: worth saving, not worth a notification."""
         return self.event.reason == "progress"
 
 
 class EventTracker:
     """Turns the scores of one camera into events.
 
+    The event's `peak_score` and `threshold` are on the display scale, like the page, the metrics and the files; the
+    policy decides on raw scores.
+
     Args:
-        rule: the camera's rule.
-        model: name of the model bundle.
-        model_sha256: hash of its weights.
-        shown: a raw score as people see it; the event's `peak_score` and `threshold` are on that scale, so that they
-            read like the page, the metrics and the files. The rule decides on raw scores.
-        wall_clock: aware datetimes. Decides nothing: times of the wall are labels, every decision is the
-            rule's.
+        policy: When a score becomes an alert.
+        camera: The configured id.
+        model: Name of the model bundle.
+        model_sha256: Hash of its weights.
+        wall_clock: Aware datetimes. They are labels only: every decision follows `pts_seconds`.
+        progress_seconds: An open event reports its progress this often.
     """
 
     def __init__(
         self,
-        rule: AlertRule,
+        policy: AlertPolicy,
+        camera: str,
         *,
         model: str,
         model_sha256: str,
-        shown: Callable[[float], float] = float,
         wall_clock: Callable[[], datetime] = utc_now,
+        progress_seconds: float = PROGRESS_SECONDS,
     ) -> None:
-        self.rule = rule
-        self._shown = shown
+        self.policy = policy
+        self._machine = AlertStateMachine(policy, camera, progress_seconds=progress_seconds)
         self._model = model
         self._model_sha256 = model_sha256
         self._wall_clock = wall_clock
@@ -64,14 +68,19 @@ class EventTracker:
         self._peak_of: tuple[Cell | None, Box | None, str | None] = (None, None, None)
 
     @property
+    def state(self) -> AlertState:
+        """Where the alert stands after the newest frame."""
+        return self._machine.state
+
+    @property
     def open_event(self) -> Event | None:
         """The event that is open now, as last reported."""
         return self._event if self._event is not None and self._event.state == "open" else None
 
     def update(self, score: FrameScore) -> EventChange | None:
         """Take the score of the next frame; its raw score is what the threshold belongs to."""
-        transition = self.rule.update(score.index, score.pts_seconds, score.score)
-        if self.rule.peak_index == score.index:
+        transition = self._machine.update(score.index, score.pts_seconds, score.score)
+        if self._machine.peak_index == score.index:
             cell = score.peak
             box = None if cell is None or score.boxes is None else score.boxes.box(*cell)
             self._peak_index, self._peak_of = score.index, (cell, box, score.reason)
@@ -79,11 +88,11 @@ class EventTracker:
 
     def gap(self) -> EventChange | None:
         """The stream broke off."""
-        return self._change(self.rule.gap())
+        return self._change(self._machine.gap())
 
     def finish(self) -> EventChange | None:
         """The stream ended."""
-        return self._change(self.rule.finish())
+        return self._change(self._machine.finish())
 
     def _change(self, transition: AlertTransition | None) -> EventChange | None:
         if transition is None:
@@ -106,7 +115,7 @@ class EventTracker:
             ended_index=transition.index if is_closed else None,
             ended_pts_seconds=transition.pts_seconds if is_closed else None,
             ended_at=now if is_closed else None,
-            peak_score=self._shown(transition.peak_score),
+            peak_score=self.policy.display_score(transition.peak_score),
             peak_index=transition.peak_index,
             peak_pts_seconds=transition.peak_pts_seconds,
             cell=cell,
@@ -132,10 +141,10 @@ class EventTracker:
             updated_index=transition.index,
             updated_pts_seconds=transition.pts_seconds,
             updated_at=now,
-            peak_score=self._shown(transition.peak_score),
+            peak_score=self.policy.display_score(transition.peak_score),
             peak_index=transition.peak_index,
             peak_pts_seconds=transition.peak_pts_seconds,
-            threshold=self._shown(transition.threshold),
+            threshold=self.policy.display_score(transition.threshold),
             model=self._model,
             model_sha256=self._model_sha256,
             reason=transition.reason,

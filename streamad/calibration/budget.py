@@ -1,9 +1,8 @@
-"""From a budget of false alerts to a threshold: the alert rule on recorded scores, and its rate beyond.
+"""From a budget of false alerts to a threshold: the alert policy on recorded scores, and its rate beyond.
 
-The alert rule, as far as calibration must know it (the alert machine is `streamad.alerts.rule`; this
-equivalence is the contract between the two): an alert opens at the first frame whose *sustained score*
-reaches the threshold; it closes at the first later frame that scores below `release`; what opens within
-`cooldown_seconds` after that is the same alert still.
+An array computation of what `streamad.alerts.state_machine` does frame by frame; a test holds the two together. An
+alert opens at the first frame whose *sustained score* reaches the threshold and closes at the first later frame that
+scores below `release`; a rise within `cooldown_seconds` after that is still the same alert.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from streamad.calibration.gpd import (
     scale_of,
     shape_weight,
 )
+from streamad.calibration.policy import AlertPolicy, AlertPolicySpec
 from streamad.errors import CalibrationError
 
 Scores = npt.NDArray[np.float64]
@@ -41,30 +41,6 @@ _PRIOR_CLUSTERS = 5
 _INTERVAL_DRAWS = 4000
 _CONTRADICTED_BELOW = 0.05  # expected alerts; see `AlertCurve.threshold`
 _SLACK = 1e-6  # frames; far above rounding, far below a frame
-
-
-@dataclass(frozen=True)
-class AlertRule:
-    """What of the alert rule decides how often it fires.
-
-    Attributes:
-        fps: frames a second of the scores.
-        min_duration_seconds: how long every frame must reach the threshold.
-        cooldown_seconds: quiet time after an alert closed.
-        hysteresis: share, 0..1, of the way from the threshold back to the median at which an alert closes.
-        gap_seconds: longest time between two scores that does not break the history.
-    """
-
-    fps: float
-    min_duration_seconds: float
-    cooldown_seconds: float
-    hysteresis: float
-    gap_seconds: float = 2.0
-
-
-def release_of(threshold: float, median: float, hysteresis: float) -> float:
-    """Raw score below which an open alert closes: threshold − hysteresis·(threshold − median)."""
-    return threshold - hysteresis * max(threshold - median, 0.0)
 
 
 def sustained_score(scores: Scores, *, fps: float, min_duration_seconds: float, gap_seconds: float = 2.0) -> Scores:
@@ -120,28 +96,25 @@ def _running_minimum(values: Scores, window: int) -> Scores:
     return lowest
 
 
-def alert_peaks(
-    clips: Sequence[tuple[Scores, Scores]], rule: AlertRule, *, threshold: float, release: float
-) -> list[float]:
-    """Run the alert rule on recorded clips.
+def alert_peaks(clips: Sequence[tuple[Scores, Scores]], policy: AlertPolicy, *, fps: float) -> list[float]:
+    """Apply an alert policy to recorded clips.
 
     Args:
-        clips: (scores, sustained scores) of every clip; each clip starts afresh.
-        rule: the alert rule.
-        threshold: raw score at which alerts open.
-        release: raw score below which they close.
+        clips: (scores, sustained scores) of every clip; each clip starts with no history.
+        policy: The alert policy.
+        fps: Frames a second; frame i has pts i/fps.
 
     Returns:
         The highest sustained score of every alert, reopenings within the cooldown included.
     """
-    cooldown = math.ceil(rule.cooldown_seconds * rule.fps - _SLACK)
+    cooldown = math.ceil(policy.cooldown_seconds * fps - _SLACK)
     peaks: list[float] = []
     for scores, sustained in clips:
-        reached = np.flatnonzero(sustained >= threshold)
+        reached = np.flatnonzero(sustained >= policy.threshold)
         if reached.size == 0:
             continue
-        closes = np.append(scores < release, True)
-        for _, stop in _histories(scores, rule.fps, rule.gap_seconds):
+        closes = np.append(scores < policy.release, True)
+        for _, stop in _histories(scores, fps, policy.gap_seconds):
             closes[stop] = True  # a gap closes, too
         closing = np.flatnonzero(closes)
         closed = closing[np.searchsorted(closing, reached, side="right")]
@@ -252,7 +225,9 @@ class AlertCurve:
         return float(np.interp(-math.log(expected), -np.log(counts), levels))
 
 
-def fit_alert_curve(clips: Sequence[Scores], rule: AlertRule, *, median: float, fallback_scale: float) -> AlertCurve:
+def fit_alert_curve(
+    clips: Sequence[Scores], rules: AlertPolicySpec, *, fps: float, median: float, fallback_scale: float
+) -> AlertCurve:
     """Count alerts over a ladder of thresholds and fit the tail of their peaks.
 
     Where the budget is met inside the video the count decides. Above the level that about a tenth of the
@@ -264,7 +239,8 @@ def fit_alert_curve(clips: Sequence[Scores], rule: AlertRule, *, median: float, 
 
     Args:
         clips: (T,) raw scores of every clip.
-        rule: the alert rule.
+        rules: The alert policy but for its threshold.
+        fps: Frames a second of the scores.
         median: median of all scores.
         fallback_scale: scale > 0 taken where sustained scores have no spread of their own.
 
@@ -276,9 +252,9 @@ def fit_alert_curve(clips: Sequence[Scores], rule: AlertRule, *, median: float, 
             scores,
             sustained_score(
                 scores,
-                fps=rule.fps,
-                min_duration_seconds=rule.min_duration_seconds,
-                gap_seconds=rule.gap_seconds,
+                fps=fps,
+                min_duration_seconds=rules.min_duration_seconds,
+                gap_seconds=rules.gap_seconds,
             ),
         )
         for scores in clips
@@ -287,7 +263,7 @@ def fit_alert_curve(clips: Sequence[Scores], rule: AlertRule, *, median: float, 
     n = sustained.size
     if n == 0:
         raise CalibrationError(
-            f"cannot calibrate: no clip has {rule.min_duration_seconds:g} s of scored frames without a gap, "
+            f"cannot calibrate: no clip has {rules.min_duration_seconds:g} s of scored frames without a gap, "
             "so no alert could open in any",
             hint="give longer clips, or lower min_duration_seconds",
         )
@@ -295,18 +271,17 @@ def fit_alert_curve(clips: Sequence[Scores], rule: AlertRule, *, median: float, 
     ranks = np.unique(np.geomspace(1, max(n // 2, 1), _LEVELS).round().astype(int))
     counted: list[tuple[float, int]] = []  # levels going down, alerts going up
     for level in np.unique(sustained[n - ranks])[::-1].tolist():
-        release = release_of(level, median, rule.hysteresis)
-        alerts = len(alert_peaks(pairs, rule, threshold=level, release=release))
+        alerts = len(alert_peaks(pairs, rules.at(level, baseline=median), fps=fps))
         # Further down alerts merge into longer ones: lower levels that give no more alerts are of no use.
         if not counted or alerts > counted[-1][1]:
             counted.append((level, alerts))
-    exposure = n / rule.fps
-    blocks = exposure / max(rule.cooldown_seconds, rule.min_duration_seconds, 1.0 / rule.fps)
+    exposure = n / fps
+    blocks = exposure / max(rules.cooldown_seconds, rules.min_duration_seconds, 1.0 / fps)
     wanted = min(max(round(blocks / 10), _CLUSTERS[0]), _CLUSTERS[1])
     wanted = min(wanted, max(round(blocks * _MOST_BLOCKS), 1))
     start = next((i for i, (_, alerts) in enumerate(counted) if alerts >= wanted), len(counted) - 1)
     level, _ = counted[start]
-    peaks = np.array(alert_peaks(pairs, rule, threshold=level, release=release_of(level, median, rule.hysteresis)))
+    peaks = np.array(alert_peaks(pairs, rules.at(level, baseline=median), fps=fps))
     shape = fit_shape(peaks - level)
     high = float(np.quantile(sustained, 0.9))
     over = sustained[sustained > high] - high

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 import numpy as np
 import numpy.typing as npt
 
-from streamad.calibration.budget import AlertRule, fit_alert_curve
+from streamad.calibration.budget import fit_alert_curve
 from streamad.calibration.calibration import Calibration, decide
 from streamad.calibration.distribution import fit_distribution
 from streamad.calibration.per_location.statistics import PerLocationStatistics
+from streamad.calibration.policy import AlertPolicySpec
 from streamad.errors import CalibrationError, UsageError
 
 FEW_ALERTS = 5
@@ -26,18 +27,14 @@ def calibrate(
     model_sha256: str,
     source: str,
     alerts_per_day: float = 1.0,
-    min_duration_seconds: float = 0.5,
-    cooldown_seconds: float = 10.0,
-    hysteresis: float = 0.2,
+    rules: AlertPolicySpec | None = None,
     created: datetime | None = None,
     local: PerLocationStatistics | None = None,
 ) -> Calibration:
     """Learn what is normal, and set the threshold from a budget of false alerts.
 
-    Source: our choice throughout; the parts are peaks over threshold (Davison & Smith 1990) with
-        probability-weighted
-    moments (Hosking & Wallis 1987). See `fit_distribution` and `fit_alert_curve`. Nothing but normal video is
-    used.
+    Peaks over threshold (Davison & Smith 1990) with probability-weighted moments (Hosking & Wallis 1987); see
+    `fit_distribution` and `fit_alert_curve`. Nothing but normal video is used.
 
     Args:
         scores: one 1-D array a clip of NORMAL video, raw scores, higher = more anomalous; NaN = no score.
@@ -46,9 +43,7 @@ def calibrate(
         model_sha256: its SHA-256, hexadecimal.
         source: what the video was, in words.
         alerts_per_day: the budget: false alerts a camera and day.
-        min_duration_seconds: how long every frame must reach the threshold before an alert opens.
-        cooldown_seconds: quiet time after an alert closed.
-        hysteresis: share, 0..1, of the way from the threshold to the median at which an alert closes.
+        rules: How alerts will be made. Default: `AlertPolicySpec()`.
         created: the time to record, aware; now, where None.
         local: statistics of cells that the scores were made with; the calibration carries them on.
 
@@ -57,7 +52,9 @@ def calibrate(
         CalibrationError: nothing can be learned from these scores: no or one score, all the same, infinite
             ones (a broken model), arrays that are not 1-D, or no clip long enough for an alert.
     """
-    _check(fps, min_duration_seconds, cooldown_seconds, hysteresis)
+    if not (np.isfinite(fps) and fps > 0):
+        raise UsageError(f"fps must be a positive number, got {fps}")
+    rules = rules or AlertPolicySpec()
     clips = [_clip(scores_of, number) for number, scores_of in enumerate(scores)]
     scored = [clip for clip in clips if not np.isnan(clip).all()]
     total = sum(clip.size for clip in clips)
@@ -70,8 +67,7 @@ def calibrate(
     pooled = pooled[~np.isnan(pooled)]
     distribution = fit_distribution(pooled)
     median = float(np.median(pooled))
-    rule = AlertRule(fps, min_duration_seconds, cooldown_seconds, hysteresis)
-    curve = fit_alert_curve(scored, rule, median=median, fallback_scale=distribution.tail_scale)
+    curve = fit_alert_curve(scored, rules, fps=fps, median=median, fallback_scale=distribution.tail_scale)
     unscored = total - pooled.size
 
     notes: list[str] = []
@@ -82,11 +78,11 @@ def calibrate(
         )
     if unscored > 0.1 * total:
         notes.append(f"{unscored} of {total} frames ({unscored / total:.0%}) have no score and were left out")
-    short = sum(clip.size <= min_duration_seconds * fps for clip in clips)
+    short = sum(clip.size <= rules.min_duration_seconds * fps for clip in clips)
     if short:
         notes.append(
             f"{short} of {len(clips)} clips are not longer than min_duration_seconds = "
-            f"{min_duration_seconds:g} and say nothing about alerts"
+            f"{rules.min_duration_seconds:g} and say nothing about alerts"
         )
     duration = pooled.size / fps
     return Calibration(
@@ -99,9 +95,9 @@ def calibrate(
         unscored_frames=int(unscored),
         clips=len(scored),
         duration_seconds=duration,
-        min_duration_seconds=float(min_duration_seconds),
-        cooldown_seconds=float(cooldown_seconds),
-        hysteresis=float(hysteresis),
+        min_duration_seconds=float(rules.min_duration_seconds),
+        cooldown_seconds=float(rules.cooldown_seconds),
+        hysteresis=float(rules.hysteresis),
         median=median,
         distribution=distribution,
         alert_curve=curve,
@@ -110,30 +106,12 @@ def calibrate(
             curve,
             alerts_per_day=alerts_per_day,
             median=median,
-            hysteresis=hysteresis,
+            hysteresis=rules.hysteresis,
             frames=int(pooled.size),
             duration_seconds=duration,
             data_warnings=tuple(notes),
         ),
     )
-
-
-def _check(
-    fps: float,
-    min_duration_seconds: float,
-    cooldown_seconds: float,
-    hysteresis: float,
-) -> None:
-    if not (np.isfinite(fps) and fps > 0):
-        raise UsageError(f"fps must be a positive number, got {fps}")
-    for name, value in (
-        ("min_duration_seconds", min_duration_seconds),
-        ("cooldown_seconds", cooldown_seconds),
-    ):
-        if not (np.isfinite(value) and value >= 0):
-            raise UsageError(f"{name} must be 0 or more, got {value}")
-    if not 0 <= hysteresis <= 1:
-        raise UsageError(f"hysteresis must lie in 0..1, got {hysteresis}")
 
 
 def _clip(scores: npt.ArrayLike, number: int) -> npt.NDArray[np.float64]:

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 
-from streamad.calibration.budget import AlertCurve, release_of
+from streamad.calibration.budget import AlertCurve
 from streamad.calibration.distribution import ScoreDistribution
 from streamad.calibration.per_location.statistics import PerLocationStatistics
+from streamad.calibration.policy import release_of
 from streamad.calibration.return_period import ReturnPeriod, return_period_of
 from streamad.errors import CalibrationError, UsageError
 from streamad.files import pending_path, read_json, write_json
@@ -141,8 +142,8 @@ class Calibration:
         """`calibrated` for an array of any shape."""
         return self.distribution.calibrated_array(scores)
 
-    def recurrence(self, score: float) -> ReturnPeriod | None:
-        """How often normal video holds a score as high as this; None where there is no score, or +inf."""
+    def return_period(self, score: float) -> ReturnPeriod | None:
+        """How often normal video reaches this score; None for NaN and +inf."""
         return return_period_of(score, self.alert_curve) if np.isfinite(score) else None
 
     def quantile(self, share: float) -> float:

@@ -175,7 +175,7 @@ def _on_video(
     **rules: float,
 ) -> tuple[Bundle, Calibration, Clips]:
     """Score normal video as it would be scored live, and calibrate on that; a clip deleted meanwhile is left out."""
-    from streamad.alerts.spec import RuleSpec
+    from streamad.calibration import AlertPolicySpec
     from streamad.inference import open_model
     from streamad.workflows.calibrate import calibrate_model
     from streamad.workflows.learn import look_at_clips
@@ -190,7 +190,7 @@ def _on_video(
             source=clips.words,
             fps=rate,
             alerts_per_day=alerts_per_day,
-            rules=RuleSpec.model_validate(rules),
+            rules=AlertPolicySpec.of(**rules),
             local=local,
             lost=lambda clip, error: lost.append(LeftOut(clips.specs[clip].path, error.reason, str(error))),
             progress=lambda clip, _, __: bar.update(task, completed=clip),

@@ -17,7 +17,7 @@ from streamad.config import Config
 from streamad.errors import EngineError, OutputError, StreamadError
 from streamad.files import open_regular
 from streamad.frame import Frame
-from streamad.inference.alerting import alert_settings
+from streamad.inference.alerting import resolve_policy
 from streamad.inference.model import Model, open_model
 from streamad.sources import DeviceSpec, ReconnectSpec, RtspSpec, SourceAuthError, SupervisedSource, stop_all, wait_any
 from streamad.sources.credentials import odd_characters
@@ -147,7 +147,7 @@ def _models(config: Config, frames: dict[int, Frame]) -> Iterator[Finding]:
     said = _Said()
     live = any(camera.source.live for camera in config.cameras)
     with ExitStack() as stack:
-        log = logging.getLogger(alert_settings.__module__)
+        log = logging.getLogger(resolve_policy.__module__)
         log.addHandler(said)
         stack.callback(log.removeHandler, said)
         for index, camera in enumerate(config.cameras):
@@ -165,7 +165,7 @@ def _models(config: Config, frames: dict[int, Frame]) -> Iterator[Finding]:
             if model is None:
                 continue
             try:
-                settings = alert_settings(
+                settings = resolve_policy(
                     model,
                     config.rules_of(camera),
                     camera=camera.id,
@@ -173,7 +173,7 @@ def _models(config: Config, frames: dict[int, Frame]) -> Iterator[Finding]:
                     alerts_per_day=camera.alerts_per_day,
                     threshold=camera.threshold,
                 )
-                scorer = model.scorer(camera.id, settings.local, quality=config.quality_of(camera))
+                scorer = model.scorer(camera.id, settings.per_location, quality=config.quality_of(camera))
                 if index in frames:
                     scorer.preprocess(frames[index])
             except StreamadError as error:

@@ -105,12 +105,13 @@ def evaluate_files(
     as_json: bool,
 ) -> None:
     """Evaluate scores that were made elsewhere."""
+    from streamad.calibration import AlertPolicySpec
     from streamad.evaluation.report import ReportContent, figures_of, html_report, markdown_report
     from streamad.evaluation.result import ClipRecord, EvaluationResult, Origin, inversion_note, protocols_of
     from streamad.evaluation.score_files import read_labels, read_scores
     from streamad.evaluation.scored_clips import ScoredClip
     from streamad.files import write_atomic
-    from streamad.workflows.evaluate_events import AlertLevel, alert_metrics, alerts_of
+    from streamad.workflows.evaluate_events import alert_metrics, alerts_of
     from streamad.workflows.evaluate_report import scores_csv, write_figures
 
     scores, labels = read_scores(scores_file, allow_pickle=allow_pickle)
@@ -123,10 +124,10 @@ def evaluate_files(
         raise UsageError("--threshold needs the frames a second, for delays and alerts an hour", hint="give --fps")
     names = list(scores)
     values, truth = [scores[n] for n in names], [labels[n] for n in names]
-    level = None if threshold is None else AlertLevel(threshold, threshold)
+    policy = None if threshold is None else AlertPolicySpec().at(threshold, baseline=threshold)
     traces = []
     for n, v, t in zip(names, values, truth, strict=True):
-        alerts = ((), frozenset[int]()) if level is None or fps is None else alerts_of(n, v, fps, level)
+        alerts = ((), frozenset[int]()) if policy is None or fps is None else alerts_of(n, v, fps, policy)
         traces.append(ScoredClip(n, v, t, fps, *alerts))
     protocols = protocols_of(
         values,
@@ -149,7 +150,7 @@ def evaluate_files(
         ),
         protocols=protocols,
         localization=None,
-        alerts=None if level is None else alert_metrics(traces, level),
+        alerts=None if policy is None else alert_metrics(traces, policy),
         origin=Origin(streamad=__version__),
         notes=(*notes, "Scores of another program: whether anything was picked on test data is not known here."),
     )

@@ -69,7 +69,7 @@ def run(
             keeper.on_score(camera, score)
             if log is not None:
                 latency = time.monotonic() - score.received_at
-                log.add(camera.spec.id, score, shown=camera.settings.shown(score.score), latency_seconds=latency)
+                log.add(camera.spec.id, score, shown=camera.policy.display_score(score.score), latency_seconds=latency)
 
         monitor = Monitor(
             settings,

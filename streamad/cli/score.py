@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamad.alerts.spec import RuleSpec
+from streamad.calibration.policy import AlertPolicySpec
 from streamad.cli.common import (
     BitDepthOption,
     EngineOption,
@@ -38,7 +38,7 @@ from streamad.sources import Clips, SourceSpec, find_clips
 from streamad.sources.folders import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
-    from streamad.inference.alerting import AlertSettings
+    from streamad.calibration.policy import AlertPolicy
     from streamad.workflows.score import FileResult
 
 FIELDS = (
@@ -73,7 +73,7 @@ def score(
     as_json: JsonOption = False,
 ) -> None:
     """Score every frame of files: CSV, a plot with threshold and alerts, an annotated video with the heat map."""
-    from streamad.inference.alerting import alert_settings
+    from streamad.inference.alerting import resolve_policy
     from streamad.inference.model import open_model
     from streamad.workflows.score import score_file
 
@@ -91,20 +91,20 @@ def score(
         say(f"engine: {running.name} in {running.precision} on {running.device} ({running.why})")
         known = threshold is not None or calibration is not None or loaded.bundle.calibration_path is not None
         if normalization == "calibrated" or known:
-            settings = alert_settings(
+            policy = resolve_policy(
                 loaded,
-                RuleSpec(),
+                AlertPolicySpec(),
                 camera=names[0],
                 calibration=calibration,
                 alerts_per_day=alerts_per_day,
                 threshold=threshold,
             )
         else:
-            settings = None
+            policy = None
             say(f"the model {loaded.bundle.name} has no calibration: scores without alerts (see `streamad calibrate`)")
-        for warning in settings.calibration.warnings if settings and settings.calibration else ():
+        for warning in policy.calibration.warnings if policy and policy.calibration else ():
             say(f"note: {warning}")
-        calibrated = settings is not None and settings.calibration is not None
+        calibrated = policy is not None and policy.calibration is not None
         chosen = normalization or ("calibrated" if calibrated else "raw")
         with progress_bar() as bar:
             for name, (_, source) in zip(names, sources, strict=True):
@@ -121,7 +121,7 @@ def score(
                         loaded,
                         name=name,
                         folder=folder,
-                        settings=settings,
+                        policy=policy,
                         normalization=chosen,
                         write_csv=csv,
                         write_plot=plot,
@@ -137,7 +137,7 @@ def score(
                     continue
                 for problem in result.problems:
                     say(f"{name}: {problem}")
-                results.append(_result(name, result, settings, chosen))
+                results.append(_result(name, result, policy, chosen))
         if as_json:
             info = loaded.engine.info
             emit(
@@ -145,7 +145,7 @@ def score(
                     "model": loaded.bundle.name,
                     "model_sha256": loaded.bundle.sha256,
                     "engine": {"name": info.name, "device": info.device, "precision": info.precision, "why": info.why},
-                    "threshold": None if settings is None else settings.shown(settings.threshold),
+                    "threshold": None if policy is None else policy.display_score(policy.threshold),
                     "results": results,
                     **left_out.report(),
                     **(
@@ -164,9 +164,9 @@ def score(
         raise typer.Exit(ExitCode.ALERTS_FOUND)
 
 
-def _result(name: str, result: FileResult, settings: AlertSettings | None, normalization: str) -> dict[str, Any]:
+def _result(name: str, result: FileResult, policy: AlertPolicy | None, normalization: str) -> dict[str, Any]:
     """What the JSON document says of an input that was scored."""
-    rarest = settings.recurrence(result.highest) if settings and result.highest is not None else None
+    rarest = policy.return_period(result.highest) if policy and result.highest is not None else None
     return {
         "input": name,
         "frames": result.frames,

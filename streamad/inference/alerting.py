@@ -1,16 +1,13 @@
-"""What decides a camera's alerts: its calibration, or a threshold that the user gives."""
+"""The alert policy of a camera: from its calibration, or from a threshold that the user gives."""
 
 from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
-from streamad.alerts.rule import AlertRule
-from streamad.alerts.spec import RuleSpec
 from streamad.bundle import CALIBRATION, Bundle, combined_sha256
-from streamad.calibration import Calibration, PerLocationStatistics, ReturnPeriod
+from streamad.calibration import AlertPolicy, AlertPolicySpec, Calibration
 from streamad.errors import CalibrationError
 from streamad.inference.model import Model
 
@@ -23,67 +20,30 @@ PUBLIC_DATA = re.compile(r"\b(ucsd|ped[12]|avenue|shanghaitech)\b", re.IGNORECAS
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class AlertSettings:
-    """What decides a camera's alerts.
-
-    Attributes:
-        threshold: raw score from which a frame is anomalous.
-        baseline: normal raw score (the calibration's median).
-        calibration: where they come from; None where the configuration gives a bare threshold.
-        rules: duration, cooldown, hysteresis.
-        foreign: why the calibration may be another camera's, None where nothing says so.
-    """
-
-    threshold: float
-    baseline: float
-    calibration: Calibration | None
-    rules: RuleSpec
-    foreign: str | None = None
-
-    def rule(self, camera: str) -> AlertRule:
-        """A fresh rule for the camera."""
-        critical = None if self.calibration is None else self.calibration.critical
-        return self.rules.build(camera, threshold=self.threshold, baseline=self.baseline, critical=critical)
-
-    @property
-    def local(self) -> PerLocationStatistics | None:
-        """What the camera's scorer holds cells against; None: its scores are the model's own."""
-        return None if self.calibration is None else self.calibration.local
-
-    def recurrence(self, score: float) -> ReturnPeriod | None:
-        """How often normal video holds a raw score as high; None without a calibration, or without a score."""
-        return None if self.calibration is None else self.calibration.recurrence(score)
-
-    def shown(self, score: float) -> float:
-        """A raw score as people see it: calibrated (−log10 of its share in normal video), raw without calibration."""
-        return self.calibration.calibrated(score) if self.calibration else score
-
-
-def alert_settings(
+def resolve_policy(
     model: Model,
-    rules: RuleSpec,
+    rules: AlertPolicySpec,
     *,
     camera: str,
     calibration: Path | Calibration | None = None,
     alerts_per_day: float | None = None,
     threshold: float | None = None,
-) -> AlertSettings:
-    """Threshold and rules of a camera, from its calibration or a given threshold.
+) -> AlertPolicy:
+    """Resolve a camera's alert policy from its calibration or a given threshold.
 
     Args:
-        model: what scores it.
-        rules: duration, cooldown, hysteresis.
-        camera: its id, for messages.
-        calibration: its calibration; None takes the one shipped with the bundle.
-        alerts_per_day: another budget than the calibration's own.
-        threshold: raw score to use instead of a calibration.
+        model: The model that scores it.
+        rules: Durations, cooldown and hysteresis.
+        camera: The camera's id, for messages.
+        calibration: The camera's calibration. Default: the one shipped with the bundle.
+        alerts_per_day: Budget of false alerts. Default: the calibration's.
+        threshold: Raw score to use instead of a calibration.
 
     Raises:
         CalibrationError: there is no calibration, or it belongs to another model.
     """
     if threshold is not None:
-        return AlertSettings(threshold, min(model.bundle.manifest.score.still, threshold), None, rules)
+        return rules.at(threshold, baseline=min(model.bundle.manifest.score.still, threshold))
     found = calibration or model.bundle.calibration_path
     if found is None:
         raise CalibrationError(
@@ -102,7 +62,7 @@ def alert_settings(
                 *(camera, name, assumed, given),
             )
     foreign = _foreign(known, model.bundle if calibration is None else None, camera)
-    return AlertSettings(known.threshold, known.median, known, rules, foreign)
+    return rules.of_calibration(known, foreign=foreign)
 
 
 def _foreign(calibration: Calibration, shipped_with: Bundle | None, camera: str) -> str | None:

@@ -5,27 +5,26 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from streamad.alerts.event import Event
-from streamad.alerts.tracker import EventChange, EventTracker
-from streamad.bundle import combined_sha256
+from streamad.alerts.tracker import EventChange
+from streamad.calibration import AlertPolicy
 from streamad.calibration.drift import DriftSpec
 from streamad.config import CameraSpec
-from streamad.detectors import CameraScorer
 from streamad.errors import StreamadError
 from streamad.formatting import number
 from streamad.frame import Frame
-from streamad.inference.alerting import AlertSettings
+from streamad.inference.frame_queue import FrameQueue, Scored
 from streamad.inference.model import Model
+from streamad.inference.session import WINDOW, ScoredFrame, Session
 from streamad.live.camera_drift import CameraDrift
 from streamad.live.camera_health import CameraHealth
 from streamad.live.faults import CameraFaults, reason_of
 from streamad.live.overload import Overload
 from streamad.observability.metrics import CameraMetrics
 from streamad.observability.status import RECENT_SCORES, AlertLabel, CameraState, CameraStatus, ReturnPeriodStatus
-from streamad.preprocessing import ModelInput
 from streamad.scoring import FrameScore
 from streamad.sources import SourceStatus, SupervisedSource
 from streamad.sources.quality.spec import QualitySpec
@@ -40,10 +39,11 @@ class CameraWatch:
         spec: the camera's configuration.
         source: its supervised decoder, not yet started.
         model: what scores it.
-        settings: threshold and rules.
+        policy: When its scores become alerts.
         metrics: its series.
         quality: its frame-quality gate; None: as shipped.
         drift: when its scores count as drifted; None: as shipped.
+        queue: The model's, shared with other cameras.
         wall_clock: aware datetimes, for events.
         clock: `time.monotonic`.
     """
@@ -53,28 +53,22 @@ class CameraWatch:
         spec: CameraSpec,
         source: SupervisedSource,
         model: Model,
-        settings: AlertSettings,
+        policy: AlertPolicy,
         metrics: CameraMetrics,
         *,
+        queue: FrameQueue,
         wall_clock: Callable[[], datetime],
         quality: QualitySpec | None = None,
         drift: DriftSpec | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._quality = quality or QualitySpec()
         self.spec = spec
         self.source = source
         self.model = model
-        self.settings = settings
-        self.scorer = self._fresh_scorer()
-        self.health = CameraHealth(spec.id, self.scorer, self._quality, metrics, wall_clock=wall_clock)
-        self.tracker = EventTracker(
-            settings.rule(spec.id),
-            model=model.bundle.name,
-            model_sha256=combined_sha256(model.bundle),
-            shown=settings.shown,
-            wall_clock=wall_clock,
-        )
+        self.policy = policy
+        quality = quality or QualitySpec()
+        self.session = Session(model, policy, camera=spec.id, quality=quality, queue=queue, wall_clock=wall_clock)
+        self.health = CameraHealth(spec.id, self.session.scorer, quality, metrics, wall_clock=wall_clock)
         self.faults = CameraFaults(is_live=source.spec.drops, clock=clock)
         self.overload = Overload(clock)
         self.failure: StreamadError | None = None
@@ -85,8 +79,6 @@ class CameraWatch:
         """Frames without a score, by cause."""
         self._metrics = metrics
         self._clock = clock
-        self._frames: deque[Frame] = deque()
-        self._gaps: set[int] = set()
         self._recent: deque[tuple[float, float | None]] = deque(maxlen=RECENT_SCORES)
         self._times: deque[float] = deque(maxlen=50)
         self._latency: float | None = None
@@ -98,9 +90,9 @@ class CameraWatch:
         self._is_silent = False
         self._skewed = False
         self.drift = CameraDrift(
-            spec.id, settings.calibration, drift or DriftSpec(), metrics, note=self.health.note, wall_clock=wall_clock
+            spec.id, policy.calibration, drift or DriftSpec(), metrics, note=self.health.note, wall_clock=wall_clock
         )
-        metrics.set_threshold(self.settings.shown(settings.threshold))
+        metrics.set_threshold(policy.display_score(policy.threshold))
 
     def poll(self) -> Frame | None:
         """The next frame of the source, None where none has come.
@@ -120,8 +112,8 @@ class CameraWatch:
         self._last_index = frame.index
         return frame
 
-    def take(self, frame: Frame) -> ModelInput | None:
-        """A frame arrived: what is to be scored now, None where no score is due.
+    def take(self, frame: Frame) -> None:
+        """A frame arrived: hand it to the session.
 
         Raises:
             FrameSizeError: the frame is smaller than a cell.
@@ -131,26 +123,27 @@ class CameraWatch:
         self._last_received = frame.received_at
         self._is_silent = False
         if self._seen_first and frame.is_discontinuity:
-            self._gaps.add(frame.index)
             self._metrics.gap()
         self._seen_first = True
-        tiles = self.scorer.preprocess(frame)
+        self.session.submit(frame)
         self.health.follow(frame)
-        self._frames.append(frame)
-        return tiles
 
-    def score(self, score: FrameScore) -> list[EventChange]:
-        """A frame's score arrived, in order: what it changes."""
-        frame = self._frames.popleft()
-        while frame.index < score.index and self._frames:
-            frame = self._frames.popleft()
-        changes = []
-        passed = {index for index in self._gaps if index <= score.index}
-        if passed:
-            self._gaps -= passed
-            changes.append(self.tracker.gap())
+    def receive(self, scored: Scored) -> list[ScoredFrame]:
+        """A frame's score arrived, in order.
+
+        Returns:
+            The frame, and frames without a score before it that changed an event.
+        """
+        results = [result for result in self.session.receive(scored) if _counts(result)]
+        for result in results:
+            self._note(result.changes)
+            if result.score.skipped_reason != WINDOW:
+                self._follow(result.frame, result.score)
+        return results
+
+    def _follow(self, frame: Frame, score: FrameScore) -> None:
         now = self._clock()
-        shown = self.settings.shown(score.score)
+        shown = self.policy.display_score(score.score)
         self.newest = (frame, score)
         self.scored += 1
         self._times.append(now)
@@ -164,14 +157,12 @@ class CameraWatch:
             self.skipped[str(score.cause)] += 1
         else:
             self.faults.good()
-        if self.open_event is None:
+        if not score.is_alert:
             self.drift.follow(score)
-        changes.append(self.tracker.update(score))
-        return self._noted(changes)
 
     def finish(self) -> list[EventChange]:
         """The source is over."""
-        return self._noted([self.tracker.finish()])
+        return self._note(self.session.close())
 
     def tick(self) -> list[EventChange]:
         """Close an open alert where no frame has come for the rule's `gap_seconds` by the clock.
@@ -182,23 +173,21 @@ class CameraWatch:
         """
         if self._last_received is None or self._is_silent or not self.source.spec.drops or self.source.over:
             return []
-        if self._clock() - self._last_received <= self.tracker.rule.gap_seconds:
+        if self._clock() - self._last_received <= self.policy.gap_seconds:
             return []
         self._is_silent = True
         self._metrics.set_score(float("nan"))
         self.health.silent()
-        return self._noted([self.tracker.gap()])
+        return self._note(self.session.gap())
 
     def reset(self) -> list[EventChange]:
         """Begin again after a fault, with a scorer that remembers nothing; closes an open alert."""
         self._metrics.fault()
         self._metrics.set_score(float("nan"))
-        self._frames.clear()
-        self._gaps.clear()
         self._last_index = None
-        self.scorer = self._fresh_scorer()
-        self.health.attach(self.scorer)
-        return self._noted([self.tracker.gap()])
+        changes = self.session.reset()
+        self.health.attach(self.session.scorer)
+        return self._note(changes)
 
     def give_up(self, error: StreamadError) -> None:
         """Stop the source for good: its frames cannot be scored."""
@@ -246,7 +235,7 @@ class CameraWatch:
             dropped=sum(source.dropped.values()),
             reconnects=sum(source.reconnects.values()),
             score=recent[-1][1] if recent and is_watched else None,
-            threshold=self.settings.shown(self.settings.threshold),
+            threshold=self.policy.display_score(self.policy.threshold),
             recurrence=self._recurrence() if is_watched else None,
             foreign=self._foreign(),
             alert=self._alert_label(),
@@ -259,9 +248,6 @@ class CameraWatch:
             held=dict(self.health.held),
             drift=self.drift.status,
         )
-
-    def _fresh_scorer(self) -> CameraScorer:
-        return self.model.scorer(self.spec.id, self.settings.local, quality=self._quality)
 
     def _follow_load(self, status: SourceStatus) -> bool:
         if self.overload.update(status.frames_decoded, status.dropped.get("queue_full", 0)):
@@ -277,15 +263,15 @@ class CameraWatch:
         return False
 
     def _foreign(self) -> str | None:
-        if self.settings.calibration is not None and self.health.is_other_place:
+        if self.policy.calibration is not None and self.health.is_other_place:
             return (
                 "the place that the model remembers was not recognized: the model is another camera's, the camera was "
                 "moved, or the light is another one. If it is not the light, learn this view: streamad learn"
             )
-        return self.settings.foreign
+        return self.policy.foreign
 
     def _recurrence(self) -> ReturnPeriodStatus | None:
-        known = None if self.newest is None else self.settings.recurrence(self.newest[1].score)
+        known = None if self.newest is None else self.policy.return_period(self.newest[1].score)
         return None if known is None else {
             "seconds": known.seconds, "at_most": known.at_most, "not_seen": known.not_seen, "text": str(known),
         }  # fmt: skip
@@ -293,15 +279,14 @@ class CameraWatch:
     @property
     def open_event(self) -> Event | None:
         """The event that is open now."""
-        return self.tracker.open_event
+        return self.session.open_event
 
-    def _noted(self, changes: list[EventChange | None]) -> list[EventChange]:
-        real = [change for change in changes if change is not None]
-        for change in real:
+    def _note(self, changes: Sequence[EventChange]) -> list[EventChange]:
+        for change in changes:
             if change.kind == "opened":
                 self._metrics.alert(change.event.severity)
             self._metrics.set_alert_active(change.kind != "closed")
-        return real
+        return list(changes)
 
     def _reconnected(self, reason: str, amount: int) -> None:
         for _ in range(amount):
@@ -311,7 +296,7 @@ class CameraWatch:
         event = self.open_event
         if event is not None:
             return event.severity
-        state = self.tracker.rule.state
+        state = self.session.alert_state
         return "pending" if state == "pending" else "cooldown" if state == "cooldown" else "none"
 
     def _rate(self) -> float:
@@ -331,3 +316,8 @@ class CameraWatch:
             "camera %s delivers %.3g frames/s, the model %s was trained at %.3g: movement looks %.1f times as fast",
             self.spec.id, fps, self.model.bundle.name, expected, expected / fps,
         )  # fmt: skip
+
+
+def _counts(result: ScoredFrame) -> bool:
+    """Whether a frame has a score of its own, or changed an event; others pass unseen."""
+    return result.score.skipped_reason != WINDOW or bool(result.changes)

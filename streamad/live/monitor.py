@@ -22,9 +22,10 @@ from streamad.config import Config
 from streamad.errors import StreamadError
 from streamad.formatting import counted
 from streamad.frame import Frame
-from streamad.inference.alerting import alert_settings
+from streamad.inference.alerting import resolve_policy
 from streamad.inference.frame_queue import FrameQueue, Scored
 from streamad.inference.model import Model, open_model
+from streamad.inference.session import WINDOW
 from streamad.live.camera import CameraWatch
 from streamad.live.faults import FaultLog
 from streamad.observability.health import Health
@@ -237,7 +238,7 @@ class Monitor:
                 engine=info.name, device=info.device, precision=info.precision, why=info.why,
             )  # fmt: skip
             _log.info("model %s on %s %s %s: %s", bundle.name, info.name, info.device, info.precision, info.why)
-        settings = alert_settings(
+        policy = resolve_policy(
             self._models[name],
             config.rules_of(spec),
             camera=spec.id,
@@ -245,15 +246,16 @@ class Monitor:
             alerts_per_day=spec.alerts_per_day,
             threshold=spec.threshold,
         )
-        for warning in settings.calibration.warnings if settings.calibration else ():
+        for warning in policy.calibration.warnings if policy.calibration else ():
             _log.warning("camera %s: %s", spec.id, warning)
         self._alerts[spec.id] = 0
         return CameraWatch(
             spec,
             SupervisedSource(spec.id, spec.source, config.reconnect, slots=_slots(self._models[name])),
             self._models[name],
-            settings,
+            policy,
             self.metrics.camera(spec.id),
+            queue=self._batchers[name],
             quality=config.quality_of(spec),
             drift=config.drift,
             wall_clock=wall_clock,
@@ -301,10 +303,8 @@ class Monitor:
         frame = camera.poll()
         if frame is None:
             return False
-        tiles = camera.take(frame)
+        camera.take(frame)
         self._publish_health(camera)
-        if tiles is not None:
-            batcher.put(camera.scorer, tiles)
         return True
 
     @contextmanager
@@ -323,7 +323,6 @@ class Monitor:
                 self._drain()  # of a file nothing is lost: the frames before this one keep their scores
             give_up = camera.faults.note(error)
             try:
-                self._batcher_of[camera.spec.id].forget(camera.spec.id)
                 self._publish(camera.reset())
             except Exception as again:  # noqa: BLE001 - a camera that cannot even begin again is of no use
                 self._fault_log.report(f"camera {camera.spec.id}, beginning again", again)
@@ -352,20 +351,21 @@ class Monitor:
             camera = self._by_id[scored.score.camera]
             if camera.spec.id in begun_again:
                 continue  # of a state that is no more
-            scorer = camera.scorer
+            scorer = camera.session.scorer
             with self._isolated(camera, scoring=True):
                 self._handle_one(camera, scored)
-            if camera.scorer is not scorer:
+            if camera.session.scorer is not scorer:
                 begun_again.add(camera.spec.id)
 
     def _handle_one(self, camera: CameraWatch, scored: Scored) -> None:
         if scored.error is not None and scored.is_broken:
             raise scored.error
-        self._publish(camera.score(scored.score))
-        self._publish_health(camera)
-        if self._on_score is not None and camera.newest is not None:
-            with self._surviving("score_callback"):
-                self._on_score(camera, camera.newest[0], scored.score)
+        for result in camera.receive(scored):
+            self._publish(result.changes)
+            self._publish_health(camera)
+            if self._on_score is not None and result.score.skipped_reason != WINDOW:
+                with self._surviving("score_callback"):
+                    self._on_score(camera, result.frame, result.score)
         if scored.error is not None:  # the engine's: the scorer has skipped the frame, and its state holds
             self.metrics.inference_errors.labels(engine=camera.model.engine.info.name).inc()
             self._fault_log.report(f"camera {camera.spec.id}, frame not scored", scored.error)

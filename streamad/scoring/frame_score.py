@@ -28,6 +28,7 @@ class FrameScore:
         reason: what is unusual about the frame's highest cell, in words for an operator; None where the detector gives
             none. Of a frame that the frame-quality gate rejected: what is wrong with its picture ("dark").
         boxes: where the heat map's cells lie on this frame; None where it has no heat map.
+        is_alert: Whether an event is open after this frame. A session sets it; without an alert policy it stays False.
     """
 
     camera: str
@@ -39,6 +40,7 @@ class FrameScore:
     skipped_reason: str | None = None
     reason: str | None = None
     boxes: CellBoxes | None = field(default=None, repr=False)
+    is_alert: bool = False
 
     @property
     def peak(self) -> tuple[int, int] | None:

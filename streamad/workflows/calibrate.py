@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from streamad.alerts.spec import RuleSpec
 from streamad.bundle import CALIBRATION, Bundle, combined_sha256, load_bundle, write_manifest
-from streamad.calibration import Calibration, calibrate
+from streamad.calibration import AlertPolicySpec, Calibration, calibrate
+from streamad.inference.clips import score_clip
 from streamad.inference.gated_scorer import SkippedFrames
 from streamad.inference.model import Model
-from streamad.inference.offline import score_clip
 from streamad.sources import SourceError, SourceSpec
 from streamad.workflows.calibrate_per_location import is_per_location_by_default, score_clips_per_location
 
@@ -63,7 +62,7 @@ def calibrate_model(
     source: str,
     fps: float | None = None,
     alerts_per_day: float = 1.0,
-    rules: RuleSpec | None = None,
+    rules: AlertPolicySpec | None = None,
     local: bool | None = None,
     progress: Callable[[int, int, int], None] | None = None,
     lost: Callable[[int, SourceError], None] | None = None,
@@ -84,7 +83,6 @@ def calibrate_model(
     Raises:
         CalibrationError: nothing can be learned from these scores.
     """
-    rules = rules or RuleSpec()
     statistics = None
     if is_per_location_by_default(model.bundle.manifest) if local is None else local:
         scored = score_clips_per_location(clips, model, fps=fps, progress=progress, lost=lost)
@@ -98,9 +96,7 @@ def calibrate_model(
         model_sha256=combined_sha256(model.bundle),
         source=source,
         alerts_per_day=alerts_per_day,
-        min_duration_seconds=rules.min_duration_seconds,
-        cooldown_seconds=rules.cooldown_seconds,
-        hysteresis=rules.hysteresis,
+        rules=rules,
         local=statistics,
     )
 

@@ -24,9 +24,9 @@ from streamad.calibration.per_location import (
     pooled,
 )
 from streamad.errors import CalibrationError, OutputError
+from streamad.inference.clips import score_clip
 from streamad.inference.gated_scorer import SkippedFrames
 from streamad.inference.model import Model
-from streamad.inference.offline import score_clip
 from streamad.sources import SourceError, SourceSpec
 
 FOLDS, LEAST_CLIPS = 5, 3

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from streamad.alerts.spec import RuleSpec
 from streamad.alerts.store import EventStore
 from streamad.alerts.tracker import EventChange
-from streamad.calibration import Calibration
+from streamad.calibration import AlertPolicySpec, Calibration
 from streamad.config import Config, parse_config
 from streamad.evaluation import EventReport, match_events, roc_auc
 from streamad.files import write_atomic
 from streamad.frame import Frame
 from streamad.inference.model import open_model
+from streamad.inference.session import ScoredFrame
 from streamad.live.camera import CameraWatch
 from streamad.live.monitor import Monitor
 from streamad.scoring import FrameScore
@@ -29,7 +29,7 @@ from streamad.workflows.score_writer import Recording, ScoreWriter
 
 CAMERA = "walkway"
 
-RULES = RuleSpec(cooldown_seconds=3.0)
+RULES = AlertPolicySpec(cooldown_seconds=3.0)
 """The demo's anomalies follow one another within seconds; the usual cooldown of 10 s would join them."""
 
 TOLERANCE_SECONDS = 1.0
@@ -222,7 +222,7 @@ def connect(
 
     def on_score(camera: CameraWatch, frame: Frame, score: FrameScore) -> None:
         watch.on_time(score.pts_seconds)
-        holder[0].add(frame, score, alert=camera.open_event is not None, truth_boxes=watch.boxes(frame.index))
+        holder[0].add(ScoredFrame(frame, score), truth_boxes=watch.boxes(frame.index))
         if progress is not None:
             progress(len(holder[0].scores), total)
 
@@ -232,5 +232,5 @@ def connect(
 
     monitor = Monitor(config, store=store, on_score=on_score, on_event=on_event)
     camera = monitor.cameras[0]
-    holder.append(ScoreWriter(folder, "watch", camera.model, camera.settings, fps=truth.fps if video else None))
+    holder.append(ScoreWriter(folder, "watch", camera.model, camera.policy, fps=truth.fps if video else None))
     return monitor, watch, holder[0]

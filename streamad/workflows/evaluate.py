@@ -12,7 +12,7 @@ import numpy as np
 
 from streamad import __version__
 from streamad.bundle import Bundle, combined_sha256
-from streamad.calibration import Calibration
+from streamad.calibration import AlertPolicy, AlertPolicySpec, Calibration
 from streamad.engines import EngineSpec
 from streamad.errors import CalibrationError, DatasetError
 from streamad.evaluation.datasets import Clip, Dataset
@@ -23,7 +23,7 @@ from streamad.evaluation.result import ClipRecord, EvaluationResult, Origin, inv
 from streamad.evaluation.scored_clips import FrameRef, ScoredClip, worst_false_alarms, worst_misses
 from streamad.evaluation.scores import Edge, SingleClass
 from streamad.scoring import Normalization
-from streamad.workflows.evaluate_events import AlertLevel, alert_metrics, alerts_of
+from streamad.workflows.evaluate_events import alert_metrics, alerts_of
 from streamad.workflows.evaluate_scoring import ClipScores, score_dataset
 
 SHOTS = 8
@@ -93,14 +93,14 @@ def evaluate_dataset(
     _require_both_classes(dataset)
     calibration = _calibration(bundle, protocols or ())
     clips = score_dataset(dataset, bundle, folder / "clips", engine=engine, workers=workers, progress=progress)
-    level = _level(bundle, calibration, threshold)
+    policy = _policy(bundle, calibration, threshold)
     if threshold is not None and calibration is not None and calibration.local is not None:
         calibration = None  # a threshold that was given by hand is one of the detector's own scores
     statistics = None if calibration is None else calibration.local
     if statistics is not None:
         clips = [replace(clip, local=statistics) for clip in clips]
-    shown = None if level is None else level.threshold
-    traces = tuple(_trace(clip, scored, bundle, level) for clip, scored in zip(dataset.testing, clips, strict=True))
+    shown = None if policy is None else policy.threshold
+    traces = tuple(_trace(clip, scored, bundle, policy) for clip, scored in zip(dataset.testing, clips, strict=True))
     false_alarms = worst_false_alarms(traces, SHOTS, threshold=shown)
     misses = worst_misses(traces, SHOTS, threshold=shown)
     located = localization_of(
@@ -140,7 +140,7 @@ def evaluate_dataset(
         protocols=protocols_found,
         localization=located.figures,
         patches=located.patches,
-        alerts=None if level is None else alert_metrics(traces, level),
+        alerts=None if policy is None else alert_metrics(traces, policy),
         origin=_origin(bundle, clips),
         notes=(*inversion_note(protocols_found), *_notes(dataset, bundle, calibration)),
     )
@@ -171,20 +171,20 @@ def _require_both_classes(dataset: Dataset) -> None:
         )
 
 
-def _level(bundle: Bundle, calibration: Calibration | None, threshold: float | None) -> AlertLevel | None:
+def _policy(bundle: Bundle, calibration: Calibration | None, threshold: float | None) -> AlertPolicy | None:
     if threshold is not None:
-        return AlertLevel(threshold, min(bundle.manifest.score.still, threshold))
-    return None if calibration is None else AlertLevel.of(calibration)
+        return AlertPolicySpec().at(threshold, baseline=min(bundle.manifest.score.still, threshold))
+    return None if calibration is None else AlertPolicySpec().of_calibration(calibration)
 
 
-def _trace(clip: Clip, scored: ClipScores, bundle: Bundle, level: AlertLevel | None) -> ScoredClip:
+def _trace(clip: Clip, scored: ClipScores, bundle: Bundle, policy: AlertPolicy | None) -> ScoredClip:
     assert clip.labels is not None  # test clips have them: the data set was read so
     fps = clip.fps or bundle.manifest.training.fps
     own = None if scored.local is None else scored.scores
     scores = scored.scores if scored.local is None else scored.local_scores(scored.local)
-    if level is None:
+    if policy is None:
         return ScoredClip(clip.name, scores, clip.labels, fps)
-    return ScoredClip(clip.name, scores, clip.labels, fps, *alerts_of(clip.name, scores, fps, level), own)
+    return ScoredClip(clip.name, scores, clip.labels, fps, *alerts_of(clip.name, scores, fps, policy), own)
 
 
 def _heat(clip: ClipScores) -> ClipAnomalyMaps | None:

@@ -1,15 +1,14 @@
-"""Alerts at a threshold against true events: the rules of live watching on the scores of an evaluation."""
+"""Alerts against true events: the alert policy of live watching on the scores of an evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from streamad.alerts.spec import RuleSpec
-from streamad.calibration import Calibration
+from streamad.alerts.state_machine import AlertStateMachine
+from streamad.calibration import AlertPolicy
 from streamad.evaluation.events import Alert, labels_to_events, match_events
 from streamad.evaluation.result import AlertMetrics, ClipEvent
 from streamad.evaluation.scored_clips import ScoredClip
@@ -17,29 +16,8 @@ from streamad.evaluation.scored_clips import ScoredClip
 TOLERANCE_SECONDS = 1.0
 
 
-@dataclass(frozen=True)
-class AlertLevel:
-    """From where on a frame is anomalous.
-
-    Attributes:
-        threshold: raw score.
-        baseline: raw score of a normal frame; an open alert closes somewhat nearer to it. At the threshold or above:
-            it closes at the threshold.
-        alerts_per_day: the budget that a calibration set the threshold for; None: somebody gave it.
-    """
-
-    threshold: float
-    baseline: float
-    alerts_per_day: float | None = None
-
-    @classmethod
-    def of(cls, calibration: Calibration) -> AlertLevel:
-        """The level of a calibration."""
-        return cls(calibration.threshold, calibration.median, calibration.alerts_per_day)
-
-
 def alerts_of(
-    name: str, scores: npt.NDArray[np.float64], fps: float, level: AlertLevel
+    name: str, scores: npt.NDArray[np.float64], fps: float, policy: AlertPolicy
 ) -> tuple[tuple[Alert, ...], frozenset[int]]:
     """(start, end) in seconds of the times that an alert stands, and the positions of those that are no new alert.
 
@@ -50,14 +28,14 @@ def alerts_of(
         name: of the clip.
         scores: (frames,) raw scores, NaN where a frame has none.
         fps: frames a second.
-        level: the threshold.
+        policy: When a score becomes an alert.
     """
-    rule = RuleSpec().build(name, threshold=level.threshold, baseline=level.baseline)
+    machine = AlertStateMachine(policy, name)
     standing: list[Alert] = []
     again: set[int] = set()
     end_of_clip = len(scores) / fps
     for index, value in enumerate(scores):
-        change = rule.update(index, index / fps, float(value))
+        change = machine.update(index, index / fps, float(value))
         if change is None:
             continue
         if change.kind == "closed":
@@ -69,7 +47,7 @@ def alerts_of(
     return tuple(standing), frozenset(again)
 
 
-def alert_metrics(traces: Sequence[ScoredClip], level: AlertLevel) -> AlertMetrics:
+def alert_metrics(traces: Sequence[ScoredClip], policy: AlertPolicy) -> AlertMetrics:
     """Alerts of all clips against their true intervals; every trace has its frames a second.
 
     A false alert is one that was raised where nothing was abnormal. What rises again within the cooldown can find an
@@ -97,11 +75,11 @@ def alert_metrics(traces: Sequence[ScoredClip], level: AlertLevel) -> AlertMetri
     delays = [event.delay_seconds for event in events if event.delay_seconds is not None]
     values, truth = (np.concatenate([getattr(trace, name) for trace in traces]) for name in ("scores", "labels"))
     scored = ~np.isnan(values)
-    over = values[scored] >= level.threshold
+    over = values[scored] >= policy.threshold
     abnormal = truth[scored] > 0
     return AlertMetrics(
-        threshold=level.threshold,
-        alerts_per_day=level.alerts_per_day,
+        threshold=policy.threshold,
+        alerts_per_day=None if policy.calibration is None else policy.calibration.alerts_per_day,
         found=len(delays),
         missed=len(events) - len(delays),
         right=alerts - wrong,

@@ -27,8 +27,9 @@ from streamad.errors import CalibrationError, DatasetError, OutputError
 from streamad.evaluation.datasets import Clip, Dataset, image_files
 from streamad.files import locked, read_json, write_json
 from streamad.inference.anomaly_map_file import AnomalyMapFile, AnomalyMapWriter, EvidenceFile
+from streamad.inference.clips import prefetched
 from streamad.inference.model import Model, open_model
-from streamad.inference.offline import pair_scores, prefetched
+from streamad.inference.session import Session
 from streamad.sources import FileSpec, ImagesSpec, SourceError, SourceSpec, open_source
 from streamad.sources.quality.spec import QualitySpec
 
@@ -295,7 +296,7 @@ def _score(
             heat,
             closing(prefetched(iter(source))) as frames,
         ):
-            for _, score in pair_scores(frames, model, scorer):
+            for score in (result.score for result in Session(model, camera=clip.name, scorer=scorer).run(frames)):
                 if score.index >= clip.frames:
                     problems.append(f"more than {clip.frames} frames; the others were left out")
                     break

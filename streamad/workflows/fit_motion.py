@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from streamad.alerts.spec import RuleSpec
 from streamad.bundle import (
     CARD,
     FORMAT_VERSION,
@@ -30,7 +29,7 @@ from streamad.bundle import (
     require_name,
     write_manifest,
 )
-from streamad.calibration import Calibration, calibrate
+from streamad.calibration import AlertPolicySpec, Calibration, calibrate
 from streamad.detectors.motion.density import MotionModel
 from streamad.detectors.motion.fitting import CELLS, USUAL, Fitted, Sample, fit
 from streamad.detectors.motion.flow import LONGEST_SECONDS, PROBE_SECONDS, flow_seconds_for
@@ -90,7 +89,7 @@ class MotionFit:
 
 
 def calibrate_motion(
-    fit: MotionFit, *, source: str, alerts_per_day: float = 1.0, rules: RuleSpec | None = None
+    fit: MotionFit, *, source: str, alerts_per_day: float = 1.0, rules: AlertPolicySpec | None = None
 ) -> Calibration:
     """Set the threshold on the video that the model was fitted to, each part scored by a model of the others.
 
@@ -106,7 +105,6 @@ def calibrate_motion(
     Raises:
         CalibrationError: nothing can be learned from the scores.
     """
-    rules = rules or RuleSpec()
     return calibrate(
         fit.scores,
         fps=fit.fps,
@@ -114,9 +112,7 @@ def calibrate_motion(
         model_sha256=combined_sha256(fit.bundle),
         source=source,
         alerts_per_day=alerts_per_day,
-        min_duration_seconds=rules.min_duration_seconds,
-        cooldown_seconds=rules.cooldown_seconds,
-        hysteresis=rules.hysteresis,
+        rules=rules,
     )
 
 

@@ -10,7 +10,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from streamad.alerts.spec import RuleSpec
 from streamad.bundle import (
     CARD,
     Bundle,
@@ -23,11 +22,11 @@ from streamad.bundle import (
     require_name,
     write_manifest,
 )
-from streamad.calibration import Calibration, PerLocationStatistics, calibrate
+from streamad.calibration import AlertPolicySpec, Calibration, PerLocationStatistics, calibrate
 from streamad.errors import BundleError, OutputError, UsageError
 from streamad.files import write_atomic
+from streamad.inference.clips import score_video
 from streamad.inference.model import Model
-from streamad.inference.offline import score_video
 from streamad.sources import SourceSpec
 from streamad.versions import MANIFEST
 from streamad.workflows.calibrate import save_into_bundle
@@ -46,7 +45,7 @@ def fuse_models(
     rule: Rule = "mean",
     fps: float | None = None,
     alerts_per_day: float = 1.0,
-    rules: RuleSpec | None = None,
+    rules: AlertPolicySpec | None = None,
     local: bool | None = None,
     progress: Callable[[int, int, int], None] | None = None,
 ) -> Bundle:
@@ -75,7 +74,6 @@ def fuse_models(
     """
     _check(members, out)
     rate = fps or members[0].bundle.manifest.training.fps
-    rules = rules or RuleSpec()
 
     def calibrated(
         scores: list[Floats], bundle: Bundle, statistics: PerLocationStatistics | None = None
@@ -87,9 +85,7 @@ def fuse_models(
             model_sha256=combined_sha256(bundle),
             source=source,
             alerts_per_day=alerts_per_day,
-            min_duration_seconds=rules.min_duration_seconds,
-            cooldown_seconds=rules.cooldown_seconds,
-            hysteresis=rules.hysteresis,
+            rules=rules,
             local=statistics,
         )
 

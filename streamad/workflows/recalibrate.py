@@ -9,7 +9,7 @@ from pathlib import Path
 
 from streamad.alerts.tracker import EventChange
 from streamad.bundle import Bundle, combined_sha256
-from streamad.calibration import Calibration, calibrate
+from streamad.calibration import AlertPolicySpec, Calibration, calibrate
 from streamad.calibration.score_history import HistoryBlock, HistorySpec, RecentScores, ScoreHistory, read_history
 from streamad.errors import CalibrationError, UsageError
 from streamad.live.camera import CameraWatch
@@ -57,7 +57,7 @@ class ScoreHistoryRecorder:
             return
         name = camera.spec.id
         if name not in self._histories:
-            owner = scores_sha256(camera.model.bundle, camera.settings.calibration)
+            owner = scores_sha256(camera.model.bundle, camera.policy.calibration)
             self._histories[name] = ScoreHistory(
                 self._spec.folder, name, owner, hours=self._spec.hours, wall_clock=self._wall_clock, put=self.writer.put
             )
@@ -170,9 +170,11 @@ def calibrate_on_recent(
         source=f"camera {camera}, {seconds / 3600:.2g} h of its scores since "
         f"{recent.since.isoformat(timespec='minutes') if recent.since else '?'}",
         alerts_per_day=chosen(alerts_per_day, "alerts_per_day", 1.0),
-        min_duration_seconds=chosen(min_duration_seconds, "min_duration_seconds", 0.5),
-        cooldown_seconds=chosen(cooldown_seconds, "cooldown_seconds", 10.0),
-        hysteresis=chosen(hysteresis, "hysteresis", 0.2),
+        rules=AlertPolicySpec.of(
+            min_duration_seconds=chosen(min_duration_seconds, "min_duration_seconds", 0.5),
+            cooldown_seconds=chosen(cooldown_seconds, "cooldown_seconds", 10.0),
+            hysteresis=chosen(hysteresis, "hysteresis", 0.2),
+        ),
         created=now,
         local=None if old is None else old.local,
     )

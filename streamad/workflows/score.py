@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.alerts.event import Event
-from streamad.alerts.tracker import EventTracker
-from streamad.bundle import combined_sha256
-from streamad.inference.alerting import AlertSettings
+from streamad.calibration import AlertPolicy
+from streamad.inference.clips import prefetched
 from streamad.inference.gated_scorer import why_skipped
 from streamad.inference.model import Model
-from streamad.inference.offline import WINDOW, pair_scores, prefetched
+from streamad.inference.session import Session
 from streamad.scoring import Normalization, RunningNormalizer, per_video
 from streamad.sources import SourceInfo, SourceSpec, open_source
 from streamad.workflows.score_writer import Recording, ScoreWriter
@@ -59,7 +58,7 @@ def score_file(
     *,
     name: str,
     folder: Path,
-    settings: AlertSettings | None,
+    policy: AlertPolicy | None,
     normalization: Normalization,
     write_csv: bool = True,
     write_plot: bool = True,
@@ -73,7 +72,7 @@ def score_file(
         model: the model.
         name: name of the outputs, and the camera's id in them.
         folder: where they go.
-        settings: threshold in force; None makes no alerts.
+        policy: When a score becomes an alert; None makes no alerts.
         normalization: of the scores in CSV and plot.
         write_csv: write the CSV.
         write_plot: write the plot.
@@ -85,39 +84,21 @@ def score_file(
         OutputError: an output cannot be written.
     """
     started = time.monotonic()
-    scorer = model.scorer(name, None if settings is None else settings.local)
-    tracker = None
-    if settings is not None:
-        tracker = EventTracker(
-            settings.rule(name),
-            model=model.bundle.name,
-            model_sha256=combined_sha256(model.bundle),
-            shown=settings.shown,
-        )
+    session = Session(model, policy, camera=name)
     with open_source(spec, camera=name) as source:
         fps = source.info.fps or model.bundle.manifest.training.fps
         with (
-            ScoreWriter(folder, name, model, settings, fps=fps if write_video else None) as recorder,
+            ScoreWriter(folder, name, model, policy, fps=fps if write_video else None) as recorder,
             closing(prefetched(iter(source))) as frames,
         ):
-            for frame, score in pair_scores(frames, model, scorer, every_frame=True):
-                changes = []
-                if (
-                    tracker is not None and score.skipped_reason != WINDOW
-                ):  # as live, where such a frame has no score at all
-                    changes = [tracker.gap()] if recorder.scores and frame.is_discontinuity else []
-                    changes.append(tracker.update(score))
-                for change in changes:
-                    if change is not None:
-                        recorder.note(change)
-                recorder.add(frame, score, alert=tracker is not None and tracker.open_event is not None)
+            for result in session.run(frames):
+                recorder.add(result)
                 if progress is not None:
                     progress(len(recorder.scores), source.info.frames)
-            last = tracker.finish() if tracker is not None else None
-            if last is not None:
-                recorder.note(last)
+            for change in session.close():
+                recorder.note(change)
             raw = np.array([s.score for s in recorder.scores], dtype=np.float64)
-            shown = _normalized(raw, normalization, settings)
+            shown = _normalized(raw, normalization, policy)
             files = recorder.finish(
                 normalized=None if normalization == "calibrated" else shown,
                 label=None if normalization == "calibrated" else f"anomaly score, {normalization}",
@@ -140,13 +121,13 @@ def score_file(
 
 
 def _normalized(
-    raw: npt.NDArray[np.float64], normalization: Normalization, settings: AlertSettings | None
+    raw: npt.NDArray[np.float64], normalization: Normalization, policy: AlertPolicy | None
 ) -> npt.NDArray[np.float64]:
     if normalization == "per_video":
         return per_video(raw)
     if normalization == "running":
         running = RunningNormalizer()
         return np.array([running.update(float(value)) for value in raw], dtype=np.float64)
-    if normalization == "calibrated" and settings is not None and settings.calibration is not None:
-        return settings.calibration.calibrated_array(raw)
+    if normalization == "calibrated" and policy is not None and policy.calibration is not None:
+        return policy.calibration.calibrated_array(raw)
     return raw

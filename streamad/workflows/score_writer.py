@@ -17,10 +17,11 @@ import numpy.typing as npt
 
 from streamad.alerts.event import Event
 from streamad.alerts.tracker import EventChange
+from streamad.calibration import AlertPolicy
 from streamad.files import write_atomic
 from streamad.frame import Frame, UInt8Image
-from streamad.inference.alerting import AlertSettings
 from streamad.inference.model import Model
+from streamad.inference.session import ScoredFrame
 from streamad.scoring import FrameScore
 from streamad.video_writer import H264Writer
 from streamad.visual.overlay import draw_overlay
@@ -51,17 +52,15 @@ class ScoreWriter:
         folder: where the files go.
         name: their name without ending.
         model: what scored it.
-        settings: threshold in force; None where there is none (scores are then shown raw, without alerts).
+        policy: When a score becomes an alert; None: scores are shown raw, without alerts.
         fps: frames a second of the annotated video; None writes none.
     """
 
-    def __init__(
-        self, folder: Path, name: str, model: Model, settings: AlertSettings | None, *, fps: float | None
-    ) -> None:
+    def __init__(self, folder: Path, name: str, model: Model, policy: AlertPolicy | None, *, fps: float | None) -> None:
         self._base = folder / name
         self._name = name
         self._model = model
-        self._settings = settings
+        self._policy = policy
         self._fps = fps
         self._writer: H264Writer | None = None
         self._size = (0, 0)
@@ -69,22 +68,23 @@ class ScoreWriter:
         self._cells: tuple[float, float] | None = None
         self.scores: list[FrameScore] = []
         self.events: dict[str, Event] = {}
-        self._alert: list[bool] = []
         self._peaks: list[tuple[int, int] | None] = []
 
-    def add(self, frame: Frame, score: FrameScore, *, alert: bool, truth_boxes: Sequence[Box] = ()) -> None:
-        """Take a frame with its score, in order.
+    def add(self, result: ScoredFrame, *, truth_boxes: Sequence[Box] = ()) -> None:
+        """Take a scored frame, in order, and what it changed.
 
         Raises:
             OutputError: the annotated video cannot be written.
         """
+        score = result.score
+        for change in result.changes:
+            self.note(change)
         self._peaks.append(score.peak)
         self.scores.append(
             replace(score, anomaly_map=None, boxes=None)
         )  # the maps of a long video would fill the memory
-        self._alert.append(alert)
         if self._fps is not None:
-            self._write(frame, score, alert, truth_boxes)
+            self._write(result.frame, score, truth_boxes)
 
     def note(self, change: EventChange) -> None:
         """Take a change of an event."""
@@ -139,7 +139,7 @@ class ScoreWriter:
             self._writer = None
 
     def _shown(self, score: float) -> float:
-        return self._settings.shown(score) if self._settings is not None else score
+        return self._policy.display_score(score) if self._policy is not None else score
 
     def _csv(self, shown: npt.NDArray[np.float64]) -> str:
         text = io.StringIO()
@@ -147,11 +147,11 @@ class ScoreWriter:
         writer.writerow(
             ["index", "pts_seconds", "raw_score", "score", "alert", "skipped_reason", "peak_row", "peak_col"]
         )
-        for score, value, alert, peak in zip(self.scores, shown, self._alert, self._peaks, strict=True):
+        for score, value, peak in zip(self.scores, shown, self._peaks, strict=True):
             row, col = peak or ("", "")
             writer.writerow([
-                score.index, f"{score.pts_seconds:.6f}", _number(score.score), _number(float(value)), int(alert),
-                score.cause or "", row, col,
+                score.index, f"{score.pts_seconds:.6f}", _number(score.score), _number(float(value)),
+                int(score.is_alert), score.cause or "", row, col,
             ])  # fmt: skip
         return text.getvalue()
 
@@ -163,7 +163,7 @@ class ScoreWriter:
         label: str | None,
         truth: Sequence[tuple[float, float, str]],
     ) -> None:
-        settings = self._settings if live_scale else None
+        policy = self._policy if live_scale else None
         events = [
             PlotEvent(
                 event.started_pts_seconds,
@@ -174,22 +174,22 @@ class ScoreWriter:
         ]
         default = (
             "raw score"
-            if self._settings is None or self._settings.calibration is None
+            if self._policy is None or self._policy.calibration is None
             else ("calibrated score, −log10(share of normal frames as high)")
         )
         plot_scores(
             path,
             seconds=np.array([s.pts_seconds for s in self.scores]),
             scores=shown,
-            threshold=None if settings is None else settings.shown(settings.threshold),
-            release=None if settings is None else settings.shown(settings.rule("").release),
+            threshold=None if policy is None else policy.display_score(policy.threshold),
+            release=None if policy is None else policy.display_score(policy.release),
             events=events,
             truth=truth,
             title=f"{self._name} · {self._model.bundle.name}",
             score_label=label or default,
         )
 
-    def _write(self, frame: Frame, score: FrameScore, alert: bool, truth_boxes: Sequence[Box]) -> None:
+    def _write(self, frame: Frame, score: FrameScore, truth_boxes: Sequence[Box]) -> None:
         pixels = _scaled(frame.pixels)
         if self._writer is None:
             height, width = pixels.shape
@@ -201,7 +201,7 @@ class ScoreWriter:
             # A video has one size: its first picture's. Later ones are stretched to it, with what is drawn on them.
             pixels = np.asarray(cv2.resize(pixels, self._size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         down, across = (ours / theirs for ours, theirs in zip(pixels.shape, frame.shape, strict=True))
-        threshold = self._settings.threshold if self._settings is not None else None
+        threshold = None if self._policy is None else self._policy.threshold
         low, high = self._scale(score.anomaly_map)
         self._writer.write(
             draw_overlay(
@@ -209,7 +209,7 @@ class ScoreWriter:
                 anomaly_map=score.anomaly_map,
                 boxes=score.boxes,
                 scale=(low, high),
-                alert=alert,
+                alert=score.is_alert,
                 score_text="–" if math.isnan(score.score) else f"{self._shown(score.score):.2f}",
                 score=score.score,
                 threshold=threshold,
@@ -226,11 +226,10 @@ class ScoreWriter:
         PSNR or of whole frames' descriptors, without local calibration), or no threshold is known, what is high is
         relative: from the median cell to the highest, of the frames so far.
         """
-        settings, kind = self._settings, self._model.bundle.manifest.score.kind
-        local = settings is not None and settings.local is not None
-        if settings is not None and (local or kind == "top_cells"):
-            low = settings.baseline
-            return low, max(low + 1e-3, low + 1.5 * (settings.threshold - low))
+        policy, kind = self._policy, self._model.bundle.manifest.score.kind
+        if policy is not None and (policy.per_location is not None or kind == "top_cells"):
+            low = policy.baseline
+            return low, max(low + 1e-3, low + 1.5 * (policy.threshold - low))
         if anomaly_map is not None and (known := anomaly_map[np.isfinite(anomaly_map)]).size:
             low, high = float(np.median(known)), float(known.max())
             self._cells = (low, high) if self._cells is None else (

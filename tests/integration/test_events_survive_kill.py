@@ -20,13 +20,15 @@ from streamad.errors import OutputError
 _WATCHER = """
 import sys
 from pathlib import Path
-from streamad.alerts import AlertRule, EventStore, EventTracker
+from streamad.alerts import EventStore, EventTracker
+from streamad.calibration import AlertPolicy
 from streamad.scoring import FrameScore
 
 store = EventStore(Path(sys.argv[1]))
 trackers = [
     EventTracker(
-        AlertRule(camera=f"camera-{i}", threshold=10, release=8, min_duration_seconds=0, cooldown_seconds=0),
+        AlertPolicy(threshold=10, release=8, baseline=0, min_duration_seconds=0, cooldown_seconds=0),
+        f"camera-{i}",
         model="m",
         model_sha256="0",
     )

@@ -22,7 +22,7 @@ from quality_support import watched
 from streamad.bundle import load_bundle
 from streamad.calibration import Calibration
 from streamad.inference import open_model
-from streamad.inference.offline import pair_scores
+from streamad.inference.session import Session
 from streamad.sources import open_source, parse_source
 
 pytestmark = pytest.mark.timeout(900)
@@ -139,7 +139,8 @@ def test_score_draws_every_cell_where_the_scorer_says_it_is(
         calibration = None if path is None else Calibration.load(path)
         scorer = loaded.scorer("clip", None if calibration is None else calibration.local)
         with open_source(parse_source(str(clip)), camera="clip") as source:
-            last = [score for _, score in pair_scores(source, loaded, scorer) if score.anomaly_map is not None][-1]
+            results = Session(loaded, camera="clip", scorer=scorer).run(source)
+            last = [result.score for result in results if result.score.anomaly_map is not None][-1]
     width, height = SIZES[size]
     assert shown.pictures.shape[1:3] == (height + height % 2, width + width % 2)
     line = shown.lines[last.index]

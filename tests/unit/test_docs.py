@@ -21,8 +21,8 @@ import yaml
 
 from streamad.alerts.event import Event, new_event_id
 from streamad.alerts.sinks.spec import SinkSpec
-from streamad.alerts.spec import RuleSpec
 from streamad.alerts.store import EventStore
+from streamad.calibration.policy import AlertPolicySpec
 from streamad.config import parse_config
 from streamad.errors import ExitCode
 from streamad.observability import Health, Metrics
@@ -261,7 +261,7 @@ def test_variables_of_the_environment_are_documented() -> None:
 
 def test_settings_of_the_rule_and_their_defaults() -> None:
     listed = {names(row[0])[0]: row[1] for row in rows(section(text("reference/alerts.md"), "The rule"))}
-    defaults = {name: field.default for name, field in RuleSpec.model_fields.items()}
+    defaults = {name: field.default for name, field in AlertPolicySpec.model_fields.items()}
     assert listed == {name: "empty" if value is None else f"{value:g}" for name, value in defaults.items()}
 
 

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamad.alerts.spec import RuleSpec
 from streamad.bundle import CALIBRATION, PLACE, Bundle, load_bundle, write_manifest
-from streamad.calibration import Calibration
+from streamad.calibration import AlertPolicySpec, Calibration
 from streamad.detectors.options import parse_options
 from streamad.errors import EngineError, UsageError, install_hint
 from streamad.files import write_json
@@ -215,7 +214,7 @@ def learn(
     *,
     place: UInt8Image | None,
     survey: RecordingStats,
-    rules: RuleSpec | None = None,
+    rules: AlertPolicySpec | None = None,
     progress: Progress | None = None,
 ) -> Learned:
     """Fit and calibrate on all recordings, and put the model in force.
@@ -382,7 +381,7 @@ def _fit_motion(
     plan: LearnPlan,
     recordings: RecordingStore,
     folder: Path,
-    rules: RuleSpec | None,
+    rules: AlertPolicySpec | None,
     progress: Progress | None,
 ) -> tuple[Bundle, Calibration]:
     """Fit to all there is, and calibrate on all: each part is scored by a model of the others."""

@@ -5,24 +5,25 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from streamad.alerts import EventsSpec, RuleSpec
+from streamad.alerts import EventsSpec
 from streamad.alerts.sinks import JsonlSinkSpec, LogSinkSpec, SinkSpec
+from streamad.calibration import AlertPolicySpec
 
 
 def test_release_and_critical_are_fractions_of_the_distance_to_normal() -> None:
-    rule = RuleSpec(hysteresis=0.25, critical_margin=0.5).build("gate", threshold=-30.0, baseline=-34.0)
+    rule = AlertPolicySpec(hysteresis=0.25, critical_margin=0.5).at(-30.0, baseline=-34.0)
     assert (rule.threshold, rule.release, rule.critical_threshold) == (-30.0, -31.0, -28.0)
 
 
 def test_the_calibration_says_what_is_critical_unless_a_margin_is_set() -> None:
-    assert RuleSpec().build("gate", threshold=3.0, baseline=1.0, critical=4.0).critical_threshold == 4.0
-    assert RuleSpec().build("gate", threshold=3.0, baseline=1.0).critical_threshold is None
-    margin = RuleSpec(critical_margin=2.0)
-    assert margin.build("gate", threshold=3.0, baseline=1.0, critical=4.0).critical_threshold == 7.0
+    assert AlertPolicySpec().at(3.0, baseline=1.0, critical=4.0).critical_threshold == 4.0
+    assert AlertPolicySpec().at(3.0, baseline=1.0).critical_threshold is None
+    margin = AlertPolicySpec(critical_margin=2.0)
+    assert margin.at(3.0, baseline=1.0, critical=4.0).critical_threshold == 7.0
 
 
 def test_a_baseline_over_the_threshold_leaves_no_hysteresis() -> None:
-    rule = RuleSpec(critical_margin=1.0).build("gate", threshold=3.0, baseline=5.0)
+    rule = AlertPolicySpec(critical_margin=1.0).at(3.0, baseline=5.0)
     assert (rule.release, rule.critical_threshold) == (3.0, None)
 
 
@@ -38,7 +39,7 @@ def test_a_baseline_over_the_threshold_leaves_no_hysteresis() -> None:
 )
 def test_values_out_of_bounds_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
-        RuleSpec.model_validate(values)
+        AlertPolicySpec.model_validate(values)
 
 
 def test_sinks_are_told_apart_by_type() -> None:
@@ -49,6 +50,6 @@ def test_sinks_are_told_apart_by_type() -> None:
         adapter.validate_python([{"type": "pigeon"}])
 
 
-@pytest.mark.parametrize("model", [RuleSpec, EventsSpec, JsonlSinkSpec, LogSinkSpec])
-def test_every_field_is_described(model: type[RuleSpec]) -> None:
+@pytest.mark.parametrize("model", [AlertPolicySpec, EventsSpec, JsonlSinkSpec, LogSinkSpec])
+def test_every_field_is_described(model: type[AlertPolicySpec]) -> None:
     assert all(field.description for field in model.model_fields.values())

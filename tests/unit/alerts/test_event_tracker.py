@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from streamad.alerts import AlertRule, EventChange, EventTracker
+from streamad.alerts import EventChange, EventTracker
+from streamad.calibration import AlertPolicy
 from streamad.frame import CellBoxes
 from streamad.scoring import FrameScore
 
@@ -27,16 +28,11 @@ class Wall:
 
 
 def make_tracker(wall: Wall) -> EventTracker:
-    rule = AlertRule(
-        camera="gate",
-        threshold=10.0,
-        release=8.0,
-        critical_threshold=30.0,
-        progress_seconds=2.0,
-        gap_seconds=1.0,
-    )
+    policy = AlertPolicy(threshold=10.0, release=8.0, baseline=0.0, critical_threshold=30.0, gap_seconds=1.0)
     return EventTracker(
-        rule,
+        policy,
+        "gate",
+        progress_seconds=2.0,
         model="ped2",
         model_sha256="ab" * 32,
         wall_clock=wall,

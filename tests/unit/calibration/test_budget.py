@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamad.alerts.rule import AlertRule as AlertMachine
-from streamad.calibration.budget import AlertCurve, AlertRule, alert_peaks, fit_alert_curve, sustained_score
+from streamad.alerts import AlertStateMachine
+from streamad.calibration import AlertPolicy, AlertPolicySpec
+from streamad.calibration.budget import AlertCurve, alert_peaks, fit_alert_curve, sustained_score
 from streamad.errors import CalibrationError
 
 NAN = math.nan
@@ -55,22 +56,22 @@ def test_the_alert_machine_opens_where_the_sustained_score_says():
             scores[200:260] = NAN
         threshold, release = 0.5, 0.2
         cooldown = float(rng.choice([0, 2, 10]))
-        machine = AlertMachine(
-            camera="cam",
+        policy = AlertPolicy(
             threshold=threshold,
             release=release,
+            baseline=0.0,
             min_duration_seconds=duration,
             cooldown_seconds=cooldown,
             gap_seconds=2.0,
         )
+        machine = AlertStateMachine(policy, "cam")
         opened = []
         for i, score in enumerate(scores.tolist()):
             change = machine.update(i, i / fps, score)
             if change is not None and change.kind == "opened":
                 opened.append(i)
         sustained = sustained_score(scores, fps=fps, min_duration_seconds=duration)
-        rule = AlertRule(fps, duration, cooldown, 0.2)
-        counted = alert_peaks([(scores, sustained)], rule, threshold=threshold, release=release)
+        counted = alert_peaks([(scores, sustained)], policy, fps=fps)
         assert len(counted) == len(opened), (trial, fps, duration, cooldown)
         assert all(sustained[i] >= threshold for i in opened)
         if opened:
@@ -78,21 +79,20 @@ def test_the_alert_machine_opens_where_the_sustained_score_says():
 
 
 def curve_of(scores, **changes):
-    parameters = {"fps": 10.0, "min_duration_seconds": 0.5, "cooldown_seconds": 10.0, "hysteresis": 0.2}
-    rule = AlertRule(**parameters | changes)
     pooled = np.concatenate(scores)
-    return fit_alert_curve(scores, rule, median=float(np.nanmedian(pooled)), fallback_scale=0.5)
+    return fit_alert_curve(
+        scores, AlertPolicySpec(**changes), fps=10.0, median=float(np.nanmedian(pooled)), fallback_scale=0.5
+    )
 
 
 def test_curve_counts_are_the_rules_own():
     scores = [np.random.default_rng(s).standard_normal(6000) for s in range(3)]
     curve = curve_of(scores)
-    rule = AlertRule(10.0, 0.5, 10.0, 0.2)
     pairs = [(s, sustained_score(s, fps=10.0, min_duration_seconds=0.5)) for s in scores]
     median = float(np.median(np.concatenate(scores)))
     for level, count in zip(curve.levels, curve.counts, strict=True):
-        release = level - 0.2 * max(level - median, 0)
-        assert len(alert_peaks(pairs, rule, threshold=level, release=release)) == count
+        policy = AlertPolicy(threshold=level, release=level - 0.2 * max(level - median, 0), baseline=median)
+        assert len(alert_peaks(pairs, policy, fps=10.0)) == count
     assert curve.exposure_seconds == pytest.approx(3 * (6000 - 5) / 10)
 
 

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from streamad.calibration import calibrate
+from streamad.calibration import AlertPolicySpec, calibrate
 from streamad.errors import CalibrationError, UsageError
 
 SHA = "ab" * 32
@@ -11,6 +11,8 @@ NAN = np.nan
 
 
 def run(scores, **changes):
+    rules = {name: changes.pop(name) for name in AlertPolicySpec.model_fields if name in changes}
+    changes["rules"] = AlertPolicySpec.of(**rules)
     return calibrate(scores, **{"fps": 10.0, "model": "m", "model_sha256": SHA, "source": "synthetic"} | changes)
 
 

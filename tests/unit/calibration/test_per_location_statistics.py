@@ -210,7 +210,7 @@ def test_recurrence_is_the_inverse_of_the_threshold(calibration: Calibration) ->
         )
         if threshold <= calibration.alert_curve.levels[0]:
             continue
-        known = calibration.recurrence(threshold)
+        known = calibration.return_period(threshold)
         assert known.not_seen == (threshold > calibration.alert_curve.highest_peak)
         if known.not_seen:
             assert known.seconds == calibration.alert_curve.exposure_seconds
@@ -218,11 +218,11 @@ def test_recurrence_is_the_inverse_of_the_threshold(calibration: Calibration) ->
             assert known.seconds == pytest.approx(
                 min(86_400 / per_day, calibration.alert_curve.exposure_seconds), rel=1e-6
             )
-    assert calibration.recurrence(float("nan")) is None
-    low = calibration.recurrence(-100.0)
+    assert calibration.return_period(float("nan")) is None
+    low = calibration.return_period(-100.0)
     assert low.at_most
     assert str(low).startswith("at least once in")
-    far = calibration.recurrence(calibration.critical + 5)
+    far = calibration.return_period(calibration.critical + 5)
     assert far.not_seen
     assert str(far) == f"not seen in {span(calibration.alert_curve.exposure_seconds)}"
 
@@ -231,7 +231,7 @@ def test_recurrence_claims_no_more_than_was_watched(calibration: Calibration) ->
     """A heavy tail or a far score never makes "once in 2.39e+19 days" of a few minutes of video."""
     watched = calibration.alert_curve.exposure_seconds
     for score in np.linspace(calibration.median, calibration.critical + 1000, 200):
-        known = calibration.recurrence(float(score))
+        known = calibration.return_period(float(score))
         assert known.seconds <= watched
         assert known.not_seen == (score > calibration.alert_curve.highest_peak)
         assert "e+" not in str(known)

@@ -12,7 +12,7 @@ import pytest
 from bundle_support import moving_shapes, small_manifest, write_mp4, write_small_bundle
 from cli_support import write_config
 
-from streamad.inference import offline
+from streamad.inference import clips as clip_scores
 from streamad.sources import FileSpec
 
 
@@ -145,13 +145,13 @@ def test_a_recording_that_is_deleted_meanwhile_costs_no_more_than_itself(
     """As recorders do with the oldest: it is there when the folder is read, and gone when its turn comes."""
     folder = shutil.copytree(clean, tmp_path / "rec")
     shutil.copy(clean / "1.mp4", folder / "0.mp4")
-    real = offline.score_video
+    real = clip_scores.score_video
 
     def score_video(clip: FileSpec, *arguments: Any, **options: Any) -> Any:
         clip.path.unlink() if clip.path.name == "1.mp4" else None
         return real(clip, *arguments, **options)
 
-    monkeypatch.setattr(offline, "score_video", score_video)
+    monkeypatch.setattr(clip_scores, "score_video", score_video)
     code, out, err = call("calibrate", small_bundle, "--data", folder, "-o", tmp_path / "c.json", local, "--json")
     assert code == 3, err
     document = json.loads(out)

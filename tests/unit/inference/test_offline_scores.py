@@ -20,7 +20,7 @@ from streamad.bundle import Bundle, load_bundle
 from streamad.engines import EngineSpec
 from streamad.errors import BundleError, EngineError
 from streamad.frame import Frame, FrameFlags
-from streamad.inference import Model, open_model, score_frames, score_video
+from streamad.inference import Model, open_model, score_video
 from streamad.preprocessing import FrameSizeError
 from streamad.sources import SourceNotFoundError
 
@@ -103,7 +103,7 @@ def test_a_hole_and_a_new_size_start_anew_and_scoring_goes_on(model: Model) -> N
         Frame("cam", 25 + k, 1 + k / 25, 0.0, picture) for k, picture in enumerate(pictures[20:40])
     ]
     frames += [Frame("cam", 45 + k, 2 + k / 25, 0.0, p) for k, p in enumerate(moving_shapes(20, (180, 120)))]
-    skipped = [s.skipped_reason for s in score_frames(frames, model, model.scorer("cam"))]
+    skipped = [s.skipped_reason for s in score_video(frames, model, scorer=model.scorer("cam"))]
     hole, resized = 4, WARMUP  # the history is lost; with the size, the background too
     expected = ["warming_up"] * WARMUP + [None] * (20 - WARMUP)
     expected += ["gap"] * hole + [None] * (20 - hole)

@@ -21,7 +21,7 @@ from streamad.engines.stateful import Answers, StreamChunk  # noqa: E402
 from streamad.errors import EngineError  # noqa: E402
 from streamad.evaluation.datasets import Clip, Dataset  # noqa: E402
 from streamad.frame import Frame, FrameFlags  # noqa: E402
-from streamad.inference import Model, open_model, score_frames, score_video  # noqa: E402
+from streamad.inference import Model, open_model, score_video  # noqa: E402
 from streamad.live.monitor import Monitor  # noqa: E402
 from streamad.scoring import FrameScore  # noqa: E402
 from streamad.workflows.evaluate_scoring import score_dataset  # noqa: E402
@@ -94,12 +94,12 @@ def test_other_engines_say_the_same(models: tuple[Model, Model], narrow_bundle: 
 def test_a_scorer_goes_on_where_it_was(models: tuple[Model, Model]) -> None:
     streaming, windows = models
     frames = frames_of(50, seed=9)
-    wanted = list(score_frames(frames, windows, windows.scorer("cam")))
+    wanted = list(score_video(frames, windows, scorer=windows.scorer("cam")))
     scorer = streaming.scorer("cam")
-    made = [s for part in (frames[:3], frames[3:21], frames[21:]) for s in score_frames(part, streaming, scorer)]
+    made = [s for part in (frames[:3], frames[3:21], frames[21:]) for s in score_video(part, streaming, scorer=scorer)]
     same(made, wanted)
     scorer.reset()
-    again = list(score_frames(frames_of(20, seed=5, first=50), streaming, scorer))
+    again = list(score_video(frames_of(20, seed=5, first=50), streaming, scorer=scorer))
     assert [s.skipped_reason for s in again] == ["warming_up"] * 8 + [None] * 5
 
 

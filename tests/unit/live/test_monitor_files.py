@@ -15,13 +15,13 @@ import yaml
 from bundle_support import THRESHOLD, moving_shapes, write_mp4
 
 from streamad.alerts.event import Event
-from streamad.alerts.spec import RuleSpec
 from streamad.alerts.store import EventStore
+from streamad.calibration import AlertPolicySpec
 from streamad.config import Config, parse_config
 from streamad.engines import Engine
 from streamad.errors import BundleError, CalibrationError, EngineError
 from streamad.inference import Model, open_model, score_video
-from streamad.inference.alerting import alert_settings
+from streamad.inference.alerting import resolve_policy
 from streamad.live import CameraSummary, Monitor
 from streamad.preprocessing import FrameSizeError
 from streamad.scoring import FrameScore
@@ -107,9 +107,9 @@ def test_cameras_side_by_side_are_scored_as_each_file_alone(
 def test_the_same_alerts_as_score(small_bundle: Path, tmp_path: Path) -> None:
     path = write_mp4(tmp_path / "a.mp4", moving_shapes(130, busy=((20, 45), (70, 80), (82, 100), (120, 130))))
     with open_model(small_bundle) as model:
-        settings = alert_settings(model, RuleSpec(**RULES), camera="a", threshold=THRESHOLD)  # type: ignore[arg-type]
+        policy = resolve_policy(model, AlertPolicySpec(**RULES), camera="a", threshold=THRESHOLD)  # type: ignore[arg-type]
         result = score_file(
-            FileSpec(path=path), model, name="a", folder=tmp_path, settings=settings, normalization="raw",
+            FileSpec(path=path), model, name="a", folder=tmp_path, policy=policy, normalization="raw",
             write_csv=False, write_plot=False, write_video=False,
         )  # fmt: skip
     watched = Watched(config_of(small_bundle, {"a": {"type": "file", "path": str(path)}}))

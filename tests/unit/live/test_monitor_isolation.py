@@ -17,13 +17,12 @@ import yaml
 from bundle_support import THRESHOLD, moving_shapes
 from monitor_support import Clock, EndlessSource
 
-from streamad.alerts.spec import RuleSpec
 from streamad.alerts.store import EventStore
-from streamad.calibration import Calibration
+from streamad.calibration import AlertPolicySpec, Calibration
 from streamad.config import parse_config
 from streamad.errors import ExitCode, ProcessingError
 from streamad.inference import open_model
-from streamad.inference.alerting import alert_settings
+from streamad.inference.alerting import resolve_policy
 from streamad.live import Monitor
 from streamad.live.faults import MAX_FAULTS, CameraFaults
 from streamad.preprocessing import FrameSizeError
@@ -130,7 +129,7 @@ def test_a_scorer_that_raises_now_and_then_costs_its_camera_a_warm_up(
         return Odd(scorer, method, lambda call: call == 30) if camera == "odd" else scorer
 
     odd.model.scorer = fragile  # type: ignore[method-assign]
-    odd.scorer = fragile("odd")
+    odd.session.scorer = fragile("odd")
     summaries = {summary.camera: summary for summary in monitor.run(once=True)}
     assert summaries["good"].scored == 100
     faults = metric(monitor, 'streamad_camera_faults_total{camera="odd"}')
@@ -153,7 +152,7 @@ def test_a_camera_that_raises_on_and_on_is_given_up_with_its_reason(
         odd.model.scorer = lambda camera, *a, **o: (  # type: ignore[method-assign]
             Odd(original(camera, *a, **o), "tiles", lambda _: True) if camera == "odd" else original(camera, *a, **o)
         )
-        odd.scorer = odd.model.scorer("odd")
+        odd.session.scorer = odd.model.scorer("odd")
         summaries = {summary.camera: summary for summary in monitor.run(once=True)}
         (event,) = store.health_events()
     assert isinstance(summaries["odd"].error, ProcessingError)
@@ -335,7 +334,7 @@ def test_random_faults_in_all_steps_lose_no_score_of_others(
 
     monitor.cameras[0].model.scorer = fragile  # type: ignore[method-assign]
     for camera in monitor.cameras:
-        camera.scorer = fragile(camera.spec.id)
+        camera.session.scorer = fragile(camera.spec.id)
     with caplog.at_level(logging.CRITICAL):
         monitor.run(once=True)
     alone = monitor_of(small_bundle, {"good": source})
@@ -373,11 +372,11 @@ def test_a_calibration_of_another_camera_is_in_doubt(tmp_path: Path) -> None:
     with open_model("motion-ped2") as model:
         path = model.bundle.calibration_path
         assert path is not None
-        shipped = alert_settings(model, RuleSpec(), camera="gate")
+        shipped = resolve_policy(model, AlertPolicySpec(), camera="gate")
         assert "UCSD Ped2" in str(shipped.foreign)
         assert "calibrate motion-ped2" in str(shipped.foreign)
-        assert alert_settings(model, RuleSpec(), camera="gate", calibration=path).foreign is None
-        assert alert_settings(model, RuleSpec(), camera="gate", threshold=1.0).foreign is None
+        assert resolve_policy(model, AlertPolicySpec(), camera="gate", calibration=path).foreign is None
+        assert resolve_policy(model, AlertPolicySpec(), camera="gate", threshold=1.0).foreign is None
         known = replace(Calibration.load(path), source="camera gate, 2.3 h of its scores since 2026-01-01T00:00")
-        assert alert_settings(model, RuleSpec(), camera="gate", calibration=known).foreign is None
-        assert "camera gate" in str(alert_settings(model, RuleSpec(), camera="yard", calibration=known).foreign)
+        assert resolve_policy(model, AlertPolicySpec(), camera="gate", calibration=known).foreign is None
+        assert "camera gate" in str(resolve_policy(model, AlertPolicySpec(), camera="yard", calibration=known).foreign)

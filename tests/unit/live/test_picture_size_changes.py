@@ -14,14 +14,13 @@ import pytest
 import yaml
 
 from streamad.alerts.event import Event
-from streamad.alerts.spec import RuleSpec
-from streamad.alerts.tracker import EventTracker
+from streamad.calibration import AlertPolicySpec
 from streamad.config import parse_config
 from streamad.frame import CellBoxes
 from streamad.inference import open_model
-from streamad.inference.alerting import alert_settings
+from streamad.inference.alerting import resolve_policy
 from streamad.inference.anomaly_map_file import AnomalyMapWriter
-from streamad.inference.offline import pair_scores
+from streamad.inference.session import Session
 from streamad.live import Monitor
 from streamad.scoring import FrameScore
 from streamad.sources import ImagesSpec, open_source
@@ -103,13 +102,13 @@ def test_every_box_lies_on_the_thing_in_the_pixels_of_its_own_frame(
 ) -> None:
     scored, events = [0, 0], dict[str, Event]()
     with open_model(name) as model, open_source(ImagesSpec(path=folders[change]), camera="a") as source:
-        settings = alert_settings(model, RuleSpec(**RULES), camera="a", threshold=-1e6)  # all that is scored alerts
-        tracker = EventTracker(settings.rule("a"), model=name, model_sha256="0")
-        for frame, score in pair_scores(source, model, model.scorer("a")):
+        # All that is scored alerts.
+        policy = resolve_policy(model, AlertPolicySpec(**RULES), camera="a", threshold=-1e6)
+        for result in Session(model, policy, camera="a").run(source):
+            frame, score = result.frame, result.score
             assert score.index == frame.index
-            for changed in (tracker.gap() if frame.is_discontinuity else None, tracker.update(score)):
-                if changed is not None:
-                    events[changed.event.id] = changed.event
+            for changed in result.changes:
+                events[changed.event.id] = changed.event
             if score.boxes is None or score.peak is None:
                 continue
             assert score.boxes.shape == frame.shape == size_of(change, frame.index)
@@ -132,12 +131,12 @@ def test_an_annotated_video_keeps_its_size_and_tints_each_frames_own_cells(
 ) -> None:
     spec = ImagesSpec(path=folders[change])
     with open_model(small_bundle) as model:
-        settings = alert_settings(model, RuleSpec(**RULES), camera="a", threshold=-5.0)
+        policy = resolve_policy(model, AlertPolicySpec(**RULES), camera="a", threshold=-5.0)
         files = score_file(
-            spec, model, name="a", folder=tmp_path, settings=settings, normalization="raw", write_plot=False
+            spec, model, name="a", folder=tmp_path, policy=policy, normalization="raw", write_plot=False
         ).files
         with open_source(spec, camera="a") as source:
-            scores = [score for _, score in pair_scores(source, model, model.scorer("a"))]
+            scores = [result.score for result in Session(model, camera="a").run(source)]
     assert files.video is not None
     with av.open(str(files.video)) as container:
         shown = [frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(video=0)]

@@ -20,7 +20,7 @@ from streamad.detectors.fused_scorer import fused_scorer
 from streamad.engines import EngineSpec
 from streamad.errors import BundleError, UsageError
 from streamad.frame import Frame, FrameFlags
-from streamad.inference import open_model, score_frames, score_video
+from streamad.inference import open_model, score_video
 from streamad.inference.fused_model import FusedModel
 from streamad.live import Monitor
 from streamad.scoring import FrameScore
@@ -113,7 +113,7 @@ def test_one_scorer_goes_on_with_the_next_clip_and_over_a_gap(fused: FusedModel,
         for k, picture in enumerate(pictures):
             yield Frame("video", k, k / 25, 0.0, picture, FrameFlags.DISCONTINUITY if k in (0, 40) else FrameFlags.NONE)
 
-    indices = [s.index for s in score_frames(frames(), fused, fused.scorer("video"))]
+    indices = [s.index for s in score_video(frames(), fused, scorer=fused.scorer("video"))]
     assert indices == sorted(set(indices))
     assert 32 in indices  # the last frame before the gap whose window is whole
     assert not set(range(33, 40)) & set(indices)
@@ -146,7 +146,7 @@ def test_frames_that_the_gate_holds_back_are_held_back_once(fused: FusedModel) -
         for k, picture in enumerate(pictures):
             yield Frame("video", k, k / 25, 0.0, picture, FrameFlags.NONE if k else FrameFlags.DISCONTINUITY)
 
-    scores = list(score_frames(frames(), fused, fused.scorer("video")))
+    scores = list(score_video(frames(), fused, scorer=fused.scorer("video")))
     held = [s.index for s in scores if s.skipped_reason == "quality"]
     assert set(range(70, 80)) <= set(held)
     indices = [s.index for s in scores]

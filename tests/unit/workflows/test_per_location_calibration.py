@@ -15,7 +15,7 @@ from streamad.calibration import PerLocationScore, PerLocationSpec
 from streamad.engines import EngineSpec
 from streamad.errors import CalibrationError
 from streamad.frame import Frame, FrameFlags
-from streamad.inference import Model, open_model, score_frames, score_video
+from streamad.inference import Model, open_model, score_video
 from streamad.sources import FileSpec
 from streamad.workflows.calibrate import calibrate_model
 from streamad.workflows.calibrate_per_location import Spool, crossfit, local_spec, parts
@@ -90,10 +90,14 @@ def test_a_gap_begins_the_median_anew(model: Model, tmp_path: Path) -> None:
             yield Frame("cam", k, k / 25, 0.0, picture, flag)
 
     scorer = model.scorer("cam", calibration.local)
-    after = [s for s in score_frames(frames(60), model, scorer) if s.index > 60 and s.skipped_reason is None]
+    after = [s for s in score_video(frames(60), model, scorer=scorer) if s.index > 60 and s.skipped_reason is None]
     assert scorer.gaps == 1
     single = PerLocationScore(calibration.local)
-    raw = [s for s in score_frames(frames(60), model, model.scorer("cam")) if s.index > 60 and s.skipped_reason is None]
+    raw = [
+        s
+        for s in score_video(frames(60), model, scorer=model.scorer("cam"))
+        if s.index > 60 and s.skipped_reason is None
+    ]
     np.testing.assert_allclose([s.score for s in after], [single.update(s.anomaly_map)[0] for s in raw], atol=1e-5)
 
 

@@ -1,6 +1,6 @@
-"""AlertRule: minimum duration, hysteresis and cooldown for the score of one camera.
+"""AlertStateMachine: applies an `AlertPolicy` to the scores of one camera.
 
-The rule knows no clock but `pts_seconds`, so a replayed stream gives the same alerts as the live one.
+Its only clock is `pts_seconds`, so a replayed stream gives the same alerts as the live one.
 
 An alert **opens** at the first frame t for which
 
@@ -10,14 +10,13 @@ An alert **opens** at the first frame t for which
 
 That is: the running minimum of the score over `min_duration` reaches the threshold. Calibration counts the
 alerts of normal video by this running minimum (`streamad.calibration.budget`), so a change of the window here is
-a change there. The history starts anew at every gap.
+a change there. The history starts over at every gap.
 
 An open alert **holds** while score >= release and **closes** at the first frame under it. However long it
 lasts it stays one alert; only its severity may rise. Where the opening condition is met within the cooldown,
 the previous alert is **reopened** (same event, no new alert counted) and the cooldown then counts from its
-next close: what flickers round the threshold is one event, not a series. Minimum duration, hysteresis and
-cooldown are the field's standard means against flicker; merging instead of suppressing is our choice, so that
-no part of an anomaly goes unrecorded.
+next close: a score that flickers around the threshold is one event, not a series. Reopening, rather than suppressing
+the later rise, leaves no part of an anomaly unrecorded.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from streamad.calibration.policy import AlertPolicy
+
 Severity = Literal["warning", "critical"]
 AlertState = Literal["idle", "pending", "open", "cooldown"]
 TransitionKind = Literal["opened", "updated", "closed"]
 TransitionReason = Literal["score", "escalated", "reopened", "progress", "gap", "end"]
 
 PROGRESS_SECONDS = 5.0
-"""An open alert reports itself this often, so that a killed process leaves an event at most this much out of
-date."""
-
+"""An open alert reports itself this often, so a killed process leaves an event at most this much out of date."""
 
 _SLACK_SECONDS = 1e-6
 """Times this close are equal: 0.52 - 0.48 is not 0.04 to a float. Far under the spacing of frames."""
@@ -50,7 +49,7 @@ class AlertTransition:
             cooldown) or "progress" (still open); closed: "score" (fell under the release), "gap" or "end".
         camera: the configured id.
         severity: "critical" once the peak has reached the critical threshold.
-        threshold: the threshold in force.
+        threshold: the policy's threshold.
         index: frame of the transition; for "gap" and "end" the last frame that had a score.
         pts_seconds: its presentation time.
         started_index: first frame of the run of frames over the threshold that opened the alert.
@@ -94,56 +93,24 @@ class _Alert:
     reported_pts_seconds: float
 
 
-class AlertRule:
-    """The state machine of one camera's alert: idle, pending, open, cooldown.
+class AlertStateMachine:
+    """The alert of one camera: idle, pending, open, cooldown.
 
     Args:
-        camera: the configured id.
-        threshold: score from which a frame counts as anomalous.
-        release: score under which an open alert closes; at most `threshold`.
-        min_duration_seconds: how long the score must have stayed at or over the threshold; 0: one frame
-            suffices.
-        cooldown_seconds: for how long after a close a rise reopens the alert.
-        critical_threshold: peak from which the alert is critical; None: never.
-        gap_seconds: a hole between scored frames longer than this is a gap.
-        progress_seconds: an open alert reports an "updated" transition this often.
+        policy: When a score becomes an alert.
+        camera: The configured id.
+        progress_seconds: An open alert reports an "updated" transition this often.
 
     Raises:
-        ValueError: a value is not finite or out of range.
+        ValueError: `progress_seconds` is not positive.
     """
 
-    def __init__(
-        self,
-        *,
-        camera: str,
-        threshold: float,
-        release: float,
-        min_duration_seconds: float = 0.5,
-        cooldown_seconds: float = 10.0,
-        critical_threshold: float | None = None,
-        gap_seconds: float = 2.0,
-        progress_seconds: float = PROGRESS_SECONDS,
-    ) -> None:
-        _require(math.isfinite(threshold), "threshold must be finite", threshold)
-        _require(math.isfinite(release) and release <= threshold, f"release must be at most {threshold}", release)
-        for name, value in (("min_duration", min_duration_seconds), ("cooldown", cooldown_seconds)):
-            _require(math.isfinite(value) and value >= 0, f"{name}_seconds must be 0 or more", value)
-        for name, value in (("gap", gap_seconds), ("progress", progress_seconds)):
-            _require(value > 0, f"{name}_seconds must be more than 0", value)
-        if critical_threshold is not None:
-            _require(
-                critical_threshold >= threshold,
-                f"critical_threshold must be {threshold} or more",
-                critical_threshold,
-            )
+    def __init__(self, policy: AlertPolicy, camera: str, *, progress_seconds: float = PROGRESS_SECONDS) -> None:
+        if not progress_seconds > 0:
+            raise ValueError(f"progress_seconds must be more than 0, got {progress_seconds}")
+        self.policy = policy
         self.camera = camera
-        self.threshold = float(threshold)
-        self.release = float(release)
-        self.critical_threshold = None if critical_threshold is None else float(critical_threshold)
-        self.min_duration_seconds = min_duration_seconds
-        self.cooldown_seconds = cooldown_seconds
-        self.gap_seconds = gap_seconds
-        self.progress_seconds = progress_seconds
+        self._progress_seconds = progress_seconds
 
         self._last: _Moment | None = None  # newest scored frame of this history
         self._history_start: float | None = None
@@ -191,7 +158,7 @@ class AlertRule:
             the next one, the close is returned and the opening considered from the following frame on.
         """
         stepped_back = self._last is not None and pts_seconds < self._last.pts_seconds
-        longest = self.gap_seconds + _SLACK_SECONDS
+        longest = self.policy.gap_seconds + _SLACK_SECONDS
         closed: AlertTransition | None = None
         if self._last is not None and (stepped_back or pts_seconds - self._last.pts_seconds > longest):
             closed = self.gap()
@@ -219,7 +186,7 @@ class AlertRule:
         self._last = now
         if self._history_start is None:
             self._history_start = now.pts_seconds
-        if now.score < self.threshold:
+        if now.score < self.policy.threshold:
             self._last_below = now.pts_seconds
             self._run_start = self._run_peak = None
         elif self._run_start is None or self._run_peak is None:
@@ -230,7 +197,7 @@ class AlertRule:
     def _try_open(self, now: _Moment) -> AlertTransition | None:
         if self._run_start is None or self._run_peak is None or self._history_start is None:
             return None
-        window_start = now.pts_seconds - self.min_duration_seconds
+        window_start = now.pts_seconds - self.policy.min_duration_seconds
         is_covered = self._history_start <= window_start + _SLACK_SECONDS
         dipped = self._last_below is not None and self._last_below >= window_start - _SLACK_SECONDS
         if dipped or not is_covered:
@@ -248,7 +215,7 @@ class AlertRule:
         alert = self._alert
         if alert is None:
             return None
-        if now.score < self.release:
+        if now.score < self.policy.release:
             return self._close("score", now)
         if now.score > alert.peak.score:
             alert.peak = now
@@ -256,7 +223,7 @@ class AlertRule:
         if severity != alert.severity:
             alert.severity = severity
             return self._transition("updated", "escalated", now)
-        if now.pts_seconds - alert.reported_pts_seconds >= self.progress_seconds - _SLACK_SECONDS:
+        if now.pts_seconds - alert.reported_pts_seconds >= self._progress_seconds - _SLACK_SECONDS:
             return self._transition("updated", "progress", now)
         return None
 
@@ -275,11 +242,11 @@ class AlertRule:
         # Before the close lies only what has another time base; the cooldown means nothing there.
         return (
             self._closed_pts is not None
-            and 0 <= pts_seconds - self._closed_pts < self.cooldown_seconds - _SLACK_SECONDS
+            and 0 <= pts_seconds - self._closed_pts < self.policy.cooldown_seconds - _SLACK_SECONDS
         )
 
     def _severity_of(self, peak: _Moment) -> Severity:
-        is_critical = self.critical_threshold is not None and peak.score >= self.critical_threshold
+        is_critical = self.policy.critical_threshold is not None and peak.score >= self.policy.critical_threshold
         return "critical" if is_critical else "warning"
 
     def _transition(self, kind: TransitionKind, reason: TransitionReason, at: _Moment) -> AlertTransition:
@@ -291,7 +258,7 @@ class AlertRule:
             reason=reason,
             camera=self.camera,
             severity=alert.severity,
-            threshold=self.threshold,
+            threshold=self.policy.threshold,
             index=at.index,
             pts_seconds=at.pts_seconds,
             started_index=alert.started.index,
@@ -302,8 +269,3 @@ class AlertRule:
             peak_index=alert.peak.index,
             peak_pts_seconds=alert.peak.pts_seconds,
         )
-
-
-def _require(holds: bool, expectation: str, value: float) -> None:
-    if not holds:
-        raise ValueError(f"{expectation}, got {value}")

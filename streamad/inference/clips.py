@@ -1,10 +1,9 @@
-"""Scoring files: the live path with another source and no clock. Nothing is dropped."""
+"""Scores of files: a session fed from a source, ahead of which frames are decoded. Nothing is dropped."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,8 +11,8 @@ from pathlib import Path
 from streamad.detectors import CameraScorer
 from streamad.engines import EngineSpec
 from streamad.frame import Frame
-from streamad.inference.frame_queue import Scored
 from streamad.inference.model import Model, open_model
+from streamad.inference.session import WINDOW, Session
 from streamad.scoring import FrameScore
 from streamad.sources import (
     DeviceSpec,
@@ -29,9 +28,6 @@ from streamad.sources import (
 
 PREFETCH = 64
 """Frames decoded ahead of scoring; bounds memory (64 Ped2 frames are 5.5 MB)."""
-
-WINDOW = "window"
-"""`FrameScore.skipped_reason` of a file's frame whose piece of video ends before the window around it is whole."""
 
 
 def score_video(
@@ -63,10 +59,10 @@ def score_video(
     owned = not isinstance(model, Model)
     loaded = model if isinstance(model, Model) else open_model(model, engine, hint="throughput")
     try:
-        state = scorer or loaded.scorer(camera)
+        session = Session(loaded, camera=camera, scorer=scorer)
         # Closed in this order wherever it ends: the thread that reads the source first, then the source.
         with closing(open_frames(source, camera)) as frames, closing(prefetched(frames)) as ahead:
-            yield from score_frames(ahead, loaded, state)
+            yield from (result.score for result in session.run(ahead) if result.score.skipped_reason != WINDOW)
     finally:
         if owned:
             loaded.close()
@@ -91,52 +87,6 @@ def score_clip(
         if lost is None:
             raise
         lost(error)
-
-
-def score_frames(frames: Iterable[Frame], model: Model, scorer: CameraScorer) -> Iterator[FrameScore]:
-    """Score frames of one camera in order; see `score_video`."""
-    for _, score in pair_scores(frames, model, scorer):
-        yield score
-
-
-def pair_scores(
-    frames: Iterable[Frame], model: Model, scorer: CameraScorer, *, every_frame: bool = False
-) -> Iterator[tuple[Frame, FrameScore]]:
-    """Like `score_frames`, each score with the frame that it belongs to.
-
-    Args:
-        frames: of one camera, in order.
-        model: the model.
-        scorer: the camera's.
-        every_frame: give frames without a score of their own as well (the last seven of a piece of video, for a window
-            of 16), skipped as "window".
-    """
-    batcher = model.queue()
-    waiting: deque[Frame] = deque()
-
-    def unscored() -> tuple[Frame, FrameScore]:
-        frame = waiting.popleft()
-        return frame, FrameScore(frame.camera, frame.index, frame.pts_seconds, float("nan"), skipped_reason=WINDOW)
-
-    def pairs(answers: Iterable[Scored]) -> Iterator[tuple[Frame, FrameScore]]:
-        for scored in answers:
-            if scored.error is not None:
-                raise scored.error
-            while waiting[0].index < scored.score.index:
-                skipped = unscored()
-                if every_frame:
-                    yield skipped
-            yield waiting.popleft(), scored.score
-
-    for frame in frames:
-        waiting.append(frame)
-        tiles = scorer.preprocess(frame)
-        if tiles is not None:
-            batcher.put(scorer, tiles)
-        yield from pairs(batcher.ready())
-    yield from pairs(batcher.drain())
-    while every_frame and waiting:
-        yield unscored()
 
 
 def open_frames(

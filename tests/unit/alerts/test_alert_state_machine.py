@@ -11,23 +11,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamad.alerts import AlertRule, AlertTransition
+from streamad.alerts import AlertStateMachine, AlertTransition
+from streamad.calibration import AlertPolicy
 
 NAN = math.nan
 
 
-def make_rule(**changes: Any) -> AlertRule:
+def make_rule(*, progress_seconds: float = 5.0, **changes: Any) -> AlertStateMachine:
     values: dict[str, Any] = {
-        "camera": "gate",
         "threshold": 10.0,
+        "baseline": 0.0,
         "release": 8.0,
         "min_duration_seconds": 0.5,
         "cooldown_seconds": 5.0,
     }
-    return AlertRule(**(values | changes))
+    return AlertStateMachine(AlertPolicy(**(values | changes)), "gate", progress_seconds=progress_seconds)
 
 
-def feed(rule: AlertRule, scores: list[float], *, fps: float = 10.0, start: int = 0) -> list[AlertTransition]:
+def feed(rule: AlertStateMachine, scores: list[float], *, fps: float = 10.0, start: int = 0) -> list[AlertTransition]:
     changes = [rule.update(i, i / fps, score) for i, score in enumerate(scores, start=start)]
     return [change for change in changes if change is not None]
 

@@ -1,23 +1,23 @@
-"""The rule opens alerts where calibration counts them: the contract between `alerts` and `scoring`."""
+"""The state machine opens alerts where the simulation of calibration counts them."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from streamad.alerts import AlertRule
-from streamad.calibration import budget
+from streamad.alerts import AlertStateMachine
+from streamad.calibration import AlertPolicy, budget
 
 
-def opened_by_rule(scores: np.ndarray, fps: float, threshold: float, release: float, seconds: float) -> list[int]:
-    rule = AlertRule(
-        camera="gate",
-        threshold=threshold,
-        release=release,
-        min_duration_seconds=seconds,
-        cooldown_seconds=3.0,
+def policy_of(threshold: float, release: float, seconds: float) -> AlertPolicy:
+    return AlertPolicy(
+        threshold=threshold, release=release, baseline=0.0, min_duration_seconds=seconds, cooldown_seconds=3.0
     )
-    changes = [rule.update(i, i / fps, float(score)) for i, score in enumerate(scores)]
+
+
+def opened(scores: np.ndarray, fps: float, policy: AlertPolicy) -> list[int]:
+    machine = AlertStateMachine(policy, "gate")
+    changes = [machine.update(i, i / fps, float(score)) for i, score in enumerate(scores)]
     return [c.index for c in changes if c is not None and c.kind == "opened"]
 
 
@@ -35,17 +35,12 @@ def test_the_rule_opens_as_often_as_calibration_counts(fps: float, seconds: floa
         scores = noise(seed, 4000)
         for quantile in (0.7, 0.8, 0.95):
             threshold = float(np.quantile(scores, quantile))
-            release = budget.release_of(threshold, float(np.median(scores)), 0.2)
+            policy = policy_of(threshold, threshold - 0.2 * (threshold - float(np.median(scores))), seconds)
             sustained = budget.sustained_score(scores, fps=fps, min_duration_seconds=seconds)
-            peaks = budget.alert_peaks(
-                [(scores, sustained)],
-                budget.AlertRule(fps=fps, min_duration_seconds=seconds, cooldown_seconds=3.0, hysteresis=0.2),
-                threshold=threshold,
-                release=release,
-            )
-            opened = opened_by_rule(scores, fps, threshold, release, seconds)
-            assert len(opened) == len(peaks)
-            total += len(opened)
+            peaks = budget.alert_peaks([(scores, sustained)], policy, fps=fps)
+            found = opened(scores, fps, policy)
+            assert len(found) == len(peaks)
+            total += len(found)
     assert total > 60
 
 
@@ -60,6 +55,6 @@ def test_the_first_alert_is_at_the_same_frame_with_frames_that_have_no_score() -
         threshold = float(np.nanquantile(scores, 0.8))
         sustained = budget.sustained_score(scores, fps=fps, min_duration_seconds=seconds)
         expected = np.flatnonzero(sustained >= threshold)[:1].tolist()
-        assert opened_by_rule(scores, fps, threshold, threshold, seconds)[:1] == expected
+        assert opened(scores, fps, policy_of(threshold, threshold, seconds))[:1] == expected
         found += len(expected)
     assert found > 20

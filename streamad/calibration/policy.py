@@ -1,0 +1,197 @@
+"""AlertPolicy: when a score becomes an alert, resolved from its configuration and a calibration.
+
+One object decides in live watching, in files, in an evaluation and in the simulation that a budget of false alerts is
+calibrated with. It stands here, below `streamad.alerts`, because calibration simulates it; the state machine that
+applies it frame by frame is `streamad.alerts.state_machine`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from streamad.errors import UsageError
+
+if TYPE_CHECKING:
+    from streamad.calibration.calibration import Calibration
+    from streamad.calibration.per_location.statistics import PerLocationStatistics
+    from streamad.calibration.return_period import ReturnPeriod
+
+
+class AlertPolicySpec(BaseModel):
+    """When a camera's score becomes an alert: the `rules` of the configuration.
+
+    The threshold itself is not a setting: it comes from the calibration and its alert budget. The two relative
+    values are fractions of the distance from the camera's normal score (the calibration's median) to the
+    threshold, so they mean the same for every detector, whatever the scale or sign of its scores.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min_duration_seconds: float = Field(
+        0.5,
+        ge=0,
+        le=3600,
+        description="an alert opens once the score has stayed over the threshold this long",
+    )
+    cooldown_seconds: float = Field(
+        10.0,
+        ge=0,
+        le=86400,
+        description="a rise this soon after an alert closed reopens that alert instead of raising a new one",
+    )
+    hysteresis: float = Field(
+        0.2,
+        ge=0,
+        lt=1,
+        description="an open alert closes under threshold - hysteresis x (threshold - normal median score)",
+    )
+    critical_margin: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="critical from threshold + critical_margin x (threshold - normal median score); "
+        "null: from the calibration's own critical score",
+    )
+    gap_seconds: float = Field(
+        2.0, gt=0, le=3600, description="without a score for longer than this, an open alert is closed"
+    )
+
+    @classmethod
+    def of(cls, **values: float) -> AlertPolicySpec:
+        """Build a spec from values that a user gave one by one.
+
+        Raises:
+            UsageError: A value is out of bounds.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(map(str, first["loc"]))
+            raise UsageError(f"{name}: {first['msg'].lower()}, got {first['input']}") from None
+
+    def at(
+        self,
+        threshold: float,
+        *,
+        baseline: float,
+        critical: float | None = None,
+        calibration: Calibration | None = None,
+        foreign: str | None = None,
+    ) -> AlertPolicy:
+        """Resolve the policy at a threshold.
+
+        Args:
+            threshold: Raw score from which a frame is anomalous.
+            baseline: Raw score of a normal frame (the calibration's median). At or above the threshold there is no
+                distance to take fractions of: the alert then closes at the threshold, and only `critical` can make
+                it critical.
+            critical: Raw score from which an alert is critical, used where `critical_margin` is null.
+            calibration: Where threshold and baseline come from. Default: somebody gave the threshold.
+            foreign: Why the calibration may be another camera's.
+
+        Raises:
+            ValueError: A value is not finite.
+        """
+        span = max(0.0, threshold - baseline)
+        if self.critical_margin is not None and span > 0:
+            critical = threshold + self.critical_margin * span
+        return AlertPolicy(
+            threshold=threshold,
+            release=release_of(threshold, baseline, self.hysteresis),
+            critical_threshold=None if critical is None else max(critical, threshold),
+            baseline=baseline,
+            min_duration_seconds=self.min_duration_seconds,
+            cooldown_seconds=self.cooldown_seconds,
+            gap_seconds=self.gap_seconds,
+            calibration=calibration,
+            foreign=foreign,
+        )
+
+    def of_calibration(self, calibration: Calibration, *, foreign: str | None = None) -> AlertPolicy:
+        """Resolve the policy at a calibration's threshold."""
+        return self.at(
+            calibration.threshold,
+            baseline=calibration.median,
+            critical=calibration.critical,
+            calibration=calibration,
+            foreign=foreign,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AlertPolicy:
+    """When a raw score becomes an alert, and how people see that score.
+
+    Attributes:
+        threshold: Raw score from which a frame is anomalous.
+        release: Raw score under which an open alert closes; at most `threshold`.
+        baseline: Raw score of a normal frame.
+        critical_threshold: Peak from which an alert is critical; None: never.
+        min_duration_seconds: How long the score must have stayed at or over the threshold; 0: one frame suffices.
+        cooldown_seconds: How long after a close a rise reopens the alert.
+        gap_seconds: A hole between scored frames that is longer than this is a gap.
+        calibration: Where threshold and baseline come from; None where somebody gave the threshold.
+        foreign: Why the calibration may be another camera's; None where nothing suggests it.
+
+    Raises:
+        ValueError: A value is not finite or out of range.
+    """
+
+    threshold: float
+    release: float
+    baseline: float
+    critical_threshold: float | None = None
+    min_duration_seconds: float = 0.5
+    cooldown_seconds: float = 10.0
+    gap_seconds: float = 2.0
+    calibration: Calibration | None = None
+    foreign: str | None = None
+
+    def __post_init__(self) -> None:
+        _require(math.isfinite(self.threshold), "threshold must be finite", self.threshold)
+        _require(
+            math.isfinite(self.release) and self.release <= self.threshold,
+            f"release must be at most {self.threshold}",
+            self.release,
+        )
+        for name in ("min_duration_seconds", "cooldown_seconds"):
+            value = getattr(self, name)
+            _require(math.isfinite(value) and value >= 0, f"{name} must be 0 or more", value)
+        _require(self.gap_seconds > 0, "gap_seconds must be more than 0", self.gap_seconds)
+        if self.critical_threshold is not None:
+            _require(
+                self.critical_threshold >= self.threshold,
+                f"critical_threshold must be {self.threshold} or more",
+                self.critical_threshold,
+            )
+
+    @property
+    def per_location(self) -> PerLocationStatistics | None:
+        """Statistics that every patch is scored relative to; None: scores are the model's own."""
+        return None if self.calibration is None else self.calibration.local
+
+    def display_score(self, score: float) -> float:
+        """A raw score as people see it.
+
+        Calibrated (−log10 of its share in normal video), raw without a calibration.
+        """
+        return score if self.calibration is None else self.calibration.calibrated(score)
+
+    def return_period(self, score: float) -> ReturnPeriod | None:
+        """How often normal video reaches a raw score; None without a calibration or without a score."""
+        return None if self.calibration is None else self.calibration.return_period(score)
+
+
+def release_of(threshold: float, baseline: float, hysteresis: float) -> float:
+    """Raw score below which an open alert closes: threshold − hysteresis·(threshold − baseline)."""
+    return threshold - hysteresis * max(0.0, threshold - baseline)
+
+
+def _require(holds: bool, expectation: str, value: float) -> None:
+    if not holds:
+        raise ValueError(f"{expectation}, got {value}")

@@ -1,0 +1,268 @@
+"""Session: the one place in which the frames of a camera become scores and events.
+
+Live watching, files, evaluation and calibration all use it, so a replayed file gives the stream's scores and events.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from streamad.alerts.event import Event
+from streamad.alerts.state_machine import AlertState
+from streamad.alerts.tracker import EventChange, EventTracker, utc_now
+from streamad.bundle import combined_sha256
+from streamad.calibration.policy import AlertPolicy
+from streamad.detectors import CameraScorer
+from streamad.errors import UsageError
+from streamad.frame import Frame, UInt8Image
+from streamad.inference.frame_queue import FrameQueue, Scored
+from streamad.inference.model import Model
+from streamad.scoring import FrameScore
+from streamad.sources.quality.spec import QualitySpec
+
+WINDOW = "window"
+"""`FrameScore.skipped_reason` of a frame that a windowed detector never scores: its piece of video begins or ends
+before the window around it is complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredFrame:
+    """A frame that left the model.
+
+    Attributes:
+        frame: The frame.
+        score: Its score.
+        changes: Events that this frame opened, updated or closed, in order.
+    """
+
+    frame: Frame
+    score: FrameScore
+    changes: tuple[EventChange, ...] = ()
+
+
+class Session:
+    """Scores the frames of one camera, in order, and turns the scores into events.
+
+    `push` takes one frame and waits for its score; `run` takes many and keeps the engine busy. The monitor, whose
+    engines are shared by many cameras, calls the parts of both itself: `submit` and `receive`.
+
+    Args:
+        model: The model. The session does not close it.
+        policy: When a score becomes an alert. Default: never; scores then have no events.
+        camera: Id that scores and events carry.
+        scorer: The state of the camera to continue with, so that several clips of one camera share their background.
+            Default: a new one.
+        quality: Configuration of the frame-quality gate. Default: as shipped.
+        queue: The queue to the engine, where several sessions share one. Default: one of its own.
+        on_event: Called with every change of an event.
+        fps: Frames a second of pictures that come as arrays without a time. Default: the rate the model was trained at.
+        wall_clock: Aware datetimes, for events.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        policy: AlertPolicy | None = None,
+        *,
+        camera: str = "camera",
+        scorer: CameraScorer | None = None,
+        quality: QualitySpec | None = None,
+        queue: FrameQueue | None = None,
+        on_event: Callable[[EventChange], None] | None = None,
+        fps: float | None = None,
+        wall_clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self.model = model
+        self.policy = policy
+        self.camera = camera
+        self._quality = quality
+        self.scorer = scorer or self._new_scorer()
+        self._shared_queue = queue
+        self._own_queue: FrameQueue | None = None
+        self._on_event = on_event
+        self._fps = fps or model.bundle.manifest.training.fps
+        self._frames: deque[Frame] = deque()
+        self._pushed = 0
+        self._tracker: EventTracker | None = None
+        if policy is not None:
+            self._tracker = EventTracker(
+                policy,
+                camera,
+                model=model.bundle.name,
+                model_sha256=combined_sha256(model.bundle),
+                wall_clock=wall_clock,
+            )
+
+    @property
+    def queue(self) -> FrameQueue:
+        """The queue that takes frames to the engine and scores back."""
+        if self._shared_queue is not None:
+            return self._shared_queue
+        if self._own_queue is None:
+            self._own_queue = self.model.queue()
+        return self._own_queue
+
+    @property
+    def open_event(self) -> Event | None:
+        """The event that is open now."""
+        return None if self._tracker is None else self._tracker.open_event
+
+    @property
+    def alert_state(self) -> AlertState:
+        """Where the alert stands after the newest score."""
+        return "idle" if self._tracker is None else self._tracker.state
+
+    def push(self, frame: Frame | UInt8Image, *, pts_seconds: float | None = None) -> list[ScoredFrame]:
+        """Score the next frame, and wait until everything that can be scored is.
+
+        Args:
+            frame: A `Frame`, or pixels: (H, W) uint8 luma, 0..255, or (H, W, 3) uint8 BGR.
+            pts_seconds: Time of a frame that is given as pixels, seconds, increasing. Default: frames follow each other
+                at the session's `fps`.
+
+        Returns:
+            The frames that have been scored, in order; windowed models score a frame some frames late.
+
+        Raises:
+            UsageError: The pixels have another shape or type.
+            FrameSizeError: The frame is smaller than a patch.
+            EngineError: The engine failed.
+        """
+        self.submit(frame if isinstance(frame, Frame) else self._frame_of(frame, pts_seconds))
+        return [result for scored in self.queue.drain() for result in self._checked(scored)]
+
+    def run(self, frames: Iterable[Frame]) -> Iterator[ScoredFrame]:
+        """Score consecutive frames, many at a time. Events stay open at the end: see `close`.
+
+        Yields:
+            Every frame, in order; those that no window covers are skipped as "window".
+
+        Raises:
+            FrameSizeError: A frame is smaller than a patch.
+            EngineError: The engine failed.
+        """
+        try:
+            for frame in frames:
+                self.submit(frame)
+                for scored in self.queue.ready():
+                    yield from self._checked(scored)
+            for scored in self.queue.drain():
+                yield from self._checked(scored)
+            while self._frames:
+                yield self._unscored(self._frames.popleft())
+        finally:  # where it was broken off, what is left in the engine belongs to no later clip
+            self._frames.clear()
+            self._own_queue = None
+
+    def submit(self, frame: Frame) -> None:
+        """Hand a frame to the engine.
+
+        Raises:
+            FrameSizeError: The frame is smaller than a patch.
+        """
+        model_input = self.scorer.preprocess(frame)
+        self._frames.append(frame)
+        if model_input is not None:
+            self.queue.put(self.scorer, model_input)
+
+    def receive(self, scored: Scored) -> list[ScoredFrame]:
+        """Pair a score that left the queue with its frame and update the events.
+
+        Args:
+            scored: Of this camera, in order. An error in it is the caller's to handle.
+
+        Returns:
+            The scored frame, after any frames before it that get no score.
+        """
+        results = []
+        frame = self._frames.popleft()
+        while frame.index < scored.score.index and self._frames:
+            results.append(self._unscored(frame))
+            frame = self._frames.popleft()
+        changes = self._break_before(frame)
+        if self._tracker is not None:
+            changes += self._noted(self._tracker.update(scored.score))
+        results.append(self._result(frame, scored.score, changes))
+        return results
+
+    def gap(self) -> list[EventChange]:
+        """The stream was interrupted: close an open event at its last score."""
+        return [] if self._tracker is None else self._noted(self._tracker.gap())
+
+    def reset(self) -> list[EventChange]:
+        """Forget all frames, those in the queue too, and start with a new scorer; closes an open event."""
+        self.queue.forget(self.camera)
+        self._frames.clear()
+        self.scorer = self._new_scorer()
+        return self.gap()
+
+    def close(self) -> list[EventChange]:
+        """The stream ended: close an open event at its last score."""
+        return [] if self._tracker is None else self._noted(self._tracker.finish())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _new_scorer(self) -> CameraScorer:
+        per_location = None if self.policy is None else self.policy.per_location
+        return self.model.scorer(self.camera, per_location, quality=self._quality)
+
+    def _checked(self, scored: Scored) -> list[ScoredFrame]:
+        if scored.error is not None:
+            raise scored.error
+        return self.receive(scored)
+
+    def _unscored(self, frame: Frame) -> ScoredFrame:
+        score = FrameScore(
+            frame.camera,
+            frame.index,
+            frame.pts_seconds,
+            float("nan"),
+            received_at=frame.received_at,
+            skipped_reason=WINDOW,
+        )
+        return self._result(frame, score, self._break_before(frame))
+
+    def _break_before(self, frame: Frame) -> list[EventChange]:
+        return self.gap() if frame.is_discontinuity else []
+
+    def _result(self, frame: Frame, score: FrameScore, changes: list[EventChange]) -> ScoredFrame:
+        if self.open_event is not None:
+            score = replace(score, is_alert=True)
+        return ScoredFrame(frame, score, tuple(changes))
+
+    def _noted(self, change: EventChange | None) -> list[EventChange]:
+        if change is None:
+            return []
+        if self._on_event is not None:
+            self._on_event(change)
+        return [change]
+
+    def _frame_of(self, pixels: UInt8Image, pts_seconds: float | None) -> Frame:
+        picture = np.asarray(pixels)
+        if picture.dtype != np.uint8 or not (picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)):
+            raise UsageError(
+                f"a frame must be (H, W) or (H, W, 3) uint8, got shape {picture.shape} and dtype {picture.dtype}",
+                hint="convert it to 8-bit gray or BGR",
+            )
+        if picture.ndim == 3:
+            import cv2
+
+            picture = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
+        index = self._pushed
+        self._pushed += 1
+        seconds = index / self._fps if pts_seconds is None else pts_seconds
+        return Frame(self.camera, index, seconds, time.monotonic(), picture)
