@@ -115,7 +115,7 @@ class Odd:
         return call
 
 
-@pytest.mark.parametrize("method", ["tiles", "score"])
+@pytest.mark.parametrize("method", ["preprocess", "score"])
 def test_a_scorer_that_raises_now_and_then_costs_its_camera_a_warm_up(
     small_bundle: Path, shapes_video: Path, method: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -150,7 +150,7 @@ def test_a_camera_that_raises_on_and_on_is_given_up_with_its_reason(
         odd = monitor._by_id["odd"]
         original = odd.model.scorer
         odd.model.scorer = lambda camera, *a, **o: (  # type: ignore[method-assign]
-            Odd(original(camera, *a, **o), "tiles", lambda _: True) if camera == "odd" else original(camera, *a, **o)
+            Odd(original(camera, *a, **o), "preprocess", lambda _: True) if camera == "odd" else original(camera, *a, **o)
         )
         odd.session.scorer = odd.model.scorer("odd")
         summaries = {summary.camera: summary for summary in monitor.run(once=True)}
@@ -330,7 +330,7 @@ def test_random_faults_in_all_steps_lose_no_score_of_others(
         scorer = original(camera, *arguments, **options)
         if camera == "good":
             return scorer
-        return Odd(Odd(scorer, "score", lambda _: rng.random() < 0.02), "tiles", lambda _: rng.random() < 0.02)
+        return Odd(Odd(scorer, "score", lambda _: rng.random() < 0.02), "preprocess", lambda _: rng.random() < 0.02)
 
     monitor.cameras[0].model.scorer = fragile  # type: ignore[method-assign]
     for camera in monitor.cameras:
