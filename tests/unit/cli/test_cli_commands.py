@@ -60,7 +60,7 @@ def test_score_writes_scores_plot_and_video(call: Any, small_bundle: Path, shape
     assert [int(row["index"]) for row in rows] == list(range(100))
     for row, score in zip(rows, alone, strict=True):
         assert float(row["pts_seconds"]) == pytest.approx(score.pts_seconds, abs=1e-6)
-        assert row["skipped"] == (score.skipped_reason or "")
+        assert row["skipped_reason"] == (score.skipped_reason or "")
         if score.skipped_reason:
             assert row["raw_score"] == row["score"] == ""
         else:

@@ -149,9 +149,12 @@ def test_a_camera_that_raises_on_and_on_is_given_up_with_its_reason(
         monitor = monitor_of(small_bundle, {"odd": source, "good": source}, store=store)
         odd = monitor._by_id["odd"]
         original = odd.model.scorer
-        odd.model.scorer = lambda camera, *a, **o: (  # type: ignore[method-assign]
-            Odd(original(camera, *a, **o), "preprocess", lambda _: True) if camera == "odd" else original(camera, *a, **o)
-        )
+
+        def failing(camera: str, *arguments: Any, **options: Any) -> Any:
+            scorer = original(camera, *arguments, **options)
+            return Odd(scorer, "preprocess", lambda _: True) if camera == "odd" else scorer
+
+        odd.model.scorer = failing  # type: ignore[method-assign]
         odd.session.scorer = odd.model.scorer("odd")
         summaries = {summary.camera: summary for summary in monitor.run(once=True)}
         (event,) = store.health_events()
