@@ -18,7 +18,7 @@ import yaml
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from streamad.errors import BundleError, ConfigError, UsageError
-from streamad.files import MOST_BYTES, pending_path, read_bytes, sha256_of, write_atomic
+from streamad.files import MAX_BYTES, pending_path, read_bytes, sha256_of, write_atomic
 from streamad.onnx_file import has_external_data
 from streamad.versions import MANIFEST, active_version, root_of
 from streamad.yaml_document import YamlDocument
@@ -424,7 +424,7 @@ def _finish_calibration(path: Path, manifest: Manifest) -> None:
     """Put the calibration that the manifest promises in its place, where whoever wrote it was killed before that."""
     pending, expected = pending_path(path / CALIBRATION), manifest.files.get(CALIBRATION)
     try:
-        if expected is not None and pending.is_file() and sha256_of(pending, MOST_BYTES) == expected:
+        if expected is not None and pending.is_file() and sha256_of(pending, MAX_BYTES) == expected:
             pending.replace(path / CALIBRATION)
     except (OSError, ValueError) as error:
         raise BundleError(f"cannot finish writing {path / CALIBRATION}: {error}", hint="calibrate again") from error

@@ -21,7 +21,7 @@ from typing import Any
 
 from streamad.errors import OutputError
 
-MOST_BYTES = 64 << 20
+MAX_BYTES = 64 << 20
 """Bytes of a document that is read whole."""
 
 
@@ -114,7 +114,7 @@ def open_regular(path: Path, most: int | None = None) -> io.BufferedReader:
         raise
 
 
-def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+def read_bytes(path: Path, most: int = MAX_BYTES) -> bytes:
     """The content of a regular file of at most so many bytes; raises as `open_regular` does."""
     with open_regular(path, most) as file:
         return file.read(most)
@@ -125,7 +125,7 @@ def pending_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.new")
 
 
-def read_json(path: Path, most: int = MOST_BYTES) -> Any:
+def read_json(path: Path, most: int = MAX_BYTES) -> Any:
     """A JSON document of bounded size and depth.
 
     Raises:

@@ -187,7 +187,7 @@ def _on_video(
         calibration = calibrate_model(
             loaded,
             clips.specs,
-            source=clips.words,
+            source=clips.summary,
             fps=rate,
             alerts_per_day=alerts_per_day,
             rules=AlertPolicySpec.of(**rules),

@@ -20,7 +20,7 @@ from streamad.frame import Frame
 from streamad.inference.alerting import resolve_policy
 from streamad.inference.model import Model, open_model
 from streamad.sources import DeviceSpec, ReconnectSpec, RtspSpec, SourceAuthError, SupervisedSource, stop_all, wait_any
-from streamad.sources.credentials import odd_characters
+from streamad.sources.credentials import suspicious_characters
 from streamad.web.server import listen
 from streamad.yaml_document import Location
 
@@ -83,7 +83,7 @@ def _credentials(config: Config) -> Iterator[Finding]:
             yield Finding("fault", place, _sentence(error))
             continue
         for name, text in zip(("user", "password"), given or (), strict=False):
-            yield from (Finding("warning", place, f"the {name} {odd}") for odd in odd_characters(text))
+            yield from (Finding("warning", place, f"the {name} {odd}") for odd in suspicious_characters(text))
             if not text:
                 yield Finding("warning", place, f"the {name} is empty")
         if exposed := source.exposed_secret():

@@ -64,7 +64,7 @@ def fuse(
             members,
             clips.specs,
             out,
-            source=clips.words,
+            source=clips.summary,
             rule=cast(Rule, rule),
             fps=rate,
             alerts_per_day=alerts_per_day,

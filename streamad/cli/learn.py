@@ -228,4 +228,4 @@ def _sources(
             return [camera], str(camera.url), Clips(())
         return [camera], str(camera.device) if camera.type == "device" else camera.type, Clips(())
     clips = clips_of([Path(text) for text in given], fps, bit_depth)
-    return clips.specs, clips.words, clips
+    return clips.specs, clips.summary, clips

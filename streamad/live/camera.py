@@ -263,7 +263,7 @@ class CameraWatch:
         return False
 
     def _foreign(self) -> str | None:
-        if self.policy.calibration is not None and self.health.is_other_place:
+        if self.policy.calibration is not None and self.health.is_other_view:
             return (
                 "the place that the model remembers was not recognized: the model is another camera's, the camera was "
                 "moved, or the light is another one. If it is not the light, learn this view: streamad learn"

@@ -67,9 +67,9 @@ class CameraHealth:
         self._scorer = scorer if isinstance(scorer, GatedScorer) else None
 
     @property
-    def is_other_place(self) -> bool:
+    def is_other_view(self) -> bool:
         """Whether the picture is not the place that was remembered for this camera."""
-        return self._scorer is not None and self._scorer.gate.is_other_place
+        return self._scorer is not None and self._scorer.gate.is_other_view
 
     def follow(self, frame: Frame) -> None:
         """The gate has judged this frame."""
@@ -80,7 +80,7 @@ class CameraHealth:
         if self.reason is not None:
             self.held[self.reason] += 1
         self.note(self._tracker.update(frame.index, frame.pts_seconds, self.reason))
-        if self._scorer.gate.is_other_place and not self._warned:
+        if self._scorer.gate.is_other_view and not self._warned:
             self._warned = True
             _log.warning(
                 "camera %s: the remembered place was not recognized (another view, or the same in another light); it "

@@ -1,7 +1,7 @@
-"""Decode stage: files, folders of images, RTSP cameras and devices, each as a stream of `Frame`.
+"""Decoding: video files, image folders, RTSP cameras and devices, each as a stream of `Frame`.
 
-`open_source` decodes in this process; `SupervisedSource` in a process of its own that is watched and
-restarted. The names are loaded when they are first used, so that reading a configuration loads no decoder.
+`open_source` decodes in this process; `SupervisedSource` decodes in a separate process that it monitors and
+restarts. Names are imported on first use, so that reading a configuration loads no decoder.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""When to connect anew: exponential backoff with jitter."""
+"""Reconnection timing: exponential backoff with jitter."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from streamad.sources.failures import FailureReason
 from streamad.sources.spec import ReconnectSpec
 
 _SLOW = frozenset({FailureReason.AUTH, FailureReason.NOT_FOUND})
-"""Mended by people, not by time; and cameras lock an account after a few wrong passwords."""
+"""These need a person to fix them, and cameras lock an account after a few wrong passwords."""
 
 
 class Backoff:
-    """The waits between attempts to connect to one camera. Pure: it neither sleeps nor reads a clock.
+    """Delays between attempts to connect to one camera. It neither sleeps nor reads a clock.
 
-    The n-th wait in a row is `initial × multiplier^(n-1)`, at most `max`, of which the share `jitter` is
-    drawn by chance, so that cameras behind one switch do not return at once. After `auth` and `not_found` it
-    is `max` at once.
+    The n-th consecutive delay is `initial × multiplier^(n-1)`, capped at `max`. A random share of up to `jitter` is
+    subtracted so that cameras behind one switch do not reconnect at the same instant. After `auth` and `not_found`
+    the delay is `max` from the first failure on.
 
     Args:
-        spec: the figures.
-        rng: draws the jitter.
+        spec: The reconnect settings.
+        rng: Random generator for the jitter.
     """
 
     def __init__(self, spec: ReconnectSpec, rng: Random) -> None:
@@ -30,21 +30,21 @@ class Backoff:
 
     @property
     def failures(self) -> int:
-        """Failures in a row."""
+        """Number of consecutive failures."""
         return self._failures
 
     def fail(self, reason: FailureReason, *, healthy_seconds: float = 0.0) -> float | None:
-        """Note a failure.
+        """Record a failure.
 
         Args:
-            reason: what failed.
-            healthy_seconds: for how long frames had come before it.
+            reason: The kind of failure.
+            healthy_seconds: How long frames had been arriving before it.
 
         Returns:
-            Seconds to wait before the next attempt, None where no attempt is left.
+            Seconds to wait before the next attempt; None when no attempts remain.
         """
         spec = self._spec
-        # A connection that never gave a frame is no healthy one, even where healthy_seconds is 0.
+        # A connection that never delivered a frame is not healthy, even if spec.healthy_seconds is 0.
         if 0 < healthy_seconds >= spec.healthy_seconds:
             self._failures = 0
         self._failures += 1
@@ -52,7 +52,7 @@ class Backoff:
             return None
         wait = spec.max_seconds
         if reason not in _SLOW:
-            # Capped before the power is taken: it overflows after some thousand failures.
+            # Cap the exponent first: the power overflows after about a thousand failures.
             exponent = min(self._failures - 1, 64)
             wait = min(spec.max_seconds, spec.initial_seconds * spec.multiplier**exponent)
         return wait * (1.0 - spec.jitter * self._rng.random())

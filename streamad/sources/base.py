@@ -1,4 +1,4 @@
-"""Source: what every decoder offers, and what it says of itself."""
+"""Source: the interface of every decoder, and the properties of an open source."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import Self
 from streamad.frame import Frame
 
 MAX_PROBLEMS = 50
-"""Texts kept of one source (our choice); all are counted."""
+"""Messages kept per source. All problems are counted. Chosen without measurement."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
-    """What is known of a source once it is open.
+    """Properties of an open source.
 
     Attributes:
-        width: pixels, of the first frame; 0 where the stream does not say before its first frame.
-        height: pixels, likewise.
-        fps: frames a second as declared or guessed from the first frames, None where unknown. Cameras are
-            often wrong about it: time is taken from `Frame.pts_seconds`, never from counting.
-        frames: number of frames as declared by the container, None where unknown or endless.
-        live: whether the source is a camera.
-        codec: FFmpeg's name of the codec, None for folders of images.
-        decoder: what decodes: "software (h264)", "cuda (h264)", "opencv".
+        width: Width of the first frame, pixels; 0 if unknown until the first frame arrives.
+        height: Height of the first frame, pixels; 0 if unknown until the first frame arrives.
+        fps: Frames per second, declared or estimated from the first frames; None if unknown. Cameras often
+            report it wrong, so take time from `Frame.pts_seconds`, never from counting frames.
+        frames: Number of frames that the container declares; None if unknown or endless.
+        live: Whether the source is a camera.
+        codec: FFmpeg's name for the codec; None for image folders.
+        decoder: Decoder in use, such as "software (h264)", "cuda (h264)" or "opencv".
     """
 
     width: int
@@ -39,18 +39,19 @@ class SourceInfo:
 
 
 class Source(ABC):
-    """An open source: iterate it once for its frames, and close it.
+    """An open source of frames.
 
-    A source is a context manager. Iterating is single-pass, as with an open file: a second loop over the same
-    source goes on where the first stopped. Every frame owns its pixels.
+    A source is a context manager. Iteration is single-pass, as with an open file: a second loop continues where the
+    first stopped. Every frame owns its pixels.
 
     Attributes:
-        camera: the configured id, copied into every frame.
-        problems: texts about damage that did not end the source (a truncated end, undecodable images), oldest
+        camera: The configured camera id, copied into every frame.
+        problems: Messages about damage that did not end the source (a truncated end, undecodable images), oldest
             first, at most `MAX_PROBLEMS`.
-        frames_decoded: number of frames handed out.
-        corrupt_frames: number of those in which the decoder met errors; more may be flagged, as they build on them.
-        decode_errors: number of packets or images that could not be decoded.
+        frames_decoded: Number of frames delivered.
+        corrupt_frames: Number of frames in which the decoder found errors. More frames may be flagged, because later
+            frames are predicted from damaged ones.
+        decode_errors: Number of packets or images that could not be decoded.
     """
 
     def __init__(self, camera: str) -> None:
@@ -63,20 +64,20 @@ class Source(ABC):
     @property
     @abstractmethod
     def info(self) -> SourceInfo:
-        """What is known of the source."""
+        """Properties of the source."""
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
-        """The frames, in order of presentation.
+        """Iterate over the frames in presentation order.
 
         Raises:
-            SourceError: the source cannot be read any further; a file that yielded frames ends instead, and
-                says so in `problems`.
+            SourceError: If the source cannot be read any further. A file that has yielded frames ends instead and
+                reports the failure in `problems`.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Release decoder and connection. Closing twice is allowed."""
+        """Release the decoder and the connection. May be called more than once."""
 
     def __enter__(self) -> Self:
         return self
@@ -87,6 +88,6 @@ class Source(ABC):
         self.close()
 
     def report(self, problem: str) -> None:
-        """Add to `problems`, which keeps the first ones."""
+        """Append to `problems`, which keeps only the first `MAX_PROBLEMS` messages."""
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(problem)

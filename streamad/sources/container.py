@@ -1,4 +1,4 @@
-"""ContainerSource: frames from whatever FFmpeg opens. Base of files, RTSP and devices."""
+"""ContainerSource: frames from anything FFmpeg can open. Base class for files, RTSP and devices."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from streamad.sources.timing import BestEffort, PtsClock
 from streamad.sources.url import Url
 
 QUARANTINE_SECONDS = 30.0
-"""Damage spreads through the pictures that build on a damaged one, unflagged, until a key frame begins anew: of 566
-frames that lost packets damaged, the decoder flagged 67. So all of them are flagged. Streams that send no key frames
-(intra refresh) heal within a second or two; they are trusted again after this (our choice)."""
+"""Time for which frames stay flagged after damage. Damage spreads, unflagged, to the frames predicted from a damaged
+one until the next key frame: of 566 frames damaged by lost packets, the decoder flagged 67. Streams without key frames
+(intra refresh) recover within a second or two. Chosen without measurement."""
 
 _DEFAULT_FPS = 25.0
 _GENERATE_PTS = 1
 """FFmpeg's AVFMT_FLAG_GENPTS."""
 _TEXT_CODECS = frozenset({"ansi", "bintext", "xbin", "idf"})
-"""FFmpeg "decodes" text files into pictures of their text."""
+"""FFmpeg "decodes" text files into pictures of their text. They are not video."""
 
 
 class ContainerSource(Source):
-    """Demuxes and decodes one video stream.
+    """Demuxer and decoder for one video stream.
 
     Args:
-        camera: the configured id.
-        target: what is opened, as printed in messages.
-        hwaccel: see `choose_hardware`.
-        threads: decoder threads: 1 for cameras, which share the cores (more costs 16 % more CPU and is slower
-            under load); more, or 0 for FFmpeg's choice, helps a single file.
-        clock: gives `Frame.received_at`; seconds, monotonic.
+        camera: The configured camera id.
+        target: The opened address or path, used in messages.
+        hwaccel: Hardware decoding mode; see `choose_hardware`.
+        threads: Number of decoder threads. Use 1 for cameras, which share the cores (more costs 16 % more CPU and is
+            slower under load). More, or 0 for FFmpeg's default, speeds up a single file.
+        clock: Monotonic clock, seconds, for `Frame.received_at`.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class ContainerSource(Source):
         self._accelerator, self._hardware = choose_hardware(hwaccel, camera=camera)
         self._luma = LumaConverter()
         self._size: tuple[int, ...] | None = None
-        self._slanted = False
+        self._rotation_reported = False
         self._discontinuity = True
         self._quarantine_until: float | None = None
         self._closed = False
@@ -79,7 +79,7 @@ class ContainerSource(Source):
         self._frames = self._run()
 
     def _begin(self) -> None:
-        """Open the container and its decoder, at its first packet."""
+        """Open the container and its decoder, positioned at the first packet."""
         self._container = self._opened()
         try:
             self._stream = self._video_stream()
@@ -98,11 +98,11 @@ class ContainerSource(Source):
 
     @property
     def info(self) -> SourceInfo:
-        """What is known of the source."""
+        """Properties of the source."""
         return self._info
 
     def close(self) -> None:
-        """Release decoder and connection."""
+        """Release the decoder and the connection."""
         if not self._closed:
             self._closed = True
             self._frames.close()
@@ -110,7 +110,7 @@ class ContainerSource(Source):
             self._container.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames of the stream, until it ends."""
+        """Iterate over the frames until the stream ends."""
         if self._closed:
             raise ValueError(f"the source {self.camera} is closed")
         return self._frames
@@ -135,7 +135,7 @@ class ContainerSource(Source):
                 hint="choose H.264 or H.265, or a smaller picture",
             )
         return SourceCodecError(
-            f"{self._target}: no picture could be decoded: packets come, but no key frame",
+            f"{self._target}: no picture could be decoded: packets arrive, but no key frame",
             hint="shorten the camera's key-frame interval, or raise stall_timeout_seconds",
         )
 
@@ -147,7 +147,7 @@ class ContainerSource(Source):
         container_format: str | None = None,
         timeouts: tuple[float, float] | None = None,
     ) -> InputContainer:
-        """`av.open` with typed errors; `timeouts` are those of opening and reading, seconds."""
+        """Call `av.open` with typed errors. `timeouts` are those for opening and reading, seconds."""
         began = time.monotonic()
         accelerator: HWAccel | None = self._accelerator
         try:
@@ -159,8 +159,8 @@ class ContainerSource(Source):
                 hwaccel=accelerator,
                 metadata_errors="replace",
             )
-            # PyAV asks FFmpeg to invent missing presentation times. It takes them from the order of the packets, which
-            # in AVI with B-frames is wrong. Frames without one have their decoding time instead (`BestEffort`).
+            # PyAV makes FFmpeg generate missing presentation times from packet order, which is wrong for AVI with
+            # B-frames. `BestEffort` uses the decoding time for those frames instead.
             container.flags &= ~_GENERATE_PTS
             return container
         except NotImplementedError:
@@ -175,7 +175,7 @@ class ContainerSource(Source):
                 elapsed_seconds=time.monotonic() - began,
                 timeout_seconds=timeouts[0] if timeouts else None,
             )
-        # Outside of the handler, so that PyAV's error, which holds the password, is not chained.
+        # Raise outside the handler: PyAV's error contains the password and must not be chained.
         raise failure
 
     def _video_stream(self) -> VideoStream:
@@ -185,13 +185,13 @@ class ContainerSource(Source):
         if stream is None:
             kinds = sorted({s.type.replace("video", "a cover picture") for s in self._container.streams if s.type})
             raise SourceCodecError(
-                f"{self._target}: no video in it, only {', '.join(kinds) or 'unknown data'}",
+                f"{self._target}: no video track, only {', '.join(kinds) or 'unknown data'}",
                 hint="give a file or stream with a video track",
             )
         if stream.codec_context is None or stream.codec_context.name in _TEXT_CODECS:
             raise SourceCodecError(
-                f"{self._target}: its video cannot be decoded here (unknown codec)",
-                hint="convert it, for example to H.264 in an mp4 file",
+                f"{self._target}: unknown video codec",
+                hint="convert the file, for example to H.264 in MP4",
             )
         return stream
 
@@ -203,7 +203,7 @@ class ContainerSource(Source):
         frames = self._declared()
         fps = float(rate) if rate else None
         if fps is not None and frames and self._container.format.name == "avi" and frames < stream.frames:
-            fps *= frames / stream.frames  # a constant rate, with empty packets where no picture was due
+            fps *= frames / stream.frames  # constant rate, with empty packets where no picture was due
         return SourceInfo(
             width=context.width,
             height=context.height,
@@ -215,10 +215,10 @@ class ContainerSource(Source):
         )
 
     def _declared(self) -> int | None:
-        """How many pictures are to be shown by the container's word, None where it does not say.
+        """Number of pictures to show according to the container; None if it does not declare one.
 
-        The number in the header counts pictures that an edit list hides, and AVI's empty packets. Where the index
-        covers the stream, it knows better.
+        The header's count includes pictures hidden by an edit list and AVI's empty packets. If the index covers the
+        whole stream, it is more accurate.
         """
         stream, entries = self._stream, self._stream.index_entries
         if not stream.frames or not len(entries):
@@ -229,7 +229,7 @@ class ContainerSource(Source):
         return min(stream.frames, sum(not entry.is_discard for entry in entries))
 
     def _decoded(self) -> Generator[Picture, None, None]:
-        """The pictures of the stream, until it ends; those that an edit list hides are left out."""
+        """Decode pictures until the stream ends, without those hidden by an edit list."""
         picture_at, undecoded_at = self._clock(), math.inf
         while (packet := self._next_packet()) is not None:
             pictures = self._decode(packet)
@@ -237,21 +237,21 @@ class ContainerSource(Source):
                 yield from pictures
                 picture_at, undecoded_at = self._clock(), math.inf
                 continue
-            # Packets that never make a picture are another failure than a stream that stands still, for which the
-            # supervisor watches. This comes before it does.
+            # A stream whose packets never decode is a codec failure, not a stall. Report it before the supervisor's
+            # stall timeout expires.
             now = self._clock()
             undecoded_at = min(undecoded_at, now)
             if now - picture_at > 0.9 * self._stall_timeout and now - undecoded_at > 0.45 * self._stall_timeout:
                 raise self._no_picture()
 
     def _next_packet(self) -> av.Packet[VideoStream] | None:
-        """The next packet, None at the end; the last one is empty and asks the decoder for what it still holds."""
+        """Read the next packet; None at the end. The last packet is empty and flushes the decoder."""
         failure: SourceError | None = None
         packet: av.Packet[VideoStream] | None = None
         try:
             packet = next(self._packets, None)
         except IndexError:
-            # At the end, where damage of an MPEG-TS had made new streams appear (PyAV issue 692).
+            # End of an MPEG-TS in which damage created extra streams (PyAV issue 692).
             packet = None
         except (av.FFmpegError, OSError) as error:
             failure = classify(error, target=self._target, timeout_seconds=self._read_timeout)
@@ -262,7 +262,7 @@ class ContainerSource(Source):
         return packet
 
     def _survives(self, failure: SourceError) -> bool:
-        """Whether an error of reading ends the source quietly (files) or is raised (cameras)."""
+        """Whether a read error ends the source quietly (files) or is raised (cameras)."""
         return False
 
     def _decode(self, packet: av.Packet[VideoStream]) -> list[Picture]:
@@ -270,7 +270,7 @@ class ContainerSource(Source):
         try:
             pictures = self._decoder.decode(packet)
         except RuntimeError as error:
-            # PyAV's refusal to fall back to software in the middle of a stream.
+            # PyAV refuses to fall back to software in the middle of a stream.
             problem = f"{self._target}: hwaccel: {self._hardware} cannot decode this stream ({error})"
         else:
             self.decode_errors += self._decoder.errors - before
@@ -302,17 +302,17 @@ class ContainerSource(Source):
         return frame
 
     def _shown(self, decoded: av.VideoFrame) -> UInt8Image:
-        """(H, W) luma of a picture, turned and mirrored as it is to be shown."""
+        """Luma of a picture, (H, W), rotated and mirrored for display."""
         pixels, orientation = self._luma(decoded), orientation_of(decoded)
         if orientation is None:
-            self._report_slanted(decoded.rotation)
+            self._report_rotation(decoded.rotation)
             return pixels
-        return orientation.applied(pixels)
+        return orientation.apply(pixels)
 
-    def _report_slanted(self, degrees: int) -> None:
-        if not self._slanted:
-            self._slanted = True
-            self.report(f"{self._target}: to be shown turned by {degrees} degrees; scored as coded")
+    def _report_rotation(self, degrees: int) -> None:
+        if not self._rotation_reported:
+            self._rotation_reported = True
+            self.report(f"{self._target}: display rotation of {degrees} degrees is not supported; scored as coded")
 
     def _before_delivery(self, pts_seconds: float) -> None:
-        """Where a replay waits for the time of the frame."""
+        """Wait until the frame is due in a paced replay."""

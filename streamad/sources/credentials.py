@@ -1,4 +1,4 @@
-"""User and password of a camera, from a file or the environment, and the characters in them that nobody sees."""
+"""Camera user name and password from a file or the environment, and checks for invisible characters in them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from streamad.files import open_regular
 from streamad.sources.failures import SourceAuthError
 
 _MAX_BYTES = 1 << 16
-_HINT = "write `user:password` in one line of UTF-8 text, and chmod 600"
+_HINT = "write `user:password` on one line of UTF-8 text, then chmod 600"
 
 
 def read_secret_file(path: Path) -> tuple[str, str]:
-    """User and password of a file that holds `user:password`.
+    """Read user and password from a file that contains `user:password`.
 
-    A byte order mark and the end of the line are no part of them: editors write both unasked.
+    A byte order mark and a trailing newline, which editors add unasked, are removed.
 
     Raises:
-        SourceAuthError: the file cannot be read or holds something else; the message shows nothing of its content.
+        SourceAuthError: If the file cannot be read or has another format. The message shows none of its content.
     """
-    # `secret_file: user:password` is a mistake that must not print the password.
+    # `secret_file: user:password` is a configuration mistake. Do not print the password.
     shown = "named in secret_file" if ":" in str(path) else str(path)
     try:
         with open_regular(path) as file:
@@ -42,15 +42,15 @@ def read_secret_file(path: Path) -> tuple[str, str]:
         raise SourceAuthError(f"the secret file {shown} is empty", hint=_HINT)
     user, colon, password = text.lstrip("\r\n").partition(":")
     if not colon or not user or "\n" in text.strip("\r\n") or "\r" in password:
-        raise SourceAuthError(f"the secret file {shown} does not hold `user:password` in one line", hint=_HINT)
+        raise SourceAuthError(f"the secret file {shown} does not contain `user:password` on one line", hint=_HINT)
     return user, password
 
 
 def from_environment(username_env: str, password_env: str) -> tuple[str, str]:
-    """User and password of two environment variables, without the end of a line that `$(cat file)` or an editor left.
+    """Read user and password from two environment variables, without a newline left by `$(cat file)` or an editor.
 
     Raises:
-        SourceAuthError: a variable is not set, is empty where the user belongs, or is not UTF-8.
+        SourceAuthError: If a variable is not set or is not UTF-8, or the user is empty.
     """
     hint = "set it for the process that runs streamad"
     missing = [name for name in (username_env, password_env) if name not in os.environ]
@@ -76,22 +76,22 @@ def from_environment(username_env: str, password_env: str) -> tuple[str, str]:
 
 
 def printable_name(variable: str) -> str:
-    """A variable's name; not where someone wrote the password instead, which seldom looks like a name."""
+    """The variable's name if it looks like one; otherwise a placeholder, in case it is the password itself."""
     return variable if re.fullmatch(r"[A-Z][A-Z0-9_]*", variable) else "that is named"
 
 
 def clean(text: str) -> str:
-    """`text` without a byte order mark at its start and without line ends at its end."""
+    """Return `text` without a leading byte order mark and trailing line ends."""
     return text.removeprefix("\ufeff").rstrip("\r\n")
 
 
-def odd_characters(text: str) -> list[str]:
-    """What in a user or password is likely a mistake that cannot be seen, in words that do not show it."""
+def suspicious_characters(text: str) -> list[str]:
+    """Describe invisible characters in a user or password that are probably mistakes, without showing the text."""
     found = []
     if text[:1] == " ":
-        found.append("begins with a blank")
+        found.append("begins with a space")
     if text[-1:] == " " and text != " ":
-        found.append("ends with a blank")
+        found.append("ends with a space")
     invisible = sorted({c for c in text if c != " " and unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp", "Zs")})
-    found += [f"holds an invisible character, {unicodedata.name(c, 'control')} (U+{ord(c):04X})" for c in invisible]
+    found += [f"contains an invisible character, {unicodedata.name(c, 'control')} (U+{ord(c):04X})" for c in invisible]
     return found

@@ -1,4 +1,4 @@
-"""PictureDecoder: packets of one video stream in, pictures out, with what was damaged."""
+"""PictureDecoder: decodes the packets of one video stream into pictures and flags damaged ones."""
 
 from __future__ import annotations
 
@@ -12,45 +12,46 @@ from streamad.sources.failures import FailureReason, source_error
 from streamad.sources.limits import memory_is_short
 
 _STRICT_INTER_CODECS = frozenset({"hevc"})
-"""Codecs with references in which FFmpeg hides damage without flagging it, and whose strict mode loses no picture. The
-others flag it (H.264, MPEG-4, MPEG-2) or cannot see it (VP8, VP9). Measured; see tests/unit/sources/test_damage.py."""
+"""Inter-frame codecs in which FFmpeg conceals damage without flagging it, and whose strict mode loses no picture. The
+other codecs flag damage (H.264, MPEG-4, MPEG-2) or cannot detect it (VP8, VP9). Measured in
+tests/unit/sources/test_damage.py."""
 
-_DOUBTS = 50
-"""If this many pictures fail the strict decoder before the first one passes, the errors are the camera's way of writing
-pictures and no damage (USB cameras that cut off the last bytes of each JPEG): the stream is decoded leniently."""
+_MAX_STRICT_FAILURES = 50
+"""If this many pictures fail strict decoding before the first one passes, the errors are a quirk of the camera rather
+than damage (some USB cameras cut off the last bytes of each JPEG), and the stream is decoded leniently."""
 
 
 class Picture(NamedTuple):
     """A decoded picture.
 
     Attributes:
-        frame: the picture as coded.
-        is_damaged: whether the decoder met errors in it, or in packets lost before it.
+        frame: The picture as coded.
+        is_damaged: Whether the decoder found errors in it, or packets before it were lost.
     """
 
     frame: av.VideoFrame
     is_damaged: bool
 
 
-_ONE_EACH = frozenset(
+_ONE_PICTURE_PER_PACKET = frozenset(
     {"h264", "hevc", "mpeg4", "mjpeg", "vp9", "libvpx-vp9", "av1", "libdav1d", "ffv1", "png", "rawvideo"}
 )
 _INDEXED = frozenset({"avi", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"})
 _PROGRESSIVE = 1
 """FFmpeg's AV_FIELD_PROGRESSIVE; 0 is unknown."""
 _PLACEHOLDER_BYTES = 8
-"""MPEG-4 in AVI packs two pictures into one packet and leaves a packet of a few bytes for the second."""
+"""MPEG-4 in AVI packs two pictures into one packet and leaves a placeholder of a few bytes for the second."""
 
 
 class PacketCount:
-    """Counts the pictures that a stream's packets give, without decoding, where packets tell.
+    """Count the pictures in a stream from its packets, without decoding, where that is possible.
 
-    They do in files that keep each picture in a packet of its own, whose first packet starts a picture and whose other
-    ones are shown after it. For an intact file the count is then that of decoding.
+    It is possible if the file stores each picture in its own packet, the first packet starts a picture, and all others
+    are shown after it. For an intact file the count then equals the number of decoded pictures.
 
     Args:
-        stream: the stream.
-        container_format: FFmpeg's name of the container.
+        stream: The video stream.
+        container_format: FFmpeg's name for the container format.
     """
 
     def __init__(self, stream: VideoStream, container_format: str) -> None:
@@ -59,14 +60,14 @@ class PacketCount:
         self._is_mpeg4 = context.name == "mpeg4"
         self._first: int | None = None
         self._shown = 0
-        self._is_exact = context.name in _ONE_EACH and container_format in _INDEXED and not interlaced
+        self._is_exact = context.name in _ONE_PICTURE_PER_PACKET and container_format in _INDEXED and not interlaced
 
     def shown(self) -> int | None:
-        """Pictures that are shown, by the packets so far; None where packets do not tell."""
+        """Number of displayed pictures in the packets so far; None if packets do not determine it."""
         return self._shown if self._is_exact else None
 
     def add(self, packet: av.Packet[VideoStream]) -> None:
-        """Take in the next packet of the stream."""
+        """Count the next packet of the stream."""
         if packet.size == 0:
             return
         self._shown += not packet.is_discard
@@ -76,19 +77,19 @@ class PacketCount:
             self._first = packet.pts
             self._is_exact = self._is_exact and packet.is_keyframe
         elif packet.pts < self._first:
-            self._is_exact = False  # builds on a picture before the file's first, which was cut off
+            self._is_exact = False  # predicted from a picture that was cut off before the file's first
 
 
 class PictureDecoder:
-    """Decodes the packets of one stream.
+    """Decoder for the packets of one stream.
 
-    By default FFmpeg conceals damage in JPEG and H.265 without saying so. Such streams are decoded strictly, so that an
-    error shows; a picture of a codec without references (JPEG) is then decoded once more, leniently, and comes flagged.
+    By default FFmpeg silently conceals damage in JPEG and H.265. Those streams are decoded strictly so that errors
+    surface. For intra-only codecs (JPEG) a failed picture is then decoded again leniently and flagged.
 
     Args:
-        stream: the stream, before its first packet. Its decoder is configured here.
-        target: what is decoded, for messages.
-        threads: decoder threads, 0 for FFmpeg's choice.
+        stream: The stream, before its first packet. Its decoder is configured here.
+        target: Address or path for messages.
+        threads: Number of decoder threads; 0 for FFmpeg's default.
     """
 
     def __init__(self, stream: VideoStream, *, target: object, threads: int) -> None:
@@ -98,9 +99,9 @@ class PictureDecoder:
         codec = self._context.codec
         self._is_intra = codec.intra_only
         self._lenient: VideoCodecContext | None = None
-        """The second decoder, once there is one."""
+        """The lenient decoder, created on the first error."""
         self._is_strict = not self._context.is_hwaccel and (self._is_intra or codec.name in _STRICT_INTER_CODECS)
-        # With frame threads an error would show at a later packet than the one to decode again.
+        # With frame threading, an error would surface at a later packet than the one to decode again.
         one_thread = threads == 1 or (self._is_strict and self._is_intra)
         stream.thread_type = "NONE" if one_thread else "AUTO"
         self._context.thread_count = 1 if one_thread else threads
@@ -112,14 +113,14 @@ class PictureDecoder:
         """Packets that could not be decoded without errors."""
 
     def decode(self, packet: av.Packet[VideoStream]) -> list[Picture]:
-        """The pictures that the packet completes.
+        """Decode a packet into the pictures that it completes.
 
         Raises:
-            SourceMemoryError: the picture takes more memory than a decoder may have.
-            RuntimeError: hardware decoding cannot go on with this stream.
+            SourceMemoryError: If the picture exceeds the decoder's memory limit.
+            RuntimeError: If hardware decoding cannot continue with this stream.
         """
         if packet.size == 0 and packet.dts is not None:
-            return []  # a repeated picture, which some containers store as an empty packet; FFmpeg takes it for the end
+            return []  # some containers store a repeated picture as an empty packet, which FFmpeg would take as the end
         try:
             frames = _frames(self._context, packet)
         except (MemoryError, av.FFmpegError) as error:
@@ -132,7 +133,7 @@ class PictureDecoder:
             width, height = self._context.width, self._context.height
             raise source_error(
                 FailureReason.MEMORY,
-                f"{self._target}: its pictures of {width}×{height} take more memory than a decoder may have",
+                f"{self._target}: its pictures of {width}×{height} exceed the decoder's memory limit",
             )
         self.errors += 1
         return self._decoded_again(packet)
@@ -142,7 +143,7 @@ class PictureDecoder:
         return int(self._context.width * self._context.height * samples)
 
     def _decoded_again(self, packet: av.Packet[VideoStream]) -> list[Picture]:
-        """What a lenient decoder makes of a packet in which the strict one found an error."""
+        """Decode a packet again, leniently, after the strict decoder failed."""
         self._is_damaged = True
         if not self._is_strict:
             return []
@@ -153,18 +154,18 @@ class PictureDecoder:
             except av.FFmpegError:
                 return []
             self._is_damaged = self._is_damaged and not frames
-            if self._passed == 0 and self.errors >= _DOUBTS:
-                self._trust(self._lenient)
+            if self._passed == 0 and self.errors >= _MAX_STRICT_FAILURES:
+                self._switch_to(self._lenient)
             return [Picture(f, is_damaged=True) for f in frames]
         if self._passed == 0 and packet.is_keyframe:
-            # The very first key frame: rather a camera with its own way of writing headers than damage.
-            self._trust(self._new_lenient())
+            # An error in the very first key frame is more likely an unusual header than damage.
+            self._switch_to(self._new_lenient())
             self.errors -= 1
             return self.decode(packet)
         return []
 
     def _new_lenient(self) -> VideoCodecContext:
-        # A decoder of its own for the same codec, with nothing but what the container says of the stream.
+        # A new decoder for the same codec, initialized only from the container's stream parameters.
         strict = self._stream.codec_context
         context = av.CodecContext.create(strict.codec.name, "r")
         assert isinstance(context, VideoCodecContext)
@@ -173,7 +174,7 @@ class PictureDecoder:
         context.thread_count = 1
         return context
 
-    def _trust(self, lenient: VideoCodecContext) -> None:
+    def _switch_to(self, lenient: VideoCodecContext) -> None:
         self._context, self._is_strict, self._is_damaged = lenient, False, False
 
 

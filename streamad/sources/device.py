@@ -1,4 +1,4 @@
-"""DeviceSource: a USB camera or another Video4Linux device."""
+"""DeviceSource: a USB camera or other Video4Linux device."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class DeviceSource(ContainerSource):
     """A Video4Linux device, decoded in this process.
 
     Args:
-        spec: the device, and the size and rate to ask for; the driver gives the nearest that it has.
-        camera: the configured id.
-        threads: decoder threads; 1 for cameras.
-        clock: seconds, monotonic.
+        spec: The device, and the requested size and rate. The driver picks the nearest that it supports.
+        camera: The configured camera id.
+        threads: Number of decoder threads; 1 for cameras.
+        clock: Monotonic clock, seconds.
 
     Raises:
-        SourceNotFoundError: no such device.
-        SourceAuthError: no permission to read it.
-        SourceRefusedError: another program uses it.
-        SourceCodecError: not a camera.
+        SourceNotFoundError: If the device does not exist.
+        SourceAuthError: If permission to read it is missing.
+        SourceRefusedError: If another program is using it.
+        SourceCodecError: If it is not a camera.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class DeviceSource(ContainerSource):
         if not spec.device.exists():
             raise SourceNotFoundError(
                 f"{spec.device}: no such device",
-                hint="plug the camera in; `ls /dev/video*` shows the devices",
+                hint="connect the camera; `ls /dev/video*` lists the devices",
             )
         if not stat.S_ISCHR(spec.device.stat().st_mode):
-            raise SourceCodecError(f"{spec.device} is no video device", hint="a file is of type: file")
+            raise SourceCodecError(f"{spec.device} is not a video device", hint="for a file use type: file")
         options: dict[str, str] = {}
         if spec.width is not None and spec.height is not None:
             options["video_size"] = f"{spec.width}x{spec.height}"

@@ -1,4 +1,4 @@
-"""FileSource: a video file, at once or at the pace of its clock."""
+"""FileSource: a video file, read as fast as possible or in real time."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ from streamad.sources.timing import Pacer
 _TS_PACKET = 188
 _MISSING_SECONDS = 0.5
 _MISSING_SHARE = 0.01
-"""Share of the declared length that may be missing without a word (our choice): containers round."""
+"""Share of the declared length that may be missing without a report, because containers round. Chosen without
+measurement."""
 
 
 class FileSource(ContainerSource):
     """A video file.
 
-    A damaged or truncated file yields the frames that can be decoded, and says in `problems` what is missing.
+    A damaged or truncated file yields the frames that can be decoded and reports in `problems` what is missing.
 
     Args:
-        spec: the file and how to play it.
-        camera: the configured id.
-        threads: decoder threads; 0 lets FFmpeg choose.
-        clock: seconds, monotonic.
-        sleep: waits for so many seconds (`realtime`).
+        spec: The file and how to play it.
+        camera: The configured camera id.
+        threads: Number of decoder threads; 0 for FFmpeg's default.
+        clock: Monotonic clock, seconds.
+        sleep: Function that waits for a number of seconds, for `realtime`.
 
     Raises:
-        SourceNotFoundError: no such file.
-        SourceCodecError: no video that can be decoded, or the hardware asked for is not there.
-        SourceAuthError: no permission to read it.
+        SourceNotFoundError: If the file does not exist.
+        SourceCodecError: If no video can be decoded, or the requested hardware is unavailable.
+        SourceAuthError: If permission to read it is missing.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class FileSource(ContainerSource):
         except SourceError:
             self.close()
             raise
-        # Of the picture as it is shown: only its frame says whether it is turned.
+        # Use the displayed size: only a decoded frame carries its rotation.
         height, width = self._shown(self._first.frame).shape
         self._info = replace(self._info, width=width, height=height, frames=None if spec.loop else self._info.frames)
 
@@ -84,16 +85,16 @@ class FileSource(ContainerSource):
 
     @property
     def declared(self) -> int:
-        """Pictures that the file says it shows, more than it holds where it was cut off; 0 where it does not say."""
+        """Number of pictures that the file declares, more than it contains if truncated; 0 if undeclared."""
         rate, microseconds = self._stream.average_rate, self._container.duration
         return self._declared() or (round(microseconds / 1e6 * rate) if rate and microseconds else 0)
 
     def count(self, *, decode: bool = False) -> int:
-        """How many frames iterating gives. Uses the source up: close it, or open another to iterate.
+        """Count the frames that iteration yields. This uses up the source: close it, or open another one to iterate.
 
         Args:
-            decode: decode every picture. Otherwise packets are counted where they tell, which equals decoding in a file
-                that is intact.
+            decode: Whether to decode every picture. Otherwise packets are counted where that is exact, which equals
+                decoding for an intact file.
         """
         if not decode and self._count.shown() is not None:
             while self._next_packet() is not None:
@@ -107,12 +108,12 @@ class FileSource(ContainerSource):
         path = self._spec.path
         if path.is_dir():
             raise SourceCodecError(
-                f"{path} is a folder, expected a video file", hint="a folder of images is of type: images"
+                f"{path} is a folder, expected a video file", hint="for a folder of images use type: images"
             )
         if not path.exists():
             raise SourceNotFoundError(f"{path}: no such file", hint="check the path")
         if not path.is_file():
-            raise SourceCodecError(f"{path} is no regular file", hint="a camera's device is of type: device")
+            raise SourceCodecError(f"{path} is not a regular file", hint="for a camera device use type: device")
         if path.stat().st_size == 0:
             raise SourceCodecError(f"{path} is empty (0 bytes)", hint="record or copy the file again")
         # "file:" keeps names such as "a:b.mp4" from being read as a protocol.
@@ -129,7 +130,7 @@ class FileSource(ContainerSource):
             self._pacer.wait(pts_seconds)
 
     def _rewind(self) -> None:
-        # Opened again rather than sought: not every container can seek, and decoders keep state.
+        # Reopen instead of seeking: not every container can seek, and decoders keep state.
         self._pictures.close()
         self._container.close()
         self._begin()
@@ -138,7 +139,7 @@ class FileSource(ContainerSource):
         self._discontinuity = True
 
     def _report_missing(self, decoded: int) -> None:
-        """Say what is missing: FFmpeg ends quietly where a file is cut off."""
+        """Report missing frames: FFmpeg ends without an error where a file is cut off."""
         if self.problems:
             return
         if self.decode_errors:
@@ -154,7 +155,7 @@ class FileSource(ContainerSource):
     def _cut_off(self) -> bool:
         if self._container.format.name == "mpegts":
             return self._spec.path.stat().st_size % _TS_PACKET != 0
-        # The duration is that of the longest stream.
+        # The container's duration is that of its longest stream.
         if "matroska" not in self._container.format.name or len(self._container.streams) > 1:
             return False
         if self._container.duration is None:

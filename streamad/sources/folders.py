@@ -1,8 +1,8 @@
-"""What a folder of recordings holds: one rule for every command that is given files and folders.
+"""Discovery of clips in files and folders: one rule for every command that takes them.
 
-A tree that holds videos is a tree of clips, one a video: cameras and recorders put pictures beside or below their
-recordings, and those pictures are no video. A tree without a video holds one clip for each folder of images. Names that
-begin with a dot are passed over, and so are the folders that storage systems keep for themselves.
+A folder tree that contains videos has one clip per video. Cameras and recorders put pictures beside or below their
+recordings; those pictures are ignored. A tree without videos has one clip per folder of images. Names that begin with a
+dot and the internal folders of storage systems are skipped.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ VIDEO_SUFFIXES = frozenset(
 SYSTEM_FOLDERS = frozenset(
     {"@eaDir", "#recycle", "__MACOSX", "$RECYCLE.BIN", "lost+found", "System Volume Information"}
 )
-"""Folders that storage systems make: thumbnails, deleted files, metadata."""
+"""Folders that storage systems create for thumbnails, deleted files and metadata."""
 
 _HINT = "give a video file, a folder of images, or a folder of those"
 SHOWN = 5
-"""Most clips that a sentence names."""
+"""Maximum number of clips listed in a message."""
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A clip, or a folder, that cannot be read.
+    """A clip or folder that cannot be read.
 
     Attributes:
-        path: the file or folder.
-        reason: why, by kind.
-        message: why, in a sentence.
+        path: The file or folder.
+        reason: The kind of failure.
+        message: The failure as a sentence.
     """
 
     path: Path
@@ -53,9 +53,9 @@ class Clips:
     """Clips found in files and folders.
 
     Attributes:
-        clips: name and source of each, in natural order of their paths within each path that was given.
-        left_out: what should have been read and cannot be.
-        notes: what was passed over on purpose, in sentences.
+        clips: Name and source of each clip, in natural order of their paths within each given path.
+        left_out: Clips and folders that cannot be read.
+        notes: Messages about files that were skipped on purpose.
     """
 
     clips: tuple[tuple[str, FileSpec | ImagesSpec], ...]
@@ -63,13 +63,13 @@ class Clips:
     notes: tuple[str, ...] = ()
 
     def readable(self, progress: Callable[[int, int], None] | None = None) -> Clips:
-        """The clips that can be opened and give a frame; the others are added to `left_out`.
+        """Return the clips that can be opened and yield a frame; the others are added to `left_out`.
 
         Args:
-            progress: called with (clips tried, in all).
+            progress: Called with the number of clips tried and the total.
 
         Raises:
-            SourceError: there is none; of the first that cannot be read.
+            SourceError: If no clip can be read; the error of the first one.
         """
         good: list[tuple[str, FileSpec | ImagesSpec]] = []
         bad = list(self.left_out)
@@ -88,22 +88,22 @@ class Clips:
         if first is not None and not good:
             if len(bad) == 1:
                 raise first
-            raise type(first)(f"none of the {len(bad)} clips can be read; the first: {first}", hint=first.hint)
+            raise type(first)(f"none of the {len(bad)} clips can be read; first error: {first}", hint=first.hint)
         return replace(self, clips=tuple(good), left_out=tuple(bad))
 
     @property
     def specs(self) -> list[FileSpec | ImagesSpec]:
-        """The sources."""
+        """The source of each clip."""
         return [spec for _, spec in self.clips]
 
     @property
-    def words(self) -> str:
-        """The first names, and how many more there are."""
+    def summary(self) -> str:
+        """The first few names and the number of further ones."""
         more = len(self.clips) - SHOWN
         return ", ".join(name for name, _ in self.clips[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
     def failures(self) -> list[str]:
-        """A sentence for each kind of failure: how many clips it took, and the first of them."""
+        """One sentence per kind of failure, with the number of clips and the first messages."""
         kinds: dict[FailureReason, list[str]] = {}
         for item in self.left_out:
             kinds.setdefault(item.reason, []).append(item.message)
@@ -114,7 +114,7 @@ class Clips:
         ]
 
     def report(self) -> dict[str, object]:
-        """What was left out, for a JSON document."""
+        """Notes and skipped clips for a JSON document."""
         left_out = [{"path": str(i.path), "reason": str(i.reason), "message": i.message} for i in self.left_out]
         return {"notes": list(self.notes), "left_out": left_out}
 
@@ -124,10 +124,10 @@ class Content:
     """Visible entries of a folder, each list in natural order.
 
     Attributes:
-        videos: files with the suffix of a video.
-        images: files with the suffix of an image.
-        folders: folders, but for those of `SYSTEM_FOLDERS`.
-        others: all other files.
+        videos: Files with a video suffix.
+        images: Files with an image suffix.
+        folders: Subfolders, except those in `SYSTEM_FOLDERS`.
+        others: All other files.
     """
 
     videos: list[Path] = field(default_factory=list)
@@ -137,10 +137,10 @@ class Content:
 
 
 def folder_content(folder: Path) -> Content:
-    """Read one folder.
+    """List one folder.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: If it cannot be read.
     """
     content = Content()
     with os.scandir(folder) as entries:
@@ -163,24 +163,24 @@ def folder_content(folder: Path) -> Content:
 
 
 def find_clips(paths: Sequence[Path], fps: float) -> Clips:
-    """Clips in files and folders. Only names are read; see `Clips.readable`.
+    """Find clips in files and folders. Only names are read; see `Clips.readable`.
 
     Args:
-        paths: video files, folders of images, and folders of those, to any depth. A path that is missing, or that
-            cannot be read, is left out where others give clips. A file that is met twice (given twice, or linked) is
-            one clip.
-        fps: frames a second of folders of images.
+        paths: Video files, folders of images, and folders containing those at any depth. A missing or unreadable path
+            is left out if others yield clips. A file that is given or linked twice counts as one clip.
+        fps: Frame rate to assume for folders of images.
 
     Raises:
-        UsageError: a folder that holds images itself and in folders below it, images given one by one, or no path.
-        SourceError: none of the paths can be read, or there is no clip in any of them.
+        UsageError: If a folder has images both in itself and in its subfolders, single images are given, or no path
+            is given.
+        SourceError: If none of the paths can be read, or none contains a clip.
     """
-    found = _Finder(fps)
+    found = _Discovery(fps)
     empty: list[Path] = []
     for path in paths:
         before = len(found.clips)
         if not os.path.lexists(path):
-            found.fail(path, SourceNotFoundError(f"there is no {path}", hint=_HINT))
+            found.fail(path, SourceNotFoundError(f"{path} does not exist", hint=_HINT))
         elif not path.is_dir():
             found.file(path)
         elif not found.folder(path) and len(found.clips) == before:
@@ -191,32 +191,32 @@ def find_clips(paths: Sequence[Path], fps: float) -> Clips:
         if found.single_images:
             raise UsageError(
                 f"{_count(len(found.single_images), 'image')} given one by one, the first {found.single_images[0]}: "
-                "that is no video",
-                hint="images that are a video's frames are given as their folder",
+                "single images are not a video",
+                hint="to use images as the frames of a video, give their folder",
             )
         raise _empty(empty[0]) if empty else UsageError("no video was given", hint=_HINT)
     for path in empty:
         found.fail(path, _empty(path))
     if found.single_images:
         found.notes.append(_left_out(len(found.single_images), "image", "given with the videos"))
-    if found.doubles:
+    if found.duplicates:
         found.notes.append(
-            f"{_count(found.doubles, 'file')} given or linked twice: each is one clip"
-            if found.doubles > 1
-            else "1 file given or linked twice: it is one clip"
+            f"{_count(found.duplicates, 'file')} given or linked twice: each counts as one clip"
+            if found.duplicates > 1
+            else "1 file given or linked twice: it counts as one clip"
         )
     return Clips(tuple(found.clips), tuple(found.left_out), tuple(found.notes))
 
 
-class _Finder:
-    """The clips of one call."""
+class _Discovery:
+    """Discovery state of one `find_clips` call."""
 
     def __init__(self, fps: float) -> None:
         self.clips: list[tuple[str, FileSpec | ImagesSpec]] = []
         self.left_out: list[LeftOut] = []
         self.notes: list[str] = []
         self.single_images: list[Path] = []
-        self.doubles = 0
+        self.duplicates = 0
         self.first: StreamadError | None = None
         self._fps = fps
         self._seen: set[tuple[int, int]] = set()
@@ -232,7 +232,7 @@ class _Finder:
             self._video(path, path.stem)
 
     def folder(self, root: Path) -> int:
-        """Take the clips of a tree; returns how many there were, before what is met twice is left out."""
+        """Add the clips of a folder tree and return their number before duplicates are removed."""
         tree = list(self._walk(root))
         videos = [path for content in tree for path in content.videos]
         images = [content.images for content in tree if content.images]
@@ -249,9 +249,9 @@ class _Finder:
             if folder in inside:
                 below = sum(len(paths) for paths in images if folder in paths[0].parent.parents)
                 raise UsageError(
-                    f"{folder} holds {_count(len(folder_content(folder).images), 'image')} itself and {below} in "
-                    "folders below it: which are the clip?",
-                    hint="move one kind away, or give the folder that holds the clip's images alone",
+                    f"{folder} contains {_count(len(folder_content(folder).images), 'image')} itself and {below} in "
+                    "its subfolders; which of them form the clip is unclear",
+                    hint="move one group away, or give only the folder with the clip's images",
                 )
         for folder in sorted(folders, key=lambda path: [natural_key(part) for part in path.parts]):
             if self._is_new(folder):
@@ -260,7 +260,7 @@ class _Finder:
         return len(folders)
 
     def _walk(self, root: Path) -> Iterator[Content]:
-        """The content of a tree's folders; a folder that links lead to twice is read once."""
+        """Walk the folders of a tree. A folder reached by several links is read once."""
         waiting, known = [root], set[tuple[int, int]]()
         while waiting:
             folder = waiting.pop()
@@ -280,7 +280,7 @@ class _Finder:
     def _video(self, path: Path, name: str) -> None:
         try:
             is_new = self._is_new(path)
-        except OSError as error:  # a link to nowhere, or in a circle
+        except OSError as error:  # a broken or circular link
             self.fail(path, SourceNotFoundError(f"cannot read {path}: {error.strerror or error}"))
             return
         if is_new:
@@ -290,52 +290,52 @@ class _Finder:
         status = path.stat()
         is_new = (status.st_dev, status.st_ino) not in self._seen
         self._seen.add((status.st_dev, status.st_ino))
-        self.doubles += not is_new
+        self.duplicates += not is_new
         return is_new
 
 
 def _is(kind: Callable[[], bool]) -> bool:
     try:
         return kind()
-    except OSError:  # a link in a circle
+    except OSError:  # a circular link
         return False
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The images of a folder in natural order of their names ("2.png" before "10.png").
+    """List the images of a folder in natural order of their names ("2.png" before "10.png").
 
     Raises:
-        SourceNotFoundError: no such folder, or no image in it.
-        SourceCodecError: not a folder, or a folder of recordings: pictures beside videos are no video.
-        SourceAuthError: no permission to read it.
+        SourceNotFoundError: If the folder does not exist or contains no image.
+        SourceCodecError: If it is not a folder, or also contains videos: pictures beside videos are not a clip.
+        SourceAuthError: If permission to read it is missing.
     """
     if not folder.exists():
         raise SourceNotFoundError(f"{folder}: no such folder", hint="check the path")
     if not folder.is_dir():
-        raise SourceCodecError(f"{folder} is a file, expected a folder of images", hint="a video is of type: file")
+        raise SourceCodecError(f"{folder} is a file, expected a folder of images", hint="for a video use type: file")
     try:
         content: Content | None = folder_content(folder)
     except PermissionError:
         content = None
     if content is None:
-        raise SourceAuthError(f"{folder}: no permission to read it", hint="check the folder's permissions")
+        raise SourceAuthError(f"{folder}: permission denied", hint="check the folder's permissions")
     if content.videos and content.images:
         raise SourceCodecError(
-            f"{folder} holds {_count(len(content.videos), 'video')} beside {_count(len(content.images), 'image')}: "
-            "it is a folder of recordings, and its images are no video",
-            hint="give the videos, or move the images that are a video's frames into a folder of their own",
+            f"{folder} contains {_count(len(content.videos), 'video')} beside {_count(len(content.images), 'image')}: "
+            "its images are not treated as a clip",
+            hint="give the videos, or move the images that form a clip into a folder of their own",
         )
     if not content.images:
         raise SourceNotFoundError(
-            f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})",
-            hint="the images seem to lie in subfolders: give one of those" if content.folders else "check the path",
+            f"{folder} contains no image ({', '.join(sorted(IMAGE_SUFFIXES))})",
+            hint="the images may be in a subfolder; give that folder" if content.folders else "check the path",
         )
     return content.images
 
 
 def _empty(folder: Path) -> SourceNotFoundError:
     return SourceNotFoundError(
-        f"{folder} holds no video ({', '.join(sorted(VIDEO_SUFFIXES))}) and no image", hint=_HINT
+        f"{folder} contains no video ({', '.join(sorted(VIDEO_SUFFIXES))}) and no image", hint=_HINT
     )
 
 

@@ -1,4 +1,4 @@
-"""Choice of the hardware that decodes."""
+"""Selection of the hardware decoder."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _CANDIDATES = ("cuda", "vaapi")
 
 
 def choose_hardware(mode: HardwareDecoding, *, camera: str) -> tuple[HWAccel | None, str]:
-    """What decodes for `mode`.
+    """Select the decoder for `mode`.
 
-    `auto` takes the first device that opens, else software with a logged warning. A device asked for by name
-    never falls back. The exit code of its absence is the source's (3): the models run elsewhere.
+    `auto` uses the first device that opens, or software with a logged warning. A device requested by name never
+    falls back. If it is missing, the exit code is that of a source error (3), because models do not depend on it.
 
     Returns:
-        The accelerator for `av.open`, None for software; and its name ("software", "cuda", "vaapi").
+        The accelerator for `av.open` (None for software) and its name ("software", "cuda", "vaapi").
 
     Raises:
-        SourceCodecError: the device asked for is not available here; the message says why.
+        SourceCodecError: If the requested device is not available; the message gives the reason.
     """
     if mode == "none":
         return None, "software"
@@ -42,8 +42,8 @@ def choose_hardware(mode: HardwareDecoding, *, camera: str) -> tuple[HWAccel | N
     problem = _problem_with(mode)
     if problem is not None:
         raise SourceCodecError(
-            f"hwaccel: {mode} was asked for, but {problem}",
-            hint="set hwaccel: auto (hardware where there is some) or none (software)",
+            f"hwaccel: {mode} was requested, but {problem}",
+            hint="set hwaccel: auto (hardware if available) or none (software)",
         )
     return HWAccel(mode, allow_software_fallback=False), mode
 
@@ -53,7 +53,7 @@ def _problem_with(name: str) -> str | None:
     if name not in built_in:
         return f"this PyAV was built without {name} (it has {', '.join(built_in) or 'none'})"
     try:
-        # Opens the device, for the codec that every one of them decodes.
+        # Opens the device with H.264, which all of them decode.
         HWAccel(name, allow_software_fallback=False).create(av.Codec("h264", "r"))
     except (av.FFmpegError, OSError, RuntimeError, ValueError) as error:
         number = getattr(error, "errno", None)

@@ -20,35 +20,35 @@ from streamad.sources.spec import BIT_DEPTHS, ImagesSpec
 from streamad.sources.timing import Pacer
 
 DEPTH_SAMPLES = 32
-"""Images of a folder that are read to find the depth of all."""
+"""Images per folder that are read to determine the folder's bit depth."""
 
 NARROW = 1 / 8
-"""Share of its depth under which a range of values is narrow: in 8 bits, 32 gray levels."""
+"""Share of the value range below which an image counts as low-contrast: 32 gray levels in 8 bits."""
 
 _JPEG = b"\xff\xd8"
 
-MOST_BYTES = 512 << 20
-"""Bytes of an image's file."""
-MOST_PIXELS = 1 << 26
-"""Pixels of an image, to which streamad/__init__.py holds OpenCV."""
+MAX_BYTES = 512 << 20
+"""Maximum size of an image file, bytes."""
+MAX_PIXELS = 1 << 26
+"""Maximum number of pixels in an image; streamad/__init__.py sets the same limit for OpenCV."""
 
 
 class ImageFolderSource(Source):
-    """A folder of images. Only the folder itself is read, not its subfolders; hidden files are left out.
+    """A folder of images. Subfolders and hidden files are ignored.
 
-    An image that cannot be decoded is counted in `decode_errors`, named in `problems` and skipped. Its number
-    is skipped too, so that `Frame.index` stays the position in the folder, which labels of data sets refer
-    to. A JPEG in which bytes are missing or wrong is flagged CORRUPT, and counted and named likewise.
+    An image that cannot be decoded is counted in `decode_errors`, named in `problems` and skipped. Its number is
+    skipped too, so that `Frame.index` stays the position in the folder, to which data set labels refer. A JPEG with
+    missing or wrong bytes is flagged CORRUPT, counted and named likewise.
 
     Args:
-        spec: the folder and how to play it.
-        camera: the configured id.
-        clock: seconds, monotonic.
-        sleep: waits for so many seconds (`realtime`).
+        spec: The folder and how to play it.
+        camera: The configured camera id.
+        clock: Monotonic clock, seconds.
+        sleep: Function that waits for a number of seconds, for `realtime`.
 
     Raises:
-        SourceNotFoundError: no such folder, or no image in it.
-        SourceCodecError: none of the images can be decoded, or a file or a folder of recordings was given.
+        SourceNotFoundError: If the folder does not exist or contains no image.
+        SourceCodecError: If no image can be decoded, or the path is a file or a folder of recordings.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class ImageFolderSource(Source):
         if first is None:
             raise SourceCodecError(
                 f"{spec.path}: none of its {len(self._paths)} images can be decoded",
-                hint="check that the files are images and not, say, placeholders of a large-file store",
+                hint="check that the files are images and not, for example, Git LFS pointers",
             )
         self._info = SourceInfo(
             width=first.shape[1],
@@ -85,11 +85,11 @@ class ImageFolderSource(Source):
 
     @property
     def info(self) -> SourceInfo:
-        """What is known of the folder; `frames` counts the files."""
+        """Properties of the folder; `frames` counts the files."""
         return self._info
 
     def __iter__(self) -> Iterator[Frame]:
-        """The images as frames; for ever, with `loop`."""
+        """Iterate over the images as frames, endlessly if `loop` is set."""
         if self._closed:
             raise ValueError(f"the source {self.camera} is closed")
         return self._frames
@@ -133,12 +133,12 @@ class ImageFolderSource(Source):
 
 
 def read_gray(path: Path, bits: int = 16) -> UInt8Image | None:
-    """(H, W) uint8 gray, full range, of an image; None where undecodable or too large.
+    """Read an image as (H, W) uint8 gray, full range; None if it cannot be decoded or is too large.
 
     Args:
-        path: the image.
-        bits: depth of what images of 16 bits hold, 8 to 16: 12 reads 0..4095 as black to white. Values beyond are
-            white. Images of 8 bits are read as they are.
+        path: The image file.
+        bits: Bit depth used by 16-bit images, 8 to 16: 12 maps 0..4095 to black..white, and higher values to white.
+            8-bit images are read unchanged.
     """
     if bits < 16:
         pixels = _decoded(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
@@ -149,22 +149,22 @@ def read_gray(path: Path, bits: int = 16) -> UInt8Image | None:
 
 
 def is_damaged(path: Path) -> bool:
-    """Whether bytes of an image that OpenCV decodes are missing or wrong.
+    """Whether an image that OpenCV decodes has missing or wrong bytes.
 
-    OpenCV refuses other damaged files, but fills up such a JPEG. FFmpeg finds the errors; an image that it cannot
-    decode at all is one of a kind that it does not know.
+    OpenCV rejects other damaged files but fills in a damaged JPEG. FFmpeg detects the errors. If FFmpeg cannot decode
+    the image at all, it does not support that kind of JPEG, and the image counts as intact.
     """
     try:
         with open_regular(path) as file:
             start = file.read(len(_JPEG))
-            data = start + file.read(MOST_BYTES) if start == _JPEG else b""
+            data = start + file.read(MAX_BYTES) if start == _JPEG else b""
     except (OSError, ValueError):
         return False
     return bool(data) and not _is_jpeg_decoded(data, {"err_detect": "explode"}) and _is_jpeg_decoded(data, {})
 
 
 def _is_jpeg_decoded(data: bytes, options: dict[str, str]) -> bool:
-    import av  # where there are JPEGs alone
+    import av  # only needed for JPEGs
 
     context = av.CodecContext.create("mjpeg", "r")
     assert isinstance(context, av.VideoCodecContext)
@@ -176,9 +176,10 @@ def _is_jpeg_decoded(data: bytes, options: dict[str, str]) -> bool:
 
 
 def depth_hint(spec: ImagesSpec) -> str | None:
-    """What to say of a folder whose pictures are at fault: why its images of 16 bits use little of their range.
+    """Explain why a folder's 16-bit images use little of their range, for messages about rejected frames.
 
-    None where the images have 8 bits, or use the range that they are read with.
+    Returns:
+        The hint; None if the images have 8 bits or use the range with which they are read.
     """
     extent = _extent(list_images(spec.path))
     if extent is None:
@@ -186,29 +187,29 @@ def depth_hint(spec: ImagesSpec) -> str | None:
     (lowest, highest), bits = extent, _depth(extent[1])
     if highest - lowest < (1 << bits) * NARROW:
         return (
-            f"16-bit images whose values lie between {lowest} and {highest}: the raw counts of a thermal camera? "
-            "Convert them to 8 bits by one fixed range of values, here and where the model is calibrated"
+            f"16-bit images whose values lie between {lowest} and {highest}: possibly the raw counts of a thermal "
+            "camera. Convert them to 8 bits with one fixed value range, both here and for calibration"
         )
     if spec.bit_depth == "auto" or spec.bit_depth <= bits:
         return None
     return (
-        f"16-bit images whose highest value is {highest}: a {bits}-bit camera? Give --bit-depth {bits}, or bit_depth: "
-        f"{bits} in the configuration, here and where the model is calibrated"
+        f"16-bit images whose highest value is {highest}: possibly a {bits}-bit camera. Set --bit-depth {bits}, or "
+        f"bit_depth: {bits} in the configuration, both here and for calibration"
     )
 
 
 def _bits_of(spec: ImagesSpec, paths: Sequence[Path]) -> int:
-    """The depth to read images of 16 bits with."""
+    """Bit depth with which to read 16-bit images."""
     return spec.bit_depth if spec.bit_depth != "auto" else _depth((_extent(paths) or (0, 0))[1])
 
 
 def _depth(highest: int) -> int:
-    """The least depth that cameras have which holds a value."""
+    """Smallest of the `BIT_DEPTHS` that can represent a value."""
     return next(bits for bits in BIT_DEPTHS if highest < 1 << bits)
 
 
 def _extent(paths: Sequence[Path]) -> tuple[int, int] | None:
-    """Lowest and highest value in some images of a folder, spread over it; None where they are not of 16 bits."""
+    """Lowest and highest value in a sample of images spread over a folder; None if none of them has 16 bits."""
     step = max(1, len(paths) // DEPTH_SAMPLES)
     found = (_decoded(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH) for path in paths[::step][:DEPTH_SAMPLES])
     deep = [pixels for pixels in found if pixels is not None and pixels.dtype == np.uint16]
@@ -219,7 +220,7 @@ def _decoded(path: Path, flags: int) -> npt.NDArray[Any] | None:
     previous = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        return cv2.imdecode(np.frombuffer(read_bytes(path, MOST_BYTES), np.uint8), flags)
+        return cv2.imdecode(np.frombuffer(read_bytes(path, MAX_BYTES), np.uint8), flags)
     except (cv2.error, OSError, ValueError):
         return None
     finally:

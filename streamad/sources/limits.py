@@ -1,4 +1,4 @@
-"""Limits of a decoder process: the memory that it may take, and that it does not outlive the main process."""
+"""Limits of a decoder process: its maximum memory, and its termination with the main process."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import resource
 import signal
 from pathlib import Path
 
-MOST_BYTES = 3 << 30
-"""Memory of a decoder process, beside the frames that it shares. H.265 of 7680×4320 in 10 bits with 4 references took
-2.5 GiB, in 8 bits 1.5 GiB, 3840×2160 0.6 GiB (measured; 0.26 GiB are the process itself)."""
+MAX_BYTES = 3 << 30
+"""Maximum memory of a decoder process, bytes, apart from the shared frames. Measured: 2.5 GiB for H.265 at 7680×4320
+in 10 bits with 4 reference pictures, 1.5 GiB in 8 bits, 0.6 GiB at 3840×2160; the process itself takes 0.26 GiB."""
 
 _PR_SET_PDEATHSIG = 1
 _PICTURES = 4
-"""A decoder that fails with less memory left than so many of its pictures failed for want of memory."""
+"""If decoding fails with less memory left than this many pictures need, lack of memory is taken as the cause."""
 
 
 def limit_memory() -> None:
-    """Limit this process: to `MOST_BYTES`, or half of the machine's memory where that is less."""
+    """Limit this process to `MAX_BYTES` or half of the machine's memory, whichever is less."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limits = [limit for limit in (MOST_BYTES, machine // 2, soft, hard) if limit != resource.RLIM_INFINITY]
+    limits = [limit for limit in (MAX_BYTES, machine // 2, soft, hard) if limit != resource.RLIM_INFINITY]
     resource.setrlimit(resource.RLIMIT_DATA, (min(limits), hard))
 
 
 def memory_is_short(picture_bytes: int) -> bool:
-    """Whether this process has a limit and is close to it. FFmpeg reports some failed allocations as damaged data."""
+    """Whether this process is close to its memory limit. FFmpeg reports some failed allocations as damaged data."""
     limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
     if limit == resource.RLIM_INFINITY:
         return False
@@ -36,5 +36,5 @@ def memory_is_short(picture_bytes: int) -> bool:
 
 
 def end_with_parent() -> None:
-    """Have the kernel kill this process when the thread that started it ends, even while it is stopped or hangs."""
+    """Make the kernel kill this process when the thread that started it ends, even if it is stopped or hangs."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

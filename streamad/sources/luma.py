@@ -1,8 +1,8 @@
-"""Luma: the gray picture of a decoded frame, full range 0..255.
+"""Luma: full-range (0..255) gray pictures from decoded frames.
 
-The Y plane is the gray picture, up to its range: video is mostly coded in the limited range 16..235 (ITU-R
-BT.601 and BT.709), which a 256-entry table expands. That is 20 to 60 times cheaper than a conversion through
-RGB, and equals FFmpeg's own conversion to `gray` (tested).
+The Y plane is the gray picture except for its range. Most video is coded in the limited range 16..235 (ITU-R
+BT.601 and BT.709), which a 256-entry table expands. This is 20 to 60 times cheaper than a conversion through
+RGB and equals FFmpeg's own conversion to `gray` (tested).
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ _YUV = frozenset(f"yuv{s}p" for s in (410, 411, 420, 422, 440, 444)) | {
     *(f"yuva{s}p" for s in (420, 422, 444)),
     *("nv12", "nv21", "nv16", "nv24", "nv42"),
 }
-"""8-bit formats whose first plane is Y. Unspecified range means limited: H.264's and H.265's convention."""
+"""8-bit formats whose first plane is Y. An unspecified range means limited, by the convention of H.264 and H.265."""
 _FULL_YUV = frozenset(f"yuvj{s}p" for s in (411, 420, 422, 440, 444))
 _GRAY = frozenset(["gray"])
-"""Unspecified range means full here, as FFmpeg has it."""
+"""For gray, an unspecified range means full, as in FFmpeg."""
 
 _EXPAND: npt.NDArray[np.uint8] = np.clip(np.rint((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
 
 
 class LumaConverter:
-    """Turns decoded frames into luma. One for each stream: it reuses its scaler's buffers."""
+    """Converter from decoded frames to luma. Use one per stream: it reuses its scaler's buffers."""
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> UInt8Image:
-        """(H, W) uint8 luma, full range 0..255, of a frame of any pixel format. The array owns its memory."""
+        """Return the (H, W) uint8 luma, full range, of a frame in any pixel format. The array owns its memory."""
         name = frame.format.name
         if name in _YUV or name in _FULL_YUV or name in _GRAY:
             plane = _plane(frame)
@@ -46,8 +46,7 @@ class LumaConverter:
                     frame.color_range == _LIMITED or (name in _YUV and frame.color_range != _FULL)
                 )
                 return _expanded(plane) if limited else plane.copy()
-        # threads=1: the default starts a thread for each core, ten times slower for one frame (PyAV issue
-        # 2200).
+        # The default starts one thread per core, which is ten times slower for a single frame (PyAV issue 2200).
         gray = self._reformatter.reformat(frame, format="gray", dst_color_range=_FULL, threads=1)
         plane = _plane(gray)
         assert plane is not None
@@ -55,7 +54,7 @@ class LumaConverter:
 
 
 def luma(frame: av.VideoFrame) -> UInt8Image:
-    """(H, W) uint8 luma, full range 0..255. For single frames; a stream keeps a `LumaConverter`."""
+    """Return the (H, W) uint8 luma, full range, of a single frame. For a stream, keep a `LumaConverter`."""
     return LumaConverter()(frame)
 
 

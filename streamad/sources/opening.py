@@ -1,4 +1,4 @@
-"""Open any source in this process."""
+"""Opening any kind of source in this process."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ def open_source(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Source:
-    """Open the source in this process: for offline work, and inside a camera's decoder process.
+    """Open a source in this process, for offline work or inside a camera's decoder process.
 
     Args:
-        spec: which source.
-        camera: the configured id, copied into every frame.
-        threads: decoder threads: 1 where several cameras share the cores, 0 for FFmpeg's choice.
-        clock: seconds, monotonic.
-        sleep: waits for so many seconds; paces a `realtime` replay.
+        spec: The source to open.
+        camera: The configured camera id, copied into every frame.
+        threads: Number of decoder threads: 1 if several cameras share the cores, 0 for FFmpeg's default.
+        clock: Monotonic clock, seconds.
+        sleep: Function that waits for a number of seconds; paces a `realtime` replay.
 
     Returns:
-        An open source; close it, or use it as a context manager.
+        An open source. Close it or use it as a context manager.
 
     Raises:
-        SourceError: the subclass and `reason` of what failed; exit code 3.
+        SourceError: If it cannot be opened; see the subclass and `reason`. The exit code is 3.
     """
-    # Each kind brings its libraries with it; a process loads those of its own kind alone.
+    # Import only the libraries of the requested kind.
     if isinstance(spec, FileSpec):
         from streamad.sources.file import FileSource
 

@@ -1,6 +1,6 @@
-"""Orientation: how a coded picture is turned and mirrored to be shown, as players and FFmpeg do.
+"""Orientation: rotation and mirroring of coded pictures for display, as in players and FFmpeg.
 
-Containers (a phone's MP4) and JPEG's EXIF keep the picture as the sensor saw it, with a display matrix beside it.
+Containers (such as MP4 from a phone) and EXIF in JPEG store the picture as the sensor read it, plus a display matrix.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from av.sidedata.sidedata import SideData
 from streamad.frame import UInt8Image
 
 _SLANT = 0.02
-"""Share of a matrix that may point elsewhere than along the axes: about one degree, as in FFmpeg's autorotation."""
+"""Tolerated off-axis share of a display matrix: about one degree, as in FFmpeg's autorotation."""
 
 
 class Orientation(NamedTuple):
-    """A turn by a multiple of 90 degrees, with or without mirroring.
+    """A rotation by a multiple of 90 degrees, with or without mirroring.
 
     Attributes:
-        transposed: rows and columns change places; done first.
-        left_right: then columns are reversed.
-        top_down: then rows are reversed.
+        transposed: Whether rows and columns are swapped. Applied first.
+        left_right: Whether columns are then reversed.
+        top_down: Whether rows are then reversed.
     """
 
     transposed: bool = False
     left_right: bool = False
     top_down: bool = False
 
-    def applied(self, pixels: UInt8Image) -> UInt8Image:
-        """The (H, W) picture as shown: (W, H) where transposed. The array owns its memory."""
+    def apply(self, pixels: UInt8Image) -> UInt8Image:
+        """Return the (H, W) picture as displayed; (W, H) if transposed. The array owns its memory."""
         if not any(self):
             return pixels
         shown = pixels.T if self.transposed else pixels
@@ -42,17 +42,17 @@ class Orientation(NamedTuple):
 
 
 def orientation_of(frame: av.VideoFrame) -> Orientation | None:
-    """How a decoded frame is to be shown; None where its matrix is not a multiple of 90 degrees."""
+    """Orientation of a decoded frame; None if its matrix is not a rotation by a multiple of 90 degrees."""
     try:
         data = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:
-        # PyAV cannot list side data of a kind that it does not know, such as EXIF. The angle alone is still to be had.
+        # PyAV cannot list side data of unknown kinds, such as EXIF. Only the angle is available then.
         turn = math.radians(frame.rotation)
         a, b, c, d = math.cos(turn), -math.sin(turn), math.sin(turn), math.cos(turn)
     else:
         if data is None:
             return Orientation()
-        # The point (x, y) of the coded picture is shown at (a x + c y, b x + d y).
+        # The coded point (x, y) is displayed at (a x + c y, b x + d y).
         a, b, _, c, d = (value / 65536 for value in struct.unpack_from("=5i", memoryview(cast(SideData, data))))
     straight, crossed = min(abs(a), abs(d)), min(abs(b), abs(c))
     if max(abs(b), abs(c)) <= _SLANT * straight:

@@ -1,4 +1,4 @@
-"""DecoderProcess: the main process' handle of one decoder process, without any policy."""
+"""DecoderProcess: handle of the main process for one decoder process, without any policy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _starter: ThreadPoolExecutor | None = None
 
 
 def _started(command: list[str], descriptor: int) -> subprocess.Popen[bytes]:
-    """Start a process from a thread that lives as long as this process: the kernel kills decoders when it ends."""
+    """Start a process from a thread that lives as long as this process, whose end makes the kernel kill decoders."""
     global _starter
     if _starter is None:
         _starter = ThreadPoolExecutor(1, "streamad-decoders")
@@ -31,14 +31,14 @@ def _started(command: list[str], descriptor: int) -> subprocess.Popen[bytes]:
         command,
         pass_fds=[descriptor],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,  # the main program's stdout is data
+        stdout=subprocess.DEVNULL,  # the main program's stdout carries data
         start_new_session=True,
     ).result()
 
 
 def _forget_starter() -> None:
     global _starter
-    _starter = None  # a forked process has none of its parent's threads
+    _starter = None  # a forked child has none of its parent's threads
 
 
 os.register_at_fork(after_in_child=_forget_starter)
@@ -47,12 +47,12 @@ os.register_at_fork(after_in_child=_forget_starter)
 class DecoderProcess:
     """One started decoder process.
 
-    It is a plain subprocess and not one of `multiprocessing`, which would import the main program's module
-    into it (for the command line that is everything), and needs a guard in every script. A session of its own
-    keeps the terminal's Ctrl-C from it.
+    It is a plain subprocess rather than one of `multiprocessing`, which would import the main program's module (for
+    the command line, that is everything) and require a guard in every script. It runs in its own session, so that
+    Ctrl-C in the terminal does not reach it.
 
     Args:
-        job: what it has to do.
+        job: The decoding job to run.
     """
 
     def __init__(self, job: wire.Job) -> None:
@@ -61,7 +61,7 @@ class DecoderProcess:
         self._frames = 0
         self._heartbeat = 0.0
         self.ended = False
-        """The process has closed its side: it ended or died."""
+        """Whether the process has closed its side of the link, by ending or dying."""
         self.link, theirs = wire.pair()
         with theirs:
             entry = (
@@ -74,14 +74,14 @@ class DecoderProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     def messages(self) -> list[dict[str, Any]]:
-        """The messages that have arrived; rings are taken in here and not returned.
+        """Return the messages that have arrived. Rings are stored here and not returned.
 
         Raises:
-            RingError: the ring cannot be mapped.
+            RingError: If a ring cannot be mapped.
         """
         result: list[dict[str, Any]] = []
         while not self.ended:
@@ -96,58 +96,58 @@ class DecoderProcess:
             if message["type"] != "ring":
                 result.append(message)
             elif descriptor is None:
-                raise RingError("no file descriptor left for the frames", hint="raise the limit: ulimit -n")
+                raise RingError("no file descriptor left for the shared frames", hint="raise the limit: ulimit -n")
             else:
                 self._rings.append(Ring(descriptor))
         return result
 
     @property
     def ready(self) -> bool:
-        """Whether a frame waits."""
+        """Whether a frame is waiting to be read."""
         return any(ring.ready for ring in self._rings)
 
     def read(self) -> RingFrame | None:
-        """The oldest frame, None where there is none.
+        """Return the oldest frame; None if there is none.
 
         Raises:
-            RingError: the process is stopped in mid-write.
+            RingError: If the process is suspended in the middle of a write.
         """
         while self._rings:
             ring = self._rings[0]
             frame = ring.read()
             if ring.release() and not self.ended:
-                self._tell(wire.SPACE)
+                self._send(wire.SPACE)
             if frame is not None or len(self._rings) == 1:
                 return frame
-            # The writer has gone on to a larger ring, and this one is read to its end.
+            # The writer has moved on to a larger ring, and this one has been read to its end.
             self._drop_ring()
         return None
 
     @property
     def frames(self) -> int:
-        """Frames decoded so far, the dropped ones too."""
+        """Number of frames decoded so far, including dropped ones."""
         return self._frames + sum(ring.frames for ring in self._rings)
 
     @property
     def dropped(self) -> int:
-        """Frames dropped because nobody read them in time."""
+        """Number of frames dropped because they were not read in time."""
         return self._dropped + sum(ring.dropped for ring in self._rings)
 
     @property
     def heartbeat(self) -> float:
-        """Last sign of life in shared memory, seconds of `time.monotonic()`."""
+        """Time of the last sign of life in shared memory, seconds of `time.monotonic()`."""
         return max((ring.heartbeat for ring in self._rings), default=0.0)
 
     def ask_to_stop(self) -> None:
-        """Ask it to close its connection and end."""
+        """Ask the process to close its connection and exit."""
         if not self.ended:
-            self._tell(wire.STOP)
+            self._send(wire.STOP)
 
     def kill(self, *, grace_seconds: float = 0.0) -> int | None:
-        """End it, by SIGKILL after the grace, and free its memory.
+        """End the process, by SIGKILL after the grace period, and free its memory.
 
         Returns:
-            Its exit status (negative: the signal), None where the system has not let go of it yet.
+            The exit status (negative for a signal); None if the system has not reaped the process yet.
         """
         deadline = time.monotonic() + grace_seconds
         while self._process.poll() is None and time.monotonic() < deadline:
@@ -161,17 +161,17 @@ class DecoderProcess:
         try:
             return self._process.wait(timeout=1.0)
         except subprocess.TimeoutExpired:
-            # In the kernel, on a hung disk or driver: it ends when that lets go of it.
-            _log.warning("the decoder process %d hangs in the kernel; it ends when its device answers", self.pid)
+            # Blocked in the kernel on a hung disk or driver. It ends when the call returns.
+            _log.warning("the decoder process %d is blocked in the kernel until its device responds", self.pid)
             return None
 
-    def _tell(self, word: bytes) -> None:
+    def _send(self, word: bytes) -> None:
         try:
             self.link.send(word)
         except (BlockingIOError, BrokenPipeError, ConnectionResetError) as error:
-            # Behind with its messages, or gone: it looks again after half a second, or its end shows by
+            # It is behind with its messages and checks again within half a second, or it is gone, which shows by
             # itself.
-            _log.debug("decoder process %d was not reached: %s", self.pid, type(error).__name__)
+            _log.debug("decoder process %d could not be reached: %s", self.pid, type(error).__name__)
 
     def _drop_ring(self) -> None:
         ring = self._rings.pop(0)
@@ -182,4 +182,4 @@ class DecoderProcess:
     def __del__(self) -> None:
         link: socket.socket | None = getattr(self, "link", None)
         if link is not None:
-            link.close()  # hangs up, which ends the process
+            link.close()  # closing the link ends the process

@@ -1,4 +1,4 @@
-"""RtspSource: a camera that speaks RTSP."""
+"""RtspSource: an RTSP camera."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from av.container import InputContainer
 
 from streamad.sources.container import ContainerSource
 from streamad.sources.failures import SourceAuthError, classify
-from streamad.sources.rtsp_auth import DigestRelay, explained
+from streamad.sources.rtsp_auth import DigestRelay, explain_failure
 from streamad.sources.spec import RtspSpec
 
 
 class RtspSource(ContainerSource):
-    """A camera that speaks RTSP, decoded in this process.
+    """An RTSP camera, decoded in this process.
 
-    Iterating simply ends when the server goes away: FFmpeg does not tell a closed connection from the end of
-    a stream. A server that freezes raises after up to twice the read timeout, or never: `SupervisedSource`
-    has the watchdog that a camera needs, and connects anew.
+    Iteration simply ends when the server goes away: FFmpeg does not distinguish a closed connection from the end of a
+    stream. If the server freezes, iteration raises after up to twice the read timeout, or never. Use
+    `SupervisedSource` for cameras: it has the required watchdog and reconnects.
 
     Args:
-        spec: address, credentials, timeouts.
-        camera: the configured id.
-        threads: decoder threads; 1 for cameras.
-        clock: seconds, monotonic.
+        spec: The address, credentials and timeouts.
+        camera: The configured camera id.
+        threads: Number of decoder threads; 1 for cameras.
+        clock: Monotonic clock, seconds.
 
     Raises:
-        SourceError: the subclass and `reason` of what failed. No message holds a password.
+        SourceError: If the stream cannot be opened; see the subclass and `reason`. No message contains a password.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class RtspSource(ContainerSource):
         try:
             return self._open(url.reveal(), options=options, timeouts=timeouts)
         except SourceAuthError as error:
-            failure = explained(error, url, spec)
+            failure = explain_failure(error, url, spec)
         if failure is not None:
             raise failure
         try:
@@ -63,7 +63,7 @@ class RtspSource(ContainerSource):
         raise failure
 
     def close(self) -> None:
-        """Release decoder and connection."""
+        """Release the decoder and the connection."""
         super().close()
         if self._relay is not None:
             self._relay.close()

@@ -1,7 +1,7 @@
-"""Ways of authentication that FFmpeg does not speak: found out, named, and where MD5 is offered too, avoided.
+"""RTSP authentication that FFmpeg does not support: detect it, report it, and work around it if MD5 is offered too.
 
-FFmpeg answers Basic and Digest with MD5. Of several challenges it takes the last Digest; where that asks for another
-algorithm it sends no credentials at all and reports that they were refused.
+FFmpeg supports Basic and Digest with MD5. Of several challenges it answers the last Digest one. If that requires
+another algorithm, FFmpeg sends no credentials at all and reports that they were rejected.
 """
 
 from __future__ import annotations
@@ -18,41 +18,41 @@ from streamad.sources.failures import FailureReason, SourceError, source_error
 from streamad.sources.spec import RtspSpec
 from streamad.sources.url import Url
 
-_SPOKEN = ("", "MD5", "MD5-sess")
+_SUPPORTED = ("", "MD5", "MD5-sess")
 _CHALLENGE = re.compile(rb"www-authenticate\s*:\s*(.*?)\s*$", re.IGNORECASE | re.DOTALL)
 _NEXT_CHALLENGE = re.compile(r",\s*(?=[A-Za-z][\w-]*\s+[\w-]+\s*=)")
 _ALGORITHM = re.compile(r"\balgorithm\s*=\s*\"?([\w-]*)", re.IGNORECASE)
-_LONGEST_LINE = 16384
-_MOST_LINES = 200
-_LARGEST_BODY = 1 << 20
+_MAX_LINE_BYTES = 16384
+_MAX_LINES = 200
+_MAX_BODY_BYTES = 1 << 20
 _INTERLEAVED = b"$"
-"""Begins a packet of the stream between the messages of the protocol (RFC 2326, section 10.12)."""
+"""First byte of a stream packet that is interleaved with protocol messages (RFC 2326, section 10.12)."""
 
 
 class Challenge(NamedTuple):
-    """One way of authentication that a camera offers.
+    """An authentication challenge from a camera.
 
     Attributes:
-        scheme: "Digest", "Basic", or another.
-        algorithm: of Digest, empty where it is not named (MD5).
+        scheme: The scheme: "Digest", "Basic" or another.
+        algorithm: The algorithm of Digest; empty if not named (MD5).
     """
 
     scheme: str
     algorithm: str
 
     @property
-    def is_spoken(self) -> bool:
-        """Whether FFmpeg can answer it."""
+    def is_supported(self) -> bool:
+        """Whether FFmpeg can answer the challenge."""
         if self.scheme.lower() == "digest":
-            return self.algorithm in _SPOKEN
+            return self.algorithm in _SUPPORTED
         return self.scheme.lower() == "basic"
 
     def __str__(self) -> str:
         return f"{self.scheme} with {self.algorithm}" if self.algorithm else self.scheme
 
 
-def challenges_of(line: bytes) -> list[Challenge]:
-    """The challenges of a header line, none where it is another header."""
+def parse_challenges(line: bytes) -> list[Challenge]:
+    """Parse the challenges in a header line; empty for other headers."""
     match = _CHALLENGE.match(line)
     if match is None:
         return []
@@ -63,8 +63,8 @@ def challenges_of(line: bytes) -> list[Challenge]:
     return answer
 
 
-def taken(offered: Iterable[Challenge]) -> Challenge | None:
-    """The challenge that FFmpeg answers: the last Digest, else the last Basic; None where there is neither."""
+def answered_challenge(offered: Iterable[Challenge]) -> Challenge | None:
+    """Return the challenge that FFmpeg answers: the last Digest, else the last Basic, else None."""
     chosen = None
     for challenge in offered:
         is_digest = challenge.scheme.lower() == "digest"
@@ -73,74 +73,74 @@ def taken(offered: Iterable[Challenge]) -> Challenge | None:
     return chosen
 
 
-def explained(failure: SourceError, url: Url, spec: RtspSpec) -> SourceError | None:
-    """Why the server let nobody in, and whether that can be avoided.
+def explain_failure(failure: SourceError, url: Url, spec: RtspSpec) -> SourceError | None:
+    """Explain why authentication failed, and decide whether a relay can avoid the failure.
 
     Args:
-        failure: FFmpeg's failure to authenticate.
-        url: the address, with credentials.
-        spec: the camera.
+        failure: FFmpeg's authentication failure.
+        url: The address with credentials.
+        spec: The camera's configuration.
 
     Returns:
-        The failure to raise; None where a connection through a `DigestRelay` is worth a try.
+        The error to raise; None if connecting through a `DigestRelay` may succeed.
     """
     if not url.has_credentials:
         return source_error(
             FailureReason.AUTH,
-            f"{spec.url}: the server wants credentials, and none are given",
-            hint="give user and password (username_env and password_env, or secret_file)",
+            f"{spec.url}: the server requires credentials, but none are configured",
+            hint="set the user name and password (username_env and password_env, or secret_file)",
         )
     offered = _offered(url, spec.open_timeout_seconds)
-    chosen = taken(offered)
-    if not offered or (chosen is not None and chosen.is_spoken):
+    chosen = answered_challenge(offered)
+    if not offered or (chosen is not None and chosen.is_supported):
         return failure
-    if any(c.is_spoken and c.scheme.lower() == "digest" for c in offered):
+    if any(c.is_supported and c.scheme.lower() == "digest" for c in offered):
         if url.scheme == "rtsp" and spec.transport == "tcp":
             return None
-        hint = "set the camera's RTSP authentication to digest (MD5) or basic alone, or use rtsp:// over tcp"
+        hint = "set the camera's RTSP authentication to digest (MD5) or basic only, or use rtsp:// over tcp"
     else:
         hint = "set the camera's RTSP authentication to digest (MD5) or basic"
     wanted = chosen or offered[0]
     return source_error(
         FailureReason.AUTH,
-        f"{spec.url}: the camera asks for {wanted}, which FFmpeg does not speak; no credentials were sent",
+        f"{spec.url}: the camera requires {wanted}, which FFmpeg does not support; no credentials were sent",
         hint=hint,
     )
 
 
 def _offered(url: Url, timeout_seconds: float) -> list[Challenge]:
-    """What the server offers to whom it does not know; nothing of the credentials is sent."""
+    """Request the server's challenges without sending credentials."""
     request = f"DESCRIBE {url.reveal(credentials=False)} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n"
     answer: list[Challenge] = []
     try:
         with socket.create_connection((url.host, url.port), timeout=timeout_seconds) as plain:
             link: socket.socket = plain
             if url.scheme == "rtsps":
-                # No secret goes over it, so the certificate, which FFmpeg has looked at, does not matter.
+                # No secret is sent, and FFmpeg has already checked the certificate, so skip the check here.
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
                 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
                 link = context.wrap_socket(plain, server_hostname=url.host)
             link.sendall(request.encode("utf-8", "surrogateescape"))
             with link.makefile("rb") as reader:
                 for line in _head(reader, b""):
-                    answer += challenges_of(line)
+                    answer += parse_challenges(line)
     except OSError:
-        return []  # it has just answered FFmpeg; what FFmpeg said of it stands
+        return []  # keep FFmpeg's explanation: it has just reached the server
     return answer
 
 
 class DigestRelay:
-    """Hides from FFmpeg the challenges that it would take and cannot answer.
+    """A local relay that removes challenges that FFmpeg would pick but cannot answer.
 
-    It listens on the loopback address for one connection and passes it on to the camera. Credentials cross as FFmpeg
-    sends them anywhere: hashed with the camera's nonce.
+    It accepts one connection on the loopback address and forwards it to the camera. Credentials are sent as FFmpeg
+    always sends them: hashed with the camera's nonce.
 
     Args:
-        url: the camera's address, `rtsp://`.
-        timeout_seconds: longest time to connect.
+        url: The camera's address, `rtsp://`.
+        timeout_seconds: Connection timeout.
 
     Raises:
-        OSError: the camera cannot be reached.
+        OSError: If the camera cannot be reached.
     """
 
     def __init__(self, url: Url, timeout_seconds: float) -> None:
@@ -149,18 +149,18 @@ class DigestRelay:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1)
         self._listener.settimeout(timeout_seconds)
         self.url = url.at("127.0.0.1", self._listener.getsockname()[1])
-        """The address to connect to instead, with the same credentials and path."""
+        """The relay's address, with the same credentials and path."""
         threading.Thread(target=self._serve, name="digest-relay", daemon=True).start()
 
     def close(self) -> None:
-        """Break the connection. Closing twice is allowed."""
+        """Close the connections. May be called more than once."""
         with suppress(OSError):
             self._camera.shutdown(socket.SHUT_RDWR)
         self._camera.close()
         self._listener.close()
 
     def _serve(self) -> None:
-        # The ends of both connections are normal here: FFmpeg reports them as those of the camera.
+        # Both connections may break here. FFmpeg reports that as the camera's failure.
         with suppress(OSError), self._listener:
             player, _ = self._listener.accept()
             self._listener.close()
@@ -181,16 +181,16 @@ class DigestRelay:
                     continue
                 lines = _head(reader, first)
                 length = next((int(line[15:]) for line in lines if line.lower().startswith(b"content-length:")), 0)
-                length = min(max(0, length), _LARGEST_BODY)
-                kept = [line for line in lines if all(c.is_spoken for c in challenges_of(line))]
+                length = min(max(0, length), _MAX_BODY_BYTES)
+                kept = [line for line in lines if all(c.is_supported for c in parse_challenges(line))]
                 player.sendall(b"".join(kept) + reader.read(length))
         with suppress(OSError):
             player.shutdown(socket.SHUT_RDWR)
 
 
 def _head(reader: BinaryIO, first: bytes) -> list[bytes]:
-    """The lines of a message to the empty one."""
-    lines = [first + reader.readline(_LONGEST_LINE)]
-    while lines[-1] not in (b"\r\n", b"\n", b"") and len(lines) < _MOST_LINES:
-        lines.append(reader.readline(_LONGEST_LINE))
+    """Read the lines of a message up to and including the empty line."""
+    lines = [first + reader.readline(_MAX_LINE_BYTES)]
+    while lines[-1] not in (b"\r\n", b"\n", b"") and len(lines) < _MAX_LINES:
+        lines.append(reader.readline(_MAX_LINE_BYTES))
     return lines

@@ -1,12 +1,11 @@
-"""A ring of frames in shared memory, from a decoder's process to the main one.
+"""A ring of frames in shared memory, from a decoder process to the main process.
 
-The memory is an anonymous file (`memfd`), handed over as a descriptor. It has no name that could be left
-behind, it is not limited by the size of /dev/shm (64 MB in containers), and the kernel frees it when both
-processes are gone, however they ended.
+The memory is an anonymous file (`memfd`) passed as a descriptor. It has no name that could be left behind, is not
+limited by the size of /dev/shm (64 MB in containers), and is freed by the kernel when both processes are gone, however
+they ended.
 
-One process writes, one reads. The header and the state of the slots are guarded by a POSIX record lock, which
-the kernel releases when its holder dies; pixels are copied outside of the lock, in slots that their state
-keeps for the one side.
+One process writes and one reads. A POSIX record lock, which the kernel releases when its holder dies, guards the header
+and the slot states. Pixels are copied outside the lock, while the slot's state reserves it for one side.
 """
 
 from __future__ import annotations
@@ -31,18 +30,18 @@ from streamad.sources.failures import FailureReason, source_error
 
 _HEADER = struct.Struct("=QQQQII")  # slots, capacity, frames, dropped, notified, waiting
 _HEARTBEAT = struct.Struct("=d")
-_HEARTBEAT_AT = 56  # aligned, so that it is written in one piece, outside of the lock
+_HEARTBEAT_AT = 56  # aligned, so that it can be written atomically without the lock
 _SLOT = struct.Struct("=IIQQddII")  # state, flags, sequence, index, pts_seconds, received_at, height, width
 _HEADER_BYTES = 64
 _SLOT_BYTES = 64
 _MAX_BYTES = 1 << 29
-"""Of one ring (our choice): six pictures of 85 megapixels, twice those of 8K."""
+"""Maximum size of one ring: six pictures of 85 megapixels, twice the area of 8K. Chosen without measurement."""
 _LOCK_SECONDS = 1.0
-"""The lock is held for microseconds; longer means that its holder is stopped."""
+"""The lock is normally held for microseconds. A longer hold means that its holder is suspended."""
 
 
 class RingError(StreamadError, RuntimeError):
-    """The shared memory cannot be had, or the other process holds its lock for too long."""
+    """The shared memory is unavailable, or the other process holds its lock for too long."""
 
 
 class _State(IntEnum):
@@ -51,14 +50,14 @@ class _State(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class RingFrame:
-    """A frame as it crosses.
+    """A frame as passed through shared memory.
 
     Attributes:
-        index: number in the decoder's process, from 0.
-        pts_seconds: seconds since that process' first frame.
-        received_at: seconds of `time.monotonic()`, common to the machine's processes.
-        flags: of the frame, and DISCONTINUITY of frames dropped before it.
-        pixels: (H, W) uint8, full range; a copy.
+        index: Frame number in the decoder process, from 0.
+        pts_seconds: Seconds since that process's first frame.
+        received_at: Seconds of `time.monotonic()`, which all processes of the machine share.
+        flags: The frame's flags, plus DISCONTINUITY inherited from frames dropped before it.
+        pixels: (H, W) uint8 pixels, full range; a copy.
     """
 
     index: int
@@ -69,13 +68,13 @@ class RingFrame:
 
 
 class Ring:
-    """Both sides' view of one ring.
+    """One process's view of a ring. The methods are marked by the side that may call them.
 
     Args:
-        descriptor: of the anonymous file; owned by the ring from now on.
+        descriptor: Descriptor of the anonymous file. The ring takes ownership.
 
     Raises:
-        RingError: it cannot be mapped.
+        RingError: If the file cannot be mapped.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -91,33 +90,33 @@ class Ring:
 
     @classmethod
     def create(cls, slots: int, capacity: int) -> Ring:
-        """A new ring of `slots` slots (at least 3: one being read, one written, one waiting) of `capacity`
-        bytes.
+        """Create a ring of `slots` slots of `capacity` bytes each.
+
+        At least 3 slots are required: one being read, one being written and one waiting.
 
         Raises:
-            SourceMemoryError: more than a camera may have.
-            RingError: the system has none left.
+            SourceMemoryError: If it exceeds a camera's share of memory.
+            RingError: If the system cannot provide the memory.
         """
         if slots < 3 or capacity < 1:
-            raise ValueError(f"a ring has 3 slots or more of 1 byte or more, got {slots} of {capacity}")
+            raise ValueError(f"a ring needs at least 3 slots of at least 1 byte, got {slots} of {capacity}")
         size = _HEADER_BYTES + slots * (_SLOT_BYTES + capacity)
         if size > _MAX_BYTES:
             raise source_error(
                 FailureReason.MEMORY,
-                f"{slots} frames of {capacity} bytes are more shared memory than a camera may have "
-                f"({_MAX_BYTES >> 20} MiB)",
+                f"{slots} frames of {capacity} bytes exceed the shared memory of a camera ({_MAX_BYTES >> 20} MiB)",
             )
         try:
             descriptor = os.memfd_create("streamad-frames", os.MFD_CLOEXEC)
         except OSError as error:
             raise RingError(f"no shared memory for frames: {error.strerror}") from error
-        # Sparse: a slot takes memory when it is first written to.
+        # Sparse: a slot takes memory only once it has been written.
         os.truncate(descriptor, size)
         os.pwrite(descriptor, _HEADER.pack(slots, capacity, 0, 0, 0, 0), 0)
         return cls(descriptor)
 
     def close(self) -> None:
-        """Unmap. The memory is freed when the other side has closed too, or died."""
+        """Unmap the ring. The memory is freed when the other side has closed it too or died."""
         if not self._closed:
             self._closed = True
             self._map.close()
@@ -133,21 +132,21 @@ class Ring:
 
     @property
     def frames(self) -> int:
-        """Frames written so far, the dropped ones too."""
+        """Number of frames written so far, including dropped ones."""
         return int(_HEADER.unpack_from(self._map)[2])
 
     @property
     def dropped(self) -> int:
-        """Frames that were overwritten or thrown away before they were read."""
+        """Number of frames overwritten or discarded before they were read."""
         return int(_HEADER.unpack_from(self._map)[3])
 
     @property
     def ready(self) -> bool:
-        """Whether a frame waits to be read. Takes no lock: a hint, which the next read settles."""
+        """Whether a frame is waiting to be read. Takes no lock, so it is only a hint; `read` is exact."""
         return any(self._slot_state(slot) == _State.READY for slot in range(self.slots))
 
     def beat(self) -> None:
-        """Writer: a sign of life where no frame is written."""
+        """Writer: record a sign of life when no frame is written."""
         _HEARTBEAT.pack_into(self._map, _HEARTBEAT_AT, time.monotonic())
 
     @property
@@ -156,13 +155,13 @@ class Ring:
         return float(_HEARTBEAT.unpack_from(self._map, _HEARTBEAT_AT)[0])
 
     def claim(self, *, drop: bool) -> int | None:
-        """Writer: a slot to write to.
+        """Writer: reserve a slot.
 
         Args:
-            drop: where all slots are full, take the oldest unread frame's, which is counted as dropped.
+            drop: Whether to take the slot of the oldest unread frame if all are full. That frame counts as dropped.
 
         Returns:
-            The slot; None where all are full, and the reader then has to tell when one is free (`release`).
+            The slot; None if all are full. The reader must then report when a slot becomes free (`release`).
         """
         with self._lock():
             slot = self._find(_State.FREE)
@@ -175,19 +174,19 @@ class Ring:
             return slot
 
     def publish(self, slot: int, frame: RingFrame) -> bool:
-        """Writer: fill a claimed slot and hand it over.
+        """Writer: fill a reserved slot and pass it to the reader.
 
         Returns:
-            Whether the reader has to be woken.
+            Whether the reader must be woken.
         """
         height, width = frame.pixels.shape
         start = self._data_at + slot * self.capacity
         target = np.frombuffer(self._map, np.uint8, count=height * width, offset=start)
         target.reshape(height, width)[:] = frame.pixels
-        del target  # a view would keep the map from being closed
+        del target  # a remaining view would prevent closing the map
         with self._lock():
             sequence = self.frames
-            # Flags that dropping an older frame left here stand for what this frame follows.
+            # Keep flags that a dropped older frame left in this slot: they describe the gap before this frame.
             flags = int(frame.flags) | self._slot(slot)[1]
             _SLOT.pack_into(
                 self._map,
@@ -207,19 +206,19 @@ class Ring:
         return wake
 
     def discard(self) -> None:
-        """Writer: throw away what is unread, counted as dropped."""
+        """Writer: discard all unread frames. They count as dropped."""
         with self._lock():
             while (slot := self._discard_oldest()) is not None:
                 self._write_slot(slot, state=_State.FREE)
 
     def read(self) -> RingFrame | None:
-        """Reader: the oldest frame, copied; None where there is none. Call `release` after it."""
+        """Reader: return a copy of the oldest frame; None if there is none. Call `release` afterwards."""
         with self._lock():
             slot = self._oldest_ready()
             if slot is not None:
                 self._write_slot(slot, state=_State.READING)
             if self._find(_State.READY) is None:
-                self._set(notified=0)  # the next frame has to wake the reader
+                self._set(notified=0)  # the next frame must wake the reader
         if slot is None:
             return None
         _, flags, _, index, pts_seconds, received_at, height, width = self._slot(slot)
@@ -230,7 +229,7 @@ class Ring:
         return RingFrame(index, pts_seconds, received_at, FrameFlags(flags), pixels)
 
     def release(self) -> bool:
-        """Reader: whether the writer waits and has to be told that there is space."""
+        """Reader: return whether the writer is waiting and must be notified of free space."""
         if not _HEADER.unpack_from(self._map)[5]:
             return False
         with self._lock():
@@ -248,7 +247,7 @@ class Ring:
                 now = time.monotonic()
                 deadline = deadline or now + _LOCK_SECONDS
                 if now > deadline:
-                    raise RingError("the other process holds the lock of the shared frames, and is stopped") from None
+                    raise RingError("the other process is suspended and holds the lock of the ring") from None
                 time.sleep(0.00005)
         try:
             yield
@@ -281,7 +280,7 @@ class Ring:
         slot = self._oldest_ready()
         if slot is None:
             return None
-        # Who remembers earlier frames must still learn of the gap, at the next frame that arrives.
+        # Pass the discontinuity on to the next frame, so that stateful consumers still see the gap.
         carried = self._slot(slot)[1] & int(FrameFlags.DISCONTINUITY)
         _SLOT.pack_into(self._map, self._slot_at(slot), _State.FREE, 0, 0, 0, 0.0, 0.0, 0, 0)
         self._set(dropped=self.dropped + 1)

@@ -1,4 +1,4 @@
-"""SourceStatus: what an operator needs to know of a supervised source."""
+"""SourceStatus: the state of a supervised source, for operators."""
 
 from __future__ import annotations
 
@@ -13,23 +13,22 @@ SourceState = Literal["starting", "up", "stale", "backoff", "ended", "failed", "
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """What an operator needs to know of a source.
+    """State of a supervised source, for operators.
 
     Attributes:
-        state: starting (process or connection is being made), up (frames come), stale (connected, but no
-            frame for half of the stall timeout), backoff (failed; waits before the next attempt), ended (a
-            file's regular end), failed (given up: a file that cannot be read, or no attempt left), stopped
-            (by `stop`).
-        reason: of the last failure, None while frames come.
-        message: of the last failure, with no credentials in it.
-        hint: what to do about it.
-        attempts: failures in a row.
-        reconnects: for each reason, how often the source was or is to be connected anew.
-        frames_decoded: frames decoded so far, the dropped ones too.
-        dropped: for each reason, frames dropped.
-        last_frame_at: `time.monotonic()` of the newest delivered frame, None before the first.
-        info: what the source says of itself, None before the first connection.
-        problems: damage that did not end the source, oldest first.
+        state: "starting" (the process or connection is being made), "up" (frames arrive), "stale" (connected, but no
+            frame for half of the stall timeout), "backoff" (failed; waiting for the next attempt), "ended" (regular
+            end of a file), "failed" (given up: an unreadable file, or no attempts left) or "stopped" (by `stop`).
+        reason: Reason of the last failure; None while frames arrive.
+        message: Message of the last failure, without credentials.
+        hint: How to fix the last failure.
+        attempts: Number of consecutive failures.
+        reconnects: Number of reconnections, including the pending one, by reason.
+        frames_decoded: Number of frames decoded so far, including dropped ones.
+        dropped: Number of dropped frames, by reason.
+        last_frame_at: `time.monotonic()` of the newest delivered frame; None before the first.
+        info: Properties reported by the source; None before the first connection.
+        problems: Messages about damage that did not end the source, oldest first.
     """
 
     state: SourceState
@@ -45,7 +44,7 @@ class SourceStatus:
     problems: tuple[str, ...] = ()
 
     def error(self) -> SourceError | None:
-        """The last failure as an error to raise, None where there is none."""
+        """Return the last failure as an exception; None if there is none."""
         if self.reason is None:
             return None
         return source_error(self.reason, self.message or self.reason, hint=self.hint)

@@ -1,7 +1,7 @@
-"""SupervisedSource: a camera whose decoder runs in a process of its own, watched and restarted.
+"""SupervisedSource: a camera whose decoder runs in its own process, monitored and restarted.
 
-The main process survives whatever happens to a camera: FFmpeg calls that hang, crashes in a codec, streams
-that end quietly. All policy is here; `DecoderProcess` is the mechanism.
+The main process survives any failure of a camera: FFmpeg calls that hang, crashes in a codec, streams that end without
+notice. This module holds all policy; `DecoderProcess` is the mechanism.
 """
 
 from __future__ import annotations
@@ -28,37 +28,35 @@ from streamad.sources.status import SourceState, SourceStatus
 _log = logging.getLogger(__name__)
 
 _BOOT_SECONDS = 20.0
-"""Longest time for a process to start and import its libraries (our choice; 0.5 s on an idle machine)."""
+"""Time limit for a process to start and import its libraries; 0.5 s on an idle machine. Chosen without measurement."""
 _OPEN_SLACK = 2.0
-"""The decoder's own open timeout comes first; this is for calls that ignore it."""
+"""Slack beyond the decoder's own open timeout, for calls that ignore it."""
 _STOP_GRACE_SECONDS = 1.0
-"""Time to say goodbye to the camera (TEARDOWN), which frees its session."""
+"""Time to close the camera's session (TEARDOWN)."""
 
 
 class SupervisedSource:
-    """A source decoded in a process of its own.
+    """A source that is decoded in its own process.
 
-    `poll` does all the work: it takes in messages, hands out frames, watches the decoder and restarts it; so
-    it has to be called regularly, from one thread. `status` may be read from any thread.
+    `poll` does all the work: it handles messages, returns frames, monitors the decoder and restarts it. Call it
+    regularly, from one thread. `status` may be read from any thread.
 
-    Frames own their pixels. `index` goes on across reconnects (a hole: frames were dropped), `pts_seconds`
-    too, by the time that passed; the first frame after a reconnect carries DISCONTINUITY, also where the
-    decoder's first frame itself was dropped.
+    Frames own their pixels. `index` continues across reconnections (a gap means dropped frames), and so does
+    `pts_seconds`, by the time that passed. The first frame after a reconnection carries DISCONTINUITY, even if the
+    decoder's first frame was dropped.
 
-    Cameras drop the oldest unread frame when nobody reads in time, and so do realtime replays; files and
-    folders make the decoder wait. Cameras are connected to anew after every failure; a file's failure is
-    final.
+    Cameras and realtime replays drop the oldest unread frame if frames are not read in time; for files and folders the
+    decoder waits. Cameras are reconnected after every failure; a file's failure is final.
 
     Args:
-        camera: the configured id.
-        spec: the source.
-        reconnect: the waits between attempts.
-        clock: seconds; must be `time.monotonic` outside of tests, since decoder processes stamp frames with
-            it.
-        rng: draws the jitter of the waits.
-        slots: frames that may wait, at least 3.
-        drop: overrides whether unread frames are dropped.
-        threads: decoder threads.
+        camera: The configured camera id.
+        spec: The source.
+        reconnect: The reconnection delays.
+        clock: Clock, seconds. Must be `time.monotonic` outside tests, because decoder processes stamp frames with it.
+        rng: Random generator for the jitter of the delays.
+        slots: Number of frames that may be in the ring, at least 3.
+        drop: Override for whether unread frames are dropped.
+        threads: Number of decoder threads.
     """
 
     def __init__(
@@ -96,7 +94,7 @@ class SupervisedSource:
         self._problems: list[str] = []
 
     def start(self) -> None:
-        """Start the decoder's process; returns at once. Starting twice is allowed."""
+        """Start the decoder process and return immediately. May be called more than once."""
         if self._process is None and self._state == "stopped":
             exposed = self.spec.exposed_secret() if isinstance(self.spec, RtspSpec) else None
             if exposed is not None:
@@ -104,7 +102,7 @@ class SupervisedSource:
             self._connect()
 
     def stop(self) -> None:
-        """Stop the decoder and free its memory; waits for about a second at most."""
+        """Stop the decoder and free its memory. Waits for about a second at most."""
         stop_all([self])
 
     def __enter__(self) -> Self:
@@ -117,10 +115,9 @@ class SupervisedSource:
         self.stop()
 
     def poll(self, timeout: float = 0.0) -> Frame | None:
-        """The next frame, or None where none came within `timeout` seconds or the source is over (see
-        `status`).
+        """Return the next frame, or None if none arrives within `timeout` seconds or the source is over.
 
-        Costs some microseconds where there is nothing to do.
+        `status` tells the two apart. A call with nothing to do costs a few microseconds.
         """
         end = self._clock() + timeout
         while True:
@@ -133,10 +130,10 @@ class SupervisedSource:
             wait_any([self], left)
 
     def newest(self, frame: Frame) -> Frame:
-        """The newest frame that waits, or the one given; those between count as dropped.
+        """Return the newest waiting frame, or `frame` if none waits. The frames in between count as dropped.
 
         Args:
-            frame: the last one that was taken.
+            frame: The last frame taken from this source.
         """
         flags = frame.flags
         while (newer := self._advance()) is not None:
@@ -146,12 +143,12 @@ class SupervisedSource:
 
     @property
     def over(self) -> bool:
-        """Whether no frame will come any more: ended, failed or stopped."""
+        """Whether no more frames will come: ended, failed or stopped."""
         return self._state in ("ended", "failed", "stopped")
 
     @property
     def status(self) -> SourceStatus:
-        """A snapshot."""
+        """A snapshot of the source's state."""
         process, failure = self._process, self._failure
         try:
             decoded, dropped = (process.frames, process.dropped) if process is not None else (0, 0)
@@ -174,22 +171,22 @@ class SupervisedSource:
 
     @property
     def connection(self) -> Any:
-        """What `multiprocessing.connection.wait` can wait for, None while there is no decoder process.
+        """An object for `multiprocessing.connection.wait`; None while there is no decoder process.
 
-        A frame that waits already does not wake again, and the watchdog does not either: `wait_any` minds both.
+        It wakes neither for a frame that is already waiting nor for the watchdog; `wait_any` handles both.
         """
         return self._process.link if self._process is not None and not self._process.ended else None
 
     @property
     def next_deadline(self) -> float | None:
-        """When to call `poll` though nothing arrives (watchdog, reconnect): seconds of the clock, or None."""
+        """Time on the clock when `poll` must be called even if nothing arrives (watchdog, reconnection), or None."""
         if self.over:
             return None
         return self._deadline if self._stale_at is None else min(self._deadline, self._stale_at)
 
     @property
     def ready(self) -> bool:
-        """Whether `poll` has something to do now."""
+        """Whether `poll` has work to do now."""
         if self.over:
             return False
         process, deadline = self._process, self.next_deadline
@@ -206,7 +203,7 @@ class SupervisedSource:
         try:
             self._process = DecoderProcess(self._job)
         except OSError as error:
-            # No memory, processes or descriptors: other cameras and later attempts may still work.
+            # Out of memory, processes or descriptors. Other cameras and later attempts may still work.
             self._fail(FailureReason.CRASHED, f"cannot start a decoder process: {error.strerror}", None)
 
     def _advance(self) -> Frame | None:
@@ -219,7 +216,7 @@ class SupervisedSource:
             return None
         try:
             for message in self._process.messages():
-                self._take_in(message, now)
+                self._handle_message(message, now)
             crossed = self._process.read()
         except RingError as error:
             self._fail(FailureReason.CRASHED, str(error), error.hint)
@@ -229,12 +226,12 @@ class SupervisedSource:
         if self._end is not None:
             self._finish(self._end)
         elif self._process.ended:
-            self._died()
+            self._handle_death()
         else:
             self._watch(now)
         return None
 
-    def _take_in(self, message: dict[str, Any], now: float) -> None:
+    def _handle_message(self, message: dict[str, Any], now: float) -> None:
         kind = message["type"]
         if kind == "hello":
             self._deadline = now + 2 * self.spec.open_timeout_seconds + _OPEN_SLACK
@@ -267,7 +264,7 @@ class SupervisedSource:
             self._pts_base = crossed.received_at - self._first_received_at - crossed.pts_seconds
         pts_seconds = self._pts_base + crossed.pts_seconds
         if last is not None and pts_seconds <= last.pts_seconds:
-            # A camera whose clock runs fast was ahead of the wall's when it failed.
+            # The camera's clock runs fast and was ahead of wall time when it failed.
             step = 1.0 / (self._info.fps if self._info and self._info.fps else 25.0)
             self._pts_base += last.pts_seconds + step - pts_seconds
             pts_seconds = last.pts_seconds + step
@@ -286,7 +283,7 @@ class SupervisedSource:
         assert self._process is not None
         if now < (self.next_deadline or 0.0):
             return
-        # A decoder that paces a replay or waits for space shows its life in shared memory.
+        # A decoder that paces a replay or waits for space signals its life through shared memory.
         beat = self._process.heartbeat
         if not self.spec.live and beat + self.spec.stall_timeout_seconds / 2 > now:
             self._progress(beat)
@@ -297,23 +294,23 @@ class SupervisedSource:
         elif self._stale_at is None and self._info is not None and self._state in ("up", "stale"):
             self._fail(FailureReason.STALLED, f"no frame for {self.spec.stall_timeout_seconds:g} s", None)
         else:
-            self._fail(FailureReason.TIMEOUT, "the source did not open in time; its decoder was killed", None)
+            self._fail(FailureReason.TIMEOUT, "the source did not open within its timeout; decoder killed", None)
 
     def _finish(self, end: dict[str, Any]) -> None:
         if end["reason"] is None:
-            self._let_go(grace_seconds=0.0)  # it had closed everything before it said so
+            self._release_process(grace_seconds=0.0)  # the decoder closes everything before it reports its end
             self._state = "ended"
         else:
             self._fail(FailureReason(end["reason"]), end["message"], end["hint"])
 
-    def _died(self) -> None:
-        status = self._let_go(grace_seconds=0.2)
+    def _handle_death(self) -> None:
+        status = self._release_process(grace_seconds=0.2)
         how = f"by signal {-status}" if status is not None and status < 0 else f"with status {status}"
-        self._fail(FailureReason.CRASHED, f"the decoder's process died {how}", None)
+        self._fail(FailureReason.CRASHED, f"the decoder process died {how}", None)
 
     def _fail(self, reason: FailureReason, message: str, hint: str | None) -> None:
         now = self._clock()
-        self._let_go(grace_seconds=0.0)
+        self._release_process(grace_seconds=0.0)
         self._failure = (reason, message, hint)
         healthy = 0.0 if self._up_since is None or self._last_frame is None else now - self._up_since
         delay = self._backoff.fail(reason, healthy_seconds=healthy)
@@ -325,15 +322,15 @@ class SupervisedSource:
         self._reconnects[reason] = self._reconnects.get(reason, 0) + 1
         _log.warning("%s: %s: %s; next attempt in %.1f s", self.camera, reason, message, delay)
 
-    def _let_go(self, *, grace_seconds: float) -> int | None:
+    def _release_process(self, *, grace_seconds: float) -> int | None:
         process, self._process = self._process, None
         if process is None:
             return None
-        # kill() adds up what the rings counted while it closes them.
+        # kill() adds up the counters of the rings while it closes them.
         status = process.kill(grace_seconds=grace_seconds)
         self._decoded += process.frames
         self._dropped += process.dropped
-        # Numbers of frames that were decoded and never read are not used again.
+        # Do not reuse the numbers of frames that were decoded but never read.
         last = self._last_frame.index + 1 if self._last_frame is not None else 0
         self._index_base = max(last, self._index_base + process.frames)
         self._pts_base = None if self._last_frame is not None else 0.0
@@ -341,10 +338,9 @@ class SupervisedSource:
 
 
 def wait_any(sources: Sequence[SupervisedSource], timeout: float) -> list[SupervisedSource]:
-    """Wait until one of the sources wants to be polled, `timeout` seconds at most; returns those that do.
+    """Wait at most `timeout` seconds until a source needs polling; return the sources that do.
 
-    Its watchdogs and reconnects count as well, so that a loop of `for s in wait_any(sources, 1): s.poll()` is
-    all that a main program needs.
+    Watchdogs and reconnections are included, so a main loop needs only `for s in wait_any(sources, 1): s.poll()`.
     """
     ready = [source for source in sources if source.ready]
     if ready:
@@ -364,12 +360,12 @@ def wait_any(sources: Sequence[SupervisedSource], timeout: float) -> list[Superv
 
 
 def stop_all(sources: Sequence[SupervisedSource]) -> None:
-    """Stop all of them at once: asked first, so that the waits for them run side by side."""
+    """Stop all sources concurrently: ask all of them first, then wait."""
     for source in sources:
         if source._process is not None:
             source._process.ask_to_stop()
     deadline = time.monotonic() + _STOP_GRACE_SECONDS
     for source in sources:
-        source._let_go(grace_seconds=max(0.0, deadline - time.monotonic()))
+        source._release_process(grace_seconds=max(0.0, deadline - time.monotonic()))
         if not source.over:
             source._state = "stopped"

@@ -1,24 +1,26 @@
-"""Time of frames: presentation times made increasing, and the pace of a replay."""
+"""Frame times: strictly increasing presentation times, and pacing of replays."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 MAX_JUMP_SECONDS = 5.0
-"""A larger step of the clock is a jump: time goes on by one frame instead (our choice, as recorders do)."""
+"""A larger step of a stream's clock counts as a jump, and time continues by one frame. Recorders jump alike. Chosen
+without measurement."""
 
-_LEAST_STEP_SECONDS = 1e-6
-"""A smaller step is one of rounding."""
+_MIN_STEP_SECONDS = 1e-6
+"""A smaller step is a rounding error."""
 _LATE_FRAMES = 3
-"""A time that is behind by more frames than this was set back; by fewer, frames came out of order (our choice)."""
+"""A time that is behind by more frames than this means that the clock was set back; by fewer, that frames are out of
+order. Chosen without measurement."""
 
 
 class BestEffort:
-    """The presentation time of each decoded frame, from its two timestamps: FFmpeg's `best_effort_timestamp`.
+    """Presentation time of each decoded frame from its two timestamps: FFmpeg's `best_effort_timestamp`.
 
-    FFmpeg computes it for every frame, but PyAV does not expose it, so this repeats the rule (`guess_correct_pts` in
-    libavcodec/decode.c). A frame's `pts` counts, unless it is missing (AVI with B-frames stores none) or has failed to
-    increase more often than `dts`; then `dts` counts.
+    FFmpeg computes it for every frame, but PyAV does not expose it, so this class repeats the rule (`guess_correct_pts`
+    in libavcodec/decode.c). It is the frame's `pts`, unless that is missing (AVI with B-frames stores none) or has
+    failed to increase more often than `dts`; then it is `dts`.
     """
 
     def __init__(self) -> None:
@@ -28,11 +30,11 @@ class BestEffort:
         self._faulty_dts = 0
 
     def of(self, pts: int | None, dts: int | None) -> int | None:
-        """The time of the next frame in presentation order, None where it has none; in the unit of the arguments.
+        """Return the time of the next frame in presentation order, in the unit of the arguments; None if it has none.
 
         Args:
-            pts: the frame's presentation timestamp.
-            dts: the decoding timestamp of the packet that completed the frame.
+            pts: The frame's presentation timestamp.
+            dts: The decoding timestamp of the packet that completed the frame.
         """
         if dts is not None:
             self._faulty_dts += self._dts is not None and dts <= self._dts
@@ -44,18 +46,19 @@ class BestEffort:
 
 
 class PtsClock:
-    """Turns a stream's own times into seconds since its first frame, strictly increasing.
+    """Converts a stream's own times to strictly increasing seconds since its first frame.
 
-    - a missing time, or one that repeats the time before: one frame's duration after the frame before;
-    - a time that is behind by up to three frames (frames out of order): half a frame after the frame before, until
-      the stream's own time is ahead again, so that a few wrong times do not shift the later ones;
-    - a time that is further behind, or more than 5 s (2.5 frames, for slower streams) ahead: the stream's clock was
-      set. Time goes on by one frame and later times count from there. More than 5 s either way is reported as a jump.
+    - A missing or repeated time becomes the previous time plus one frame duration.
+    - A time that is behind by up to three frames (frames out of order) becomes the previous time plus half a frame
+      duration until the stream's time is ahead again, so that a few wrong times do not shift later ones.
+    - A time that is further behind, or more than 5 s (2.5 frames for slower streams) ahead, means that the stream's
+      clock was set. Time continues by one frame, and later times count from there. More than 5 s in either direction
+      is reported as a jump.
 
-    A frame's duration is the last step between two good times.
+    The frame duration is the last step between two good times.
 
     Args:
-        period_seconds: duration of a frame until one is known, > 0.
+        period_seconds: Frame duration to assume until one is known, > 0.
     """
 
     def __init__(self, period_seconds: float) -> None:
@@ -68,10 +71,10 @@ class PtsClock:
         self._raw: float | None = None
 
     def advance(self, raw_seconds: float | None) -> tuple[float, bool]:
-        """The time of the next frame.
+        """Return the time of the next frame.
 
         Args:
-            raw_seconds: the stream's own time, None where it has none.
+            raw_seconds: The stream's own time; None if it has none.
 
         Returns:
             Seconds since the first frame, and whether the stream's clock jumped.
@@ -92,25 +95,25 @@ class PtsClock:
         if jumped or step < -_LATE_FRAMES * self._period:
             self._offset, now = raw_seconds - following, following
         else:
-            if before is not None and raw_seconds - before >= _LEAST_STEP_SECONDS:
+            if before is not None and raw_seconds - before >= _MIN_STEP_SECONDS:
                 self._period = raw_seconds - before
-            if step < _LEAST_STEP_SECONDS:
+            if step < _MIN_STEP_SECONDS:
                 now = self._last + self._period / 2
         self._last = now
         return now, jumped
 
     def restart(self) -> None:
-        """The stream starts again (a loop): its next frame comes one frame's duration after the last."""
+        """Restart the stream (for a loop): its next frame comes one frame duration after the last."""
         self._offset = self._raw = None
 
 
 class Pacer:
-    """Holds frames back until their time has come, so that a file plays like a camera.
+    """Delays frames until they are due, so that a file plays like a camera.
 
     Args:
-        speed: 2 plays twice as fast.
-        clock: seconds, monotonic.
-        sleep: waits for so many seconds.
+        speed: Playback speed; 2 plays twice as fast.
+        clock: Monotonic clock, seconds.
+        sleep: Function that waits for a number of seconds.
     """
 
     def __init__(self, speed: float, *, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
@@ -118,7 +121,7 @@ class Pacer:
         self._start: float | None = None
 
     def wait(self, pts_seconds: float) -> None:
-        """Return when the frame of that time is due; at once where it is overdue."""
+        """Return when the frame with that time is due; immediately if it is overdue."""
         if self._start is None:
             self._start = self._clock() - pts_seconds / self._speed
         delay = self._start + pts_seconds / self._speed - self._clock()

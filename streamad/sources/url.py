@@ -1,4 +1,4 @@
-"""Url: a stream's address of which no more than the host is ever printed; and the same for addresses in any text."""
+"""Url: a stream address that prints only its host; and masking of addresses in any text."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ MASK = "***"
 HIDDEN = "…"
 
 _SHAPE = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<tail>.*)", re.DOTALL)
-# Nothing percent-encoded: `rtsp://user%3Apassword%40host/` would pass as a host.
+# Reject percent-encoding: `rtsp://user%3Apassword%40host/` would otherwise pass as a host.
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[\w.-]+)(?::(?P<port>\d{1,5}))?")
 # RFC 6874 writes `[fe80::1%25eth0]` for the zone eth0; resolvers take `fe80::1%eth0`.
 _ENCODED_ZONE = re.compile(r"%25(?=[\w.-]+\])")
-# `pathlib` makes one slash of two. An address without a space ends with its word, since a careless user leaves any
-# other character unencoded in a password.
+# `pathlib` turns two slashes into one. An address in text extends to the next space, because a careless user may leave
+# any other character unencoded in a password.
 _IN_TEXT = re.compile(
     r"\b(?:[A-Za-z][A-Za-z0-9+.-]*://|(?:rtsp[su]?|rtmps?|https?|srt|udp|tcp|mqtts?|wss?):/)\S*", re.IGNORECASE
 )
@@ -28,22 +28,22 @@ _PUNCTUATION = re.compile(r"['\")\]}>:;,.]{1,3}$")
 
 
 def is_address(text: str) -> bool:
-    """Whether `text` begins as an address does, well-formed or not: "rtsp://…", "rtsp:/…", "http://…", "rtsp:host"."""
+    """Whether `text` starts like an address, well-formed or not: "rtsp://…", "rtsp:/…", "http://…", "rtsp:host"."""
     return re.match(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]+:[/\\]|rtsp[su]?:)", text, re.IGNORECASE) is not None
 
 
 def printable(address: str) -> str:
-    """What may be printed of an address: scheme, host and port; whether there are credentials, and something after.
+    """Return the printable part of an address: scheme, host and port, with marks for credentials and a path.
 
-    Cameras take credentials in the user part, in the query and in the path (`/user:password/`,
-    `/user=a_password=b.sdp`), under any name, so no list of names can tell them from the rest.
+    Cameras accept credentials in the user part, the query and the path (`/user:password/`,
+    `/user=a_password=b.sdp`), under any name, so no list of names can find them all.
 
     Args:
-        address: `scheme://…`, well-formed or not; one slash is enough.
+        address: `scheme://…`, well-formed or not. One slash is enough.
 
     Returns:
-        For example "rtsp://***@10.0.0.7:554/…". Where an "@" follows the authority, the text before it may be an
-        unencoded password and the text after it may be another: "rtsp://***".
+        For example "rtsp://***@10.0.0.7:554/…". If an "@" follows the authority, the text on either side of it may be
+        an unencoded password, so the result is "rtsp://***".
     """
     scheme, _, rest = address.partition(":")
     match = _SHAPE.fullmatch(f"{scheme}://{rest.lstrip('/')}")
@@ -56,7 +56,7 @@ def printable(address: str) -> str:
 
 
 def mask_addresses(text: str) -> str:
-    """`text` with every address reduced to its printable part."""
+    """Return `text` with every address reduced to its printable part."""
 
     def reduced(match: re.Match[str]) -> str:
         end = _PUNCTUATION.search(match[0])
@@ -67,7 +67,7 @@ def mask_addresses(text: str) -> str:
 
 
 class Url:
-    """The address of a stream. `str` and `repr` show the host alone (`printable`); `reveal()` gives what connects.
+    """The address of a stream. `str` and `repr` show only the host (`printable`); `reveal()` returns all of it.
 
     Credentials in the text may be percent-encoded or plain; characters that end the authority of a URL
     (`/`, `?`, `#`) must be encoded.
@@ -76,7 +76,7 @@ class Url:
         text: `rtsp://[user[:password]@]host[:port]/path` or `rtsps://…`.
 
     Raises:
-        ValueError: not such an address. The message shows nothing of the text but its scheme.
+        ValueError: If the text is not such an address. The message shows only its scheme.
     """
 
     __slots__ = ("_address", "_password", "_scheme", "_tail", "_user")
@@ -91,7 +91,7 @@ class Url:
         if problem is not None:
             if userinfo or "@" in match["tail"] or _HOST_PORT.fullmatch(address) is None:
                 problem += (
-                    "; a user or password that holds /, ? or # must be percent-encoded (or given by username_env "
+                    "; a user name or password with /, ? or # must be percent-encoded (or set by username_env "
                     "and password_env)"
                 )
             raise ValueError(problem)
@@ -109,37 +109,37 @@ class Url:
 
     @property
     def host(self) -> str:
-        """The host's name or address, IPv6 without brackets."""
+        """The host name or IP address; IPv6 without brackets."""
         match = _HOST_PORT.fullmatch(self._address)
         assert match is not None
         return match["host"].strip("[]")
 
     @property
     def port(self) -> int:
-        """The port, the scheme's own where none is given."""
+        """The port; the scheme's default if none is given."""
         match = _HOST_PORT.fullmatch(self._address)
         assert match is not None
         return int(match["port"] or (322 if self._scheme == "rtsps" else 554))
 
     @property
     def has_credentials(self) -> bool:
-        """Whether a user or password stands before the host."""
+        """Whether the address has a user or password before the host."""
         return self._user is not None
 
     def with_credentials(self, user: str, password: str) -> Url:
-        """The same address with these (plain, not encoded) credentials."""
+        """Return the same address with these plain (unencoded) credentials."""
         result = Url(f"{self._scheme}://{self._address}{self._tail}")
         result._user, result._password = user, password
         return result
 
     def at(self, host: str, port: int) -> Url:
-        """The same path and credentials at another host and port."""
+        """Return the same path and credentials at another host and port."""
         result = Url(f"{self._scheme}://{host}:{port}{self._tail}")
         result._user, result._password = self._user, self._password
         return result
 
     def reveal(self, *, credentials: bool = True) -> str:
-        """The whole address, with percent-encoded credentials: for connecting, never for printing."""
+        """Return the whole address with percent-encoded credentials, for connecting. Never print it."""
         if self._user is None or not credentials:
             return f"{self._scheme}://{self._address}{self._tail}"
         secret = quote(self._user, safe="")
@@ -160,12 +160,12 @@ class Url:
         return hash(self.reveal())
 
     def __reduce__(self) -> tuple[type[Url], tuple[str]]:
-        # For the decoder's process, over a private socket.
+        # Pickled only to the decoder process, over a private socket.
         return Url, (self.reveal(),)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """A string in YAML or JSON; written out again it is redacted."""
+        """Validate a string from YAML or JSON; serialization writes the redacted form."""
         return core_schema.no_info_plain_validator_function(
             cls._validated, serialization=core_schema.plain_serializer_function_ser_schema(str)
         )
@@ -184,13 +184,13 @@ class Url:
 
 
 def _host_problem(address: str) -> str | None:
-    """What is wrong with `host[:port]`, in words that show nothing of it; None where nothing is."""
+    """Describe what is wrong with `host[:port]` without showing any of it; None if nothing is."""
     match = _HOST_PORT.fullmatch(address)
     if match is None:
         if re.fullmatch(r"[\w.-]+:\d*", address):
             return "the port must be a number from 1 to 65535"
         if re.fullmatch(r"[0-9A-Fa-f]*(?::[0-9A-Fa-f]*){2,}(?:%[\w.-]+)?", address):
-            return "an IPv6 address is written in brackets, as in rtsp://[2001:db8::1]:554/"
+            return "write an IPv6 address in brackets, as in rtsp://[2001:db8::1]:554/"
         return "no valid host[:port] in the address"
     if match["port"] is not None and not 1 <= int(match["port"]) <= 65535:
         return "the port must be a number from 1 to 65535"

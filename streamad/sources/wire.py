@@ -1,9 +1,8 @@
-"""The socket between the main process and a decoder's: small messages; pixels go through shared memory.
+"""Socket protocol between the main process and a decoder process. Pixels go through shared memory instead.
 
-Main to decoder, once: the job, pickled (it holds the credentials, so it goes neither through the arguments
-nor the environment). Then one byte: `STOP`, or `SPACE` where the decoder waits for a free slot.
-Decoder to main: JSON objects with a `type`: hello, info, ring (with the ring's descriptor), wake, problem,
-end.
+The main process first sends the job, pickled. It contains the credentials, which must appear neither in arguments nor
+in the environment. After that it sends single bytes: `STOP`, or `SPACE` if the decoder is waiting for a free slot.
+The decoder sends JSON objects with a `type`: hello, info, ring (with the ring's descriptor), wake, problem, end.
 """
 
 from __future__ import annotations
@@ -19,19 +18,19 @@ STOP = b"q"
 SPACE = b"s"
 MAX_MESSAGE = 65536
 MAX_TEXT = 2000
-"""Characters of a text in a message."""
+"""Maximum number of characters of a text in a message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a decoder's process has to do.
+    """A decoding job for a decoder process.
 
     Attributes:
-        camera: the configured id.
-        spec: the source.
-        slots: frames in the ring.
-        drop: whether the oldest unread frame gives way to the newest, else the decoder waits.
-        threads: decoder threads.
+        camera: The configured camera id.
+        spec: The source.
+        slots: Number of frames in the ring.
+        drop: Whether the oldest unread frame is dropped for the newest; otherwise the decoder waits.
+        threads: Number of decoder threads.
     """
 
     camera: str
@@ -42,12 +41,12 @@ class Job:
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """Two connected sockets that keep the bounds of messages: each arrives whole, with its descriptor."""
+    """Create two connected sockets that preserve message boundaries and pass descriptors."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
 def send(link: socket.socket, message: dict[str, Any], descriptor: int | None = None) -> None:
-    """Send one message, with a descriptor where one is given. Waits while the other side is behind."""
+    """Send one message, optionally with a descriptor. Blocks while the other side is behind."""
     data = json.dumps(message).encode()
     if descriptor is None:
         link.send(data)
@@ -56,10 +55,10 @@ def send(link: socket.socket, message: dict[str, Any], descriptor: int | None = 
 
 
 def receive(link: socket.socket) -> tuple[dict[str, Any], int | None] | None:
-    """The next message and its descriptor; None at the end of the connection.
+    """Receive the next message and its descriptor; None at the end of the connection.
 
     Raises:
-        BlockingIOError: there is none yet (the socket must be non-blocking).
+        BlockingIOError: If no message has arrived (the socket must be non-blocking).
     """
     try:
         data, descriptors, _, _ = socket.recv_fds(link, MAX_MESSAGE, 1)

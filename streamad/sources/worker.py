@@ -1,6 +1,6 @@
-"""The process that decodes one camera: it opens the source and writes its frames into shared memory.
+"""The decoder process of one camera: it opens the source and writes the frames to shared memory.
 
-It imports the decoder and little else, and ends with the main process, however that ended.
+It imports the decoder and little else, and ends with the main process, however that ends.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from streamad.sources.shared_ring import Ring, RingError, RingFrame
 from streamad.sources.spec import RtspSpec
 
 _SLICE_SECONDS = 0.5
-"""Longest wait between two looks at the socket, and two signs of life."""
+"""Longest time between two checks of the socket, and between two signs of life."""
 
 _BURST_SECONDS = 3.0
-"""FFmpeg holds back about a second of frames while it probes a stream, and then hands them out at once."""
-_PATIENCE_SECONDS = 1.0
-"""Longest wait for the reader in that burst, all in all, so that a slow reader adds no lasting latency."""
+"""FFmpeg buffers about a second of frames while it probes a stream and then delivers them in one burst."""
+_MAX_READER_WAIT_SECONDS = 1.0
+"""Total time to wait for the reader during that burst, so that a slow reader adds no lasting latency."""
 
 
 class Stopped(Exception):  # noqa: N818 - a request, not an error
-    """The main process asked to stop, or is gone."""
+    """The main process asked this one to stop, or is gone."""
 
 
 class Worker:
-    """Decodes one source into rings of shared memory.
+    """Decodes one source into shared-memory rings.
 
     Args:
-        link: the socket to the main process.
-        job: what to decode, and how.
+        link: The socket to the main process.
+        job: The decoding job.
     """
 
     def __init__(self, link: socket.socket, job: wire.Job) -> None:
@@ -56,21 +56,21 @@ class Worker:
         self._waited = 0.0
 
     def run(self) -> None:
-        """Decode until the source ends or fails, or the main process asks to stop."""
+        """Decode until the source ends or fails, or the main process asks this one to stop."""
         job = self._job
         try:
             with open_source(job.spec, camera=job.camera, threads=job.threads, sleep=self._sleep) as source:
                 wire.send(self._link, {"type": "info", "info": asdict(source.info)})
-                self._pass_on(source)
+                self._forward_frames(source)
         except Stopped:
             return
         except (SourceError, RingError) as error:
             reason = error.reason if isinstance(error, SourceError) else FailureReason.CRASHED
             self._end(reason, str(error), error.hint)
-        except Exception as error:  # noqa: BLE001 - the boundary of the process: reported, not swallowed
-            if _is_want_of_memory(error):
+        except Exception as error:  # noqa: BLE001 - process boundary: the error is reported to the main process
+            if _is_out_of_memory(error):
                 failure = source_error(
-                    FailureReason.MEMORY, f"{job.camera}: its pictures take more memory than allowed"
+                    FailureReason.MEMORY, f"{job.camera}: its pictures exceed the decoder's memory limit"
                 )
                 self._end(failure.reason, str(failure), failure.hint)
                 return
@@ -81,20 +81,20 @@ class Worker:
             else:
                 self._end(None, "", None)
 
-    def _pass_on(self, source: Source) -> None:
+    def _forward_frames(self, source: Source) -> None:
         try:
             for frame in source:
-                self._look()
+                self._check_stop()
                 self._put(frame)
                 self._report(source)
         except SourceTimeoutError as error:
-            # FFmpeg says "no data"; the operator also wants to know that there had been some.
+            # FFmpeg only reports missing data. Add that frames had arrived before.
             raise SourceTimeoutError(f"{error} (after {source.frames_decoded} frames)", hint=error.hint) from None
         self._report(source)
 
     def _put(self, frame: Frame) -> None:
         ring = self._ring_for(frame.pixels.size)
-        while (slot := ring.claim(drop=self._job.drop and not self._patient())) is None:
+        while (slot := ring.claim(drop=self._job.drop and not self._waits_for_reader())) is None:
             began = time.monotonic()
             self._wait(_SLICE_SECONDS)
             self._waited += time.monotonic() - began
@@ -102,19 +102,18 @@ class Worker:
         if ring.publish(slot, crossing):
             wire.send(self._link, {"type": "wake"})
 
-    def _patient(self) -> bool:
-        """Whether a camera waits for the reader: in the burst of frames that came during probing."""
+    def _waits_for_reader(self) -> bool:
+        """Whether the decoder waits for the reader: for a camera, during the burst after probing."""
         self._first_at = self._first_at or time.monotonic()
         young = time.monotonic() - self._first_at < _BURST_SECONDS
-        return self._job.spec.live and young and self._waited < _PATIENCE_SECONDS
+        return self._job.spec.live and young and self._waited < _MAX_READER_WAIT_SECONDS
 
     def _ring_for(self, size: int) -> Ring:
-        """The ring that takes a frame of `size` bytes: a new one where it is larger than the slots."""
+        """Return the ring for a frame of `size` bytes: a new one if the frame exceeds the current slots."""
         if self._ring is not None and size <= self._ring.capacity:
             return self._ring
         if self._ring is not None:
-            # At most one ring with unread frames is left behind, or sizes that keep growing would fill the
-            # memory.
+            # Keep at most one old ring with unread frames, so that growing frame sizes cannot fill the memory.
             self._retire(self._ring)
         self._ring = Ring.create(self._job.slots, size)
         wire.send(self._link, {"type": "ring"}, self._ring.descriptor)
@@ -145,14 +144,14 @@ class Worker:
         wire.send(self._link, end)
 
     def _details(self, error: Exception) -> str:
-        """What an unexpected exception says; of a stream where it was raised, since its text may hold the address."""
+        """Describe an unexpected exception. For a stream, give only its location: its text may contain the address."""
         if not isinstance(self._job.spec, RtspSpec):
             return f": {error}"
         where = traceback.extract_tb(error.__traceback__)[-1]
         return f" in {os.path.basename(where.filename)}, line {where.lineno}"
 
-    def _look(self) -> None:
-        """Stop where that was asked for. Costs a system call."""
+    def _check_stop(self) -> None:
+        """Raise `Stopped` if the main process asked for it. Costs one system call."""
         try:
             data = self._link.recv(16, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -161,11 +160,11 @@ class Worker:
             raise Stopped
 
     def _wait(self, seconds: float) -> None:
-        """Wait for a word of the main process, for at most so long, and show that this one lives."""
+        """Wait for a message of the main process for at most `seconds`, after a sign of life."""
         if self._ring is not None:
             self._ring.beat()
         if select.select([self._link], [], [], seconds)[0]:
-            self._look()
+            self._check_stop()
 
     def _sleep(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -174,7 +173,7 @@ class Worker:
 
 
 def main(descriptor: int) -> None:
-    """Entry of the process. `descriptor` is the socket's; its first message is the job, pickled."""
+    """Entry point of the process. The first message on the socket `descriptor` is the pickled job."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     link = socket.socket(fileno=descriptor)
@@ -182,22 +181,22 @@ def main(descriptor: int) -> None:
         job: wire.Job = pickle.loads(link.recv(wire.MAX_MESSAGE))  # noqa: S301 - from the process that started this
         threading.Thread(target=_end_with_parent, args=(descriptor,), daemon=True).start()
         wire.send(link, {"type": "hello"})
-        _quiet_libraries(job)
+        _silence_libraries(job)
         limit_memory()
         Worker(link, job).run()
     except (BrokenPipeError, ConnectionResetError, EOFError):
         os._exit(1)  # the main process is gone
-    # FFmpeg's and OpenCV's clean-up at exit has hung before (PyAV issue 2276); all that matters is closed.
+    # Skip the exit handlers of FFmpeg and OpenCV, which have hung before (PyAV issue 2276). Everything is closed.
     os._exit(0)
 
 
-def _is_want_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     import cv2
 
     return isinstance(error, MemoryError) or (isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem)
 
 
-def _quiet_libraries(job: wire.Job) -> None:
+def _silence_libraries(job: wire.Job) -> None:
     import cv2
 
     cv2.setNumThreads(1)
@@ -209,7 +208,7 @@ def _quiet_libraries(job: wire.Job) -> None:
 
 
 def _end_with_parent(descriptor: int) -> None:
-    # The socket hangs up when the main process dies, even by SIGKILL, and when it closes its side while it lives.
+    # The socket hangs up when the main process dies, even by SIGKILL, or closes its side.
     poll = select.poll()
     poll.register(descriptor, 0)
     poll.poll()

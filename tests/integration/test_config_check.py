@@ -180,13 +180,13 @@ def test_hosts_are_not_contacted_and_that_is_said(check: Check, listener: tuple[
     [
         (f"admin:{SECRET}\n", 0o600, 0, None),
         (f"\ufeffadmin:{SECRET}\r\n", 0o600, 0, None),
-        (f"admin:{SECRET}\n", 0o644, 0, "can be read by its group and everyone (mode 644)"),
-        (f"admin:{SECRET} \n", 0o600, 0, "the password ends with a blank"),
+        (f"admin:{SECRET}\n", 0o644, 0, "is readable by the group and everyone (mode 644)"),
+        (f"admin:{SECRET} \n", 0o600, 0, "the password ends with a space"),
         (f"admin:{SECRET}\u200b\n", 0o600, 0, "ZERO WIDTH SPACE (U+200B)"),
-        (f"ad\u00a0min:{SECRET}\n", 0o600, 0, "the user holds an invisible character, NO-BREAK SPACE"),
+        (f"ad\u00a0min:{SECRET}\n", 0o600, 0, "the user contains an invisible character, NO-BREAK SPACE"),
         ("admin:\n", 0o600, 0, "the password is empty"),
         ("", 0o600, 2, "is empty"),
-        (SECRET, 0o600, 2, "does not hold `user:password`"),
+        (SECRET, 0o600, 2, "does not contain `user:password`"),
         (None, 0, 2, "No such file"),
     ],
 )
@@ -209,7 +209,7 @@ def test_environment_variables(check: Check) -> None:
     assert "the environment variables CAM_U and CAM_P are not set" in line
     ran = check(source=source, env={"CAM_U": "admin\n", "CAM_P": f"{SECRET}\t\n"})
     assert ran.code == 0, ran.err
-    assert "the password holds an invisible character, control (U+0009)" in ran.err
+    assert "the password contains an invisible character, control (U+0009)" in ran.err
     assert SECRET not in ran.err
 
 

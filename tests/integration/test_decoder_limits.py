@@ -20,7 +20,7 @@ from run_support import alive
 
 from streamad.frame import Frame
 from streamad.sources import FailureReason, FileSpec, SupervisedSource
-from streamad.sources.limits import MOST_BYTES
+from streamad.sources.limits import MAX_BYTES
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -83,7 +83,7 @@ def test_pictures_that_take_too_much_memory(tmp_path: Path, video: Path, codec: 
     )
     answer = json.loads(run.stdout)
     state, reason, message, hint, _ = answer["big"]
-    assert (state, reason, hint) == ("failed", "memory", "give the camera a smaller picture")
+    assert (state, reason, hint) == ("failed", "memory", "lower the camera's resolution")
     assert "memory" in message
     assert answer["small"] == ["ended", None, None, None, 50]
 
@@ -101,7 +101,7 @@ def test_the_limit_holds_in_the_process(video: Path) -> None:
             pass
         assert source._process is not None
         soft, _ = resource.prlimit(source._process.pid, resource.RLIMIT_DATA)
-    assert 0 < soft <= MOST_BYTES
+    assert 0 < soft <= MAX_BYTES
 
 
 def test_a_stopped_decoder_does_not_outlive_a_killed_main(video: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from rtsp_support import RtspServer, frame_number, require_rtsp_server, write_video
 
 from streamad.sources import FailureReason, RtspSpec, SourceError, open_source
-from streamad.sources.rtsp_auth import Challenge, challenges_of, taken
+from streamad.sources.rtsp_auth import Challenge, answered_challenge, parse_challenges
 from streamad.sources.url import Url
 
 USER, PASSWORD = "us er", "s3cret/?"
@@ -134,7 +134,7 @@ def test_what_is_not_spoken_is_named_and_nothing_is_sent(offers: list[str], name
     with camera(*offers) as server:
         error = failure(server.url)
         assert error.reason is FailureReason.AUTH
-        assert f"the camera asks for {named}, which FFmpeg does not speak; no credentials were sent" in str(error)
+        assert f"the camera requires {named}, which FFmpeg does not support; no credentials were sent" in str(error)
         assert error.hint == "set the camera's RTSP authentication to digest (MD5) or basic"
         assert server.sent == []
 
@@ -143,12 +143,12 @@ def test_no_credentials_where_some_are_wanted() -> None:
     with camera("digest") as server:
         error = failure(Url(server.url.reveal(credentials=False)))
         assert error.reason is FailureReason.AUTH
-        assert "wants credentials, and none are given" in str(error)
+        assert "requires credentials, but none are configured" in str(error)
 
 
 def test_challenges_in_one_line() -> None:
     line = b"WWW-Authenticate: " + ", ".join(CHALLENGES.values()).encode() + b"\r\n"
-    found = challenges_of(line)
+    found = parse_challenges(line)
     assert [str(c) for c in found] == [
         "Basic",
         "Digest with MD5",
@@ -157,8 +157,8 @@ def test_challenges_in_one_line() -> None:
         "Digest with SHA-512-256",
         "Bearer",
     ]
-    assert taken(found) == Challenge("Digest", "SHA-512-256")
-    assert challenges_of(b"Server: Digest algorithm=MD5\r\n") == []
+    assert answered_challenge(found) == Challenge("Digest", "SHA-512-256")
+    assert parse_challenges(b"Server: Digest algorithm=MD5\r\n") == []
 
 
 @contextmanager

@@ -151,7 +151,7 @@ def test_a_watch_shows_no_secret(small_bundle: Path, tmp_path: Path, chosen: tup
         run.end()
         hidden(run.text, *everything)
     assert any("127.0.0.1:1" in message for message in messages), "the host is what an operator needs"
-    assert "can be read by" in run.text
+    assert "is readable by" in run.text
     for path in tmp_path.rglob("*"):
         if path.is_file() and path not in (file, secret):
             hidden(path.read_bytes().decode(errors="replace"))

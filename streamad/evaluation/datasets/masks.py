@@ -17,7 +17,7 @@ from streamad.array_files import MOST_ARRAY_BYTES, read_array_header
 from streamad.errors import DatasetError, install_hint
 from streamad.evaluation.datasets.files import image_files
 from streamad.files import open_regular
-from streamad.sources.images import MOST_PIXELS, read_gray
+from streamad.sources.images import MAX_PIXELS, read_gray
 
 _MATLAB_COMPRESSED = 15
 
@@ -78,8 +78,8 @@ def _frames_of(file: IO[bytes], path: Path, size: int) -> Iterator[Mask]:
     shape, columns_first, dtype = read_array_header(file, size)
     if len(shape) != 3 or dtype.kind not in "buif":
         raise DatasetError(f"{path}: masks of a clip must be (frames, height, width) numbers, got {shape} of {dtype}")
-    if shape[1] * shape[2] > MOST_PIXELS:
-        raise DatasetError(f"{path}: masks of {shape[2]}×{shape[1]} pixels, over {MOST_PIXELS:,}")
+    if shape[1] * shape[2] > MAX_PIXELS:
+        raise DatasetError(f"{path}: masks of {shape[2]}×{shape[1]} pixels, over {MAX_PIXELS:,}")
     if columns_first:  # no frame lies in one piece
         if size > MOST_ARRAY_BYTES:
             raise DatasetError(

@@ -23,7 +23,7 @@ from streamad.errors import DatasetError, UsageError
 from streamad.evaluation.images.official import CLASSES, MVTEC_COUNTS
 from streamad.evaluation.images.records import ImageBenchmark, Images, OneClassSplit
 from streamad.files import read_bytes
-from streamad.sources.images import MOST_BYTES
+from streamad.sources.images import MAX_BYTES
 
 SIDE = 256
 GOOD = "good"
@@ -141,7 +141,7 @@ def _masks(files: list[Path], folder: Path | None, side: int) -> Images:
 
 def _decode(path: Path, mode: int) -> Images:
     try:
-        content = read_bytes(path, MOST_BYTES)
+        content = read_bytes(path, MAX_BYTES)
     except ValueError as error:
         raise DatasetError(f"{path} is not an image of MVTec AD: {error}", hint="fetch it again") from error
     except OSError as error:
@@ -151,7 +151,7 @@ def _decode(path: Path, mode: int) -> Images:
     _check_png(content, path)
     try:
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), mode)
-    except cv2.error:  # over MOST_PIXELS
+    except cv2.error:  # over MAX_PIXELS
         picture = None
     if picture is None:
         raise DatasetError(f"{path} is a PNG file that cannot be decoded", hint="fetch it again")

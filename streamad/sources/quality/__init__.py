@@ -1,5 +1,5 @@
-"""Frame quality: is what the camera shows a picture of its place, or is the picture itself at fault?
+"""Frame quality: whether a camera's picture shows its usual view, or the picture itself is faulty.
 
-`gate.QualityGate` joins the checks; `spec.QualitySpec` is their part of the configuration. Frames that the gate holds
-back reach no detector: they yield no score, and no background model learns from them.
+`gate.QualityGate` combines the checks; `spec.QualitySpec` is their configuration. Rejected frames reach no detector:
+they yield no score, and background models do not learn from them.
 """

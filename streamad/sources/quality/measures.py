@@ -1,7 +1,7 @@
-"""What the gate measures on a frame: a small picture, its contrast, its edges.
+"""Measurements of the quality gate: a small picture, its contrast and its edges.
 
-Everything works on a picture of about 160 pixels across, so that a frame costs some tenths of a millisecond whatever
-its size. Source: our choice throughout.
+All of them use a picture about 160 pixels wide, so that a frame costs a few tenths of a millisecond at any size. The
+constants were chosen by hand; see `gate.QualityGate`.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ Plane = npt.NDArray[np.float32]
 SAMPLE_WIDTH, FEW = 320, 4
 THUMB_WIDTH = 160
 REFRESH_SAMPLES = 20
-"""Quantiles are computed anew after so many samples."""
+"""Number of new samples after which quantiles are recomputed."""
 
 EDGE_CAP = 4.0
-"""Edges count at most this many times the picture's mean gradient, so that one bright rim does not decide."""
+"""Cap on edges as a multiple of the mean gradient, so that a single bright rim does not dominate."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
-    """One frame as the gate sees it.
+class FrameMeasures:
+    """Measurements of one frame.
 
     Attributes:
-        sample: pixels picked from the frame without averaging, at least 320 across where the frame has so many: they
-            keep the sensor's noise, by which a still scene differs from a frozen picture.
-        thumb: (h, w) uint8, 80 to 240 across, areas averaged.
-        mean: mean gray level of `thumb`.
-        contrast: standard deviation of `thumb`, gray levels.
-        sharpness: mean absolute Laplacian of `thumb`, gray levels.
-        edges: (h, w) float32 gradient, capped, of zero mean and unit length: the dot product of two is their
-            correlation, which no gain or offset of the light changes.
+        sample: Pixels picked from the frame without averaging, at least 320 across if the frame has that many. They
+            keep the sensor's noise, which distinguishes a still scene from a frozen picture.
+        thumb: (h, w) uint8 picture, 80 to 240 wide, area-averaged.
+        mean: Mean gray level of `thumb`.
+        contrast: Standard deviation of `thumb`, gray levels.
+        sharpness: Mean absolute Laplacian of `thumb`, gray levels.
+        edges: (h, w) float32 gradient, capped, with zero mean and unit norm. The dot product of two is their
+            correlation, which is invariant to gain and offset of the light.
     """
 
     sample: UInt8Image
@@ -53,13 +53,13 @@ class Look:
 
 
 class Pixels:
-    """Pixels picked from a frame: a few at once, which nearly always say enough, and more where they are asked for.
+    """Pixels picked from a frame: a few immediately, which nearly always suffice, and more on request.
 
     Args:
-        pixels: (H, W) uint8 of the frame.
+        pixels: (H, W) uint8 pixels of the frame.
 
     Attributes:
-        few: (h, w) uint8: every fourth of `sample`, down and across.
+        few: (h, w) uint8: every fourth pixel of `sample`, down and across.
     """
 
     __slots__ = ("_pixels", "_sample", "_stride", "few")
@@ -73,21 +73,21 @@ class Pixels:
 
     @property
     def sample(self) -> UInt8Image:
-        """(h, w) uint8: see `Look.sample`."""
+        """(h, w) uint8 pixels; see `FrameMeasures.sample`."""
         if self._sample is None:
             stride = self._stride
             self._sample = np.ascontiguousarray(self._pixels[::stride, ::stride]) if stride > 1 else self._pixels
         return self._sample
 
     def is_same(self, other: Pixels) -> bool:
-        """Whether no pixel of `sample` differs; the few tell two pictures of a live camera apart."""
+        """Whether `sample` is identical in both. Comparing `few` first rules out nearly all live pictures."""
         return (
             cv2.norm(self.few, other.few, cv2.NORM_INF) == 0 and cv2.norm(self.sample, other.sample, cv2.NORM_INF) == 0
         )
 
 
-def look_at(sample: UInt8Image) -> Look:
-    """Measure the pixels picked from a frame."""
+def measure(sample: UInt8Image) -> FrameMeasures:
+    """Measure the sampled pixels of a frame."""
     factor = max(1, round(sample.shape[1] / THUMB_WIDTH))
     thumb = sample
     if factor > 1:
@@ -97,16 +97,16 @@ def look_at(sample: UInt8Image) -> Look:
     sharpness = float(cv2.norm(cv2.Laplacian(thumb, cv2.CV_16S), cv2.NORM_L1)) / thumb.size
     across, down = cv2.spatialGradient(thumb)
     edges = _normalized(across.astype(np.float32), down.astype(np.float32))
-    return Look(sample, thumb, float(mean.item()), float(deviation.item()), sharpness, edges)
+    return FrameMeasures(sample, thumb, float(mean.item()), float(deviation.item()), sharpness, edges)
 
 
 def edges_of(thumb: Plane) -> Plane:
-    """The normalized edges of a small picture, (h, w) float32; see `Look.edges`."""
+    """Return the normalized edges of a small picture, (h, w) float32; see `FrameMeasures.edges`."""
     return _normalized(cv2.Sobel(thumb, cv2.CV_32F, 1, 0, ksize=3), cv2.Sobel(thumb, cv2.CV_32F, 0, 1, ksize=3))
 
 
 def _normalized(across: npt.ArrayLike, down: npt.ArrayLike) -> Plane:
-    """`Look.edges` of a gradient in any unit; a scale that is common to both leaves no trace."""
+    """Compute `FrameMeasures.edges` from a gradient in any unit; a scale common to both components cancels out."""
     size = cv2.magnitude(across, down)  # type: ignore[call-overload]
     capped = cv2.threshold(size, EDGE_CAP * cv2.mean(size)[0], 0, cv2.THRESH_TRUNC, dst=size)[1]
     capped -= np.float32(cv2.mean(capped)[0])
@@ -117,31 +117,32 @@ def _normalized(across: npt.ArrayLike, down: npt.ArrayLike) -> Plane:
 
 
 @lru_cache(maxsize=16)
-def _averaging(cells: int, pixels: int) -> Plane:
-    """(cells, pixels) float32 weights that average equal stretches of a line, a pixel on a border by its parts."""
-    ends = np.linspace(0, pixels, cells + 1)
+def _area_weights(parts: int, pixels: int) -> Plane:
+    """(parts, pixels) float32 weights that average equal parts of a line and split pixels that straddle a border."""
+    ends = np.linspace(0, pixels, parts + 1)
     at = np.arange(pixels)
     shared = np.minimum(ends[1:, None], at + 1) - np.maximum(ends[:-1, None], at)
-    return np.ascontiguousarray(np.clip(shared, 0, 1) * (cells / pixels), dtype=np.float32)
+    return np.ascontiguousarray(np.clip(shared, 0, 1) * (parts / pixels), dtype=np.float32)
 
 
-def averaged(plane: Plane, grid: tuple[int, int]) -> Plane:
-    """Means over a grid of (columns, rows) areas, (rows, columns) float32: `INTER_AREA`, in a third of its time.
+def area_average(plane: Plane, grid: tuple[int, int]) -> Plane:
+    """Average over a grid of (columns, rows) areas; (rows, columns) float32. Equals `INTER_AREA` in a third of its
+    time.
 
-    OpenCV is fast where areas are whole pixels, and takes its time for the few large ones that are needed here.
+    OpenCV is fast if the areas are whole pixels, and slow for the few large areas needed here.
     """
     columns, rows = grid
     height, width = plane.shape
-    return np.asarray(_averaging(rows, height) @ plane @ _averaging(columns, width).T, dtype=np.float32)
+    return np.asarray(_area_weights(rows, height) @ plane @ _area_weights(columns, width).T, dtype=np.float32)
 
 
 def agreement(a: Plane, b: Plane) -> float:
-    """Correlation, −1 to 1, of two normalized edge pictures of one size."""
+    """Correlation, −1 to 1, of two normalized edge pictures of the same size."""
     return float(a.ravel() @ b.ravel())
 
 
 def correlation(a: npt.NDArray[np.uint8] | Plane, b: npt.NDArray[np.uint8] | Plane) -> float:
-    """Correlation, −1 to 1, of the gray levels of two pictures of one size; 0 where one is flat."""
+    """Correlation, −1 to 1, of the gray levels of two pictures of the same size; 0 if one is flat."""
     x, y = a.astype(np.float32).ravel(), b.astype(np.float32).ravel()
     x -= x.mean()
     y -= y.mean()
@@ -150,30 +151,30 @@ def correlation(a: npt.NDArray[np.uint8] | Plane, b: npt.NDArray[np.uint8] | Pla
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
-    """Quantile of rising values, share 0..1, between two of them by a straight line; `np.quantile` without its cost."""
-    place = share * (len(ordered) - 1)
-    below = int(place)
+    """Quantile (share 0..1) of sorted values with linear interpolation: `np.quantile` without its overhead."""
+    position = share * (len(ordered) - 1)
+    below = int(position)
     low, high = ordered[below], ordered[min(below + 1, len(ordered) - 1)]
-    return low + (place - below) * (high - low)
+    return low + (position - below) * (high - low)
 
 
-class Usual:
-    """What is usual for a camera: its own measurements of the last minutes, from frames that were good.
+class RollingQuantiles:
+    """Recent measurements of a camera, from good frames only, and their quantiles.
 
     Args:
-        span: samples kept.
-        least: samples from which on something is known.
+        span: Number of samples kept.
+        least: Number of samples required before statistics are used.
     """
 
-    def __init__(self, span: int, least: int) -> None:
+    def __init__(self, span: int, min_samples: int) -> None:
         self._values: deque[float] = deque(maxlen=span)
-        self._ordered: list[float] = []  # kept in order, so that a quantile is looked up and not sorted for
-        self._least = least
+        self._ordered: list[float] = []  # kept sorted, so that quantiles need no sorting
+        self._min_samples = min_samples
         self._known: dict[float, float] = {}
         self._added = 0
 
     def add(self, value: float) -> None:
-        """Take a sample."""
+        """Add a sample."""
         if len(self._values) == self._values.maxlen:
             del self._ordered[bisect_left(self._ordered, self._values[0])]
         self._values.append(value)
@@ -184,24 +185,24 @@ class Usual:
             self._known.clear()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all samples."""
         self._values.clear()
         self._ordered.clear()
         self._known.clear()
 
     @property
-    def is_known(self) -> bool:
-        """Whether there are enough samples."""
-        return len(self._values) >= self._least
+    def is_ready(self) -> bool:
+        """Whether there are enough samples to use the statistics."""
+        return len(self._values) >= self._min_samples
 
     def quantile(self, share: float) -> float:
-        """Quantile of the samples, share 0..1, between two of them by a straight line.
+        """Quantile of the samples (share 0..1), with linear interpolation.
 
         Raises:
-            ValueError: there is no sample.
+            ValueError: If there is no sample.
         """
         if share not in self._known:
             if not self._values:
-                raise ValueError("nothing is known yet")
+                raise ValueError("no sample has been added yet")
             self._known[share] = quantile(self._ordered, share)
         return self._known[share]

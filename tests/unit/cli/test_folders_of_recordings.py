@@ -135,7 +135,7 @@ def test_a_folder_of_recordings_is_no_camera_of_images(
     config = write_config(tmp_path / "c.yaml", small_bundle, {"type": "images", "path": str(recorder)})
     code, out, err = call(*command.split(), config, *(["--once"] if command == "run" else []))
     assert code != 0
-    assert "holds 3 videos beside 40 images" in out + err
+    assert "contains 3 videos beside 40 images" in out + err
 
 
 @pytest.mark.parametrize("local", ["--local", "--no-local"])

@@ -19,7 +19,7 @@ def test_a_missing_device(tmp_path: Path) -> None:
 def test_a_file_is_no_device(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(b"x")
-    with pytest.raises(SourceError, match="no video device"):
+    with pytest.raises(SourceError, match="not a video device"):
         open_source(DeviceSpec(device=path), camera="cam")
 
 

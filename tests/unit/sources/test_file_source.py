@@ -229,7 +229,7 @@ def _no_moov(path: Path) -> None:
     ("name", "make", "message"),
     [
         ("text.mp4", _text, "not a video"),
-        ("notes.txt", _text, "cannot be decoded"),
+        ("notes.txt", _text, "unknown video codec"),
         ("empty.mp4", _empty, "0 bytes"),
         ("noise.mkv", _noise, "not a video"),
         ("sound.wav", _audio, "only audio"),
@@ -275,7 +275,7 @@ def test_hardware_asked_for_never_falls_back(videos: Path, mode: str) -> None:
     except SourceError as error:
         failure = error
     assert failure.reason is FailureReason.CODEC
-    assert f"hwaccel: {mode} was asked for, but" in str(failure)
+    assert f"hwaccel: {mode} was requested, but" in str(failure)
     assert failure.hint
     if mode == "vaapi":
         assert "built without vaapi" in str(failure)

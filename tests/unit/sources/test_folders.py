@@ -94,7 +94,7 @@ def test_links_are_followed_once_and_circles_end(tmp_path: Path) -> None:
     clips = find_clips([tmp_path / "rec"], 25)
     assert sorted(spec.path.resolve().name for spec in clips.specs) == ["1.mp4", "2.mp4", "3.mp4"]
     assert [item.path.name for item in clips.left_out] == ["circle.mp4", "gone.mp4"]
-    assert clips.notes == ("1 file given or linked twice: it is one clip",)
+    assert clips.notes == ("1 file given or linked twice: it counts as one clip",)
 
 
 def test_a_pipe_and_a_folder_named_as_a_video(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_folders_of_images_in_natural_order(tmp_path: Path) -> None:
 def test_images_in_a_folder_and_below_it_can_be_read_in_two_ways(tmp_path: Path) -> None:
     pictures(tmp_path / "clip", 5)
     pictures(tmp_path / "clip" / "masks", 4)
-    with pytest.raises(UsageError, match="5 images itself and 4 in folders below"):
+    with pytest.raises(UsageError, match="5 images itself and 4 in its subfolders"):
         find_clips([tmp_path], 25)
 
 
@@ -162,7 +162,7 @@ def test_one_bad_path_of_many_is_left_out_and_alone_it_is_an_error(tmp_path: Pat
     clips = find_clips(paths, 25).readable()
     assert [name for name, _ in clips.clips] == ["good"]
     assert [item.path.name for item in clips.left_out] == ["nowhere.mp4", "nothing", "bad.mp4", "empty.mp4"]
-    assert clips.failures()[0].startswith("2 clips left out (not_found): there is no ")
+    assert clips.failures()[0].startswith(f"2 clips left out (not_found): {paths[0]} does not exist")
     assert clips.report()["left_out"][2]["reason"] == "codec"
     for path, error in zip(
         paths, (SourceNotFoundError, SourceCodecError, None, SourceCodecError, SourceNotFoundError), strict=True

@@ -101,7 +101,7 @@ def test_folders_without_images(tmp_path: Path) -> None:
     (tmp_path / "Test001").mkdir()
     with pytest.raises(SourceNotFoundError) as nested:
         list_images(tmp_path)
-    assert "subfolders" in str(nested.value.hint)
+    assert "subfolder" in str(nested.value.hint)
     with pytest.raises(SourceNotFoundError, match="no such folder"):
         list_images(tmp_path / "missing")
     (tmp_path / "a.png").write_text("x")

@@ -107,7 +107,7 @@ def test_another_angle_is_named_and_not_applied(tmp_path: Path) -> None:
     matrix = (np.cos(0.5), np.sin(0.5), -np.sin(0.5), np.cos(0.5))
     frames, info, problems = read(write_turned(tmp_path / "slanted.mp4", matrix))
     assert_shown(frames, info, 1)
-    assert problems == [f"{tmp_path}/slanted.mp4: to be shown turned by -28 degrees; scored as coded"]
+    assert problems == [f"{tmp_path}/slanted.mp4: display rotation of -28 degrees is not supported; scored as coded"]
 
 
 def test_a_matrix_that_is_nearly_right_is_taken_as_right(tmp_path: Path) -> None:

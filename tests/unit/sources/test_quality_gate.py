@@ -14,7 +14,7 @@ from quality_support import FPS, Picture, frames_of, gain, noisy, place, runs, s
 from streamad.frame import Frame, FrameFlags
 from streamad.sources import FileSpec, ImagesSpec, open_source
 from streamad.sources.quality.gate import QualityGate
-from streamad.sources.quality.measures import Pixels, look_at
+from streamad.sources.quality.measures import Pixels, measure
 from streamad.sources.quality.spec import QualitySpec
 
 RNG = np.random.default_rng(1)
@@ -139,7 +139,7 @@ def test_the_place_is_remembered_across_a_restart() -> None:
         first.check(frame)
     kept = first.reference
     assert kept is not None
-    assert kept.shape == look_at(Pixels(next(watched(1))).sample).thumb.shape
+    assert kept.shape == measure(Pixels(next(watched(1))).sample).thumb.shape
     again = QualityGate(reference=kept)
     assert {again.check(f).reason for f in frames_of(watched(100))} == {None}
     moved = QualityGate(reference=kept)
@@ -147,7 +147,7 @@ def test_the_place_is_remembered_across_a_restart() -> None:
     assert set(found[160:]) == {"moved"}
     other = QualityGate(reference=kept)
     assert {other.check(f).reason for f in frames_of(watched(100, seed=9))} == {None}
-    assert other.is_other_place
+    assert other.is_other_view
 
 
 def test_switches_and_gaps() -> None:

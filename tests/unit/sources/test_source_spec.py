@@ -145,7 +145,7 @@ def test_credentials_from_a_file(tmp_path: Path, content: str, good: bool) -> No
 
 @pytest.mark.parametrize(
     ("mode", "readers"),
-    [(0o600, None), (0o400, None), (0o640, "its group"), (0o604, "everyone"), (0o644, "and everyone")],
+    [(0o600, None), (0o400, None), (0o640, "the group"), (0o604, "everyone"), (0o644, "and everyone")],
 )
 def test_a_secret_file_that_others_can_read_is_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, readers: str | None
@@ -162,7 +162,7 @@ def test_a_secret_file_that_others_can_read_is_named(
         assert said == []
     else:
         assert len(said) == 1
-        assert said[0].startswith(f"gate: the secret file {secret} can be read by ")
+        assert said[0].startswith(f"gate: the secret file {secret} is readable by ")
         assert f"{readers} (mode {mode:03o})" in said[0]
     assert SECRET not in caplog.text
 

@@ -88,8 +88,8 @@ def test_ports_that_exist(port: str) -> None:
         ("h:5540000/x", "port must be a number from 1 to 65535"),
         ("h:/x", "port must be a number from 1 to 65535"),
         ("[2001:db8::1]:99999/x", "port must be a number from 1 to 65535"),
-        ("2001:db8::1/x", "written in brackets"),
-        ("fe80::1%eth0/x", "written in brackets"),
+        ("2001:db8::1/x", "write an IPv6 address in brackets"),
+        ("fe80::1%eth0/x", "write an IPv6 address in brackets"),
         ("[2001:db8::1::2]/x", "not a valid IP address"),
         ("192.168.1.300/x", "not a valid IP address"),
         ("[fe80::1%]/x", "no valid host"),
@@ -105,7 +105,7 @@ def test_what_is_wrong_with_a_host_is_named(address: str, says: str) -> None:
 
 
 def test_a_port_may_be_the_beginning_of_a_password() -> None:
-    with pytest.raises(ValueError, match=r"1 to 65535; a user or password that holds /.* percent-encoded") as caught:
+    with pytest.raises(ValueError, match=r"1 to 65535; a user name or password with /.* percent-encoded") as caught:
         Url("rtsp://admin:99999/hunter2@h/x")
     assert "99999" not in str(caught.value)
 

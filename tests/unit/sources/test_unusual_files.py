@@ -124,7 +124,7 @@ def test_of_two_videos_one_is_read_and_counted(tmp_path: Path) -> None:
 def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "song.mp4"), "w") as container:
         filled(audio(container, 1.0), cover(container))
-    with pytest.raises(SourceCodecError, match="no video in it, only a cover picture, audio"):
+    with pytest.raises(SourceCodecError, match="no video track, only a cover picture, audio"):
         open_source(FileSpec(path=tmp_path / "song.mp4"), camera="cam")
 
 

@@ -275,7 +275,7 @@ def test_what_the_command_refuses(videos: dict[str, Path], call: Any, tmp_path: 
         ((videos["day"], "--out", "gate", "--option", "nothing=1"), "motion has no option nothing"),
         ((videos["day"], "--out", "gate", "--option", "max_height=tall"), "max_height"),
         (("rtsp://a/b", "rtsp://a/c", "--out", "gate"), "one camera"),
-        (("nowhere.mp4", "--out", "gate"), "there is no nowhere.mp4"),
+        (("nowhere.mp4", "--out", "gate"), "nowhere.mp4 does not exist"),
     ):
         code, _, said = call("learn", *arguments)
         assert code in (2, 3)
