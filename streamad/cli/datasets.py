@@ -41,7 +41,7 @@ def list_datasets(as_json: JsonOption = False) -> None:
         emit({"datasets": rows})
         return
     table(rows)
-    say("any other data set is a folder with training/ and testing/ (docs/how-to/evaluate.md)")
+    say("any other data set is a folder with training/ and testing/ (docs/reference/data-sets.md)")
 
 
 @datasets.command()

@@ -239,7 +239,7 @@ def open_stateful_engine(
 def run_limits(name: str, spec: EngineSpec, hint: str) -> tuple[int, int]:
     """Most frames of a camera, and most cameras, in a run of a network that carries state.
 
-    On a CPU one of each: more are no faster there (docs/concepts/streaming-network.md). A run of one small frame leaves
+    On a CPU one of each: more are no faster there (docs/results/streaming-network.md). A run of one small frame leaves
     most of a GPU idle: frames of other cameras fill it live, the frames that follow do in a file.
     """
     if name not in GPU_ENGINES:

@@ -17,7 +17,7 @@ from streamad.engines.state_buffers import FRAMES, OUTPUTS, StateBuffer
 from streamad.errors import EngineError
 
 RUN_SIZES = (1,)
-"""Frames of a camera in a run. On a CPU one frame is as fast as several (docs/concepts/streaming-network.md): its
+"""Frames of a camera in a run. On a CPU one frame is as fast as several (docs/results/streaming-network.md): its
 intermediate values stay in the cache, and its weights are small by comparison."""
 
 CAMERA_SIZES = (1,)

@@ -201,13 +201,13 @@ def test_every_metric_is_documented_with_its_type_and_labels() -> None:
             known[family._name + ("_total" if kind == "counter" else "")] = (kind, tuple(family._labelnames))
     listed = {
         names(row[0])[0]: (row[1], tuple(label.strip() for label in row[2].split(",") if label.strip()))
-        for row in rows(section(text("how-to/monitor.md"), "Metrics"))
+        for row in rows(section(text("reference/metrics.md"), "Metrics"))
     }
     assert listed == known
 
 
 def test_no_page_names_a_metric_that_does_not_exist() -> None:
-    known = {names(row[0])[0] for row in rows(section(text("how-to/monitor.md"), "Metrics"))}
+    known = {names(row[0])[0] for row in rows(section(text("reference/metrics.md"), "Metrics"))}
     for page in PAGES:
         used = set(re.findall(r"\bstreamad_[a-z_]+[a-z]\b", page.read_text(encoding="utf-8"))) - {"streamad_models"}
         assert used <= known, f"{page.name}: {used - known}"
@@ -216,7 +216,7 @@ def test_no_page_names_a_metric_that_does_not_exist() -> None:
 def test_every_endpoint_is_documented() -> None:
     app = create_app(metrics=Metrics(), health=Health(), status=dict)
     routes = {re.sub(r"\{camera:path\}", "{camera}", route.path) for route in app.routes if hasattr(route, "path")}
-    table = text("how-to/monitor.md").partition("## Metrics")[0]
+    table = text("reference/metrics.md").partition("## Metrics")[0]
     assert {names(row[0])[0] for row in rows(table)} == routes
 
 
@@ -280,7 +280,7 @@ def test_queries_of_the_event_store_run(tmp_path: Path) -> None:
     )  # fmt: skip
     with EventStore(tmp_path / "events.sqlite") as store:
         store.save(event)
-    queries = blocks(text("reference/alerts.md"), "sql")
+    queries = blocks(text("how-to/query-events.md"), "sql")
     connection = sqlite3.connect(tmp_path / "events.sqlite")
     found = [connection.execute(query).fetchall() for query in queries]
     connection.close()

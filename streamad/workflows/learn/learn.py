@@ -146,7 +146,7 @@ def require_time(plan: LearnPlan) -> int | None:
             f"{plan.detector} makes {possible} steps of its training in {plan.train_seconds / 60:g} minutes here, at "
             f"least {LEAST_STEPS} are needed",
             hint=f"give --train-minutes {minutes_for(LEAST_STEPS, possible, plan.train_seconds)} or more, options that "
-            "make it lighter (docs/concepts/detectors.md), or learn the motion detector, which takes a minute or two",
+            "make it lighter (docs/how-to/train.md), or learn the motion detector, which takes a minute or two",
         )
     return possible
 
