@@ -62,7 +62,7 @@ def test_the_score_and_the_heat_map_are_the_networks() -> None:
     result = scorer.score(tiles, outputs(0.7))
     assert (result.camera, result.index, result.pts_seconds, result.received_at) == ("cam", 3, 3 / 25, 103.0)
     assert result.score == pytest.approx(0.7)
-    assert result.skipped is None
+    assert result.skipped_reason is None
     np.testing.assert_allclose(result.anomaly_map, np.arange(16).reshape(4, 4) / 100, atol=1e-6)
 
 
@@ -74,7 +74,7 @@ def test_outputs_that_are_not_finite_are_withheld(place: int) -> None:
     broken[0, place] = np.nan
     result = scorer.score(scorer.preprocess(frame(1)), broken)
     assert math.isnan(result.score)
-    assert result.skipped == "non_finite"
+    assert result.skipped_reason == "non_finite"
     assert result.anomaly_map is None
     assert scorer.score(scorer.preprocess(frame(2)), outputs(0.4)).score == pytest.approx(0.3)  # no part of the median
 
