@@ -22,8 +22,7 @@ import numpy.typing as npt
 
 from streamad.bundle import Bundle
 from streamad.calibration import AlertPolicySpec
-from streamad.detectors import camera_scorer, detector_parts
-from streamad.detectors.base import load_part
+from streamad.detectors import camera_scorer, detector_of
 from streamad.engines import EngineSpec, StatefulEngine, available_engines
 from streamad.engines.factory import PRECISIONS
 from streamad.errors import BundleError, EngineError
@@ -126,9 +125,7 @@ class Subject:
         found.append(self._score(models[0][1]))
         for label, model in models:
             found.append(Contender("end to end", label, "file to alerts", self._end_to_end(model)))
-        if (
-            self.bundle.manifest.detector == "motion"
-        ):  # no paper's program to stand beside: its network takes descriptors
+        if not detector_of(self.bundle).has_reference_program:
             return found
         return found + list(self._plain(scratch))
 
@@ -266,15 +263,14 @@ class Subject:
         shown = "all cells" if self.cells else "whole frame"
         if (self.bundle.manifest.tiling.window or 1) > 1:
             shown = f"a window of {self.bundle.manifest.tiling.window} a frame, all of it rebuilt"
-        parts, onnx = detector_parts(self.bundle.manifest.detector), self.bundle.onnx_path
+        detector, onnx = detector_of(self.bundle), self.bundle.onnx_path
         if not available_engines()["torch"]:
             import torch
 
             from streamad.engines.torch_engine import load_weights
 
-            build = load_part(parts.paper or parts.network)
-            network = load_weights(lambda: build(self.bundle.manifest), self.bundle.weights_path)
-            if parts.paper is not None:  # ours takes a shorter way, which is in the bundle's ONNX file too
+            network = load_weights(lambda: detector.paper_network(self.bundle.manifest), self.bundle.weights_path)
+            if not detector.computes_as_paper:  # ours takes a shorter way, which is in the bundle's ONNX file too
                 from streamad.engines.export import export_onnx
 
                 onnx = scratch / f"{self.bundle.name}-whole.onnx"

@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 
 from streamad.bundle import load_bundle
-from streamad.detectors import detector_parts
-from streamad.detectors.base import load_part
+from streamad.detectors import detector_of
 from streamad.detectors.learned_noise.streaming import folded_layers, shapes_and_state_buffers
 from streamad.detectors.learned_noise.streaming_graph import GraphOperations, export_streaming, write_form
 from streamad.detectors.learned_noise.subpixel_graph import export_quantizable
@@ -59,8 +58,7 @@ Contender = tuple[OpenVinoStatefulEngine, int, int]
 def engines(model: str, folder: Path, threads: int | None, precisions: list[str]) -> dict[str, Contender]:
     """Layout → (engine, frames of a camera in a run, cameras in it)."""
     bundle = load_bundle(model)
-    build = load_part(detector_parts(bundle.manifest.detector).network)
-    network = load_weights(lambda: build(bundle.manifest), bundle.weights_path)
+    network = load_weights(lambda: detector_of(bundle).network(bundle.manifest), bundle.weights_path)
     context = (bundle.manifest.tiling.window or 1) - 1
     native, phases, first = (folder / f"{name}.onnx" for name in ("native", "phases", "first"))
     export_channels_first(network, bundle.manifest, first)

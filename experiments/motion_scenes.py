@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 from motion_study import alerts_of, auc, scores_of
 
+from streamad.detectors.motion.training import fit_motion_bundle
 from streamad.engines import EngineSpec
 from streamad.inference import open_model
 from streamad.sources import FileSpec
 from streamad.synthetic_scene import SceneTruth, load_truth, render_scene
-from streamad.workflows.fit_motion import calibrate_motion, fit_motion_bundle
+from streamad.workflows.fit import calibrate_fit
 
 Floats = npt.NDArray[np.float64]
 WALKING = (0.9, 1.2)
@@ -80,7 +81,7 @@ def main() -> None:
             print(f"  {name}: {line}", flush=True)
             normal = np.where(is_anomaly, np.nan, scores) if name == "test" else normal
         for words, budget in BUDGETS.items():
-            calibration = calibrate_motion(fit, source="scene", alerts_per_day=budget)
+            calibration = calibrate_fit(fit, source="scene", alerts_per_day=budget)
             found = [alerts_of([scores], calibration, truth.fps)[0] for scores in (rest, normal)]
             seconds = [np.count_nonzero(~np.isnan(scores)) / truth.fps for scores in (rest, normal)]
             print(

@@ -20,11 +20,12 @@ import numpy.typing as npt
 
 from streamad.calibration import AlertPolicySpec, Calibration
 from streamad.calibration.budget import alert_peaks, sustained_score
+from streamad.detectors.motion.training import fit_motion_bundle
 from streamad.engines import EngineSpec
 from streamad.evaluation.metrics import roc_auc
 from streamad.inference import Model, open_model, score_video
 from streamad.sources import FileSpec, ImagesSpec, SourceSpec
-from streamad.workflows.fit_motion import calibrate_motion, fit_motion_bundle
+from streamad.workflows.fit import calibrate_fit
 
 Floats = npt.NDArray[np.float64]
 KINDS = ("double", "fast", "cart", "other")
@@ -81,7 +82,7 @@ def main() -> None:
         new = [given.clips[k] for k in parts[number - 1]]
         with tempfile.TemporaryDirectory() as folder:
             fit = fit_motion_bundle(shown, Path(folder), name="study", fps=given.fps)
-            calibration = calibrate_motion(fit, source="study", alerts_per_day=given.alerts_per_day)
+            calibration = calibrate_fit(fit, source="study", alerts_per_day=given.alerts_per_day)
             with open_model(fit.bundle, EngineSpec(threads=1), hint="throughput") as model:
                 normal = scores_of(model, [spec_of(clip, given.fps) for clip in new], shown[-1])
                 line = f"quarter {number}: weights {fit.bundle.manifest.training.options['slopes']}"

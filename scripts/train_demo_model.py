@@ -14,10 +14,10 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from streamad.detectors import trained_detector
 from streamad.sources import FileSpec
 from streamad.synthetic_scene import render_scene
-from streamad.training.build import OpenClip, TrainingPlan, train_bundle
-from streamad.training.feeding import clip_opener
+from streamad.training.plan import OpenClip, TrainingPlan, clip_opener
 
 FPS = 12.5
 DEMO_VIDEOS = 3
@@ -66,10 +66,13 @@ def main() -> None:
             data=data,
             license="Apache-2.0, rendered by this project",
             fps=FPS,
+            detector="adacl",
             epochs=options.epochs,
             max_cells=options.max_cells,
         )
-        train_bundle(plan, clips, options.out, progress=lambda report: print(report, flush=True))
+        trained_detector(plan.detector).train(
+            plan, clips, options.out, on_epoch=lambda report: print(report, flush=True)
+        )
 
 
 if __name__ == "__main__":

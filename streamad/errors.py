@@ -71,6 +71,10 @@ class ConfigError(UsageError):
         self.details = details or {}
 
 
+class PluginError(StreamadError, ImportError):
+    """An installed plugin that cannot be loaded, or is not what its entry point promises."""
+
+
 class EngineError(StreamadError, RuntimeError):
     """An engine that cannot run here, or failed while running."""
 

@@ -103,9 +103,9 @@ def write_narrow_bundle(folder: Path) -> Path:
     from safetensors.torch import save_file
 
     from streamad.bundle import ONNX, STREAMING, WEIGHTS, write_manifest
+    from streamad.detectors import find_detector
     from streamad.detectors.learned_noise.network import build
     from streamad.engines.export import export_onnx
-    from streamad.training.streaming_form import write_streaming_form
 
     options = {"width": 0.06}
     manifest = Manifest(
@@ -129,7 +129,7 @@ def write_narrow_bundle(folder: Path) -> Path:
     save_file(network.state_dict(), folder / WEIGHTS)
     export_onnx(network, (16, 32, 48), folder / ONNX)
     windows = np.random.default_rng(0).uniform(-1, 1, (1, 16, 32, 48)).astype(np.float32)
-    parity = write_streaming_form(network, manifest, folder / STREAMING, windows)
+    parity = find_detector(manifest.detector).export_streaming(network, manifest, folder / STREAMING, windows)
     assert parity is not None
     assert parity.max_abs_output <= 1e-6
     write_manifest(folder, manifest)

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from streamad.detectors import find_detector
 from streamad.evaluation.images import load_images
 from streamad.files import write_atomic
 from streamad.training.image_benchmark import BenchmarkProgress, run_image_benchmark
@@ -137,7 +138,7 @@ def main() -> None:
         as_it_stands = known is not None and known.is_dir() and not common and not options
         results = run_image_benchmark(
             benchmark,
-            study.detector,
+            find_detector(study.detector),
             seeds=seeds,
             out=known if as_it_stands else arguments.out / arguments.study / label.replace(" ", "").replace("/", ""),
             classes=classes,

@@ -32,6 +32,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streamad.bundle import CARD, write_manifest
 from streamad.calibration import Calibration
+from streamad.detectors import find_detector
 from streamad.evaluation import evaluate_scores, load_dataset
 from streamad.evaluation.datasets.records import Clip, Dataset
 from streamad.evaluation.report.tables import NEEDS
@@ -40,7 +41,6 @@ from streamad.files import write_atomic
 from streamad.formatting import counted
 from streamad.inference import Model, open_model
 from streamad.sources import ImagesSpec
-from streamad.training.card import card
 from streamad.workflows.calibrate import score_clips
 from streamad.workflows.evaluate import evaluate_dataset
 
@@ -277,7 +277,7 @@ def record(model: Model, result: EvaluationResult) -> None:
         for e in result.protocols
     )
     manifest = bundle.manifest.model_copy(update={"results": results})
-    write_atomic(bundle.path / CARD, card(manifest))
+    write_atomic(bundle.path / CARD, find_detector(manifest.detector).card(manifest))
     write_manifest(bundle.path, manifest)
 
 

@@ -12,8 +12,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from streamad.detectors import BUILT_IN, find_detector
 from streamad.evaluation.images import IMAGE_BENCHMARKS
-from streamad.evaluation.published import PUBLISHED
 from streamad.files import write_atomic
 
 
@@ -44,7 +44,12 @@ def main() -> None:
         for folder in sorted(options.runs.glob("*/table.json"))
     }
     done = {(table["detector"], table["data_set"]) for table in tables.values()}
-    missing = [pair for pair in sorted(PUBLISHED) if pair not in done and pair[1] in IMAGE_BENCHMARKS]
+    missing = [
+        (name, data_set)
+        for name in sorted(BUILT_IN)
+        for data_set in sorted(find_detector(name).published())
+        if (name, data_set) not in done and data_set in IMAGE_BENCHMARKS
+    ]
     lines = [
         "# Image benchmarks",
         "",

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import typer
 
 from streamad.cli.common import JsonOption, emit, output_folder, progress_bar, say
-from streamad.errors import EngineError, install_hint
 from streamad.synthetic_scene import SceneTruth
 
 BUDGET = 120.0
@@ -135,30 +134,32 @@ def demo(
 
 def _learn(truth: SceneTruth, folder: Path, epochs: int) -> tuple[Path, int]:
     """Train a bundle on the scene's own normal part; its folder, and how many of the videos it was trained on."""
-    try:
-        from streamad.training.build import TrainingPlan, split_clips, train_bundle
-        from streamad.training.feeding import clip_opener
-    except ModuleNotFoundError as error:
-        raise EngineError(f"--learn needs the module {error.name}", hint=install_hint("train")) from error
+    from streamad.bundle import load_bundle
+    from streamad.detectors import require_trainable, trained_detector
     from streamad.sources import FileSpec
+    from streamad.training.plan import TrainingPlan, clip_opener, split_clips
+
+    detector = trained_detector(load_bundle(WALKWAY).manifest.detector)
+    require_trainable(detector)
 
     out = folder / "model"
     shutil.rmtree(out, ignore_errors=True)
 
     plan = TrainingPlan(
-        name="adacl-learned-demo",
+        name=f"{detector.name}-learned-demo",
         data=f"rendered scene, seed {truth.seed}, normal part",
         license="Apache-2.0, rendered by this project",
         fps=truth.fps,
+        detector=detector.name,
         epochs=epochs,
     )
     with progress_bar() as bar:
         task = bar.add_task("learning the scene")
-        bundle = train_bundle(
+        bundle = detector.train(
             plan,
             [clip_opener(FileSpec(path=truth.file(video)), "walkway") for video in truth.training],
             out,
-            step_progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=lambda stage, done, total: bar.update(task, description=stage, completed=done, total=total),
         )
     say(f"learned: {bundle.manifest.training.checkpoint}")
     return out, len(split_clips(len(truth.training), plan.validation_share)[0])

@@ -40,12 +40,14 @@ def evaluate_images(
 
     Started again with the same options, finished trainings are left, and one that was interrupted goes on.
     """
-    from streamad.detectors import detector_parts
+    from streamad.detectors import find_detector
     from streamad.evaluation.images import IMAGE_BENCHMARKS, load_images
 
     if data_set not in IMAGE_BENCHMARKS:
         raise UsageError(f"there is no data set {data_set!r}; known: {', '.join(IMAGE_BENCHMARKS)}")
-    detector_parts(detector)
+    method = find_detector(detector)
+    if not method.takes_images:
+        raise UsageError(f"{detector} cannot be trained on images", hint="choose another detector")
     numbers, options = _numbers(seeds), parse_pairs(option)
     benchmark = load_images(data_set, _data_folder(folder))
     chosen = _classes(classes, benchmark.classes, data_set)
@@ -79,7 +81,7 @@ def evaluate_images(
                 )
 
         results = run_image_benchmark(
-            benchmark, detector, seeds=numbers, classes=chosen, out=place, device=device, options=options,
+            benchmark, method, seeds=numbers, classes=chosen, out=place, device=device, options=options,
             threads=threads, progress=progress,
         )  # fmt: skip
     left = len(numbers) * len(chosen) - len(results)
@@ -87,7 +89,7 @@ def evaluate_images(
         say(f"note: {left} trainings are being done by other processes that write to {place}")
     # All that lies there: what other processes, or earlier calls with other classes, have done belongs to the table.
     everything = read_results(place)
-    table = image_table(everything, _command(everything, option or [], device))
+    table = image_table(everything, _command(everything, option or [], device), method.published().get(data_set))
     write_json(place / "table.json", table)
     page = image_markdown(table)
     write_atomic(place / "table.md", page)

@@ -164,27 +164,27 @@ class _Job:
 
     def streaming_into_bundle(self) -> tuple[Path, Parity]:
         """Put the streaming form into a bundle that was made without it; network and calibration stay as they are."""
-        from streamad.training.streaming_form import add_streaming_form
+        from streamad.detectors import detector_of
 
-        added, parity = add_streaming_form(self.bundle, self._network(), self._tiles())
+        added, parity = detector_of(self.bundle).add_streaming(self.bundle, self._network(), self._tiles())
         assert added.streaming_path is not None  # it was just written
         return added.streaming_path, parity
 
     def into_folder(self, folder: Path) -> list[tuple[Path, Parity]]:
         """Write files for other programs from the trained weights, the streaming form too where there is one."""
-        from streamad.engines.export import export_onnx, export_openvino, wants_half_weights
+        from streamad.detectors import detector_of
+        from streamad.engines.export import export_openvino
         from streamad.engines.half import write_half
-        from streamad.training.streaming_form import write_streaming_form
 
-        network = self._network()
+        detector, network = detector_of(self.bundle), self._network()
         path = folder / f"{self.bundle.name}.onnx"
-        export_onnx(network, self._shape, path, half_weights=wants_half_weights(network))
+        detector.export(network, self.bundle.manifest, path)
         if self.precision == "fp16":
             write_half(path, path)
             return [(path, self._parity(path))]
         files = [(path, self._parity(path))]
         streaming = folder / f"{self.bundle.name}-streaming.onnx"
-        parity = write_streaming_form(network, self.bundle.manifest, streaming, self._tiles())
+        parity = detector.export_streaming(network, self.bundle.manifest, streaming, self._tiles())
         if parity is not None:
             files.append((streaming, parity))
         if self.engine == "openvino":
@@ -200,13 +200,11 @@ class _Job:
         return spec.channels, spec.height, spec.width
 
     def _network(self) -> Any:
-        from streamad.detectors import detector_parts
-        from streamad.detectors.base import load_part
+        from streamad.detectors import detector_of
         from streamad.engines.torch_engine import load_weights
 
-        manifest = self.bundle.manifest
-        build = load_part(detector_parts(manifest.detector).network)
-        return load_weights(lambda: build(manifest), self.bundle.weights_path)
+        detector = detector_of(self.bundle)
+        return load_weights(lambda: detector.network(self.bundle.manifest), self.bundle.weights_path)
 
     def _tiles(self) -> Any:
         """Random inputs over the whole range: a bundle carries no picture of anybody's camera."""
@@ -218,22 +216,24 @@ class _Job:
         return pixels / np.float32(spec.scale) + np.float32(spec.offset)
 
     def _parity(self, path: Path) -> Parity:
-        from streamad.detectors.parity import scores_of
+        from streamad.detectors import detector_of
         from streamad.engines.export import measure_parity
 
+        scores = detector_of(self.bundle).frame_scores(self.bundle.manifest)
         running = self._open(path)
         try:
-            return measure_parity(running, self._network(), self._tiles(), scores_of(self.bundle.manifest))
+            return measure_parity(running, self._network(), self._tiles(), scores)
         finally:
             running.close()
 
     def _stateful_parity(self, path: Path) -> Parity:
-        from streamad.detectors.parity import scores_of
+        from streamad.detectors import detector_of
         from streamad.engines.export import measure_stateful_parity
 
+        scores = detector_of(self.bundle).frame_scores(self.bundle.manifest)
         running = self._open_stateful(path)
         try:
-            return measure_stateful_parity(running, self._network(), self._tiles(), scores_of(self.bundle.manifest))
+            return measure_stateful_parity(running, self._network(), self._tiles(), scores)
         finally:
             running.close()
 

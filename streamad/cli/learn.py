@@ -28,6 +28,7 @@ from streamad.cli.common import (
     progress_bar,
     say,
 )
+from streamad.detectors import BUILT_IN, DEFAULT
 from streamad.errors import UsageError
 from streamad.formatting import span
 from streamad.sources import Clips, SourceSpec, parse_source
@@ -53,7 +54,9 @@ def learn(
             show_default=False,
         ),
     ] = None,
-    detector: Annotated[str, typer.Option(help="motion; or adacl, alps, learned_noise, igd (train extra).")] = "motion",
+    detector: Annotated[
+        str, typer.Option(help=f"{', '.join(BUILT_IN)}, or a plugin; all of these but {DEFAULT} need the train extra.")
+    ] = DEFAULT,
     profile: Annotated[str, typer.Option(help="What is recorded now, e.g. night: each is kept and learned.")] = "day",
     alerts_per_day: BudgetOption = 1.0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier recordings of this bundle.")] = False,
@@ -82,9 +85,8 @@ def learn(
     Files are learned whole. The interrupted recording of a camera is continued by the same command. Run again with the
     same --out, the model learns what is new and keeps what it knew.
     """
-    from streamad.detectors import detector_parts
+    from streamad.detectors import TrainedDetector, find_detector
     from streamad.files import locked
-    from streamad.workflows.fit_motion import require_rate
     from streamad.workflows.learn import LearnPlan, RecordingStore, capture, look_at_clips
     from streamad.workflows.learn import learn as learn_from
     from streamad.workflows.learn.learn import (
@@ -97,7 +99,7 @@ def learn(
         require_trainer,
     )
 
-    detector_parts(detector)
+    method = find_detector(detector)
     folder = bundle_folder(out, versioned=True)
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", profile):
         raise UsageError(f"{profile!r} is not a valid name for a profile", hint="for example day, night, weekend")
@@ -107,12 +109,11 @@ def learn(
     )  # fmt: skip
     require_trainer(plan)
     specs, words, clips = _sources(sources, fps, bit_depth, username_env, password_env, transport)
-    is_motion, live = detector == "motion", not clips.clips
-    given = None if live else look_at_clips(clips.clips, fps, one_rate=not is_motion)
-    check_rate = require_rate if is_motion else (lambda rate: None)
+    live = not clips.clips
+    given = None if live else look_at_clips(clips.clips, fps, one_rate=method.one_rate)
     if given is not None:
-        check_rate(given.fps)
-    if not is_motion:
+        method.require_rate(given.fps)
+    if isinstance(method, TrainedDetector):
         say(
             f"{detector}: a quarter of the video is held out for the threshold; with less than "
             f"{4 * GUESS_SECONDS / 60:.0f} minutes in all, the threshold is a guess"
@@ -150,7 +151,7 @@ def learn(
             found = capture(
                 specs, recordings, seconds=wanted, profile=profile, words=words,
                 max_bytes=max_bytes, keep_seconds=60 * keep_minutes,
-                given_seconds=None if given is None else given.seconds, check_rate=check_rate, progress=tell,
+                given_seconds=None if given is None else given.seconds, check_rate=method.require_rate, progress=tell,
             )  # fmt: skip
             for part in found.left_out:
                 say(f"note: {part.message}")

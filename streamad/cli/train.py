@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,12 +24,11 @@ from streamad.cli.common import (
     progress_bar,
     say,
 )
-from streamad.cli.train_motion import fit_motion
-from streamad.errors import EngineError, UsageError, install_hint
+from streamad.detectors import BUILT_IN
 
 
 def train(
-    detector: Annotated[str, typer.Argument(help="motion, adacl, alps, learned_noise or igd.")],
+    detector: Annotated[str, typer.Argument(help=f"{', '.join(BUILT_IN)}, or a plugin.")],
     data: Annotated[
         list[Path], typer.Option("--data", help="Normal video: files, folders of images, or folders of those.")
     ],
@@ -47,11 +46,12 @@ def train(
     standing: Annotated[
         bool, typer.Option(help="Count what appears and stands still as anomalous (where nobody usually stands).")
     ] = False,
-    max_cells: Annotated[int, typer.Option(min=128, help="Most training cells kept (adacl, alps).")] = 40_000,
+    max_cells: Annotated[int, typer.Option(min=128, help="Most training cells kept (detectors of patches).")] = 40_000,
     max_frames: Annotated[
-        int, typer.Option(min=64, help="Most training frames kept (learned_noise, igd); 65 KB each at 256 pixels.")
+        int,
+        typer.Option(min=64, help="Most training frames kept (detectors of whole frames), 65 KB each."),
     ] = 12_000,
-    side: Annotated[int, typer.Option(min=32, help="Network input, pixels a side (learned_noise, igd).")] = 256,
+    side: Annotated[int, typer.Option(min=32, help="Network input, pixels a side (detectors of whole frames).")] = 256,
     max_height: Annotated[
         int | None, typer.Option(min=30, help="Taller frames are shrunk to this; default: by the size of what moves.")
     ] = None,
@@ -67,83 +67,71 @@ def train(
 ) -> None:
     """Train a detector on a camera's normal video, export it, and calibrate it on clips held out.
 
-    The motion detector needs none held out: each part is scored by a model of the others.
-    Started again with the same options, a training that was interrupted goes on.
+    A detector that is fitted in closed form needs none held out: each part is scored by a model of the others.
+    Run the same command again to resume an interrupted training.
     """
-    from streamad.detectors import detector_parts
-
-    if detector_parts(detector).task is None:
-        if option:
-            raise UsageError(f"{detector} has no options", hint="leave --option out")
-        fit_motion(
-            data, out, max_height=max_height, seed=seed, alerts_per_day=alerts_per_day, data_name=data_name,
-            license=license, fps=fps, bit_depth=bit_depth, as_json=as_json,
-        )  # fmt: skip
-        return
-    try:
-        from streamad.training.build import TrainingPlan, train_bundle
-        from streamad.training.feeding import clip_opener
-    except ModuleNotFoundError as error:
-        raise EngineError(f"training needs the module {error.name}", hint=install_hint("train")) from error
-    from streamad.inference import open_model
+    from streamad.detectors import TrainedDetector, find_detector, require_trainable
+    from streamad.detectors.options import parse_options
     from streamad.sources import ImagesSpec
-    from streamad.training.splitting import split_clips
-    from streamad.workflows.calibrate import calibrate_model, save_into_bundle
+    from streamad.training.plan import TrainingPlan
+    from streamad.workflows.calibrate import save_into_bundle
+    from streamad.workflows.fit import fit_model
     from streamad.workflows.learn import look_at_clips
 
+    method, options = find_detector(detector), parse_pairs(option)
+    require_trainable(method)
+    parse_options(method.options(), options, detector)
     folder = bundle_folder(out)
     found = clips_of(data, fps, bit_depth)
-    clips = found.clips
-    rate = look_at_clips(clips, fps, one_rate=True).fps
     plan = TrainingPlan(
-        name=folder.name, data=data_name, license=license, fps=rate, detector=detector, temporal=history,
-        standing=standing, epochs=epochs, patience=patience, seed=seed, device=device, max_cells=max_cells,
-        max_frames=max_frames, max_height=max_height, side=side, threads=threads, options=parse_pairs(option),
+        name=folder.name, data=data_name, license=license, detector=detector, temporal=history,
+        fps=look_at_clips(found.clips, fps, one_rate=method.one_rate).fps, standing=standing, epochs=epochs,
+        patience=patience, seed=seed, device=device, max_cells=max_cells, max_frames=max_frames, max_height=max_height,
+        side=side, threads=threads, options=options,
     )  # fmt: skip
-
     with progress_bar() as bar:
-        reading = bar.add_task("reading normal video", total=len(clips))
-        training = bar.add_task("training", total=None)
-        bundle = train_bundle(
+        tasks: dict[str, Any] = {}
+
+        def progress(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total)
+            bar.update(tasks[stage], completed=done, total=total)
+
+        fitted = fit_model(
             plan,
-            [clip_opener(spec, "training") for _, spec in clips],
+            found.specs,
             folder,
-            feed_progress=lambda done, total: bar.update(reading, completed=done, total=total),
-            step_progress=lambda done, total: bar.update(training, completed=done, total=total),
-            progress=lambda r: say(
+            alerts_per_day=alerts_per_day,
+            progress=progress,
+            on_epoch=lambda r: say(
                 f"epoch {r.epoch}/{r.epochs}: loss {r.loss:.4f}, validation {r.validation:.4f} "
                 f"(best {r.best:.4f}), at most {r.remaining_seconds:.0f} s remain"
             ),
         )
-        held = split_clips(len(clips), plan.validation_share)[1]
-        task = bar.add_task("calibrating", total=len(held))
-        with open_model(bundle, hint="throughput") as model:
-            calibration = calibrate_model(
-                model,
-                [clips[k][1] for k in held],
-                source=f"{data_name}: {len(held)} clips held out of training",
-                alerts_per_day=alerts_per_day,
-                progress=lambda clip, _, __: bar.update(task, completed=clip),
-            )
-    bundle = save_into_bundle(bundle, calibration)
+    calibration = fitted.calibration
+    bundle = save_into_bundle(fitted.bundle, calibration)
     for warning in calibration.warnings:
         say(f"note: {warning}")
+    training = bundle.manifest.training
     summary = {
         "bundle": str(folder),
         "parameters": bundle.manifest.parameters,
-        "epochs": bundle.manifest.training.epochs,
-        "checkpoint": bundle.manifest.training.checkpoint,
+        "frames": training.frames,
+        "epochs": training.epochs,
+        "checkpoint": training.checkpoint,
+        "working_height": bundle.manifest.input.max_height,
         "parity_max_abs": max(p.max_abs_output for p in bundle.manifest.parity),
         "threshold": calibration.shown_threshold,
         "alerts_per_day": calibration.alerts_per_day,
         "calibration_frames": calibration.frames,
         "warnings": list(calibration.warnings),
         **found.report(),
-        "images": any(isinstance(spec, ImagesSpec) for _, spec in clips),
+        "images": any(isinstance(spec, ImagesSpec) for _, spec in found.clips),
     }
     if as_json:
         emit(summary)
     else:
-        say(f"{folder}: {bundle.manifest.training.checkpoint}")
+        how = training.checkpoint if isinstance(method, TrainedDetector) else f"fitted to {training.frames} frames"
+        say(f"{folder}: {how}")
         say(f"{calibration.summary}; {how_to_watch(folder)}")
     end_with(found)

@@ -1,8 +1,67 @@
-"""Detectors: one folder a method. The registry maps their names to the parts that other rooms use.
+"""Detectors: one folder a method, each with one `Detector` object.
 
-The parts are named as text and imported when asked for, so that scoring never imports torch.
+Scoring never imports torch: a detector imports what is heavy inside its methods. The names are loaded when they are
+first used, so that the command line lists the detectors without loading any.
 """
 
-from streamad.detectors.base import CameraScorer, DetectorParts, camera_scorer, detector_names, detector_parts
+from __future__ import annotations
 
-__all__ = ["CameraScorer", "DetectorParts", "camera_scorer", "detector_names", "detector_parts"]
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from streamad.detectors.base import (
+        CameraScorer,
+        Clip,
+        Detector,
+        Fit,
+        FittedDetector,
+        StreamingForm,
+        TrainedDetector,
+        skipped_score,
+    )
+    from streamad.detectors.registry import (
+        camera_scorer,
+        detector_names,
+        detector_of,
+        find_detector,
+        require_trainable,
+        trained_detector,
+    )
+
+BUILT_IN = ("motion", "adacl", "alps", "learned_noise", "igd")
+"""Folders of this package, each with a `DETECTOR`; the only place outside them that names them."""
+
+DEFAULT = BUILT_IN[0]
+"""Used when no detector is named: it is fitted in seconds and needs no torch."""
+
+_BASE = {
+    "CameraScorer", "Clip", "Detector", "Fit", "FittedDetector", "StreamingForm", "TrainedDetector", "skipped_score"
+}  # fmt: skip
+
+__all__ = [
+    "BUILT_IN",
+    "DEFAULT",
+    "CameraScorer",
+    "Clip",
+    "Detector",
+    "Fit",
+    "FittedDetector",
+    "StreamingForm",
+    "TrainedDetector",
+    "camera_scorer",
+    "detector_names",
+    "detector_of",
+    "find_detector",
+    "require_trainable",
+    "skipped_score",
+    "trained_detector",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{'base' if name in _BASE else 'registry'}"), name)
+    globals()[name] = value
+    return value

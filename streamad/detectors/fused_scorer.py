@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from streamad.bundle import Bundle, FusionSpec, combined_sha256
 from streamad.calibration import Calibration
-from streamad.detectors.base import CameraScorer, camera_scorer
+from streamad.detectors.base import CameraScorer
 from streamad.detectors.per_location_scorer import PerLocationScorer
+from streamad.detectors.registry import camera_scorer
 from streamad.errors import BundleError
 from streamad.frame import CellBoxes, Frame
 from streamad.preprocessing import ModelInput

@@ -124,7 +124,7 @@ def measure_parity(
         engine: what is compared.
         network: the trained network.
         tiles: (n, channels, height, width) float32 inputs, n ≥ 1.
-        scores: from a batch of outputs to scores of frames (`streamad.detectors.parity`); None leaves them out.
+        scores: from a batch of outputs to scores of frames (`Detector.frame_scores`); None leaves them out.
 
     Raises:
         EngineError: the engine's answer is not finite.
@@ -175,7 +175,7 @@ def measure_stateful_parity(
         engine: runs the form that carries state; its answer to a window's last frame is compared.
         network: the trained network on windows.
         windows: (n, frames, height, width) float32, n ≥ 1; one frame more than the engine's context.
-        scores: from a batch of outputs to scores of frames (`streamad.detectors.parity`); None leaves them out.
+        scores: from a batch of outputs to scores of frames (`Detector.frame_scores`); None leaves them out.
 
     Raises:
         EngineError: the engine's answer is not finite.

@@ -5,14 +5,31 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from streamad.errors import UsageError
 from streamad.evaluation.images.results import ImageResult, identity, require_same
-from streamad.evaluation.published import PUBLISHED
 
 
-def image_table(results: Sequence[ImageResult], command: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Published:
+    """AUROC in % that a paper reports, one class normal.
+
+    Attributes:
+        mean: Mean over all classes.
+        source: Paper and table.
+        classes: By class in the official order. None: the paper gives the mean alone.
+        note: What makes it other than a one-class result of a single model.
+    """
+
+    mean: float
+    source: str
+    classes: tuple[float, ...] | None = None
+    note: str | None = None
+
+
+def image_table(results: Sequence[ImageResult], command: str, published: Published | None = None) -> dict[str, Any]:
     """The table of one detector on one data set.
 
     The mean over classes is taken for every seed that has all the classes met in `results`; beside it stands the
@@ -21,6 +38,7 @@ def image_table(results: Sequence[ImageResult], command: str) -> dict[str, Any]:
     Args:
         results: trainings of one detector with one choice of options.
         command: that makes these results.
+        published: The paper's result on this data set.
 
     Returns:
         A document for JSON: AUROC in %, seconds.
@@ -43,7 +61,6 @@ def image_table(results: Sequence[ImageResult], command: str) -> dict[str, Any]:
     seeds = sorted({seed for _, seed in pairs})
     scores = list(first.auroc)
     by_pair = dict(zip(pairs, results, strict=True))
-    published = PUBLISHED.get((first.detector, first.data_set))
     theirs = published.classes if published else None
     rows = []
     for k in classes:

@@ -11,8 +11,7 @@ import numpy as np
 
 from streamad.bundle import Bundle, load_bundle
 from streamad.calibration import PerLocationStatistics
-from streamad.detectors import CameraScorer, camera_scorer, detector_parts
-from streamad.detectors.base import load_part
+from streamad.detectors import CameraScorer, camera_scorer, detector_of
 from streamad.detectors.per_location_scorer import PerLocationScorer
 from streamad.engines import (
     Engine,
@@ -119,7 +118,7 @@ def open_model(
         return FusedModel(bundle, [open_model(m, engine, hint=hint, streaming=streaming) for m in bundle.members()])
 
     def build() -> Any:
-        return load_part(detector_parts(bundle.manifest.detector).network)(bundle.manifest)
+        return detector_of(bundle).network(bundle.manifest)
 
     if streaming is None:
         streaming = bundle.streaming_path is not None
@@ -137,9 +136,9 @@ def _carrying(
         return load_weights(build, bundle.weights_path)
 
     def convert(network: Any) -> Any:
-        part = detector_parts(bundle.manifest.detector).streaming
-        if part is None:
+        form = detector_of(bundle).streaming
+        if form is None:
             raise EngineError(f"the detector {bundle.manifest.detector} has no streaming form")
-        return load_part(part)(network, bundle.manifest)
+        return form.network(network, bundle.manifest)
 
     return open_stateful_engine(bundle, spec, hint=hint, load_network=load, convert=convert)

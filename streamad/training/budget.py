@@ -6,11 +6,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from streamad.frame import Frame, FrameFlags
-from streamad.training.recipes import Recipe, TrainingPlan, recipe_for
+from streamad.training.plan import TrainingPlan
+from streamad.training.recipe import Recipe
+
+if TYPE_CHECKING:  # detectors are built on training
+    from streamad.detectors.base import TrainedDetector
 
 TIMED_STEPS = 3
 """Steps that are timed, after one that warms up: ALPS' distorter takes every third."""
@@ -98,14 +103,14 @@ def planned(epochs: int, steps: int, per_step: float, after: float, seconds: flo
     return epochs, max(1, int(steps * fit / epochs))
 
 
-def steps_in(plan: TrainingPlan, seconds: float) -> int:
+def steps_in(detector: TrainedDetector, plan: TrainingPlan, seconds: float) -> int:
     """How many steps of a detector's training this machine makes in a time, measured on a drawn scene; the detector's
     options are read on the way.
 
     Raises:
         UsageError: an option is unknown or wrong.
     """
-    recipe = recipe_for(plan.detector)(plan, [_drawn], [_drawn], lambda: None)
+    recipe = detector.recipe(plan, [_drawn], [_drawn], lambda: None)
     return int(seconds / step_seconds(recipe))
 
 

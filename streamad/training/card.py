@@ -1,13 +1,21 @@
-"""The model card: what a bundle is, in words."""
+"""The model card: what a bundle is, for people."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from streamad.bundle import ONNX, STREAMING, Manifest
 from streamad.formatting import markdown
 
 
-def card(manifest: Manifest) -> str:
-    """Markdown card of a bundle, from its manifest alone."""
+def card(manifest: Manifest, rows: Sequence[str], reference: str) -> str:
+    """Return the card of a bundle as Markdown.
+
+    Args:
+        manifest: The bundle's manifest.
+        rows: The detector's own rows, on input, score and training data.
+        reference: What engines were compared with, "torch" or "numpy".
+    """
     training = manifest.training
     lines = [
         f"# {manifest.name}",
@@ -19,7 +27,7 @@ def card(manifest: Manifest) -> str:
         f"| detector | {manifest.detector}, {manifest.parameters:,} parameters |",
         f"| input | {manifest.input.channels} × {manifest.input.height} × {manifest.input.width}, "
         f"luma / {manifest.input.scale} {manifest.input.offset:+} |",
-        *_sight(manifest),
+        *rows,
         f"| terms of the data | {markdown(training.license)} |",
         f"| training | {training.epochs} epochs, seed {training.seed}; {markdown(training.checkpoint)} |",
         f"| options | {markdown(_options(training.options))} |",
@@ -27,7 +35,6 @@ def card(manifest: Manifest) -> str:
     for parity in manifest.parity:
         whose = "" if parity.file == ONNX else f", {parity.file}"
         unit = "runs" if parity.file == STREAMING else "batches"
-        reference = "numpy" if manifest.detector == "motion" else "torch"
         lines.append(
             f"| parity with {reference}{whose} | {parity.engine} {parity.version}, {parity.precision}: "
             f"largest difference {parity.max_abs_output:.1e}{_of_score(parity.max_abs_score)} over {parity.tiles} "
@@ -49,31 +56,12 @@ def card(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
-def _sight(manifest: Manifest) -> list[str]:
-    """Rows on what the detector looks at and what its score is."""
-    if manifest.detector == "motion":
-        return _motion(manifest)
-    return _cells(manifest) if manifest.tiling.kind == "cells" else _whole_frames(manifest)
-
-
-def _motion(manifest: Manifest) -> list[str]:
-    training, options = manifest.training, manifest.training.options
-    return [
-        "| sees | speed, direction and look of what moves in cells of 20×20 working pixels, averaged along its path "
-        f"over {options.get('trace_seconds', '?')} s, at any frame rate |",
-        f"| working height | {manifest.input.max_height or 'as the source'}: taller frames are shrunk to it |",
-        f"| score | mean of the {manifest.score.cells} highest cells: by how much the logarithm of the odds of an "
-        "anomaly is above that of a usual frame |",
-        f"| fitted to | {markdown(training.data)}, {training.frames} frames at {training.fps:g} frames/s, "
-        f"{options.get('cells', '?')} cells in {options.get('blocks', '?')} blocks |",
-    ]
-
-
 def _of_score(difference: float | None) -> str:
     return "" if difference is None else f", of a score {difference:.1e},"
 
 
-def _cells(manifest: Manifest) -> list[str]:
+def patch_rows(manifest: Manifest) -> list[str]:
+    """Rows of a detector of moving patches."""
     training, score = manifest.training, manifest.score
     lags = ", ".join(str(lag) for lag in manifest.tiling.lags)
     return [
@@ -86,7 +74,8 @@ def _cells(manifest: Manifest) -> list[str]:
     ]
 
 
-def _whole_frames(manifest: Manifest) -> list[str]:
+def frame_rows(manifest: Manifest) -> list[str]:
+    """Rows of a detector of whole frames or windows."""
     training, score, window = manifest.training, manifest.score, manifest.tiling.window or 1
     frames = "single frames" if window == 1 else f"windows of {window} frames at {training.fps:g} frames/s"
     if score.kind == "psnr":

@@ -10,15 +10,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from streamad import __version__
-from streamad.detectors import detector_parts
-from streamad.detectors.base import load_part
 from streamad.errors import DatasetError, UsageError
 from streamad.evaluation.images import ImageBenchmark, OneClassSplit, check_training_images
 from streamad.evaluation.images.results import (
@@ -34,6 +32,9 @@ from streamad.evaluation.metrics import roc_auc
 from streamad.files import locked, read_json, write_json
 from streamad.training.loop import EpochReport, Task, run_loop
 
+if TYPE_CHECKING:  # detectors are built on training
+    from streamad.detectors.base import Detector
+
 HELD_OUT = 150
 """Training images held out to validate (source: paper, ADACL)."""
 HELD_OUT_SHARE = 10
@@ -47,8 +48,13 @@ Images = npt.NDArray[np.uint8]
 class ImageTask(Task, Protocol):
     """A detector's training on images, which can score others."""
 
-    epochs: int
-    patience: int
+    @property
+    def epochs(self) -> int:
+        """Maximum number of epochs."""
+
+    @property
+    def patience(self) -> int:
+        """Epochs without improvement before the training stops."""
 
     def score_images(self, images: Images) -> dict[str, npt.NDArray[np.float64]]:
         """(n,) scores by name, higher is more anomalous; the headline comes first."""
@@ -81,7 +87,7 @@ class BenchmarkProgress:
 
 def run_image_benchmark(
     benchmark: ImageBenchmark,
-    detector: str,
+    detector: Detector,
     *,
     seeds: Sequence[int],
     out: Path,
@@ -99,7 +105,7 @@ def run_image_benchmark(
 
     Args:
         benchmark: the data set.
-        detector: its name.
+        detector: what is trained.
         seeds: at least one; each seeds the held-out images, the weights and all draws.
         out: folder of the results.
         classes: places of the classes in the benchmark's order; None for all.
@@ -116,10 +122,6 @@ def run_image_benchmark(
         DatasetError: images or labels that cannot be trained or tested on, or a damaged result in `out`.
         OutputError: `out` cannot be written to.
     """
-    part = detector_parts(detector).image_task
-    if part is None:
-        raise UsageError(f"{detector} sees movement, and images have none", hint="take another detector")
-    make = load_part(part)
     chosen = range(len(benchmark.classes)) if classes is None else classes
     _require_distinct("seed", seeds)
     _require_distinct("class", chosen)
@@ -127,7 +129,7 @@ def run_image_benchmark(
         raise UsageError(f"the seed {min(seeds)} is negative", hint="give seeds of 0 or more")
     if threads is not None:
         torch.set_num_threads(threads)
-    plan = _Plan(benchmark, detector, make, dict(options or {}), device, out)
+    plan = _Plan(benchmark, detector, dict(options or {}), device, out)
     results = plan.check(chosen, seeds)
     pairs = [(seed, k) for seed in seeds for k in chosen]
     clock = _Clock(len(pairs) - len(results))
@@ -198,8 +200,7 @@ class _Plan:
     """One evaluation: what is trained, on what, and where it is kept."""
 
     benchmark: ImageBenchmark
-    detector: str
-    make: Callable[..., ImageTask]
+    detector: Detector
     options: dict[str, Any]
     device: str
     out: Path
@@ -207,7 +208,7 @@ class _Plan:
     def check(self, classes: Sequence[int], seeds: Sequence[int]) -> dict[tuple[int, int], ImageResult]:
         """Finished results by (seed, class), after all data and everything in `out` was looked at."""
         there = {(result.seed, result.class_index): result for result in read_results(self.out)}
-        here = {"data set": self.benchmark.name, "detector": self.detector, "options given": self.options}
+        here = {"data set": self.benchmark.name, "detector": self.detector.name, "options given": self.options}
         for result in there.values():
             require_same(identity(result), here, str(self.out))
         finished = {}
@@ -257,7 +258,7 @@ class _Plan:
                 step_progress=lambda done, total: tell(done / total, before=(done - 1) / total),
             )
             started = time.monotonic()
-            auroc = _aurocs(task.score_images(split.test), split, self.detector)
+            auroc = _aurocs(task.score_images(split.test), split, self.detector.name)
             scoring = time.monotonic() - started
             result = ImageResult(
                 data_set=self.benchmark.name,
@@ -265,7 +266,7 @@ class _Plan:
                 notes=self.benchmark.notes,
                 classes=self.benchmark.classes,
                 data_sha256=choices.pop("data_sha256"),
-                detector=self.detector,
+                detector=self.detector.name,
                 class_index=k,
                 seed=seed,
                 given=_plain(self.options),
@@ -300,7 +301,7 @@ class _Plan:
 
     def _task(self, split: OneClassSplit, seed: int) -> ImageTask:
         rows, validation = held_out(len(split.train), seed)
-        return self.make(
+        return self.detector.image_task(
             split.train[rows],
             split.train[validation],
             data_set=self.benchmark.name,

@@ -16,9 +16,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from streamad.detectors.compute import Compute
 from streamad.errors import UsageError
 from streamad.files import write_atomic, write_json
+from streamad.training.compute import Compute
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.json"

@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.bundle import Bundle
-from streamad.detectors import detector_parts
-from streamad.detectors.base import load_part
+from streamad.detectors import detector_of
 from streamad.engines import Engine, EngineSpec, StatefulEngine, available_engines
 from streamad.engines.flops import count_flops
 from streamad.engines.state_buffers import OUTPUTS
@@ -172,13 +171,15 @@ def _contenders(
     if not available_engines()["torch"]:
         from streamad.engines.torch_engine import TorchEngine
 
-        parts = detector_parts(bundle.manifest.detector)
-        build = load_part(parts.paper or parts.network)
+        detector = detector_of(bundle)
         eager = TorchEngine(
-            lambda: build(bundle.manifest), bundle.weights_path, threads=spec.threads, batch_sizes=(4096,)
+            lambda: detector.paper_network(bundle.manifest),
+            bundle.weights_path,
+            threads=spec.threads,
+            batch_sizes=(4096,),
         )
         stack.enter_context(closing(eager))
-        what = f"{shown}, eager PyTorch" + (", all computed as the paper does" if parts.paper else "")
+        what = f"{shown}, eager PyTorch" + ("" if detector.computes_as_paper else ", all computed as the paper does")
         found.append(Contender("torch", what, *_batches(eager, inputs), None, count))
     return found
 

@@ -23,6 +23,7 @@ from streamad.calibration.per_location import (
     joined,
     pooled,
 )
+from streamad.detectors import find_detector
 from streamad.errors import CalibrationError, OutputError
 from streamad.inference.clips import score_clip
 from streamad.inference.gated_scorer import SkippedFrames
@@ -68,12 +69,8 @@ def local_spec(manifest: Manifest, fps: float | None = None) -> PerLocationSpec:
 
 
 def is_per_location_by_default(manifest: Manifest) -> bool:
-    """Whether `calibrate` makes local statistics unless told: for maps of the whole picture, not for moving cells.
-
-    On normal video and anomalies made from it, error maps gain much; scores of moving cells, which a network made
-    comparable already, nothing that a minute of video could show (docs/results/local-calibration.md).
-    """
-    return manifest.tiling.kind != "cells" and manifest.fusion is None
+    """Whether `calibrate` makes per-location statistics unless told otherwise (`Detector.per_location`)."""
+    return manifest.fusion is None and find_detector(manifest.detector).per_location
 
 
 def score_clips_per_location(

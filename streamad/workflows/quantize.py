@@ -14,9 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.bundle import Bundle, Parity, write_manifest
-from streamad.detectors import camera_scorer, detector_parts
-from streamad.detectors.base import DetectorParts, load_part
-from streamad.detectors.parity import scores_of
+from streamad.detectors import Detector, camera_scorer, detector_of
 from streamad.engines import EngineSpec, open_engine, open_stateful_engine
 from streamad.engines.int8 import Sample, write_int8
 from streamad.errors import EngineError, UsageError
@@ -87,10 +85,8 @@ def add_int8(bundle: Bundle, clips: Sequence[SourceSpec]) -> tuple[Bundle, Path,
         EngineError: NNCF is not installed, or OpenVINO does not compute in 8 bits here.
         SourceError: a clip cannot be read.
     """
-    parts = detector_parts(bundle.manifest.detector)
+    detector = detector_of(bundle)
     carrying = bundle.streaming_path is not None
-    if carrying and parts.quantizable_graph is None:
-        raise UsageError(f"the streaming form of {bundle.manifest.detector} cannot be quantized")
     pieces = _pieces(bundle, clips, carrying)
     if len(pieces) < 2:
         raise UsageError(
@@ -99,9 +95,9 @@ def add_int8(bundle: Bundle, clips: Sequence[SourceSpec]) -> tuple[Bundle, Path,
         )
     with tempfile.TemporaryDirectory(dir=bundle.path, prefix=".int8-") as folder:
         made = Path(folder) / bundle.variant_file("int8", streaming=carrying)
-        network = _network(bundle, parts)
+        network = _network(bundle, detector)
         if carrying:
-            _quantize_stateful(bundle, parts, network, pieces[::2], made)
+            _quantize_stateful(bundle, detector, network, pieces[::2], made)
         else:
             batches = pieces[::2]
             name = _input_name(bundle.onnx_path)
@@ -113,7 +109,7 @@ def add_int8(bundle: Bundle, clips: Sequence[SourceSpec]) -> tuple[Bundle, Path,
     # With the hashes of the new files, so that the engine can be opened as everybody opens it.
     draft = write_manifest(bundle.path, bundle.manifest)
     try:
-        parity = _parity(draft, parts, network, pieces[1::2], carrying)
+        parity = _parity(draft, detector, network, pieces[1::2], carrying)
     except EngineError:  # what cannot run here is not left behind
         for file in written:
             file.unlink()
@@ -126,19 +122,19 @@ def add_int8(bundle: Bundle, clips: Sequence[SourceSpec]) -> tuple[Bundle, Path,
     return write_manifest(bundle.path, manifest), target, parity
 
 
-def _quantize_stateful(bundle: Bundle, parts: DetectorParts, network: Any, pieces: Sequence[Array], made: Path) -> None:
-    assert parts.quantizable_graph is not None
+def _quantize_stateful(bundle: Bundle, detector: Detector, network: Any, pieces: Sequence[Array], made: Path) -> None:
+    assert detector.streaming is not None
     with tempfile.TemporaryDirectory() as folder:
         exact = Path(folder) / "streaming.onnx"
-        load_part(parts.quantizable_graph)(network, bundle.manifest, exact)
+        detector.streaming.export_quantizable(network, bundle.manifest, exact)
         samples = _Carried(exact, (bundle.manifest.tiling.window or 1) - 1, pieces)
         write_int8(exact, made, samples, len(samples))
 
 
-def _parity(bundle: Bundle, parts: DetectorParts, network: Any, pieces: Sequence[Array], carrying: bool) -> Parity:
+def _parity(bundle: Bundle, detector: Detector, network: Any, pieces: Sequence[Array], carrying: bool) -> Parity:
     from streamad.engines.export import measure_parity, measure_stateful_parity
 
-    spec, scores = EngineSpec(name="openvino", precision="int8"), scores_of(bundle.manifest)
+    spec, scores = EngineSpec(name="openvino", precision="int8"), detector.frame_scores(bundle.manifest)
     if carrying:
         length = bundle.manifest.tiling.window or 1
         chosen = pieces[:: -(-len(pieces) // COMPARED)]
@@ -193,11 +189,10 @@ def _tiles(bundle: Bundle, clips: Sequence[SourceSpec]) -> Iterator[ModelInput]:
                     yield tiles
 
 
-def _network(bundle: Bundle, parts: DetectorParts) -> Any:
+def _network(bundle: Bundle, detector: Detector) -> Any:
     from streamad.engines.torch_engine import load_weights
 
-    build = load_part(parts.network)
-    return load_weights(lambda: build(bundle.manifest), bundle.weights_path)
+    return load_weights(lambda: detector.network(bundle.manifest), bundle.weights_path)
 
 
 def _input_name(onnx: Path) -> str:

@@ -161,13 +161,13 @@ import importlib, pkgutil, sys
 import streamad
 # torch may be imported by networks, training steps, the training loop, its engines and export alone (pyproject.toml).
 allowed = (
-    "streamad.training", "streamad.detectors.compute", "streamad.detectors.muon", "streamad.engines.torch_engine",
+    "streamad.training", "streamad.engines.torch_engine",
     "streamad.engines.torch_stateful", "streamad.engines.export", "streamad.engines.graph_writer",
     "streamad.engines.half", "streamad.__main__",
 )
 for module in pkgutil.walk_packages(streamad.__path__, "streamad."):
     name = module.name
-    if name.startswith(allowed) or name.endswith((".network", ".step", ".losses", ".streaming", "_graph")):
+    if name.startswith(allowed) or name.endswith((".network", ".training", ".losses", ".streaming", "_graph")):
         continue
     importlib.import_module(name)
 assert not [name for name in sys.modules if name.split(".")[0] == "torch" and sys.modules[name] is not None]

@@ -1,1 +1,107 @@
-"""Motion: the density of what moves, against what was normal there."""
+"""Motion: the density of what moves, compared with what was normal at that place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from streamad.bundle import Manifest
+from streamad.detectors.base import CameraScorer, Clip, Fit, FittedDetector
+from streamad.detectors.motion.flow import LONGEST_SECONDS
+from streamad.detectors.motion.layout import CELL
+from streamad.detectors.options import parse_options
+from streamad.errors import UsageError
+from streamad.training.plan import Progress, TrainingPlan
+
+INFORMATIVE_SLOPE = 1.0
+"""A measure of motion with a smaller slope is reported as saying little: what is twice as far from normal as a usual
+frame is then not even twice as likely to be an anomaly."""
+
+
+@dataclass(frozen=True)
+class MotionOptions:
+    """Options of the motion detector.
+
+    Attributes:
+        max_height: Taller frames are shrunk to this height in pixels. None: measured from the size of what moves.
+    """
+
+    max_height: int | None = None
+
+
+class Motion(FittedDetector):
+    """Speed, direction and look of what moves, fitted in closed form."""
+
+    name = "motion"
+    summary = "speed, direction and look of what moves, against what was normal there; fitted in seconds, no torch"
+    min_fps = 1 / LONGEST_SECONDS
+    one_rate = False
+    reference = "numpy"
+    has_reference_program = False  # its network takes descriptors
+
+    def scorer(self, manifest: Manifest, camera: str, *, streaming: bool = False) -> CameraScorer:
+        """See `Detector.scorer`."""
+        from streamad.detectors.motion.scorer import MotionScorer
+
+        return MotionScorer(manifest, camera)
+
+    def network(self, manifest: Manifest) -> Any:
+        """Return the model as a torch module: what engines other than OpenVINO are compared with."""
+        from streamad.detectors.motion.network import build
+
+        return build(manifest)
+
+    def options(self) -> type[Any]:
+        """See `Detector.options`."""
+        return MotionOptions
+
+    def fit(self, plan: TrainingPlan, clips: Sequence[Clip], out: Path, *, progress: Progress | None = None) -> Fit:
+        """See `FittedDetector.fit`."""
+        from streamad.detectors.motion.training import fit_motion_bundle
+
+        options = parse_options(MotionOptions, plan.options, self.name)
+        return fit_motion_bundle(
+            clips,
+            out,
+            name=plan.name,
+            data=plan.data,
+            license=plan.license,
+            fps=plan.fps,
+            seed=plan.seed,
+            max_height=options.max_height or plan.max_height,
+            progress=progress,
+        )
+
+    def require_rate(self, fps: float) -> None:
+        """See `Detector.require_rate`."""
+        if fps < self.min_fps:
+            raise UsageError(
+                f"the video has {fps:.2g} frames a second; the motion detector needs at least {self.min_fps:.2g}, "
+                "because in between things move too far to be followed",
+                hint="raise the camera's frame rate; for a folder of images, --fps states the rate it was taken at",
+            )
+
+    def smallest_object(self, manifest: Manifest) -> int | None:
+        """See `Detector.smallest_object`."""
+        return CELL
+
+    def limitations(self, manifest: Manifest) -> list[str]:
+        """See `Detector.limitations`; judged by the slopes of speed, direction and look."""
+        _, direction, look = manifest.training.options["slopes"]
+        sentences = []
+        if direction < INFORMATIVE_SLOPE:
+            sentences.append("things move in too many directions here for a wrong direction to be seen")
+        if look < INFORMATIVE_SLOPE:
+            sentences.append("things that move here look too little alike for an unusual one to be seen by its looks")
+        return sentences
+
+    def card_rows(self, manifest: Manifest) -> list[str]:
+        """See `Detector.card_rows`."""
+        from streamad.detectors.motion.training import card_rows
+
+        return card_rows(manifest)
+
+
+DETECTOR = Motion()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,23 +13,31 @@ import numpy as np
 
 from streamad.bundle import CALIBRATION, PLACE, Bundle, load_bundle, write_manifest
 from streamad.calibration import AlertPolicySpec, Calibration
+from streamad.detectors import (
+    DEFAULT,
+    Clip,
+    FittedDetector,
+    TrainedDetector,
+    detector_of,
+    find_detector,
+    require_trainable,
+)
 from streamad.detectors.options import parse_options
-from streamad.errors import EngineError, UsageError, install_hint
+from streamad.errors import UsageError
 from streamad.files import write_json
 from streamad.formatting import counted, number, span
 from streamad.frame import UInt8Image
 from streamad.inference.gated_scorer import write_place
-from streamad.inference.model import open_model
 from streamad.sources import FileSpec, SourceSpec, open_source
+from streamad.training.plan import Progress, TrainingPlan
 from streamad.versions import activate, new_version
-from streamad.workflows.calibrate import calibrate_model
+from streamad.workflows.fit import fit_model
 from streamad.workflows.learn.capture import Capture
 from streamad.workflows.learn.recording_stats import RecordingStats
 from streamad.workflows.learn.recording_store import RecordingStore
 
-if TYPE_CHECKING:  # both need torch
+if TYPE_CHECKING:  # needs torch
     from streamad.training.budget import Shortening
-    from streamad.training.recipes import TrainingPlan
 
 RECORDINGS, REPORT = "recordings", "learned.json"
 
@@ -38,19 +45,9 @@ LEAST_SECONDS = 30.0
 LEAST_MOVING_SECONDS = 15.0
 """Less good video, or less in which something moves, is refused (our choice)."""
 
-TELLS = 1.0
-"""Slope under which a measure of motion is said to tell little: what is twice as far from normal as a usual frame is
-then not even twice as likely an anomaly (our choice)."""
-
 GUESS_SECONDS = 120.0
 """A threshold set on less held-out video than this is called a guess. On a rendered scene with 15 s of it, one alert
 stayed open over four anomalies and what lay between them."""
-
-MOTION_CELL = 20
-"""Side of the motion detector's cells, working pixels."""
-
-Progress = Callable[[str, int, int], None]
-"""Told the stage in words, steps done, and steps in all."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ class LearnPlan:
     """
 
     name: str
-    detector: str = "motion"
+    detector: str = DEFAULT
     alerts_per_day: float = 1.0
     data: str = "own camera"
     license: str = "own recording"
@@ -95,34 +92,16 @@ class Learned:
     report: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class MotionOptions:
-    """Options of the motion detector.
-
-    Attributes:
-        max_height: taller frames are shrunk to this, pixels; None measures how large moving things are.
-    """
-
-    max_height: int | None = None
-
-
 def require_trainer(plan: LearnPlan) -> None:
-    """Refuse a detector that cannot be trained here, before minutes are spent on the recording.
+    """Check that a detector can be trained here, before minutes are spent on the recording.
 
     Raises:
-        EngineError: a module is missing.
-        UsageError: an option of the motion detector is unknown or wrong (`require_time` reads the others').
+        EngineError: A module is missing.
+        UsageError: There is no such detector, or an option is unknown or wrong.
     """
-    if plan.detector == "motion":
-        parse_options(MotionOptions, plan.options, "motion")
-        return
-    try:
-        import_module("streamad.training.build")
-    except ModuleNotFoundError as error:
-        raise EngineError(
-            f"learning {plan.detector} needs the module {error.name}",
-            hint=f"{install_hint('train')}, or learn the motion detector, which needs nothing more",
-        ) from error
+    detector = find_detector(plan.detector)
+    require_trainable(detector)
+    parse_options(detector.options(), plan.options, detector.name)
 
 
 def require_time(plan: LearnPlan) -> int | None:
@@ -136,17 +115,18 @@ def require_time(plan: LearnPlan) -> int | None:
     Raises:
         UsageError: too few steps fit, or an option is unknown or wrong.
     """
-    if plan.detector == "motion" or plan.train_seconds is None:
+    detector = find_detector(plan.detector)
+    if not isinstance(detector, TrainedDetector) or plan.train_seconds is None:
         return None
     from streamad.training.budget import LEAST_STEPS, minutes_for, steps_in
 
-    possible = steps_in(_training_plan(plan, fps=10.0, validation_share=0.5), plan.train_seconds)
+    possible = steps_in(detector, _training_plan(plan, fps=10.0, validation_share=0.5), plan.train_seconds)
     if possible < LEAST_STEPS:
         raise UsageError(
             f"{plan.detector} makes {possible} steps of its training in {plan.train_seconds / 60:g} minutes here, at "
             f"least {LEAST_STEPS} are needed",
             hint=f"give --train-minutes {minutes_for(LEAST_STEPS, possible, plan.train_seconds)} or more, options that "
-            "make it lighter (docs/how-to/train.md), or learn the motion detector, which takes a minute or two",
+            f"make it lighter (docs/how-to/train.md), or use the detector {DEFAULT}, which takes a minute or two",
         )
     return possible
 
@@ -238,35 +218,39 @@ def learn(
     """
     require_trainer(plan)
     fresh = new_version(out)
-    cuts: list[Shortening] = []
-    if plan.detector == "motion":
-        bundle, calibration = _fit_motion(plan, recordings, fresh, rules, progress)
+    detector = find_detector(plan.detector)
+    clips: list[Clip]
+    if isinstance(detector, FittedDetector):
+        clips, share, profiles = list(recordings.whole), 0.0, recordings.learned_profiles
+        if not clips:
+            raise UsageError("the recordings hold no video", hint="record again")
+        rate = recordings.given[0].fps if recordings.given else _rate(recordings.folder / recordings.clips[0].file)
     else:
         train, held = recordings.of_role("train"), recordings.of_role("held")
         if not train or not held:
             raise UsageError(
                 f"the recordings have {counted(len(train), 'clip')} to train {plan.detector} on and {len(held)} to set "
                 "its threshold on; at least one of each is needed",
-                hint="record for longer: every fourth clip is held out for the threshold. The motion detector holds "
-                "nothing out",
+                hint="record for longer: every fourth clip is held out for the threshold. The detector "
+                f"{DEFAULT} holds nothing out",
             )
-        rate = _rate(train[0])
-        bundle = _train(plan, train, held, fresh, rate, progress, cuts.append)
-        tell = progress or (lambda stage, done, total: None)
-        with open_model(bundle, hint="throughput") as model:
-            calibration = calibrate_model(
-                model,
-                [FileSpec(path=path) for path in held],
-                source=f"{plan.data}: {len(held)} clips held out ({', '.join(recordings.profiles)})",
-                fps=rate,
-                alerts_per_day=plan.alerts_per_day,
-                rules=rules,
-                progress=lambda clip, _, total: tell("calibrating", clip + 1, total),
-            )
+        clips, share = [FileSpec(path=path) for path in (*train, *held)], len(held) / (len(train) + len(held))
+        rate, profiles = _rate(train[0]), recordings.profiles
+    fitted = fit_model(
+        _training_plan(plan, fps=rate, validation_share=share),
+        clips,
+        fresh,
+        alerts_per_day=plan.alerts_per_day,
+        rules=rules,
+        note=f" ({', '.join(profiles)})",
+        max_seconds=plan.train_seconds,
+        progress=progress,
+    )
+    bundle, calibration = fitted.bundle, fitted.calibration
     calibration.save(fresh / CALIBRATION)
     if place is not None:
         write_place(fresh / PLACE, place)
-    words, report = describe(bundle, calibration, recordings, survey, out, shortened=cuts[0] if cuts else None)
+    words, report = describe(bundle, calibration, recordings, survey, out, shortened=fitted.shortened)
     write_json(fresh / REPORT, report)
     shutil.rmtree(fresh / "training", ignore_errors=True)
     write_manifest(fresh, bundle.manifest)
@@ -295,12 +279,13 @@ def describe(
     """
     manifest = bundle.manifest
     height = survey.shape[0] if survey.shape else None
-    least = None
-    if manifest.tiling.kind == "cells" and height is not None:
-        cell = MOTION_CELL if manifest.detector == "motion" else manifest.input.height
-        least = round(cell * height / min(height, manifest.input.max_height or height))
+    detector = detector_of(bundle)
+    holds_out = isinstance(detector, TrainedDetector)
+    smallest, least = detector.smallest_object(manifest), None
+    if smallest is not None and height is not None:
+        least = round(smallest * height / min(height, manifest.input.max_height or height))
     parts = survey.still_parts()
-    learned = recordings.profiles if manifest.detector != "motion" else recordings.learned_profiles
+    learned = recordings.profiles if holds_out else recordings.learned_profiles
     minutes = {profile: seconds / 60 for profile, seconds in learned.items()}
     moving = survey.moving_seconds / max(survey.seconds, 1e-9)
     words = [
@@ -320,8 +305,7 @@ def describe(
             f"nothing moved in {survey.still_share:.0%} of the picture{where}: whatever moves there is new to it, and "
             "likely an alert; if that is normal, record when it happens and run again with the same --out"
         )
-    if manifest.detector == "motion":
-        words += _what_tells_little(manifest.training.options["slopes"])
+    words += detector.limitations(manifest)
     resolvable = calibration.resolvable_alerts_per_day
     if calibration.extrapolation > 1:
         words.append(
@@ -331,17 +315,16 @@ def describe(
             f"`streamad calibrate {shlex.quote(str(out))} --recent 24h`"
         )
     if calibration.duration_seconds < GUESS_SECONDS:
-        held_out = manifest.detector != "motion"
         words.append(
             f"a threshold set on {calibration.duration_seconds:.0f} s of video is a guess, and its alerts may be wrong "
-            f"either way: record {(4 if held_out else 1) * GUESS_SECONDS / 60:.0f} minutes or more"
-            + (", a quarter of which is held out for it" if held_out else "")
+            f"either way: record {(4 if holds_out else 1) * GUESS_SECONDS / 60:.0f} minutes or more"
+            + (", a quarter of which is held out for it" if holds_out else "")
         )
     if shortened is not None:
         words.append(
             f"{manifest.detector} was given {shortened.share:.1%} of the training it is meant to have, which takes "
             f"about {shortened.whole_seconds / 60:.0f} minutes here: its scores may not be informative; give more "
-            "--train-minutes, or learn the motion detector"
+            f"--train-minutes, or use the detector {DEFAULT}"
         )
     words.append("it knows only what it was shown: other hours, weather and light are new; run again to add them")
     report = {
@@ -360,86 +343,13 @@ def describe(
         "extrapolation": calibration.extrapolation,
         "threshold": calibration.shown_threshold,
         "warnings": list(calibration.warnings),
-        "training_share": None if manifest.detector == "motion" else 1.0 if shortened is None else shortened.share,
+        "training_share": None if not holds_out else 1.0 if shortened is None else shortened.share,
         "words": words,
     }
     return tuple(words), report
 
 
-def _what_tells_little(slopes: Sequence[float]) -> list[str]:
-    """Sentences on what cannot be told from this camera's normal video, by the slopes of speed, direction and look."""
-    _, direction, look = slopes
-    words = []
-    if direction < TELLS:
-        words.append("things go too many ways here for a wrong way to be seen")
-    if look < TELLS:
-        words.append("things that move here look too little alike for an unusual one to be seen by its looks")
-    return words
-
-
-def _fit_motion(
-    plan: LearnPlan,
-    recordings: RecordingStore,
-    folder: Path,
-    rules: AlertPolicySpec | None,
-    progress: Progress | None,
-) -> tuple[Bundle, Calibration]:
-    """Fit to all there is, and calibrate on all: each part is scored by a model of the others."""
-    from streamad.workflows.fit_motion import calibrate_motion, fit_motion_bundle
-
-    clips = recordings.whole
-    if not clips:
-        raise UsageError("the recordings hold no video", hint="record again")
-    rate = recordings.given[0].fps if recordings.given else _rate(recordings.folder / recordings.clips[0].file)
-    fit = fit_motion_bundle(
-        clips,
-        folder,
-        name=plan.name,
-        data=plan.data,
-        license=plan.license,
-        fps=rate,
-        seed=plan.seed,
-        progress=progress,
-        max_height=parse_options(MotionOptions, plan.options, "motion").max_height,
-    )
-    source = f"{plan.data}: {counted(len(clips), 'clip')}, each part scored by a model of the others"
-    calibration = calibrate_motion(
-        fit,
-        source=f"{source} ({', '.join(recordings.learned_profiles)})",
-        alerts_per_day=plan.alerts_per_day,
-        rules=rules,
-    )
-    return fit.bundle, calibration
-
-
-def _train(
-    plan: LearnPlan,
-    train: Sequence[Path],
-    held: Sequence[Path],
-    folder: Path,
-    rate: float,
-    progress: Progress | None,
-    shortened: Callable[[Shortening], None],
-) -> Bundle:
-    from streamad.training.build import train_bundle
-    from streamad.training.feeding import clip_opener
-
-    tell = progress or (lambda stage, done, total: None)
-    clips = [*train, *held]  # the last share is held out there, too
-    return train_bundle(
-        _training_plan(plan, fps=rate, validation_share=len(held) / len(clips)),
-        [clip_opener(FileSpec(path=path), "training") for path in clips],
-        folder,
-        feed_progress=lambda done, total: tell("reading normal video", done, total),
-        step_progress=lambda done, total: tell("training", done, total),
-        most_seconds=plan.train_seconds,
-        shortened=shortened,
-    )
-
-
 def _training_plan(plan: LearnPlan, *, fps: float, validation_share: float) -> TrainingPlan:
-    from streamad.training.recipes import TrainingPlan
-
     return TrainingPlan(
         name=plan.name, data=plan.data, license=plan.license, fps=fps, detector=plan.detector, seed=plan.seed,
         validation_share=validation_share, options=plan.options,

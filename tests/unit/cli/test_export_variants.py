@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 
 from streamad.bundle import load_bundle
-from streamad.detectors.parity import scores_of
+from streamad.detectors import find_detector
 from streamad.engines import EngineSpec, StatefulEngine, open_engine
 from streamad.engines.tensorrt.availability import driver_problem
 from streamad.engines.tensorrt.selftest_stateful import run_stateful_selftest
@@ -159,6 +159,7 @@ def test_the_precision_that_an_engine_cannot_run_is_refused(bundle: Path) -> Non
 def test_scores_for_parity_are_the_detectors_own(bundle: Path) -> None:
     manifest = load_bundle(bundle).manifest
     outputs = np.array([0.3, -0.2, 0.9, 0.1], np.float32)
+    scores_of = find_detector(manifest.detector).frame_scores
     assert scores_of(manifest)(outputs) == pytest.approx([0.9])
     three = manifest.model_copy(update={"score": manifest.score.model_copy(update={"cells": 3, "median_frames": 9})})
     assert scores_of(three)(outputs) == pytest.approx([(0.9 + 0.3 + 0.1) / 3])

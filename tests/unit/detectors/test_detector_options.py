@@ -10,9 +10,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from streamad.detectors.compute import Compute, one_cycle  # noqa: E402
 from streamad.detectors.options import parse_options  # noqa: E402
 from streamad.errors import EngineError, UsageError  # noqa: E402
+from streamad.training.compute import Compute, one_cycle  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 

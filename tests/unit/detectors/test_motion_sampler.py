@@ -10,8 +10,8 @@ from motion_support import walkers, world
 
 from streamad.detectors.motion.fitting import FOLDS, Fitted, Sample, fit
 from streamad.detectors.motion.sampler import Describer, MotionSampler
+from streamad.detectors.motion.training import motion_manifest
 from streamad.frame import Frame
-from streamad.workflows.fit_motion import motion_manifest
 
 MANIFEST = motion_manifest("wall", data="squares", license="none", fps=10, max_height=160)
 

@@ -13,11 +13,11 @@ from streamad.bundle import Manifest
 from streamad.detectors.motion.fitting import Fitted, fit
 from streamad.detectors.motion.sampler import MotionSampler
 from streamad.detectors.motion.scorer import MotionScorer
+from streamad.detectors.motion.training import motion_manifest
 from streamad.errors import BundleError, UsageError
 from streamad.frame import Frame, FrameFlags
 from streamad.preprocessing import FrameSizeError
 from streamad.scoring import FrameScore
-from streamad.workflows.fit_motion import motion_manifest
 
 
 def manifest(fps: float = 12.5) -> Manifest:

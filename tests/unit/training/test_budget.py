@@ -10,10 +10,12 @@ from bundle_support import moving_shapes
 
 torch = pytest.importorskip("torch")
 
+from streamad.detectors import trained_detector  # noqa: E402
 from streamad.errors import UsageError  # noqa: E402
 from streamad.frame import Frame, FrameFlags  # noqa: E402
 from streamad.training.budget import fit_into, minutes_for, planned  # noqa: E402
-from streamad.training.recipes import Recipe, TrainingPlan, recipe_for  # noqa: E402
+from streamad.training.plan import TrainingPlan  # noqa: E402
+from streamad.training.recipe import Recipe  # noqa: E402
 from streamad.workflows.learn.learn import LearnPlan, require_time  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -34,7 +36,7 @@ def clip() -> list[Frame]:
 
 def recipe(detector: str) -> Recipe:
     plan = TrainingPlan("t", "drawn", "CC0", 10, detector, max_cells=512, side=32, options=OPTIONS[detector])
-    return recipe_for(detector)(plan, [clip], [clip], lambda: None)
+    return trained_detector(detector).recipe(plan, [clip], [clip], lambda: None)
 
 
 def weights(given: Recipe) -> list[Any]:

@@ -20,8 +20,7 @@ torch = pytest.importorskip("torch", reason="needs torch (the extra `train`)")
 roc_auc_score = pytest.importorskip("sklearn.metrics").roc_auc_score
 
 import streamad  # noqa: E402
-from streamad.detectors import detector_parts  # noqa: E402
-from streamad.detectors.base import load_part  # noqa: E402
+from streamad.detectors import find_detector  # noqa: E402
 from streamad.errors import DatasetError, OutputError, UsageError  # noqa: E402
 from streamad.evaluation.images import ImageBenchmark, OneClassSplit, labeled_benchmark, load_images  # noqa: E402
 from streamad.evaluation.images.mvtec import load_mvtec  # noqa: E402
@@ -48,7 +47,7 @@ def two_classes(training: int = 24, test: int = 8, seed: int = 0) -> ImageBenchm
 
 def run(out: Path, benchmark: ImageBenchmark | None = None, **more: Any) -> list[ImageResult]:
     arguments = {"seeds": [1, 2], "out": out, "options": OPTIONS, **more}
-    return run_image_benchmark(benchmark or two_classes(), "adacl", **arguments)
+    return run_image_benchmark(benchmark or two_classes(), find_detector("adacl"), **arguments)
 
 
 def figures(results: list[ImageResult]) -> list[tuple[int, int, dict[str, float], str]]:
@@ -96,8 +95,9 @@ def test_the_auroc_is_that_of_scikit_learn(
 ) -> None:
     split, result = two_classes().split(1), whole[1][3]
     rows, validation = held_out(24, 2)
-    make = load_part(detector_parts("adacl").image_task)
-    task = make(split.train[rows], split.train[validation], data_set="mnist", seed=2, device="cpu", options=OPTIONS)
+    task = find_detector("adacl").image_task(
+        split.train[rows], split.train[validation], data_set="mnist", seed=2, device="cpu", options=OPTIONS
+    )
     module.run_loop(task, samples=22, epochs=1, patience=5, seed=2, folder=tmp_path)
     scores = task.score_images(split.test)
     assert list(scores) == list(result.auroc)
@@ -276,8 +276,8 @@ def test_nothing_is_trained_where_any_data_are_bad(tmp_path: Path, monkeypatch: 
 def test_wrong_arguments(tmp_path: Path, wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         run(tmp_path, **wrong)
-    with pytest.raises(UsageError, match="no detector 'adcl'"):
-        run_image_benchmark(two_classes(), "adcl", seeds=[1], out=tmp_path)
+    with pytest.raises(UsageError, match="motion cannot be trained on images"):
+        run_image_benchmark(two_classes(), find_detector("motion"), seeds=[1], out=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -291,14 +291,15 @@ def test_damaged_results_and_folders_that_cannot_be_written(tmp_path: Path) -> N
 
 
 def test_scores_that_are_not_finite_end_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make = load_part(detector_parts("adacl").image_task)
+    adacl = find_detector("adacl")
+    make = adacl.image_task
 
     def broken(*arguments: Any, **more: Any) -> Any:
         task = make(*arguments, **more)
         monkeypatch.setattr(task, "score_images", lambda images: {"regressed": np.full(len(images), np.nan)})
         return task
 
-    monkeypatch.setattr(module, "load_part", lambda _: broken)
+    monkeypatch.setattr(type(adacl), "image_task", staticmethod(broken))
     with pytest.raises(UsageError, match="16 of 16 test images have no finite regressed"):
         run(tmp_path, seeds=[1], classes=[0])
     assert not list(tmp_path.glob("*.json"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,12 +16,12 @@ from bundle_support import moving_shapes, single_torch_thread
 pytest.importorskip("torch")
 
 from streamad.bundle import Bundle, load_bundle
+from streamad.detectors import trained_detector
 from streamad.engines import EngineSpec
 from streamad.errors import UsageError
 from streamad.frame import Frame, FrameFlags
 from streamad.inference import open_model, score_video
-from streamad.training.build import train_bundle
-from streamad.training.recipes import TrainingPlan, recipe_for
+from streamad.training.plan import TrainingPlan
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -54,6 +54,10 @@ def plan(detector: str, **given: Any) -> TrainingPlan:
     return TrainingPlan(name=name, data="drawn", license="CC0", fps=10, detector=detector, **values)
 
 
+def learned(chosen: TrainingPlan, clips: Sequence[Callable[[], list[Frame]]], out: Path, **more: Any) -> Bundle:
+    return trained_detector(chosen.detector).train(chosen, clips, out, **more)
+
+
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bundle]:
     """A trained bundle of a detector; each is made once, and nobody changes it."""
@@ -62,7 +66,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bundle]
     @cache
     def trained_once(detector: str) -> Bundle:
         with single_torch_thread():
-            return train_bundle(plan(detector), [opener(1), opener(2)], folder / detector)
+            return learned(plan(detector), [opener(1), opener(2)], folder / detector)
 
     return trained_once
 
@@ -114,7 +118,7 @@ def test_a_training_that_ended_is_not_done_again(
 ) -> None:
     trained, epochs = bundles(detector), list[int]()
     folder = shutil.copytree(trained.path, tmp_path / detector)
-    again = train_bundle(plan(detector), [opener(1), opener(2)], folder, progress=lambda r: epochs.append(r.epoch))
+    again = learned(plan(detector), [opener(1), opener(2)], folder, on_epoch=lambda r: epochs.append(r.epoch))
     assert not epochs
     assert again.manifest.training == trained.manifest.training
 
@@ -122,12 +126,12 @@ def test_a_training_that_ended_is_not_done_again(
 def test_a_checkpoint_of_another_detector_is_refused(bundles: Callable[[str], Bundle], tmp_path: Path) -> None:
     shutil.copytree(bundles("adacl").path / "training", tmp_path / "training")
     with pytest.raises(UsageError, match="detector is adacl there, alps here"):
-        train_bundle(plan("alps"), [opener(1), opener(2)], tmp_path)
+        learned(plan("alps"), [opener(1), opener(2)], tmp_path)
 
 
 def test_a_wrong_option_is_refused_before_training(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="learned_noise has no option color"):
-        train_bundle(replace(plan("learned_noise"), options={"color": "red"}), [opener(1), opener(2)], tmp_path)
+        learned(replace(plan("learned_noise"), options={"color": "red"}), [opener(1), opener(2)], tmp_path)
 
 
 @pytest.mark.slow
@@ -136,7 +140,7 @@ def test_a_training_starts_from_a_lighter_model(bundles: Callable[[str], Bundle]
     clips = [opener(1), opener(2)]
     light = bundles("learned_noise")
     given = {**OPTIONS["learned_noise"], "start": str(light.path), "width": 0.1, "epochs": 1, "samples": 1, "batch": 1}
-    wide = train_bundle(plan("learned_noise", options={**given, "learning_rate": 1e-9}), clips, tmp_path / "wide")
+    wide = learned(plan("learned_noise", options={**given, "learning_rate": 1e-9}), clips, tmp_path / "wide")
     record = wide.manifest.training.options
     assert (record["start"], record["start_sha256"]) == (light.name, light.sha256)
     assert wide.manifest.parameters > light.manifest.parameters
@@ -151,17 +155,19 @@ def test_a_training_cannot_start_from_another_detector(bundles: Callable[[str], 
     other = bundles("adacl")
     start = {**OPTIONS["learned_noise"], "start": str(other.path)}
     with pytest.raises(UsageError, match="is a model of adacl"):
-        train_bundle(plan("learned_noise", options=start), [opener(1), opener(2)], tmp_path / "out")
+        learned(plan("learned_noise", options=start), [opener(1), opener(2)], tmp_path / "out")
 
 
 def test_a_side_that_does_not_suit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="side of 100 pixels"):
-        train_bundle(plan("learned_noise", side=100), [opener(1), opener(2)], tmp_path)
+        learned(plan("learned_noise", side=100), [opener(1), opener(2)], tmp_path)
 
 
 def test_an_unknown_detector_is_refused() -> None:
-    with pytest.raises(UsageError, match="no training for"):
-        recipe_for("best")
+    with pytest.raises(UsageError, match="there is no detector 'best'"):
+        trained_detector("best")
+    with pytest.raises(UsageError, match="motion is fitted in closed form"):
+        trained_detector("motion")
 
 
 @pytest.mark.parametrize("detector", ["adacl", "igd"])
@@ -170,4 +176,4 @@ def test_clips_of_different_sizes_are_refused(detector: str, tmp_path: Path) -> 
         return [replace(f, pixels=np.ascontiguousarray(f.pixels[:-10, :-20])) for f in opener(2)()]
 
     with pytest.raises(UsageError, match=r"different sizes: \d+×\d+ \(clip 1\), \d+×\d+ \(clip 2\)"):
-        train_bundle(plan(detector), [opener(1), smaller], tmp_path)
+        learned(plan(detector), [opener(1), smaller], tmp_path)

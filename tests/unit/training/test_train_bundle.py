@@ -13,10 +13,11 @@ from bundle_support import moving_shapes, single_torch_thread
 pytest.importorskip("torch")
 
 from streamad.bundle import Bundle, load_bundle
+from streamad.detectors import trained_detector
 from streamad.errors import OutputError, UsageError
 from streamad.frame import Frame, FrameFlags
 from streamad.inference import open_model, score_video
-from streamad.training.build import TrainingPlan, split_clips, train_bundle
+from streamad.training.plan import TrainingPlan, split_clips
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -30,15 +31,17 @@ def opener(seed: int, frames: int = 70, busy: bool = True) -> Callable[[], list[
     return frames_of
 
 
+ADACL = trained_detector("adacl")
 PLAN = TrainingPlan(
-    name="corridor", data="drawn shapes", license="CC0-1.0", fps=10, epochs=2, max_cells=256, standing=True
-)
+    name="corridor", data="drawn shapes", license="CC0-1.0", fps=10, detector="adacl", epochs=2, max_cells=256,
+    standing=True,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     with single_torch_thread():
-        return train_bundle(PLAN, [opener(1), opener(1), opener(1)], tmp_path_factory.mktemp("out") / "corridor")
+        return ADACL.train(PLAN, [opener(1), opener(1), opener(1)], tmp_path_factory.mktemp("out") / "corridor")
 
 
 def test_the_bundle_loads_and_says_how_it_was_made(trained: Bundle) -> None:
@@ -85,7 +88,7 @@ def test_it_scores_video(trained: Bundle) -> None:
 def test_progress_is_told(tmp_path: Path) -> None:
     clips: list[tuple[int, int]] = []
     with pytest.raises(UsageError, match="nothing moved"):
-        train_bundle(
+        ADACL.train(
             PLAN, [opener(1), opener(2, busy=False)], tmp_path / "out",
             feed_progress=lambda done, total: clips.append((done, total)),
         )  # fmt: skip
@@ -95,18 +98,18 @@ def test_progress_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [0, 1])
 def test_one_clip_is_not_enough(tmp_path: Path, count: int) -> None:
     with pytest.raises(UsageError, match=f"at least two clips .* got {count}"):
-        train_bundle(PLAN, [opener(1)] * count, tmp_path / "out")
+        ADACL.train(PLAN, [opener(1)] * count, tmp_path / "out")
 
 
 def test_empty_clips_are_told_from_nothing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the clips hold no frame"):
-        train_bundle(PLAN, [list, list], tmp_path / "out")
+        ADACL.train(PLAN, [list, list], tmp_path / "out")
 
 
 def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(OutputError, match="taken"):
-        train_bundle(PLAN, [opener(1), opener(1)], tmp_path / "taken" / "out")
+        ADACL.train(PLAN, [opener(1), opener(1)], tmp_path / "taken" / "out")
 
 
 @pytest.mark.parametrize(

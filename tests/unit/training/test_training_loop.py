@@ -18,9 +18,9 @@ from bundle_support import single_torch_thread
 torch = pytest.importorskip("torch")
 
 import streamad  # noqa: E402
-from streamad.detectors.adacl.step import AdaclOptions, AdaclTask  # noqa: E402
-from streamad.detectors.compute import Compute  # noqa: E402
+from streamad.detectors.adacl.training import AdaclOptions, AdaclTask  # noqa: E402
 from streamad.errors import OutputError, UsageError  # noqa: E402
+from streamad.training.compute import Compute  # noqa: E402
 from streamad.training.loop import EpochReport, LoopResult, run_loop  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")

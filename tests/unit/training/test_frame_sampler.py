@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 from streamad.errors import UsageError
 from streamad.frame import Frame, FrameFlags
-from streamad.training.frames import SEGMENT, FrameSampler
+from streamad.training.frame_sampler import SEGMENT, FrameSampler
 
 
 def clip(count: int, first: int = 0, hole: int | None = None, seed: int = 0) -> list[Frame]:

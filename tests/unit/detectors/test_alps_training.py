@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from streamad.detectors.alps.network import squared_error  # noqa: E402
-from streamad.detectors.alps.step import AlpsOptions, AlpsTask, image_task  # noqa: E402
+from streamad.detectors.alps.training import AlpsOptions, AlpsTask, image_task  # noqa: E402
 from streamad.errors import UsageError  # noqa: E402
 from streamad.training.loop import run_loop  # noqa: E402
 

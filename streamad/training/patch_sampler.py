@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import cv2
 import numpy as np
@@ -11,21 +11,10 @@ import numpy.typing as npt
 from streamad.errors import UsageError
 from streamad.frame import Frame, UInt8Image
 from streamad.preprocessing import BackgroundModel, PatchHistory
-from streamad.sources import SourceSpec, open_source
 
 FLOW_CONSISTENT = 0.6
 """Consistency of the flow from which "against the flow" means something (our choice: at 0.6 four fifths of the
 movement goes one way)."""
-
-
-def clip_opener(spec: SourceSpec, camera: str) -> Callable[[], Iterator[Frame]]:
-    """A function that opens a clip and yields its frames, as often as it is called."""
-
-    def frames() -> Iterator[Frame]:
-        with open_source(spec, camera=camera) as source:
-            yield from source
-
-    return frames
 
 
 class PatchSampler:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,28 +13,6 @@ from streamad.preprocessing.resize import resize_frame
 
 SEGMENT = 64
 """Frames that are kept or left together, so that windows can be cut from them."""
-
-
-def of_one_size(frames: Iterable[Frame], number: int, sizes: dict[tuple[int, int], int]) -> Iterator[Frame]:
-    """The frames of a clip, as long as they have the size of those of all clips before it.
-
-    Args:
-        frames: of the clip.
-        number: its number, from 1, for the error.
-        sizes: (height, width) seen so far, with the number of the clip; shared by all clips.
-
-    Raises:
-        UsageError: a frame has another size.
-    """
-    for frame in frames:
-        sizes.setdefault(frame.shape, number)
-        if len(sizes) > 1:
-            found = ", ".join(f"{width}×{height} (clip {k})" for (height, width), k in sizes.items())
-            raise UsageError(
-                f"the frames have different sizes: {found}; a model belongs to one camera at one size",
-                hint="give clips of one camera, or convert them to one size",
-            )
-        yield frame
 
 
 class FrameSampler:

@@ -11,20 +11,17 @@ import pytest
 from motion_support import Square, walkers, world
 
 from streamad.bundle import Bundle, combined_sha256, load_bundle
+from streamad.detectors import Fit
+from streamad.detectors.motion import training as fitting
 from streamad.detectors.motion.fitting import Sample
 from streamad.detectors.motion.layout import LENGTH
 from streamad.detectors.motion.sampler import MotionSampler
+from streamad.detectors.motion.training import cross_fitted_scores, fit_motion_bundle
 from streamad.engines import EngineSpec
 from streamad.errors import UsageError
 from streamad.inference import open_model, score_video
 from streamad.sources import ImagesSpec
-from streamad.workflows import fit_motion
-from streamad.workflows.fit_motion import (
-    MotionFit,
-    calibrate_motion,
-    cross_fitted_scores,
-    fit_motion_bundle,
-)
+from streamad.workflows.fit import calibrate_fit
 
 
 def clip(folder: Path, squares: list[Square], seconds: float, seed: int) -> ImagesSpec:
@@ -35,7 +32,7 @@ def clip(folder: Path, squares: list[Square], seconds: float, seed: int) -> Imag
 
 
 @pytest.fixture(scope="module")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> MotionFit:
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Fit:
     """One clip alone is enough."""
     folder = tmp_path_factory.mktemp("wall")
     normal = clip(folder / "normal", walkers(44), 44.0, 0)
@@ -53,15 +50,15 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> MotionFit:
 
 
 @pytest.fixture(scope="module")
-def fitted(learned: MotionFit) -> Bundle:
+def fitted(learned: Fit) -> Bundle:
     return learned.bundle
 
 
-def test_the_threshold_comes_from_scores_by_models_that_were_not_shown_the_part(learned: MotionFit) -> None:
+def test_the_threshold_comes_from_scores_by_models_that_were_not_shown_the_part(learned: Fit) -> None:
     (scores,) = learned.scores
     assert learned.fps == 10
     assert 400 < len(scores) <= 440 - 32  # but the frames in which the scene at rest is learned
-    calibration = calibrate_motion(learned, source="squares", alerts_per_day=24)
+    calibration = calibrate_fit(learned, source="squares", alerts_per_day=24)
     assert calibration.model_sha256 == combined_sha256(learned.bundle)
     assert calibration.frames == int((~np.isnan(scores)).sum())
     assert calibration.threshold > np.nanmax(scores)
@@ -72,10 +69,10 @@ def test_the_threshold_comes_from_scores_by_models_that_were_not_shown_the_part(
 
 
 def test_every_frame_of_long_video_sets_the_threshold(
-    learned: MotionFit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    learned: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fit to half of the frames scores all of them, each about as the fit to all frames does."""
-    monkeypatch.setattr(fit_motion, "MotionSampler", partial(MotionSampler, most_frames=200))
+    monkeypatch.setattr(fitting, "MotionSampler", partial(MotionSampler, most_frames=200))
     normal = ImagesSpec(path=learned.bundle.path.parent / "normal", fps=10)
     told: list[str] = []
     thinned = fit_motion_bundle([normal], tmp_path / "wall", name="wall", progress=lambda stage, *_: told.append(stage))
@@ -87,7 +84,7 @@ def test_every_frame_of_long_video_sets_the_threshold(
     whole, few = (np.concatenate(fit.scores) for fit in (learned, thinned))
     scored = ~np.isnan(whole)
     assert np.corrcoef(whole[scored], few[scored])[0, 1] > 0.8
-    assert calibrate_motion(thinned, source="squares").frames == scored.sum() > 400
+    assert calibrate_fit(thinned, source="squares").frames == scored.sum() > 400
 
 
 def test_video_with_too_few_frames_a_second_is_refused_before_it_is_read(tmp_path: Path) -> None:

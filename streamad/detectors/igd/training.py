@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -11,12 +11,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from streamad.detectors.compute import Compute, one_cycle, set_learning_rate
+from streamad.bundle import InputSpec, ScoreSpec, TilingSpec
 from streamad.detectors.igd.losses import critic_error, interpolate
-from streamad.detectors.igd.network import PATCH, Branch, Encoder, IgdNet, to_patches
+from streamad.detectors.igd.network import MAP_SIDE, PATCH, Branch, Encoder, IgdNet, to_patches
 from streamad.detectors.igd.options import PRESETS, IgdOptions
 from streamad.detectors.options import parse_options
 from streamad.errors import UsageError
+from streamad.training.compute import Compute, one_cycle, set_learning_rate
+from streamad.training.frame_recipe import FrameRecipe
+from streamad.training.plan import OpenClip, TrainingPlan
+from streamad.training.recipe import MEDIAN_SECONDS
 
 Images = npt.NDArray[np.uint8]
 BATCH_PIXELS = 256 * 32 * 32
@@ -284,3 +288,72 @@ def image_task(
 
 def _branches(net: IgdNet) -> list[Branch]:
     return [net.whole] if net.patch is None else [net.whole, net.patch]
+
+
+SCALE = 255.0
+"""IGD's networks see 0 to 1."""
+
+POOLING = "peak"
+"""On video a frame's score is its highest heat-map cell: the mean of a frame hardly moves for a thing that covers a
+hundredth of it (our choice; the paper, on images, has the mean)."""
+
+
+class IgdRecipe(FrameRecipe):
+    """IGD: single frames, reconstructed and described."""
+
+    def __init__(
+        self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
+    ) -> None:
+        super().__init__(plan, clips, held, tick)
+        self.task: IgdTask = self._make_task(parse_options(IgdOptions, {"pooling": POOLING, **plan.overrides}, "igd"))
+
+    @property
+    def batch(self) -> int:
+        """Frames in a step."""
+        return cast(int, self.task.options.batch)
+
+    @property
+    def samples(self) -> int:
+        """Number of frames."""
+        return len(self.pixels)
+
+    @property
+    def looked_at(self) -> int:
+        """The training frames, encoded anew, and those held out, scored twice."""
+        return len(self.pixels) + 2 * len(self.held_pixels)
+
+    def shorten(self, epochs: int, steps: int) -> None:
+        """See `Recipe.shorten`; of the frames held out the same share is left."""
+        before = self.task.steps_per_epoch
+        if steps < before:
+            rng = np.random.default_rng(self.plan.seed)
+            self.pixels = self._some(self.pixels, steps * self.batch, rng)
+            self.held_pixels = self._some(
+                self.held_pixels, max(self.batch, len(self.held_pixels) * steps // before), rng
+            )
+        self.task = self._make_task(replace(self.task.options, epochs=epochs))
+
+    @staticmethod
+    def _some(frames: npt.NDArray[np.uint8], count: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+        return frames[np.sort(rng.permutation(len(frames))[:count])]
+
+    def _make_task(self, options: IgdOptions) -> IgdTask:
+        plan = self.plan
+        return IgdTask(self.pixels[:, None], self.held_pixels[:, None], options, plan.seed, plan.device)
+
+    def exported(self) -> nn.Module:
+        """Autoencoder and descriptor with the score and the heat map."""
+        return self.task.network
+
+    def examples(self) -> npt.NDArray[np.float32]:
+        """(n, 1, side, side) held-out frames."""
+        frames = self.held_pixels[:: max(1, len(self.held_pixels) // 16)][:16, None].astype(np.float32)
+        return (frames / np.float32(SCALE)).astype(np.float32)
+
+    def specs(self) -> tuple[str, InputSpec, TilingSpec, ScoreSpec, dict[str, Any]]:
+        """See `Recipe.specs`."""
+        median = max(1, round(MEDIAN_SECONDS * self.plan.fps))
+        score = ScoreSpec(kind="map", heat_cell=max(1, self.plan.side // MAP_SIDE), median_frames=median)
+        tiling = TilingSpec(kind="clips", window=1)
+        title = f"IGD on whole frames, {self.plan.data}"
+        return title, self._input(1, SCALE, 0.0), tiling, score, {"frames_kept": len(self.pixels)}

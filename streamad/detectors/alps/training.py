@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -12,12 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from streamad.detectors.alps.network import AlpsNet, Mode, Score, squared_error
-from streamad.detectors.compute import Compute, one_cycle, set_learning_rate
 from streamad.detectors.options import parse_options
 from streamad.errors import UsageError
-
-SCALE = 127.5
-OFFSET = -1.0
+from streamad.training.compute import Compute, one_cycle, set_learning_rate
+from streamad.training.patch_recipe import OFFSET, SCALE, PatchRecipe
+from streamad.training.plan import OpenClip, TrainingPlan
 
 _SCORED_AT_ONCE = 256
 _LATENTS = 4096
@@ -358,3 +357,20 @@ def _require(holds: bool, name: str, given: object, wanted: str) -> None:
 def _scaled(values: Scores) -> Scores:
     span = values.max() - values.min()
     return (values - values.min()) / span if span > 0 else np.zeros_like(values)
+
+
+class AlpsRecipe(PatchRecipe):
+    """ALPS: a cell reconstructed from its perturbed latent."""
+
+    def __init__(
+        self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
+    ) -> None:
+        super().__init__(plan, clips, held, tick)
+        self.task: AlpsTask = self._make_task(parse_options(AlpsOptions, plan.overrides, "alps"))
+
+    def exported(self) -> nn.Module:
+        """Encoder, distorter and decoder with the perturbed error."""
+        return self.task.network
+
+    def _make_task(self, options: AlpsOptions) -> AlpsTask:
+        return AlpsTask(self.stacks, self.held_stacks, options, self.plan.seed, self.plan.device)

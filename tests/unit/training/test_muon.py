@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from streamad.detectors.muon import Muon, polar_factor  # noqa: E402
+from streamad.training.muon import Muon, polar_factor  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 

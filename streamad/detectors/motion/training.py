@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain, groupby, islice
 from pathlib import Path
@@ -14,44 +13,32 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.bundle import (
-    CARD,
     FORMAT_VERSION,
-    ONNX,
-    WEIGHTS,
     Bundle,
     InputSpec,
     Manifest,
-    Parity,
     ScoreSpec,
     TilingSpec,
     TrainingRecord,
-    combined_sha256,
     require_name,
-    write_manifest,
 )
-from streamad.calibration import AlertPolicySpec, Calibration, calibrate
+from streamad.detectors.base import Clip, Fit
+from streamad.detectors.motion import DETECTOR
 from streamad.detectors.motion.density import MotionModel
 from streamad.detectors.motion.fitting import CELLS, USUAL, Fitted, Sample, fit
-from streamad.detectors.motion.flow import LONGEST_SECONDS, PROBE_SECONDS, flow_seconds_for
-from streamad.detectors.motion.layout import BLOCK, LENGTH, SPEED
+from streamad.detectors.motion.flow import PROBE_SECONDS, flow_seconds_for
+from streamad.detectors.motion.layout import BLOCK, CELL, LENGTH, SPEED
 from streamad.detectors.motion.sampler import Describer, MotionSampler
 from streamad.detectors.motion.scorer import SMOOTHING_SECONDS, RunningMean
 from streamad.detectors.motion.temporal_smoother import TRACE_SECONDS
-from streamad.engines.base import batch_sizes_for
-from streamad.engines.openvino_engine import OpenVinoEngine
-from streamad.errors import EngineError, OutputError, UsageError
-from streamad.files import write_atomic
+from streamad.errors import UsageError
+from streamad.formatting import markdown
 from streamad.frame import Frame
-from streamad.sources import SourceSpec, open_source
+from streamad.sources import open_source
 from streamad.training.card import card
-from streamad.training.frames import of_one_size
+from streamad.training.closed_form import make_folder, write_fitted_bundle
+from streamad.training.plan import Progress, of_one_size
 from streamad.training.working_size import object_height, working_height
-
-Progress = Callable[[str, int, int], None]
-"""Told the stage in words, steps of it done, and steps in all."""
-
-Clip = SourceSpec | Callable[[], Iterator[Frame]]
-"""A clip of normal video: a source, or a function that yields its frames whenever it is called."""
 
 MEASURED_CLIPS = 4
 """Clips in which the size and the speed of what moves are measured, spread over the recording."""
@@ -72,50 +59,6 @@ WARMUP_SECONDS = 3.2
 """Time until the scene at rest is trusted (their 32 frames at 10 frames/s)."""
 
 
-@dataclass(frozen=True)
-class MotionFit:
-    """A bundle, and how its detector scores the video that it was fitted to.
-
-    Attributes:
-        bundle: exported, without a calibration.
-        scores: one array a clip, of every frame: what a model that was not shown this part of the video says of it,
-            as the detector would live; NaN where there is no score.
-        fps: frames a second of these scores.
-    """
-
-    bundle: Bundle
-    scores: tuple[npt.NDArray[np.float64], ...]
-    fps: float
-
-
-def calibrate_motion(
-    fit: MotionFit, *, source: str, alerts_per_day: float = 1.0, rules: AlertPolicySpec | None = None
-) -> Calibration:
-    """Set the threshold on the video that the model was fitted to, each part scored by a model of the others.
-
-    So no video need be held out: the last model has all of it, and so has the threshold. A model of the others knows a
-    little less than the last one, which errs towards fewer alerts.
-
-    Args:
-        fit: the fitted model.
-        source: what the video is, in words, for the record.
-        alerts_per_day: the budget of false alerts.
-        rules: duration, cooldown and hysteresis that the alerts will be made by.
-
-    Raises:
-        CalibrationError: nothing can be learned from the scores.
-    """
-    return calibrate(
-        fit.scores,
-        fps=fit.fps,
-        model=fit.bundle.name,
-        model_sha256=combined_sha256(fit.bundle),
-        source=source,
-        alerts_per_day=alerts_per_day,
-        rules=rules,
-    )
-
-
 def fit_motion_bundle(
     clips: Sequence[Clip],
     out: Path,
@@ -127,7 +70,7 @@ def fit_motion_bundle(
     progress: Progress | None = None,
     max_height: int | None = None,
     seed: int = 17,
-) -> MotionFit:
+) -> Fit:
     """Fit the motion detector to clips of one camera's normal video and write a bundle.
 
     However long the video is, every frame of it is scored for the threshold, and memory stays bounded: where it has
@@ -145,7 +88,7 @@ def fit_motion_bundle(
         seed: of the choice among examples.
 
     Returns:
-        The bundle, exported, and scores to calibrate it by (`calibrate_motion`).
+        The bundle, exported, and scores to calibrate it by.
 
     Raises:
         UsageError: no clip, clips of different sizes, too few frames a second, too little video, or nothing moves in
@@ -156,12 +99,9 @@ def fit_motion_bundle(
     require_name(name)
     if not clips:
         raise UsageError("no normal video was given", hint="give at least one clip")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write to {out}: {error.strerror}", hint="give another folder") from error
+    make_folder(out)
     rate = fps or _rate(clips[0])
-    require_rate(rate)
+    DETECTOR.require_rate(rate)
     height = max_height or _measured_height(clips, tell)
     manifest = motion_manifest(name, data=data, license=license, fps=rate, max_height=height, seed=seed)
     manifest = with_flow_seconds(manifest, _measured_flow_seconds(clips, manifest, tell))
@@ -182,21 +122,7 @@ def fit_motion_bundle(
     else:
         scored = fitted.scored(_described_again(clips, manifest, tell))
     scores = cross_fitted_scores(scored, rate)
-    return MotionFit(_export(fitted.model, manifest, samples, out), scores, rate)
-
-
-def require_rate(fps: float) -> None:
-    """Refuse video that has too few frames a second for movement to be measured, before any of it is read.
-
-    Raises:
-        UsageError: it has.
-    """
-    if fps * LONGEST_SECONDS < 1:
-        raise UsageError(
-            f"the video has {fps:.2g} frames a second; the motion detector needs at least {1 / LONGEST_SECONDS:.2g}, "
-            "because in between things move too far to be followed",
-            hint="raise the camera's frame rate; for a folder of images, --fps states the rate it was taken at",
-        )
+    return Fit(_export(fitted.model, manifest, samples, out), scores, rate)
 
 
 def cross_fitted_scores(scored: Iterable[tuple[Sample, float]], fps: float) -> tuple[npt.NDArray[np.float64], ...]:
@@ -356,44 +282,34 @@ def _fitted_manifest(manifest: Manifest, fitted: Fitted, gatherer: MotionSampler
 
 
 def _export(model: MotionModel, manifest: Manifest, samples: Sequence[Sample], out: Path) -> Bundle:
-    """Write the bundle, its parity measured against the model in numpy."""
-    try:
-        from safetensors.numpy import save_file
+    """Write the bundle; its parity is measured over descriptors of normal video."""
 
+    def write_network(path: Path) -> None:
         from streamad.detectors.motion.graph import write_graph
-    except ModuleNotFoundError as error:
-        raise EngineError(
-            f"writing a model needs the module {error.name}", hint="reinstall streamad with its dependencies"
-        ) from error
-    save_file(model.state(), out / WEIGHTS)
-    write_graph(model, out / ONNX)
-    engine = OpenVinoEngine(out / ONNX, batch_sizes=batch_sizes_for(manifest.tiling.kind))
-    try:
-        parity = _parity(engine, model, samples)
-    finally:
-        engine.close()
-    manifest = manifest.model_copy(update={"parity": (parity,)})
-    write_atomic(out / CARD, card(manifest))
-    return write_manifest(out, manifest)
 
+        write_graph(model, path)
 
-def _parity(engine: OpenVinoEngine, model: MotionModel, samples: Sequence[Sample]) -> Parity:
-    """Largest difference between the engine and the model in numpy over descriptors of normal video."""
-    tiles = np.concatenate([sample.values for sample in samples[:: max(1, len(samples) // 16)]])[:256]
-    expected = model(tiles)
-    worst = 0.0
-    for size in engine.batch_sizes:
-        for start in range(0, len(tiles), size):
-            part = tiles[start : start + size]
-            worst = max(
-                worst, float(np.abs(engine.infer(part[:, :, None, None]) - expected[start : start + size]).max())
-            )
-    info = engine.info
-    return Parity(
-        engine=info.name,
-        precision=info.precision,
-        version=info.version,
-        tiles=len(tiles),
-        max_abs_output=worst,
-        batch_sizes=engine.batch_sizes,
+    descriptors = np.concatenate([sample.values for sample in samples[:: max(1, len(samples) // 16)]])[:256]
+    return write_fitted_bundle(
+        out,
+        manifest,
+        weights=model.state(),
+        write_network=write_network,
+        reference=lambda batch: model(batch[:, :, 0, 0]),
+        inputs=descriptors[:, :, None, None],
+        card=lambda whole: card(whole, card_rows(whole), "numpy"),
     )
+
+
+def card_rows(manifest: Manifest) -> list[str]:
+    """Rows of the model card."""
+    training, options = manifest.training, manifest.training.options
+    return [
+        f"| sees | speed, direction and look of what moves in cells of {CELL}×{CELL} working pixels, averaged along "
+        f"its path over {options.get('trace_seconds', '?')} s, at any frame rate |",
+        f"| working height | {manifest.input.max_height or 'as the source'}: taller frames are shrunk to it |",
+        f"| score | mean of the {manifest.score.cells} highest cells: by how much the logarithm of the odds of an "
+        "anomaly is above that of a usual frame |",
+        f"| fitted to | {markdown(training.data)}, {training.frames} frames at {training.fps:g} frames/s, "
+        f"{options.get('cells', '?')} cells in {options.get('blocks', '?')} blocks |",
+    ]

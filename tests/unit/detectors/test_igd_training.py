@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from streamad.detectors.igd.options import PRESETS, IgdOptions  # noqa: E402
-from streamad.detectors.igd.step import IgdTask, image_task  # noqa: E402
+from streamad.detectors.igd.training import IgdTask, image_task  # noqa: E402
 from streamad.errors import EngineError, UsageError  # noqa: E402
 from streamad.training.loop import run_loop  # noqa: E402
 

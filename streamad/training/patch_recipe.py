@@ -1,4 +1,4 @@
-"""Recipes of detectors over moving cells: ADACL and ALPS."""
+"""What detectors of moving patches share: samples with their history, and the score of a frame's highest patches."""
 
 from __future__ import annotations
 
@@ -6,38 +6,43 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
 
 from streamad.bundle import InputSpec, ScoreSpec, TilingSpec
-from streamad.detectors.adacl.augment import SPATIAL, lags_needed
-from streamad.detectors.adacl.step import OFFSET, SCALE, AdaclOptions, AdaclTask
-from streamad.detectors.alps.step import AlpsOptions, AlpsTask
-from streamad.detectors.options import parse_options
 from streamad.errors import UsageError
 from streamad.preprocessing import CELL
-from streamad.training.feeding import FLOW_CONSISTENT, PatchSampler
-from streamad.training.loop import LoopResult
-from streamad.training.recipes.base import MEDIAN_SECONDS, OpenClip, Recipe, TrainingPlan
+from streamad.training.patch_sampler import PatchSampler
+from streamad.training.plan import OpenClip, TrainingPlan
+from streamad.training.recipe import MEDIAN_SECONDS, Recipe, VideoTask
 from streamad.training.working_size import object_height, working_height
+
+SCALE, OFFSET = 127.5, -1.0
+"""Networks of patches see gray / 127.5 − 1."""
 
 _MEASURED_CLIPS = 4
 
-STANDING_NOISE = 2.0
-"""Noise added to inputs where "stands still" is among the created anomalies, gray levels (our choice: about that of a
-camera by day): without it a frozen cell would be told by its channels' being equal."""
-
 TOP_CELLS = 3
-"""Cells that make a frame's score (our choice; see `CellScorer`)."""
+"""Cells that make a frame's score (see `PatchScorer`)."""
 
 
-class _CellRecipe(Recipe):
-    """What ADACL and ALPS share: moving cells with their history, and the score of a frame from its highest cells."""
+class PatchTask(VideoTask, Protocol):
+    """A task on patches."""
 
-    task: AdaclTask | AlpsTask
+    @property
+    def options(self) -> Any:
+        """A dataclass of options, with `batch` and `epochs`."""
+
+    def lowest_normal(self) -> float:
+        """Lowest output for held-out normal patches: the score of a patch that is missing."""
+
+
+class PatchRecipe(Recipe):
+    """Moving patches with their history, and the score of a frame from its highest patches."""
+
+    task: PatchTask
 
     def __init__(
         self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
@@ -57,7 +62,7 @@ class _CellRecipe(Recipe):
     @property
     def batch(self) -> int:
         """Cells in a step."""
-        return self.task.options.batch
+        return int(self.task.options.batch)
 
     @property
     def looked_at(self) -> int:
@@ -116,66 +121,6 @@ class _CellRecipe(Recipe):
             collector.feed(clip())
             tick()
         return collector
-
-
-class AdaclRecipe(_CellRecipe):
-    """ADACL: a label regressed from a cell."""
-
-    def __init__(
-        self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
-    ) -> None:
-        super().__init__(plan, clips, held, tick)
-        one_way = plan.temporal and self.collected.flow_consistency >= FLOW_CONSISTENT
-        extra = (("reverse",) if one_way else ()) + (("freeze",) if plan.temporal and plan.standing else ())
-        chosen = {
-            "lags": plan.lags,
-            "kinds": self._kinds + extra,
-            "flip": not one_way,
-            "noise": STANDING_NOISE if plan.standing else 0.0,
-            **plan.overrides,
-        }
-        self.task: AdaclTask = self._make_task(parse_options(AdaclOptions, chosen, "adacl"))
-
-    def exported(self) -> nn.Module:
-        """The regressor."""
-        return self.task.network
-
-    def checkpoint_rule(self, result: LoopResult) -> str:
-        """The best validation's, unless the last weights were asked for."""
-        if self.task.keep == "last":
-            return super().checkpoint_rule(result)
-        return (
-            f"epoch {result.best_epoch}: best AUROC ({result.best_validation:.4f}) of held-out normal cells "
-            "against anomalies created from them; no real anomaly was used"
-        )
-
-    def _make_task(self, options: AdaclOptions) -> AdaclTask:
-        plan = self.plan
-        return AdaclTask(self.stacks, self.held_stacks, self.stack_lags, options, plan.seed, plan.device)
-
-    @property
-    def _kinds(self) -> tuple[str, ...]:
-        return tuple(SPATIAL) + (("speed",) if self.plan.temporal else ())
-
-    def _stack_lags(self) -> tuple[int, ...]:
-        return lags_needed(self.plan.lags, self._kinds)
-
-
-class AlpsRecipe(_CellRecipe):
-    """ALPS: a cell reconstructed from its perturbed latent."""
-
-    def __init__(
-        self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
-    ) -> None:
-        super().__init__(plan, clips, held, tick)
-        self.task: AlpsTask = self._make_task(parse_options(AlpsOptions, plan.overrides, "alps"))
-
-    def exported(self) -> nn.Module:
-        """Encoder, distorter and decoder with the perturbed error."""
-        return self.task.network
-
-    def _make_task(self, options: AlpsOptions) -> AlpsTask:
-        return AlpsTask(self.stacks, self.held_stacks, options, self.plan.seed, self.plan.device)
 
 
 def _measured_height(clips: Sequence[OpenClip]) -> int:

@@ -16,7 +16,7 @@ from streamad.detectors.learned_noise.network import (  # noqa: E402
     implant,
     quieten,
 )
-from streamad.detectors.learned_noise.step import (  # noqa: E402
+from streamad.detectors.learned_noise.training import (  # noqa: E402
     ClipTask,
     LearnedNoiseOptions,
     image_task,

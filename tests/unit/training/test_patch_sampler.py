@@ -12,7 +12,7 @@ from bundle_support import moving_shapes, textured_background
 from streamad.errors import UsageError
 from streamad.frame import Frame, FrameFlags
 from streamad.preprocessing import PatchHistory
-from streamad.training.feeding import FLOW_CONSISTENT, PatchSampler
+from streamad.training.patch_sampler import FLOW_CONSISTENT, PatchSampler
 
 
 def clip(pictures: Iterator[np.ndarray]) -> list[Frame]:

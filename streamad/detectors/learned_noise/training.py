@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from streamad.detectors.compute import Compute, Precision, one_cycle, set_learning_rate
+from streamad.bundle import Bundle, InputSpec, ScoreSpec, TilingSpec, load_bundle
 from streamad.detectors.learned_noise.network import (
+    HEAT_CELL,
     IMAGE_SIDE,
     SCORED,
     WINDOW,
     ClipAutoencoder,
+    ClipError,
+    build,
     clip_generator,
     clip_reconstructor,
     image_generator,
@@ -25,9 +28,13 @@ from streamad.detectors.learned_noise.network import (
     implant,
     quieten,
 )
-from streamad.detectors.muon import Muon
 from streamad.detectors.options import parse_options
+from streamad.engines.torch_engine import load_weights
 from streamad.errors import UsageError
+from streamad.training.compute import Compute, Precision, one_cycle, set_learning_rate
+from streamad.training.frame_recipe import FrameRecipe
+from streamad.training.muon import Muon
+from streamad.training.plan import OpenClip, TrainingPlan
 
 SCALE = 127.5
 OFFSET = -1.0
@@ -393,3 +400,79 @@ def image_task(
 def _movement(crop: npt.NDArray[np.uint8]) -> float:
     # Every fifth frame tells enough: a walker moves in half a second.
     return float(crop[::5].astype(np.float32).std(axis=0).mean())
+
+
+class LearnedNoiseRecipe(FrameRecipe):
+    """Learned noise: windows of 16 frames reconstructed."""
+
+    window = WINDOW
+
+    def __init__(
+        self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
+    ) -> None:
+        super().__init__(plan, clips, held, tick)
+        overrides = {key: value for key, value in plan.overrides.items() if key != "patience"}
+        options = parse_options(LearnedNoiseOptions, overrides, "learned_noise")
+        start = None
+        if options.start:
+            bundle, start = self._start(options.start)
+            # The record names the model, not its folder, which is this machine's affair; the hash says which it was.
+            options = replace(options, start=bundle.name)
+            self._started_from = bundle.sha256
+        self._from = start
+        self.task: ClipTask = self._make_task(options)
+
+    @property
+    def batch(self) -> int:
+        """Windows in a step."""
+        return self.task.options.batch
+
+    @property
+    def looked_at(self) -> int:
+        """Held-out crops."""
+        return VALIDATED
+
+    def shorten(self, epochs: int, steps: int) -> None:
+        """See `Recipe.shorten`; windows are drawn anew for each epoch."""
+        options = self.task.options
+        if steps < self.task.steps_per_epoch:
+            options = replace(options, samples=steps * options.batch)
+        self.task = self._make_task(replace(options, epochs=epochs))
+
+    def _make_task(self, options: LearnedNoiseOptions) -> ClipTask:
+        plan, windows = self.plan, (self.pixels, self.starts, self.held_pixels, self.held_starts)
+        return ClipTask(*windows, options, plan.seed, plan.device, self._from)
+
+    def _start(self, name: str) -> tuple[Bundle, ClipAutoencoder]:
+        """A trained model and its F."""
+        bundle = load_bundle(name)
+        if bundle.manifest.detector != self.plan.detector:
+            raise UsageError(
+                f"{bundle.path} is a model of {bundle.manifest.detector}, and a training of learned_noise was to start "
+                "from it",
+                hint="give a model of learned_noise to --option start",
+            )
+        network = cast(ClipError, load_weights(lambda: build(bundle.manifest), bundle.weights_path))
+        return bundle, network.reconstructor
+
+    def exported(self) -> nn.Module:
+        """F with the error of the 9th frame."""
+        return ClipError(cast(ClipAutoencoder, self.task.network))
+
+    def examples(self) -> npt.NDArray[np.float32]:
+        """(n, 16, side, side) held-out windows."""
+        chosen = self.held_starts[:: max(1, len(self.held_starts) // 4)][:4]
+        windows = np.stack([self.held_pixels[start : start + WINDOW] for start in chosen]).astype(np.float32)
+        return (windows / np.float32(SCALE) + np.float32(OFFSET)).astype(np.float32)
+
+    def specs(self) -> tuple[str, InputSpec, TilingSpec, ScoreSpec, dict[str, Any]]:
+        """See `Recipe.specs`."""
+        options = self.task.options
+        kind = {"learned": "learned noise", "gaussian": f"Gaussian noise {options.sigma:g}", "none": "baseline"}
+        title = f"3-D autoencoder, {kind[options.noise]}, width {options.width:g}, {self.plan.data}"
+        score = ScoreSpec(kind="psnr", frame=SCORED, peak=1.0, heat_cell=HEAT_CELL)
+        tiling = TilingSpec(kind="clips", window=WINDOW)
+        notes: dict[str, Any] = {"windows": len(self.starts)}
+        if options.start:
+            notes["start_sha256"] = self._started_from
+        return title, self._input(WINDOW, SCALE, OFFSET), tiling, score, notes

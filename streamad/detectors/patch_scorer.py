@@ -16,7 +16,7 @@ from streamad.preprocessing import BackgroundModel, ModelInput, PatchHistory
 from streamad.scoring.frame_score import FrameScore
 
 
-class CellScorer:
+class PatchScorer:
     """One camera's moving cells of each frame, and the highest outputs among them; ADACL and ALPS share it.
 
     Score: mean of the raw output over the bundle's number of highest moving cells. One cell is the papers'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -20,13 +20,15 @@ from streamad.detectors.adacl.augment import (
     add_noise,
     create_anomalies,
     distinct_kinds,
+    lags_needed,
 )
 from streamad.detectors.adacl.network import STRIDES, AdaclNet
-from streamad.detectors.compute import Compute, set_learning_rate
 from streamad.detectors.options import parse_options
-
-SCALE = 127.5
-OFFSET = -1.0
+from streamad.training.compute import Compute, set_learning_rate
+from streamad.training.loop import LoopResult
+from streamad.training.patch_recipe import OFFSET, SCALE, PatchRecipe
+from streamad.training.patch_sampler import FLOW_CONSISTENT
+from streamad.training.plan import OpenClip, TrainingPlan
 
 
 @dataclass(frozen=True)
@@ -314,3 +316,51 @@ def _auroc(normal: npt.NDArray[np.float32], anomaly: npt.NDArray[np.float32]) ->
     ordered = np.sort(normal)
     below = np.searchsorted(ordered, anomaly, "left") + np.searchsorted(ordered, anomaly, "right")
     return float(below.mean() / (2 * len(ordered)))
+
+
+STANDING_NOISE = 2.0
+"""Noise added to inputs where "stands still" is among the created anomalies, gray levels (our choice: about that of a
+camera by day): without it a frozen cell would be told by its channels' being equal."""
+
+
+class AdaclRecipe(PatchRecipe):
+    """ADACL: a label regressed from a cell."""
+
+    def __init__(
+        self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
+    ) -> None:
+        super().__init__(plan, clips, held, tick)
+        one_way = plan.temporal and self.collected.flow_consistency >= FLOW_CONSISTENT
+        extra = (("reverse",) if one_way else ()) + (("freeze",) if plan.temporal and plan.standing else ())
+        chosen = {
+            "lags": plan.lags,
+            "kinds": self._kinds + extra,
+            "flip": not one_way,
+            "noise": STANDING_NOISE if plan.standing else 0.0,
+            **plan.overrides,
+        }
+        self.task: AdaclTask = self._make_task(parse_options(AdaclOptions, chosen, "adacl"))
+
+    def exported(self) -> nn.Module:
+        """The regressor."""
+        return self.task.network
+
+    def checkpoint_rule(self, result: LoopResult) -> str:
+        """The best validation's, unless the last weights were asked for."""
+        if self.task.keep == "last":
+            return super().checkpoint_rule(result)
+        return (
+            f"epoch {result.best_epoch}: best AUROC ({result.best_validation:.4f}) of held-out normal cells "
+            "against anomalies created from them; no real anomaly was used"
+        )
+
+    def _make_task(self, options: AdaclOptions) -> AdaclTask:
+        plan = self.plan
+        return AdaclTask(self.stacks, self.held_stacks, self.stack_lags, options, plan.seed, plan.device)
+
+    @property
+    def _kinds(self) -> tuple[str, ...]:
+        return tuple(SPATIAL) + (("speed",) if self.plan.temporal else ())
+
+    def _stack_lags(self) -> tuple[int, ...]:
+        return lags_needed(self.plan.lags, self._kinds)

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 from sklearn.metrics import roc_auc_score  # noqa: E402
 
-from streamad.detectors.adacl.step import AdaclOptions, AdaclTask, _auroc, image_task  # noqa: E402
+from streamad.detectors.adacl.training import AdaclOptions, AdaclTask, _auroc, image_task  # noqa: E402
 from streamad.errors import UsageError  # noqa: E402
 from streamad.training.loop import EpochReport, run_loop  # noqa: E402
 
