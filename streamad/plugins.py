@@ -1,6 +1,6 @@
 """Plugins: detectors, sources, engines and sinks of other packages, found by their entry points.
 
-A package names what it adds in its pyproject.toml (docs/extending.md):
+A package names what it adds in its pyproject.toml (docs/how-to/extend.md):
 
     [project.entry-points."streamad.detectors"]
     framediff = "streamad_example:DETECTOR"

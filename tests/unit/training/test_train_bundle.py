@@ -86,13 +86,13 @@ def test_it_scores_video(trained: Bundle) -> None:
 
 
 def test_progress_is_told(tmp_path: Path) -> None:
-    clips: list[tuple[int, int]] = []
+    clips: list[tuple[str, int, int]] = []
     with pytest.raises(UsageError, match="nothing moved"):
         ADACL.train(
             PLAN, [opener(1), opener(2, busy=False)], tmp_path / "out",
-            feed_progress=lambda done, total: clips.append((done, total)),
+            progress=lambda *told: clips.append(told),
         )  # fmt: skip
-    assert clips == [(1, 2), (2, 2)]
+    assert clips == [("reading normal video", 1, 2), ("reading normal video", 2, 2)]
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -124,5 +124,5 @@ def test_the_last_clips_are_held_out(count: int, share: float, train: int, held:
     ("fps", "lags"), [(10, (0, 2, 4)), (25, (0, 5, 10)), (30, (0, 6, 12)), (1, (0, 1, 2)), (2, (0, 1, 2))]
 )
 def test_lags_follow_the_frame_rate(fps: float, lags: tuple[int, ...]) -> None:
-    assert TrainingPlan(name="a", data="", license="", fps=fps).lags == lags
-    assert TrainingPlan(name="a", data="", license="", fps=fps, temporal=False).lags == (0,)
+    assert TrainingPlan(name="a", data="", license="", fps=fps, detector="adacl").lags == lags
+    assert TrainingPlan(name="a", data="", license="", fps=fps, detector="adacl", temporal=False).lags == (0,)
