@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from streamad.bundle import Manifest
 from streamad.calibration.distribution import fit_distribution
-from streamad.calibration.per_location import CellSamples, PerLocationScore, PerLocationSpec, fit_local, joined, pooled
+from streamad.calibration.per_location import PerLocationScore, PerLocationSpec, pooled
+from streamad.calibration.per_location_fit import CellSamples, fit_per_location, join_samples
 from streamad.engines import EngineSpec
 from streamad.evaluation.metrics import roc_auc
 from streamad.inference import Model, open_model, score_video
@@ -70,7 +71,7 @@ def local_scores(
             if np.isfinite(score):
                 sample.add(pooled(anomaly_map, spec.pool))
         samples.append(sample)
-    others = [fit_local(joined(samples[:k] + samples[k + 1 :]), spec) for k in range(len(normal))]
+    others = [fit_per_location(join_samples(samples[:k] + samples[k + 1 :]), spec) for k in range(len(normal))]
 
     def of(clip: Clip, number: int) -> Floats:
         state = PerLocationScore(others[number])

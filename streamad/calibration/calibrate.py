@@ -11,7 +11,7 @@ import numpy.typing as npt
 from streamad.calibration.budget import fit_alert_curve
 from streamad.calibration.calibration import Calibration, decide
 from streamad.calibration.distribution import fit_distribution
-from streamad.calibration.per_location.statistics import PerLocationStatistics
+from streamad.calibration.per_location import PerLocationStatistics
 from streamad.calibration.policy import AlertPolicySpec
 from streamad.errors import CalibrationError, UsageError
 

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 
 from streamad.calibration.budget import AlertCurve
 from streamad.calibration.distribution import ScoreDistribution
-from streamad.calibration.per_location.statistics import PerLocationStatistics
+from streamad.calibration.per_location import PerLocationStatistics
 from streamad.calibration.policy import release_of
 from streamad.calibration.return_period import ReturnPeriod, return_period_of
 from streamad.errors import CalibrationError, UsageError

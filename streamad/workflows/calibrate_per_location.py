@@ -14,15 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.bundle import Manifest
-from streamad.calibration.per_location import (
-    CellSamples,
-    PerLocationScore,
-    PerLocationSpec,
-    PerLocationStatistics,
-    fit_local,
-    joined,
-    pooled,
-)
+from streamad.calibration.per_location import PerLocationScore, PerLocationSpec, PerLocationStatistics, pooled
+from streamad.calibration.per_location_fit import CellSamples, fit_per_location, join_samples
 from streamad.detectors import find_detector
 from streamad.errors import CalibrationError, OutputError
 from streamad.inference.clips import score_clip
@@ -149,7 +142,7 @@ def crossfit(heat: Spool, scored: Sequence[npt.NDArray[np.bool_]], spec: PerLoca
         raise CalibrationError(
             "cannot calibrate cells: the scored frames do not make two parts", hint="give more normal video"
         )
-    whole = joined([samples[k] for k in filled])
+    whole = join_samples([samples[k] for k in filled])
     others = {k: _fitted([samples[j] for j in filled if j != k], spec, whole.frames) for k in filled}
     answer = []
     for maps, known, fold in zip(heat.clips(scored), scored, part, strict=True):
@@ -163,7 +156,7 @@ def crossfit(heat: Spool, scored: Sequence[npt.NDArray[np.bool_]], spec: PerLoca
             state.statistics = others[k]
             values[t], _ = state.update(anomaly_map)
         answer.append(values)
-    return LocalClips(answer, fit_local(whole, spec))
+    return LocalClips(answer, fit_per_location(whole, spec))
 
 
 def _fitted(parts: Sequence[CellSamples], spec: PerLocationSpec, frames: int) -> PerLocationStatistics:
@@ -172,8 +165,8 @@ def _fitted(parts: Sequence[CellSamples], spec: PerLocationSpec, frames: int) ->
     A place that was seen for longer may claim more. Statistics of fewer frames claim less: a threshold from their
     scores would be too low for those of all, so the wider levels weigh less in proportion.
     """
-    samples = joined(parts)
-    return fit_local(samples, replace(spec, prior_samples=spec.prior_samples * samples.frames / frames))
+    samples = join_samples(parts)
+    return fit_per_location(samples, replace(spec, prior_samples=spec.prior_samples * samples.frames / frames))
 
 
 def parts(frames: Sequence[int]) -> list[npt.NDArray[np.int_]]:

@@ -20,7 +20,7 @@ import typer
 import yaml
 
 from streamad.alerts.event import Event, new_event_id
-from streamad.alerts.sinks.spec import SinkSpec
+from streamad.alerts.sinks import SinkSpec
 from streamad.alerts.store import EventStore
 from streamad.calibration.policy import AlertPolicySpec
 from streamad.config import parse_config

@@ -15,9 +15,7 @@ from unit.alerts.alert_events import make_event
 
 from streamad.alerts import EventStore, HealthChange, HealthEvent, HealthTracker
 from streamad.alerts.database import _create_events
-from streamad.alerts.sinks import SinkFanout
-from streamad.alerts.sinks.jsonl import JsonlSink
-from streamad.alerts.sinks.log import LogSink
+from streamad.alerts.sinks import JsonlSink, LogSink, SinkFanout
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from streamad.calibration import Calibration, PerLocationScore, PerLocationSpec, PerLocationStatistics, calibrate
-from streamad.calibration.per_location import CellSamples, fit_local, joined, pooled
-from streamad.calibration.per_location.score import highest
+from streamad.calibration.per_location import highest, pooled
+from streamad.calibration.per_location_fit import CellSamples, fit_per_location, join_samples
 from streamad.errors import CalibrationError
 from streamad.formatting import span
 
@@ -32,14 +32,14 @@ def scene() -> np.ndarray:
 
 
 def test_evidence_is_minus_log10_of_the_cells_own_tail(scene: np.ndarray) -> None:
-    statistics = fit_local(filled(scene, size=4000), OWN)
+    statistics = fit_per_location(filled(scene, size=4000), OWN)
     for p in (0.5, 0.1, 0.01, 1e-4):
         raw = -np.log(p) * np.array([1.0, 2.0, 4.0, 8.0])[:, None] * np.ones(5)
         np.testing.assert_allclose(statistics.evidence(raw.astype(np.float32)), -np.log10(p), rtol=0.2, atol=0.02)
 
 
 def test_held_out_evidence_has_its_false_alarm_meaning(scene: np.ndarray) -> None:
-    statistics = fit_local(filled(scene[:3000]), PerLocationSpec())
+    statistics = fit_per_location(filled(scene[:3000]), PerLocationSpec())
     evidence = np.stack([statistics.evidence(anomaly_map.astype(np.float32)) for anomaly_map in scene[3000:]])
     # Drawn to the picture, rows of small scores claim less than they could: that gives no false alarms.
     for level in (0.5, 1.0, 2.0):
@@ -54,13 +54,13 @@ def test_a_cell_that_saw_little_claims_little() -> None:
     spec = PerLocationSpec(prior_samples=500)
     samples = filled(maps)
     assert samples.counts[1, 1] == 10
-    statistics = fit_local(samples, spec)
+    statistics = fit_per_location(samples, spec)
     raw = np.full((3, 3), 3.0, np.float32)
-    wide = fit_local(samples, dataclasses.replace(spec, prior_samples=1e9)).evidence(raw)[1, 1]
+    wide = fit_per_location(samples, dataclasses.replace(spec, prior_samples=1e9)).evidence(raw)[1, 1]
     own = np.log10((10 + 500) / 500)
     assert 0 <= statistics.evidence(raw)[1, 1] - wide < own + 3 * np.log10(1500 / 500)
     # Alone, those ten samples would call 3.0 astronomically rare.
-    assert fit_local(samples, OWN).evidence(raw)[1, 1] > 50
+    assert fit_per_location(samples, OWN).evidence(raw)[1, 1] > 50
 
 
 def test_the_mixture_is_that_of_its_levels() -> None:
@@ -68,7 +68,7 @@ def test_the_mixture_is_that_of_its_levels() -> None:
     rng = np.random.default_rng(3)
     maps = rng.normal(np.arange(3)[:, None] + np.array([0, 0.5, 1.0])[None], 1.0, (8000, 3, 3))
     m = 4000.0
-    statistics = fit_local(filled(maps, size=8000), PerLocationSpec(prior_samples=m, neighbors=1))
+    statistics = fit_per_location(filled(maps, size=8000), PerLocationSpec(prior_samples=m, neighbors=1))
     x = 3.2
     cell, row, picture = (float((part >= x).mean()) for part in (maps[:, 1, 2], maps[:, 1], maps))
     w = 8000 / (8000 + m)
@@ -77,7 +77,7 @@ def test_the_mixture_is_that_of_its_levels() -> None:
 
 
 def test_evidence_rises_without_bound_and_nan_stays() -> None:
-    statistics = fit_local(filled(np.random.default_rng(4).normal(size=(500, 2, 3))), PerLocationSpec())
+    statistics = fit_per_location(filled(np.random.default_rng(4).normal(size=(500, 2, 3))), PerLocationSpec())
     steps = [statistics.evidence(np.full((2, 3), x, np.float32)) for x in np.linspace(-5, 400, 400)]
     assert (np.diff(steps, axis=0) >= 0).all()
     assert (steps[-1] > 20).all()
@@ -89,7 +89,7 @@ def test_evidence_rises_without_bound_and_nan_stays() -> None:
 
 def test_a_heat_map_of_another_size_is_held_against_the_whole_picture() -> None:
     maps = np.random.default_rng(5).exponential(size=(2000, 3, 4))
-    statistics = fit_local(filled(maps, size=2000), PerLocationSpec())
+    statistics = fit_per_location(filled(maps, size=2000), PerLocationSpec())
     got = statistics.evidence(np.full((7, 9), -np.log(0.01), np.float32))
     np.testing.assert_allclose(got, 2.0, atol=0.1)
 
@@ -116,7 +116,7 @@ def test_pooling_is_the_mean_of_the_known_cells_around() -> None:
 
 def test_the_score_is_the_mean_of_the_highest_then_a_causal_median() -> None:
     maps = np.random.default_rng(7).exponential(size=(60, 6, 10)).astype(np.float32)
-    statistics = fit_local(filled(maps), PerLocationSpec(share=0.05, median_frames=3))
+    statistics = fit_per_location(filled(maps), PerLocationSpec(share=0.05, median_frames=3))
     state = PerLocationScore(statistics)
     got = [state.update(anomaly_map)[0] for anomaly_map in maps]
     single = [np.sort(statistics.evidence(anomaly_map).ravel())[-3:].mean() for anomaly_map in maps]
@@ -128,7 +128,7 @@ def test_the_score_is_the_mean_of_the_highest_then_a_causal_median() -> None:
 @pytest.fixture
 def calibration() -> Calibration:
     rng = np.random.default_rng(8)
-    statistics = fit_local(filled(rng.normal(size=(300, 2, 3))), PerLocationSpec())
+    statistics = fit_per_location(filled(rng.normal(size=(300, 2, 3))), PerLocationSpec())
     return calibrate([rng.normal(size=800)], fps=10, model="m", model_sha256=SHA, source="-", local=statistics)
 
 
@@ -158,7 +158,7 @@ def test_a_calibration_without_statistics_is_as_it_was(calibration: Calibration,
 
 def test_statistics_of_another_calibration_are_refused(calibration: Calibration, tmp_path) -> None:
     calibration.save(tmp_path / "door.json")
-    other = fit_local(filled(np.random.default_rng(10).normal(size=(300, 2, 3))), PerLocationSpec())
+    other = fit_per_location(filled(np.random.default_rng(10).normal(size=(300, 2, 3))), PerLocationSpec())
     other.save(tmp_path / "door.local.npz")
     with pytest.raises(CalibrationError, match=r"not what .*door\.json was made with"):
         Calibration.load(tmp_path / "door.json")
@@ -171,10 +171,10 @@ def test_damaged_files_are_told_and_nothing_is_unpickled(calibration: Calibratio
     path = tmp_path / "x.npz"
     for content in (b"", b"PK\x03\x04 no zip", b"\x80\x04."):
         path.write_bytes(content)
-        with pytest.raises(CalibrationError, match="holds no local statistics"):
+        with pytest.raises(CalibrationError, match="contains no per-location statistics"):
             PerLocationStatistics.load(path)
     np.savez(path, header=np.array([{"format": "streamad-local"}], dtype=object))
-    with pytest.raises(CalibrationError, match="holds no local statistics"):
+    with pytest.raises(CalibrationError, match="contains no per-location statistics"):
         PerLocationStatistics.load(path)
     bad = calibration.local.curves.copy()
     bad[3, 0, 0] = np.nan
@@ -184,10 +184,10 @@ def test_damaged_files_are_told_and_nothing_is_unpickled(calibration: Calibratio
 
 def test_too_little_to_learn_from() -> None:
     for maps in (np.full((100, 2, 2), np.nan), np.ones((100, 2, 2)), np.random.default_rng(0).random((2, 2, 2))):
-        with pytest.raises(CalibrationError, match="cannot calibrate cells"):
-            fit_local(filled(maps), PerLocationSpec())
+        with pytest.raises(CalibrationError, match="cannot calibrate per location"):
+            fit_per_location(filled(maps), PerLocationSpec())
     with pytest.raises(CalibrationError, match="one grid"):
-        joined([CellSamples((2, 2)), CellSamples((2, 3))])
+        join_samples([CellSamples((2, 2)), CellSamples((2, 3))])
     with pytest.raises(CalibrationError, match="3×3 cells"):
         CellSamples((2, 2)).add(np.zeros((3, 3), np.float32))
 

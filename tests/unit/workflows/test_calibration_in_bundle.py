@@ -11,7 +11,8 @@ from kill_support import killed_at_every_change
 
 from streamad.bundle import combined_sha256, load_bundle, write_manifest
 from streamad.calibration import Calibration, calibrate
-from streamad.calibration.per_location import CellSamples, PerLocationSpec, PerLocationStatistics, fit_local
+from streamad.calibration.per_location import PerLocationSpec, PerLocationStatistics
+from streamad.calibration.per_location_fit import CellSamples, fit_per_location
 from streamad.workflows.calibrate import save_into_bundle
 
 
@@ -19,7 +20,7 @@ def places(seed: int) -> PerLocationStatistics:
     samples = CellSamples((2, 3))
     for anomaly_map in np.random.default_rng(seed).normal(size=(100, 2, 3)).astype(np.float32):
         samples.add(anomaly_map)
-    return fit_local(samples, PerLocationSpec())
+    return fit_per_location(samples, PerLocationSpec())
 
 
 def test_killed_anywhere_the_bundle_loads_with_one_calibration_whole(tmp_path: Path) -> None:

@@ -1,65 +1,133 @@
-"""From samples of normal video to every cell's curve."""
+"""Fit the statistics of per-location calibration to anomaly maps of normal video."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from streamad.calibration.gpd import fit_shape
-from streamad.calibration.per_location.samples import CellSamples
-from streamad.calibration.per_location.spec import PerLocationSpec
-from streamad.calibration.per_location.statistics import PerLocationStatistics
+from streamad.calibration.per_location import PerLocationSpec, PerLocationStatistics
 from streamad.errors import CalibrationError
 
 BODY = (0.98, 0.9, 0.75, 0.5, 0.25)
-"""Exceedance at the points of a sample's body; the tail's share follows as the last (our choice: what is usual
-need only be ordered)."""
+"""Exceedance at the body points of a sample; the share of the tail is appended as the last. Few points suffice: usual
+scores only have to be ordered."""
 
 EVIDENCE = (0.01, 0.05, 0.125, 0.3, 0.6, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0)
 """Evidence at the points of a cell's curve."""
 
-LEAST_SAMPLES = 20
+MIN_SAMPLES = 20
 _BISECTIONS = 40
 _STEP = 1e-6
 _SHAPE_SAMPLES = 500
 
 Floats = npt.NDArray[np.float64]
 
+RESERVOIR = 1024
+"""Samples kept per cell: enough for 100 samples in a tail of 10 %, and 4 MiB for 32×32 cells."""
 
-def fit_local(samples: CellSamples, spec: PerLocationSpec) -> PerLocationStatistics:
-    """Fit every cell's distribution to the samples of normal video.
 
-    The share p(x) of a cell's normal scores at or above x is a mixture over four levels: the cell, the square of
-    `spec.neighbors` cells around it, its row (things at one distance from the camera), the picture. A level with n
-    samples has the weight n/(n + m) in what the narrower ones leave over, m = `spec.prior_samples`: the posterior mean
-    of a Dirichlet process whose base is the wider level (Ferguson 1973). So a cell in which little was seen cannot
-    claim much: its evidence exceeds the wider level's by at most log10((n + m)/m).
+class CellSamples:
+    """A uniform random sample of every cell's scores, in memory that does not grow with the video.
 
-    A level's own p(x): quantiles for the body, above the one at `spec.tail_share` a generalized Pareto tail with a
-    scale of its own and the picture's shape (regional frequency analysis, Hosking & Wallis 1997: sites have too few
-    extremes for a shape of their own). n counts frames, which are alike from one to the next, and so does m.
+    Each cell has a reservoir of its own (Vitter 1985, algorithm R), because detectors that score only moving cells
+    score few of them per frame.
 
     Args:
-        samples: of `pooled` heat maps.
-        spec: what was chosen.
+        shape: (rows, cols) of the anomaly maps.
+        size: Samples kept per cell.
+        seed: Seed of the draws; the same video gives the same sample.
+
+    Attributes:
+        values: (size, rows, cols) float32, NaN where there is no sample yet.
+        counts: (rows, cols), number of scores seen per cell.
+        frames: Number of frames seen.
+    """
+
+    def __init__(self, shape: tuple[int, int], *, size: int = RESERVOIR, seed: int = 0) -> None:
+        self.values = np.full((size, *shape), np.nan, np.float32)
+        self.counts = np.zeros(shape, np.int64)
+        self.frames = 0
+        self._rng = np.random.default_rng(seed)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, cols)."""
+        return self.counts.shape
+
+    def add(self, anomaly_map: npt.NDArray[np.float32]) -> None:
+        """Add a frame's (rows, cols) scores; cells that are not finite count as not scored.
+
+        Raises:
+            CalibrationError: The anomaly map has another shape than the previous ones.
+        """
+        if anomaly_map.shape != self.shape:
+            raise CalibrationError(
+                f"the anomaly map has {anomaly_map.shape[0]}×{anomaly_map.shape[1]} cells, the previous ones had "
+                f"{self.shape[0]}×{self.shape[1]}",
+                hint="use clips of one frame size, the camera's",
+            )
+        self.frames += 1
+        rows, cols = np.nonzero(np.isfinite(anomaly_map))
+        seen = self.counts[rows, cols]
+        place = np.where(seen < len(self.values), seen, self._rng.integers(0, seen + 1))
+        kept = place < len(self.values)
+        self.values[place[kept], rows[kept], cols[kept]] = anomaly_map[rows[kept], cols[kept]]
+        self.counts[rows, cols] += 1
+
+
+def join_samples(parts: Sequence[CellSamples]) -> CellSamples:
+    """Concatenate the samples of several pieces of video.
 
     Raises:
-        CalibrationError: the cells have too few scores, or all the same.
+        CalibrationError: No samples were given, or their shapes differ.
+    """
+    if not parts or any(part.shape != parts[0].shape for part in parts):
+        raise CalibrationError(f"samples must have one grid shape, got {[part.shape for part in parts]}")
+    answer = CellSamples(parts[0].shape, size=1)
+    # Drop rows that no cell has filled: short pieces have many, and sorting them takes time.
+    answer.values = np.concatenate([part.values[: max(int(part.counts.max(initial=0)), 1)] for part in parts])
+    answer.counts = np.sum([part.counts for part in parts], axis=0)
+    answer.frames = sum(part.frames for part in parts)
+    return answer
+
+
+def fit_per_location(samples: CellSamples, spec: PerLocationSpec) -> PerLocationStatistics:
+    """Fit the score distribution of every cell to samples of normal video.
+
+    The share p(x) of a cell's normal scores that are at least x is a mixture over four levels: the cell, the square of
+    `spec.neighbors` cells around it, its row (objects at one distance from the camera), and the whole image. A level
+    with n samples takes the share n/(n + m) of the weight that the narrower levels leave, with m =
+    `spec.prior_samples`. This is the posterior mean of a Dirichlet process whose base is the wider level (Ferguson
+    1973). A cell with few samples therefore stays close to the wider level: its evidence exceeds that level's by at
+    most log10((n + m)/m).
+
+    Each level models p(x) by quantiles in the body and, above the quantile at `spec.tail_share`, by a generalized
+    Pareto tail with its own scale and the image's shape. As in regional frequency analysis (Hosking & Wallis 1997),
+    single sites have too few extremes for a shape of their own. Both n and m count frames, although neighboring
+    frames are correlated.
+
+    Args:
+        samples: Samples of `pooled` anomaly maps.
+        spec: The parameters.
+
+    Raises:
+        CalibrationError: The cells have too few scores, or all scores are equal.
     """
     values, counts, frames = samples.values, samples.counts.ravel().astype(np.float64), float(samples.frames)
     every = values[np.isfinite(values)].astype(np.float64)
-    if every.size < LEAST_SAMPLES or every.min() == every.max():
+    if every.size < MIN_SAMPLES or every.min() == every.max():
         raise CalibrationError(
-            f"cannot calibrate cells: {every.size} scores of cells in {samples.frames} frames, at least "
-            f"{LEAST_SAMPLES} different ones are needed",
-            hint="give more normal video in which something moves, or --no-local",
+            f"cannot calibrate per location: {every.size} cell scores in {samples.frames} frames; at least "
+            f"{MIN_SAMPLES} scores that differ are needed",
+            hint="use more normal video in which something moves, or --no-local",
         )
     step = _STEP * float(every.max() - every.min())
     start = float(np.quantile(every, 1 - spec.tail_share))
     over = np.sort(every[every > start]) - start
-    # Neighboring frames repeat one another, so more excesses prove no more of the shape.
+    # Neighboring frames are nearly equal, so more excesses say no more about the shape.
     shape = fit_shape(over[:: max(1, over.size // _SHAPE_SAMPLES)])
     levels = [_Level(group, spec.tail_share, shape, step) for group in _groups(values, spec.neighbors)]
     members = list(_members(samples.shape, spec.neighbors))
@@ -82,13 +150,13 @@ def fit_local(samples: CellSamples, spec: PerLocationSpec) -> PerLocationStatist
 
 
 class _Level:
-    """The distributions of groups of cells: picture, rows, squares or single cells.
+    """The score distributions of groups of cells: the image, rows, squares, or single cells.
 
     Args:
-        groups: (n, groups) scores, NaN where there are fewer.
-        tail_share: where the tail begins.
-        shape: of the tail.
-        step: smallest difference of scores that matters.
+        groups: (n, groups) scores, padded with NaN.
+        tail_share: Share of scores that belong to the tail.
+        shape: Shape of the tail.
+        step: Smallest score difference that matters.
     """
 
     def __init__(self, groups: npt.NDArray[np.float32], tail_share: float, shape: float, step: float) -> None:
@@ -120,7 +188,7 @@ class _Level:
         return np.asarray(answer + (np.log1p(self._shape * excess) / self._shape if self._shape else excess) / _LN10)
 
     def reach(self, evidence: float) -> float:
-        """A score that is at least as rare as this in every group."""
+        """A score at which every group has at least this evidence."""
         far = evidence * _LN10
         far = np.expm1(self._shape * far) / self._shape if self._shape else far
         return float((self.quantiles[-1] + self.scale * far).max())
@@ -130,7 +198,7 @@ _LN10 = float(np.log(10.0))
 
 
 def _inverse(evidence: Floats, levels: list[_Level], of: list[npt.NDArray[np.int_]], weights: list[Floats]) -> Floats:
-    """(K, cells) scores at which the mixture reaches each evidence, by bisection: the mixture falls in x."""
+    """(K, cells) scores at which the mixture reaches each evidence, by bisection: the mixture decreases in x."""
     cells = of[0].size
     low = np.full(
         (evidence.size, cells), min(2 * level.quantiles[0].min() - level.quantiles[1].max() for level in levels)
@@ -152,7 +220,7 @@ class _Members:
 
 
 def _members(shape: tuple[int, int], side: int) -> Iterator[_Members]:
-    """Groups from wide to narrow."""
+    """The groups of each level, from wide to narrow."""
     rows, cols = shape
     number = np.arange(rows * cols)
     grid = number.reshape(shape)
@@ -183,7 +251,7 @@ def _groups(values: npt.NDArray[np.float32], side: int) -> Iterator[npt.NDArray[
 
 
 def _rising(curves: npt.NDArray[np.floating], step: float) -> npt.NDArray[np.floating]:
-    """Strictly rising along the first axis, in float32 too: ties are told apart by a step far below what matters."""
+    """Make curves strictly increasing along the first axis, also in float32, by steps too small to matter."""
     curves = curves.copy()
     for k in range(1, len(curves)):
         least = np.nextafter((curves[k - 1] + step).astype(np.float32), np.float32(np.inf))
