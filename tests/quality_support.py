@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.frame import Frame, FrameFlags
+from streamad.sources.quality import QualitySpec
 from streamad.sources.quality.gate import QualityGate
-from streamad.sources.quality.spec import QualitySpec
 
 Picture = npt.NDArray[np.uint8]
 FPS = 10.0

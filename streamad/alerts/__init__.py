@@ -1,7 +1,8 @@
-"""Alerts, events, their store and the sinks that receive them."""
+"""Alerts, events, the event store, and the sinks that receive events."""
 
 from streamad.alerts.event import Event, EventKind, EventState, new_event_id
 from streamad.alerts.health import HealthChange, HealthEvent, HealthTracker
+from streamad.alerts.sinks import JsonlSink, LogSink, Sink, SinkFanout, SinkSpec, build_sink
 from streamad.alerts.spec import EventsSpec
 from streamad.alerts.state_machine import AlertState, AlertStateMachine, AlertTransition, Severity
 from streamad.alerts.store import EventStore
@@ -21,6 +22,12 @@ __all__ = [
     "HealthChange",
     "HealthEvent",
     "HealthTracker",
+    "JsonlSink",
+    "LogSink",
     "Severity",
+    "Sink",
+    "SinkFanout",
+    "SinkSpec",
+    "build_sink",
     "new_event_id",
 ]

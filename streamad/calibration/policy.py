@@ -17,7 +17,7 @@ from streamad.errors import UsageError
 
 if TYPE_CHECKING:
     from streamad.calibration.calibration import Calibration
-    from streamad.calibration.per_location.statistics import PerLocationStatistics
+    from streamad.calibration.per_location import PerLocationStatistics
     from streamad.calibration.return_period import ReturnPeriod
 
 

@@ -20,10 +20,10 @@ from streamad.engines import EngineSpec
 from streamad.engines.factory import EngineName, Precision
 from streamad.errors import ExitCode, OutputError, UsageError
 from streamad.formatting import readable
-from streamad.observability.redaction import redact
 from streamad.observability.status import finite
 from streamad.sources import Clips, ImagesSpec, SourceSpec, find_clips, parse_source
 from streamad.sources.spec import BIT_DEPTHS
+from streamad.sources.url import redact
 from streamad.versions import CURRENT, MANIFEST, PREVIOUS, VERSIONS
 
 UNFINISHED = {VERSIONS, PREVIOUS, "recordings", "training", WEIGHTS, ONNX}

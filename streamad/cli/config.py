@@ -14,7 +14,7 @@ from streamad.cli.common import JsonOption, data, emit, say
 from streamad.config import faults_error, listed, read_config
 from streamad.errors import OutputError
 from streamad.files import write_atomic
-from streamad.observability.redaction import redact
+from streamad.sources.url import redact
 
 config = typer.Typer(help="Configuration files.", no_args_is_help=True, add_completion=False)
 

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from streamad import __version__
 from streamad.cli.streams import prepare_streams, silence_unread, write_output
 from streamad.errors import ExitCode, OutputError, StreamadError
-from streamad.observability.redaction import redact
+from streamad.sources.url import redact
 
 COMMANDS = {
     "demo": "streamad.cli.demo:demo",

@@ -18,7 +18,7 @@ from streamad.inference.frame_queue import FrameQueue, OnBatch, Scored
 from streamad.inference.gated_scorer import GatedScorer, gated
 from streamad.inference.model import Model
 from streamad.preprocessing import ModelInput
-from streamad.sources.quality.spec import QualitySpec
+from streamad.sources.quality import QualitySpec
 
 _log = logging.getLogger(__name__)
 

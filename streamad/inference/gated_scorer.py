@@ -22,8 +22,8 @@ from streamad.preprocessing import ModelInput
 from streamad.scoring import FrameScore
 from streamad.sources import ImagesSpec, SourceSpec
 from streamad.sources.images import depth_hint, read_gray
+from streamad.sources.quality import QualitySpec
 from streamad.sources.quality.gate import GOOD, QualityGate, Verdict
-from streamad.sources.quality.spec import QualitySpec
 
 QUALITY = "quality"
 """`FrameScore.skipped_reason` of a frame that the gate holds back."""

@@ -25,7 +25,7 @@ from streamad.inference.batching import Batcher
 from streamad.inference.frame_queue import FrameQueue, OnBatch
 from streamad.inference.gated_scorer import gated
 from streamad.inference.stateful_queue import StatefulQueue
-from streamad.sources.quality.spec import QualitySpec
+from streamad.sources.quality import QualitySpec
 
 
 class Model:

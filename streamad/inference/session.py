@@ -26,7 +26,7 @@ from streamad.frame import Frame, UInt8Image
 from streamad.inference.frame_queue import FrameQueue, Scored
 from streamad.inference.model import Model
 from streamad.scoring import FrameScore
-from streamad.sources.quality.spec import QualitySpec
+from streamad.sources.quality import QualitySpec
 
 WINDOW = "window"
 """`FrameScore.skipped_reason` of a frame that a windowed detector never scores: its piece of video begins or ends

@@ -27,7 +27,7 @@ from streamad.observability.metrics import CameraMetrics
 from streamad.observability.status import RECENT_SCORES, AlertLabel, CameraState, CameraStatus, ReturnPeriodStatus
 from streamad.scoring import FrameScore
 from streamad.sources import SourceStatus, SupervisedSource
-from streamad.sources.quality.spec import QualitySpec
+from streamad.sources.quality import QualitySpec
 
 _log = logging.getLogger(__name__)
 

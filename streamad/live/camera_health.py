@@ -16,7 +16,7 @@ from streamad.frame import Frame
 from streamad.inference.gated_scorer import GatedScorer, in_words, write_place
 from streamad.observability.metrics import CameraMetrics
 from streamad.scoring import FrameScore
-from streamad.sources.quality.spec import QualitySpec
+from streamad.sources.quality import QualitySpec
 
 SAVE_SECONDS = 600.0
 """The remembered place is written this often, and at the end."""

@@ -1,19 +1,40 @@
-"""Prometheus metrics, health, logging and the status document."""
+"""Prometheus metrics, health, logging, and the status document."""
 
+from streamad.observability.endpoints import WebSpec
 from streamad.observability.health import Health, HealthReport
-from streamad.observability.logging import LoggingSpec, setup_logging
+from streamad.observability.logging import LoggingSpec, background_stderr, setup_logging
 from streamad.observability.metrics import CameraMetrics, Metrics
-from streamad.observability.redaction import redact
-from streamad.observability.status import CameraStatus, StatusDocument, finite
+from streamad.observability.status import (
+    AlertLabel,
+    CameraState,
+    CameraStatus,
+    DriftStatus,
+    EngineStatus,
+    EventsStatus,
+    ModelStatus,
+    ReturnPeriodStatus,
+    StatusDocument,
+    finite,
+)
+from streamad.sources.url import redact
 
 __all__ = [
+    "AlertLabel",
     "CameraMetrics",
+    "CameraState",
     "CameraStatus",
+    "DriftStatus",
+    "EngineStatus",
+    "EventsStatus",
     "Health",
     "HealthReport",
     "LoggingSpec",
     "Metrics",
+    "ModelStatus",
+    "ReturnPeriodStatus",
     "StatusDocument",
+    "WebSpec",
+    "background_stderr",
     "finite",
     "redact",
     "setup_logging",

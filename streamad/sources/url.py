@@ -26,6 +26,18 @@ _IN_TEXT = re.compile(
 )
 _PUNCTUATION = re.compile(r"['\")\]}>:;,.]{1,3}$")
 
+# Secrets in text that others wrote: the second line of defense, behind types that never print them.
+_KEY_VALUE = re.compile(
+    r"(?P<key>(?<![A-Za-z])(?:user(?:name)?|usr|login|password|passwd|pass|pwd|pw|token|secret|sig(?:nature)?|api[_-]?key|access[_-]?key|auth)"
+    r"(?:=|%3D))[^\s&;'\"<>]+",
+    re.IGNORECASE,
+)
+_AUTHORIZATION = re.compile(
+    r"(?P<key>\bauthorization[\"']?\s*[:=]\s*[\"']?(?:basic|bearer|digest)\s+)[^\r\n]+", re.IGNORECASE
+)
+# User and password before a host, from an address that lost its scheme.
+_USER_PASSWORD = re.compile(r"[^\s/]*:[^\s/]\S*@(?=\S)")
+
 
 def is_address(text: str) -> bool:
     """Whether `text` starts like an address, well-formed or not: "rtsp://…", "rtsp:/…", "http://…", "rtsp:host"."""
@@ -64,6 +76,12 @@ def mask_addresses(text: str) -> str:
         return printable(match[0].removesuffix(closing)) + closing
 
     return _IN_TEXT.sub(reduced, text)
+
+
+def redact(text: str) -> str:
+    """Reduce addresses in `text` to their hosts, and mask secrets in key=value pairs and Authorization headers."""
+    text = _KEY_VALUE.sub(rf"\g<key>{MASK}", _USER_PASSWORD.sub(f"{MASK}@", mask_addresses(text)))
+    return _AUTHORIZATION.sub(rf"\g<key>{MASK}", text)
 
 
 class Url:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from streamad.errors import UsageError
 from streamad.frame import Frame
-from streamad.preprocessing.resize import resize_frame
+from streamad.preprocessing.clips import resize_frame
 
 SEGMENT = 64
 """Frames that are kept or left together, so that windows can be cut from them."""

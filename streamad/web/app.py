@@ -19,8 +19,8 @@ from streamad.alerts.health import HealthEvent
 from streamad.errors import StreamadError, UsageError
 from streamad.observability.health import Health, HealthReport
 from streamad.observability.metrics import Metrics
-from streamad.observability.redaction import redact
 from streamad.observability.status import finite
+from streamad.sources.url import redact
 
 NO_STORE = {"Cache-Control": "no-store"}
 EVENTS_LIMIT = 1000

@@ -31,7 +31,7 @@ from streamad.inference.clips import prefetched
 from streamad.inference.model import Model, open_model
 from streamad.inference.session import Session
 from streamad.sources import FileSpec, ImagesSpec, SourceError, SourceSpec, open_source
-from streamad.sources.quality.spec import QualitySpec
+from streamad.sources.quality import QualitySpec
 
 FORMAT = 2
 

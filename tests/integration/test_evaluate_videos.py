@@ -338,7 +338,7 @@ def test_score_files_and_comparison(ran: tuple[Ran, Path], data: Path, tmp_path:
     [
         (("evaluate",), "nothing to evaluate"),
         (("evaluate", "ped2"), "with which model"),
-        (("evaluate", "ped2", "--scores", "x.npz"), "no data set"),
+        (("evaluate", "ped2", "--scores", "x.npz"), "not found"),
         (("evaluate", "ped2", "--model", MODEL, "--fps", "5"), "--fps does not apply to video data sets"),
         (("evaluate", "--scores", "x.npz", "--detector", "igd"), "--detector does not apply to scores from files"),
         (("evaluate", ".", "--model", MODEL, "--normalization", "best"), "--normalization 'best'"),

@@ -15,7 +15,7 @@ from streamad.detectors.base import skipped_score
 from streamad.errors import BundleError
 from streamad.frame import CellBoxes, Frame
 from streamad.preprocessing import FrameSizeError, ModelInput
-from streamad.preprocessing.resize import resize_frame
+from streamad.preprocessing.clips import resize_frame
 from streamad.scoring.frame_score import FrameScore
 
 SMALLEST_FRAME = 32

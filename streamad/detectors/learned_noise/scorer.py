@@ -13,7 +13,7 @@ from streamad.bundle import Manifest
 from streamad.errors import BundleError
 from streamad.frame import CellBoxes, Frame, FrameFlags
 from streamad.preprocessing import ClipWindow, FrameSizeError, ModelInput, StreamSlot
-from streamad.preprocessing.resize import resize_frame
+from streamad.preprocessing.clips import resize_frame
 from streamad.scoring.frame_score import FrameScore
 from streamad.scoring.psnr import psnr
 

@@ -1,6 +1,11 @@
-"""The UCSD sets Ped1 and Ped2, in the official layout and in the one with folders of numbered frames.
+"""UCSD Ped1 and Ped2, 10 frames/s, in the official layout and as folders of numbered frames.
 
-Train/TrainNNN/*.tif   Test/TestNNN/*.tif   Test/UCSDpedN.m   Test/TestNNN_gt/*.bmp
+    Train/TrainNNN/*.tif   Test/TestNNN/*.tif   Test/UCSDpedN.m   Test/TestNNN_gt/*.bmp
+
+Ped1, 238×158: 34 training clips (6800 frames) and 36 test clips (7200 frames, 4045 of them abnormal), pixel masks for
+ten. Frame 142 of Test017 does not decode in the official release.
+Ped2, 360×240: 16 training clips (2550 frames) and 12 test clips (2010 frames, 1648 of them abnormal), pixel masks for
+all.
 """
 
 from __future__ import annotations
@@ -27,19 +32,29 @@ _GT_FRAME = re.compile(r"^\s*TestVideoFile\{end\+1\}\.gt_frame\s*=\s*\[([^\]]*)\
 _INTERVAL = re.compile(r"(\d+)(?:\s*:\s*(\d+))?")
 
 
-def find_ucsd(root: Path, name: str, *, allow_pickle: bool = False) -> Found:
-    """Find a UCSD set in the official layout or in the common one, that of `folder`.
+def find_ped1(root: Path, *, label_set: str | None = None, allow_pickle: bool = False) -> Found:
+    """Find Ped1; see `find_ucsd`. It has only one label set, so `label_set` has no effect."""
+    return find_ucsd(root, "ped1", allow_pickle=allow_pickle)
 
-    In the common layout labels may also lie in `frame_labels/pedN.npz` (clip → 0/1 a frame) or `frame_labels_pedN.npy`
-    (all test clips joined), in the data set's folder or the one above.
+
+def find_ped2(root: Path, *, label_set: str | None = None, allow_pickle: bool = False) -> Found:
+    """Find Ped2; see `find_ucsd`. It has only one label set, so `label_set` has no effect."""
+    return find_ucsd(root, "ped2", allow_pickle=allow_pickle)
+
+
+def find_ucsd(root: Path, name: str, *, allow_pickle: bool = False) -> Found:
+    """Find a UCSD set in the official layout or in the common layout of `folder`.
+
+    In the common layout, labels can also be in `frame_labels/pedN.npz` (clip → 0/1 per frame) or
+    `frame_labels_pedN.npy` (all test clips concatenated), in the data set's folder or its parent.
 
     Args:
-        root: the data set's folder, or one that holds it as `UCSDpedN`.
+        root: The data set's folder, or a folder that contains it as `UCSDpedN`.
         name: "ped1" or "ped2".
-        allow_pickle: see `load_arrays`.
+        allow_pickle: See `load_arrays`.
 
     Raises:
-        DatasetError: missing folders or labels; names the path.
+        DatasetError: Folders or labels are missing; names the path.
     """
     for official in (root, root / f"UCSD{name}"):
         if (official / "Train").is_dir() or (official / "Test").is_dir():

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.frame import Frame, FrameFlags, UInt8Image
+from streamad.sources.quality import QualityReason, QualitySpec
 from streamad.sources.quality.freeze import FreezeDetector
 from streamad.sources.quality.measures import (
     FrameMeasures,
@@ -23,7 +24,6 @@ from streamad.sources.quality.measures import (
     measure,
 )
 from streamad.sources.quality.reference_view import Placement, ReferenceView
-from streamad.sources.quality.spec import QualityReason, QualitySpec
 
 MIN_SIDE = 48
 """Minimum length of a frame's shorter side, pixels. Smaller frames are not checked: their view cannot be recognized."""

@@ -22,8 +22,8 @@ from streamad.sources import (
     SourceStatus,
     SupervisedSource,
 )
+from streamad.sources.quality import QualitySpec
 from streamad.sources.quality.gate import QualityGate
-from streamad.sources.quality.spec import QualitySpec
 from streamad.workflows.learn.clip_writer import ClipWriter
 from streamad.workflows.learn.recording_stats import RecordingStats
 from streamad.workflows.learn.recording_store import GoodVideo, RecordingStore, Role, Session, origin_of

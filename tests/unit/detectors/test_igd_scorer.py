@@ -14,7 +14,7 @@ from streamad.detectors.igd.scorer import IgdScorer
 from streamad.errors import BundleError
 from streamad.frame import Frame, FrameFlags
 from streamad.preprocessing import FrameSizeError
-from streamad.preprocessing.resize import resize_frame
+from streamad.preprocessing.clips import resize_frame
 
 
 def frame(index: int, pixels: np.ndarray | None = None, flags: FrameFlags = FrameFlags.NONE) -> Frame:

@@ -13,9 +13,9 @@ from quality_support import FPS, Picture, frames_of, gain, noisy, place, runs, s
 
 from streamad.frame import Frame, FrameFlags
 from streamad.sources import FileSpec, ImagesSpec, open_source
+from streamad.sources.quality import QualitySpec
 from streamad.sources.quality.gate import QualityGate
 from streamad.sources.quality.measures import Pixels, measure
-from streamad.sources.quality.spec import QualitySpec
 
 RNG = np.random.default_rng(1)
 GOOD, BAD = 120, 150

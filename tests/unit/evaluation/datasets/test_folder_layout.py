@@ -168,7 +168,7 @@ def test_labels_that_do_not_fit_are_refused_whatever_is_kept(videos, images):
 
 
 def test_folders_that_are_no_data_set(tmp_path, videos, images):
-    expect(tmp_path / "absent", "neither a folder nor a name")
+    expect(tmp_path / "absent", "it is not a folder")
     empty = tmp_path / "empty"
     empty.mkdir()
     expect(empty, "has neither training/videos")
