@@ -19,6 +19,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from streamad.errors import BundleError, ConfigError, UsageError
 from streamad.files import MAX_BYTES, pending_path, read_bytes, sha256_of, write_atomic
+from streamad.model_folders import find_bundle
 from streamad.onnx_file import has_external_data
 from streamad.versions import MANIFEST, active_version, root_of
 from streamad.yaml_document import YamlDocument
@@ -44,9 +45,6 @@ CALIBRATION = "calibration.json"
 PLACE = "place.png"
 """The place that the camera showed when the model was learned: by it the frame-quality gate notices a moved camera."""
 CARD = "README.md"
-CHECKOUT_ONLY = ("learned-noise-baseline-ped2", "learned-noise-ped2")
-"""Bundles of the repository's models/ that are too large for the wheel (pyproject.toml leaves them out)."""
-
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
 LONGEST_NAME = 100
 
@@ -302,65 +300,6 @@ class Bundle:
     def place_path(self) -> Path | None:
         """The picture of the place, None where there is none."""
         return self.path / PLACE if PLACE in self.manifest.files else None
-
-
-def model_folders() -> list[Path]:
-    """Folders in which a bundle is looked for by name, in order."""
-    here = Path(__file__).resolve().parent
-    folders = [Path(os.environ["STREAMAD_MODELS"])] if os.environ.get("STREAMAD_MODELS") else []
-    folders += [Path("models"), here.parent / "models", here / "_models"]
-    unique: dict[Path, Path] = {}
-    for folder in folders:
-        if folder.is_dir():
-            unique.setdefault(folder.resolve(), folder)
-    return list(unique.values())
-
-
-def list_bundles() -> list[Path]:
-    """Paths of all bundles in the model folders; the first of a name wins."""
-    found: dict[str, Path] = {}
-    for folder in model_folders():
-        for path in sorted(folder.iterdir()):
-            if not path.name.startswith(".") and (active_version(path) / MANIFEST).is_file():
-                found.setdefault(path.name, path)
-    return list(found.values())
-
-
-def find_bundle(name: str | Path) -> Path:
-    """The folder of a bundle given by path or by name, of its version in force where it has several.
-
-    Raises:
-        BundleError: there is none.
-    """
-    path = Path(name)
-    try:
-        inside, is_folder = active_version(path), path.is_dir()
-        has_manifest = (inside / MANIFEST).is_file()
-    except (OSError, ValueError) as error:  # longer than a path may be, with a zero byte, or a folder that is closed
-        raise BundleError(
-            f"cannot look for a model bundle at {str(name)[:100]!r}: {getattr(error, 'strerror', None) or error}",
-            hint="give the path or the name of a bundle; `streamad models list` shows them",
-        ) from error
-    if has_manifest:
-        return inside
-    if is_folder:
-        raise BundleError(
-            f"{path} is no model bundle: it has no {MANIFEST}", hint="`streamad models list` shows bundles"
-        )
-    for candidate in list_bundles():
-        if candidate.name == str(name):
-            return active_version(candidate)
-    if str(name) in CHECKOUT_ONLY:
-        raise BundleError(
-            f"the model {name} is not part of the installed package, for its size; it lies in models/{name} of "
-            "streamad's repository",
-            hint="give the path of that folder in a checkout, or name the checkout's models/ in STREAMAD_MODELS",
-        )
-    known = ", ".join(sorted(p.name for p in list_bundles())) or "none"
-    raise BundleError(
-        f"there is no model bundle {str(name)!r}; known here: {known}",
-        hint="give the path of a bundle's folder or one of these names; `streamad train` makes a bundle",
-    )
 
 
 def load_bundle(name: str | Path) -> Bundle:

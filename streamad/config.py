@@ -26,10 +26,10 @@ from streamad.engines.factory import EngineSpec
 from streamad.errors import ConfigError
 from streamad.observability.endpoints import WebSpec
 from streamad.observability.logging import LoggingSpec
+from streamad.redaction import redact
 from streamad.sources.credentials import clean
 from streamad.sources.quality import QualitySpec
 from streamad.sources.spec import ReconnectSpec, SourceSpec
-from streamad.sources.url import redact
 from streamad.yaml_document import Location, YamlDocument
 
 CAMERA_ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"

@@ -1,17 +1,18 @@
-"""Errors that reach a user, each with the exit code of the command line.
+"""Errors that are reported to users, each with the exit code of the command line.
 
-Every message says what was given, what was expected and what to do. An error subclasses the built-in of its kind
-as well, so that `except FileNotFoundError` does what a reader expects.
+A message states what was given and what was expected; the hint states what to do. Each error also subclasses the
+built-in exception of its kind, so that `except FileNotFoundError` works as expected.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any
 
 
 class ExitCode(IntEnum):
-    """Exit codes of the command line (the project's convention, docs/reference/cli.md)."""
+    """Exit codes of the command line, documented in docs/reference/cli.md."""
 
     OK = 0
     RUNTIME = 1
@@ -24,24 +25,38 @@ class ExitCode(IntEnum):
 
 
 DISTRIBUTION = "streamad-video"
-"""What pip calls this program: PyPI's `streamad` is another project."""
+"""The name of this package for pip: `streamad` on PyPI is another project."""
 
 
 def install_hint(extra: str) -> str:
-    """The command that installs an optional part, as hints show it.
+    """The command that installs an optional dependency, for hints.
 
     Args:
-        extra: a name of pyproject.toml's optional dependencies.
+        extra: A name under pyproject.toml's optional dependencies.
     """
     return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
-class StreamadError(Exception):
-    """Base of all errors that are reported without a traceback.
+def suggestion(given: str, known: Iterable[str]) -> str | None:
+    """The hint "did you mean …?" for a misspelled name; None if no known name is similar.
 
     Args:
-        message: what was given and what was expected.
-        hint: what to do about it; printed on a line of its own.
+        given: The name that was given.
+        known: The names that exist.
+    """
+    from difflib import get_close_matches
+
+    by_lower = {name.lower(): name for name in known}
+    similar = get_close_matches(given.lower(), by_lower, n=1)
+    return f"did you mean {by_lower[similar[0]]!r}?" if similar else None
+
+
+class StreamadError(Exception):
+    """Base class of all errors that are reported without a traceback.
+
+    Args:
+        message: What was given and what was expected.
+        hint: What to do about it; printed on a separate line.
     """
 
     exit_code: ExitCode = ExitCode.RUNTIME
@@ -52,18 +67,18 @@ class StreamadError(Exception):
 
 
 class UsageError(StreamadError, ValueError):
-    """A wrong argument or combination of arguments."""
+    """An invalid argument or combination of arguments."""
 
     exit_code = ExitCode.USAGE
 
 
 class ConfigError(UsageError):
-    """A configuration file that does not follow the schema; the message names file and line.
+    """A configuration file that does not match the schema; the message names file and line.
 
     Args:
-        message: what was given and what was expected.
-        hint: what to do about it.
-        details: the same for programs, which `--json` adds to the error.
+        message: What was given and what was expected.
+        hint: What to do about it.
+        details: The same for programs; `--json` adds it to the error.
     """
 
     def __init__(self, message: str, *, hint: str | None = None, details: dict[str, Any] | None = None) -> None:
@@ -76,17 +91,17 @@ class PluginError(StreamadError, ImportError):
 
 
 class EngineError(StreamadError, RuntimeError):
-    """An engine that cannot run here, or failed while running."""
+    """An engine that is not available, or failed while running."""
 
     exit_code = ExitCode.ENGINE
 
 
 class ProcessingError(StreamadError, RuntimeError):
-    """Frames of a camera that cannot be scored, for a reason that no typed error foresaw."""
+    """A camera's frames cannot be scored, for a reason without an error type of its own."""
 
 
 class BundleError(StreamadError, ValueError):
-    """A model bundle that is missing, damaged or newer than this program."""
+    """A model bundle that is missing, damaged or too new for this version."""
 
     exit_code = ExitCode.ENGINE
 
@@ -104,4 +119,4 @@ class DatasetError(StreamadError, ValueError):
 
 
 class OutputError(StreamadError, OSError):
-    """An output that cannot be written: a read-only folder, a full disk, an occupied port."""
+    """An output that cannot be written: a read-only folder, a full disk, a port in use."""

@@ -3,7 +3,7 @@
     STREAMAD_DATA=... python tools/ablation.py adacl-loss --out results/ablations --write docs/results/ablation-adacl-loss.md
     python tools/ablation.py --list
 
-Every variant is a run of `streamad evaluate DATASET --detector DETECTOR --option ...`, resumable in the same way: started
+Every variant is a run of `streamad benchmark-images BENCHMARK --detector DETECTOR --option ...`, resumable in the same way: started
 again, what is finished is left. A variant that is the detector as it stands takes what lies in `--reuse` DATASET-DETECTOR
 (docs/results/images has the published tables' trainings). Nothing is picked by these figures.
 """
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="name the ablations")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("STREAMAD_DATA", "data")) / "images")
     parser.add_argument("--out", type=Path, default=Path("results/ablations"))
-    parser.add_argument("--reuse", type=Path, help="folder with finished runs of `streamad evaluate`")
+    parser.add_argument("--reuse", type=Path, help="folder with finished runs of `streamad benchmark-images`")
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--classes", help="numbers of the normal classes, with commas; default: all")
     parser.add_argument("--option", action="append", default=[], help="for every variant, name=value")

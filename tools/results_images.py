@@ -1,8 +1,8 @@
-"""Gather the tables of `streamad evaluate` into one page.
+"""Gather the tables of `streamad benchmark-images` into one page.
 
     python tools/results_images.py --runs docs/results/images --write docs/results/images.md
 
-Each folder of `--runs` is the `--out` of one `streamad evaluate DATASET --detector DETECTOR`.
+Each folder of `--runs` is the `--out` of one `streamad benchmark-images BENCHMARK --detector DETECTOR`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def main() -> None:
     if missing:
         lines += ["Not run here, for want of the data or of time; the command that would:", ""]
         lines += [
-            f"- `streamad evaluate {data_set} --detector {detector} --data DIR`" for detector, data_set in missing
+            f"- `streamad benchmark-images {data_set} --detector {detector} --data DIR`"
+            for detector, data_set in missing
         ]
         lines.append("")
     text = "\n".join(lines)

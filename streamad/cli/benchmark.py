@@ -1,4 +1,4 @@
-"""`streamad benchmark`: how fast a model's network runs here, in each of its forms."""
+"""`streamad benchmark`: the speed of a model's network on this machine, in each of its forms."""
 
 from __future__ import annotations
 
@@ -31,22 +31,44 @@ def benchmark(
     frames_per_call: FramesPerCallOption = None,
     streams_per_call: Annotated[
         int | None,
-        typer.Option("--streams-per-call", min=1, max=64, help="Cameras in a run of a network that carries state."),
+        typer.Option(
+            "--streams-per-call",
+            min=1,
+            max=64,
+            metavar="N",
+            help="Stateful networks: cameras in one call. Default: 4.",
+            rich_help_panel="Engine",
+        ),
     ] = None,
     source: Annotated[
-        str | None, typer.Option("--input", help="Video or folder of images; default: noise in which all moves.")
+        str | None,
+        typer.Option(
+            "--input", metavar="PATH", help="Video or image folder. Default: moving noise.", rich_help_panel="Input"
+        ),
     ] = None,
     frames: Annotated[
         int | None,
-        typer.Option("--frames", min=1, help="Frames that are gone through; default: until 20 have a score."),
+        typer.Option(
+            "--frames",
+            min=1,
+            metavar="N",
+            help="Frames to process per round. Default: until 20 have a score.",
+            rich_help_panel="Input",
+        ),
     ] = None,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds in which each way has its turn.")] = 5,
+    rounds: Annotated[
+        int, typer.Option("--rounds", min=1, metavar="N", help="Rounds; each variant runs once in each.")
+    ] = 5,
     fps: FpsOption = 25.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the ways of running a model's network: frames a second, in turns, with their ratios.
+    """Measure the speed of a model on this machine.
 
-    A network that carries state also runs several frames, and several cameras, at once: 4 where nothing is given.
+    Runs each form of the model's network in turn and prints frames per second and the ratios between them. A stateful
+    network is also run on several frames, and for several cameras, per call.
+
+    Examples:
+        streamad benchmark --model adacl-demo-walkway --rounds 1 --frames 60
     """
     from streamad.bundle import load_bundle
     from streamad.workflows.benchmark import benchmark_model
@@ -85,4 +107,4 @@ def benchmark(
             for row in result["contenders"]
         ]
     )
-    data(f"a float32 matrix product in numpy, in the same rounds: {result['gemm_gflops']:.4g} GFLOP/s")
+    data(f"float32 matrix multiplication with NumPy, in the same rounds: {result['gemm_gflops']:.4g} GFLOP/s")

@@ -1,20 +1,19 @@
-"""`streamad calibrate`: normal video and a budget to a threshold."""
+"""`streamad calibrate`: a threshold from normal scores and a budget of false alerts."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamad.bundle import CALIBRATION, Bundle, load_bundle
-from streamad.calibration import Calibration
 from streamad.cli.common import (
     BitDepthOption,
     EngineOption,
     FpsOption,
     JsonOption,
+    ModelArgument,
     PrecisionOption,
     ThreadsOption,
     clips_of,
@@ -25,67 +24,147 @@ from streamad.cli.common import (
     output_folder,
     progress_bar,
     say,
+    say_notes,
 )
-from streamad.engines import EngineSpec
 from streamad.errors import UsageError
 from streamad.formatting import counted, number
-from streamad.sources import Clips, LeftOut
+
+if TYPE_CHECKING:
+    from streamad.bundle import Bundle
+    from streamad.calibration import Calibration
+    from streamad.engines import EngineSpec
+    from streamad.sources import Clips
+
+RECENT = "Recent scores"
 
 
 def calibrate(
-    model: Annotated[str, typer.Argument(help="Model bundle: a folder, or a name of `models list`.")],
+    model: ModelArgument,
     data: Annotated[
-        list[Path] | None, typer.Option("--data", help="Normal video of the camera, not used in training.")
+        list[Path] | None,
+        typer.Option("--data", metavar="PATH", help="Normal video of the camera, not used in training; repeatable."),
     ] = None,
     recent: Annotated[
         str | None,
-        typer.Option("--recent", help="Instead: what `streamad run` scored lately, e.g. 24h; no video is read."),
+        typer.Option(
+            "--recent",
+            metavar="DURATION",
+            help="In place of video: the scores of `streamad run` from the last so long, for example 24h.",
+            rich_help_panel=RECENT,
+        ),
     ] = None,
     history: Annotated[
-        Path, typer.Option("--history", help="Folder of the recent scores (`history.folder` of the configuration).")
+        Path,
+        typer.Option(
+            "--history",
+            metavar="DIR",
+            help="Folder of the scores; `history.folder` of the configuration.",
+            rich_help_panel=RECENT,
+        ),
     ] = Path("runs/scores"),
     camera: Annotated[
-        str | None, typer.Option("--camera", help="Whose recent scores; where there are several.")
+        str | None,
+        typer.Option(
+            "--camera",
+            metavar="ID",
+            help="The camera. Default: the only one in --history.",
+            rich_help_panel=RECENT,
+        ),
     ] = None,
     keep_alerts: Annotated[
-        bool, typer.Option("--keep-alerts", help="Recent alerts were false: count them as normal.")
+        bool,
+        typer.Option(
+            "--keep-alerts",
+            help="Recent alerts were false: count their scores as normal.",
+            rich_help_panel=RECENT,
+        ),
     ] = False,
-    at_least: Annotated[str, typer.Option("--at-least", help="Less recent scored time is refused.")] = "30m",
+    at_least: Annotated[
+        str,
+        typer.Option(
+            "--at-least",
+            metavar="DURATION",
+            help="Shortest scored time that is accepted: 90m, 24h or 3d.",
+            rich_help_panel=RECENT,
+        ),
+    ] = "30m",
     alerts_per_day: Annotated[
         float | None,
-        typer.Option(min=0.001, help="Budget of false alerts a day; default: 1, with --recent the calibration's own."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="File to write; default: the bundle's own calibration.")
+        typer.Option(
+            min=0.001,
+            metavar="RATE",
+            help="Budget of false alerts per day. Default: 1; with --recent, the calibration's.",
+            rich_help_panel="Alerts",
+        ),
     ] = None,
     min_duration: Annotated[
-        float | None, typer.Option(min=0, help="Seconds over the threshold that make an alert; default: 0.5.")
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="Time above the threshold that raises an alert. Default: 0.5.",
+            rich_help_panel="Alerts",
+        ),
     ] = None,
     cooldown: Annotated[
-        float | None, typer.Option(min=0, help="Seconds after an alert in which a rise is the same one; default: 10.")
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="Time after an alert in which a rise continues that alert. Default: 10.",
+            rich_help_panel="Alerts",
+        ),
     ] = None,
     hysteresis: Annotated[
-        float | None, typer.Option(min=0, max=0.99, help="How far the score must fall to end an alert; default: 0.2.")
+        float | None,
+        typer.Option(
+            min=0,
+            max=0.99,
+            metavar="SHARE",
+            help="Fall that ends an alert, as a share of the threshold's height above the median. Default: 0.2.",
+            rich_help_panel="Alerts",
+        ),
     ] = None,
     local: Annotated[
         bool | None,
         typer.Option(
             "--local/--no-local",
-            help="Hold each place of the picture against its own normal scores; default: where it helps the detector.",
+            help="Calibrate per location in the frame. Default: if it helps the detector.",
+            rich_help_panel="Alerts",
         ),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Calibration to write. Default: the bundle's own.",
+            rich_help_panel="Output",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
     engine: EngineOption = "auto",
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
     fps: FpsOption = 25.0,
     bit_depth: BitDepthOption = "16",
-    as_json: JsonOption = False,
 ) -> None:
-    """Set a camera's threshold from its normal video, or from its recent scores, and a budget of false alerts."""
+    """Set a camera's threshold for a budget of false alerts.
+
+    Uses normal video of the camera (--data), or the scores that `streamad run` recorded (--recent).
+
+    Examples:
+        streamad calibrate models/gate --data normal/ --alerts-per-day 1
+        streamad calibrate models/gate --recent 24h --camera gate
+    """
     if (recent is None) == (not data):
         raise UsageError(
-            "give either --data or --recent", hint="--data NORMAL_VIDEO, or --recent 24h for what `streamad run` scored"
+            "give either --data or --recent", hint="--data NORMAL_VIDEO, or --recent 24h for scores of `streamad run`"
         )
+    from streamad.bundle import CALIBRATION, load_bundle
+    from streamad.calibration import Calibration
+    from streamad.sources import Clips
     from streamad.workflows.calibrate import save_into_bundle
     from streamad.workflows.recalibrate import keep_previous, notes_on
 
@@ -103,7 +182,7 @@ def calibrate(
 
         if local is not None:
             raise UsageError(
-                "--recent keeps the calibration's own statistics of places", hint="leave out --local, or give --data"
+                "--recent keeps the calibration's per-location statistics", hint="omit --local, or give --data"
             )
         span, least = seconds_of(recent), seconds_of(at_least)
         bundle = load_bundle(model)
@@ -138,12 +217,10 @@ def calibrate(
         target = bundle.path
     else:
         calibration.save(out)
-    for note in notes:
-        say(f"note: {note}")
+    say_notes(notes)
     if previous is not None:
-        say(f"the calibration before is kept as {previous}")
-    for warning in calibration.warnings:
-        say(f"note: {warning}")
+        say(f"the previous calibration is kept as {previous}")
+    say_notes(calibration.warnings)
     shown = calibration.calibrated
     if as_json:
         emit({
@@ -160,7 +237,7 @@ def calibrate(
             f"{target}: {calibration.summary} (95 % interval of the threshold: "
             f"{number(shown(calibration.threshold_low))} to {number(shown(calibration.threshold_high))}), "
             f"from {counted(calibration.frames, 'frame')}"
-            + ("; each place has its own statistics" if calibration.local is not None else "")
+            + ("; with per-location statistics" if calibration.local is not None else "")
         )
     end_with(clips)
 
@@ -174,9 +251,10 @@ def _on_video(
     local: bool | None,
     **rules: float,
 ) -> tuple[Bundle, Calibration, Clips]:
-    """Score normal video as it would be scored live, and calibrate on that; a clip deleted meanwhile is left out."""
+    """Score normal video as it would be scored live, and calibrate on the scores; a clip that vanishes is left out."""
     from streamad.calibration import AlertPolicySpec
     from streamad.inference import open_model
+    from streamad.sources import LeftOut
     from streamad.workflows.calibrate import calibrate_model
     from streamad.workflows.learn import look_at_clips
 
@@ -196,6 +274,5 @@ def _on_video(
             progress=lambda clip, _, __: bar.update(task, completed=clip),
         )
     clips = replace(clips, left_out=(*clips.left_out, *lost))
-    for sentence in replace(clips, left_out=tuple(lost)).failures():
-        say(f"note: {sentence}")
+    say_notes(replace(clips, left_out=tuple(lost)).failures())
     return loaded.bundle, calibration, clips

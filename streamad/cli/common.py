@@ -1,103 +1,171 @@
-"""What commands share: options, output, progress bars."""
+"""Shared by commands: options, output, and the checks of inputs and outputs.
+
+Every command imports this module for its help, so it imports nothing of streamad that takes time; functions import what
+they need.
+"""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from streamad.bundle import CALIBRATION, CARD, ONNX, WEIGHTS, require_name
-from streamad.cli.progress import LineProgress
-from streamad.cli.streams import QuietConsole, write_output
-from streamad.engines import EngineSpec
-from streamad.engines.factory import EngineName, Precision
-from streamad.errors import ExitCode, OutputError, UsageError
+from streamad.cli.completion import PRECISIONS, complete_engine, complete_from, complete_model
+from streamad.cli.streams import write_output
+from streamad.errors import ExitCode, OutputError, UsageError, suggestion
 from streamad.formatting import readable
-from streamad.observability.status import finite
-from streamad.sources import Clips, ImagesSpec, SourceSpec, find_clips, parse_source
-from streamad.sources.spec import BIT_DEPTHS
-from streamad.sources.url import redact
 from streamad.versions import CURRENT, MANIFEST, PREVIOUS, VERSIONS
 
-UNFINISHED = {VERSIONS, PREVIOUS, "recordings", "training", WEIGHTS, ONNX}
-"""What a command that was interrupted may have left in the folder of a bundle."""
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from streamad.engines import EngineSpec
+    from streamad.sources import Clips, SourceSpec
+
+T = TypeVar("T", bound=str)
 
 BUNDLE_BYTES = 8 << 20
-"""Room that a bundle needs at least: the motion detector's has 2 MB."""
+"""Free disk space that a new bundle needs. The motion detector's has 2 MB."""
 
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-ModelOption = Annotated[str, typer.Option("--model", "-m", help="Model bundle: a folder, or a name of `models list`.")]
+MODEL_HELP = "Model bundle: a name from `streamad models list`, or a folder."
 
-
-def engine_option(panel: str | None = None) -> Any:
-    """`--engine`, in a panel of the help where it has several."""
-    return typer.Option(
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on standard output.", rich_help_panel="Output")
+]
+ModelOption = Annotated[
+    str, typer.Option("--model", "-m", metavar="MODEL", help=MODEL_HELP, autocompletion=complete_model)
+]
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, autocompletion=complete_model)]
+EngineOption = Annotated[
+    str,
+    typer.Option(
         "--engine",
-        help="auto, openvino, onnx, torch, tensorrt or tensorrt-rtx; one named never falls back.",
-        rich_help_panel=panel,
-    )
-
-
-def precision_option(panel: str | None = None) -> Any:
-    """`--precision`, in a panel of the help where it has several."""
-    return typer.Option(
+        metavar="NAME",
+        help="auto, openvino, onnx, torch, tensorrt or tensorrt-rtx. A named engine never falls back to another.",
+        autocompletion=complete_engine,
+        rich_help_panel="Engine",
+    ),
+]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
         "--precision",
-        help="fp32; faster and less exact: bf16 and int8 (OpenVINO), fp16 (TensorRT).",
-        rich_help_panel=panel,
-    )
-
-
-EngineOption = Annotated[str, engine_option()]
-PrecisionOption = Annotated[str, precision_option()]
-ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads for inference.")]
+        metavar="NAME",
+        help="fp32; or, faster and less exact: bf16 or int8 (OpenVINO), fp16 (TensorRT).",
+        autocompletion=complete_from(PRECISIONS),
+        rich_help_panel="Engine",
+    ),
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        metavar="N",
+        help="CPU threads for inference. Default: the engine's choice.",
+        rich_help_panel="Engine",
+    ),
+]
 FramesPerCallOption = Annotated[
     int | None,
     typer.Option(
-        "--frames-per-call", min=1, max=16, help="Most frames of a camera in a run of a network that carries state."
+        "--frames-per-call",
+        min=1,
+        max=16,
+        metavar="N",
+        help="Stateful networks: most frames of one camera in one call. Default: 1; 4 for files with TensorRT.",
+        rich_help_panel="Engine",
     ),
 ]
 FpsOption = Annotated[
-    float, typer.Option("--fps", min=0.1, help="Frames a second of image folders (they have no clock).")
+    float,
+    typer.Option(
+        "--fps", min=0.1, metavar="FPS", help="Frame rate of image folders, frames per second.", rich_help_panel="Input"
+    ),
 ]
 BitDepthOption = Annotated[
     str,
-    typer.Option("--bit-depth", help="Bits that 16-bit images use: 10, 12, 14, 16 or auto (from their highest value)."),
+    typer.Option(
+        "--bit-depth",
+        metavar="BITS",
+        help="Used bits of 16-bit images: 10, 12, 14, 16, or auto (from their highest value).",
+        rich_help_panel="Input",
+    ),
 ]
 OptionsOption = Annotated[
-    list[str] | None, typer.Option("--option", help="An option of the detector's own, name=value; repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="NAME=VALUE",
+        help="An option of the detector (docs/concepts/detectors.md); repeatable.",
+        rich_help_panel="Training",
+    ),
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="Device to train on: cpu, cuda or cuda:N.")]
-TrainThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads for training.")]
-BudgetOption = Annotated[float, typer.Option("--alerts-per-day", min=0.001, help="Budget of false alerts a day.")]
-
-console = QuietConsole(stderr=True, highlight=False)
-"""Progress and words go to standard error; standard output is for data."""
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="DEVICE", help="Device to train on: cpu, cuda or cuda:N.", rich_help_panel="Training"
+    ),
+]
+TrainThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        metavar="N",
+        help="CPU threads for training. Default: torch's choice.",
+        rich_help_panel="Training",
+    ),
+]
+BudgetOption = Annotated[
+    float,
+    typer.Option(
+        "--alerts-per-day",
+        min=0.001,
+        metavar="RATE",
+        help="Budget of false alerts per day; sets the threshold.",
+        rich_help_panel="Alerts",
+    ),
+]
+FailOnAlertOption = Annotated[
+    bool,
+    typer.Option("--fail-on-alert", help="Exit with code 10 if any alert was raised.", rich_help_panel="Alerts"),
+]
 
 
 def say(text: str) -> None:
-    """A line for the person at the terminal."""
-    console.print(redact(text), markup=False, soft_wrap=True)
+    """Print a line for people on standard error; credentials in it are masked."""
+    from streamad.cli.progress import print_line
+
+    print_line(text)
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    """Print each note on standard error."""
+    for note in notes:
+        say(f"note: {note}")
 
 
 def emit(document: Any) -> None:
-    """The one JSON document of `--json`."""
+    """Print the JSON document of `--json`."""
+    from streamad.observability.status import finite
+
     write_output(json.dumps(finite(document), ensure_ascii=False, indent=2, default=str) + "\n")
 
 
 def data(line: str) -> None:
-    """A line of data on standard output."""
+    """Print a line of data on standard output."""
     write_output(line + "\n")
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows of data as aligned text on standard output."""
+    """Print rows as an aligned table on standard output."""
     if not rows:
         return
     names = list(rows[0])
@@ -108,26 +176,34 @@ def table(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def causes(skipped: Mapping[str, int]) -> str | None:
-    """Frames without a score, by cause, in a cell of a table."""
+    """Counts of frames without a score by cause, as a table cell."""
     return ", ".join(f"{cause} {count}" for cause, count in skipped.items()) or None
 
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """Progress on standard error: a moving display on a terminal, elsewhere a line a minute (`LineProgress`)."""
-    if not console.is_terminal:
-        yield LineProgress(console, say)
-        return
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    ) as bar:
+    """Progress on standard error: a moving display on a terminal, otherwise a line a minute."""
+    from streamad.cli.progress import open_progress
+
+    with open_progress() as bar:
         yield bar
+
+
+def one_of(option: str, given: str, known: Sequence[T]) -> T:
+    """Check the value of an option against the values that it may have.
+
+    Args:
+        option: The option, with its dashes.
+        given: Its value.
+        known: The values that it may have.
+
+    Raises:
+        UsageError: The value is not one of them; the hint names the nearest.
+    """
+    for name in known:
+        if name == given:
+            return name
+    raise UsageError(f"{option} {given!r}: expected one of {', '.join(known)}", hint=suggestion(given, known))
 
 
 def engine_spec(
@@ -138,28 +214,30 @@ def engine_spec(
     frames_per_call: int | None = None,
     streams_per_call: int | None = None,
 ) -> EngineSpec:
-    """The engine that the options ask for.
+    """The engine settings that the options describe.
 
     Raises:
-        UsageError: no engine has that name, or there is no such precision.
+        UsageError: Unknown engine or precision.
     """
-    known = get_args(EngineName)
-    if name not in known:
-        raise UsageError(f"--engine {name!r}: expected one of {', '.join(known)}")
-    precisions = get_args(Precision)
-    if precision not in precisions:
-        raise UsageError(f"--precision {precision!r}: expected {', '.join(precisions)}")
-    given = {"name": name, "threads": threads, "precision": precision}
+    from streamad.engines import EngineSpec
+    from streamad.engines.factory import EngineName, Precision
+
     return EngineSpec.model_validate(
-        {**given, "frames_per_call": frames_per_call, "streams_per_call": streams_per_call}
+        {
+            "name": one_of("--engine", name, get_args(EngineName)),
+            "threads": threads,
+            "precision": one_of("--precision", precision, get_args(Precision)),
+            "frames_per_call": frames_per_call,
+            "streams_per_call": streams_per_call,
+        }
     )
 
 
 def parse_pairs(given: Sequence[str] | None) -> dict[str, str]:
-    """Options given as name=value.
+    """Parse options given as name=value.
 
     Raises:
-        UsageError: one has no name or no value, or is given twice.
+        UsageError: One has no name or no value, or is given twice.
     """
     pairs: dict[str, str] = {}
     for text in given or ():
@@ -174,59 +252,67 @@ def parse_pairs(given: Sequence[str] | None) -> dict[str, str]:
 
 
 def source_of(text: str, fps: float, bit_depth: str = "16") -> SourceSpec:
-    """A source given on the command line; `fps` and `bit_depth` are for image folders.
+    """The source that an argument describes.
+
+    Args:
+        text: A file, folder, device or address.
+        fps: Frame rate of image folders, frames per second.
+        bit_depth: Used bits of 16-bit images, or "auto".
 
     Raises:
-        UsageError: an address that is no source, or a bit depth that no camera has.
+        UsageError: Not a valid address or bit depth.
     """
+    from streamad.sources import ImagesSpec, parse_source
+
     spec, depth = parse_source(text), _depth(bit_depth)
     return spec.model_copy(update={"fps": fps, "bit_depth": depth}) if isinstance(spec, ImagesSpec) else spec
 
 
 def clips_of(paths: Sequence[Path], fps: float, bit_depth: str = "16") -> Clips:
-    """The clips in files and folders that can be read (see `find_clips`); prints what is left out.
+    """The readable clips in files and folders (see `find_clips`); what is left out is printed.
 
-    A command that goes on without some clips ends with `end_with(clips)`.
+    A command that continues without some clips ends with `end_with(clips)`.
 
     Args:
-        paths: video files, folders of images, or folders of those.
-        fps: frames a second of folders of images.
-        bit_depth: bits that their images of 16 bits use, or "auto".
+        paths: Video files, image folders, or folders of those.
+        fps: Frame rate of image folders, frames per second.
+        bit_depth: Used bits of 16-bit images, or "auto".
 
     Raises:
-        UsageError: no clip in any path, a folder that can be read in two ways, or a bit depth that no camera has.
-        SourceError: none of the clips can be read.
+        UsageError: No clip in any path, an ambiguous folder, or an invalid bit depth.
+        SourceError: None of the clips can be read.
     """
+    from streamad.sources import ImagesSpec, find_clips
+
     depth, found = _depth(bit_depth), find_clips(paths, fps)
     specs = tuple(
         (name, spec.model_copy(update={"bit_depth": depth}) if isinstance(spec, ImagesSpec) else spec)
         for name, spec in found.clips
     )
     clips = replace(found, clips=specs).readable()
-    for sentence in (*clips.notes, *clips.failures()):
-        say(f"note: {sentence}")
+    say_notes((*clips.notes, *clips.failures()))
     return clips
 
 
 def end_with(clips: Clips) -> None:
-    """End a command that did its work: with exit code 3 where clips were left out because they cannot be read.
+    """End a command that finished: with exit code 3 if any clip could not be read.
 
     Raises:
-        typer.Exit: some were.
+        typer.Exit: Clips were left out.
     """
     if clips.left_out:
         raise typer.Exit(ExitCode.SOURCE)
 
 
 def output_folder(path: Path, *, room_bytes: int = 1) -> Path:
-    """The folder, made where missing and tried by writing to it, before any work is done.
+    """Create the folder if needed and write to it once, before any other work.
 
     Args:
-        path: the folder.
-        room_bytes: how much is written to see that the disk has room.
+        path: The folder.
+        room_bytes: Size of the test file, which shows that the disk has room.
 
     Raises:
-        OutputError: it cannot be written to, or has no room.
+        OutputError: The folder is not writable, or the disk is full.
     """
     probe = path / ".streamad-write-test"
     try:
@@ -243,30 +329,34 @@ def output_folder(path: Path, *, room_bytes: int = 1) -> Path:
 
 
 def output_file(path: Path) -> Path:
-    """A file that is to be written, its folder made and tried before any work is done.
+    """Check that a file can be written, and create its folder, before any other work.
 
     Raises:
-        UsageError: it is a folder.
-        OutputError: its folder cannot be written to.
+        UsageError: The path is a folder.
+        OutputError: The file's folder is not writable.
     """
+    from streamad.bundle import CALIBRATION
+
     if path.is_dir():
-        raise UsageError(f"{path} is a folder, and --out takes a file", hint=f"give --out {path / CALIBRATION}")
+        raise UsageError(f"{path} is a folder; --out takes a file", hint=f"give --out {path / CALIBRATION}")
     output_folder(path.parent)
     return path
 
 
 def bundle_folder(path: Path, *, versioned: bool = False) -> Path:
-    """The folder of a bundle that a command is about to make, checked before any work is done; it is not made yet.
+    """Check the folder of a new bundle before any work is done. The folder is not created yet.
 
     Args:
-        path: as given with --out; the last part is the name of the bundle.
-        versioned: whether the command makes a new version beside the ones in the folder (`learn`), or else writes the
-            bundle's files into the folder itself.
+        path: The value of --out; its last part is the name of the bundle.
+        versioned: Whether the command adds a version beside those in the folder (`learn`), or writes the bundle's files
+            into the folder itself.
 
     Raises:
-        UsageError: the name is not one, or the folder holds something else.
-        OutputError: it cannot be written to, or there is no room.
+        UsageError: The name is not valid, or the folder holds something else.
+        OutputError: The folder is not writable, or the disk is full.
     """
+    from streamad.bundle import CARD, ONNX, WEIGHTS, require_name
+
     path = path if path.name not in ("", "..") else path.resolve()  # "." has a name, too
     try:
         require_name(path.name)
@@ -281,11 +371,12 @@ def bundle_folder(path: Path, *, versioned: bool = False) -> Path:
         ) from error
     if not versioned and CURRENT in names:
         raise UsageError(
-            f"{path} holds versions made by `streamad learn`, which would go on being used",
+            f"{path} holds versions made by `streamad learn`, which would remain active",
             hint="give another folder with --out, or run `streamad learn` again",
         )
     if MANIFEST not in names and CURRENT not in names:
-        ours = UNFINISHED | ({CARD} if WEIGHTS in names else set())
+        # An interrupted command may have left these.
+        ours = {VERSIONS, PREVIOUS, "recordings", "training", WEIGHTS, ONNX} | ({CARD} if WEIGHTS in names else set())
         foreign = sorted(name for name in names - ours if not name.startswith("."))
         if foreign:
             some = ", ".join(foreign[:3]) + (", …" if len(foreign) > 3 else "")
@@ -301,17 +392,17 @@ def bundle_folder(path: Path, *, versioned: bool = False) -> Path:
 
 
 def _depth(text: str) -> int | str:
-    """`--bit-depth` as the sources take it."""
-    known: dict[str, int | str] = {"auto": "auto", **{str(bits): bits for bits in BIT_DEPTHS}}
-    if text not in known:
-        raise UsageError(f"--bit-depth {text!r}: expected one of {', '.join(known)}")
-    return known[text]
+    """The value of `--bit-depth` as sources take it."""
+    from streamad.sources.spec import BIT_DEPTHS
+
+    one_of("--bit-depth", text, ("auto", *map(str, BIT_DEPTHS)))
+    return text if text == "auto" else int(text)
 
 
 def how_to_watch(model: Path) -> str:
-    """What to do with a model that was made, as part of a sentence."""
+    """How to watch with a new model, as part of a sentence."""
     return (
-        f"to watch, write `model: {model}` into a configuration (`streamad config init` makes one), then "
+        f"to watch, set `model: {model}` in a configuration (`streamad config init` writes one), then run "
         "`streamad run camera.yaml`"
     )
 

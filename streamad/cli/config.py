@@ -1,4 +1,4 @@
-"""`streamad config`: write a commented configuration, and check one before it is used."""
+"""`streamad config`: write a commented configuration, and check one."""
 
 from __future__ import annotations
 
@@ -11,17 +11,10 @@ import typer
 
 import streamad
 from streamad.cli.common import JsonOption, data, emit, say
-from streamad.config import faults_error, listed, read_config
 from streamad.errors import OutputError
-from streamad.files import write_atomic
-from streamad.sources.url import redact
+from streamad.redaction import redact
 
-config = typer.Typer(help="Configuration files.", no_args_is_help=True, add_completion=False)
-
-
-@config.callback()
-def _group() -> None:
-    """Configuration files."""
+config = typer.Typer(help="Write a configuration, and check one.", no_args_is_help=True, add_completion=False)
 
 
 @config.command()
@@ -29,15 +22,20 @@ def init(
     file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("camera.yaml"),
     example: Annotated[
         Literal["camera", "several", "replay"],
-        typer.Option(
-            "--example", help="One RTSP camera, several cameras of every kind, or files as if they were some."
-        ),
+        typer.Option("--example", help="One RTSP camera, several cameras of all kinds, or files in place of cameras."),
     ] = "camera",
-    force: Annotated[bool, typer.Option("--force", help="Replace the file where it exists.")] = False,
-    show: Annotated[bool, typer.Option("--print", help="Print it and write nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.", rich_help_panel="Output")] = False,
+    show: Annotated[bool, typer.Option("--print", help="Print it; write no file.", rich_help_panel="Output")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a commented configuration to start from."""
+    """Write a commented configuration to start from.
+
+    Examples:
+        streamad config init camera.yaml
+        streamad config init --example several --print
+    """
+    from streamad.files import write_atomic
+
     text = (_examples() / f"{example}.yaml").read_text(encoding="utf-8")
     if not show:
         text = text.replace(f"configs/{example}.yaml", shlex.quote(str(file)))  # in the commands of its first lines
@@ -49,11 +47,11 @@ def init(
     elif show:
         data(text.rstrip("\n"))
     else:
-        say(f"wrote {file}: set the camera's address and model in it, then `streamad config check {file}`")
+        say(f"wrote {file}: set the camera's address and model, then run `streamad config check {file}`")
 
 
 def _examples() -> Path:
-    """The folder of commented examples: in the installed package, or in a checkout."""
+    """The folder of commented examples, in the installed package or in a checkout."""
     package = Path(streamad.__file__).resolve().parent
     installed = package / "_configs"
     return installed if installed.is_dir() else package.parent / "configs"
@@ -63,18 +61,23 @@ def _examples() -> Path:
 def check(
     file: Annotated[Path, typer.Argument(help="The YAML configuration.")],
     connect: Annotated[
-        bool, typer.Option("--connect", help="Also open cameras and devices, each once and for seconds.")
+        bool, typer.Option("--connect", help="Also connect to cameras and devices, once each, for at most 20 s.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a configuration and all that it names; exit 2 where something is wrong.
+    """Check a configuration and everything that it refers to.
 
-    Files, folders of images, credentials, models, calibrations, outputs and the port are opened or looked at. What was
-    not is listed.
+    Opens or inspects files, image folders, credentials, models, calibrations, outputs and the port, and lists what was
+    not checked. Exits with code 2 if anything is wrong.
+
+    Examples:
+        streamad config check camera.yaml
+        streamad config check camera.yaml --connect
     """
     from streamad.cli.config_check import check_config
+    from streamad.config import faults_error, listed, read_config
 
-    logging.getLogger("streamad").addHandler(logging.NullHandler())  # what is found is said below, once
+    logging.getLogger("streamad").addHandler(logging.NullHandler())  # the findings are printed below
     settings, document = read_config(file)
     found: dict[str, list[tuple[int, str]]] = {"fault": [], "warning": [], "unchecked": []}
     for finding in check_config(settings, connect=connect):
@@ -85,13 +88,13 @@ def check(
         for line, text in sorted(set(found[kind])):
             say(f"{file}:{line}: {prefix}: {text}")
     if found["unchecked"] and not connect:
-        say("  `--connect` opens cameras and devices, too")
+        say("  --connect also checks cameras and devices")
     details = {
         "warnings": listed(found["warning"]),
         "not_checked": listed(found["unchecked"]),
     }
     if found["fault"]:
-        error = faults_error(str(file), found["fault"], "follows the schema, but")
+        error = faults_error(str(file), found["fault"], "matches the schema, but")
         error.details |= details
         raise error
     if as_json:

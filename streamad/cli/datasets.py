@@ -1,4 +1,4 @@
-"""`streamad datasets`: which video data sets are known, and whether a copy of one is complete."""
+"""`streamad datasets`: the known video data sets, and whether a copy of one is complete."""
 
 from __future__ import annotations
 
@@ -9,17 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streamad.cli.common import JsonOption, data, emit, progress_bar, say, table
+from streamad.cli.completion import DATASETS, complete_from
 from streamad.errors import ExitCode
 
 if TYPE_CHECKING:
     from streamad.evaluation.datasets.validate import Validation
 
-datasets = typer.Typer(help="Video data sets: list and validate.", no_args_is_help=True, add_completion=False)
+datasets = typer.Typer(
+    help="List video data sets, and validate a copy of one.", no_args_is_help=True, add_completion=False
+)
 
 
 @datasets.command("list")
 def list_datasets(as_json: JsonOption = False) -> None:
-    """List the known data sets with their official counts."""
+    """List the known data sets with their official counts.
+
+    Examples:
+        streamad datasets list
+    """
     from streamad.evaluation.datasets.manifest import official_counts
 
     rows: list[dict[str, Any]] = []
@@ -47,21 +54,32 @@ def list_datasets(as_json: JsonOption = False) -> None:
 @datasets.command()
 def validate(
     data_set: Annotated[
-        str, typer.Argument(metavar="DATASET", help="A name of `datasets list`, or a data set's folder.")
+        str,
+        typer.Argument(
+            metavar="DATASET",
+            help="A name from `streamad datasets list`, or the folder of a data set.",
+            autocompletion=complete_from(DATASETS),
+        ),
     ],
     folder: Annotated[
-        Path | None, typer.Option("--data", help="The data set's folder, or the one that holds it.")
+        Path | None, typer.Option("--data", metavar="DIR", help="Folder of the data set, or its parent.")
     ] = None,
-    labels: Annotated[str | None, typer.Option("--labels", help="Label set, where there are several.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Count frames, but decode none.")] = False,
+    labels: Annotated[
+        str | None, typer.Option("--labels", metavar="NAME", help="Label set, if there are several.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Count the frames without decoding them.")] = False,
     allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Read pickled labels (arrays alone; nothing in them is run).")
+        bool, typer.Option("--allow-pickle", help="Read pickled labels. Only arrays are read; no code in them runs.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare a copy of a data set with the official counts: missing, extra, undecodable, unequal to its labels.
+    """Check that a copy of a data set is complete.
 
-    Ends with exit code 5 where anything is wrong.
+    Reports clips that are missing, extra, undecodable or inconsistent with their labels, compared with the official
+    counts. Exits with code 5 if anything is wrong.
+
+    Examples:
+        streamad datasets validate ped2 --data ~/datasets
     """
     from streamad.evaluation.datasets import find_dataset
     from streamad.evaluation.datasets.manifest import official_counts

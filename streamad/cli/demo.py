@@ -1,4 +1,4 @@
-"""`streamad demo`: the whole pipeline on a rendered scene with known truth."""
+"""`streamad demo`: the whole pipeline on a rendered scene with ground truth."""
 
 from __future__ import annotations
 
@@ -6,38 +6,55 @@ import shutil
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamad.cli.common import JsonOption, emit, output_folder, progress_bar, say
-from streamad.synthetic_scene import SceneTruth
+from streamad.cli.common import BudgetOption, JsonOption, emit, output_folder, progress_bar, say
+
+if TYPE_CHECKING:
+    from streamad.synthetic_scene import SceneTruth
 
 BUDGET = 120.0
-"""False alerts a day: five an hour. The 72 s of normal video that a demo has time for can be stretched tenfold, not a
-thousandfold; a camera that is calibrated on hours is given a budget of one a day."""
+"""False alerts per day, that is, five per hour. The demo calibrates on 72 s of normal video, which can be extrapolated
+tenfold but not a thousandfold. A camera that is calibrated on hours has a budget of one per day."""
 
 WALKWAY_SEED = 1
 WALKWAY, GENERIC = "adacl-demo-walkway", "adacl-demo-generic"
-"""Shipped bundles, made by scripts/train_demo_model.py. One is trained on the camera of seed 1, as every camera should
-be, with walkers that the demo does not show; the other on many other cameras, for the other seeds."""
+"""Shipped bundles, made by scripts/train_demo_model.py. WALKWAY is trained on the camera of seed 1, with walkers that
+the demo does not show. GENERIC, for the other seeds, is trained on many other cameras."""
 
 
 def demo(
-    seed: Annotated[int, typer.Option(min=0, help="Each seed is another scene.")] = 1,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything that is left to look at.")] = Path(
-        "runs/demo"
-    ),
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the scene.")] = 1,
     learn: Annotated[
-        bool, typer.Option("--learn", help="Train the model on this scene first (needs the train extra).")
+        bool, typer.Option("--learn", help="Train a model on this scene first (needs the train extra).")
     ] = False,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of --learn.")] = 8,
-    alerts_per_day: Annotated[float, typer.Option(min=0.001, help="Budget of false alerts a day.")] = BUDGET,
-    keep_running: Annotated[bool, typer.Option("--keep-running", help="Leave the page and the metrics up.")] = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes a free one.")] = 0,
+    epochs: Annotated[int, typer.Option(min=1, metavar="N", help="Epochs of --learn.")] = 8,
+    alerts_per_day: BudgetOption = BUDGET,
+    keep_running: Annotated[
+        bool, typer.Option("--keep-running", help="Keep serving the page and metrics.", rich_help_panel="Page")
+    ] = False,
+    port: Annotated[
+        int,
+        typer.Option(
+            min=0, max=65535, metavar="PORT", help="Port of the page; 0 for a free one.", rich_help_panel="Page"
+        ),
+    ] = 0,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for all outputs.", rich_help_panel="Output")
+    ] = Path("runs/demo"),
     as_json: JsonOption = False,
 ) -> None:
-    """Render a scene, calibrate on its normal part, watch the rest as a stream, hold each alert against the truth."""
+    """Show the whole pipeline on a rendered scene.
+
+    Renders a scene with known anomalies, calibrates on its normal part, watches the rest as a stream, and compares each
+    alert with the ground truth.
+
+    Examples:
+        streamad demo
+        streamad demo --seed 7 --keep-running --port 8000
+    """
     from streamad.observability.logging import setup_logging
     from streamad.synthetic_scene import render_scene
     from streamad.workflows.demo import calibrate_scene, connect, watch_scene, write_config
@@ -61,9 +78,7 @@ def demo(
         model, trained = _learn(truth, folder, epochs)
     else:
         model = WALKWAY if seed == WALKWAY_SEED else GENERIC
-        own = (
-            "trained on this camera" if model == WALKWAY else "never trained on this camera; --learn trains one that is"
-        )
+        own = "trained on this camera" if model == WALKWAY else "not trained on this camera; --learn trains one that is"
         say(f"model {model}, {own}")
     with progress_bar() as bar:
         task = bar.add_task("calibrating on normal video", total=len(truth.training))
@@ -88,7 +103,7 @@ def demo(
         )
         stack.enter_context(recorder)
         server = _serve(stack, monitor, store, config)
-        say(f"watching the live part; page and metrics: {server.url}")
+        say(f"watching the rest of the scene; page and metrics: {server.url}")
         result = watch_scene(truth, monitor, watch, recorder)
         (folder / "metrics.prom").write_bytes(monitor.metrics.render())
         bar.stop()
@@ -119,21 +134,20 @@ def demo(
         }
         if as_json:
             emit(document)
-        say(f"look at: {result.recording.plot}  {result.recording.video}  {folder / 'metrics.prom'}")
+        say(f"see {result.recording.plot}  {result.recording.video}  {folder / 'metrics.prom'}")
         delay = "–" if report.mean_delay_seconds is None else f"{report.mean_delay_seconds:.1f} s"
         say(
             f"alerts right {report.right}, wrong {report.wrong}; anomalies found {report.found} of "
-            f"{len(report.events)}, "
-            f"missed {report.missed}; mean delay {delay}; frame AUC {result.auc:.3f}; "
+            f"{len(report.events)}, missed {report.missed}; mean delay {delay}; frame AUC {result.auc:.3f}; "
             f"{result.frames_per_second:.0f} frames/s; {_since(started)} in all"
         )
         if keep_running:
-            say(f"the endpoints stay up at {server.url} until you press Ctrl-C")
+            say(f"serving {server.url} until you press Ctrl-C")
             monitor.keep_alive()
 
 
 def _learn(truth: SceneTruth, folder: Path, epochs: int) -> tuple[Path, int]:
-    """Train a bundle on the scene's own normal part; its folder, and how many of the videos it was trained on."""
+    """Train a bundle on the normal part of the scene; returns its folder and the number of videos used."""
     from streamad.bundle import load_bundle
     from streamad.detectors import require_trainable, trained_detector
     from streamad.sources import FileSpec
@@ -154,21 +168,21 @@ def _learn(truth: SceneTruth, folder: Path, epochs: int) -> tuple[Path, int]:
         epochs=epochs,
     )
     with progress_bar() as bar:
-        task = bar.add_task("learning the scene")
+        task = bar.add_task("training on the scene")
         bundle = detector.train(
             plan,
             [clip_opener(FileSpec(path=truth.file(video)), "walkway") for video in truth.training],
             out,
             progress=lambda stage, done, total: bar.update(task, description=stage, completed=done, total=total),
         )
-    say(f"learned: {bundle.manifest.training.checkpoint}")
+    say(f"trained: {bundle.manifest.training.checkpoint}")
     return out, len(split_clips(len(truth.training), plan.validation_share)[0])
 
 
 def _store(path: Path) -> Any:
     from streamad.alerts.store import EventStore
 
-    for old in path.parent.glob(path.name + "*"):  # each demo starts with an empty history
+    for old in path.parent.glob(path.name + "*"):  # each demo starts without events
         old.unlink()
     return EventStore(path)
 

@@ -1,4 +1,4 @@
-"""`streamad doctor`: what runs on this machine, and why the rest does not."""
+"""`streamad doctor`: what is available on this machine, and why the rest is not."""
 
 from __future__ import annotations
 
@@ -11,27 +11,55 @@ from typing import Annotated, Any
 import typer
 
 from streamad import __version__
-from streamad.bundle import STREAMING_VARIANTS, VARIANTS, list_bundles, load_bundle
-from streamad.cli.common import JsonOption, emit, say, table
-from streamad.engines import available_engines
-from streamad.errors import DISTRIBUTION, EngineError, UsageError
+from streamad.cli.common import JsonOption, emit, one_of, say, table
+from streamad.cli.completion import complete_from, complete_model
+from streamad.errors import DISTRIBUTION, EngineError
+from streamad.model_folders import list_bundles
 
+GPU_ENGINES = ("tensorrt", "tensorrt-rtx")
 _LIBRARIES = ("numpy", "opencv-python-headless", "av", "openvino", "torch", "onnxruntime", "prometheus-client")
 
 
 def doctor(
     selftest: Annotated[
         str | None,
-        typer.Option("--selftest", help="Run tensorrt or tensorrt-rtx on this GPU and compare it with ONNX Runtime."),
+        typer.Option(
+            "--selftest",
+            metavar="ENGINE",
+            help="Compare tensorrt or tensorrt-rtx on this GPU with ONNX Runtime.",
+            autocompletion=complete_from(GPU_ENGINES),
+            rich_help_panel="Self-test",
+        ),
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="Bundle for the self-test; repeatable. All that are found."),
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            help="Model to test; repeatable. Default: all.",
+            autocompletion=complete_model,
+            rich_help_panel="Self-test",
+        ),
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="GPU for the self-test, cuda:N.")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device", metavar="DEVICE", help="GPU to test, cuda:N. Default: the first.", rich_help_panel="Self-test"
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say which engines, decoders and models can be used here, and why the others cannot."""
+    """Report what is available on this machine.
+
+    Lists engines, decoders, libraries and models, with the reason for each that cannot be used.
+
+    Examples:
+        streamad doctor
+        streamad doctor --selftest tensorrt --model motion-ped2
+    """
+    from streamad.engines import available_engines
+
     if selftest is not None:
         _selftest(selftest, model, device, as_json)
         return
@@ -44,7 +72,7 @@ def doctor(
         rows.append({"part": name, **_version(name)})
     for name, problem in available_engines().items():
         rows.append({"part": f"engine {name}", "state": "no" if problem else "ok", "detail": problem or _device(name)})
-    rows.append({"part": "decoding in hardware", **_hardware()})
+    rows.append({"part": "hardware decoding", **_hardware()})
     for name, extension in (("H.264 decoder", "h264"), ("H.265 decoder", "hevc"), ("H.264 encoder", "libx264")):
         rows.append({"part": name, **_codec(extension, "w" if "encoder" in name else "r")})
     bundles = list_bundles()
@@ -58,25 +86,27 @@ def doctor(
 
 
 def _selftest(name: str, models: list[str] | None, device: str | None, as_json: bool) -> None:
-    """Parity, latency and memory of a GPU engine for each model; ends with 4 where one is wrong.
+    """Measure parity, latency and memory of a GPU engine for each model.
 
     Raises:
-        UsageError: no GPU engine has that name.
-        EngineError: it cannot run here, or its answers are wrong.
+        UsageError: Unknown GPU engine.
+        EngineError: The engine is not available, or its outputs are wrong.
     """
-    if name not in ("tensorrt", "tensorrt-rtx"):
-        raise UsageError(f"--selftest {name!r}: expected tensorrt or tensorrt-rtx")
+    from streamad.bundle import STREAMING_VARIANTS, VARIANTS, load_bundle
+    from streamad.engines import available_engines
+
+    one_of("--selftest", name, GPU_ENGINES)
     problem = available_engines()[name]
     if problem:
         raise EngineError(
-            f"the engine {name} cannot run here: {problem}", hint="requirements: docs/reference/engines.md"
+            f"the engine {name} is not available: {problem}", hint="requirements: docs/reference/engines.md"
         )
     from streamad.engines.tensorrt.selftest import run_selftest
     from streamad.engines.tensorrt.selftest_stateful import run_stateful_selftest
 
     bundles = [load_bundle(given) for given in (models or [str(path) for path in list_bundles()])]
     if not bundles:
-        raise EngineError("there is no model to test with", hint="give one with --model")
+        raise EngineError("no models to test", hint="give one with --model")
     results = []
     for bundle in bundles:
         for precision in (p for p in ("fp32", "fp16") if VARIANTS[p] in bundle.manifest.files):
@@ -92,13 +122,13 @@ def _selftest(name: str, models: list[str] | None, device: str | None, as_json: 
         table([row for result in results for row in result.rows()])
     if wrong:
         raise EngineError(
-            f"{name} answers otherwise than ONNX Runtime: {', '.join(wrong)}",
-            hint="do not use it here; report the table, the GPU, its driver and the versions of `streamad doctor`",
+            f"the outputs of {name} differ from ONNX Runtime's: {', '.join(wrong)}",
+            hint="do not use it on this machine; report the table, the GPU, its driver and `streamad doctor`",
         )
 
 
 def _namesake() -> list[dict[str, str]]:
-    """A row where a distribution named `streamad` is installed: its files lie in this package's folder."""
+    """A warning if PyPI's `streamad` is installed, which writes its files into this package's folder."""
     try:
         other = importlib.metadata.distribution("streamad")
     except importlib.metadata.PackageNotFoundError:
@@ -107,8 +137,8 @@ def _namesake() -> list[dict[str, str]]:
         {
             "part": "distribution streamad",
             "state": "warning",
-            "detail": f"version {other.version} ({other.metadata['Summary']}) lies in the folder of {DISTRIBUTION}: "
-            f"pip uninstall streamad, and install {DISTRIBUTION} again",
+            "detail": f"version {other.version} ({other.metadata['Summary']}) is in the folder of {DISTRIBUTION}: "
+            f"pip uninstall streamad, then install {DISTRIBUTION} again",
         }
     ]
 
@@ -140,11 +170,11 @@ def _hardware() -> dict[str, str]:
 
     devices = hwdevices_available()
     if not devices:
-        return {"state": "no", "detail": "PyAV's FFmpeg was built without any"}
+        return {"state": "no", "detail": "PyAV's FFmpeg was built without hardware decoding"}
     present = [d for d in devices if (d != "cuda" or os.path.exists("/dev/nvidia0"))]
     detail = f"built for {', '.join(devices)}"
     if "cuda" in devices and "cuda" not in present:
-        detail += "; cuda: no NVIDIA device here"
+        detail += "; cuda: no NVIDIA device"
     return {"state": "ok" if present else "no", "detail": detail}
 
 
@@ -154,5 +184,5 @@ def _codec(name: str, mode: str) -> dict[str, str]:
     try:
         codec = av.Codec(name, mode)  # type: ignore[arg-type]
     except av.codec.codec.UnknownCodecError:
-        return {"state": "no", "detail": f"FFmpeg here has no {name}"}
+        return {"state": "no", "detail": f"FFmpeg was built without {name}"}
     return {"state": "ok", "detail": codec.long_name}

@@ -1,186 +1,243 @@
-"""`streamad evaluate`: a model on a video data set, scores from files, or a detector on an image benchmark."""
+"""`streamad evaluate`: a model on a video data set. The options and the table are shared with `evaluate-scores`."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamad.cli.common import JsonOption, engine_option, precision_option
-from streamad.errors import UsageError
+from streamad.cli.common import (
+    EngineOption,
+    JsonOption,
+    ModelOption,
+    PrecisionOption,
+    ThreadsOption,
+    emit,
+    engine_spec,
+    one_of,
+    output_folder,
+    progress_bar,
+    say,
+    say_notes,
+    table,
+)
+from streamad.cli.completion import DATASETS, IMAGE_BENCHMARKS, complete_from
+from streamad.errors import ExitCode, UsageError
 
-VIDEO = "Video data sets"
-FILES = "Scores from files"
-PROTOCOL = "Video and scores: how figures are made"
-IMAGES = "Image benchmarks"
+if TYPE_CHECKING:
+    from streamad.evaluation.result import EvaluationResult
+    from streamad.workflows.evaluate_scoring import ClipScores
+
+PROTOCOL = "Protocol"
+
+NameOption = Annotated[
+    str | None,
+    typer.Option("--name", help="Name of the run in reports and comparisons.", rich_help_panel="Output"),
+]
+NormalizationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--normalization",
+        metavar="NAMES",
+        help="raw, per_video, running, calibrated; comma-separated. Default: all that apply.",
+        rich_help_panel=PROTOCOL,
+    ),
+]
+EdgeOption = Annotated[
+    str,
+    typer.Option(
+        "--edge",
+        metavar="RULE",
+        help="Frames without a score at the ends of a clip: leave_out or pad.",
+        rich_help_panel=PROTOCOL,
+    ),
+]
+SingleClassOption = Annotated[
+    str,
+    typer.Option(
+        "--single-class",
+        metavar="RULE",
+        help="Clips with one class, in the macro AUC: leave_out or pad.",
+        rich_help_panel=PROTOCOL,
+    ),
+]
+AllowPickleOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-pickle",
+        help="Read pickled labels. Only arrays are read; no code in them runs.",
+        rich_help_panel="Input",
+    ),
+]
+
+
+def _not_images(name: str) -> str:
+    """Refuse the image benchmarks, which this command ran before they had one of their own."""
+    if name in IMAGE_BENCHMARKS:
+        raise UsageError(f"{name} is an image benchmark: use `streamad benchmark-images {name}`")
+    return name
 
 
 def evaluate(
     data_set: Annotated[
-        str | None,
+        str,
         typer.Argument(
             metavar="DATASET",
-            help="Video: a name of `datasets list`, or a folder. Images: mnist, fashion-mnist, cifar10 or mvtec.",
+            help="A name from `streamad datasets list`, or a folder with training/ and testing/.",
+            autocompletion=complete_from(DATASETS),
+            callback=_not_images,
         ),
-    ] = None,
+    ],
+    model: ModelOption,
     folder: Annotated[
-        Path | None, typer.Option("--data", help="Folder with the data set; default: in $STREAMAD_DATA.")
-    ] = None,
-    out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", "--report", help="Folder of the results; default: results/DATASET-MODEL, none for --scores."
-        ),
-    ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="The run's name in reports and comparisons.")] = None,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")] = None,
-    as_json: JsonOption = False,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", "-m", help="The model bundle: a folder, or a name of `models list`.", rich_help_panel=VIDEO
+            "--data",
+            metavar="DIR",
+            help="Folder of the data set, or its parent. Default: $STREAMAD_DATA.",
+            rich_help_panel="Input",
         ),
     ] = None,
     label_set: Annotated[
         str | None,
-        typer.Option("--label-set", help="Which labels, where a set has several (avenue).", rich_help_panel=VIDEO),
+        typer.Option(
+            "--label-set", metavar="NAME", help="Label set, if there are several (avenue).", rich_help_panel="Input"
+        ),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Clips at a time.", rich_help_panel=VIDEO)
-    ] = None,
-    engine: Annotated[str, engine_option(VIDEO)] = "auto",
-    precision: Annotated[str, precision_option(VIDEO)] = "fp32",
-    scores: Annotated[
-        Path | None, typer.Option("--scores", help="Scores: .npz, .npy or .csv.", rich_help_panel=FILES)
-    ] = None,
-    labels: Annotated[
+    allow_pickle: AllowPickleOption = False,
+    out: Annotated[
         Path | None,
-        typer.Option("--labels", help="Their labels: .npz, .npy, .csv or a folder of .npy.", rich_help_panel=FILES),
-    ] = None,
-    fps: Annotated[
-        float | None, typer.Option("--fps", min=0.1, help="Frames a second, for --threshold.", rich_help_panel=FILES)
-    ] = None,
-    normalization: Annotated[
-        str | None,
         typer.Option(
-            "--normalization", help="Protocols, with commas; default: all that are possible.", rich_help_panel=PROTOCOL
+            "--out",
+            "-o",
+            "--report",
+            metavar="DIR",
+            help="Folder of the results. Default: results/DATASET-MODEL.",
+            rich_help_panel="Output",
         ),
     ] = None,
-    edge: Annotated[
-        str,
-        typer.Option(
-            "--edge", help="Frames at a clip's ends without a score: leave_out or pad.", rich_help_panel=PROTOCOL
-        ),
-    ] = "leave_out",
-    single_class: Annotated[
-        str,
-        typer.Option(
-            "--single-class", help="Clips of one class in the macro AUC: leave_out or pad.", rich_help_panel=PROTOCOL
-        ),
-    ] = "leave_out",
+    name: NameOption = None,
+    as_json: JsonOption = False,
+    normalization: NormalizationOption = None,
+    edge: EdgeOption = "leave_out",
+    single_class: SingleClassOption = "leave_out",
     threshold: Annotated[
         float | None,
         typer.Option(
-            "--threshold", help="Raw score of an alert; default: the model's calibration.", rich_help_panel=PROTOCOL
-        ),
-    ] = None,
-    allow_pickle: Annotated[
-        bool,
-        typer.Option(
-            "--allow-pickle",
-            help="Read pickled labels (arrays alone; nothing in them is run).",
+            "--threshold",
+            metavar="SCORE",
+            help="Raw score that raises an alert. Default: the model's calibration.",
             rich_help_panel=PROTOCOL,
         ),
-    ] = False,
-    detector: Annotated[
-        str | None, typer.Option("--detector", help="adacl, alps, igd or learned_noise.", rich_help_panel=IMAGES)
     ] = None,
-    seeds: Annotated[str, typer.Option("--seeds", help="Seeds, with commas.", rich_help_panel=IMAGES)] = "1,2,3",
-    classes: Annotated[
-        str | None,
-        typer.Option("--classes", help="Normal classes, with commas; default: all.", rich_help_panel=IMAGES),
-    ] = None,
-    option: Annotated[
-        list[str] | None,
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = "fp32",
+    threads: ThreadsOption = None,
+    workers: Annotated[
+        int | None,
         typer.Option(
-            "--option", help="An option of the detector's own, name=value; repeatable.", rich_help_panel=IMAGES
+            "--workers",
+            min=1,
+            metavar="N",
+            help="Clips scored at a time. Default: by CPUs and memory.",
+            rich_help_panel="Engine",
         ),
     ] = None,
-    device: Annotated[
-        str, typer.Option("--device", help="Device to train on: cpu, cuda or cuda:N.", rich_help_panel=IMAGES)
-    ] = "cpu",
 ) -> None:
-    """Evaluate a model on a video data set, scores from files, or a detector on an image benchmark.
+    """Evaluate a model on a video data set.
 
-    `evaluate ped2 --data DIR --model NAME` scores the test clips as a camera would be scored, and writes report.html,
-    report.md, result.json, scores.csv and scores.npz. Started again, finished clips are not scored again.
+    Scores the test clips as a camera's frames would be scored, and writes report.html, report.md, result.json,
+    scores.csv and scores.npz. If interrupted, the same command continues; clips that are finished are not scored again.
 
-    `evaluate --scores FILE --labels FILE` takes scores made elsewhere.
-
-    `evaluate mnist --detector NAME` trains with each class as the normal one; finished trainings are left, and one that
-    was interrupted goes on.
+    Examples:
+        streamad evaluate ped2 --data ~/datasets --model motion-ped2
+        streamad evaluate site/ --model models/gate --out results/gate
     """
-    from streamad.evaluation.images import IMAGE_BENCHMARKS
+    from streamad.bundle import load_bundle
+    from streamad.evaluation.datasets import load_dataset
+    from streamad.evaluation.result import inversion_note
+    from streamad.workflows.evaluate import evaluate_dataset
+    from streamad.workflows.evaluate_report import write_report, write_scores
 
-    files = {"labels": labels, "fps": fps}
-    images = {"detector": detector, "classes": classes, "option": option}
-    protocol = {"normalization": normalization, "threshold": threshold}
-    if scores is not None:
-        from streamad.cli.evaluate_videos import evaluate_files
+    protocol = protocol_of(normalization, edge, single_class)
+    bundle = load_bundle(model)
+    if folder is None and data_set.lower() in DATASETS:
+        root = os.environ.get("STREAMAD_DATA")
+        if not root:
+            raise UsageError(
+                f"the folder of {data_set} is not known",
+                hint="give --data DIR, or set STREAMAD_DATA to the folder that holds it",
+            )
+        folder = Path(root)
+    dataset = load_dataset(data_set, folder, label_set=label_set, allow_pickle=allow_pickle, keep_damaged=True)
+    place = output_folder(out or Path("results") / f"{dataset.name}-{bundle.name}")
+    frames = sum(clip.frames for clip in dataset.testing)
+    say(f"{dataset.name}, labels {dataset.labels}: {len(dataset.testing)} test clips, {frames} frames; {bundle.name}")
+    for problem in dataset.problems:
+        say(problem)
+    say_notes(dataset.notes)
+    with progress_bar() as bar:
+        task = bar.add_task("scoring", total=len(dataset.testing))
 
-        if data_set is not None or model is not None:
-            raise UsageError("--scores evaluates a file: no data set and no --model", hint="leave one of them out")
-        _refuse("scores from files", label_set=label_set, workers=workers, **images)
-        evaluate_files(
-            scores, labels, out=out, normalization=normalization, edge=edge, single_class=single_class,
-            threshold=threshold, fps=fps, name=name, allow_pickle=allow_pickle, as_json=as_json,
+        def progress(clip: ClipScores, done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, description=f"scored {clip.name}")
+            for problem in clip.problems:
+                say(f"{clip.name}: {problem}")
+
+        evaluated = evaluate_dataset(
+            dataset, bundle, place, name=name, engine=engine_spec(engine, threads, precision), workers=workers,
+            **protocol, threshold=threshold, progress=progress,
         )  # fmt: skip
-    elif data_set is None:
-        raise UsageError(
-            "nothing to evaluate", hint="give a data set with --model, an image benchmark with --detector, or --scores"
-        )
-    elif data_set in IMAGE_BENCHMARKS:
-        from streamad.cli.evaluate_images import evaluate_images
-
-        _refuse("image benchmarks", model=model, label_set=label_set, workers=workers, **files, **protocol)
-        if detector is None:
-            raise UsageError(f"{data_set} is an image benchmark: which detector?", hint="give --detector NAME")
-        evaluate_images(
-            data_set, detector, folder=folder, seeds=seeds, classes=classes, out=out, option=option, device=device,
-            threads=threads, as_json=as_json,
-        )  # fmt: skip
-    else:
-        from streamad.cli.evaluate_videos import evaluate_videos
-
-        if model is None:
-            known = ", ".join(IMAGE_BENCHMARKS)
-            raise UsageError(f"{data_set}: with which model?", hint=f"give --model NAME (image benchmarks are {known})")
-        _refuse("video data sets", **files, **images)
-        evaluate_videos(
-            data_set, model, folder=folder, out=out, label_set=label_set, normalization=normalization, edge=edge,
-            single_class=single_class, threshold=threshold, workers=workers, engine=engine, precision=precision,
-            threads=threads, name=name,
-            allow_pickle=allow_pickle, as_json=as_json,
-        )  # fmt: skip
+    write_scores(place, evaluated)
+    write_report(place, evaluated, dataset)
+    broken = [clip.name for clip in evaluated.result.clips if clip.problems]
+    if broken:
+        say(f"{len(broken)} clips have problems ({', '.join(broken[:5])}): see the report")
+    say_notes(inversion_note(evaluated.result.protocols))
+    show_result(evaluated.result, as_json)
+    say(f"{place}: report.html, report.md, result.json, scores.csv, scores.npz")
+    if dataset.problems or any(not clip.scored and clip.problems for clip in evaluated.result.clips):
+        raise typer.Exit(ExitCode.SOURCE)  # the metrics lack the frames of unreadable clips
 
 
-def _refuse(what: str, **options: object) -> None:
-    """Options of another kind of evaluation are an error: ignored, they would seem to count."""
-    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
-    if given:
-        raise UsageError(f"{', '.join(given)} does not apply to {what}", hint="see streamad evaluate --help")
+def show_result(result: EvaluationResult, as_json: bool) -> None:
+    """Print the metrics of each protocol."""
+    if as_json:
+        emit(asdict(result))
+        return
+    table(
+        [
+            {
+                "protocol": e.normalization,
+                "AUC micro": f"{e.auc_micro:.4f}",
+                "AUC macro": None if e.auc_macro is None else f"{e.auc_macro:.4f}",
+                "EER": f"{e.eer:.4f}",
+                "AP": f"{e.average_precision:.4f}",
+                "base rate": f"{e.base_rate:.4f}",
+                "frames": e.frames,
+                "unscored": e.unscored_frames,
+            }
+            for e in result.protocols
+        ]
+    )
 
 
-def compare(
-    results: Annotated[list[Path], typer.Argument(metavar="RESULT...", help="Folders of `streamad evaluate`.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Markdown file to write as well.")] = None,
-    draws: Annotated[
-        int, typer.Option("--draws", min=0, help="Draws of test clips for the 95 % intervals; 0: no intervals.")
-    ] = 2000,
-    as_json: JsonOption = False,
-) -> None:
-    """Put several evaluations side by side, with intervals of their figures and of the differences to the first."""
-    from streamad.cli.evaluate_videos import compare_results
+def protocol_of(normalization: str | None, edge: str, single_class: str) -> Mapping[str, Any]:
+    """The checked options of the protocol, as keyword arguments of `evaluate_dataset` and `protocols_of`.
 
-    compare_results(results, out=out, draws=draws, as_json=as_json)
+    Raises:
+        UsageError: An option has an unknown value.
+    """
+    from streamad.scoring import NORMALIZATIONS
+
+    names = None if normalization is None else [part.strip() for part in normalization.split(",")]
+    rules = ("leave_out", "pad")
+    return {
+        "protocols": names and tuple(one_of("--normalization", name, NORMALIZATIONS) for name in names),
+        "edge": one_of("--edge", edge, rules),
+        "single_class": one_of("--single-class", single_class, rules),
+    }

@@ -1,4 +1,4 @@
-"""`streamad export`: variants of a bundle's network, each with its parity with torch."""
+"""`streamad export`: variants of a bundle's network for engines, each with its parity with torch."""
 
 from __future__ import annotations
 
@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamad.cli.common import FpsOption, JsonOption, clips_of, emit, end_with, output_folder, say
+from streamad.cli.common import (
+    FpsOption,
+    JsonOption,
+    ModelArgument,
+    clips_of,
+    emit,
+    end_with,
+    one_of,
+    output_folder,
+    say,
+)
+from streamad.cli.completion import complete_from
 from streamad.errors import EngineError, UsageError, install_hint
-from streamad.sources import Clips
 
 if TYPE_CHECKING:
     from streamad.bundle import Bundle, Parity
@@ -18,6 +28,7 @@ if TYPE_CHECKING:
     from streamad.engines.stateful import StatefulEngine
     from streamad.engines.tensorrt.engine import TensorRtOptions
     from streamad.engines.tensorrt.library import LibraryName
+    from streamad.sources import Clips
 
 ENGINES = {
     "onnx": ("fp32", "fp16"),
@@ -25,58 +36,92 @@ ENGINES = {
     "tensorrt": ("fp32", "fp16"),
     "tensorrt-rtx": ("fp32", "fp16"),
 }
-"""Precisions that each engine is exported in."""
+"""Engines that models are exported for, and the precisions of each."""
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="Model bundle: a folder, or a name of `models list`.")],
-    engine: Annotated[str, typer.Option("--engine", help="onnx, openvino, tensorrt or tensorrt-rtx.")] = "openvino",
-    precision: Annotated[str, typer.Option("--precision", help="fp32, fp16 or int8.")] = "fp32",
+    model: ModelArgument,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine",
+            metavar="NAME",
+            help="onnx, openvino, tensorrt or tensorrt-rtx.",
+            autocompletion=complete_from(ENGINES),
+        ),
+    ] = "openvino",
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision",
+            metavar="NAME",
+            help="fp32; fp16 (onnx, tensorrt, tensorrt-rtx) or int8 (openvino).",
+            autocompletion=complete_from(("fp32", "fp16", "int8")),
+        ),
+    ] = "fp32",
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="DEVICE", help="TensorRT: GPU, cuda:N. Default: the first.")
+    ] = None,
+    add_streaming: Annotated[
+        bool, typer.Option("--add-streaming", help="Only add the streaming form to a learned_noise bundle.")
+    ] = False,
     clips: Annotated[
         list[Path] | None,
-        typer.Option("--data", help="int8: normal video of the camera, or a folder of it; repeatable."),
+        typer.Option(
+            "--data",
+            metavar="PATH",
+            help="int8: normal video of the camera, or a folder of it; repeatable.",
+            rich_help_panel="Input",
+        ),
     ] = None,
     fps: FpsOption = 25.0,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for files for other programs, in place of the bundle.")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Write files for other programs (onnx, openvino) here. Default: a variant in the bundle.",
+            rich_help_panel="Output",
+        ),
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="TensorRT: the GPU, cuda:N.")] = None,
-    add_streaming: Annotated[
-        bool,
-        typer.Option("--add-streaming", help="Put the streaming form into the bundle; nothing else is written."),
-    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a variant of a bundle's network for an engine, and measure its parity with torch.
+    """Export a model's network for an engine.
 
-    Without --out the variant and its parity are written into the bundle; with it, files for other programs.
+    Writes a variant into the bundle, with its measured parity with torch; or, with --out, files for other programs.
+    Needs the train extra.
+
+    Examples:
+        streamad export models/gate --engine onnx --precision fp16
+        streamad export models/gate --engine openvino --precision int8 --data normal/
     """
-    if engine not in ENGINES:
-        raise UsageError(f"--engine {engine!r}: expected {', '.join(ENGINES)}")
+    one_of("--engine", engine, tuple(ENGINES))
     if precision not in ENGINES[engine]:
         raise UsageError(
-            f"--precision {precision!r}: {engine} is exported in {' and '.join(ENGINES[engine])}",
-            hint="fp16 is for GPUs: --engine tensorrt; --engine onnx --precision fp16 makes the file without one; "
+            f"--precision {precision!r}: {engine} supports {' and '.join(ENGINES[engine])}",
+            hint="fp16 is for GPUs: --engine tensorrt, or --engine onnx to write the file without a GPU; "
             "int8 is for CPUs: --engine openvino",
         )
     if (clips is not None) != (precision == "int8"):
         raise UsageError(
             "int8 is calibrated on video: --precision int8 and --data go together",
-            hint="give normal video of the camera with --data" if clips is None else "leave --data away",
+            hint="give normal video of the camera with --data" if clips is None else "omit --data",
         )
     if precision == "int8" and (out is not None or add_streaming):
-        raise UsageError("int8 is written into the bundle", hint="leave --out and --add-streaming away")
+        raise UsageError("int8 is written into the bundle", hint="omit --out and --add-streaming")
     if out is not None and engine.startswith("tensorrt"):
         raise UsageError(
-            f"--out with --engine {engine}: a plan belongs to one GPU and one version, and is kept in the plan cache",
-            hint="leave --out away, or export --engine onnx for other programs",
+            f"--out with --engine {engine}: a plan is valid for one GPU and version, and stays in the plan cache",
+            hint="omit --out, or use --engine onnx for other programs",
         )
     try:
         import streamad.engines.export
-        import streamad.engines.half  # noqa: F401 - tried here, so that what is missing is told before any work
+        import streamad.engines.half  # noqa: F401 - reports a missing module before any work
     except ModuleNotFoundError as error:
         raise EngineError(f"export needs the module {error.name}", hint=install_hint("train")) from error
     from streamad.bundle import load_bundle
+    from streamad.sources import Clips
 
     bundle = load_bundle(model)
     bundle.require_network()
@@ -84,7 +129,7 @@ def export(
     found = Clips(())
     if add_streaming:
         if out is not None:
-            raise UsageError("--add-streaming writes into the bundle", hint="leave --out away")
+            raise UsageError("--add-streaming writes into the bundle", hint="omit --out")
         files = [job.streaming_into_bundle()]
     elif clips is not None:
         found = clips_of(clips, fps)
@@ -93,7 +138,7 @@ def export(
         files = job.into_bundle()
     else:
         files = job.into_folder(output_folder(out))
-    inputs = "random inputs" if clips is None else "pieces of the video"
+    inputs = "random inputs" if clips is None else "inputs from the video"
     entries = [{"file": str(path), "parity": parity.model_dump()} for path, parity in files]
     if as_json:
         emit({"engine": engine, "precision": precision, **entries[0], "files": entries, **found.report()})
@@ -102,7 +147,7 @@ def export(
     for path, parity in files:
         score = "" if parity.max_abs_score is None else f", of a score {parity.max_abs_score:.1e}"
         say(
-            f"{path}: largest difference to torch {parity.max_abs_output:.1e}{score}, "
+            f"{path}: largest difference from torch {parity.max_abs_output:.1e}{score}, "
             f"over {parity.tiles} {inputs}, by {parity.engine} {parity.version} in {parity.precision}"
         )
     end_with(found)
@@ -110,7 +155,7 @@ def export(
 
 @dataclass(frozen=True)
 class _Job:
-    """One variant of one bundle."""
+    """The export of one variant of one bundle."""
 
     bundle: Bundle
     engine: str
@@ -118,9 +163,9 @@ class _Job:
     device: str | None
 
     def into_bundle(self) -> list[tuple[Path, Parity]]:
-        """Write the variant and its parity into the bundle, of the streaming form too where it has one.
+        """Write the variant, and that of the streaming form if there is one, with their parity into the bundle.
 
-        The variants are made of the bundle's own ONNX files, to which calibrations and results belong.
+        The variants are made from the bundle's ONNX files, to which calibrations and results belong.
         """
         from streamad.bundle import write_manifest
 
@@ -151,19 +196,19 @@ class _Job:
         return path, parity.model_copy(update={"file": path.name})
 
     def int8_into_bundle(self, clips: Clips) -> tuple[Path, Parity]:
-        """Write the 8-bit variant, calibrated on clips, and its parity into the bundle."""
+        """Write the int8 variant, calibrated on clips, and its parity into the bundle."""
         from streamad.engines.int8 import quantization_problem
         from streamad.workflows.quantize import add_int8
 
         problem = quantization_problem()
-        if problem:  # told before any work
-            raise EngineError(f"int8 cannot be made here: {problem}", hint=install_hint("int8"))
+        if problem:  # before any work
+            raise EngineError(f"int8 is not available: {problem}", hint=install_hint("int8"))
         output_folder(self.bundle.path)
         _, path, parity = add_int8(self.bundle, clips.specs)
         return path, parity
 
     def streaming_into_bundle(self) -> tuple[Path, Parity]:
-        """Put the streaming form into a bundle that was made without it; network and calibration stay as they are."""
+        """Add the streaming form to a bundle without it; the network and the calibration do not change."""
         from streamad.detectors import detector_of
 
         added, parity = detector_of(self.bundle).add_streaming(self.bundle, self._network(), self._tiles())
@@ -171,7 +216,7 @@ class _Job:
         return added.streaming_path, parity
 
     def into_folder(self, folder: Path) -> list[tuple[Path, Parity]]:
-        """Write files for other programs from the trained weights, the streaming form too where there is one."""
+        """Write files for other programs from the trained weights, with the streaming form if there is one."""
         from streamad.detectors import detector_of
         from streamad.engines.export import export_openvino
         from streamad.engines.half import write_half
@@ -207,7 +252,7 @@ class _Job:
         return load_weights(lambda: detector.network(self.bundle.manifest), self.bundle.weights_path)
 
     def _tiles(self) -> Any:
-        """Random inputs over the whole range: a bundle carries no picture of anybody's camera."""
+        """Random inputs over the whole range: a bundle contains no frames of a camera."""
         import numpy as np
 
         spec = self.bundle.manifest.input
@@ -242,9 +287,7 @@ class _Job:
 
         missing = available_engines()[self.engine]
         if missing:
-            raise EngineError(
-                f"the engine {self.engine} cannot run here: {missing}", hint="`streamad doctor` shows what can"
-            )
+            raise EngineError(f"the engine {self.engine} is not available: {missing}", hint="see `streamad doctor`")
 
     def _gpu_options(self) -> tuple[LibraryName, TensorRtOptions]:
         from streamad.engines.tensorrt.engine import TensorRtOptions

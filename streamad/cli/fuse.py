@@ -1,4 +1,4 @@
-"""`streamad fuse`: several models to one for a camera."""
+"""`streamad fuse`: combine several models into one."""
 
 from __future__ import annotations
 
@@ -21,22 +21,45 @@ from streamad.cli.common import (
     emit,
     end_with,
     engine_spec,
+    one_of,
     progress_bar,
     say,
+    say_notes,
 )
-from streamad.errors import UsageError
+from streamad.cli.completion import complete_from, complete_model
 from streamad.formatting import counted
 
 
 def fuse(
-    models: Annotated[list[str], typer.Argument(help="Two or more model bundles: folders, or names of `models list`.")],
-    data: Annotated[list[Path], typer.Option("--data", help="Normal video of the camera, not used in training.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the fused model.")],
-    rule: Annotated[str, typer.Option(help="Of the calibrated scores: mean, or max (the highest).")] = "mean",
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL",
+            help="Two or more model bundles: names from `streamad models list`, or folders.",
+            autocompletion=complete_model,
+        ),
+    ],
+    data: Annotated[
+        list[Path],
+        typer.Option("--data", metavar="PATH", help="Normal video of the camera, not used in training; repeatable."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the new model.")],
+    rule: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Combines the calibrated scores: mean or max.",
+            autocompletion=complete_from(("mean", "max")),
+        ),
+    ] = "mean",
     alerts_per_day: BudgetOption = 1.0,
     local: Annotated[
         bool | None,
-        typer.Option("--local/--no-local", help="Local statistics of members; default: where they help the detector."),
+        typer.Option(
+            "--local/--no-local",
+            help="Calibrate the members per location. Default: if it helps the detector.",
+            rich_help_panel="Alerts",
+        ),
     ] = None,
     engine: EngineOption = "auto",
     precision: PrecisionOption = "fp32",
@@ -45,14 +68,19 @@ def fuse(
     bit_depth: BitDepthOption = "16",
     as_json: JsonOption = False,
 ) -> None:
-    """Make one model of several for a camera: their calibrated scores together, calibrated again on normal video."""
+    """Combine several models into one for a camera.
+
+    The calibrated scores of the models are combined, and the result is calibrated again on normal video.
+
+    Examples:
+        streamad fuse motion-ped2 adacl-ped2 --data normal/ --out models/both
+    """
     from streamad.calibration import Calibration
     from streamad.inference import open_model
     from streamad.workflows.fuse import Rule, fuse_models
     from streamad.workflows.learn import look_at_clips
 
-    if rule not in ("mean", "max"):
-        raise UsageError(f"--rule {rule!r}: expected mean or max")
+    one_of("--rule", rule, ("mean", "max"))
     out = bundle_folder(out)
     clips = clips_of(data, fps, bit_depth)
     rate = look_at_clips(clips.clips, fps, one_rate=True).fps
@@ -73,8 +101,7 @@ def fuse(
         )
     assert bundle.calibration_path is not None
     calibration = Calibration.load(bundle.calibration_path)
-    for warning in calibration.warnings:
-        say(f"note: {warning}")
+    say_notes(calibration.warnings)
     if as_json:
         emit({
             "model": str(bundle.path), "members": list(models), "rule": rule, "threshold": calibration.shown_threshold,

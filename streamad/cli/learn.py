@@ -1,4 +1,4 @@
-"""`streamad learn`: from a camera to a calibrated model, one command."""
+"""`streamad learn`: from a camera to a calibrated model with one command."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import ValidationError
 
 from streamad.cli.common import (
     BitDepthOption,
@@ -27,63 +26,125 @@ from streamad.cli.common import (
     parse_pairs,
     progress_bar,
     say,
+    say_notes,
 )
+from streamad.cli.completion import complete_detector, complete_from
 from streamad.detectors import BUILT_IN, DEFAULT
 from streamad.errors import UsageError
 from streamad.formatting import span
-from streamad.sources import Clips, SourceSpec, parse_source
+
+if TYPE_CHECKING:
+    from streamad.sources import Clips, SourceSpec
 
 CAMERA_MINUTES = 10.0
-"""Recorded of a camera where --minutes is not given; files are learned whole."""
+"""Default length of a recording. Files are learned whole."""
 
 SAY_SECONDS = 30.0
-"""Where there is no terminal to draw on, a line says how far the recording is this often."""
+"""Time between two lines about the progress of a recording, if there is no terminal."""
 
 
 def learn(
     sources: Annotated[
-        list[str], typer.Argument(help="A camera (rtsp://…, /dev/video0), or files and folders of normal video.")
+        list[str],
+        typer.Argument(
+            metavar="SOURCE", help="A camera (rtsp://…, /dev/video0), or files and folders of normal video."
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle, models/NAME.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the model; its last part is the name.")
+    ],
+    as_json: JsonOption = False,
     minutes: Annotated[
         float | None,
         typer.Option(
             min=0.5,
             max=1440,
-            help="Minutes of normal video; default: 10 of a camera, all of files.",
-            show_default=False,
+            metavar="MINUTES",
+            help="Minutes of normal video. Default: 10 for a camera, all of files.",
+            rich_help_panel="Recording",
         ),
     ] = None,
-    detector: Annotated[
-        str, typer.Option(help=f"{', '.join(BUILT_IN)}, or a plugin; all of these but {DEFAULT} need the train extra.")
-    ] = DEFAULT,
-    profile: Annotated[str, typer.Option(help="What is recorded now, e.g. night: each is kept and learned.")] = "day",
-    alerts_per_day: BudgetOption = 1.0,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier recordings of this bundle.")] = False,
+    profile: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Name of the conditions recorded now, such as night. All profiles are kept and learned.",
+            rich_help_panel="Recording",
+        ),
+    ] = "day",
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Delete earlier recordings of this model.", rich_help_panel="Recording")
+    ] = False,
     keep_minutes: Annotated[
         float,
         typer.Option(
-            min=1, help="Most minutes of recordings kept for the next time, of each profile, drawn by chance."
+            min=1,
+            metavar="MINUTES",
+            help="Most minutes of recordings kept for the next run, per profile, chosen at random.",
+            rich_help_panel="Recording",
         ),
     ] = 30.0,
-    max_gigabytes: Annotated[float, typer.Option(min=0.05, help="Most disk that all recordings may take.")] = 4.0,
-    username_env: Annotated[str | None, typer.Option(help="Environment variable of the camera's user.")] = None,
-    password_env: Annotated[str | None, typer.Option(help="Environment variable of its password.")] = None,
-    transport: Annotated[str, typer.Option(help="tcp or udp, of rtsp.")] = "tcp",
+    max_gigabytes: Annotated[
+        float,
+        typer.Option(min=0.05, metavar="GB", help="Most disk space for recordings.", rich_help_panel="Recording"),
+    ] = 4.0,
+    username_env: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Environment variable with the camera's user name.", rich_help_panel="Camera"
+        ),
+    ] = None,
+    password_env: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Environment variable with its password.", rich_help_panel="Camera"),
+    ] = None,
+    transport: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="RTSP transport: tcp or udp.",
+            autocompletion=complete_from(("tcp", "udp")),
+            rich_help_panel="Camera",
+        ),
+    ] = "tcp",
+    detector: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help=f"{', '.join(BUILT_IN)}, or a plugin. All but {DEFAULT} need the train extra.",
+            autocompletion=complete_detector,
+            rich_help_panel="Training",
+        ),
+    ] = DEFAULT,
     train_minutes: Annotated[
-        float, typer.Option(min=0.1, help="Most minutes for the training of a network; motion needs fewer.")
+        float,
+        typer.Option(
+            min=0.1,
+            metavar="MINUTES",
+            help=f"Most minutes of training. {DEFAULT} needs less.",
+            rich_help_panel="Training",
+        ),
     ] = 5.0,
     option: OptionsOption = None,
-    data_name: Annotated[str, typer.Option(help="Name of the video, for the record.")] = "own camera",
-    license: Annotated[str, typer.Option(help="Terms of the video, for the record.")] = "own recording",
+    alerts_per_day: BudgetOption = 1.0,
+    data_name: Annotated[
+        str, typer.Option(metavar="TEXT", help="Name of the video.", rich_help_panel="Model card")
+    ] = "own camera",
+    license: Annotated[
+        str, typer.Option(metavar="TEXT", help="License of the video.", rich_help_panel="Model card")
+    ] = "own recording",
     fps: FpsOption = 25.0,
     bit_depth: BitDepthOption = "16",
-    as_json: JsonOption = False,
 ) -> None:
-    """Record normal video, check it, fit a detector, calibrate it, and report what it will and will not see.
+    """Learn a model for a camera from its normal video.
 
-    Files are learned whole. The interrupted recording of a camera is continued by the same command. Run again with the
-    same --out, the model learns what is new and keeps what it knew.
+    Records the camera, or reads files; checks the video, fits a detector, calibrates it, and reports what it will and
+    will not detect. If interrupted, the same command continues the recording. Run again with the same --out, it adds
+    the new video to what the model has learned.
+
+    Examples:
+        streamad learn rtsp://camera.example/stream1 --minutes 10 --out models/gate
+        streamad learn normal/ --out models/gate
     """
     from streamad.detectors import TrainedDetector, find_detector
     from streamad.files import locked
@@ -116,7 +177,7 @@ def learn(
     if isinstance(method, TrainedDetector):
         say(
             f"{detector}: a quarter of the video is held out for the threshold; with less than "
-            f"{4 * GUESS_SECONDS / 60:.0f} minutes in all, the threshold is a guess"
+            f"{4 * GUESS_SECONDS / 60:.0f} minutes of video, the threshold is unreliable"
         )
     wanted = 60 * minutes if minutes is not None else 60 * CAMERA_MINUTES if live else None
     possible = require_time(plan)
@@ -126,7 +187,7 @@ def learn(
     started = time.monotonic()
     with locked(folder) as alone:
         if not alone:
-            raise UsageError(f"another process learns into {folder}", hint="wait for it, or give another --out")
+            raise UsageError(f"another process is writing to {folder}", hint="wait for it, or give another --out")
         recordings = RecordingStore(folder / RECORDINGS)
         if given is not None and given.seconds is not None:
             require_length(given.seconds + (0.0 if fresh else recordings.seconds))
@@ -137,24 +198,24 @@ def learn(
             doing = "recording" if live else "reading"
             whole = wanted or (None if given is None else given.seconds)
             task = bar.add_task(doing, total=None if whole is None else round(whole))
-            said = started
+            reported = started
 
-            def tell(done: float, _: float | None, problem: str) -> None:
-                nonlocal said
+            def on_progress(done: float, _: float | None, problem: str) -> None:
+                nonlocal reported
                 shown = done if whole is None else min(done, whole)
                 bar.update(task, completed=shown, description=f"{doing} {problem}".strip())
-                if bar.disable and time.monotonic() - said >= SAY_SECONDS:
-                    said = time.monotonic()
+                if bar.disable and time.monotonic() - reported >= SAY_SECONDS:
+                    reported = time.monotonic()
                     of = "" if whole is None else f" of {span(whole)}"
                     say(f"{doing}: {span(done)}{of}" + (f" ({problem})" if problem else ""))
 
             found = capture(
                 specs, recordings, seconds=wanted, profile=profile, words=words,
                 max_bytes=max_bytes, keep_seconds=60 * keep_minutes,
-                given_seconds=None if given is None else given.seconds, check_rate=method.require_rate, progress=tell,
+                given_seconds=None if given is None else given.seconds, check_rate=method.require_rate,
+                progress=on_progress,
             )  # fmt: skip
-            for part in found.left_out:
-                say(f"note: {part.message}")
+            say_notes(part.message for part in found.left_out)
             clips = replace(clips, left_out=(*clips.left_out, *found.left_out))
             require_enough(found, recordings)
             if found.problem:
@@ -173,11 +234,11 @@ def learn(
                 learned = learn_from(
                     plan, recordings, folder, place=found.place, survey=found.survey, progress=step
                 )  # fmt: skip
-            except UsageError:  # too little for this detector: the next run adds to it
+            except UsageError:  # too little video for this detector: the next run adds to it
                 finished(recordings, found)
                 raise
             finished(recordings, found)
-            # Only now: all that was recorded this time was learned from.
+            # Not earlier: everything that was recorded this time is learned first.
             dropped = recordings.thin(keep_seconds=60 * keep_minutes, keep_bytes=max_bytes)
     ended = time.monotonic()
     if as_json:
@@ -190,8 +251,7 @@ def learn(
         return
     for sentence in learned.words:
         say(f"· {sentence}")
-    for warning in learned.calibration.warnings:
-        say(f"note: {warning}")
+    say_notes(learned.calibration.warnings)
     say(f"{folder}: {learned.calibration.summary}, {ended - recorded:.0f} s after the {doing}; {how_to_watch(folder)}")
     end_with(clips)
 
@@ -204,17 +264,22 @@ def _sources(
     password_env: str | None,
     transport: str,
 ) -> tuple[Sequence[SourceSpec], str, Clips]:
-    """The sources, what they are in words, without credentials, and the clips where they are files.
+    """The sources, their description without credentials, and the clips if they are files.
 
     Raises:
-        UsageError: several cameras, cameras and files together, or options that exclude each other.
+        UsageError: Several cameras, cameras together with files, or conflicting options.
     """
+    from pydantic import ValidationError
+
+    from streamad.sources import Clips, parse_source
+
     parsed = [parse_source(text) for text in given]
     cameras = [spec for spec in parsed if spec.live]
     if cameras:
         if len(parsed) > 1:
             raise UsageError(
-                "a model belongs to one camera: give one camera, or files of one", hint="learn each into its own --out"
+                "a model belongs to one camera: give one camera, or files of one camera",
+                hint="learn each camera with an --out of its own",
             )
         changes = {"username_env": username_env, "password_env": password_env, "transport": transport}
         (camera,) = cameras
@@ -225,7 +290,7 @@ def _sources(
                 })  # fmt: skip
             except ValidationError as error:
                 faults = "; ".join(str(fault["msg"]).removeprefix("Value error, ") for fault in error.errors())
-                raise UsageError(f"the options do not fit the camera: {faults}") from None
+                raise UsageError(f"invalid options for the camera: {faults}") from None
             return [camera], str(camera.url), Clips(())
         return [camera], str(camera.device) if camera.type == "device" else camera.type, Clips(())
     clips = clips_of([Path(text) for text in given], fps, bit_depth)

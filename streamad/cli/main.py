@@ -7,39 +7,68 @@ import importlib
 import json
 import logging
 import sys
-import traceback
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
 from streamad import __version__
+from streamad.cli.help import Command, Group, with_help
 from streamad.cli.streams import prepare_streams, silence_unread, write_output
 from streamad.errors import ExitCode, OutputError, StreamadError
-from streamad.sources.url import redact
+from streamad.redaction import redact
 
-COMMANDS = {
-    "demo": "streamad.cli.demo:demo",
-    "run": "streamad.cli.run:run",
-    "score": "streamad.cli.score:score",
-    "train": "streamad.cli.train:train",
-    "learn": "streamad.cli.learn:learn",
-    "evaluate": "streamad.cli.evaluate:evaluate",
-    "compare": "streamad.cli.evaluate:compare",
-    "calibrate": "streamad.cli.calibrate:calibrate",
-    "fuse": "streamad.cli.fuse:fuse",
-    "export": "streamad.cli.export:export",
-    "benchmark": "streamad.cli.benchmark:benchmark",
-    "datasets": "streamad.cli.datasets:datasets",
-    "models": "streamad.cli.models:models",
-    "config": "streamad.cli.config:config",
-    "doctor": "streamad.cli.doctor:doctor",
+SECTIONS = {
+    "Watch": {
+        "demo": "streamad.cli.demo:demo",
+        "run": "streamad.cli.run:run",
+        "score": "streamad.cli.score:score",
+    },
+    "Learn": {
+        "learn": "streamad.cli.learn:learn",
+        "train": "streamad.cli.train:train",
+        "calibrate": "streamad.cli.calibrate:calibrate",
+        "fuse": "streamad.cli.fuse:fuse",
+    },
+    "Evaluate": {
+        "evaluate": "streamad.cli.evaluate:evaluate",
+        "evaluate-scores": "streamad.cli.evaluate_scores:evaluate_scores",
+        "compare": "streamad.cli.compare:compare",
+        "datasets": "streamad.cli.datasets:datasets",
+        "benchmark-images": "streamad.cli.benchmark_images:benchmark_images",
+    },
+    "Models and engines": {
+        "models": "streamad.cli.models:models",
+        "export": "streamad.cli.export:export",
+        "benchmark": "streamad.cli.benchmark:benchmark",
+    },
+    "Set up": {
+        "config": "streamad.cli.config:config",
+        "doctor": "streamad.cli.doctor:doctor",
+    },
 }
-"""In the order of `--help`; imported when called, so that `--help` loads no engine."""
+"""The commands by purpose, as `--help` shows them. Each module is imported when its command or help is needed."""
+
+COMMANDS = {name: target for section in SECTIONS.values() for name, target in section.items()}
+
+MOVED = {
+    "evaluate": {
+        "--scores": "evaluate-scores", "--labels": "evaluate-scores", "--fps": "evaluate-scores",
+        "--detector": "benchmark-images", "--seeds": "benchmark-images", "--classes": "benchmark-images",
+        "--option": "benchmark-images", "--device": "benchmark-images",
+    },
+}  # fmt: skip
+"""Options that a command no longer has, and the command that has them now."""
 
 
-class _LazyGroup(TyperGroup):
-    """Imports a command's module when the command is asked for."""
+class _LazyGroup(Group):
+    """Imports the module of a command when the command is used."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.commands = dict.fromkeys(COMMANDS)  # type: ignore[assignment]  # typer suggests similar names
+
+    def command_sections(self) -> dict[str, list[str]]:
+        return {heading: list(commands) for heading, commands in SECTIONS.items()}
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -50,23 +79,22 @@ class _LazyGroup(TyperGroup):
         module, _, attribute = COMMANDS[cmd_name].partition(":")
         part = getattr(importlib.import_module(module), attribute)
         if isinstance(part, typer.Typer):
-            command = typer.main.get_group(part)
+            command: Any = typer.main.get_group(with_help(part))
         else:
-            single = typer.Typer(add_completion=False)
-            single.command(cmd_name)(part)
-            command = typer.main.get_command(single)  # type: ignore[assignment]
+            single = typer.Typer(add_completion=False, rich_markup_mode=None)
+            single.command(cmd_name, cls=Command)(part)
+            command = typer.main.get_command(single)
         command.name = cmd_name
         return command
 
 
 _ClickError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
-"""Typer brings a copy of click of its own, and does not name this class."""
+"""Typer has its own copy of click and does not export this class."""
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 app = typer.Typer(
     cls=_LazyGroup,
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -86,19 +114,19 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Hold the options of the program itself."""
+    """Define the options of the program itself."""
 
 
 def main() -> NoReturn:
-    """Run the command line and exit with the project's codes (docs/reference/cli.md)."""
+    """Run the command line and exit with the codes of docs/reference/cli.md."""
     prepare_streams()
     as_json = "--json" in sys.argv[1:]
     code: int = ExitCode.OK
     try:
         try:
-            # A command that ends by typer.Exit returns its code.
-            code = int(app(standalone_mode=False) or ExitCode.OK)
-            write_output("")  # what typer wrote itself
+            # A command that ends with typer.Exit returns its code.
+            code = int(app(prog_name="streamad", standalone_mode=False) or ExitCode.OK)
+            write_output("")  # flush what typer printed
         except StreamadError as error:
             code = error.exit_code
             _report(error, as_json)
@@ -108,18 +136,20 @@ def main() -> NoReturn:
         except KeyboardInterrupt as error:
             code = ExitCode.INTERRUPT
             report(error)
-    except SystemExit:  # how typer and rich end where the reader of their help has gone; nothing else here does
-        silence_unread()
-    except Exception as error:  # noqa: BLE001 - the boundary of the process: reported, not swallowed
+    except SystemExit as ended:  # after shell completion, or because the reader of typer's help exited
+        code = ExitCode.OK if silence_unread() else int(ended.code or ExitCode.OK)
+    except Exception as error:  # noqa: BLE001 - the outermost handler: every exception is reported
         if isinstance(error, BrokenPipeError) and silence_unread():
-            pass  # the reader of our output has gone (`| head`), which is no error
+            pass  # the reader of the output exited (`| head`)
         elif isinstance(error, StreamadError):
-            _report(error, False)  # the document of an error could not be written
+            _report(error, False)  # the JSON document of an error could not be written
         elif isinstance(error, OSError) and error.errno in _DISK_FULL:
             code = ExitCode.RUNTIME
-            _report(OutputError(f"cannot write: {error.strerror}", hint="make room on the disk"), False)
+            _report(OutputError(f"cannot write: {error.strerror}", hint="free space on the disk"), False)
         else:
-            # A fault of the program itself. Its text may quote what was given to it.
+            import traceback
+
+            # A bug. Its text may quote credentials from the command line or the configuration.
             code = ExitCode.RUNTIME
             print(redact(traceback.format_exc()), file=sys.stderr)  # noqa: T201
     finally:
@@ -128,15 +158,18 @@ def main() -> NoReturn:
 
 
 def _report_usage(error: Any, as_json: bool) -> None:
-    """A command line that typer does not understand: its own words, and a document where one was asked for."""
-    error.message = redact(error.message)  # it quotes words that were given
+    """Print a command line error of typer, and with --json the document of an error."""
+    option, similar = getattr(error, "option_name", None), getattr(error, "possibilities", None)
+    command = error.ctx.info_name if getattr(error, "ctx", None) is not None else None
+    if moved := MOVED.get(command or "", {}).get(option or ""):
+        error.message = f"`streamad {command}` has no {option}: use `streamad {moved}`"
+        error.possibilities = None
+    elif similar:
+        error.message = f"{error.message}. Did you mean {', '.join(similar)}?"
+        error.possibilities = None
+    error.message = redact(error.message)  # it quotes the command line
     if as_json:
-        details = {
-            "type": "UsageError",
-            "message": error.format_message(),
-            "hint": None,
-            "code": ExitCode.USAGE,
-        }
+        details = {"type": "UsageError", "message": error.format_message(), "hint": None, "code": ExitCode.USAGE}
         write_output(json.dumps({"error": details}, ensure_ascii=False) + "\n")
     error.show()
 
@@ -148,14 +181,14 @@ def _report(error: StreamadError, as_json: bool) -> None:
 
 
 def report(error: StreamadError | KeyboardInterrupt, about: str = "") -> dict[str, Any]:
-    """Print an error on standard error; returns what a JSON document says of it.
+    """Print an error on standard error; returns it as a JSON document has it.
 
     Args:
-        error: what went wrong.
-        about: the input that it is about, of several; printed where the message does not name it.
+        error: What went wrong.
+        about: The input that failed, of several; printed if the message does not name it.
     """
     if isinstance(error, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)  # noqa: T201 - the command line's own voice
+        print("interrupted", file=sys.stderr)  # noqa: T201 - the command line prints
         return {"type": "KeyboardInterrupt", "message": "interrupted", "hint": None, "code": int(ExitCode.INTERRUPT)}
     message, hint = redact(str(error)), redact(error.hint) if error.hint else None
     where = "" if about in message else f"{redact(about)}: "

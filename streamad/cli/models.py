@@ -1,21 +1,29 @@
-"""`streamad models`: which bundles are here, and what they are."""
+"""`streamad models`: the available bundles and their manifests."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from streamad.bundle import Bundle, list_bundles, load_bundle
-from streamad.cli.common import JsonOption, data, emit, say, table
+from streamad.cli.common import JsonOption, ModelArgument, data, emit, say, table
 from streamad.errors import BundleError
+from streamad.model_folders import list_bundles
 
-models = typer.Typer(help="Model bundles: list and show.", no_args_is_help=True, add_completion=False)
+models = typer.Typer(help="List model bundles, and show one.", no_args_is_help=True, add_completion=False)
 
 
 @models.command("list")
 def list_models(as_json: JsonOption = False) -> None:
-    """List the bundles that can be given by name."""
+    """List the bundles that can be given by name.
+
+    They are searched in the folder $STREAMAD_MODELS, in ./models, and among those shipped with streamad.
+
+    Examples:
+        streamad models list
+    """
+    from streamad.bundle import load_bundle
+
     rows: list[dict[str, Any]] = []
     for path in list_bundles():
         try:
@@ -36,16 +44,22 @@ def list_models(as_json: JsonOption = False) -> None:
     elif rows:
         table(rows)
     else:
-        say("no bundle here; `streamad train` makes one, STREAMAD_MODELS names another folder to look in")
+        say("no bundles; `streamad train` makes one, STREAMAD_MODELS names another folder to search")
 
 
 @models.command()
 def show(
-    model: Annotated[str, typer.Argument(help="A bundle's folder or name.")],
+    model: ModelArgument,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a bundle's manifest after checking its hashes."""
-    bundle: Bundle = load_bundle(model)
+    """Show the manifest of a bundle, after checking its hashes.
+
+    Examples:
+        streamad models show motion-ped2
+    """
+    from streamad.bundle import load_bundle
+
+    bundle = load_bundle(model)
     document = {"path": str(bundle.path), **bundle.manifest.model_dump(mode="json")}
     if as_json:
         emit(document)

@@ -1,28 +1,76 @@
-"""Progress where nobody watches a terminal: a line now and then, so that a log tells how far a long run is."""
+"""Progress on standard error: a moving display on a terminal, elsewhere a line a minute."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress, Task, TaskID
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from streamad.cli.streams import silence_unread
+from streamad.redaction import redact
 
 LINE_SECONDS = 60.0
-"""At most one line in so long (source: our choice); what is done sooner says nothing."""
+"""Shortest time between two lines in a log. Shorter tasks write none."""
+
+
+class QuietConsole(Console):
+    """A console that stops printing when its reader exits: the command continues and keeps its exit code."""
+
+    def on_broken_pipe(self) -> None:
+        """Print nothing from now on."""
+        self.quiet = True
+        silence_unread()
+
+
+console = QuietConsole(stderr=True, highlight=False)
+
+
+def print_line(text: str) -> None:
+    """Print a line on standard error, above the progress display if there is one; credentials are masked."""
+    console.print(redact(text), markup=False, soft_wrap=True)
+
+
+@contextmanager
+def open_progress() -> Iterator[Progress]:
+    """The progress display for this terminal or log."""
+    if not console.is_terminal:
+        yield LineProgress(console, print_line)
+        return
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    ) as bar:
+        yield bar
 
 
 class LineProgress(Progress):
     """Takes the calls of a `rich` progress display and writes plain lines instead.
 
-    A line names the task that was last told of: "training: 340 of 2000, 5 min so far, about 24 min remain".
+    A line reports the task that was updated last: "training: 340 of 2000, 5 min so far, about 24 min remain".
 
     Args:
-        console: where lines go.
-        write: writes one line.
-        every: seconds between two lines, and before the first; None for `LINE_SECONDS`.
-        clock: seconds that never go back.
+        console: The console that a display would use.
+        write: Writes one line.
+        every: Seconds between two lines, and before the first. Default: `LINE_SECONDS`.
+        clock: Monotonic seconds.
     """
 
     def __init__(
@@ -40,28 +88,27 @@ class LineProgress(Progress):
     def update(self, task_id: TaskID, *args: Any, **kwargs: Any) -> None:
         """See `rich.progress.Progress.update`."""
         super().update(task_id, *args, **kwargs)
-        self._tell(task_id)
+        self._report(task_id)
 
     def advance(self, task_id: TaskID, advance: float = 1) -> None:
         """See `rich.progress.Progress.advance`."""
         super().advance(task_id, advance)
-        self._tell(task_id)
+        self._report(task_id)
 
-    def _tell(self, task_id: TaskID) -> None:
+    def _report(self, task_id: TaskID) -> None:
         now = self.get_time()
-        # Finished tasks are told of by what the command itself says.
         if now < self._next:
             return
         task = next(task for task in self.tasks if task.id == task_id)
-        if not task.finished:
+        if not task.finished:  # the command itself reports finished tasks
             self._next = now + self._every
             self._write(line_of(task))
 
 
 def line_of(task: Task) -> str:
-    """How far a task is, in words."""
-    whole = "" if task.total is None else f" of {task.total:.0f}"
-    parts = [f"{task.description}: {task.completed:.0f}{whole}"]
+    """The progress of a task as text."""
+    total = "" if task.total is None else f" of {task.total:.0f}"
+    parts = [f"{task.description}: {task.completed:.0f}{total}"]
     if task.elapsed is not None:
         parts.append(f"{_duration(task.elapsed)} so far")
     if task.time_remaining is not None:

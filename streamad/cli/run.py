@@ -1,4 +1,4 @@
-"""`streamad run`: watch cameras (or files) until stopped."""
+"""`streamad run`: watch cameras or files until stopped."""
 
 from __future__ import annotations
 
@@ -10,19 +10,34 @@ from typing import Annotated, Any
 
 import typer
 
-from streamad.cli.common import JsonOption, causes, emit, say, table
+from streamad.cli.common import FailOnAlertOption, JsonOption, causes, emit, say, table
 from streamad.cli.ending import Ending
 from streamad.errors import ExitCode
 
 
 def run(
     config: Annotated[Path, typer.Argument(help="The YAML configuration.")],
-    once: Annotated[bool, typer.Option("--once", help="End when every file is over.")] = False,
-    scores: Annotated[Path | None, typer.Option("--scores", help="Folder for a CSV of every frame's score.")] = None,
-    fail_on_alert: Annotated[bool, typer.Option(help="Exit with 10 where there was an alert.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Exit at the end of the files.")] = False,
+    scores: Annotated[
+        Path | None,
+        typer.Option(
+            "--scores",
+            metavar="DIR",
+            help="Folder for a CSV per camera with the score and latency of every frame.",
+            rich_help_panel="Output",
+        ),
+    ] = None,
     as_json: JsonOption = False,
+    fail_on_alert: FailOnAlertOption = False,
 ) -> None:
-    """Watch cameras or files: alerts, events, metrics, the live page."""
+    """Watch cameras or files.
+
+    Scores every frame, raises alerts, stores events, and serves metrics and the live page. Stop with Ctrl-C or SIGTERM.
+
+    Examples:
+        streamad run camera.yaml
+        streamad run camera.yaml --once --scores runs/scores-of-frames
+    """
     from streamad.alerts.sinks import SinkFanout, build_sink
     from streamad.alerts.store import EventStore
     from streamad.alerts.tracker import utc_now
@@ -56,7 +71,7 @@ def run(
             )
         )
         if store.interrupted:
-            say(f"{store.interrupted} events were left open by a process that died; they are now `interrupted`")
+            say(f"{store.interrupted} events were open when an earlier process died; they are now `interrupted`")
         sinks = SinkFanout([build_sink(spec) for spec in settings.sinks], on_outcome=metrics.notified)
         log = None
         if scores is not None:
@@ -100,7 +115,7 @@ def run(
         summaries = monitor.run(once=once)
         unsaved = store.unsaved()
         if unsaved:
-            # The last resort where the disk stayed full to the end: nothing is lost without being shown.
+            # The disk was full to the end: print the events, so that none is lost silently.
             for event in unsaved:
                 say(f"not stored: {event.to_json()}")
     rows: list[dict[str, Any]] = [

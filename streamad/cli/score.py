@@ -1,4 +1,4 @@
-"""`streamad score`: files to scores, plot and annotated video."""
+"""`streamad score`: scores, plot and annotated video of files."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamad.calibration.policy import AlertPolicySpec
 from streamad.cli.common import (
     BitDepthOption,
     EngineOption,
+    FailOnAlertOption,
     FpsOption,
     FramesPerCallOption,
     JsonOption,
@@ -24,61 +24,105 @@ from streamad.cli.common import (
     emit,
     end_with,
     engine_spec,
+    one_of,
     output_folder,
     progress_bar,
     say,
+    say_notes,
     source_of,
     table,
 )
+from streamad.cli.completion import complete_from
 from streamad.cli.main import report
 from streamad.errors import ExitCode, StreamadError, UsageError
 from streamad.formatting import counted, readable
-from streamad.scoring import NORMALIZATIONS
-from streamad.sources import Clips, SourceSpec, find_clips
-from streamad.sources.folders import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
-    from streamad.calibration.policy import AlertPolicy
+    from streamad.calibration import AlertPolicy
+    from streamad.sources import Clips, SourceSpec
     from streamad.workflows.score import FileResult
 
 FIELDS = (
     "input", "frames", "scored", "skipped", "alerts", "highest", "frames_per_second", "csv", "plot", "video",
     "normalization", "problems", "events", "error",
 )  # fmt: skip
-"""Of an input in the JSON document; the table has those before `normalization`."""
+"""The fields of an input in the JSON document. The table has those before `normalization`."""
 
 
 def score(
-    inputs: Annotated[list[str], typer.Argument(help="Video files, folders of images, or cameras.")],
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT", help="Video files, image folders, folders of those, or cameras.")
+    ],
     model: ModelOption,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the outputs.")] = Path("runs/score"),
-    calibration: Annotated[Path | None, typer.Option(help="Calibration; default: the bundle's own.")] = None,
-    alerts_per_day: Annotated[
-        float | None, typer.Option("--alerts-per-day", min=0.001, help="Another budget than the calibration's.")
-    ] = None,
-    threshold: Annotated[float | None, typer.Option(help="Raw score to alert at, instead of a calibration.")] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the outputs.", rich_help_panel="Output")
+    ] = Path("runs/score"),
+    csv: Annotated[
+        bool, typer.Option("--csv/--no-csv", help="Write a CSV with a line per frame.", rich_help_panel="Output")
+    ] = True,
+    plot: Annotated[
+        bool, typer.Option("--plot/--no-plot", help="Write a plot of the scores (PNG).", rich_help_panel="Output")
+    ] = True,
+    video: Annotated[
+        bool,
+        typer.Option(
+            "--video/--no-video", help="Write the video with the anomaly map (MP4).", rich_help_panel="Output"
+        ),
+    ] = True,
     normalization: Annotated[
-        str | None, typer.Option(help="raw, per_video, running or calibrated (default, where there is a calibration).")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Scale of the column `score`: raw, per_video, running or calibrated. "
+            "Default: calibrated if there is a calibration, else raw.",
+            autocompletion=complete_from(("raw", "per_video", "running", "calibrated")),
+            rich_help_panel="Output",
+        ),
     ] = None,
-    csv: Annotated[bool, typer.Option("--csv/--no-csv", help="Write the scores of every frame.")] = True,
-    plot: Annotated[bool, typer.Option("--plot/--no-plot", help="Write the plot of the scores.")] = True,
-    video: Annotated[bool, typer.Option("--video/--no-video", help="Write the annotated video.")] = True,
-    fail_on_alert: Annotated[bool, typer.Option(help="Exit with 10 where there was an alert.")] = False,
+    as_json: JsonOption = False,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Calibration. Default: the bundle's.", rich_help_panel="Alerts"),
+    ] = None,
+    alerts_per_day: Annotated[
+        float | None,
+        typer.Option(
+            "--alerts-per-day",
+            min=0.001,
+            metavar="RATE",
+            help="Budget of false alerts per day. Default: the calibration's.",
+            rich_help_panel="Alerts",
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SCORE", help="Raw score that raises an alert, in place of a calibration.", rich_help_panel="Alerts"
+        ),
+    ] = None,
+    fail_on_alert: FailOnAlertOption = False,
     engine: EngineOption = "auto",
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
     frames_per_call: FramesPerCallOption = None,
     fps: FpsOption = 25.0,
     bit_depth: BitDepthOption = "16",
-    as_json: JsonOption = False,
 ) -> None:
-    """Score every frame of files: CSV, a plot with threshold and alerts, an annotated video with the heat map."""
+    """Score every frame of videos or image folders.
+
+    Writes for each input a CSV, a plot with threshold and alerts, and the video with the anomaly map.
+
+    Examples:
+        streamad score gate.mp4 --model motion-ped2
+        streamad score gate.mp4 frames/ --model models/gate --no-video --fps 10 --json
+    """
+    from streamad.calibration import AlertPolicySpec
     from streamad.inference.alerting import resolve_policy
     from streamad.inference.model import open_model
+    from streamad.scoring import NORMALIZATIONS
     from streamad.workflows.score import score_file
 
-    if normalization is not None and normalization not in NORMALIZATIONS:
-        raise UsageError(f"--normalization {normalization!r}: expected one of {', '.join(NORMALIZATIONS)}")
+    scale = None if normalization is None else one_of("--normalization", normalization, NORMALIZATIONS)
     _check_threshold(threshold, calibration, alerts_per_day, normalization)
     sources, left_out = _sources(inputs, fps, bit_depth)
     names = _distinct(name for name, _ in sources)
@@ -102,10 +146,9 @@ def score(
         else:
             policy = None
             say(f"the model {loaded.bundle.name} has no calibration: scores without alerts (see `streamad calibrate`)")
-        for warning in policy.calibration.warnings if policy and policy.calibration else ():
-            say(f"note: {warning}")
+        say_notes(policy.calibration.warnings if policy and policy.calibration else ())
         calibrated = policy is not None and policy.calibration is not None
-        chosen = normalization or ("calibrated" if calibrated else "raw")
+        chosen = scale or ("calibrated" if calibrated else "raw")
         with progress_bar() as bar:
             for name, (_, source) in zip(names, sources, strict=True):
                 task = bar.add_task(readable(name), total=None)
@@ -129,7 +172,7 @@ def score(
                         progress=progress,
                     )
                 except (StreamadError, KeyboardInterrupt) as error:
-                    # One input's fault, or the end of patience: what the others gave is not lost with it.
+                    # One input failed, or Ctrl-C: report it and keep the results of the others.
                     results.append({**dict.fromkeys(FIELDS), "input": name, "error": report(error, name)})
                     failure = error if failure is None or isinstance(error, KeyboardInterrupt) else failure
                     if isinstance(error, KeyboardInterrupt):
@@ -165,7 +208,7 @@ def score(
 
 
 def _result(name: str, result: FileResult, policy: AlertPolicy | None, normalization: str) -> dict[str, Any]:
-    """What the JSON document says of an input that was scored."""
+    """An input that was scored, in the JSON document."""
     rarest = policy.return_period(result.highest) if policy and result.highest is not None else None
     return {
         "input": name,
@@ -186,7 +229,7 @@ def _result(name: str, result: FileResult, policy: AlertPolicy | None, normaliza
 
 
 def _row(result: dict[str, Any], *, with_error: bool) -> dict[str, Any]:
-    """The same as a line of the table."""
+    """The same as a row of the table."""
     row = {name: result[name] for name in FIELDS[: FIELDS.index("normalization")]}
     row["skipped"] = causes(result["skipped"] or {})
     row["highest"] = result["highest"] and result["highest"]["text"]
@@ -199,7 +242,7 @@ def _row(result: dict[str, Any], *, with_error: bool) -> dict[str, Any]:
 def _check_threshold(
     threshold: float | None, calibration: Path | None, alerts_per_day: float | None, normalization: str | None
 ) -> None:
-    """A threshold given by hand stands in place of a calibration, so nothing that needs one can go with it."""
+    """Refuse options that need a calibration together with --threshold, which replaces it."""
     if threshold is None:
         return
     if not math.isfinite(threshold):
@@ -210,16 +253,19 @@ def _check_threshold(
         ("--normalization calibrated", normalization == "calibrated"),
     ):
         if is_given:
-            raise UsageError(f"--threshold excludes {option}: give one or the other")
+            raise UsageError(f"--threshold and {option} cannot be combined")
 
 
 def _sources(
     inputs: list[str], fps: float, bit_depth: str
 ) -> tuple[list[tuple[str, SourceSpec | StreamadError]], Clips]:
-    """Name and source of each input, of a folder those of its clips, and what is left out of folders.
+    """(name, source) of each input and of each clip in a folder, and what is left out of folders.
 
-    A folder in which there is no clip, or that can be read in two ways, has its error in the place of a source.
+    A folder without a clip, or an ambiguous one, has its error in place of a source.
     """
+    from streamad.sources import Clips, find_clips
+    from streamad.sources.folders import IMAGE_SUFFIXES
+
     sources: list[tuple[str, SourceSpec | StreamadError]] = []
     folders: list[Clips] = []
     pictures = {text for text in inputs if Path(text).suffix.lower() in IMAGE_SUFFIXES and Path(text).is_file()}
@@ -227,7 +273,7 @@ def _sources(
         spec = source_of(text, fps, bit_depth)
         name = f"camera{number}" if spec.type == "rtsp" else Path(text).stem if Path(text).suffix else Path(text).name
         if text in pictures and len(pictures) < len(set(inputs)):
-            continue  # beside recordings, where a shell made them of *
+            continue  # images beside recordings, from a shell's *
         if spec.type != "images":
             sources.append((name, spec))
             continue
@@ -243,13 +289,12 @@ def _sources(
     if 0 < len(pictures) < len(set(inputs)):
         notes.append(f"{counted(len(pictures), 'image')} given with the videos left out")
     left_out = Clips((), tuple(item for found in folders for item in found.left_out), tuple(notes))
-    for sentence in (*left_out.notes, *left_out.failures()):
-        say(f"note: {sentence}")
+    say_notes((*left_out.notes, *left_out.failures()))
     return sources, left_out
 
 
 def _distinct(names: Iterable[str]) -> list[str]:
-    """The names, numbered where two would be the same."""
+    """The names, with numbers appended to repeated ones."""
     answer: list[str] = []
     for base in names:
         name, again = base or "input", 2

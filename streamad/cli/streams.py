@@ -1,4 +1,4 @@
-"""Standard output and standard error where nobody reads them, where they are closed, or where the disk is full."""
+"""Standard streams that are closed, have no reader, or write to a full disk."""
 
 from __future__ import annotations
 
@@ -6,24 +6,13 @@ import os
 import select
 import sys
 
-from rich.console import Console
-
 from streamad.errors import OutputError
 
 
-class QuietConsole(Console):
-    """A console that falls silent where its reader has gone: the work goes on, and so does its exit code."""
-
-    def on_broken_pipe(self) -> None:
-        """Print nothing from now on."""
-        self.quiet = True
-        silence_unread()
-
-
 def prepare_streams() -> None:
-    """Put the null device where the caller closed a standard stream, and let no character be an error.
+    """Open the null device for closed standard streams, and escape characters that cannot be encoded.
 
-    Else the next file that is opened takes the stream's number, and what is printed goes into that file.
+    Otherwise the next file that is opened gets the number of the closed stream, and output goes into that file.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -36,16 +25,16 @@ def prepare_streams() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # not where a test reads it
+        if hasattr(stream, "reconfigure"):  # pytest's capture has no such method
             stream.reconfigure(errors="backslashreplace")
 
 
 def write_output(text: str) -> None:
-    """Write to standard output at once.
+    """Write to standard output and flush.
 
     Raises:
-        BrokenPipeError: its reader has gone.
-        OutputError: it cannot be written to, for example because the disk is full.
+        BrokenPipeError: The reader exited.
+        OutputError: The write failed, for example because the disk is full.
     """
     try:
         sys.stdout.write(text)
@@ -53,14 +42,14 @@ def write_output(text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        _discard(1)  # what could not be written is not tried again at exit
+        _discard(1)  # do not retry the failed output at exit
         raise OutputError(
-            f"cannot write to standard output: {error.strerror or error}", hint="see that its disk is not full"
+            f"cannot write to standard output: {error.strerror or error}", hint="check that its disk is not full"
         ) from error
 
 
 def silence_unread() -> bool:
-    """Turn standard output and error, where nobody reads them any more, into nothing; returns whether any was."""
+    """Redirect standard output and error to the null device if their readers exited; returns whether any did."""
     unread = [number for number in (1, 2) if _is_unread(number)]
     for number in unread:
         _discard(number)

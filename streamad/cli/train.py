@@ -1,4 +1,4 @@
-"""`streamad train`: from normal video to a calibrated bundle."""
+"""`streamad train`: a calibrated model from normal video."""
 
 from __future__ import annotations
 
@@ -23,52 +23,114 @@ from streamad.cli.common import (
     parse_pairs,
     progress_bar,
     say,
+    say_notes,
 )
+from streamad.cli.completion import complete_detector
 from streamad.detectors import BUILT_IN
+
+TRAINING, NETWORK = "Training", "Network"
 
 
 def train(
-    detector: Annotated[str, typer.Argument(help=f"{', '.join(BUILT_IN)}, or a plugin.")],
-    data: Annotated[
-        list[Path], typer.Option("--data", help="Normal video: files, folders of images, or folders of those.")
+    detector: Annotated[
+        str,
+        typer.Argument(
+            metavar="DETECTOR", help=f"{', '.join(BUILT_IN)}, or a plugin.", autocompletion=complete_detector
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle, models/NAME.")],
-    epochs: Annotated[int | None, typer.Option(min=1, help="Most epochs; default: the detector's.")] = None,
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            "--data", metavar="PATH", help="Normal video: files, image folders, or folders of those; repeatable."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the new model; its last part is the name.")
+    ],
+    as_json: JsonOption = False,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Most epochs. Default: the detector's.", rich_help_panel=TRAINING),
+    ] = None,
     patience: Annotated[
         int | None,
-        typer.Option(min=1, help="Epochs without improvement before stopping early."),
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Stop after so many epochs without improvement. Default: the detector's.",
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 17,
-    history: Annotated[
-        bool,
-        typer.Option("--history/--single-frame", help="Cells with a short history, or the paper's single pictures."),
-    ] = True,
-    standing: Annotated[
-        bool, typer.Option(help="Count what appears and stands still as anomalous (where nobody usually stands).")
-    ] = False,
-    max_cells: Annotated[int, typer.Option(min=128, help="Most training cells kept (detectors of patches).")] = 40_000,
-    max_frames: Annotated[
-        int,
-        typer.Option(min=64, help="Most training frames kept (detectors of whole frames), 65 KB each."),
-    ] = 12_000,
-    side: Annotated[int, typer.Option(min=32, help="Network input, pixels a side (detectors of whole frames).")] = 256,
-    max_height: Annotated[
-        int | None, typer.Option(min=30, help="Taller frames are shrunk to this; default: by the size of what moves.")
-    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of all random numbers.", rich_help_panel=TRAINING)] = 17,
     option: OptionsOption = None,
     device: DeviceOption = "cpu",
     threads: TrainThreadsOption = None,
+    history: Annotated[
+        bool,
+        typer.Option(
+            "--history/--single-frame",
+            help="Detectors of patches: with a short history, or of single frames as in the papers.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = True,
+    standing: Annotated[
+        bool,
+        typer.Option(
+            help="Detectors of patches: treat what appears and stands still as anomalous.", rich_help_panel=NETWORK
+        ),
+    ] = False,
+    side: Annotated[
+        int,
+        typer.Option(
+            min=32,
+            metavar="PIXELS",
+            help="Detectors of whole frames: width and height of the network's input.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = 256,
+    max_height: Annotated[
+        int | None,
+        typer.Option(
+            min=30,
+            metavar="PIXELS",
+            help="Height to which taller frames are reduced. Default: by the size of what moves.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = None,
+    max_cells: Annotated[
+        int,
+        typer.Option(
+            min=128, metavar="N", help="Detectors of patches: most training patches kept.", rich_help_panel=TRAINING
+        ),
+    ] = 40_000,
+    max_frames: Annotated[
+        int,
+        typer.Option(
+            min=64,
+            metavar="N",
+            help="Detectors of whole frames: most training frames kept, 65 KB each at 256 pixels.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = 12_000,
     alerts_per_day: BudgetOption = 1.0,
-    data_name: Annotated[str, typer.Option(help="Name of the data, for the record.")] = "own video",
-    license: Annotated[str, typer.Option(help="Terms of the data, for the record.")] = "not stated",
+    data_name: Annotated[
+        str, typer.Option(metavar="TEXT", help="Name of the data.", rich_help_panel="Model card")
+    ] = "own video",
+    license: Annotated[
+        str, typer.Option(metavar="TEXT", help="License of the data.", rich_help_panel="Model card")
+    ] = "not stated",
     fps: FpsOption = 25.0,
     bit_depth: BitDepthOption = "16",
-    as_json: JsonOption = False,
 ) -> None:
-    """Train a detector on a camera's normal video, export it, and calibrate it on clips held out.
+    """Train a detector on normal video.
 
-    A detector that is fitted in closed form needs none held out: each part is scored by a model of the others.
-    Run the same command again to resume an interrupted training.
+    The model is exported and calibrated on clips held out of training (motion needs none: each part of the video is
+    scored by a model of the others). If interrupted, the same command continues. All detectors but motion need the
+    train extra.
+
+    Examples:
+        streamad train motion --data normal/ --out models/gate
+        streamad train adacl --data normal/ --out models/gate-adacl --epochs 5 --device cuda
     """
     from streamad.detectors import TrainedDetector, find_detector, require_trainable
     from streamad.detectors.options import parse_options
@@ -110,8 +172,7 @@ def train(
         )
     calibration = fitted.calibration
     bundle = save_into_bundle(fitted.bundle, calibration)
-    for warning in calibration.warnings:
-        say(f"note: {warning}")
+    say_notes(calibration.warnings)
     training = bundle.manifest.training
     summary = {
         "bundle": str(folder),

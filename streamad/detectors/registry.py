@@ -8,7 +8,7 @@ from importlib import import_module
 from streamad.bundle import Bundle
 from streamad.detectors import BUILT_IN, DEFAULT
 from streamad.detectors.base import CameraScorer, Detector, FittedDetector, TrainedDetector
-from streamad.errors import BundleError, EngineError, PluginError, UsageError, install_hint
+from streamad.errors import BundleError, EngineError, PluginError, UsageError, install_hint, suggestion
 from streamad.plugins import DETECTORS, find_plugin, plugin_names
 
 
@@ -30,7 +30,8 @@ def find_detector(name: str) -> Detector:
         return detector
     plugin = find_plugin(DETECTORS, name, Detector)
     if plugin is None:
-        raise UsageError(f"there is no detector {name!r}; known: {', '.join(detector_names())}")
+        known = detector_names()
+        raise UsageError(f"unknown detector {name!r}; available: {', '.join(known)}", hint=suggestion(name, known))
     if plugin.name != name:
         raise PluginError(f"the plugin {name!r} provides a detector that calls itself {plugin.name!r}")
     return plugin

@@ -16,7 +16,6 @@ from streamad.observability.status import (
     StatusDocument,
     finite,
 )
-from streamad.sources.url import redact
 
 __all__ = [
     "AlertLabel",
@@ -36,6 +35,5 @@ __all__ = [
     "WebSpec",
     "background_stderr",
     "finite",
-    "redact",
     "setup_logging",
 ]

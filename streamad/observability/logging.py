@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.logging import RichHandler
 
-from streamad.sources.url import redact
+from streamad.redaction import redact
 from streamad.writing import Appender, BackgroundWriter, Outcome
 
 Level = Literal["debug", "info", "warning", "error"]

@@ -1,4 +1,4 @@
-"""Url: a stream address that prints only its host; and masking of addresses in any text."""
+"""Url: a stream address that prints only its host."""
 
 from __future__ import annotations
 
@@ -10,78 +10,17 @@ from urllib.parse import quote, unquote
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-SCHEMES = ("rtsp", "rtsps")
-MASK = "***"
-HIDDEN = "…"
+from streamad.redaction import ADDRESS, HOST_PORT, printable
 
-_SHAPE = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<tail>.*)", re.DOTALL)
-# Reject percent-encoding: `rtsp://user%3Apassword%40host/` would otherwise pass as a host.
-_HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[\w.-]+)(?::(?P<port>\d{1,5}))?")
+SCHEMES = ("rtsp", "rtsps")
+
 # RFC 6874 writes `[fe80::1%25eth0]` for the zone eth0; resolvers take `fe80::1%eth0`.
 _ENCODED_ZONE = re.compile(r"%25(?=[\w.-]+\])")
-# `pathlib` turns two slashes into one. An address in text extends to the next space, because a careless user may leave
-# any other character unencoded in a password.
-_IN_TEXT = re.compile(
-    r"\b(?:[A-Za-z][A-Za-z0-9+.-]*://|(?:rtsp[su]?|rtmps?|https?|srt|udp|tcp|mqtts?|wss?):/)\S*", re.IGNORECASE
-)
-_PUNCTUATION = re.compile(r"['\")\]}>:;,.]{1,3}$")
-
-# Secrets in text that others wrote: the second line of defense, behind types that never print them.
-_KEY_VALUE = re.compile(
-    r"(?P<key>(?<![A-Za-z])(?:user(?:name)?|usr|login|password|passwd|pass|pwd|pw|token|secret|sig(?:nature)?|api[_-]?key|access[_-]?key|auth)"
-    r"(?:=|%3D))[^\s&;'\"<>]+",
-    re.IGNORECASE,
-)
-_AUTHORIZATION = re.compile(
-    r"(?P<key>\bauthorization[\"']?\s*[:=]\s*[\"']?(?:basic|bearer|digest)\s+)[^\r\n]+", re.IGNORECASE
-)
-# User and password before a host, from an address that lost its scheme.
-_USER_PASSWORD = re.compile(r"[^\s/]*:[^\s/]\S*@(?=\S)")
 
 
 def is_address(text: str) -> bool:
     """Whether `text` starts like an address, well-formed or not: "rtsp://…", "rtsp:/…", "http://…", "rtsp:host"."""
     return re.match(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]+:[/\\]|rtsp[su]?:)", text, re.IGNORECASE) is not None
-
-
-def printable(address: str) -> str:
-    """Return the printable part of an address: scheme, host and port, with marks for credentials and a path.
-
-    Cameras accept credentials in the user part, the query and the path (`/user:password/`,
-    `/user=a_password=b.sdp`), under any name, so no list of names can find them all.
-
-    Args:
-        address: `scheme://…`, well-formed or not. One slash is enough.
-
-    Returns:
-        For example "rtsp://***@10.0.0.7:554/…". If an "@" follows the authority, the text on either side of it may be
-        an unencoded password, so the result is "rtsp://***".
-    """
-    scheme, _, rest = address.partition(":")
-    match = _SHAPE.fullmatch(f"{scheme}://{rest.lstrip('/')}")
-    if match is None or "@" in match["tail"]:
-        return f"{scheme.lower()}://{MASK}"
-    userinfo, _, host = match["authority"].rpartition("@")
-    shown = host if host in ("", HIDDEN) or _HOST_PORT.fullmatch(host) else MASK
-    tail = f"/{HIDDEN}" if match["tail"] not in ("", "/") else match["tail"]
-    return f"{match['scheme'].lower()}://{f'{MASK}@' if userinfo else ''}{shown}{tail}"
-
-
-def mask_addresses(text: str) -> str:
-    """Return `text` with every address reduced to its printable part."""
-
-    def reduced(match: re.Match[str]) -> str:
-        end = _PUNCTUATION.search(match[0])
-        closing = end[0] if end is not None else ""
-        return printable(match[0].removesuffix(closing)) + closing
-
-    return _IN_TEXT.sub(reduced, text)
-
-
-def redact(text: str) -> str:
-    """Reduce addresses in `text` to their hosts, and mask secrets in key=value pairs and Authorization headers."""
-    text = _KEY_VALUE.sub(rf"\g<key>{MASK}", _USER_PASSWORD.sub(f"{MASK}@", mask_addresses(text)))
-    return _AUTHORIZATION.sub(rf"\g<key>{MASK}", text)
 
 
 class Url:
@@ -100,14 +39,14 @@ class Url:
     __slots__ = ("_address", "_password", "_scheme", "_tail", "_user")
 
     def __init__(self, text: str) -> None:
-        match = _SHAPE.fullmatch(text.strip())
+        match = ADDRESS.fullmatch(text.strip())
         if match is None or match["scheme"].lower() not in SCHEMES:
             raise ValueError("not a stream address: expected rtsp://host/path or rtsps://host/path")
         userinfo, _, address = match["authority"].rpartition("@")
         address = _ENCODED_ZONE.sub("%", address)
         problem = _host_problem(address)
         if problem is not None:
-            if userinfo or "@" in match["tail"] or _HOST_PORT.fullmatch(address) is None:
+            if userinfo or "@" in match["tail"] or HOST_PORT.fullmatch(address) is None:
                 problem += (
                     "; a user name or password with /, ? or # must be percent-encoded (or set by username_env "
                     "and password_env)"
@@ -128,14 +67,14 @@ class Url:
     @property
     def host(self) -> str:
         """The host name or IP address; IPv6 without brackets."""
-        match = _HOST_PORT.fullmatch(self._address)
+        match = HOST_PORT.fullmatch(self._address)
         assert match is not None
         return match["host"].strip("[]")
 
     @property
     def port(self) -> int:
         """The port; the scheme's default if none is given."""
-        match = _HOST_PORT.fullmatch(self._address)
+        match = HOST_PORT.fullmatch(self._address)
         assert match is not None
         return int(match["port"] or (322 if self._scheme == "rtsps" else 554))
 
@@ -203,7 +142,7 @@ class Url:
 
 def _host_problem(address: str) -> str | None:
     """Describe what is wrong with `host[:port]` without showing any of it; None if nothing is."""
-    match = _HOST_PORT.fullmatch(address)
+    match = HOST_PORT.fullmatch(address)
     if match is None:
         if re.fullmatch(r"[\w.-]+:\d*", address):
             return "the port must be a number from 1 to 65535"

@@ -20,7 +20,7 @@ from streamad.errors import StreamadError, UsageError
 from streamad.observability.health import Health, HealthReport
 from streamad.observability.metrics import Metrics
 from streamad.observability.status import finite
-from streamad.sources.url import redact
+from streamad.redaction import redact
 
 NO_STORE = {"Cache-Control": "no-store"}
 EVENTS_LIMIT = 1000

@@ -11,13 +11,14 @@ import pytest
 
 pytest.importorskip("onnxruntime")
 
-from streamad.bundle import STREAMING, list_bundles, load_bundle
+from streamad.bundle import STREAMING, load_bundle
 from streamad.engines import Engine, EngineSpec, available_engines, open_engine
 from streamad.engines.onnx_engine import OnnxEngine
 from streamad.engines.state_buffers import OUTPUTS
 from streamad.engines.stateful import StreamChunk
 from streamad.engines.tensorrt.selftest import run_selftest
 from streamad.engines.tensorrt.selftest_stateful import run_stateful_selftest
+from streamad.model_folders import list_bundles
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1200)]
 NAMES = ("tensorrt", "tensorrt-rtx")

@@ -128,7 +128,7 @@ def test_sources_are_opened(check: Check, tmp_path: Path, source: dict[str, Any]
 def test_models_outputs_and_port_are_tried(
     check: Check, tmp_path: Path, pictures: dict[str, Any], parts: dict[str, Any], says: str
 ) -> None:
-    from streamad.bundle import find_bundle
+    from streamad.model_folders import find_bundle
 
     shutil.copy(find_bundle("adacl-ped2") / "calibration.json", tmp_path / "other.json")
     lines = faults(check(source=pictures, **parts))

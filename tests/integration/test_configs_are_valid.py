@@ -14,9 +14,9 @@ import pytest
 import yaml
 from promtool_support import promtool
 
-from streamad.bundle import find_bundle
 from streamad.config import load_config
 from streamad.errors import BundleError
+from streamad.model_folders import find_bundle
 from streamad.observability import Health, Metrics
 from streamad.synthetic_scene import iterate_frames
 from streamad.video_writer import H264Writer

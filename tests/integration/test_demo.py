@@ -11,9 +11,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamad.alerts.store import EventStore
-from streamad.bundle import list_bundles
 from streamad.cli.demo import GENERIC, WALKWAY
 from streamad.evaluation import load_dataset
+from streamad.model_folders import list_bundles
 from streamad.synthetic_scene import SceneTruth, render_scene
 from streamad.workflows.demo import calibrate_scene, connect, watch_scene, write_config
 

@@ -294,7 +294,7 @@ def test_missing_labels_end_it_with_the_path(data: Path, tmp_path: Path) -> None
 def test_score_files_and_comparison(ran: tuple[Ran, Path], data: Path, tmp_path: Path) -> None:
     document = ran[0].document()
     files = streamad(
-        "evaluate", "--scores", str(ran[1] / "scores.npz"), "--labels", str(data / "testing" / "frame_labels"),
+        "evaluate-scores", str(ran[1] / "scores.npz"), "--labels", str(data / "testing" / "frame_labels"),
         "--out", str(tmp_path / "files"), "--name", "theirs", "--json", cwd=tmp_path,
     )  # fmt: skip
     ours = {p["normalization"]: p["auc_micro"] for p in document["protocols"]}
@@ -307,7 +307,7 @@ def test_score_files_and_comparison(ran: tuple[Ran, Path], data: Path, tmp_path:
     truth = np.concatenate([labels for _, labels in table(ran[1]).values()])
     threshold = float(np.nanquantile(scores, 0.6))
     alerts = streamad(
-        "evaluate", "--scores", str(ran[1] / "scores.npz"), "--labels", str(data / "testing" / "frame_labels"),
+        "evaluate-scores", str(ran[1] / "scores.npz"), "--labels", str(data / "testing" / "frame_labels"),
         "--threshold", repr(threshold), "--fps", "10", "--json", cwd=tmp_path,
     ).document()["alerts"]  # fmt: skip
     assert alerts["frame_true_positive_rate"] == pytest.approx(np.mean(scores[truth == 1] >= threshold))
@@ -315,10 +315,10 @@ def test_score_files_and_comparison(ran: tuple[Ran, Path], data: Path, tmp_path:
     assert alerts["frame_false_positive_rate"] == pytest.approx(np.mean(normal >= threshold))
     assert alerts["alerts_per_day"] is None
     assert [(e["clip"], e["start_seconds"]) for e in alerts["events"]] == [("01", 2.0), ("02", 2.0)]
-    assert streamad("evaluate", "--scores", str(ran[1] / "scores.csv"), "--threshold", "1", cwd=tmp_path).code == 2
+    assert streamad("evaluate-scores", str(ran[1] / "scores.csv"), "--threshold", "1", cwd=tmp_path).code == 2
     # Asked for, `calibrated` takes the scores of a file as calibrated ones; a model must have a calibration.
     as_is = streamad(
-        "evaluate", "--scores", str(ran[1] / "scores.csv"), "--normalization", "calibrated", "--json", cwd=tmp_path
+        "evaluate-scores", str(ran[1] / "scores.csv"), "--normalization", "calibrated", "--json", cwd=tmp_path
     ).document()["protocols"]
     assert [(p["normalization"], p["auc_micro"]) for p in as_is] == [("calibrated", ours["raw"])]
     refused = streamad(
@@ -336,11 +336,14 @@ def test_score_files_and_comparison(ran: tuple[Ran, Path], data: Path, tmp_path:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("evaluate",), "nothing to evaluate"),
-        (("evaluate", "ped2"), "with which model"),
-        (("evaluate", "ped2", "--scores", "x.npz"), "not found"),
-        (("evaluate", "ped2", "--model", MODEL, "--fps", "5"), "--fps does not apply to video data sets"),
-        (("evaluate", "--scores", "x.npz", "--detector", "igd"), "--detector does not apply to scores from files"),
+        (("evaluate",), "Missing argument 'DATASET'"),
+        (("evaluate", "ped2"), "Missing option '--model'"),
+        # What `evaluate` did before names the command that does it now.
+        (("evaluate", "--scores", "x.npz", "--labels", "y.npz"), "use `streamad evaluate-scores`"),
+        (("evaluate", "--labels", "y.npz"), "use `streamad evaluate-scores`"),
+        (("evaluate", "ped2", "--model", MODEL, "--fps", "5"), "use `streamad evaluate-scores`"),
+        (("evaluate", "mnist", "--detector", "adacl"), "use `streamad benchmark-images`"),
+        (("evaluate", "mnist"), "use `streamad benchmark-images mnist`"),
         (("evaluate", ".", "--model", MODEL, "--normalization", "best"), "--normalization 'best'"),
         (("evaluate", ".", "--model", MODEL, "--edge", "guess"), "--edge 'guess'"),
     ],

@@ -203,8 +203,8 @@ def test_every_other_command_that_takes_a_model(site: Path, model: str, own: Pat
 
 def test_readme_names_no_command_that_is_not_tried() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`?streamad ([a-z]+)", text)) - {"video"}
+    named = set(re.findall(r"`?streamad ([a-z-]+)", text)) - {"video"}
     here = {"learn", "calibrate", "config", "run", "score", "evaluate", "export", "benchmark", "models"}
-    elsewhere = {"demo", "train", "doctor", "datasets", "compare", "fuse"}
+    elsewhere = {"demo", "train", "doctor", "datasets", "compare", "fuse", "evaluate-scores", "benchmark-images"}
     assert named <= here | elsewhere
     assert here <= named | {"export", "benchmark", "models"}

@@ -19,9 +19,9 @@ import pytest
 import yaml
 from bundle_support import moving_shapes, write_mp4
 
-from streamad.bundle import CHECKOUT_ONLY
 from streamad.engines.tensorrt.library import EXTRAS
 from streamad.errors import DISTRIBUTION, install_hint
+from streamad.model_folders import CHECKOUT_ONLY
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

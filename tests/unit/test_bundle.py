@@ -11,8 +11,9 @@ import pytest
 import yaml
 from bundle_support import small_manifest
 
-from streamad.bundle import Bundle, combined_sha256, find_bundle, list_bundles, load_bundle, write_manifest
+from streamad.bundle import Bundle, combined_sha256, load_bundle, write_manifest
 from streamad.errors import BundleError, ExitCode
+from streamad.model_folders import find_bundle, list_bundles
 from streamad.versions import activate, new_version
 
 
@@ -151,7 +152,7 @@ def test_a_manifest_off_the_schema_names_the_place(bundle: Path, change: dict[st
 
 
 def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="is no model bundle"):
+    with pytest.raises(BundleError, match=r"is not a model bundle: model\.yaml is missing"):
         find_bundle(tmp_path)
 
 
@@ -160,7 +161,7 @@ def test_found_by_path_name_and_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_other_bundles: Path
 ) -> None:
     path = make(tmp_path / "elsewhere" / "entrance", "entrance")
-    with pytest.raises(BundleError, match="no model bundle 'entrance'"):
+    with pytest.raises(BundleError, match="unknown model 'entrance'"):
         load_bundle("entrance")
     assert load_bundle(str(path)).name == "entrance"
     monkeypatch.setenv("STREAMAD_MODELS", str(tmp_path / "elsewhere"))

@@ -99,7 +99,7 @@ def test_a_full_and_a_read_only_disk_are_named(tmp_path: Path) -> None:
 
 
 def test_a_file_to_write_is_not_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is a folder, and --out takes a file"):
+    with pytest.raises(UsageError, match="is a folder; --out takes a file"):
         output_file(tmp_path)
     assert output_file(tmp_path / "new" / "c.json") == tmp_path / "new" / "c.json"
 
@@ -121,7 +121,7 @@ def test_every_command_says_so_before_it_reads_the_video(command: str, call: Any
 def test_calibrate_checks_its_file_before_it_reads_the_video(call: Any, small_bundle: Path, tmp_path: Path) -> None:
     code, _, said = call("calibrate", small_bundle, "--data", "nowhere.mp4", "--out", tmp_path)
     assert code == 2
-    assert "is a folder, and --out takes a file" in said
+    assert "is a folder; --out takes a file" in said
 
 
 def test_clips_of_two_sizes_are_refused_before_any_is_read(call: Any, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(
     for arguments, word in (
         (("--precision", "int8"), "go together"),
         (("--data", clips), "go together"),
-        (("--engine", "onnx", "--precision", "int8", "--data", clips), "onnx is exported in fp32 and fp16"),
+        (("--engine", "onnx", "--precision", "int8", "--data", clips), "onnx supports fp32 and fp16"),
         (("--precision", "int8", "--data", clips, "--out", tmp_path / "out"), "into the bundle"),
         (("--precision", "int8", "--data", short), "too little to see"),
     ):

@@ -112,7 +112,7 @@ def write(path: Path, clips: Clips) -> Path:
 
 def evaluated(quick: CliServer, folder: Path, name: str, clips: Clips) -> Path:
     path = write(folder / "scores.csv", clips)
-    ran = quick("evaluate", "--scores", path, "--name", name, "--out", folder / name, "--json", cwd=folder)
+    ran = quick("evaluate-scores", path, "--name", name, "--out", folder / name, "--json", cwd=folder)
     assert ran.code == 0, ran.err
     return folder / name
 

@@ -55,13 +55,15 @@ def test_means_and_deviations_are_those_of_numpy() -> None:
 
 def test_the_page_has_every_figure() -> None:
     made, figures = results()
-    page = image_markdown(image_table(made, "streamad evaluate mnist --detector alps", PUBLISHED["alps", "mnist"]))
+    page = image_markdown(
+        image_table(made, "streamad benchmark-images mnist --detector alps", PUBLISHED["alps", "mnist"])
+    )
     for k, line in enumerate(page.splitlines()[6:16]):
         mean, sd, paper = figures[:, k].mean(), figures[:, k].std(ddof=1), (PUBLISHED["alps", "mnist"].classes or ())[k]
         assert line == f"| {k} | {mean:.2f} ± {sd:.2f} | {paper:.2f} | 3 | 3–5 | 60 |"
     for text in (
         "| **97.65** |", "best of three scores", "Seeds: 1, 2, 3.", "2 processors (x86_64), 1 threads, torch 2.13",
-        "Checkpoint: the last.", "`streamad evaluate mnist --detector alps`", "`epochs=3`",
+        "Checkpoint: the last.", "`streamad benchmark-images mnist --detector alps`", "`epochs=3`",
         "| class | perturbed | plain |", "50 test images", "Time: 1800 s of training",
     ):  # fmt: skip
         assert text in page

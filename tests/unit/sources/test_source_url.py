@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from streamad.errors import UsageError
-from streamad.observability import redact
+from streamad.redaction import mask_addresses, redact
 from streamad.sources import FileSpec, RtspSpec, Url, parse_source
-from streamad.sources.url import mask_addresses
 
 
 @pytest.mark.parametrize(

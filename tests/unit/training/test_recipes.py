@@ -164,7 +164,7 @@ def test_a_side_that_does_not_suit_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_detector_is_refused() -> None:
-    with pytest.raises(UsageError, match="there is no detector 'best'"):
+    with pytest.raises(UsageError, match="unknown detector 'best'"):
         trained_detector("best")
     with pytest.raises(UsageError, match="motion is fitted in closed form"):
         trained_detector("motion")

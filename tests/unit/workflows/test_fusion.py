@@ -189,7 +189,7 @@ def test_a_member_that_changed_or_is_missing_is_told(models: Path, tmp_path: Pat
     with pytest.raises(BundleError, match="was made of small"):
         load_bundle(tmp_path / "both").members()
     shutil.rmtree(tmp_path / "small")
-    with pytest.raises(BundleError, match="no model bundle 'small'"):
+    with pytest.raises(BundleError, match="unknown model 'small'"):
         load_bundle(tmp_path / "both").members()
     (tmp_path / "both" / "member-1.json").write_text("{}")
     with pytest.raises(BundleError, match="not what"):

@@ -271,7 +271,7 @@ def test_what_the_command_refuses(videos: dict[str, Path], call: Any, tmp_path: 
     for arguments, words in (
         ((videos["day"], "--out", "models/Gate Yard"), "not a valid name for a model"),
         ((videos["day"], "--out", "gate", "--profile", "../x"), "not a valid name for a profile"),
-        ((videos["day"], "--out", "gate", "--detector", "nothing"), "there is no detector 'nothing'"),
+        ((videos["day"], "--out", "gate", "--detector", "nothing"), "unknown detector 'nothing'"),
         ((videos["day"], "--out", "gate", "--option", "nothing=1"), "motion has no option nothing"),
         ((videos["day"], "--out", "gate", "--option", "max_height=tall"), "max_height"),
         (("rtsp://a/b", "rtsp://a/c", "--out", "gate"), "one camera"),

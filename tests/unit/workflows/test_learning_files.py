@@ -151,7 +151,7 @@ def test_forty_seconds_of_files_are_learned_with_defaults_and_every_hint_works(c
     # The calibration's command, as it is printed, finds the model; there are no scores yet.
     code, _, said = call("calibrate", out, "--recent", "24h")
     assert code != 0
-    assert "no model bundle" not in said
+    assert "not a model bundle" not in said
     code, _, said = call("score", path, "--model", out, "--no-video", "--no-plot", "--out", tmp_path / "scores")
     assert code == 0, said
 

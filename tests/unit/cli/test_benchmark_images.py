@@ -1,4 +1,4 @@
-"""`streamad evaluate` as users run it: the table, the record, starting again, and every early refusal."""
+"""`streamad benchmark-images` as users run it: the table, the record, starting again, and every early refusal."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from cli_support import CliServer, streamad
 from image_files_support import digits, write_idx, write_mvtec
 
+from streamad.cli.benchmark_images import _classes, _remaining, benchmark_images
 from streamad.cli.common import parse_pairs
-from streamad.cli.evaluate_images import _classes, _remaining, evaluate_images
 from streamad.errors import DatasetError, UsageError
 from streamad.evaluation.images.official import CLASSES
 
@@ -31,14 +31,14 @@ def call(data_set: str, folder: Path | None, out: Path, **more: Any) -> None:
     defaults: dict[str, Any] = {
         "seeds": "1,2", "classes": None, "option": ["epochs=1"], "device": "cpu", "threads": 1, "as_json": True,
     }  # fmt: skip
-    evaluate_images(data_set, "adacl", folder=folder, out=out, **{**defaults, **more})
+    benchmark_images(data_set, "adacl", folder=folder, out=out, **{**defaults, **more})
 
 
 def test_a_table_on_standard_output_and_the_same_in_files(
     data: Path, tmp_path: Path, one_torch_thread: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("--detector", "adacl", "--seeds", "1,2", "--classes", "3", "--option", "epochs=1", "--threads", "1")
-    ran = streamad("evaluate", "mnist", *words, cwd=tmp_path, env={"STREAMAD_DATA": str(data)})
+    ran = streamad("benchmark-images", "mnist", *words, cwd=tmp_path, env={"STREAMAD_DATA": str(data)})
     assert ran.code == 0, ran.err
     out = tmp_path / "results" / "mnist-adacl"
     assert ran.out == (out / "table.md").read_text()
@@ -70,17 +70,17 @@ def test_a_table_on_standard_output_and_the_same_in_files(
 def test_words_that_are_wrong(quick: CliServer, data: Path, tmp_path: Path) -> None:
     images = ("--data", data / "images")
     for words, message in (
-        (("svhn", "--detector", "adacl", *images), "svhn: with which model?"),
-        (("mnist", *images), "mnist is an image benchmark: which detector?"),
-        (("mnist", "--detector", "adcl", *images), "no detector 'adcl'"),
+        (("svhn", "--detector", "adacl", *images), "BENCHMARK 'svhn': expected one of mnist"),
+        (("mnist", *images), "Missing option '--detector'"),
+        (("mnist", "--detector", "adcl", *images), "unknown detector 'adcl'"),
         (("mnist", "--detector", "adacl", *images, "--seeds", "1,x"), "--seeds '1,x'"),
-        (("mnist", "--detector", "adacl", *images, "--seeds", "2,2"), "each named once"),
-        (("mnist", "--detector", "adacl", *images, "--seeds", "-1"), "0 or more"),
+        (("mnist", "--detector", "adacl", *images, "--seeds", "2,2"), "each given once"),
+        (("mnist", "--detector", "adacl", *images, "--seeds", "-1"), "at least 0"),
         (("mnist", "--detector", "adacl", *images, "--option", "epochs"), "expected name=value"),
         (("mnist", "--detector", "adacl", *images, "--classes", "ten"), "no class 'ten'"),
         (("mnist", "--detector", "adacl", *images, "--classes", "1,1"), "given twice"),
     ):
-        ran = quick("evaluate", *words, "--json", cwd=tmp_path)
+        ran = quick("benchmark-images", *words, "--json", cwd=tmp_path)
         assert ran.code == 2, words
         assert message in ran.error()["message"], words
     assert list(tmp_path.iterdir()) == []
@@ -88,7 +88,7 @@ def test_words_that_are_wrong(quick: CliServer, data: Path, tmp_path: Path) -> N
 
 def test_without_any_folder_of_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STREAMAD_DATA", raising=False)
-    with pytest.raises(UsageError, match="no folder of data") as caught:
+    with pytest.raises(UsageError, match="folder of the data is not known") as caught:
         call("mnist", None, tmp_path)
     assert "STREAMAD_DATA" in (caught.value.hint or "")
 
@@ -106,7 +106,9 @@ def test_files_that_are_bad_end_it_at_once(quick: CliServer, tmp_path: Path) -> 
         ("empty", "looked for mnist.npz"),
         ("nowhere", "does not exist"),
     ):
-        ran = quick("evaluate", "mnist", "--detector", "adacl", "--data", tmp_path / name, "--json", cwd=tmp_path)
+        ran = quick(
+            "benchmark-images", "mnist", "--detector", "adacl", "--data", tmp_path / name, "--json", cwd=tmp_path
+        )
         assert ran.code == 5, (name, ran.err)
         assert message in ran.error()["message"], name
     assert not (tmp_path / "results").exists()

@@ -1,4 +1,4 @@
-"""`streamad evaluate` of image benchmarks: ours beside the paper's."""
+"""`streamad benchmark-images`: the papers' one-class image benchmarks, with the paper's results beside ours."""
 
 from __future__ import annotations
 
@@ -6,45 +6,94 @@ import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from streamad.cli.common import (
+    DeviceOption,
+    JsonOption,
+    OptionsOption,
+    TrainThreadsOption,
     data,
     emit,
+    one_of,
     output_folder,
     parse_pairs,
     progress_bar,
     say,
+    say_notes,
 )
-from streamad.errors import EngineError, UsageError, install_hint
+from streamad.cli.completion import IMAGE_BENCHMARKS, complete_detector, complete_from
+from streamad.detectors import BUILT_IN, DEFAULT
+from streamad.errors import EngineError, UsageError, install_hint, suggestion
 
 if TYPE_CHECKING:
     from streamad.evaluation.images.results import ImageResult
     from streamad.training.image_benchmark import BenchmarkProgress
 
 
-def evaluate_images(
-    data_set: str,
-    detector: str,
-    *,
-    folder: Path | None,
-    seeds: str,
-    classes: str | None,
-    out: Path | None,
-    option: list[str] | None,
-    device: str,
-    threads: int | None,
-    as_json: bool,
+def benchmark_images(
+    data_set: Annotated[
+        str,
+        typer.Argument(
+            metavar="BENCHMARK",
+            help="mnist, fashion-mnist, cifar10 or mvtec.",
+            autocompletion=complete_from(IMAGE_BENCHMARKS),
+        ),
+    ],
+    detector: Annotated[
+        str,
+        typer.Option(
+            "--detector",
+            metavar="NAME",
+            help=f"Detector to train: {', '.join(name for name in BUILT_IN if name != DEFAULT)}, or a plugin.",
+            autocompletion=complete_detector,
+        ),
+    ],
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", metavar="DIR", help="Folder of the data. Default: $STREAMAD_DATA/images.", rich_help_panel="Input"
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            "--classes", metavar="NAMES", help="Normal classes, comma-separated. Default: all.", rich_help_panel="Input"
+        ),
+    ] = None,
+    seeds: Annotated[
+        str, typer.Option("--seeds", metavar="N,N", help="Seeds, comma-separated.", rich_help_panel="Training")
+    ] = "1,2,3",
+    option: OptionsOption = None,
+    device: DeviceOption = "cpu",
+    threads: TrainThreadsOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Folder of the results. Default: results/BENCHMARK-DETECTOR.",
+            rich_help_panel="Output",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Train a detector with each class of an image data set as the normal one, and test it on the official split.
+    """Run a paper's one-class image benchmark.
 
-    Started again with the same options, finished trainings are left, and one that was interrupted goes on.
+    Each class in turn is the normal one: a detector is trained on it and tested on the official split. The table shows
+    the paper's result beside ours. If interrupted, the same command continues. Needs the train extra.
+
+    Examples:
+        streamad benchmark-images mnist --detector adacl --data ~/datasets/images
+        streamad benchmark-images mvtec --detector igd --data ~/datasets/images --classes bottle,screw --seeds 1
     """
     from streamad.detectors import find_detector
-    from streamad.evaluation.images import IMAGE_BENCHMARKS, load_images
+    from streamad.evaluation.images import load_images
 
-    if data_set not in IMAGE_BENCHMARKS:
-        raise UsageError(f"there is no data set {data_set!r}; known: {', '.join(IMAGE_BENCHMARKS)}")
+    one_of("BENCHMARK", data_set, IMAGE_BENCHMARKS)
     method = find_detector(detector)
     if not method.takes_images:
         raise UsageError(f"{detector} cannot be trained on images", hint="choose another detector")
@@ -60,8 +109,7 @@ def evaluate_images(
     from streamad.files import write_atomic, write_json
 
     place = output_folder(out or Path("results") / f"{data_set}-{detector}")
-    for note in benchmark.notes:
-        say(f"note: {note}")
+    say_notes(benchmark.notes)
 
     with progress_bar() as bar:
         total = bar.add_task("checking the data", total=None)
@@ -86,8 +134,8 @@ def evaluate_images(
         )  # fmt: skip
     left = len(numbers) * len(chosen) - len(results)
     if left:
-        say(f"note: {left} trainings are being done by other processes that write to {place}")
-    # All that lies there: what other processes, or earlier calls with other classes, have done belongs to the table.
+        say(f"note: other processes that write to {place} are running {left} trainings")
+    # The table includes the results of other processes and of earlier calls with other classes.
     everything = read_results(place)
     table = image_table(everything, _command(everything, option or [], device), method.published().get(data_set))
     write_json(place / "table.json", table)
@@ -97,7 +145,7 @@ def evaluate_images(
         emit(table)
     else:
         data(page.rstrip("\n"))
-    say(f"{place}: table.md, table.json and one file for each training")
+    say(f"{place}: table.md, table.json and one file per training")
 
 
 def _data_folder(given: Path | None) -> Path:
@@ -106,7 +154,8 @@ def _data_folder(given: Path | None) -> Path:
     root = os.environ.get("STREAMAD_DATA")
     if not root:
         raise UsageError(
-            "no folder of data was given", hint="give --data DIR, or set STREAMAD_DATA to a folder that has images/"
+            "the folder of the data is not known",
+            hint="give --data DIR, or set STREAMAD_DATA to a folder with images/",
         )
     return Path(root) / "images"
 
@@ -115,14 +164,14 @@ def _numbers(text: str) -> list[int]:
     try:
         seeds = [int(part) for part in text.split(",")]
     except ValueError as error:
-        raise UsageError(f"--seeds {text!r}: expected whole numbers with commas, such as 1,2,3") from error
+        raise UsageError(f"--seeds {text!r}: expected comma-separated integers, such as 1,2,3") from error
     if min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise UsageError(f"--seeds {text!r}: seeds must be 0 or more, each named once")
+        raise UsageError(f"--seeds {text!r}: seeds must be at least 0, each given once")
     return seeds
 
 
 def _classes(text: str | None, names: Sequence[str], data_set: str) -> list[int]:
-    """Places of the classes named; a name goes before a number."""
+    """Indices of the named classes. A name has precedence over a number."""
     if text is None:
         return list(range(len(names)))
     known = {**{str(k): k for k in range(len(names))}, **{name.lower(): k for k, name in enumerate(names)}}
@@ -132,20 +181,20 @@ def _classes(text: str | None, names: Sequence[str], data_set: str) -> list[int]
         if word not in known:
             raise UsageError(
                 f"--classes: {data_set} has no class {part.strip()!r}",
-                hint=f"its classes are {', '.join(names)}, or 0 to {len(names) - 1}",
+                hint=suggestion(part.strip(), names) or f"its classes are {', '.join(names)}, or 0 to {len(names) - 1}",
             )
         if known[word] in found:
-            raise UsageError(f"--classes: {part.strip()!r} was given twice", hint="name each class once")
+            raise UsageError(f"--classes: {part.strip()!r} was given twice", hint="give each class once")
         found.append(known[word])
     return found
 
 
 def _command(results: Sequence[ImageResult], options: Sequence[str], device: str) -> str:
-    """The command that makes all these results, for the record; folders, this machine's affair, are left out."""
+    """The command that reproduces these results, for the record, without the folders of this machine."""
     first = results[0]
     seeds = sorted({result.seed for result in results})
     classes = sorted({result.class_index for result in results})
-    words = ["streamad", "evaluate", first.data_set, "--detector", first.detector]
+    words = ["streamad", "benchmark-images", first.data_set, "--detector", first.detector]
     words += ["--seeds", ",".join(map(str, seeds))]
     if len(classes) < len(first.classes):
         words += ["--classes", ",".join(first.classes[k] for k in classes)]

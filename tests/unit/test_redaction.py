@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamad.observability import redact
+from streamad.redaction import redact
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,65 @@
+"""`streamad compare`: several evaluations side by side."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streamad.cli.common import JsonOption, data, emit, say, say_notes
+
+if TYPE_CHECKING:
+    from streamad.evaluation.bootstrap import FigureIntervals
+
+
+def compare(
+    results: Annotated[
+        list[Path],
+        typer.Argument(metavar="RESULT", help="Result folders of `streamad evaluate` or `evaluate-scores`."),
+    ],
+    draws: Annotated[
+        int, typer.Option("--draws", min=0, metavar="N", help="Bootstrap draws for 95 % intervals; 0 for no intervals.")
+    ] = 2000,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Also write the table as Markdown.", rich_help_panel="Output"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare evaluations, with confidence intervals.
+
+    The intervals are bootstrapped over test clips, for each metric and for its difference from the first result.
+
+    Examples:
+        streamad compare results/ped2-motion results/ped2-adacl
+    """
+    from streamad.errors import DatasetError
+    from streamad.evaluation.bootstrap import intervals_of
+    from streamad.evaluation.report import comparison_markdown
+    from streamad.evaluation.result import EvaluationResult, inversion_note
+    from streamad.files import write_atomic
+
+    loaded = [EvaluationResult.load(folder) for folder in results]
+    sets = {(r.data_set, r.label_set) for r in loaded}
+    if len(sets) > 1:
+        say("note: these runs use different data sets or label sets; their metrics are not comparable")
+    for result in loaded:
+        say_notes(f"{result.name}: {note}" for note in inversion_note(result.protocols))
+    frames = {r.protocols[0].frames for r in loaded}
+    if len(sets) == 1 and len(frames) > 1:
+        say(f"note: the runs scored different numbers of frames ({', '.join(map(str, sorted(frames)))})")
+    intervals: list[FigureIntervals] = []
+    if draws:
+        try:
+            intervals = intervals_of(results, loaded, draws=draws)
+        except DatasetError as error:
+            say(f"note: no intervals: {error}" + (f"; {error.hint}" if error.hint else ""))
+    page = comparison_markdown(loaded, intervals, draws)
+    if out is not None:
+        write_atomic(out, page)
+    if as_json:
+        emit({"results": [asdict(r) for r in loaded], "draws": draws, "intervals": [asdict(i) for i in intervals]})
+    else:
+        data(page.rstrip("\n"))
