@@ -166,10 +166,10 @@ class Detector(ABC):
 
     def export(self, network: Any, manifest: Manifest, path: Path) -> None:
         """Write a trained torch module as ONNX, its weights stored in 16 bits where it keeps them so."""
-        from streamad.engines.export import export_onnx, wants_half_weights
+        from streamad.engines.export import export_onnx, needs_half_weights
 
         spec = manifest.input
-        export_onnx(network, (spec.channels, spec.height, spec.width), path, half_weights=wants_half_weights(network))
+        export_onnx(network, (spec.channels, spec.height, spec.width), path, half_weights=needs_half_weights(network))
 
     def require_rate(self, fps: float) -> None:
         """Check that video has enough frames a second, before any of it is read.
@@ -281,10 +281,10 @@ class Detector(ABC):
         """
         if self.streaming is None:
             return None
-        from streamad.engines.export import measure_stateful_parity, wants_half_weights
+        from streamad.engines.export import measure_stateful_parity, needs_half_weights
         from streamad.engines.openvino_stateful import OpenVinoStatefulEngine
 
-        self.streaming.export(network, manifest, path, half_weights=wants_half_weights(network))
+        self.streaming.export(network, manifest, path, half_weights=needs_half_weights(network))
         with closing(OpenVinoStatefulEngine(path, (manifest.tiling.window or 1) - 1)) as engine:
             return measure_stateful_parity(engine, network, windows)
 

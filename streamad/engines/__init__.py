@@ -4,9 +4,9 @@ from streamad.engines.base import BATCH_SIZES, Engine, EngineInfo
 from streamad.engines.factory import (
     EngineSpec,
     available_engines,
-    chosen_engine,
     open_engine,
     open_stateful_engine,
+    resolve_engine,
 )
 from streamad.engines.stateful import StatefulEngine
 
@@ -17,7 +17,7 @@ __all__ = [
     "EngineSpec",
     "StatefulEngine",
     "available_engines",
-    "chosen_engine",
     "open_engine",
     "open_stateful_engine",
+    "resolve_engine",
 ]

@@ -1,4 +1,4 @@
-"""The protocol that all engines share: static batch sizes, asynchronous batches, an honest description."""
+"""Interface of all engines: static batch sizes, asynchronous batches, and a description of what really runs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ OnDone = Callable[[Batch], None]
 OnError = Callable[[Exception], None]
 
 BATCH_SIZES = (1, 4, 8, 12, 16, 20, 24, 32, 48, 64)
-"""Static batch sizes that an engine is compiled for; a batch is padded to the next one. Close steps, since a live frame
-is a batch of its own: over Ped2 padding costs a fifth with these and nine tenths with (1, 8, 32, 64). A size more costs
-about 0.05 s to compile. Static rather than dynamic, since dynamic shapes grow memory (openvino issues 11939, 20633)."""
+"""Static batch sizes that an engine compiles. A batch is padded to the next size. The steps are small because a live
+frame is a batch of its own: on Ped2, padding costs a fifth with these sizes and nine tenths with (1, 8, 32, 64). Each
+size takes about 0.05 s to compile. Dynamic shapes are not used because they grow memory (openvino issues 11939,
+20633)."""
 
 
 CLIP_BATCH_SIZES = (1,)
-"""Static batch sizes for networks over whole frames or clips: one fills the machine, a batch would only be late."""
+"""Static batch sizes for networks over whole frames or windows: one input already uses the whole machine, and a larger
+batch would only add latency."""
 
 
 def batch_sizes_for(kind: str) -> tuple[int, ...]:
@@ -30,14 +32,14 @@ def batch_sizes_for(kind: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What really runs.
+    """What an engine really runs.
 
     Attributes:
-        name: engine name as in the configuration.
-        device: device that runs it, in the vendor's words.
-        precision: precision that it runs in.
-        version: version of its library.
-        why: why this engine was taken.
+        name: The engine's name, as in the configuration.
+        device: The device, as named by its vendor.
+        precision: The precision of the computation.
+        version: Version of the engine's library.
+        why: Why this engine was chosen.
     """
 
     name: str
@@ -56,53 +58,53 @@ class Engine(Protocol):
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
-        """Static batch sizes, ascending; larger batches are split by the caller."""
+        """Static batch sizes, ascending. The caller splits larger batches."""
 
     def infer(self, batch: Batch) -> Batch:
-        """Run one batch and wait.
+        """Run one batch and wait for the result.
 
         Args:
             batch: (n, channels, height, width) float32, 1 ≤ n ≤ the largest batch size.
 
         Returns:
-            (n, …) float32, a copy.
+            Outputs as (n, …) float32; a copy.
 
         Raises:
-            ValueError: n is out of range.
-            EngineError: wrong shape, or the engine failed.
+            ValueError: If n is out of range.
+            EngineError: If the shape is wrong or the engine fails.
         """
 
     def submit(self, batch: Batch, done: OnDone, failed: OnError) -> None:
-        """Start one batch; `done` or `failed` is called from a thread of the engine's, exactly one of them once.
+        """Start one batch. Either `done` or `failed` is called exactly once, from a thread of the engine.
 
-        Blocks while the engine is busy with earlier ones. `batch` must not change until the answer.
+        Blocks while the engine is busy with earlier batches. Do not change `batch` before the callback.
 
         Raises:
-            ValueError: the number of tiles is out of range.
+            ValueError: If the batch size is out of range.
         """
 
     def drain(self) -> None:
-        """Wait until every submitted batch has been answered."""
+        """Wait until all submitted batches are finished."""
 
     def close(self) -> None:
-        """Free everything. The engine cannot be used afterwards."""
+        """Free all resources. The engine cannot be used afterwards."""
 
 
 def check_count(count: int, sizes: tuple[int, ...]) -> None:
-    """Refuse a batch that no static size holds.
+    """Check that a static size fits a batch.
 
     Raises:
-        ValueError: the batch is empty or larger than the largest size.
+        ValueError: If the batch is empty or exceeds the largest size.
     """
     if not 1 <= count <= sizes[-1]:
-        raise ValueError(f"a batch holds 1 to {sizes[-1]} tiles, got {count}")
+        raise ValueError(f"the batch size must be 1 to {sizes[-1]}, got {count}")
 
 
 def padded(batch: Batch, sizes: tuple[int, ...]) -> tuple[int, Batch]:
-    """The smallest static size that holds the batch, and the batch padded to it with zeros.
+    """Return the smallest static size that fits a batch, and the batch padded to it with zeros.
 
     Raises:
-        ValueError: the batch is empty or larger than the largest size.
+        ValueError: If the batch is empty or exceeds the largest size.
     """
     n = batch.shape[0]
     check_count(n, sizes)

@@ -1,4 +1,4 @@
-"""Work for an engine's own threads: a bounded number waits, each answered once; a fault of ours is told, not lost."""
+"""BoundedExecutor: worker threads with a bounded queue. Exceptions raised by callbacks are re-raised to the caller."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Answer = TypeVar("Answer")
 
 
 class BoundedExecutor:
-    """Runs work in threads, in the order in which it was given.
+    """Runs tasks in worker threads, in order of submission.
 
     Args:
-        workers: threads.
+        workers: Number of threads.
     """
 
     def __init__(self, workers: int) -> None:
@@ -27,15 +27,16 @@ class BoundedExecutor:
         self._fault: BaseException | None = None
 
     def submit(self, work: Callable[[], Answer], done: Callable[[Answer], None], failed: OnError) -> None:
-        """Start work; `done` or `failed` is called from a thread of the executor's, exactly one of them once.
+        """Start a task. Either `done` or `failed` is called exactly once, from a worker thread.
 
-        Blocks while one piece more than the threads run at once is under way. Raises what a callback raised before.
+        Blocks while more tasks are pending than there are workers. An exception that a callback raised earlier is
+        re-raised here.
 
         Raises:
-            RuntimeError: the executor is closed.
+            RuntimeError: If the executor is closed.
         """
         with self._changed:
-            # One more than run at once waits, so that no worker does; beyond that they would only age.
+            # One task more than there are workers may wait, so that no worker idles. Further ones would only age.
             self._changed.wait_for(lambda: self._running <= self._workers or self._fault is not None)
             self._raise_fault()
             self._running += 1
@@ -47,13 +48,13 @@ class BoundedExecutor:
             raise
 
     def drain(self) -> None:
-        """Wait until everything submitted has been answered."""
+        """Wait until all submitted tasks are finished."""
         with self._changed:
             self._changed.wait_for(lambda: self._running == 0)
             self._raise_fault()
 
     def close(self) -> None:
-        """Wait for the last piece and end the threads."""
+        """Wait for the last task and end the threads."""
         self._pool.shutdown(wait=True)
 
     def _finished(self, future: Future[None]) -> None:
@@ -63,7 +64,7 @@ class BoundedExecutor:
             self._changed.notify_all()
 
     def _raise_fault(self) -> None:
-        """A callback raised: a fault of ours, told to whoever submits or drains next."""
+        """Re-raise an exception of a callback in the next call that submits or drains."""
         fault, self._fault = self._fault, None
         if fault is not None:
             raise fault
@@ -72,7 +73,7 @@ class BoundedExecutor:
 def _answer(work: Callable[[], Answer], done: Callable[[Answer], None], failed: OnError) -> None:
     try:
         outputs = work()
-    except Exception as error:  # noqa: BLE001 - told to whoever waits for the answer, who would wait for ever else
+    except Exception as error:  # noqa: BLE001 - reported to the caller, who would otherwise wait forever
         failed(error)
         return
     done(outputs)

@@ -1,4 +1,4 @@
-"""Export: from a trained network to ONNX and OpenVINO files, with the parity measured."""
+"""Export of trained networks to ONNX and OpenVINO files, and measurement of their parity."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from streamad.errors import EngineError
 MAX_BATCH = 1024
 
 HALF_FROM = 3_000_000
-"""Parameters from which weights are stored in 16 bits: 12 MB in 32 (our choice, so that a bundle stays small)."""
+"""Number of parameters from which weights are stored in 16 bits: 12 MB in 32 bits. Chosen to keep bundles small."""
 
 SMALL_WEIGHTS = 1024
-"""Initializers of fewer values stay in 32 bits: they are biases and the like, and weigh nothing."""
+"""Initializers with fewer values, such as biases, stay in 32 bits because they take little space."""
 
 
-def export_onnx(network: nn.Module, tile_shape: tuple[int, ...], path: Path, *, half_weights: bool = False) -> None:
-    """Write the network as one ONNX file with a dynamic batch.
+def export_onnx(network: nn.Module, input_shape: tuple[int, ...], path: Path, *, half_weights: bool = False) -> None:
+    """Write a network as one ONNX file with a dynamic batch size.
 
     Args:
-        network: trained; exported in evaluation mode (BatchNorm folded by the exporter).
-        tile_shape: shape of one tile, without the batch.
-        path: the file to write.
-        half_weights: store weights in 16 bits, which halves the file; they are cast back when it is loaded, and the
-            network computes as precisely as before.
+        network: The trained network. It is exported in evaluation mode (the exporter folds BatchNorm).
+        input_shape: Shape of one input, without the batch dimension.
+        path: The file to write.
+        half_weights: Whether to store weights in 16 bits, which halves the file. They are cast back on loading, so
+            the computation stays in 32 bits.
     """
     network = network.eval().cpu()
-    # A traced batch of 2: the exporter specializes a batch of 1.
-    example = torch.zeros((2, *tile_shape))
+    # Trace with a batch of 2: the exporter would specialize a batch of 1.
+    example = torch.zeros((2, *input_shape))
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
     quiet.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter's own deprecations are no news to a user
+            warnings.simplefilter("ignore")  # hide the exporter's own deprecation warnings
             program = torch.onnx.export(
                 network,
                 (example,),
@@ -65,13 +65,13 @@ def export_onnx(network: nn.Module, tile_shape: tuple[int, ...], path: Path, *, 
         _halve_weights(path)
 
 
-def wants_half_weights(network: nn.Module) -> bool:
-    """Whether a network is so large that its files are stored in 16 bits."""
+def needs_half_weights(network: nn.Module) -> bool:
+    """Whether a network is so large that its weights are stored in 16 bits."""
     return sum(parameter.numel() for parameter in network.parameters()) > HALF_FROM
 
 
 def _halve_weights(path: Path) -> None:
-    """Store the large float32 initializers as float16, each with a cast behind it."""
+    """Store large float32 initializers as float16, each followed by a cast."""
     model = onnx.load(str(path))
     graph = model.graph
     casts = []
@@ -89,7 +89,7 @@ def _halve_weights(path: Path) -> None:
 
 
 def _forget_origin(path: Path) -> None:
-    """Remove what the exporter notes of the machine: stack traces with the paths of whoever exported."""
+    """Remove information about the exporting machine: stack traces with its paths."""
     model = onnx.load(str(path))
     graph = model.graph
     for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
@@ -99,10 +99,10 @@ def _forget_origin(path: Path) -> None:
 
 
 def export_openvino(source: Path, path: Path) -> None:
-    """Write an OpenVINO model (`path`.xml and .bin) in float32.
+    """Convert an ONNX file to an OpenVINO model (`path`.xml and .bin) in float32.
 
     Raises:
-        EngineError: OpenVINO cannot read the ONNX file.
+        EngineError: If OpenVINO cannot read the ONNX file.
     """
     import openvino as ov
 
@@ -115,30 +115,31 @@ def export_openvino(source: Path, path: Path) -> None:
 def measure_parity(
     engine: Engine,
     network: nn.Module,
-    tiles: npt.NDArray[np.float32],
+    inputs: npt.NDArray[np.float32],
     scores: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float64]] | None = None,
 ) -> Parity:
-    """Largest absolute difference between an engine and eager torch over real tiles, in every static batch size.
+    """Measure the largest absolute difference between an engine and eager torch on real inputs, at every batch size.
 
     Args:
-        engine: what is compared.
-        network: the trained network.
-        tiles: (n, channels, height, width) float32 inputs, n ≥ 1.
-        scores: from a batch of outputs to scores of frames (`Detector.frame_scores`); None leaves them out.
+        engine: The engine to compare.
+        network: The trained network.
+        inputs: (n, channels, height, width) float32 inputs, n ≥ 1.
+        scores: Function from a batch of outputs to frame scores (`Detector.frame_scores`). Default: scores are not
+            compared.
 
     Raises:
-        EngineError: the engine's answer is not finite.
+        EngineError: If the engine's output is not finite.
     """
     network = network.eval().cpu()
     with torch.inference_mode():
-        expected = np.concatenate([network(part).numpy() for part in torch.split(torch.from_numpy(tiles), 64)])
+        expected = np.concatenate([network(part).numpy() for part in torch.split(torch.from_numpy(inputs), 64)])
     worst, worst_score = 0.0, None if scores is None else 0.0
     for size in engine.batch_sizes:
-        # An odd count as well, so that padding is compared too.
+        # Also use one less than the size, so that padding is compared too.
         for count in {size, max(1, size - 1)}:
-            for start in range(0, len(tiles), count):
-                rows = np.arange(start, start + count) % len(tiles)  # from the first again: every batch is full
-                outputs = engine.infer(tiles[rows])
+            for start in range(0, len(inputs), count):
+                rows = np.arange(start, start + count) % len(inputs)  # wrap around, so that every batch is full
+                outputs = engine.infer(inputs[rows])
                 _refuse_not_finite(outputs, engine.info)
                 worst = max(worst, float(np.abs(outputs - expected[rows]).max()))
                 if scores is not None and worst_score is not None:
@@ -149,7 +150,7 @@ def measure_parity(
         engine=info.name,
         precision=info.precision,
         version=info.version,
-        tiles=len(tiles),
+        tiles=len(inputs),
         max_abs_output=worst,
         max_abs_score=worst_score,
         batch_sizes=engine.batch_sizes or BATCH_SIZES,
@@ -157,9 +158,9 @@ def measure_parity(
 
 
 def _refuse_not_finite(outputs: npt.NDArray[np.float32], info: EngineInfo) -> None:
-    if not np.isfinite(outputs).all():  # NaN would be no larger than any difference
+    if not np.isfinite(outputs).all():  # NaN would pass any comparison
         raise EngineError(
-            f"{info.name} in {info.precision} gives outputs that are not finite", hint="use another engine, or fp32"
+            f"{info.name} in {info.precision} returned outputs that are not finite", hint="use another engine or fp32"
         )
 
 
@@ -169,16 +170,17 @@ def measure_stateful_parity(
     windows: npt.NDArray[np.float32],
     scores: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float64]] | None = None,
 ) -> Parity:
-    """Largest absolute difference between the form that carries state and eager torch on whole windows.
+    """Measure the largest absolute difference between a stateful network and eager torch on whole windows.
 
     Args:
-        engine: runs the form that carries state; its answer to a window's last frame is compared.
-        network: the trained network on windows.
-        windows: (n, frames, height, width) float32, n ≥ 1; one frame more than the engine's context.
-        scores: from a batch of outputs to scores of frames (`Detector.frame_scores`); None leaves them out.
+        engine: Engine for the stateful form. Its output for a window's last frame is compared.
+        network: The trained network on windows.
+        windows: (n, frames, height, width) float32, n ≥ 1, with one frame more than the engine's context.
+        scores: Function from a batch of outputs to frame scores (`Detector.frame_scores`). Default: scores are not
+            compared.
 
     Raises:
-        EngineError: the engine's answer is not finite.
+        EngineError: If the engine's output is not finite.
     """
     network = network.eval().cpu()
     worst, worst_score = 0.0, None if scores is None else 0.0

@@ -1,4 +1,4 @@
-"""Which engine runs a bundle, and why. An engine asked for by name never falls back to another."""
+"""Selection and opening of the engine for a bundle. An engine requested by name never falls back to another."""
 
 from __future__ import annotations
 
@@ -29,63 +29,63 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
     "tensorrt": ("fp32", "fp16"),
     "tensorrt-rtx": ("fp32", "fp16"),
 }
-"""Precisions that each engine runs in."""
+"""Precisions that each engine supports."""
 GPU_ENGINES = ("tensorrt", "tensorrt-rtx")
 GPU_FRAMES_PER_CALL = 4
-"""Frames of a camera in a run on a GPU that scores files, where nothing is asked for (our choice, not measured)."""
+"""Default number of frames per stream and call on a GPU that scores files. Chosen without measurement."""
 GPU_STREAMS_PER_CALL = 8
-"""Cameras in a run on a GPU that watches live, where nothing is asked for (our choice, not measured)."""
+"""Default number of streams per call on a GPU that watches live cameras. Chosen without measurement."""
 
 
 class EngineSpec(BaseModel):
-    """The `engine` part of a configuration."""
+    """The `engine` section of a configuration."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: EngineName = Field(
-        "auto", description="engine that runs the network; auto: TensorRT where a GPU is, else OpenVINO"
+        "auto", description="engine that runs the network; auto: TensorRT if there is a GPU, else OpenVINO"
     )
     device: str | None = Field(
         None,
-        description="device in the engine's own words (OpenVINO: CPU, GPU; torch: cpu, cuda; TensorRT: cuda:0, …); "
-        "empty: the CPU, for TensorRT the first GPU",
+        description="device as the engine names it (OpenVINO: CPU, GPU; torch: cpu, cuda; TensorRT: cuda:0, …); "
+        "empty: the CPU, or the first GPU for TensorRT",
     )
     threads: int | None = Field(None, ge=1, le=256, description="CPU threads for inference; empty: the engine chooses")
     precision: Precision = Field(
         "fp32",
-        description="fp16 (TensorRT) and int8 (OpenVINO on a CPU) take the variant that `streamad export --precision` "
-        "made; bf16 (OpenVINO, where the processor has it) needs none; all are faster and less exact",
+        description="fp16 (TensorRT) and int8 (OpenVINO on a CPU) use the variant written by `streamad export "
+        "--precision`; bf16 (OpenVINO, if the processor supports it) needs none; all are faster but less exact",
     )
     workspace_mib: int | None = Field(
-        None, ge=1, le=1 << 20, description="TensorRT: bound of scratch memory, MiB; empty: all that the GPU has"
+        None, ge=1, le=1 << 20, description="TensorRT: limit on scratch memory, MiB; empty: all of the GPU's memory"
     )
     plan_cache: Path | None = Field(
-        None, description="TensorRT: folder of built plans; empty: the user's cache folder, or STREAMAD_CACHE/plans"
+        None, description="TensorRT: folder for built plans; empty: STREAMAD_CACHE/plans, or the user's cache folder"
     )
 
     frames_per_call: int | None = Field(
         None,
         ge=1,
         le=16,
-        description="most frames of a camera in a run of a network that carries state; empty: 1 (on a CPU more are no "
-        "faster), for files with TensorRT 4",
+        description="maximum frames per camera and call of a stateful network; empty: 1 (on a CPU more are no "
+        "faster), or 4 for files with TensorRT",
     )
     streams_per_call: int | None = Field(
         None,
         ge=1,
         le=64,
-        description="most cameras in a run of a network that carries state; empty: 1 (on a CPU more are no faster), "
-        "live with TensorRT 8",
+        description="maximum cameras per call of a stateful network; empty: 1 (on a CPU more are no faster), "
+        "or 8 live with TensorRT",
     )
 
     @property
     def label(self) -> str:
-        """Name, and precision where it is not fp32: what scores depend on."""
+        """The name, plus the precision unless it is fp32: everything that scores depend on."""
         return self.name if self.precision == "fp32" else f"{self.name} {self.precision}"
 
 
 def available_engines() -> dict[str, str]:
-    """Every engine and why it can or cannot run here: "" where it can."""
+    """Return every engine with the reason why it cannot run here; "" if it can."""
     modules = {"openvino": ("openvino", ""), "onnx": ("onnxruntime", "onnx"), "torch": ("torch", "train")}
     answer = {}
     for name, (module, extra) in modules.items():
@@ -99,21 +99,22 @@ def available_engines() -> dict[str, str]:
     }
 
 
-def chosen_engine(spec: EngineSpec) -> tuple[str, str]:
-    """The engine that a wish comes to, and why.
+def resolve_engine(spec: EngineSpec) -> tuple[str, str]:
+    """Resolve the requested engine and the reason for the choice.
 
-    `auto` takes TensorRT where a GPU, its driver and its libraries are; a device that is named decides alone.
+    `auto` selects TensorRT if a GPU, its driver and its libraries are present. A named device alone decides otherwise.
     """
     if spec.name != "auto":
-        return spec.name, "asked for by name"
+        return spec.name, "requested by name"
     if spec.device is not None:
         on_gpu = re.match(r"cuda\b", spec.device.lower()) is not None
-        return "tensorrt" if on_gpu else "openvino", f"auto: the engine for the device {spec.device}"
+        return "tensorrt" if on_gpu else "openvino", f"auto: engine for the device {spec.device}"
     problem = availability.gpu_problem("tensorrt")
     if problem:
-        # No driver is reason enough: what else is missing does not matter then.
-        return "openvino", f"auto: OpenVINO, since for TensorRT {availability.driver_problem() or problem}"
-    return "tensorrt", "auto: TensorRT, since a GPU, its driver and its libraries are here"
+        # Without a driver, other missing parts do not matter.
+        cause = availability.driver_problem() or problem
+        return "openvino", f"auto: OpenVINO, because TensorRT is unavailable: {cause}"
+    return "tensorrt", "auto: TensorRT, because a GPU, its driver and its libraries are present"
 
 
 def open_engine(
@@ -123,16 +124,16 @@ def open_engine(
     hint: Literal["latency", "throughput"] = "latency",
     build_network: Callable[[], Any] | None = None,
 ) -> Engine:
-    """Open the engine that the configuration asks for.
+    """Open the configured engine.
 
     Args:
-        bundle: the model.
-        spec: the configuration's wish; None is `auto`.
-        hint: latency for live cameras, throughput for files.
-        build_network: makes the untrained network; the torch engine needs it.
+        bundle: The model bundle.
+        spec: The engine configuration. Default: `auto`.
+        hint: "latency" for live cameras, "throughput" for files.
+        build_network: Factory for the untrained network, required by the torch engine.
 
     Raises:
-        EngineError: the engine cannot run here; the message names the cause.
+        EngineError: If the engine cannot run here; the message names the cause.
     """
     spec = spec or EngineSpec()
     name, why = _ready(spec)
@@ -160,7 +161,7 @@ def open_engine(
 
         return OnnxEngine(bundle.onnx_path, threads=spec.threads, why=why, batch_sizes=sizes)
     if build_network is None:
-        raise EngineError("the torch engine needs the detector's network", hint="call streamad.inference.open_model")
+        raise EngineError("the torch engine requires the detector's network", hint="call streamad.inference.open_model")
     from streamad.engines.torch_engine import TorchEngine
 
     return TorchEngine(
@@ -176,17 +177,17 @@ def open_stateful_engine(
     load_network: Callable[[], Any] | None = None,
     convert: Callable[[Any], Any] | None = None,
 ) -> StatefulEngine:
-    """Open the engine that the configuration asks for, for the form of a bundle's network that carries state.
+    """Open the configured engine for the stateful form of a bundle's network.
 
     Args:
-        bundle: a model that has that form.
-        spec: the configuration's wish; None is `auto`.
-        hint: latency for live cameras, throughput for files.
-        load_network: gives the trained network; the torch engine needs it.
-        convert: makes that form of the network; the torch engine needs it.
+        bundle: A bundle that has the stateful form.
+        spec: The engine configuration. Default: `auto`.
+        hint: "latency" for live cameras, "throughput" for files.
+        load_network: Factory for the trained network, required by the torch engine.
+        convert: Conversion of the network to its stateful form, required by the torch engine.
 
     Raises:
-        EngineError: the bundle has no such form, or the engine cannot run here; the message names the cause.
+        EngineError: If the bundle has no stateful form, or the engine cannot run here; the message names the cause.
     """
     spec = spec or EngineSpec()
     name, why = _ready(spec)
@@ -227,7 +228,7 @@ def open_stateful_engine(
             path, context, threads=spec.threads, run_sizes=lengths, camera_sizes=any_number, why=why
         )
     if load_network is None or convert is None:
-        raise EngineError("the torch engine needs the detector's network", hint="call streamad.inference.open_model")
+        raise EngineError("the torch engine requires the detector's network", hint="call streamad.inference.open_model")
     from streamad.engines.torch_stateful import TorchStatefulEngine
 
     device = (spec.device or "cpu").lower()
@@ -237,10 +238,10 @@ def open_stateful_engine(
 
 
 def run_limits(name: str, spec: EngineSpec, hint: str) -> tuple[int, int]:
-    """Most frames of a camera, and most cameras, in a run of a network that carries state.
+    """Maximum number of frames per stream, and of streams, in one call of a stateful network.
 
-    On a CPU one of each: more are no faster there (docs/results/streaming-network.md). A run of one small frame leaves
-    most of a GPU idle: frames of other cameras fill it live, the frames that follow do in a file.
+    On a CPU both are 1, because larger calls are no faster (docs/results/streaming-network.md). On a GPU, one small
+    frame leaves most of the device idle. Frames of other cameras fill it when live, and subsequent frames do for files.
     """
     if name not in GPU_ENGINES:
         frames, cameras = 1, 1
@@ -251,10 +252,10 @@ def run_limits(name: str, spec: EngineSpec, hint: str) -> tuple[int, int]:
     return spec.frames_per_call or frames, spec.streams_per_call or cameras
 
 
-def _compiled_sizes(most: int) -> tuple[int, ...]:
-    """Powers of two up to a number, and that number: each is compiled, so they are few."""
-    powers = {1 << k for k in range(most.bit_length())}
-    return tuple(sorted({*powers, most}))
+def _compiled_sizes(max_size: int) -> tuple[int, ...]:
+    """Powers of two up to `max_size`, and `max_size` itself. Each size is compiled, so there are few."""
+    powers = {1 << k for k in range(max_size.bit_length())}
+    return tuple(sorted({*powers, max_size}))
 
 
 def _gpu_options(name: str, spec: EngineSpec, hint: str) -> tuple[LibraryName, TensorRtOptions]:
@@ -266,19 +267,19 @@ def _gpu_options(name: str, spec: EngineSpec, hint: str) -> tuple[LibraryName, T
 
 
 def _ready(spec: EngineSpec) -> tuple[str, str]:
-    """The engine's name and why it is taken.
+    """Resolve the engine's name and the reason for the choice.
 
     Raises:
-        EngineError: it cannot run here, or not in that precision.
+        EngineError: If it cannot run here, or not in the requested precision.
     """
-    name, why = chosen_engine(spec)
+    name, why = resolve_engine(spec)
     missing = available_engines()[name]
     if missing:
-        raise EngineError(f"the engine {name} cannot run here: {missing}", hint="`streamad doctor` shows what can")
+        raise EngineError(f"the engine {name} cannot run here: {missing}", hint="`streamad doctor` lists the engines")
     if spec.precision not in PRECISIONS[name]:
         able = [engine for engine, precisions in PRECISIONS.items() if spec.precision in precisions]
         raise EngineError(
-            f"the engine {name} runs {' or '.join(PRECISIONS[name])}, and {spec.precision} was asked for",
-            hint=f"leave `precision` out, or take an engine that has it: {', '.join(able)}",
+            f"the engine {name} supports {' or '.join(PRECISIONS[name])}, not {spec.precision}",
+            hint=f"omit `precision`, or use an engine that supports it: {', '.join(able)}",
         )
     return name, why

@@ -1,4 +1,4 @@
-"""How many operations a network takes, counted in its graph."""
+"""Counting of a network's floating-point operations from its graph."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from streamad.engines.state_buffers import parse_state_buffers
 
 
 def count_flops(onnx: Path) -> float:
-    """Operations of one tile, window or frame: a multiplication and an addition are two.
+    """Count the operations for one patch, window or frame. A multiply-add counts as two.
 
-    Convolutions, transposed ones and matrix products count; all else is little beside them. A transposed convolution
-    counts what it needs: each input value times each kernel value, whatever an engine makes of it.
+    Convolutions, transposed convolutions and matrix products are counted; everything else is small in comparison. A
+    transposed convolution counts the operations it needs, each input value times each kernel value, regardless of how
+    an engine implements it.
     """
     import openvino as ov
 

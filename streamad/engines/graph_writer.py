@@ -1,4 +1,4 @@
-"""Writing an ONNX graph by hand, where its form is to be chosen rather than traced."""
+"""Writing of ONNX graphs node by node, where their exact form matters and tracing would not control it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ OPSET = 18
 
 
 class GraphWriter:
-    """A graph that grows node by node. Values are known by their names.
+    """Builder of an ONNX graph. Values are referred to by name.
 
     Args:
-        name: of the graph.
+        name: Name of the graph.
     """
 
     def __init__(self, name: str) -> None:
@@ -29,31 +29,31 @@ class GraphWriter:
         self._constants: dict[str, onnx.TensorProto] = {}
 
     def input(self, name: str, shape: Sequence[int | str]) -> str:
-        """Declare an input of float32; text stands for a size that may vary. Declared again, it is the same."""
+        """Declare a float32 input. A string stands for a variable size. Repeated declarations have no effect."""
         self._inputs[name] = helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
         return name
 
     def output(self, value: str, name: str, shape: Sequence[int | str]) -> None:
-        """Declare an output of float32 that gives a value under a name; declared again, it is the same."""
+        """Declare a float32 output that exposes `value` as `name`. Repeated declarations have no effect."""
         if name not in self._outputs:
             self._nodes.append(helper.make_node("Identity", [value], [name]))
             self._outputs[name] = helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
 
     def constant(self, name: str, values: npt.NDArray[Any]) -> str:
-        """A constant, stored once for each name."""
+        """Add a constant, stored once per name."""
         if name not in self._constants:
             self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
         return name
 
     def numbers(self, *values: int) -> str:
-        """A constant list of whole numbers."""
+        """Add a constant list of integers."""
         return self.constant("numbers_" + "_".join(map(str, values)), np.array(values, np.int64))
 
     def add(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
         """Append a node.
 
         Returns:
-            The name of its output, or a list of names where there are several.
+            The name of its output, or a list of names if it has several.
         """
         stem = f"{operator.lower()}_{len(self._nodes)}"
         names = [stem] if outputs == 1 else [f"{stem}_{k}" for k in range(outputs)]
@@ -61,7 +61,7 @@ class GraphWriter:
         return stem if outputs == 1 else names
 
     def save(self, path: Path) -> None:
-        """Write the graph after checking it."""
+        """Check the graph and write it."""
         graph = helper.make_graph(
             self._nodes,
             self._name,
@@ -69,7 +69,7 @@ class GraphWriter:
             list(self._outputs.values()),
             list(self._constants.values()),
         )
-        # The oldest version that has these operators, so that older programs read it.
+        # Use the oldest version with these operators, so that older programs can read the file.
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
         onnx.checker.check_model(model, full_check=True)
         onnx.save(model, str(path))

@@ -1,6 +1,6 @@
-"""From a float32 ONNX file to a half-precision one: fp16 where the work is, fp32 at the borders and for sums of errors.
+"""Conversion of float32 ONNX files to half precision: fp16 for layers, fp32 for inputs, outputs and error sums.
 
-Half precision has to stand in the file: TensorRT's strongly typed networks run what is written, and nothing else.
+The precision must be part of the file: TensorRT's strongly typed networks run exactly what is written.
 """
 
 from __future__ import annotations
@@ -15,57 +15,57 @@ from onnx import TensorProto, helper, numpy_helper
 from streamad.errors import EngineError
 
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm"})
-"""Operators that run in fp16 wherever they stand."""
+"""Operators that always run in fp16."""
 
 FOLLOWING = frozenset({"BatchNormalization", "LeakyRelu", "Relu", "Tanh", "MaxPool", "Reshape", "Flatten", "Slice"})
-"""Operators that run in fp16 where they are given it. The rest, above all squares, means and differences of
-reconstruction errors, stays in fp32: a good reconstruction's squared errors are below fp16's smallest normal number
-(6e-5). Our choice; mixed precision in training draws the same line."""
+"""Operators that run in fp16 if their input is fp16. All others stay in fp32, above all squares, means and differences
+of reconstruction errors: the squared errors of a good reconstruction are below fp16's smallest normal number (6e-5).
+Mixed-precision training draws the same line."""
 
 
 RESHAPING = frozenset({"Reshape", "Slice"})
-"""Operators of which only the first input is data; the others are whole numbers."""
+"""Operators of which only the first input is data; the others are integers."""
 
 
 def write_half(source: Path, target: Path) -> None:
-    """Write the half-precision form of a network; its inputs and outputs stay float32.
+    """Write the half-precision form of a network. Its inputs and outputs stay float32.
 
     Args:
-        source: float32 ONNX file; weights that it stores in 16 bits are used as they are.
-        target: the file to write.
+        source: The float32 ONNX file. Weights that it stores in 16 bits are used unchanged.
+        target: The file to write.
 
     Raises:
-        EngineError: the file is no network, or one in which nothing runs in fp16 (a density, without layers).
+        EngineError: If the file is not a network, or nothing in it runs in fp16 (a density estimate without layers).
     """
     try:
         model = onnx.load(str(source))
-    except Exception as error:  # protobuf's own errors have no common base
+    except Exception as error:  # protobuf's errors have no common base class
         raise EngineError(f"cannot read {source}: {error}", hint="export the bundle again") from error
     halver = _Halver(model.graph)
     halver.run()
     if not halver.changed:
         raise EngineError(
-            f"{source} has no layer that runs in fp16: its distances and logarithms need fp32",
-            hint="run it in fp32; it is small",
+            f"{source} has no layer that runs in fp16: its distances and logarithms require fp32",
+            hint="run it in fp32; the network is small",
         )
-    # With types: TensorRT-RTX crashes on a graph whose types do not fit, and takes the process with it.
+    # Check types as well: TensorRT-RTX crashes on a graph with mismatched types and takes the process down.
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, str(target))
 
 
 class _Halver:
-    """Rewrites one graph in place: tensors get a half-precision twin where a node wants it, and casts where one lacks.
+    """Rewrites a graph in place: adds a half-precision twin of a tensor where a node needs it, and casts back.
 
     Args:
-        graph: nodes in topological order, as ONNX asks for.
+        graph: The graph, with nodes in topological order as ONNX requires.
     """
 
     def __init__(self, graph: Any) -> None:
         self._graph = graph
         self._nodes: list[Any] = []
         self._weights = {tensor.name: tensor for tensor in graph.initializer}
-        self._half: dict[str, str] = {}  # tensor → its fp16 twin
-        self._full = {value.name for value in graph.input} | set(self._weights)  # tensors that exist as they were
+        self._half: dict[str, str] = {}  # tensor name → name of its fp16 twin
+        self._full = {value.name for value in graph.input} | set(self._weights)  # names of tensors that exist in fp32
         self._made: dict[str, Any] = {}  # fp16 weights
 
     @property
@@ -90,13 +90,13 @@ class _Halver:
         self._sweep()
 
     def _is_stored_half(self, node: Any) -> bool:
-        """A weight that is stored in 16 bits and cast when it is loaded."""
+        """Whether a node casts a weight that is stored in 16 bits."""
         weight = self._weights.get(node.input[0]) if node.op_type == "Cast" else None
         return weight is not None and weight.data_type == TensorProto.FLOAT16
 
     def _in_half(self, node: Any) -> None:
         for index, name in enumerate(node.input):
-            if index and node.op_type in RESHAPING:  # numbers that may be computed, never the data
+            if index and node.op_type in RESHAPING:  # integers, possibly computed, but never the data
                 continue
             weight = self._weights.get(name)
             if name and (weight is None or weight.data_type == TensorProto.FLOAT):
@@ -125,7 +125,7 @@ class _Halver:
         self._full.update(node.output)
 
     def _sweep(self) -> None:
-        """Put the nodes back without those that nobody reads any more, and keep only weights that are read."""
+        """Write back the nodes whose outputs are still read, and the weights that are still read."""
         read = {value.name for value in self._graph.output}
         kept = []
         for node in reversed(self._nodes):

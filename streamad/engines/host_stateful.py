@@ -1,4 +1,4 @@
-"""What the engines share that carry state in host memory: it is read and written where it lies."""
+"""HostStatefulEngine: base of the stateful engines that keep state in host memory, read and written in place."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from streamad.engines.stateful import CAMERA_SIZES, RUN_SIZES, StatefulEngine, S
 
 
 class HostStatefulEngine(StatefulEngine):
-    """Runs one camera in place; what several carry is laid side by side for their run, and laid back after it.
+    """Runs a single camera in place. For several cameras, state is copied side by side before the run and back after
+    it.
 
     Args:
-        context: see `StatefulEngine`.
-        run_sizes: see `StatefulEngine`.
-        camera_sizes: see `StatefulEngine`.
+        context: See `StatefulEngine`.
+        run_sizes: See `StatefulEngine`.
+        camera_sizes: See `StatefulEngine`.
     """
 
     def __init__(
@@ -28,27 +29,27 @@ class HostStatefulEngine(StatefulEngine):
         self._together: dict[tuple[int, int], tuple[dict[str, Array], dict[str, Array]]] = {}
 
     def next_inputs(self, state: StreamState, frame: Batch) -> dict[str, Array]:
-        """What the network is given for a camera's next frame, by name: copies. The state stays as it is.
+        """Return copies of the network's inputs for a camera's next frame, by name. The state does not change.
 
         Args:
-            state: the camera's.
+            state: The camera's state.
             frame: (1, channels, height, width) float32.
         """
-        lines = state.memory = state.memory or self._new_memory()
-        lines.outputs(1)  # makes room, so that what is read next lies where the run will find it
-        return {FRAMES: frame.copy(), **{name: values.copy() for name, values in lines.inputs(1).items()}}
+        buffers = state.memory = state.memory or self._new_memory()
+        buffers.outputs(1)  # makes room first, so that inputs are where the run will read them
+        return {FRAMES: frame.copy(), **{name: values.copy() for name, values in buffers.inputs(1).items()}}
 
     @abstractmethod
     def _compute(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], cameras: int) -> None:
         """Run the network once.
 
         Args:
-            inputs: all of its inputs; not to be changed.
-            outputs: where the named outputs are to be written; the others are not asked for.
-            cameras: cameras in the run; its frames are as many times this as each has.
+            inputs: All network inputs; read-only.
+            outputs: Arrays to which to write the named outputs. Other outputs are not needed.
+            cameras: Number of cameras in the run. The total number of frames is this times the frames per camera.
 
         Raises:
-            EngineError: it failed.
+            EngineError: If the run fails.
         """
 
     def _new_memory(self) -> StateBuffers:
@@ -57,32 +58,34 @@ class HostStatefulEngine(StatefulEngine):
     def _execute(self, states: Sequence[StreamState], frames: Sequence[Batch], names: Sequence[str]) -> list[Batch]:
         count, cameras, shapes = len(frames[0]), len(states), self._shapes()
         asked = {name: np.empty((count * cameras, *shapes[name]), np.float32) for name in names}
-        lines: list[StateBuffers] = [state.memory for state in states]
+        buffers: list[StateBuffers] = [state.memory for state in states]
         if cameras == 1:
-            self._in_place(lines[0], frames[0], asked)
+            self._in_place(buffers[0], frames[0], asked)
         else:
-            self._side_by_side(lines, frames, asked)
-        for line in lines:
-            line.advance(count)
+            self._side_by_side(buffers, frames, asked)
+        for buffer in buffers:
+            buffer.advance(count)
         return [values.reshape(count, cameras, *values.shape[1:]) for values in asked.values()]
 
-    def _in_place(self, lines: StateBuffers, frames: Batch, asked: Mapping[str, Array]) -> None:
-        made = lines.outputs(len(frames))
-        inputs = lines.inputs(len(frames))
-        # The new frames are carried like everything else: they are wanted again when their score is due.
+    def _in_place(self, buffers: StateBuffers, frames: Batch, asked: Mapping[str, Array]) -> None:
+        made = buffers.outputs(len(frames))
+        inputs = buffers.inputs(len(frames))
+        # New frames are part of the state, because later scores need them again.
         new = made.pop(FRAMES, None)
         if new is None:
             new = np.empty(frames.shape, np.float32)
         new[...] = frames
         self._compute({FRAMES: new, **inputs}, {**made, **asked}, 1)
 
-    def _side_by_side(self, lines: Sequence[StateBuffers], frames: Sequence[Batch], asked: Mapping[str, Array]) -> None:
-        count, cameras = len(frames[0]), len(lines)
-        made = [line.outputs(count) for line in lines]  # makes room first
+    def _side_by_side(
+        self, buffers: Sequence[StateBuffers], frames: Sequence[Batch], asked: Mapping[str, Array]
+    ) -> None:
+        count, cameras = len(frames[0]), len(buffers)
+        made = [buffer.outputs(count) for buffer in buffers]  # makes room before inputs are read
         inputs, outputs = self._room(count, cameras)
-        for camera, (line, new) in enumerate(zip(lines, frames, strict=True)):
+        for camera, (buffer, new) in enumerate(zip(buffers, frames, strict=True)):
             inputs[FRAMES][:, camera] = new
-            for name, values in line.inputs(count).items():
+            for name, values in buffer.inputs(count).items():
                 inputs[name][:, camera] = values
         flat = {name: values.reshape(-1, *values.shape[2:]) for name, values in inputs.items()}
         written = {name: values.reshape(-1, *values.shape[2:]) for name, values in outputs.items()}
@@ -92,7 +95,7 @@ class HostStatefulEngine(StatefulEngine):
                 target[...] = (inputs if source == FRAMES else outputs)[source][:, camera]
 
     def _room(self, count: int, cameras: int) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Inputs and carried outputs of a run of several cameras, (frames, cameras, …); made once for each size."""
+        """Input and state output arrays for a run of several cameras, (frames, cameras, …); created once per size."""
         if (count, cameras) not in self._together:
             shapes, state_buffers = self._shapes(), self._state_buffers()
             rows = {FRAMES: count, **{delay.name: delay.rows(count) for delay in state_buffers}}

@@ -1,9 +1,9 @@
-"""From a float32 network to one whose convolutions multiply in 8 bits, by NNCF's post-training quantization.
+"""Post-training quantization of a float32 network by NNCF, so that its convolutions multiply in 8 bits.
 
-Weights are rounded channel by channel, activations by the ranges that they take on the video given; sums stay in 32
-bits. What is no convolution stays in float32: the squared errors that a score is made of, the sums that are carried
-from frame to frame, and the matrix products that end a network. Those are hardly any work, and rounding ADACL's made
-its scores of normal cells six times as inexact (root mean square 0.057 against 0.010, on training clips of UCSD Ped2).
+Weights are rounded per channel, and activations by their ranges on the given video; sums stay in 32 bits. Everything
+but convolutions stays in float32: the squared errors that make up a score, the sums that are carried from frame to
+frame, and the matrix products at a network's end. They are hardly any work, and quantizing ADACL's made its scores of
+normal patches six times less exact (root mean square 0.057 instead of 0.010, on training clips of UCSD Ped2).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ EXACT = (
     "Abs", "AvgPool", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "MVN", "NormalizeL2",
     "Interpolate", "Softmax",
 )  # fmt: skip
-"""Operators that stay in float32 although NNCF would quantize them (our choice; see the module's description)."""
+"""Operators that stay in float32 although NNCF would quantize them; see the module docstring for the measurement."""
 
 Sample = Mapping[str, Array]
 
 
 def quantization_problem() -> str:
-    """Why networks cannot be quantized here; "" where they can."""
+    """Reason why networks cannot be quantized here; "" if they can."""
     import importlib.util
 
     missing = importlib.util.find_spec("nncf") is None
@@ -37,30 +37,30 @@ def quantization_problem() -> str:
 
 
 def write_int8(source: Path, target: Path, samples: Iterable[Sample], count: int) -> None:
-    """Write the 8-bit form of a network as an OpenVINO model: `target` (.xml) and a file of weights beside it (.bin).
+    """Write the 8-bit form of a network as an OpenVINO model: `target` (.xml) plus a file of weights (.bin).
 
     Args:
-        source: float32 ONNX file.
-        target: the file to write, ending in .xml.
-        samples: inputs by name, such as the network will see; gone through several times.
-        count: how many there are.
+        source: The float32 ONNX file.
+        target: The file to write, ending in .xml.
+        samples: Representative inputs by name. They are iterated several times.
+        count: Number of samples.
 
     Raises:
-        EngineError: NNCF is not installed, or cannot quantize the network.
+        EngineError: If NNCF is not installed or cannot quantize the network.
     """
     problem = quantization_problem()
     if problem:
-        raise EngineError(f"int8 cannot be made here: {problem}", hint=install_hint("int8"))
+        raise EngineError(f"int8 quantization is unavailable: {problem}", hint=install_hint("int8"))
     import nncf
     import openvino as ov
 
-    logging.getLogger("nncf").setLevel(logging.ERROR)  # what it has to say of its graphs is no news to a user
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # hide messages about its graphs
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # where its progress bars belong
+        with contextlib.redirect_stdout(sys.stderr):  # progress bars belong on stderr
             model = nncf.quantize(
                 ov.Core().read_model(source),
                 nncf.Dataset(_Dictionaries(samples)),
-                # Activations lie on one side of zero for the most part: LeakyReLU.
+                # LeakyReLU activations are mostly on one side of zero.
                 preset=nncf.QuantizationPreset.MIXED,
                 subset_size=count,
                 ignored_scope=nncf.IgnoredScope(types=list(EXACT), validate=False),
@@ -68,8 +68,8 @@ def write_int8(source: Path, target: Path, samples: Iterable[Sample], count: int
     except (RuntimeError, nncf.ValidationError) as error:
         raise EngineError(f"NNCF cannot quantize {source}: {str(error).strip().splitlines()[0]}") from error
     if not any(node.get_type_name() == "FakeQuantize" for node in model.get_ops()):
-        raise EngineError(f"{source} has nothing that could be computed in 8 bits", hint="run it in fp32")
-    # The names and options of whoever made it have no place in a file that is passed on.
+        raise EngineError(f"{source} has no operation that can run in 8 bits", hint="run it in fp32")
+    # Remove names and options of the creator from the file.
     for path in (["nncf"], ["conversion_parameters"]):
         if model.has_rt_info(path):
             model.set_rt_info("", path)
@@ -77,7 +77,7 @@ def write_int8(source: Path, target: Path, samples: Iterable[Sample], count: int
 
 
 class _Dictionaries:
-    """Samples as NNCF takes them: dictionaries."""
+    """Samples as dictionaries, as NNCF requires."""
 
     def __init__(self, samples: Iterable[Sample]) -> None:
         self._samples = samples

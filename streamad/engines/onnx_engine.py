@@ -1,4 +1,4 @@
-"""The ONNX Runtime engine: independent of OpenVINO, for comparison and as a choice of the user's."""
+"""The ONNX Runtime engine: independent of OpenVINO, for comparison or by the user's choice."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ class OnnxEngine(ThreadedEngine):
     """A network run by ONNX Runtime on the CPU.
 
     Args:
-        onnx: the network.
-        threads: threads of one batch; None lets ONNX Runtime choose.
-        precision: that of the file, as it is told; on a CPU fp16 is rounded to between layers and computed in fp32.
+        onnx: The network file.
+        threads: Number of threads per batch. Default: ONNX Runtime chooses.
+        batch_sizes: Static batch sizes, ascending.
+        why: Why this engine was chosen.
+        precision: The file's precision, for `info`. On a CPU, fp16 values are rounded between layers but computed in
+            fp32.
     """
 
     def __init__(
@@ -51,26 +54,26 @@ class OnnxEngine(ThreadedEngine):
 
 
 def open_session(onnx: Path, threads: int | None) -> Any:
-    """An inference session on the CPU.
+    """Open an inference session on the CPU.
 
     Args:
-        onnx: the network.
-        threads: threads of one run; None lets ONNX Runtime choose.
+        onnx: The network file.
+        threads: Number of threads per run. Default: ONNX Runtime chooses.
 
     Raises:
-        EngineError: ONNX Runtime cannot read the network.
+        EngineError: If ONNX Runtime cannot read the network.
     """
     import onnxruntime as ort
 
     options = ort.SessionOptions()
-    # Idle workers would spin on the cores that decoding needs.
+    # Idle workers would otherwise spin on cores that decoders need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3  # it warns of every tensor of no frames, which a run of one frame has by design
+    options.log_severity_level = 3  # it warns about every empty tensor, which runs of one frame have by design
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
         return ort.InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its own errors have no common base
+    except Exception as error:  # its errors have no common base class
         raise EngineError(f"ONNX Runtime cannot run {onnx}: {str(error).splitlines()[0]}") from error
 
 

@@ -1,4 +1,4 @@
-"""Networks that carry state, run by ONNX Runtime."""
+"""Stateful networks run by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from streamad.errors import EngineError
 
 
 class OnnxStatefulEngine(HostStatefulEngine):
-    """A network run by ONNX Runtime on the CPU; it reads and writes the carried values where they lie.
+    """A stateful network run by ONNX Runtime on the CPU. State is read and written in place.
 
     Args:
-        onnx: the network.
-        context: frames before a frame that its answer depends on.
-        threads: threads of one run; None lets ONNX Runtime choose.
-        run_sizes: see `StatefulEngine`.
-        camera_sizes: see `StatefulEngine`.
-        why: why this engine was taken.
-        precision: that of the file, as it is told; on a CPU fp16 is rounded to between layers and computed in fp32.
+        onnx: The network file.
+        context: Number of preceding frames on which a frame's output depends.
+        threads: Number of threads per run. Default: ONNX Runtime chooses.
+        run_sizes: See `StatefulEngine`.
+        camera_sizes: See `StatefulEngine`.
+        why: Why this engine was chosen.
+        precision: The file's precision, for `info`. On a CPU, fp16 values are rounded between layers but computed in
+            fp32.
 
     Raises:
-        EngineError: ONNX Runtime cannot read the network.
+        EngineError: If ONNX Runtime cannot read the network.
     """
 
     def __init__(

@@ -19,22 +19,23 @@ _first_done = False
 
 
 class OpenVinoEngine(ThreadedEngine):
-    """A network compiled by OpenVINO, once for each static batch size.
+    """A network compiled by OpenVINO, once per static batch size.
 
-    As many worker threads as OpenVINO runs requests side by side, each with a request for every size, made once (an
-    AsyncInferQueue calls nobody back for a request that fails, so its frames would wait for ever; and dynamic shapes
-    are slower: docs/results/performance.md).
+    There is one worker thread per request that OpenVINO runs in parallel, each with one request per size.
+    AsyncInferQueue is not used because it never calls back for a failed request, whose frames would wait forever.
+    Dynamic shapes are not used because they are slower (docs/results/performance.md).
 
     Args:
-        onnx: the network.
+        onnx: The network file.
         device: OpenVINO's device name.
-        precision: fp32; bf16 where the device has it; int8 for a network that was quantized.
-        threads: CPU threads in all; None lets OpenVINO choose.
-        hint: "throughput" runs several batches side by side (files, many cameras), "latency" one on all threads.
-        batch_sizes: static sizes to compile, ascending.
+        precision: "fp32"; "bf16" if the device supports it; "int8" for a quantized network.
+        threads: Total number of CPU threads. Default: OpenVINO chooses.
+        hint: "throughput" runs several batches in parallel (files, many cameras), "latency" one on all threads.
+        batch_sizes: Static batch sizes to compile, ascending.
+        why: Why this engine was chosen.
 
     Raises:
-        EngineError: OpenVINO cannot read or compile the network, or has no such device.
+        EngineError: If OpenVINO cannot read or compile the network, or does not have the device.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class OpenVinoEngine(ThreadedEngine):
         batch_sizes: tuple[int, ...] = BATCH_SIZES,
         why: str = "",
     ) -> None:
-        import openvino as ov  # slow to import (0.3 s): only who runs it pays
+        import openvino as ov  # slow to import (0.3 s), so only when needed
 
         core = ov.Core()
         config: dict[str, Any] = {
@@ -60,11 +61,11 @@ class OpenVinoEngine(ThreadedEngine):
         try:
             model = core.read_model(onnx)
             rank = model.input(0).partial_shape
-            tile_shape = tuple(rank[k].get_length() for k in range(1, len(rank)))
+            input_shape = tuple(rank[k].get_length() for k in range(1, len(rank)))
             compiled: dict[int, Any] = {}
             for size in batch_sizes:
                 variant = model.clone()
-                variant.reshape({0: ov.PartialShape([size, *tile_shape])})
+                variant.reshape({0: ov.PartialShape([size, *input_shape])})
                 compiled[size] = core.compile_model(variant, device, config)
             if precision == "int8":
                 check_int8(compiled[batch_sizes[-1]], onnx, device)
@@ -79,12 +80,12 @@ class OpenVinoEngine(ThreadedEngine):
                 hint="`streamad doctor` lists the devices; export the bundle again if the file is damaged",
             ) from error
         super().__init__(tuple(batch_sizes), workers=workers)
-        self._tile_shape = tile_shape
+        self._tile_shape = input_shape
         self._requests = requests
         self._info = EngineInfo(
             "openvino", f"{device} ({full_name.strip()})", precision, str(ov.__version__).split("-")[0], why
         )
-        first_inference(lambda: self.infer(np.zeros((1, *tile_shape), np.float32)))
+        first_inference(lambda: self.infer(np.zeros((1, *input_shape), np.float32)))
 
     @property
     def info(self) -> EngineInfo:
@@ -94,12 +95,12 @@ class OpenVinoEngine(ThreadedEngine):
     def infer(self, batch: Batch) -> Batch:
         """Run one batch and wait; see `Engine.infer`."""
         if batch.shape[1:] != self._tile_shape:
-            raise EngineError(f"the network takes tiles of shape {self._tile_shape}, got {batch.shape[1:]}")
+            raise EngineError(f"the network takes inputs of shape {self._tile_shape}, got {batch.shape[1:]}")
         size, full = padded(batch, self._sizes)
         requests = self._requests.get()
         try:
             request = requests[size]
-            # Started and waited for, not `infer()`, which computes in this thread and is slower beside other work.
+            # Do not use `infer()`: it computes in this thread, which is slower beside other work.
             request.start_async({0: full}, share_inputs=True)
             request.wait()
             return np.array(request.get_output_tensor(0).data[: len(batch)], dtype=np.float32)
@@ -116,12 +117,13 @@ class OpenVinoEngine(ThreadedEngine):
 
 
 def precision_config(core: Any, device: str, precision: str) -> dict[str, str]:
-    """OpenVINO's setting for a precision.
+    """Return OpenVINO's setting for a precision.
 
-    It is always set: left alone, OpenVINO may run in bf16 or f16 where the CPU can, and scores would differ by machine.
+    It is always set. Otherwise OpenVINO could choose bf16 or f16 where the CPU supports it, and scores would differ
+    between machines.
 
     Raises:
-        EngineError: the device does not compute in it; OpenVINO would take another one without a word.
+        EngineError: If the device does not support the precision. OpenVINO would silently use another one.
     """
     if precision != "fp32":
         try:
@@ -129,33 +131,29 @@ def precision_config(core: Any, device: str, precision: str) -> dict[str, str]:
         except RuntimeError as error:
             raise EngineError(f"OpenVINO has no device {device}: {reason(error)}") from error
         if not able:
-            raise EngineError(
-                f"{device} does not compute in {precision} here", hint="leave out the precision, which is then fp32"
-            )
+            raise EngineError(f"{device} does not compute in {precision} here", hint="omit the precision to use fp32")
     return {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
 
 
 def check_int8(compiled: Any, network: Path, device: str) -> None:
-    """Refuse a network that was to run in 8 bits and does not: OpenVINO takes what a device lacks for float32.
+    """Check that a network really runs in 8 bits: OpenVINO silently uses float32 for what a device does not support.
 
     Raises:
-        EngineError: no convolution or matrix product runs in 8 bits.
+        EngineError: If no convolution or matrix product runs in 8 bits.
     """
     for node in compiled.get_runtime_model().get_ops():
         kind, runs_in = (str(node.get_rt_info()[key].value) for key in ("layerType", "runtimePrecision"))
         if kind in ("Convolution", "Deconvolution", "FullyConnected", "MatMul") and runs_in in ("i8", "u8", "I8", "U8"):
             return
-    raise EngineError(
-        f"{device} does not run {network} in int8 here", hint="leave out the precision, which is then fp32"
-    )
+    raise EngineError(f"{device} does not run {network} in int8 here", hint="omit the precision to use fp32")
 
 
 def first_inference(run: Callable[[], object]) -> None:
     """Run the process's first inference while no other thread can run one.
 
-    OpenVINO's bindings fill a static table on their first tensor, and let go of the interpreter meanwhile: a second
-    thread that makes its first tensor then waits for the table with the interpreter in its hand, for ever (2026.4; seen
-    with two engines in two threads).
+    OpenVINO's bindings initialize a static table with their first tensor and release the GIL meanwhile. A second thread
+    that creates its first tensor then waits for the table while holding the GIL, forever (2026.4; seen with two engines
+    in two threads).
     """
     global _first_done
     with _FIRST:
@@ -165,6 +163,6 @@ def first_inference(run: Callable[[], object]) -> None:
 
 
 def reason(error: BaseException) -> str:
-    """OpenVINO's own words, without the places in its source that come before them."""
+    """OpenVINO's error message without the source locations that precede it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return next((line for line in lines if not line.startswith("Exception from ")), type(error).__name__)

@@ -1,4 +1,4 @@
-"""A network that carries state, as OpenVINO has read it, set to runs of a number of frames of a number of cameras."""
+"""Static-shape variants of a stateful OpenVINO model, for runs of several frames of several cameras."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 from streamad.engines.state_buffers import FRAMES, StateBuffer, parse_state_buffers
 
 
-def set_run(model: Any, frames: int, cameras: int) -> Any:
-    """A copy of a network with static shapes for a run.
+def specialize_model(model: Any, frames: int, cameras: int) -> Any:
+    """Copy a network with static shapes for a run.
 
-    A network of symbolic length joins what it carried and what it has just made by itself. One that was written for
-    runs of one frame (the 8-bit form) takes all of it from before; for longer runs it is joined here. Every row is
-    computed as before, so a run of several is exactly as many runs of one.
+    A network with a symbolic number of frames joins old state and new values itself. A network written for runs of one
+    frame (the 8-bit form) takes all state from earlier runs, so for longer runs the join is added here. Each row is
+    computed as before, so a run of several frames equals as many runs of one.
 
     Args:
-        model: an `openvino.Model`; stays as it is.
-        frames: of each camera in a run.
-        cameras: in a run.
+        model: An `openvino.Model`; it is not changed.
+        frames: Number of frames per camera in a run.
+        cameras: Number of cameras in a run.
     """
     variant = model.clone()
     inputs = {parameter.output(0).any_name: parameter for parameter in variant.get_parameters()}
@@ -38,7 +38,7 @@ def set_run(model: Any, frames: int, cameras: int) -> Any:
 
 
 def _join(model: Any, inputs: dict[str, Any], delay: StateBuffer, missing: int) -> None:
-    """Let a value that is taken back be continued by the first rows of what the run makes of it."""
+    """Extend an old state value with the first rows that the run itself produces."""
     from openvino import opset13 as ops
 
     old = inputs[delay.name].output(0)

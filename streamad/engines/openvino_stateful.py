@@ -1,4 +1,4 @@
-"""Networks that carry state, run by OpenVINO."""
+"""Stateful networks run by OpenVINO."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import numpy as np
 from streamad.engines.base import EngineInfo
 from streamad.engines.host_stateful import HostStatefulEngine
 from streamad.engines.openvino_engine import check_int8, first_inference, precision_config, reason
-from streamad.engines.openvino_runs import set_run
+from streamad.engines.openvino_runs import specialize_model
 from streamad.engines.state_buffers import FRAMES, Array, StateBuffer, parse_state_buffers
 from streamad.engines.stateful import CAMERA_SIZES, RUN_SIZES
 from streamad.errors import EngineError
 
 
 class OpenVinoStatefulEngine(HostStatefulEngine):
-    """A network compiled by OpenVINO for static runs; it reads and writes the carried values where they lie.
+    """A stateful network compiled by OpenVINO for static runs. State is read and written in place.
 
     Args:
-        onnx: the network.
-        context: frames before a frame that its answer depends on.
+        onnx: The network file.
+        context: Number of preceding frames on which a frame's output depends.
         device: OpenVINO's device name.
-        precision: fp32; bf16 where the device has it; int8 for a network that was quantized.
-        threads: CPU threads; None lets OpenVINO choose.
-        run_sizes: see `StatefulEngine`.
-        camera_sizes: see `StatefulEngine`; the network is compiled for every pair of sizes.
-        why: why this engine was taken.
+        precision: "fp32"; "bf16" if the device supports it; "int8" for a quantized network.
+        threads: Number of CPU threads. Default: OpenVINO chooses.
+        run_sizes: See `StatefulEngine`.
+        camera_sizes: See `StatefulEngine`. The network is compiled for every pair of sizes.
+        why: Why this engine was chosen.
 
     Raises:
-        EngineError: OpenVINO cannot read or compile the network, or has no such device.
+        EngineError: If OpenVINO cannot read or compile the network, or does not have the device.
     """
 
     def __init__(
@@ -48,22 +48,22 @@ class OpenVinoStatefulEngine(HostStatefulEngine):
         why: str = "",
     ) -> None:
         super().__init__(context, run_sizes, camera_sizes)
-        import openvino as ov  # slow to import (0.3 s): only who runs it pays
+        import openvino as ov  # slow to import (0.3 s), so only when needed
 
         self._tensor = ov.Tensor
         core = ov.Core()
-        # One run at a time on all threads; in the precision asked for also where the CPU could do less.
+        # One run at a time on all threads, in the requested precision even if the CPU supports a lower one.
         config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", **precision_config(core, device, precision)}
         if threads is not None and device == "CPU":
             config["INFERENCE_NUM_THREADS"] = threads
-        self._requests: dict[tuple[int, int], Any] = {}  # by frames and cameras of a run
+        self._requests: dict[tuple[int, int], Any] = {}  # by (frames, cameras) of a run
         self._spare: dict[tuple[int, int], dict[str, Array]] = {}
         try:
             model = core.read_model(onnx)
             self._carried = parse_state_buffers(port.any_name for port in model.inputs)
             sources = {delay.source for delay in self._carried}
             for run in product(run_sizes, camera_sizes):
-                compiled = core.compile_model(set_run(model, *run), device, config)
+                compiled = core.compile_model(specialize_model(model, *run), device, config)
                 if precision == "int8":
                     check_int8(compiled, onnx, device)
                 self._requests[run] = compiled.create_infer_request()
@@ -73,7 +73,7 @@ class OpenVinoStatefulEngine(HostStatefulEngine):
                     if not sources & port.names
                 }
                 ports = [*compiled.inputs, *compiled.outputs]
-                # A port has the name that it was declared with and perhaps those of values that it is the same as.
+                # A port has its declared name and possibly the names of identical values.
                 self._shape_of = {name: tuple(port.shape)[1:] for port in ports for name in port.names}
             full_name = str(core.get_property(device, "FULL_DEVICE_NAME"))
         except RuntimeError as error:
@@ -105,12 +105,12 @@ class OpenVinoStatefulEngine(HostStatefulEngine):
     def _compute(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], cameras: int) -> None:
         run = len(inputs[FRAMES]) // cameras, cameras
         request = self._requests[run]
-        # A request keeps what it was given last: memory that is gone by now, where an output is not asked for again.
+        # A request keeps its previous tensors. Rebind unused outputs to spare arrays, because that memory may be freed.
         given = {**self._spare[run], **inputs, **outputs}
         try:
             for name, values in given.items():
                 request.set_tensor(name, self._tensor(values, shared_memory=True))
-            # Started and waited for, not `infer()`, which computes in this thread and is slower beside other work.
+            # Do not use `infer()`: it computes in this thread, which is slower beside other work.
             request.start_async()
             request.wait()
         except RuntimeError as error:

@@ -1,12 +1,12 @@
-"""Networks that carry state from frame to frame, described so that an engine needs to know nothing else of them.
+"""State of stateful networks, described so that an engine needs no other knowledge of them.
 
-Such a network takes one value for each new frame and, beside it, values that it made itself some frames ago. By
-convention an input named `S_7_ago` carries what the output `S` held seven frames before. An engine that keeps the
-outputs in order can therefore hand them back without a copy, and the network itself moves no state about.
+Such a network takes one value per new frame plus values that it produced itself some frames ago. By convention, an
+input named `S_7_ago` takes what the output `S` was seven frames before. An engine that keeps outputs in order can
+therefore pass them back without a copy, and the network itself moves no state.
 
-All tensors have frames on their first axis, oldest first. A run of k new frames takes the min(k, 7) oldest values of
-`S_7_ago` that are due; where k is larger, the network takes the others from what it has just made. Frames of several
-cameras lie frame by frame, the cameras of a frame side by side: row `frame · cameras + camera`.
+The first axis of every tensor is frames, oldest first. A run of k new frames takes the min(k, 7) oldest values of
+`S_7_ago` that are due. If k is larger, the network takes the others from the values it has just produced. Frames of
+several cameras are interleaved: row `frame · cameras + camera`.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ Array = npt.NDArray[np.float32]
 _AGO = re.compile(r"(?P<source>.+)_(?P<frames>[1-9][0-9]*)_ago")
 
 FRAMES = "frames"
-"""Name of the input that takes the new frames."""
+"""Name of the input for the new frames."""
 
 OUTPUTS = "outputs"
-"""Name of the output that holds a row for each new frame."""
+"""Name of the output with one row per new frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class StateBuffer:
-    """One value that a network takes back.
+    """One state value that a network takes as an input.
 
     Attributes:
-        name: of the input.
-        source: name of the output that it repeats.
-        frames: how many frames later.
+        name: Name of the input.
+        source: Name of the output that it repeats.
+        frames: Delay, in frames.
     """
 
     name: str
@@ -44,29 +44,29 @@ class StateBuffer:
     frames: int
 
     def rows(self, count: int) -> int:
-        """Values that a run of some frames of one camera takes back."""
+        """Number of rows that a run of `count` frames of one camera takes."""
         return min(count, self.frames)
 
 
 def state_buffer_name(source: str, frames: int) -> str:
-    """Name of the input that carries an output of some frames ago."""
+    """Name of the input for an output of `frames` frames ago."""
     return f"{source}_{frames}_ago"
 
 
 def parse_state_buffers(inputs: Iterable[str]) -> tuple[StateBuffer, ...]:
-    """The state buffers among the names of a network's inputs."""
+    """Find the state buffers among the names of a network's inputs."""
     found = ((name, _AGO.fullmatch(name)) for name in inputs)
     return tuple(StateBuffer(name, m["source"], int(m["frames"])) for name, m in found if m is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Values that go to the front of their buffer; where they lie and where they go never overlap.
+    """A move of values to the front of their buffer. Source and destination never overlap.
 
     Attributes:
-        source: name of the output that they are of.
-        first: place of the oldest.
-        frames: how many.
+        source: Name of the output whose values are moved.
+        first: Index of the oldest value.
+        frames: Number of values.
     """
 
     source: str
@@ -75,14 +75,14 @@ class Move:
 
 
 class StateBufferLayout:
-    """Where in one camera's buffers the values lie that its network carries, whatever memory the buffers are in.
+    """Positions of state values in one camera's buffers, independent of the kind of memory.
 
-    Each carried value has a buffer longer than its delay. A run writes behind what is there; only when the end of the
-    buffer is reached does the part that is still needed move to its beginning.
+    Each buffer is longer than its delay. A run writes after the existing values. When the end of a buffer is reached,
+    the part that is still needed moves to its beginning.
 
     Args:
-        state_buffers: what is carried.
-        longest: most frames in a run.
+        state_buffers: The state values of the network.
+        longest: Maximum number of frames in a run.
     """
 
     def __init__(self, state_buffers: Iterable[StateBuffer], longest: int) -> None:
@@ -91,16 +91,16 @@ class StateBufferLayout:
         for delay in self.state_buffers:
             self._depths[delay.source] = max(delay.frames, self._depths.get(delay.source, 0))
         self._longest = longest
-        # Twice the delay and a run: what moves to the front is never written over before it was read.
+        # Twice the delay plus a run, so that moved values are never overwritten before they are read.
         self.lengths = {source: depth + max(depth + longest - 1, 4 * longest) for source, depth in self._depths.items()}
-        """Values that each buffer holds, by source."""
+        """Number of values per buffer, by source."""
         self._ends = dict(self._depths)
 
     def make_room(self, count: int) -> list[Move]:
-        """What must be moved so that a run of some frames can write behind it; the places are those afterwards.
+        """Return the moves required before a run of `count` frames can write. Positions are those after the moves.
 
         Raises:
-            ValueError: the run is longer than the longest that this was made for.
+            ValueError: If the run exceeds `longest`.
         """
         if not 1 <= count <= self._longest:
             raise ValueError(f"a run has 1 to {self._longest} frames, got {count}")
@@ -113,64 +113,64 @@ class StateBufferLayout:
         return moves
 
     def oldest(self, delay: StateBuffer) -> int:
-        """Place of the first value that the next run takes back."""
+        """Index of the first value that the next run takes."""
         return self._ends[delay.source] - delay.frames
 
     def newest(self, source: str) -> int:
-        """Place behind the last value, where the next run writes."""
+        """Index after the last value, where the next run writes."""
         return self._ends[source]
 
     def advance(self, count: int) -> None:
-        """A run has written its outputs."""
+        """Record that a run has written its outputs."""
         for source in self._ends:
             self._ends[source] += count
 
 
 class StateBuffers:
-    """What one camera's network carries, in host memory that the engine reads and writes in place.
+    """State of one camera in host memory, which the engine reads and writes in place.
 
     Args:
-        state_buffers: what is carried.
-        shapes: shape of one frame's value by source.
-        longest: most frames in a run.
+        state_buffers: The state values of the network.
+        shapes: Shape of one frame's value, by source.
+        longest: Maximum number of frames in a run.
     """
 
     def __init__(
         self, state_buffers: Iterable[StateBuffer], shapes: Mapping[str, tuple[int, ...]], longest: int
     ) -> None:
-        self._places = StateBufferLayout(state_buffers, longest)
+        self._layout = StateBufferLayout(state_buffers, longest)
         self._buffers = {
-            source: np.zeros((length, *shapes[source]), np.float32) for source, length in self._places.lengths.items()
+            source: np.zeros((length, *shapes[source]), np.float32) for source, length in self._layout.lengths.items()
         }
 
     def inputs(self, count: int) -> dict[str, Array]:
-        """What a run of some frames takes back, by the name of the input: views."""
+        """Views of the state that a run of `count` frames takes, by input name."""
         answer = {}
-        for delay in self._places.state_buffers:
-            first = self._places.oldest(delay)
+        for delay in self._layout.state_buffers:
+            first = self._layout.oldest(delay)
             answer[delay.name] = self._buffers[delay.source][first : first + delay.rows(count)]
         return answer
 
     def outputs(self, count: int) -> dict[str, Array]:
-        """Where a run of some frames writes what it makes, by source: views. To be called before `inputs`.
+        """Views to which a run of `count` frames writes its state, by source. Call this before `inputs`.
 
         Raises:
-            ValueError: the run is longer than the longest that this was made for.
+            ValueError: If the run exceeds `longest`.
         """
-        for move in self._places.make_room(count):
+        for move in self._layout.make_room(count):
             buffer = self._buffers[move.source]
             buffer[: move.frames] = buffer[move.first : move.first + move.frames]
         answer = {}
         for source, buffer in self._buffers.items():
-            end = self._places.newest(source)
+            end = self._layout.newest(source)
             answer[source] = buffer[end : end + count]
         return answer
 
     def advance(self, count: int) -> None:
-        """A run has written its outputs."""
-        self._places.advance(count)
+        """Record that a run has written its outputs."""
+        self._layout.advance(count)
 
     @property
     def nbytes(self) -> int:
-        """Memory, bytes."""
+        """Memory size, bytes."""
         return sum(buffer.nbytes for buffer in self._buffers.values())

@@ -1,4 +1,4 @@
-"""Engines that run a network which carries state from frame to frame (see `state_buffers`)."""
+"""StatefulEngine: base of the engines for networks that carry state from frame to frame (see `state_buffers`)."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from streamad.engines.state_buffers import FRAMES, OUTPUTS, StateBuffer
 from streamad.errors import EngineError
 
 RUN_SIZES = (1,)
-"""Frames of a camera in a run. On a CPU one frame is as fast as several (docs/results/streaming-network.md): its
-intermediate values stay in the cache, and its weights are small by comparison."""
+"""Frames per camera in a run. On a CPU one frame is as fast as several (docs/results/streaming-network.md), because
+its intermediate values stay in the cache and its weights are small by comparison."""
 
 CAMERA_SIZES = (1,)
-"""Cameras in a run: on a CPU one, for the same reason."""
+"""Cameras in a run: one on a CPU, for the same reason."""
 
 _engines = itertools.count()
 
 
 @dataclass(slots=True)
 class StreamState:
-    """What one camera's network carries from run to run.
+    """State that one camera's network carries from run to run.
 
     Attributes:
-        owner: number of the engine that made it.
-        seen: frames since the state was new.
-        memory: the values, where that engine keeps them; None before the first run.
+        owner: Number of the engine that created it.
+        seen: Number of frames since the state was new.
+        memory: The values, in the engine's own form; None before the first run.
     """
 
     owner: int
@@ -43,10 +43,10 @@ class StreamState:
 
 @dataclass(frozen=True, slots=True)
 class StreamChunk:
-    """A camera's next frames.
+    """The next frames of a camera.
 
     Attributes:
-        state: the camera's; carried on.
+        state: The camera's state, updated by the run.
         frames: (n, channels, height, width) float32, in order, n ≥ 1.
     """
 
@@ -55,36 +55,36 @@ class StreamChunk:
 
 
 Answers = list[dict[str, Batch] | EngineError]
-"""For each piece the outputs by name, (n, …) float32, or why it has none."""
+"""For each chunk, the outputs by name as (n, …) float32, or the error."""
 
 
 class StatefulEngine(ABC):
-    """Runs frames of many cameras, each against its own state: one run at a time, of one camera or of several.
+    """Runs frames of many cameras, each with its own state. One run at a time, for one or several cameras.
 
-    A frame's answer is NaN until the state has seen all frames that it depends on. If a run fails, the states of all
-    cameras in it are as new: what follows is answered again after that many frames.
+    The output is NaN until the state has seen all frames on which it depends. If a run fails, the states of all its
+    cameras are reset, and valid outputs resume after that many frames.
 
     Args:
-        context: frames before a frame that its answer depends on.
-        run_sizes: numbers of frames of a camera in a run that the network is prepared for, ascending, 1 among them.
-        camera_sizes: numbers of cameras in a run that it is prepared for, ascending, 1 among them.
+        context: Number of preceding frames on which a frame's output depends.
+        run_sizes: Supported numbers of frames per camera in a run, ascending, starting with 1.
+        camera_sizes: Supported numbers of cameras in a run, ascending, starting with 1.
 
     Raises:
-        ValueError: a run of one frame, or of one camera, is not among them.
+        ValueError: If runs of one frame or of one camera are not supported.
     """
 
     def __init__(
         self, context: int, run_sizes: tuple[int, ...] = RUN_SIZES, camera_sizes: tuple[int, ...] = CAMERA_SIZES
     ) -> None:
         if run_sizes[0] != 1:
-            raise ValueError(f"a run of 1 frame must be possible, got the sizes {run_sizes}")
+            raise ValueError(f"run_sizes must start with 1, got {run_sizes}")
         if camera_sizes[0] != 1:
-            raise ValueError(f"a run of 1 camera must be possible, got the sizes {camera_sizes}")
+            raise ValueError(f"camera_sizes must start with 1, got {camera_sizes}")
         self._context = context
         self._sizes = run_sizes
         self._camera_sizes = camera_sizes
         self._number = next(_engines)
-        # One at a time: a camera's runs follow one another, and a run of whole frames fills the machine.
+        # One worker: a camera's runs follow one another, and a run of whole frames uses the whole machine.
         self._executor = BoundedExecutor(workers=1)
         self._lock = threading.Lock()
 
@@ -95,150 +95,149 @@ class StatefulEngine(ABC):
 
     @property
     def run_sizes(self) -> tuple[int, ...]:
-        """Numbers of frames of a camera in a run, ascending; other numbers are made up of these."""
+        """Supported numbers of frames per camera in a run, ascending. Other numbers are composed of these."""
         return self._sizes
 
     @property
     def camera_sizes(self) -> tuple[int, ...]:
-        """Numbers of cameras in a run, ascending; other numbers are made up of these."""
+        """Supported numbers of cameras in a run, ascending. Other numbers are composed of these."""
         return self._camera_sizes
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
-        """(channels, height, width) of a frame."""
+        """Shape of a frame, (channels, height, width)."""
         return self._shapes()[FRAMES]
 
     def new_state(self) -> StreamState:
-        """The state of a camera that has seen nothing; its memory is taken with its first run."""
+        """Create the state of a new camera. Its memory is allocated in its first run."""
         return StreamState(self._number)
 
     def advance(self, state: StreamState, frames: Batch) -> Batch:
-        """Run a camera's next frames and wait.
+        """Run a camera's next frames and wait for the result.
 
         Args:
-            state: the camera's; carried on.
+            state: The camera's state, updated by the run.
             frames: (n, channels, height, width) float32, in order, n ≥ 1.
 
         Returns:
-            (n, …) float32, a copy; NaN in the rows of frames that too few came before.
+            Outputs as (n, …) float32; a copy. Rows of frames with too few predecessors are NaN.
 
         Raises:
-            ValueError: no frames, or a state that another engine made.
-            EngineError: wrong shape, or the engine failed.
+            ValueError: If there are no frames, or another engine created the state.
+            EngineError: If the shape is wrong or the engine fails.
         """
         return self.run(state, frames, (OUTPUTS,))[OUTPUTS]
 
     def run(self, state: StreamState, frames: Batch, names: Sequence[str]) -> dict[str, Batch]:
-        """Like `advance`, with outputs of the network's by name."""
+        """Like `advance`, but return the named outputs."""
         (answer,) = self.run_together([StreamChunk(state, frames)], names)
         if isinstance(answer, EngineError):
             raise answer
         return answer
 
-    def run_together(self, pieces: Sequence[StreamChunk], names: Sequence[str] = (OUTPUTS,)) -> Answers:
-        """Run the next frames of several cameras, as many at once as the engine is prepared for, and wait.
+    def run_together(self, chunks: Sequence[StreamChunk], names: Sequence[str] = (OUTPUTS,)) -> Answers:
+        """Run the next frames of several cameras, in as few runs as the engine supports, and wait for the results.
 
-        The pieces may be of different lengths: the longest runs that fit come first, and of a length as many cameras
-        side by side as there are.
+        The chunks may differ in length. The longest possible runs come first, each with as many cameras as possible.
 
         Args:
-            pieces: one a camera.
-            names: outputs that are asked for.
+            pieces: One chunk per camera.
+            names: Names of the requested outputs.
 
         Returns:
-            For each piece its outputs by name, copies, NaN in the rows of frames that too few came before; or the
-            error, where its frames have the wrong shape or a run failed that it was in. Others go on.
+            For each chunk, copies of its outputs by name, with NaN rows for frames with too few predecessors; or the
+            error, if its frames have the wrong shape or one of its runs failed. Other chunks are not affected.
 
         Raises:
-            ValueError: no frames, two pieces of one camera, or a state that another engine made.
+            ValueError: If a chunk is empty, two chunks are of the same camera, or another engine created a state.
         """
-        if len({id(piece.state) for piece in pieces}) < len(pieces):
-            raise ValueError("two pieces are of one camera: its next frames are one piece")
-        for piece in pieces:
-            if piece.state.owner != self._number:
+        if len({id(chunk.state) for chunk in chunks}) < len(chunks):
+            raise ValueError("two chunks are of the same camera; pass its frames as one chunk")
+        for chunk in chunks:
+            if chunk.state.owner != self._number:
                 raise ValueError(
-                    "this state was made by another engine; a camera stays with the engine that it began with"
+                    "the state was created by another engine; keep a camera on the engine that created its state"
                 )
-            if not len(piece.frames):
-                raise ValueError("a run has at least one frame, got none")
+            if not len(chunk.frames):
+                raise ValueError("a chunk must have at least one frame")
         with self._lock:
-            return self._in_runs(pieces, names)
+            return self._in_runs(chunks, names)
 
-    def submit(self, pieces: Sequence[StreamChunk], done: Callable[[Answers], None], failed: OnError) -> None:
-        """Start the next frames of several cameras; `done` or `failed` is called from the engine's thread, one of them.
+    def submit(self, chunks: Sequence[StreamChunk], done: Callable[[Answers], None], failed: OnError) -> None:
+        """Start the next frames of several cameras. Either `done` or `failed` is called, from the engine's thread.
 
-        Blocks while one start is under way and another waits. Frames must not change until the answer. Starts are
-        answered in order; see `run_together`.
+        Blocks while one call is running and another is waiting. Do not change the frames before the callback. Calls
+        finish in order; see `run_together`.
         """
-        self._executor.submit(lambda: self.run_together(pieces), done, failed)
+        self._executor.submit(lambda: self.run_together(chunks), done, failed)
 
     def warm_up(self) -> None:
-        """Run every prepared size once, so that the first frame does not wait for it."""
+        """Run every supported size once, so that the first frame does not pay for it."""
         for frames in self._sizes:
             zeros = np.zeros((frames, *self.frame_shape), np.float32)
             for cameras in self._camera_sizes:
                 self.run_together([StreamChunk(self.new_state(), zeros) for _ in range(cameras)])
 
     def drain(self) -> None:
-        """Wait until everything submitted has been answered."""
+        """Wait until all submitted calls are finished."""
         self._executor.drain()
 
     def close(self) -> None:
-        """Wait for the last run and free everything."""
+        """Wait for the last run and free all resources."""
         self._executor.close()
 
     @abstractmethod
     def _state_buffers(self) -> tuple[StateBuffer, ...]:
-        """What the network carries."""
+        """State values of the network."""
 
     @abstractmethod
     def _shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Shape of one frame's value, by name of an input or output."""
+        """Shape of one frame's value, by name of the input or output."""
 
     @abstractmethod
     def _new_memory(self) -> Any:
-        """Memory for what one camera's network carries.
+        """Allocate memory for the state of one camera.
 
         Raises:
-            EngineError: there is too little.
+            EngineError: If there is too little memory.
         """
 
     @abstractmethod
     def _execute(self, states: Sequence[StreamState], frames: Sequence[Batch], names: Sequence[str]) -> list[Batch]:
-        """Run the network once, and carry the states on.
+        """Run the network once and update the states.
 
         Args:
-            states: a prepared number of cameras, each with its memory.
-            frames: as many frames of each, a prepared number.
-            names: outputs that are asked for.
+            states: States of a supported number of cameras, with memory.
+            frames: The same supported number of frames per camera.
+            names: Names of the requested outputs.
 
         Returns:
-            For each name (frames, cameras, …), the caller's own.
+            One array (frames, cameras, …) per name, owned by the caller.
 
         Raises:
-            EngineError: it failed.
+            EngineError: If the run fails.
         """
 
-    def _in_runs(self, pieces: Sequence[StreamChunk], names: Sequence[str]) -> Answers:
-        parts: list[list[list[Batch]]] = [[[] for _ in names] for _ in pieces]
+    def _in_runs(self, chunks: Sequence[StreamChunk], names: Sequence[str]) -> Answers:
+        parts: list[list[list[Batch]]] = [[[] for _ in names] for _ in chunks]
         errors: dict[int, EngineError] = {}
-        left: dict[int, int] = {}  # frames of each piece that are not run yet
-        for number, piece in enumerate(pieces):
+        left: dict[int, int] = {}  # remaining frames of each chunk
+        for number, chunk in enumerate(chunks):
             try:
-                self._prepare(piece)
-                left[number] = len(piece.frames)
+                self._prepare(chunk)
+                left[number] = len(chunk.frames)
             except EngineError as error:
                 errors[number] = _alone(error)
         while left:
             count = max(size for size in self._sizes if size <= max(left.values()))
             able = [number for number, frames in left.items() if frames >= count]
             members = able[: max(size for size in self._camera_sizes if size <= len(able))]
-            starts = [len(pieces[number].frames) - left[number] for number in members]
-            frames = [pieces[n].frames[start : start + count] for n, start in zip(members, starts, strict=True)]
+            starts = [len(chunks[number].frames) - left[number] for number in members]
+            frames = [chunks[n].frames[start : start + count] for n, start in zip(members, starts, strict=True)]
             try:
-                rows = self._one_run([pieces[number].state for number in members], frames, names)
+                rows = self._one_run([chunks[number].state for number in members], frames, names)
             except EngineError as error:
-                for number in members:  # what follows of these cameras would go on from what is lost
+                for number in members:  # later frames of these cameras would need the lost state
                     errors[number] = _alone(error)
                     del left[number]
                 continue
@@ -255,20 +254,20 @@ class StatefulEngine(ABC):
             for number, made in enumerate(parts)
         ]
 
-    def _prepare(self, piece: StreamChunk) -> None:
-        """Hold a piece against the network, and see that its camera has memory."""
+    def _prepare(self, chunk: StreamChunk) -> None:
+        """Check a chunk's shape and allocate its camera's memory if needed."""
         shape = self._shapes()[FRAMES]
-        if piece.frames.shape[1:] != shape:
-            raise EngineError(f"the network takes frames of shape {shape}, got {piece.frames.shape[1:]}")
-        if piece.state.memory is None:
-            piece.state.memory = self._new_memory()
+        if chunk.frames.shape[1:] != shape:
+            raise EngineError(f"the network takes frames of shape {shape}, got {chunk.frames.shape[1:]}")
+        if chunk.state.memory is None:
+            chunk.state.memory = self._new_memory()
 
     def _one_run(self, states: Sequence[StreamState], frames: Sequence[Batch], names: Sequence[str]) -> list[Batch]:
         try:
             rows = self._execute(states, frames, names)
         except BaseException:
             for state in states:
-                state.seen = 0  # what it carries is half written
+                state.seen = 0  # its memory is only partly written
             raise
         count = len(frames[0])
         for place, state in enumerate(states):
@@ -280,7 +279,7 @@ class StatefulEngine(ABC):
 
 
 def _alone(error: EngineError) -> EngineError:
-    """The error without the frames that it came through: whoever keeps it would keep the memory of cameras in them."""
+    """Return the error without its traceback frames, which would keep the cameras' memory alive."""
     link: BaseException | None = error
     while link is not None:
         link.__traceback__ = None

@@ -1,4 +1,4 @@
-"""The ONNX file of a network that carries state, set to runs of a number of frames, for engines that do not do it."""
+"""Specialization of a stateful network's ONNX file to runs of a fixed number of frames, for engines that need it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from streamad.engines.state_buffers import StateBuffer, parse_state_buffers
 from streamad.errors import EngineError
 
 
-def for_runs(content: bytes, frames: int) -> bytes:
-    """The network for runs of exactly so many frames, of any number of cameras.
+def specialize_graph(content: bytes, frames: int) -> bytes:
+    """Specialize a network to runs of exactly `frames` frames, of any number of cameras.
 
-    As it is exported it takes any number of frames and counts, while it runs, how much of each value comes from before
-    and how much it has just made. Here those are numbers. A delay that is at least as long as the run takes all of it
-    from before: there what would join the two is left out, which else copies every carried value. Inputs of one length
-    get one name for it, so that the engine knows them to be equal; and it tells networks for different runs apart.
+    The exported network takes any number of frames and computes at run time how much of each state value comes from
+    earlier runs and how much it has just produced. Here those numbers become constants. If a delay is at least as long
+    as the run, all of it comes from earlier runs, and the join, which would copy every state value, is removed. Inputs
+    of equal length share a dimension name, so that the engine knows that they are equal; the name also distinguishes
+    networks for different runs.
 
     Args:
-        content: of the ONNX file.
-        frames: of each camera in a run.
+        content: Content of the ONNX file.
+        frames: Number of frames per camera in a run.
     """
     model = onnx.load_from_string(content)
     graph = model.graph
@@ -40,30 +41,30 @@ def for_runs(content: bytes, frames: int) -> bytes:
 
 
 def read_state_buffers(content: bytes) -> tuple[StateBuffer, ...]:
-    """What a network carries, from its ONNX file.
+    """Read the state buffers of a network from its ONNX file.
 
     Raises:
-        EngineError: it is no network, or none that carries state.
+        EngineError: If it is not a network, or not a stateful one.
     """
     try:
         graph = onnx.load_from_string(content).graph
-    except Exception as error:  # protobuf's own errors have no common base
-        raise EngineError(f"the file holds no network: {error}", hint="export the bundle again") from error
+    except Exception as error:  # protobuf's errors have no common base class
+        raise EngineError(f"the file does not contain a network: {error}", hint="export the bundle again") from error
     state_buffers = parse_state_buffers(value.name for value in graph.input)
     if not state_buffers:
-        raise EngineError("the file holds no network that carries state", hint="export the bundle again")
+        raise EngineError("the file does not contain a stateful network", hint="export the bundle again")
     return state_buffers
 
 
 def _set_delay(graph: Any, delay: StateBuffer, shape: list[int], frames: int) -> None:
-    """Set what joins a carried value and its continuation to a number of frames, or leave it out."""
+    """Fix the join of a state value with its continuation to a number of frames, or remove it."""
     made_by = {name: node for node in graph.node for name in node.output}
     turned = {node.output[0] for node in graph.node if node.op_type == "Transpose" and node.input[0] == delay.name}
     for place, node in enumerate(graph.node):
         if node.op_type != "Concat" or node.input[0] not in {delay.name, *turned} or len(node.input) != 2:
             continue
         follows = made_by.get(node.input[1])
-        if follows is None or follows.op_type != "Slice":  # channels that are joined, not frames
+        if follows is None or follows.op_type != "Slice":  # joins channels, not frames
             continue
         if delay.frames >= frames:
             for reader in graph.node:
@@ -80,15 +81,15 @@ def _set_delay(graph: Any, delay: StateBuffer, shape: list[int], frames: int) ->
 
 
 def _first_frames(graph: Any, value: str, shape: list[int], frames: int, first: int, name: str) -> list[Any]:
-    """Nodes that give the first frames of a value of all cameras: rows of a camera more or less change nothing in them.
+    """Create nodes that select the first frames of a value for all cameras, for any number of cameras.
 
     Args:
-        graph: gets the constants.
-        value: (frames · cameras, …).
-        shape: of one row.
-        frames: in the run.
-        first: how many of them.
-        name: that theirs begin with.
+        graph: The graph, to which constants are added.
+        value: Name of the value, (frames · cameras, …).
+        shape: Shape of one row.
+        frames: Number of frames in the run.
+        first: Number of frames to select.
+        name: Prefix for the names of the new nodes.
     """
 
     def constant(kind: str, *numbers: int) -> str:
@@ -106,7 +107,7 @@ def _first_frames(graph: Any, value: str, shape: list[int], frames: int, first: 
 
 
 def _drop_unread(graph: Any) -> None:
-    """Remove nodes whose outputs nobody reads any more, and constants likewise."""
+    """Remove nodes and constants that are no longer read."""
     read = {value.name for value in graph.output}
     kept = []
     for node in reversed(graph.node):

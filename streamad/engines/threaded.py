@@ -1,4 +1,4 @@
-"""What all engines share: worker threads run batches and answer for each of them, whatever becomes of it."""
+"""ThreadedEngine: `submit` and `drain` for engines, implemented with worker threads."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from streamad.engines.bounded_executor import BoundedExecutor
 
 
 class ThreadedEngine(ABC):
-    """Gives `submit` and `drain` to an engine that has only `infer`.
+    """Adds `submit` and `drain` to an engine that implements `infer`.
 
     Args:
-        batch_sizes: static batch sizes, ascending.
-        workers: batches that run side by side; with one, they are answered in order.
+        batch_sizes: Static batch sizes, ascending.
+        workers: Number of batches that run in parallel. With one, batches finish in order.
     """
 
     def __init__(self, batch_sizes: tuple[int, ...], *, workers: int = 1) -> None:
@@ -36,9 +36,9 @@ class ThreadedEngine(ABC):
         self._executor.submit(lambda: self.infer(batch), done, failed)
 
     def drain(self) -> None:
-        """Wait until every submitted batch has been answered."""
+        """Wait until all submitted batches are finished."""
         self._executor.drain()
 
     def close(self) -> None:
-        """Wait for the last batch and end the workers."""
+        """Wait for the last batch and end the worker threads."""
         self._executor.close()

@@ -1,4 +1,4 @@
-"""The torch engine: the reference that every export is compared with."""
+"""The torch engine: the reference with which every export is compared."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from streamad.errors import EngineError
 
 
 def load_weights(build: Callable[[], nn.Module], weights: Path) -> nn.Module:
-    """The trained network, in evaluation mode.
+    """Load a trained network in evaluation mode.
 
     Args:
-        build: makes the network, untrained.
-        weights: safetensors file of its state.
+        build: Factory for the untrained network.
+        weights: The safetensors file with its weights.
 
     Raises:
-        EngineError: the weights do not belong to that network.
+        EngineError: If the weights do not match the network.
     """
     try:
         network = build()
@@ -35,13 +35,15 @@ def load_weights(build: Callable[[], nn.Module], weights: Path) -> nn.Module:
 
 
 class TorchEngine(ThreadedEngine):
-    """Runs the trained network as it was trained (eager, float32).
+    """Runs the trained network in eager float32.
 
     Args:
-        build: makes the network, untrained.
-        weights: safetensors file of its state.
+        build: Factory for the untrained network.
+        weights: The safetensors file with its weights.
         device: torch's device name.
-        threads: CPU threads, of all that torch does in this process; None leaves them as they are.
+        threads: Number of CPU threads for all of torch in this process. Default: unchanged.
+        batch_sizes: Static batch sizes, ascending.
+        why: Why this engine was chosen.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class TorchEngine(ThreadedEngine):
         try:
             self._device = torch.device(device)
             self._network = load_weights(build, weights).to(self._device)
-        except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts that it has it
+        except (RuntimeError, AssertionError) as error:  # torch without CUDA raises AssertionError
             raise EngineError(f"torch cannot run {weights} on {device}: {str(error).splitlines()[0]}") from error
         self._info = EngineInfo("torch", device, "fp32", torch.__version__, why)
 

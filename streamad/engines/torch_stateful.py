@@ -1,4 +1,4 @@
-"""Networks that carry state, run by torch: the reference for the other engines."""
+"""Stateful networks run by torch: the reference for the other engines."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from streamad.errors import EngineError
 
 
 class StatefulModule(Protocol):
-    """What a torch network that carries state offers beside being a module."""
+    """Interface of a stateful torch network, in addition to being a module."""
 
     state_buffers: tuple[StateBuffer, ...]
     shapes: Mapping[str, tuple[int, ...]]
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """All outputs by name, of all inputs by name."""
+        """Compute all outputs by name from all inputs by name."""
 
 
 class TorchStatefulEngine(HostStatefulEngine):
-    """Runs a trained network in its carrying form (eager, float32).
+    """Runs the stateful form of a trained network in eager float32.
 
     Args:
-        load: gives the trained network, whose form is made on the device.
-        convert: makes its carrying form.
-        context: frames before a frame that its answer depends on.
+        load: Factory for the trained network. It is converted on the device.
+        convert: Conversion to the stateful form.
+        context: Number of preceding frames on which a frame's output depends.
         device: torch's device name.
-        run_sizes: see `StatefulEngine`.
-        camera_sizes: see `StatefulEngine`.
-        why: why this engine was taken.
+        run_sizes: See `StatefulEngine`.
+        camera_sizes: See `StatefulEngine`.
+        why: Why this engine was chosen.
 
     Raises:
-        EngineError: the weights do not fit, or torch has no such device.
+        EngineError: If the weights do not match, or torch does not have the device.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class TorchStatefulEngine(HostStatefulEngine):
         try:
             self._device = torch.device(device)
             self._network = cast(StatefulModule, convert(load().to(self._device)))
-        except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts that it has it
+        except (RuntimeError, AssertionError) as error:  # torch without CUDA raises AssertionError
             raise EngineError(f"torch cannot run the network on {device}: {str(error).splitlines()[0]}") from error
         self._info = EngineInfo("torch", device, "fp32", torch.__version__, why)
 

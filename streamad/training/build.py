@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from streamad.bundle import CARD, ONNX, STREAMING, WEIGHTS, Bundle, require_name, write_manifest
 from streamad.engines.base import batch_sizes_for
-from streamad.engines.export import measure_parity, wants_half_weights
+from streamad.engines.export import measure_parity, needs_half_weights
 from streamad.engines.openvino_engine import OpenVinoEngine
 from streamad.files import write_atomic
 from streamad.training.budget import Shortening, fit_into
@@ -99,7 +99,7 @@ def export_bundle(detector: TrainedDetector, recipe: Recipe, result: LoopResult,
     Weights stored in 16 bits are rounded before anything is measured, so that every result is that of what is shipped.
     """
     network = recipe.exported().cpu().eval()
-    half = wants_half_weights(network)
+    half = needs_half_weights(network)
     if half:
         with torch.no_grad():
             for parameter in network.parameters():

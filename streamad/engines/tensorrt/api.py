@@ -1,8 +1,9 @@
 """Every name of TensorRT's Python API that streamad uses, and no other.
 
-The code is annotated with these protocols, so mypy refuses a name that is not here; a test holds each of them against
-the real bindings of TensorRT 10.13, 10.16 and 11.4 and of TensorRT-RTX. Names are the library's own. What 11 removed is
-absent: precision flags, `int8_calibrator`, `ILayer.precision`, `device_memory_size`, `EXPLICIT_BATCH`.
+The code is annotated with these protocols, so mypy rejects any name that is not declared here, and a test checks each
+one against the real bindings of TensorRT 10.13, 10.16 and 11.4 and of TensorRT-RTX. The names are the library's own.
+Names that version 11 removed are absent: precision flags, `int8_calibrator`, `ILayer.precision`, `device_memory_size`,
+`EXPLICIT_BATCH`.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ class ITensor(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name in the ONNX file."""
+        """The name in the ONNX file."""
 
     @property
     def shape(self) -> Shape:
-        """Dimensions, −1 where dynamic."""
+        """The dimensions; −1 if dynamic."""
 
 
 class INetworkDefinition(Protocol):
@@ -30,20 +31,20 @@ class INetworkDefinition(Protocol):
 
     @property
     def num_inputs(self) -> int:
-        """Inputs."""
+        """Number of inputs."""
 
     def get_input(self, index: int) -> ITensor | None:
-        """An input, None where there is none of that number."""
+        """An input; None if the index is out of range."""
 
 
 class ParserError(Protocol):
-    """Why a part of an ONNX file was refused."""
+    """Why part of an ONNX file was rejected."""
 
     def desc(self) -> str:
-        """The library's words."""
+        """The library's message."""
 
     def node_operator(self) -> str:
-        """ONNX operator, "" where no node is to blame."""
+        """The ONNX operator; "" if no node is the cause."""
 
 
 class OnnxParser(Protocol):
@@ -51,42 +52,42 @@ class OnnxParser(Protocol):
 
     @property
     def num_errors(self) -> int:
-        """Errors of the last parse."""
+        """Number of errors in the last parse."""
 
     def get_error(self, index: int) -> ParserError:
-        """One of them."""
+        """One of the errors."""
 
     def parse(self, model: bytes) -> bool:
-        """False where something is refused."""
+        """Parse a model; False if anything is rejected."""
 
 
 class IOptimizationProfile(Protocol):
-    """A range of shapes that a plan is made for."""
+    """A range of shapes for which a plan is built."""
 
     def set_shape(self, input: str, min: Shape, opt: Shape, max: Shape) -> None:
-        """Least, best and largest shape of an input."""
+        """Set the minimum, optimum and maximum shape of an input."""
 
 
 class IBuilderConfig(Protocol):
-    """How a plan is built."""
+    """Build settings."""
 
     def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
-        """Its number, −1 where it is refused."""
+        """Add a profile and return its index; −1 if it is rejected."""
 
     def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None:
-        """Bound a kind of memory, bytes."""
+        """Limit a kind of memory, bytes."""
 
     def clear_flag(self, flag: Any) -> None:
-        """Switch an optimization off."""
+        """Disable an optimization."""
 
 
 class IBuilderConfigRtx(IBuilderConfig, Protocol):
-    """TensorRT-RTX builds ahead of time for named GPUs."""
+    """Build settings of TensorRT-RTX, which builds ahead of time for named GPUs."""
 
     num_compute_capabilities: int
 
     def set_compute_capability(self, compute_capability: Any, index: int) -> bool:
-        """One GPU that the plan is for."""
+        """Set a target GPU of the plan."""
 
 
 class IHostMemory(Protocol):
@@ -94,48 +95,48 @@ class IHostMemory(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Its size."""
+        """Size, bytes."""
 
     def __buffer__(self, flags: int, /) -> memoryview:
-        """Its content."""
+        """The content."""
 
 
 class Builder(Protocol):
-    """Makes plans."""
+    """Builder of plans."""
 
     def create_network(self, flags: int) -> INetworkDefinition | None:
-        """An empty network."""
+        """Create an empty network."""
 
     def create_builder_config(self) -> IBuilderConfigRtx | None:
-        """Settings."""
+        """Create build settings."""
 
     def create_optimization_profile(self) -> IOptimizationProfile | None:
-        """An empty profile."""
+        """Create an empty profile."""
 
     def build_serialized_network(self, network: INetworkDefinition, config: IBuilderConfig) -> IHostMemory | None:
-        """The plan; None where it cannot be built, and the log says why."""
+        """Build a plan; None if that fails, with the reason in the log."""
 
 
 class IExecutionContext(Protocol):
-    """The state of one run at a time."""
+    """State of one run at a time."""
 
     def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
-        """Choose the range of shapes."""
+        """Select the range of shapes."""
 
     def set_device_memory(self, memory: int, size: int) -> None:
-        """Scratch of the caller's for activations; address and bytes."""
+        """Set the caller's scratch memory for activations: address and bytes."""
 
     def set_input_shape(self, name: str, shape: Shape) -> bool:
-        """False where the shape is outside the profile."""
+        """Set an input's shape; False if it is outside the profile."""
 
     def get_tensor_shape(self, name: str) -> Shape:
-        """Shape under the input shapes that are set."""
+        """Shape of a tensor for the current input shapes."""
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
-        """Where an input is read or an output is written."""
+        """Set the address from which an input is read or to which an output is written."""
 
     def execute_async_v3(self, stream_handle: int) -> bool:
-        """Queue the run on a stream."""
+        """Queue a run on a stream."""
 
 
 class ICudaEngine(Protocol):
@@ -143,36 +144,36 @@ class ICudaEngine(Protocol):
 
     @property
     def num_io_tensors(self) -> int:
-        """Inputs and outputs."""
+        """Number of inputs and outputs."""
 
     @property
     def num_optimization_profiles(self) -> int:
-        """Profiles of the plan."""
+        """Number of profiles in the plan."""
 
     def get_tensor_name(self, index: int) -> str:
         """Name of an input or output."""
 
     def get_tensor_mode(self, name: str) -> Any:
-        """A `TensorIOMode`."""
+        """The tensor's `TensorIOMode`."""
 
     def get_tensor_dtype(self, name: str) -> Any:
-        """A `DataType`."""
+        """The tensor's `DataType`."""
 
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> Sequence[Shape]:
-        """Least, best and largest shape of an input."""
+        """Minimum, optimum and maximum shape of an input."""
 
     def get_device_memory_size_for_profile_v2(self, profile_index: int) -> int:
-        """Bytes of scratch that a context needs."""
+        """Scratch memory that a context needs, bytes."""
 
     def create_execution_context(self, strategy: Any) -> IExecutionContext | None:
-        """A context; None where memory does not suffice."""
+        """Create a context; None if there is too little memory."""
 
 
 class Runtime(Protocol):
-    """Loads plans."""
+    """Loader of plans."""
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
-        """The loaded plan; None where it is damaged, or for another GPU or version."""
+        """Load a plan; None if it is damaged, or built for another GPU or version."""
 
 
 class Module(Protocol):
@@ -188,7 +189,7 @@ class Module(Protocol):
     MemoryPoolType: Any
     TensorIOMode: Any
     ExecutionContextAllocationStrategy: Any
-    ComputeCapability: Any  # TensorRT-RTX alone
+    ComputeCapability: Any  # TensorRT-RTX only
     nptype: Callable[[Any], Any]
 
 
@@ -199,4 +200,4 @@ ENUMS = {
     "TensorIOMode": ("INPUT",),
     "ExecutionContextAllocationStrategy": ("USER_MANAGED",),
 }
-"""Members of enumerations that are used; `ComputeCapability` is TensorRT-RTX's alone and looked up by name."""
+"""Enumeration members in use. `ComputeCapability` exists only in TensorRT-RTX and is looked up by name."""

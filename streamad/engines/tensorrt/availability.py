@@ -1,4 +1,4 @@
-"""Whether a GPU engine can run here, asked without loading it: the driver by its C interface, modules by spec."""
+"""Detection of whether a GPU engine can run here, without loading it: via the driver's C API and module specs."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from streamad.engines.tensorrt.library import EXTRAS, MODULES, LibraryName
 from streamad.errors import install_hint
 
 _CODES = {
-    100: "it finds no GPU",
-    803: "its parts are of different versions: reboot, or install the driver again",
-    804: "it is older than what this container needs",
+    100: "no GPU found",
+    803: "driver components have different versions: reboot or reinstall the driver",
+    804: "older than this container requires",
     999: "unknown error: the kernel module may not be loaded",
 }
-"""What cuInit and cuDeviceGetCount answer (source: cuda.h)."""
+"""Error codes of cuInit and cuDeviceGetCount (source: cuda.h)."""
 
 
 @cache
 def driver_problem() -> str:
-    """Why there is no usable GPU; "" where there is one. Asked once for each process."""
+    """Reason why there is no usable GPU; "" if there is one. Checked once per process."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return "there is no NVIDIA driver (libcuda.so.1 is not found)"
+        return "no NVIDIA driver (libcuda.so.1 was not found)"
     count = ctypes.c_int(0)
     code = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
     if code:
-        return f"the NVIDIA driver fails with code {code}: {_CODES.get(code, 'see CUresult in cuda.h')}"
-    return "" if count.value > 0 else "the NVIDIA driver finds no GPU"
+        return f"the NVIDIA driver failed with code {code}: {_CODES.get(code, 'see CUresult in cuda.h')}"
+    return "" if count.value > 0 else "the NVIDIA driver found no GPU"
 
 
 def gpu_names() -> list[str]:
-    """Names of the GPUs in CUDA's order; empty without a driver."""
+    """Names of the GPUs in CUDA's order; empty if there is no driver."""
     if driver_problem():
         return []
     driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(0)
@@ -41,13 +41,13 @@ def gpu_names() -> list[str]:
     names = []
     for index in range(count.value):
         text = ctypes.create_string_buffer(256)
-        driver.cuDeviceGetName(text, 256, index)  # a device's handle is its number
+        driver.cuDeviceGetName(text, 256, index)  # a device handle is its index
         names.append(text.value.decode(errors="replace") or f"GPU {index}")
     return names
 
 
 def gpu_problem(name: LibraryName) -> str:
-    """Everything that keeps the engine from running here; "" where nothing does."""
+    """All reasons why the engine cannot run here; "" if it can."""
     problems = []
     for module in (MODULES[name], "pycuda"):
         if importlib.util.find_spec(module) is None:

@@ -1,4 +1,4 @@
-"""From an ONNX file to a plan: TensorRT builds on the GPU that is current, TensorRT-RTX for a GPU by name."""
+"""Building of plans from ONNX files: TensorRT for the current GPU, TensorRT-RTX for a named GPU."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class BuildSpec:
     """What a plan is built for.
 
     Attributes:
-        profiles: ranges of batches.
-        capability: compute capability of the GPU, (major, minor).
-        workspace_mib: bound of scratch memory, MiB; None is all that the GPU has.
-        rows: first dimension of an input for each of the batch, by name; 1 where an input is not named.
+        profiles: Ranges of batch sizes.
+        capability: Compute capability of the GPU, (major, minor).
+        workspace_mib: Limit on scratch memory, MiB. Default: all of the GPU's memory.
+        rows: First dimension of an input per batch element, by name; 1 if not listed.
     """
 
     profiles: tuple[BatchProfile, ...]
@@ -36,31 +36,31 @@ class BuildSpec:
 
 
 def build_plan(library: Library, onnx: Path, spec: BuildSpec, content: bytes | None = None) -> bytes:
-    """Build a plan: strongly typed, so that the precision is the ONNX file's; TF32 is off, so that fp32 is fp32.
+    """Build a strongly typed plan, so that the ONNX file determines the precision. TF32 is off, so that fp32 is exact.
 
-    TensorRT needs the GPU's CUDA context current in this thread; TensorRT-RTX needs no GPU.
+    TensorRT requires the GPU's CUDA context to be current in this thread. TensorRT-RTX requires no GPU.
 
     Args:
         library: TensorRT or TensorRT-RTX.
-        onnx: the network; its inputs have one dynamic dimension at most, the first.
-        spec: what to build for.
-        content: the network where it was changed after it was read; None is the file's.
+        onnx: The network file. Only the first dimension of its inputs may be dynamic.
+        spec: What to build for.
+        content: The network, if it was changed after reading. Default: the file's content.
 
     Raises:
-        GpuUnavailableError: there is no driver.
-        UnsupportedOperatorError: the network holds something that cannot run on that GPU.
-        GpuMemoryError: the GPU or the limit has too little memory.
-        EngineError: the file cannot be read, or the build failed for another reason.
+        GpuUnavailableError: If there is no driver.
+        UnsupportedOperatorError: If the network contains an operation that cannot run on that GPU.
+        GpuMemoryError: If the GPU or the limit has too little memory.
+        EngineError: If the file cannot be read, or the build fails for another reason.
     """
     trt, log = library.trt, library.log
     mark = log.mark()
     what = f"{library.name} cannot build {onnx.name}"
     try:
         builder = trt.Builder(library.logger)
-    except TypeError as error:  # its way to say that there is no driver: "factory function returned nullptr"
+    except TypeError as error:  # raised if there is no driver: "factory function returned nullptr"
         raise GpuUnavailableError(
-            f"{library.name} cannot start: {error}; {' | '.join(log.since(mark)) or 'nothing was logged'}",
-            hint="install or update the NVIDIA driver; `streamad doctor` shows what is there",
+            f"{library.name} cannot start: {error}; {' | '.join(log.since(mark)) or 'no log message'}",
+            hint="install or update the NVIDIA driver; `streamad doctor` shows what is installed",
         ) from error
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     config = builder.create_builder_config()
@@ -91,10 +91,10 @@ def build_plan(library: Library, onnx: Path, spec: BuildSpec, content: bytes | N
 
 
 def read_network(onnx: Path) -> bytes:
-    """The content of an ONNX file.
+    """Read an ONNX file.
 
     Raises:
-        EngineError: it cannot be read.
+        EngineError: If it cannot be read.
     """
     try:
         return onnx.read_bytes()
@@ -113,22 +113,23 @@ def _parse(library: Library, network: INetworkDefinition, onnx: Path, content: b
             f"{library.name} {library.version} cannot run the operator {', '.join(operators)} of {onnx.name}",
             hint="run this model with `engine: {name: openvino}`",
         )
-    reasons = [error.desc() for error in errors] or library.log.since(mark) or ["it holds no network"]
+    reasons = [error.desc() for error in errors] or library.log.since(mark) or ["it contains no network"]
     raise EngineError(
-        f"{library.name} cannot read {onnx}: {' | '.join(reasons)}", hint="the file is damaged: export the bundle again"
+        f"{library.name} cannot read {onnx}: {' | '.join(reasons)}",
+        hint="the file may be damaged; export the bundle again",
     )
 
 
 def _with_batch(shape: object, size: int, onnx: Path) -> tuple[int, ...]:
-    """The shape with its dynamic first dimension set; a fixed one stays."""
+    """Replace the first dimension of a shape by `size` if it is dynamic."""
     dimensions = tuple(int(d) for d in cast("tuple[int, ...]", shape))
     if any(d < 0 for d in dimensions[1:]):
-        raise EngineError(f"{onnx.name} has an input of shape {dimensions}: only the first dimension may be dynamic")
+        raise EngineError(f"{onnx.name} has an input of shape {dimensions}: only its first dimension may be dynamic")
     return (size if dimensions[0] < 0 else dimensions[0], *dimensions[1:])
 
 
 def _target(library: Library, config: IBuilderConfigRtx, capability: tuple[int, int]) -> None:
-    """Tell TensorRT-RTX which GPU to build for."""
+    """Set the GPU for which TensorRT-RTX builds."""
     known = library.trt.ComputeCapability
     name = f"SM{capability[0]}{capability[1]}"
     target = getattr(known, name, None)
@@ -136,6 +137,6 @@ def _target(library: Library, config: IBuilderConfigRtx, capability: tuple[int, 
     if target is None or not config.set_compute_capability(target, 0):
         names = ", ".join(sorted(n for n in known.__members__ if n.startswith("SM")))
         raise UnsupportedOperatorError(
-            f"{library.name} {library.version} does not build for {name}; it knows {names}",
+            f"{library.name} {library.version} cannot build for {name}; it supports {names}",
             hint="use `engine: {name: tensorrt}` on this GPU",
         )

@@ -1,4 +1,4 @@
-"""What cameras' networks carry, in the GPU's memory: one block a camera, which never leaves the GPU."""
+"""State of stateful networks in GPU memory: one block per camera, which never leaves the GPU."""
 
 from __future__ import annotations
 
@@ -13,61 +13,61 @@ from streamad.engines.state_buffers import StateBuffer, StateBufferLayout
 from streamad.engines.tensorrt.gpu import Gpu
 
 ALIGNMENT = 256
-"""Bytes that the address of an input or output is a multiple of (TensorRT's rule, and what an allocation gives)."""
+"""Required alignment of input and output addresses, bytes (TensorRT's rule, and the alignment of allocations)."""
 
 
 class DeviceBuffers:
-    """What one camera's network carries, as addresses; see `StateBufferLayout` for how it moves on.
+    """State of one camera's network as device addresses; see `StateBufferLayout` for how it advances.
 
     Args:
-        places: where the values lie in each buffer.
-        starts: byte at which the buffer of each source begins.
-        sizes: bytes of one frame's value by source.
-        block: device memory that holds the buffers.
+        places: Positions of the values in each buffer.
+        starts: Offset of each source's buffer, bytes.
+        sizes: Size of one frame's value by source, bytes.
+        block: Device memory that contains the buffers.
     """
 
     def __init__(
         self, places: StateBufferLayout, starts: Mapping[str, int], sizes: Mapping[str, int], block: Any
     ) -> None:
-        self._places = places
+        self._layout = places
         self._starts = starts
         self._sizes = sizes
         self._base = int(block)
 
     def make_room(self, count: int) -> list[tuple[int, int, int]]:
-        """Copies that make room for a run of some frames: (target, source, bytes). To be called before the others."""
+        """Return the copies (target, source, bytes) required before a run of `count` frames. Call this first."""
         copies = []
-        for move in self._places.make_room(count):
+        for move in self._layout.make_room(count):
             size, start = self._sizes[move.source], self._base + self._starts[move.source]
             copies.append((start, start + move.first * size, move.frames * size))
         return copies
 
-    def taken(self, delay: StateBuffer) -> int:
-        """Address of the first value that the next run takes back."""
-        return self._address(delay.source, self._places.oldest(delay))
+    def read_address(self, delay: StateBuffer) -> int:
+        """Address of the first value that the next run takes."""
+        return self._address(delay.source, self._layout.oldest(delay))
 
-    def written(self, source: str) -> int:
+    def write_address(self, source: str) -> int:
         """Address at which the next run writes."""
-        return self._address(source, self._places.newest(source))
+        return self._address(source, self._layout.newest(source))
 
     def advance(self, count: int) -> None:
-        """A run has written its outputs."""
-        self._places.advance(count)
+        """Record that a run has written its outputs."""
+        self._layout.advance(count)
 
     def _address(self, source: str, place: int) -> int:
         return self._base + self._starts[source] + place * self._sizes[source]
 
 
-class LinePool:
-    """Blocks of device memory for cameras. A block whose camera's state is gone serves the next one.
+class DeviceBufferPool:
+    """Pool of device memory blocks for cameras. The block of a camera whose state is gone is reused.
 
-    What is in a block at first does not matter: no answer that is given depends on it.
+    A reused block is not cleared, because no valid output depends on its old content.
 
     Args:
-        gpu: where the memory is.
-        state_buffers: what is carried.
-        shapes: shape of one frame's value by source.
-        longest: most frames in a run.
+        gpu: The GPU on which to allocate.
+        state_buffers: The state values of the network.
+        shapes: Shape of one frame's value, by source.
+        longest: Maximum number of frames in a run.
     """
 
     def __init__(
@@ -77,13 +77,13 @@ class LinePool:
         self._state_buffers = tuple(state_buffers)
         self._longest = longest
         self._blocks: list[Any] = []
-        # Filled by the garbage collector, in whatever thread and at whatever moment: no lock, and no call of CUDA's.
+        # Filled by the garbage collector from any thread at any time, so use neither locks nor CUDA calls there.
         self._idle: deque[Any] = deque()
         self.sizes: dict[str, int] = {}
-        """Bytes of one frame's value by source."""
+        """Size of one frame's value by source, bytes."""
         self._starts: dict[str, int] = {}
         self.block_bytes = 0
-        """Device memory of one camera, bytes."""
+        """Device memory per camera, bytes."""
         for source, length in StateBufferLayout(self._state_buffers, longest).lengths.items():
             self.sizes[source] = 4 * int(np.prod(shapes[source]))
             self._starts[source] = self.block_bytes
@@ -96,25 +96,25 @@ class LinePool:
         return len(self._blocks) * self.block_bytes
 
     def take(self) -> DeviceBuffers:
-        """Room for one camera, for as long as it is referenced; inside `Gpu.current()`."""
+        """Allocate memory for one camera, kept while the result is referenced. Call inside `Gpu.current()`."""
         try:
             block = self._idle.popleft()
         except IndexError:
             block = self._gpu.allocate(self.block_bytes)
             self._blocks.append(block)
-        lines = DeviceBuffers(StateBufferLayout(self._state_buffers, self._longest), self._starts, self.sizes, block)
-        weakref.finalize(lines, self._idle.append, block).atexit = False
-        return lines
+        buffers = DeviceBuffers(StateBufferLayout(self._state_buffers, self._longest), self._starts, self.sizes, block)
+        weakref.finalize(buffers, self._idle.append, block).atexit = False
+        return buffers
 
     def free_idle(self) -> None:
-        """Free the blocks that no camera has, inside `Gpu.current()`."""
+        """Free the blocks that no camera uses. Call inside `Gpu.current()`."""
         while self._idle:
             block = self._idle.popleft()
             self._blocks.remove(block)
             block.free()
 
     def free(self) -> None:
-        """Free all blocks, inside `Gpu.current()`; no camera can go on."""
+        """Free all blocks. No camera can continue afterwards. Call inside `Gpu.current()`."""
         for block in self._blocks:
             block.free()
         self._blocks.clear()

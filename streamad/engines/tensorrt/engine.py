@@ -1,4 +1,4 @@
-"""The TensorRT and TensorRT-RTX engines: the same code over either library."""
+"""The TensorRT and TensorRT-RTX engines: the same code for both libraries."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from streamad.engines.tensorrt.library import Library, LibraryName, load_library
 from streamad.engines.tensorrt.loading import PlanLoader, describe, plan_key
 from streamad.engines.tensorrt.plan_cache import PlanCache, default_folder
 from streamad.engines.tensorrt.profiles import profiles_for
-from streamad.engines.tensorrt.runner import Runner, forget_frames
+from streamad.engines.tensorrt.runner import Runner, clear_frames
 from streamad.engines.threaded import ThreadedEngine
 from streamad.errors import EngineError
 from streamad.files import sha256_of
 
 RUNNERS = {"latency": 1, "throughput": 2}
-"""Batches side by side: one alone has the GPU to itself; with two, one is copied while the other computes."""
+"""Number of batches in flight: with one, it has the GPU to itself; with two, one is copied while the other computes."""
 
 
 @dataclass(frozen=True, slots=True)
 class TensorRtOptions:
-    """How the engine is set up.
+    """Engine settings.
 
     Attributes:
-        device: "cuda:N"; None is the first GPU.
-        precision: that of the ONNX file.
+        device: "cuda:N". Default: the first GPU.
+        precision: Precision of the ONNX file.
         hint: "latency" or "throughput".
-        workspace_mib: bound of scratch memory at build, MiB; None is none.
-        cache: folder of the plans; None is the user's cache folder.
+        workspace_mib: Limit on scratch memory at build time, MiB. Default: no limit.
+        cache: Folder for plans. Default: the user's cache folder.
     """
 
     device: str | None = None
@@ -46,14 +46,14 @@ class TensorRtEngine(ThreadedEngine):
     """A network run by TensorRT or TensorRT-RTX on a GPU.
 
     Args:
-        onnx: the network: one input with a dynamic first dimension; its first output is the answer.
-        library: which of the two.
-        options: how to set it up.
-        batch_sizes: sizes that a caller may use; any batch up to the largest is run as it is, without padding.
-        why: why this engine was taken.
+        onnx: The network file, with one input whose first dimension is dynamic. The first output is returned.
+        library: "tensorrt" or "tensorrt-rtx".
+        options: Engine settings.
+        batch_sizes: Sizes that a caller may use. Any batch up to the largest runs unpadded.
+        why: Why this engine was chosen.
 
     Raises:
-        EngineError: one of `failures`, which names the cause.
+        EngineError: One of the errors in `failures`, which names the cause.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class TensorRtEngine(ThreadedEngine):
                     self._loader.load(onnx.name, key, lambda: build_plan(loaded, onnx, spec))
                     self._open_runners(loaded)
                 except BaseException as error:
-                    forget_frames(error)
+                    clear_frames(error)
                     raise
             self._input = self._only_input(onnx)
         except BaseException:
@@ -97,7 +97,7 @@ class TensorRtEngine(ThreadedEngine):
 
     @property
     def device_bytes(self) -> int:
-        """Device memory of buffers and scratch, bytes; the plan's weights come on top."""
+        """Device memory for buffers and scratch, bytes; the plan's weights are not included."""
         return sum(runner.bytes for runner in self._all)
 
     def infer(self, batch: Batch) -> Batch:
@@ -111,7 +111,7 @@ class TensorRtEngine(ThreadedEngine):
         return next(iter(outputs.values()))
 
     def close(self) -> None:
-        """Free everything: runners, then the plan, then its runtime, with the GPU's context current."""
+        """Free runners, then the plan, then its runtime, with the GPU's context current."""
         super().close()
         if self._closed:
             return
@@ -131,5 +131,5 @@ class TensorRtEngine(ThreadedEngine):
     def _only_input(self, onnx: Path) -> str:
         inputs = list(self._all[0].input_shapes)
         if len(inputs) != 1:
-            raise EngineError(f"this engine runs networks of one input, {onnx.name} has {sorted(inputs)}")
+            raise EngineError(f"this engine runs networks with one input, {onnx.name} has {sorted(inputs)}")
         return inputs[0]

@@ -1,4 +1,4 @@
-"""Typed errors of the GPU engines: each names the cause and what to do."""
+"""Typed errors of the GPU engines. Each names the cause and a remedy."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from streamad.errors import EngineError
 
 
 class GpuUnavailableError(EngineError):
-    """No driver, no GPU, or none of that number."""
+    """There is no driver, no GPU, or no GPU with that number."""
 
 
 class LibraryVersionError(EngineError):
-    """A version of a library that this code was not written for."""
+    """A library version that this code does not support."""
 
 
 class UnsupportedOperatorError(EngineError):
-    """The network holds something that TensorRT cannot run, or not on that GPU."""
+    """The network contains an operation that TensorRT cannot run, or not on that GPU."""
 
 
 class GpuMemoryError(EngineError, MemoryError):
-    """The GPU, or the limit that was set for it, has too little memory."""
+    """The GPU, or the configured limit, has too little memory."""
 
 
 class PlanMismatchError(EngineError):
-    """A plan of another GPU, another version, or a damaged one."""
+    """The plan belongs to another GPU or version, or is damaged."""
 
 
 class ShapeOutsideProfileError(EngineError, ValueError):
-    """A batch of a shape that the plan was not built for."""
+    """The batch has a shape for which the plan was not built."""
 
 
 _MEMORY = (
@@ -55,13 +55,13 @@ _OPERATOR = ("is not supported", "cannot compile operation", "could not find any
 
 
 def failure(what: str, messages: Sequence[str]) -> EngineError:
-    """The typed error for something that failed, from what the library logged about it.
+    """Create the typed error for a failure from the library's log.
 
-    TensorRT fails by None, False or −1 and lines in its log, hardly ever by exceptions.
+    TensorRT reports failures by None, False or −1 plus log lines, and hardly ever by exceptions.
 
     Args:
-        what: what failed, for the start of the message.
-        messages: the library's errors, oldest first.
+        what: What failed; starts the message.
+        messages: The library's errors, oldest first.
     """
     said = " | ".join(dict.fromkeys(_plain(message) for message in messages)) or "the library logged no reason"
     text, low = f"{what}: {said[:600]}", said.lower()
@@ -69,22 +69,22 @@ def failure(what: str, messages: Sequence[str]) -> EngineError:
     def has(words: tuple[str, ...]) -> bool:
         return any(word in low for word in words)
 
-    # A driver that is missing makes whatever follows fail as well, so it is looked for first.
+    # Check for a missing driver first, because it makes everything else fail too.
     if has(_DRIVER):
         return GpuUnavailableError(
-            text, hint="install or update the NVIDIA driver; `streamad doctor` shows what is there"
+            text, hint="install or update the NVIDIA driver; `streamad doctor` shows what is installed"
         )
     if has(_MEMORY):
         return GpuMemoryError(
-            text, hint="free memory on the GPU, raise `engine.workspace_mib` where it is set, or use `precision: fp16`"
+            text, hint="free memory on the GPU, raise `engine.workspace_mib` if set, or use `precision: fp16`"
         )
     if has(_PLAN):
-        return PlanMismatchError(text, hint="the plan is made anew from the ONNX file: delete it and start again")
+        return PlanMismatchError(text, hint="delete the plan and start again; it is rebuilt from the ONNX file")
     if has(_OPERATOR):
         return UnsupportedOperatorError(text, hint="run this model with `engine: {name: openvino}`")
-    return EngineError(text, hint="run this model with `engine: {name: openvino}`, and report the message")
+    return EngineError(text, hint="run this model with `engine: {name: openvino}`, and report this message")
 
 
 def _plain(message: str) -> str:
-    """The message without the places in the library's source."""
+    """The message on a single line."""
     return " ".join(message.split())

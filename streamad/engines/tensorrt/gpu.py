@@ -1,8 +1,8 @@
-"""CUDA through PyCUDA: one GPU's primary context, its memory and its streams.
+"""CUDA through PyCUDA: the primary context, memory and streams of one GPU.
 
-The primary context is the one that torch and the CUDA runtime inside TensorRT use, so all share one. PyCUDA knows what
-is current by thread: every use is inside `Gpu.current()`, freeing included. The context is retained once for each GPU
-and kept until the process ends, as torch does: PyCUDA's way to release it leaves it on the thread's stack.
+torch and the CUDA runtime inside TensorRT also use the primary context, so all share one. PyCUDA tracks the current
+context per thread: every use must be inside `Gpu.current()`, including freeing. The context is retained once per GPU
+and kept until the process ends, as in torch, because PyCUDA's way to release it leaves it on the thread's stack.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _lock = threading.Lock()
 
 
 def gpu_index(device: str | None) -> int:
-    """The number of a GPU named "cuda:1", "gpu:1" or "1"; "cuda", "gpu" and None are the first.
+    """Parse a GPU index: "cuda:1", "gpu:1" or "1"; "cuda", "gpu" and None are the first GPU.
 
     Raises:
-        EngineError: it is no name of a GPU.
+        EngineError: If the text is not a GPU name.
     """
     found = re.fullmatch(r"(?:(?:cuda|gpu)(?::(\d+))?|(\d+))", (device or "cuda").strip().lower())
     if found is None:
         raise EngineError(
-            f"there is no GPU {device!r}", hint="name it by number: `device: cuda:0`, `cuda:1`; empty is the first"
+            f"{device!r} is not a GPU", hint="use its number, `device: cuda:0` or `cuda:1`; empty: the first GPU"
         )
     return int(found[1] or found[2] or 0)
 
@@ -48,15 +48,15 @@ class Gpu:
     """One GPU.
 
     Args:
-        index: its number, from 0, in CUDA's order.
+        index: GPU index from 0, in CUDA's order.
 
     Attributes:
-        index: its number.
-        name: in the vendor's words.
-        capability: compute capability, (major, minor).
+        index: GPU index.
+        name: The vendor's name for the GPU.
+        capability: Compute capability, (major, minor).
 
     Raises:
-        GpuUnavailableError: no PyCUDA, no driver, or no GPU of that number.
+        GpuUnavailableError: If there is no PyCUDA, no driver, or no GPU with that index.
     """
 
     def __init__(self, index: int = 0) -> None:
@@ -67,8 +67,8 @@ class Gpu:
                 count = self._cuda.Device.count()
                 if index >= count:
                     raise GpuUnavailableError(
-                        f"there is no GPU {index}: the driver knows {count}, numbered from 0",
-                        hint="set `engine.device` to one of them; CUDA_VISIBLE_DEVICES may hide some",
+                        f"there is no GPU {index}: the driver reports {count}, numbered from 0",
+                        hint="set `engine.device` to one of them; check CUDA_VISIBLE_DEVICES",
                     )
                 device = self._cuda.Device(index)
                 self.index = index
@@ -81,17 +81,17 @@ class Gpu:
             except self._cuda.Error as error:
                 raise GpuUnavailableError(
                     f"the NVIDIA driver cannot use GPU {index}: {error}",
-                    hint="`nvidia-smi` shows whether the driver works; a reboot after its update helps",
+                    hint="check the driver with `nvidia-smi`; reboot after a driver update",
                 ) from error
         self._context = _contexts[index]
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Make the GPU's context current in this thread for the length of the block.
+        """Make the GPU's context current in this thread within the block.
 
         Raises:
-            GpuMemoryError: CUDA ran out of memory inside the block.
-            EngineError: CUDA failed inside the block.
+            GpuMemoryError: If CUDA runs out of memory inside the block.
+            EngineError: If CUDA fails inside the block.
         """
         try:
             self._context.push()
@@ -105,32 +105,32 @@ class Gpu:
             self._cuda.Context.pop()
 
     def memory(self) -> tuple[int, int]:
-        """(free, all) bytes of the GPU's memory, other processes counted; inside `current()`."""
+        """Free and total GPU memory in bytes, over all processes. Call inside `current()`."""
         free, total = self._cuda.mem_get_info()
         return int(free), int(total)
 
     def stream(self) -> Any:
-        """A stream of one's own; it is destroyed with its last reference, inside `current()`."""
+        """Create a stream. It is destroyed with its last reference, which must happen inside `current()`."""
         return self._cuda.Stream()
 
     def allocate(self, size: int) -> Any:
-        """Device memory of `size` bytes, aligned to 256; `.free()` it inside `current()`."""
+        """Allocate `size` bytes of device memory, aligned to 256. Call `.free()` on it inside `current()`."""
         return self._cuda.mem_alloc(max(size, 1))
 
     def pinned(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """An array in page-locked memory, without which copies are not asynchronous; see `free_pinned`."""
+        """Allocate an array in page-locked memory, which asynchronous copies require; see `free_pinned`."""
         array: Array = self._cuda.pagelocked_empty(shape, dtype)
         return array
 
     def free_pinned(self, array: Array) -> None:
-        """Free what `pinned` gave, inside `current()`; the array must not be used afterwards."""
+        """Free an array from `pinned`, inside `current()`. Do not use the array afterwards."""
         base: Any = array.base
         base.free()
 
     def free_after(self, wait: Callable[[], None], free: Callable[[], None]) -> None:
-        """Wait for what runs, then free what it used, the stream too, with the context current.
+        """Wait for running work, then free its resources, including the stream, with the context current.
 
-        A GPU that failed before is logged, not raised again: freeing is the last thing that is asked of it.
+        Errors are logged and not raised, because freeing is the last operation on the GPU.
         """
         try:
             with self.current():
@@ -139,34 +139,34 @@ class Gpu:
                 finally:
                     free()
         except EngineError as error:
-            _log.error("while freeing the GPU: %s", str(error))
+            _log.error("error while freeing GPU resources: %s", str(error))
 
     def upload(self, memory: Any, array: Array, stream: Any) -> None:
-        """Queue a copy of a contiguous pinned array to the GPU; memory is an allocation or an address."""
+        """Queue a copy of a contiguous pinned array to the GPU. `memory` is an allocation or an address."""
         self._cuda.memcpy_htod_async(memory, array, stream)
 
     def copy(self, target: int, source: int, size: int, stream: Any) -> None:
-        """Queue a copy of `size` bytes from one address on the GPU to another; they do not overlap."""
+        """Queue a copy of `size` bytes between two non-overlapping addresses on the GPU."""
         self._cuda.memcpy_dtod_async(target, source, size, stream)
 
     def download(self, array: Array, memory: Any, stream: Any) -> None:
-        """Queue a copy from the GPU into a contiguous pinned array; read it after `stream.synchronize()`."""
+        """Queue a copy from the GPU to a contiguous pinned array. Read it after `stream.synchronize()`."""
         self._cuda.memcpy_dtoh_async(array, memory, stream)
 
     def _translated(self, error: Exception) -> EngineError:
         if isinstance(error, self._cuda.MemoryError):
             return GpuMemoryError(
                 f"GPU {self.index} ({self.name}) is out of memory: {error}",
-                hint="free memory on it (`nvidia-smi` shows who holds it), use another with `engine.device`, or fp16",
+                hint="free memory on it (`nvidia-smi` shows its users), use another with `engine.device`, or fp16",
             )
         return EngineError(
             f"GPU {self.index} ({self.name}) failed: {error}",
-            hint="an error of a kernel spoils the context: restart the process; `dmesg` shows faults of the hardware",
+            hint="restart the process, because the CUDA context is unusable; check `dmesg` for hardware errors",
         )
 
 
 def _release() -> None:
-    """Give the contexts back when the process ends: PyCUDA's destructor would call what is not for primary contexts."""
+    """Release the contexts at exit. PyCUDA's destructor would make a call that is invalid for primary contexts."""
     with _lock:
         for context in _contexts.values():
             context.detach()
@@ -174,20 +174,21 @@ def _release() -> None:
 
 
 def _driver() -> Any:
-    """PyCUDA's module of the driver API."""
+    """Import PyCUDA's driver API."""
     try:
         return importlib.import_module("pycuda.driver")
     except ModuleNotFoundError as error:
         raise GpuUnavailableError(
             f"the module {error.name} is not installed",
-            hint=f"{install_hint('gpu')}; PyCUDA is compiled, which needs the CUDA toolkit",
+            hint=f"{install_hint('gpu')}; building PyCUDA requires the CUDA toolkit",
         ) from error
-    except ImportError as error:  # PyCUDA is linked to libcuda.so.1, which the driver brings
+    except ImportError as error:  # PyCUDA links to libcuda.so.1, which is part of the driver
         raise GpuUnavailableError(
-            f"PyCUDA cannot be loaded: {error}", hint="install the NVIDIA driver; `streamad doctor` shows what is there"
+            f"PyCUDA cannot be loaded: {error}",
+            hint="install the NVIDIA driver; `streamad doctor` shows what is installed",
         ) from error
 
 
 def as_bytes(shape: tuple[int, ...], dtype: Any) -> int:
-    """Bytes of an array."""
+    """Size of an array, bytes."""
     return int(np.prod(shape, dtype=np.int64)) * int(np.dtype(dtype).itemsize)

@@ -1,4 +1,4 @@
-"""Loads TensorRT or TensorRT-RTX, and collects what they log: their log is where they say why something failed."""
+"""Loading of TensorRT or TensorRT-RTX, and collection of their logs, the only place that explains their failures."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ VERSIONS: dict[LibraryName, tuple[tuple[int, int], tuple[int, int]]] = {
     "tensorrt": ((10, 13), (12, 0)),
     "tensorrt-rtx": ((1, 7), (2, 0)),
 }
-"""From the first version up to but without the second: what the names in `api` were checked against."""
+"""Supported versions: from the first up to, but excluding, the second. The names in `api` were checked against them."""
 
 KEPT = 200
-"""Errors that are remembered, so that a process of months does not grow."""
+"""Maximum number of remembered errors, so that memory stays bounded."""
 
 _log = logging.getLogger(__name__)
 
 
 class LogCollector:
-    """The library's log: errors are kept for exceptions, everything goes to Python's logging.
+    """Log of the library: errors are kept for exceptions, and everything is forwarded to Python's logging.
 
     Args:
-        name: of the engine.
+        name: Name of the engine.
     """
 
     def __init__(self, name: str) -> None:
@@ -44,22 +44,22 @@ class LogCollector:
         self._lock = threading.Lock()
 
     def add(self, severity: str, message: str) -> None:
-        """Take a line; the library calls from threads of its own."""
+        """Add a log line. The library calls this from its own threads."""
         if severity in ("INTERNAL_ERROR", "ERROR"):
             with self._lock:
                 self._count += 1
                 self._errors.append((self._count, message))
-        # No more than a hint here: whoever called the library raises with the errors, or goes another way.
+        # At most INFO: the caller raises an exception with the errors or handles them.
         level = logging.DEBUG if severity in ("INFO", "VERBOSE") else logging.INFO
         _log.log(level, "%s: %s", self._name, message)
 
     def mark(self) -> int:
-        """Now, for `since`."""
+        """Return the current position, for `since`."""
         with self._lock:
             return self._count
 
     def since(self, mark: int) -> list[str]:
-        """Errors logged after `mark`, oldest first; another thread's may be among them."""
+        """Return the errors logged after `mark`, oldest first. They may include those of other threads."""
         with self._lock:
             return [message for number, message in self._errors if number > mark]
 
@@ -69,11 +69,11 @@ class Library:
     """A loaded library.
 
     Attributes:
-        name: of the engine, as in the configuration.
-        trt: the module.
-        version: of the library.
-        log: what it logged.
-        logger: the object that it logs to. One for the process: the library takes the first and ignores later ones.
+        name: Name of the engine, as in the configuration.
+        trt: The module.
+        version: Version of the library.
+        log: Collected log.
+        logger: The library's logger object. There is one per process, because the library ignores all but the first.
     """
 
     name: LibraryName
@@ -84,7 +84,7 @@ class Library:
 
     @property
     def rtx(self) -> bool:
-        """Whether it builds for GPUs by name, on machines without one."""
+        """Whether it builds for GPUs by name, even on machines without a GPU."""
         return self.name == "tensorrt-rtx"
 
 
@@ -93,11 +93,11 @@ _loading = threading.Lock()
 
 
 def load_library(name: LibraryName) -> Library:
-    """The library, imported once.
+    """Return the library, imported once.
 
     Raises:
-        GpuUnavailableError: it is not installed, or cannot be loaded.
-        LibraryVersionError: this code was not written for its version.
+        GpuUnavailableError: If it is not installed or cannot be loaded.
+        LibraryVersionError: If its version is not supported.
     """
     with _loading:
         if name not in _loaded:
@@ -120,18 +120,18 @@ def _load(name: LibraryName) -> Library:
 
 
 def check_version(name: LibraryName, version: str) -> None:
-    """Refuse a version that this code was not written for.
+    """Check that a version is supported.
 
     Raises:
-        LibraryVersionError: too old, too new or unreadable.
+        LibraryVersionError: If it is too old, too new or unreadable.
     """
-    least, beyond = VERSIONS[name]
+    first, beyond = VERSIONS[name]
     found = re.match(r"(\d+)\.(\d+)", version)
-    if found is None or not least <= (int(found[1]), int(found[2])) < beyond:
-        wanted = f">={least[0]}.{least[1]},<{beyond[0]}"
+    if found is None or not first <= (int(found[1]), int(found[2])) < beyond:
+        supported = f">={first[0]}.{first[1]},<{beyond[0]}"
         raise LibraryVersionError(
-            f"{MODULES[name]} is version {version}; this streamad works with {wanted}",
-            hint=f"{install_hint(EXTRAS[name])}, which asks for such a version",
+            f"{MODULES[name]} is version {version}; this version of streamad requires {supported}",
+            hint=f"{install_hint(EXTRAS[name])}, which installs a supported version",
         )
 
 

@@ -1,4 +1,4 @@
-"""Plans from the cache or from a build, loaded by the library's runtime."""
+"""Loading of plans from the cache or a build."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ _log = logging.getLogger(__name__)
 
 
 class PlanLoader:
-    """The runtime and the plans that it loaded. All calls are inside `Gpu.current()`.
+    """The library's runtime and the plans that it has loaded. Call all methods inside `Gpu.current()`.
 
     Args:
         library: TensorRT or TensorRT-RTX.
-        cache: where plans are kept.
+        cache: Cache of built plans.
     """
 
     def __init__(self, library: Library, cache: PlanCache) -> None:
         self._library = library
         self._cache = cache
-        self._runtime: Runtime | None = None  # it must outlive the plans
+        self._runtime: Runtime | None = None  # must outlive the plans
         self.plans: list[ICudaEngine] = []
-        """Those that are loaded, in their order."""
+        """Loaded plans, in order of loading."""
 
     def load(self, name: str, key: PlanKey, build: Callable[[], bytes]) -> None:
-        """Load one more plan; a kept one that is of no use here is built again.
+        """Load a plan. A cached plan that cannot be used here is rebuilt.
 
         Args:
-            name: of the network's file.
-            key: of the plan.
-            build: makes it where the cache has none.
+            name: Name of the network file, for messages.
+            key: Key of the plan.
+            build: Function that builds the plan if the cache does not have it.
 
         Raises:
-            EngineError: one of `failures`, which names the cause.
+            EngineError: One of the errors in `failures`, which names the cause.
         """
         library = self._library
         mark = library.log.mark()
@@ -48,11 +48,11 @@ class PlanLoader:
         plan, kept = self._cache.get(key, build)
         engine = runtime.deserialize_cuda_engine(plan)
         if engine is None and kept:
-            problem = failure("the library refuses it", library.log.since(mark))
-            # Another fault, such as full memory, would strike again after minutes of building.
+            problem = failure("the library rejected the plan", library.log.since(mark))
+            # Any other failure, such as full memory, would recur after minutes of building.
             if not isinstance(problem, PlanMismatchError):
                 raise problem
-            _log.warning("the plan %s is of no use here and is built again: %s", self._cache.path(key), str(problem))
+            _log.warning("rebuilding the plan %s, which cannot be used here: %s", self._cache.path(key), str(problem))
             mark = library.log.mark()
             engine = runtime.deserialize_cuda_engine(self._cache.rebuild(key, build))
         if engine is None:
@@ -70,23 +70,23 @@ class PlanLoader:
             try:
                 self._runtime = library.trt.Runtime(library.logger)
             except TypeError as error:
-                said = " | ".join(library.log.since(mark)) or "nothing was logged"
+                said = " | ".join(library.log.since(mark)) or "no log message"
                 raise GpuUnavailableError(
                     f"{library.name} cannot start: {error}; {said}",
-                    hint="install or update the NVIDIA driver; `streamad doctor` shows what is there",
+                    hint="install or update the NVIDIA driver; `streamad doctor` shows what is installed",
                 ) from error
         return self._runtime
 
 
 def plan_key(library: Library, gpu: Gpu, spec: BuildSpec, precision: str, onnx_sha256: str) -> PlanKey:
-    """What tells the plan of a network for this GPU from all others.
+    """Create the cache key of a network's plan for a GPU.
 
     Args:
-        library: builds it.
-        gpu: runs it.
-        spec: how it is built.
-        precision: of the network.
-        onnx_sha256: of the network that is built from.
+        library: Library that builds the plan.
+        gpu: GPU that runs it.
+        spec: Build settings.
+        precision: Precision of the network.
+        onnx_sha256: SHA-256 of the network that is built.
     """
     return PlanKey(
         onnx_sha256=onnx_sha256,
@@ -101,7 +101,7 @@ def plan_key(library: Library, gpu: Gpu, spec: BuildSpec, precision: str, onnx_s
 
 
 def describe(library: Library, gpu: Gpu, precision: str, why: str) -> EngineInfo:
-    """What really runs on a GPU."""
+    """Describe what really runs on a GPU."""
     major, minor = gpu.capability
     device = f"cuda:{gpu.index} ({gpu.name}, compute capability {major}.{minor})"
     return EngineInfo(library.name, device, precision, library.version, why)

@@ -1,8 +1,8 @@
-"""Keeps built plans: one file each, named by what it was built from, written atomically, checked when read.
+"""Cache of built plans: one file each, named by its key, written atomically, checked when read.
 
-A file is a header in one line of JSON (format, key, SHA-256 of the plan) and the plan. What is damaged, cut short or of
-another key is built again, and the log says so. That tells damage, not malice: the library trusts a plan and runs it on
-the GPU, so nobody else may write to the folder.
+A file is one line of JSON (format, key, SHA-256 of the plan) followed by the plan. Damaged or truncated files, and
+those with another key, are rebuilt with a log message. The check detects damage, not tampering: the library trusts a
+plan and runs it on the GPU, so nobody else may have write access to the folder.
 """
 
 from __future__ import annotations
@@ -20,24 +20,25 @@ from streamad.errors import OutputError
 from streamad.files import write_atomic
 
 FORMAT = 1
-"""Of the file, and of how streamad builds: raised when a change of `building` makes older plans wrong."""
+"""Version of the file format and of the build process. Increase it if a change of `building` invalidates older
+plans."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class PlanKey:
-    """Everything that a plan depends on.
+    """Everything on which a plan depends.
 
     Attributes:
-        onnx_sha256: of the network.
-        library: tensorrt or tensorrt-rtx.
-        version: of the library.
-        capability: compute capability of the GPU, (major, minor).
-        gpu: its name, since TensorRT times kernels on it; "" for TensorRT-RTX, which does not.
-        precision: of the network.
-        profiles: ranges of batches.
-        workspace_mib: bound of scratch memory, None is none.
+        onnx_sha256: SHA-256 of the network.
+        library: "tensorrt" or "tensorrt-rtx".
+        version: Version of the library.
+        capability: Compute capability of the GPU, (major, minor).
+        gpu: Name of the GPU, on which TensorRT times kernels; "" for TensorRT-RTX, which does not.
+        precision: Precision of the network.
+        profiles: Ranges of batch sizes.
+        workspace_mib: Limit on scratch memory, MiB; None if unlimited.
     """
 
     onnx_sha256: str
@@ -50,19 +51,19 @@ class PlanKey:
     workspace_mib: int | None
 
     def document(self) -> dict[str, object]:
-        """As plain JSON."""
+        """The key as plain JSON."""
         return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
 
     @property
     def file_name(self) -> str:
-        """Name of its file; equal keys give equal names."""
+        """Name of the plan's file. Equal keys have equal names."""
         digest = hashlib.sha256(json.dumps(self.document(), sort_keys=True).encode()).hexdigest()
         major, minor = self.capability
         return f"{self.onnx_sha256[:12]}-{self.library}-sm{major}{minor}-{self.precision}-{digest[:16]}.plan"
 
 
 def default_folder() -> Path:
-    """Where plans are kept: `STREAMAD_CACHE`/plans, else streamad/plans in the user's cache folder."""
+    """Default folder for plans: `STREAMAD_CACHE`/plans, or streamad/plans in the user's cache folder."""
     own = os.environ.get("STREAMAD_CACHE")
     if own:
         return Path(own) / "plans"
@@ -70,23 +71,23 @@ def default_folder() -> Path:
 
 
 class PlanCache:
-    """Plans in a folder.
+    """Plans stored in a folder.
 
     Args:
-        folder: made when the first plan is written.
+        folder: The folder. It is created when the first plan is written.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def path(self, key: PlanKey) -> Path:
-        """The file of a plan, there or not."""
+        """Path of a plan's file, whether it exists or not."""
         return self._folder / key.file_name
 
     def get(self, key: PlanKey, build: Callable[[], bytes]) -> tuple[bytes, bool]:
-        """The plan, and whether it came from the folder; else it is built and kept.
+        """Return the plan and whether it came from the cache; otherwise it is built and stored.
 
-        A folder that cannot be written to costs a build at every start, and no more: the log says so.
+        If the folder cannot be written, a warning is logged and every start builds the plan again.
         """
         known = self.read(key)
         if known is not None:
@@ -94,48 +95,48 @@ class PlanCache:
         return self.rebuild(key, build), False
 
     def rebuild(self, key: PlanKey, build: Callable[[], bytes]) -> bytes:
-        """Build the plan whatever the folder holds, and keep it."""
-        _log.info("building the plan %s; this takes seconds to minutes, once", key.file_name)
+        """Build the plan regardless of the cache, and store it."""
+        _log.info("building the plan %s; this takes seconds to minutes and happens only once", key.file_name)
         plan = build()
         header = {"format": FORMAT, "key": key.document(), "sha256": hashlib.sha256(plan).hexdigest()}
         try:
             write_atomic(self.path(key), json.dumps(header).encode() + b"\n" + plan)
         except OutputError as error:
-            # Its text: a log handler that keeps the error would keep its frames, and with them the library's objects.
-            _log.warning("the plan is not kept, so every start builds it again: %s", str(error))
+            # Log only the text: a handler that keeps the error would keep its frames and the library's objects.
+            _log.warning("cannot store the plan, so every start will build it again: %s", str(error))
         return plan
 
     def read(self, key: PlanKey) -> bytes | None:
-        """The plan where the folder holds a sound one, else None with a line in the log that says why."""
+        """Return the cached plan; None if it is missing or invalid, in which case the reason is logged."""
         path = self.path(key)
         try:
             content = path.read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
-            _log.warning("the plan %s cannot be read and is built again: %s", path, error.strerror)
+            _log.warning("rebuilding the plan %s, which cannot be read: %s", path, error.strerror)
             return None
         problem = _problem(content, key)
         if problem:
-            _log.warning("the plan %s %s; it is built again", path, problem)
+            _log.warning("the plan %s %s; rebuilding it", path, problem)
             return None
         return content.partition(b"\n")[2]
 
 
 def _problem(content: bytes, key: PlanKey) -> str:
-    """Why the content is not the plan of the key; "" where it is."""
+    """Reason why the content is not the plan of the key; "" if it is."""
     head, _, plan = content.partition(b"\n")
     try:
         header = json.loads(head)
         form, found, digest = header["format"], header["key"], header["sha256"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return "is damaged: it has no readable header"
+        return "is damaged: its header is unreadable"
     if form != FORMAT:
-        return f"has format {form!r}, this streamad writes {FORMAT}"
+        return f"has format {form!r}, expected {FORMAT}"
     if found != key.document():
         wanted = key.document()
         parts = [name for name in wanted if not isinstance(found, dict) or found.get(name) != wanted[name]]
         return f"was built for something else ({', '.join(parts) or 'other keys'})"
     if hashlib.sha256(plan).hexdigest() != digest:
-        return "is damaged: its SHA-256 is not what it promises"
+        return "is damaged: its SHA-256 does not match its header"
     return ""

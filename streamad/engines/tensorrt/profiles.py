@@ -1,21 +1,21 @@
-"""Ranges of batches that a plan is made for."""
+"""Ranges of batch sizes for which a plan is built."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 SMALL = 16
-"""Largest batch of the profile for single frames of a quiet camera (our choice)."""
+"""Largest batch of the profile for single frames of a quiet camera. Chosen without measurement."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchProfile:
-    """A range of batches; kernels are chosen for the best of them.
+    """A range of batch sizes. Kernels are tuned for one size in it.
 
     Attributes:
-        least: smallest batch.
-        best: batch that the plan is tuned for.
-        most: largest batch.
+        least: Smallest batch size.
+        best: Batch size for which the plan is tuned.
+        most: Largest batch size.
     """
 
     least: int
@@ -28,9 +28,10 @@ class BatchProfile:
 
 
 def profiles_for(batch_sizes: tuple[int, ...]) -> tuple[BatchProfile, ...]:
-    """Profiles that hold every batch from 1 to the largest: one for a live frame, one for full batches (our choice).
+    """Profiles that cover every batch size up to the largest: one for live frames, one for full batches.
 
-    Kernels are tuned for one batch each; a plan tuned for 64 cells alone is slow on the few of a live frame.
+    Kernels are tuned for one batch size each, so a plan tuned only for 64 patches would be slow on the few of a live
+    frame. Chosen without measurement.
     """
     most = batch_sizes[-1]
     if most <= SMALL:
@@ -39,6 +40,6 @@ def profiles_for(batch_sizes: tuple[int, ...]) -> tuple[BatchProfile, ...]:
 
 
 def camera_profiles(cameras: int) -> tuple[BatchProfile, ...]:
-    """Profiles for runs of whole frames: one for a camera alone, and one for several side by side (our choice)."""
+    """Profiles for runs of whole frames: one for a single camera, one for several. Chosen without measurement."""
     alone = BatchProfile(1, 1, 1)
     return (alone,) if cameras == 1 else (alone, BatchProfile(2, cameras, cameras))

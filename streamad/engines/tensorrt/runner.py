@@ -1,6 +1,6 @@
-"""Runs batches of a loaded plan: pinned buffers, device buffers, a stream and contexts, all of one runner's own.
+"""Runner for batches of a loaded plan, with its own pinned buffers, device buffers, stream and contexts.
 
-A runner is used by one thread at a time; several run side by side, each on its stream.
+A runner is used by one thread at a time. Several runners run in parallel, each on its own stream.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(slots=True)
 class _Buffer:
-    """One input or output: its memory on both sides, for the largest batch."""
+    """Host and device memory of one input or output, for the largest batch."""
 
     is_input: bool
     host: Array
@@ -32,18 +32,18 @@ class _Buffer:
 
 
 class Runner:
-    """One stream with its buffers and a context for each profile of the plan.
+    """One stream with its buffers and a context per profile of the plan.
 
-    The contexts share one piece of scratch memory, since they run one after the other on the same stream.
+    The contexts share one block of scratch memory, because they run one after the other on the same stream.
 
     Args:
         library: TensorRT or TensorRT-RTX.
-        gpu: where the plan was loaded.
-        engine: the plan.
+        gpu: The GPU on which the plan was loaded.
+        engine: The plan.
 
     Raises:
-        GpuMemoryError: the GPU has too little memory.
-        EngineError: the library or CUDA failed.
+        GpuMemoryError: If the GPU has too little memory.
+        EngineError: If the library or CUDA fails.
     """
 
     def __init__(self, library: Library, gpu: Gpu, engine: ICudaEngine) -> None:
@@ -55,13 +55,13 @@ class Runner:
         self._buffers: dict[str, _Buffer] = {}
         self._inputs: dict[str, tuple[int, ...]] = {}
         self.bytes = 0
-        """Device memory that it holds, bytes."""
+        """Device memory in use, bytes."""
         try:
             with gpu.current():
                 try:
                     self._open(engine)
                 except BaseException as error:
-                    forget_frames(error)
+                    clear_frames(error)
                     raise
         except BaseException:
             self.close()
@@ -73,34 +73,34 @@ class Runner:
         return dict(self._inputs)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run one batch and wait.
+        """Run one batch and wait for the result.
 
         Args:
-            inputs: every input by name; all with the same first dimension.
+            inputs: All inputs by name, with the same first dimension.
 
         Returns:
-            Every output by name, copies.
+            Copies of all outputs by name.
 
         Raises:
-            ShapeOutsideProfileError: a shape that the plan was not built for.
-            EngineError: the library or CUDA failed.
+            ShapeOutsideProfileError: If the plan was not built for a shape.
+            EngineError: If the library or CUDA fails.
         """
         count = self._check(inputs)
         with self._gpu.current():
             try:
                 outputs = self._queue(inputs, count)
             except BaseException as error:
-                forget_frames(error)
+                clear_frames(error)
                 raise
             finally:
-                # Also after a failure: what is queued reads and writes the buffers that the next batch uses.
+                # Needed after a failure too: queued work uses the buffers of the next batch.
                 self._stream.synchronize()
             return {name: view.copy() for name, view in outputs.items()}
 
     def close(self) -> None:
-        """Free everything, newest first. May be called twice. A GPU that failed before is logged, not raised again."""
+        """Free all resources, newest first. May be called twice. Errors of the GPU are logged and not raised."""
         if self._stream is not None:
-            # No reference to the stream is handed on: it would outlive `current()`.
+            # Do not pass a reference to the stream: it would outlive `current()`.
             self._gpu.free_after(self._wait, self._free)
 
     def _wait(self) -> None:
@@ -142,11 +142,11 @@ class Runner:
         self._buffers[name] = _Buffer(is_input, host, device)
 
     def _check(self, inputs: Mapping[str, Array]) -> int:
-        """The batch's size, once every input has the shape of the plan."""
+        """Check the shapes of all inputs and return the batch size."""
         if inputs.keys() != self._inputs.keys():
             raise ShapeOutsideProfileError(
                 f"the network has the inputs {sorted(self._inputs)}, got {sorted(inputs)}",
-                hint="the bundle's model.yaml and its ONNX file do not fit together: export it again",
+                hint="the bundle's model.yaml and ONNX file do not match; export the bundle again",
             )
         counts = {len(array) for array in inputs.values()}
         for name, array in inputs.items():
@@ -155,12 +155,12 @@ class Runner:
                 wanted = ", ".join((f"1 to {most[0]}", *map(str, most[1:])))
                 raise ShapeOutsideProfileError(
                     f"the plan takes {name} of shape ({wanted}), got {array.shape}",
-                    hint="tiles must have the size in the bundle's model.yaml; the caller splits larger batches",
+                    hint="inputs must have the size in the bundle's model.yaml; split larger batches",
                 )
         return counts.pop()
 
     def _queue(self, inputs: Mapping[str, Array], count: int) -> dict[str, Array]:
-        """Queue copies and the run on the stream; the views that are filled once it is synchronized."""
+        """Queue copies and the run on the stream; return views that are filled when it is synchronized."""
         gpu, log = self._gpu, self._library.log
         mark = log.mark()
         what = f"{self._library.name} failed on a batch of {count}"
@@ -172,7 +172,7 @@ class Runner:
             np.copyto(view, array, casting="same_kind")
             gpu.upload(buffer.device, view, self._stream)
             if not context.set_input_shape(name, array.shape):
-                raise ShapeOutsideProfileError(f"the plan refuses {name} of shape {array.shape}")
+                raise ShapeOutsideProfileError(f"the plan rejects {name} of shape {array.shape}")
         shapes = {n: tuple(context.get_tensor_shape(n)) for n, b in self._buffers.items() if not b.is_input}
         if not context.execute_async_v3(self._stream.handle):
             raise failure(what, log.since(mark))
@@ -185,9 +185,9 @@ class Runner:
         return outputs
 
 
-def forget_frames(error: BaseException) -> None:
-    """Drop the variables of the frames that an error came through.
+def clear_frames(error: BaseException) -> None:
+    """Clear the local variables of the frames that an error passed through.
 
-    Whoever keeps the error would keep contexts and plans alive in them, past `close` and with no CUDA context current.
+    A stored error would otherwise keep contexts and plans alive past `close`, with no CUDA context current.
     """
     traceback.clear_frames(error.__traceback__)

@@ -1,6 +1,6 @@
-"""The self-test of a user's GPU: TensorRT against ONNX Runtime on the CPU, its latency and its memory.
+"""Self-test of a user's GPU: TensorRT compared with ONNX Runtime on the CPU, with latency and memory.
 
-No GPU was at hand when this engine was written, so it is the user's machine that shows whether it is right.
+The engine was written without access to a GPU, so the user's machine must show whether it is correct.
 """
 
 from __future__ import annotations
@@ -24,23 +24,24 @@ from streamad.errors import EngineError, install_hint
 Given = TypeVar("Given", bound=Sized)
 
 ROUNDS = 30
-"""Timed runs of each batch size, after five that warm up."""
+"""Number of timed runs per batch size, after five warm-up runs."""
 
 TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2}
-"""Largest difference that passes, as a share of the largest output (at least 1): sums in another order give 1e-5 in
-fp32, and fp16 rounds each layer by up to 5e-4. A fault such as a wrong layout gives differences near 1 (our choice)."""
+"""Largest difference that passes, as a share of the largest output (at least 1). Another order of summation causes 1e-5
+in fp32, and fp16 rounds each layer by up to 5e-4, whereas a fault such as a wrong layout causes differences near 1.
+Chosen between these."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchTime:
-    """One batch size.
+    """Timing of one batch size.
 
     Attributes:
-        batch: tiles; for the streaming form frames.
-        of: what they are.
-        milliseconds: median time from host memory to host memory.
-        worst_milliseconds: largest time.
-        cpu_milliseconds: median of ONNX Runtime on the CPU, all threads.
+        batch: Number of inputs, or of frames for the streaming form.
+        of: What they are.
+        milliseconds: Median time from host memory to host memory.
+        worst_milliseconds: Longest time.
+        cpu_milliseconds: Median time of ONNX Runtime on the CPU with all threads.
     """
 
     batch: int
@@ -52,22 +53,22 @@ class BatchTime:
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
-    """What one model showed on one GPU.
+    """Result for one model on one GPU.
 
     Attributes:
-        model: name of the bundle.
-        form: "windows" (or cells), or "streaming", which carries state.
-        engine: tensorrt or tensorrt-rtx.
-        version: of the library.
-        device: the GPU.
-        precision: fp32 or fp16.
-        start_seconds: from nothing to the first answer; the plan is built, unless the cache holds it.
-        max_abs_output: largest difference to ONNX Runtime in fp32.
-        allowed: largest difference that passes.
-        buffer_mib: buffers and scratch of the engine, MiB.
-        gpu_mib: what the GPU's free memory lost while the engine was open, MiB; other processes count too.
-        leaked_mib: what it did not get back when it was closed, MiB.
-        times: each batch size.
+        model: Name of the bundle.
+        form: "windows" (also for patches), or "streaming" for the stateful form.
+        engine: "tensorrt" or "tensorrt-rtx".
+        version: Version of the library.
+        device: The GPU.
+        precision: "fp32" or "fp16".
+        start_seconds: Time to the first output, including the build of the plan unless it is cached.
+        max_abs_output: Largest absolute difference from ONNX Runtime in fp32.
+        allowed: Largest difference that passes.
+        buffer_mib: Buffers and scratch memory of the engine, MiB.
+        gpu_mib: Decrease of the GPU's free memory while the engine was open, MiB; includes other processes.
+        leaked_mib: Memory not returned when the engine was closed, MiB.
+        times: Timing of each batch size.
     """
 
     model: str
@@ -90,7 +91,7 @@ class SelfTest:
         return self.max_abs_output <= self.allowed
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Rows for a person, one for each batch size."""
+        """Rows for display, one per batch size."""
         for time_ in self.times:
             yield {
                 "model": self.model,
@@ -109,18 +110,18 @@ class SelfTest:
 
 
 def run_selftest(bundle: Bundle, name: str, precision: str, device: str | None) -> SelfTest:
-    """Compare, time and weigh one model on the GPU.
+    """Compare outputs and measure the time and memory of one model on the GPU.
 
     Args:
-        bundle: the model.
-        name: tensorrt or tensorrt-rtx.
-        precision: fp32, or fp16 where the bundle has that variant.
-        device: "cuda:N"; None is the first.
+        bundle: The model bundle.
+        name: "tensorrt" or "tensorrt-rtx".
+        precision: "fp32", or "fp16" if the bundle has that variant.
+        device: "cuda:N". Default: the first GPU.
 
     Raises:
-        EngineError: ONNX Runtime is missing, or the engine cannot run.
+        EngineError: If ONNX Runtime is missing or the engine cannot run.
     """
-    need_reference()
+    require_reference()
     from streamad.engines.tensorrt.gpu import Gpu, gpu_index
 
     kind = bundle.manifest.tiling.kind
@@ -168,7 +169,7 @@ def run_selftest(bundle: Bundle, name: str, precision: str, device: str | None) 
 
 
 def _tiles(bundle: Bundle, count: int) -> Batch:
-    """Noise over the whole range of the input, with its extremes."""
+    """Noise over the whole input range, including its extremes."""
     spec = bundle.manifest.input
     pixels = np.random.default_rng(0).uniform(0, 255, (max(count, 2), spec.channels, spec.height, spec.width))
     pixels[0], pixels[-1] = 0, 255
@@ -176,30 +177,30 @@ def _tiles(bundle: Bundle, count: int) -> Batch:
 
 
 def _difference(engine: TensorRtEngine, reference: OnnxEngine, tiles: Batch) -> tuple[float, float]:
-    """Largest difference over batches around every size and the profiles' border, and the largest output."""
+    """Largest difference over batches around every size and the border of the profiles, and the largest output."""
     worst = 0.0
     most = engine.batch_sizes[-1]
     expected = np.concatenate([reference.infer(tiles[k : k + most]) for k in range(0, len(tiles), most)])
     around = {size + step for size in (*engine.batch_sizes, SMALL) for step in (-1, 0, 1)}
     for count in sorted(size for size in around if 1 <= size <= most):
         difference = np.abs(engine.infer(tiles[-count:]) - expected[-count:])
-        # Not a number is the worst of all, and no larger than anything.
+        # Count NaN as the worst difference; comparisons alone would ignore it.
         worst = max(worst, float(difference.max()) if np.isfinite(difference).all() else float("inf"))
     return worst, float(np.abs(expected).max())
 
 
-def need_reference() -> None:
-    """See that there is something to compare with.
+def require_reference() -> None:
+    """Check that the reference engine is installed.
 
     Raises:
-        EngineError: ONNX Runtime is missing.
+        EngineError: If ONNX Runtime is missing.
     """
     if importlib.util.find_spec("onnxruntime") is None:
-        raise EngineError("the self-test compares with ONNX Runtime, which is not installed", hint=install_hint("onnx"))
+        raise EngineError("the self-test requires ONNX Runtime, which is not installed", hint=install_hint("onnx"))
 
 
 def measure(run: Callable[[Given], Any], on_cpu: Callable[[Given], Any], given: Given, of: str) -> BatchTime:
-    """Time both on what is given: as many as it has, of what `of` says."""
+    """Time both functions on the same input. `of` says what its elements are."""
     times = [_seconds(run, given) for _ in range(ROUNDS + 5)][5:]
     cpu = [_seconds(on_cpu, given) for _ in range(4)][1:]
     return BatchTime(len(given), of, 1000 * statistics.median(times), 1000 * max(times), 1000 * statistics.median(cpu))

@@ -1,4 +1,4 @@
-"""The self-test of a user's GPU for networks that carry state: several cameras and lengths of runs, against the CPU."""
+"""Self-test of a user's GPU for stateful networks: several cameras and run lengths compared with the CPU."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from streamad.engines.onnx_stateful import OnnxStatefulEngine
 from streamad.engines.state_buffers import OUTPUTS
 from streamad.engines.stateful import StatefulEngine, StreamChunk, StreamState
 from streamad.engines.tensorrt.engine import TensorRtOptions
-from streamad.engines.tensorrt.selftest import TOLERANCES, SelfTest, free_mib, measure, need_reference
+from streamad.engines.tensorrt.selftest import TOLERANCES, SelfTest, free_mib, measure, require_reference
 from streamad.engines.tensorrt.stateful import TensorRtStatefulEngine
 
 COMPARED = 3
-"""Cameras that are compared with the CPU: alone, two and three side by side."""
+"""Number of cameras compared with the CPU, in runs of one, two and three."""
 
 BEYOND = 10
-"""Frames of each that are compared, after those that an answer depends on."""
+"""Number of frames per camera compared, after those on which an output depends."""
 
 
 @dataclass(frozen=True)
 class _Frames:
-    """A piece for each of some cameras; as long as they are together.
+    """One chunk for each of several cameras; its length is the total number of frames.
 
     Attributes:
-        states: of each engine, by its number, the cameras'.
-        frames: (n, channels, height, width) of each camera.
+        states: The cameras' states, by id of the engine.
+        frames: (n, channels, height, width) frames of each camera.
     """
 
     states: dict[int, list[StreamState]]
@@ -46,18 +46,18 @@ class _Frames:
 
 
 def run_stateful_selftest(bundle: Bundle, name: str, precision: str, device: str | None) -> SelfTest:
-    """Compare, time and weigh the streaming form of one model on the GPU.
+    """Compare outputs and measure the time and memory of a model's streaming form on the GPU.
 
     Args:
-        bundle: a model that has that form.
-        name: tensorrt or tensorrt-rtx.
-        precision: fp32, or fp16 where the bundle has that variant of the form.
-        device: "cuda:N"; None is the first.
+        bundle: A bundle with the streaming form.
+        name: "tensorrt" or "tensorrt-rtx".
+        precision: "fp32", or "fp16" if the bundle has that variant of the form.
+        device: "cuda:N". Default: the first GPU.
 
     Raises:
-        EngineError: ONNX Runtime is missing, or the engine cannot run.
+        EngineError: If ONNX Runtime is missing or the engine cannot run.
     """
-    need_reference()
+    require_reference()
     from streamad.engines.tensorrt.gpu import Gpu, gpu_index
 
     context = (bundle.manifest.tiling.window or 1) - 1
@@ -89,8 +89,8 @@ def run_stateful_selftest(bundle: Bundle, name: str, precision: str, device: str
             }
             times = []
             for of, given in runs.items():
-                pieces = _Frames({}, list(given))
-                times.append(measure(lambda p: p.run(engine), lambda p: p.run(reference), pieces, of))
+                chunks = _Frames({}, list(given))
+                times.append(measure(lambda p: p.run(engine), lambda p: p.run(reference), chunks, of))
         finally:
             reference.close()
         used, buffers, info = before - free_mib(gpu), engine.device_bytes / 2**20, engine.info
@@ -114,12 +114,12 @@ def run_stateful_selftest(bundle: Bundle, name: str, precision: str, device: str
 
 
 def _noise(shape: tuple[int, ...], cameras: int, frames: int) -> Batch:
-    """(cameras, frames, channels, height, width) over the whole range of the input."""
+    """Noise over the whole input range, (cameras, frames, channels, height, width)."""
     return np.random.default_rng(0).uniform(-1, 1, (cameras, frames, *shape)).astype(np.float32)
 
 
 def _difference(engine: StatefulEngine, reference: StatefulEngine, count: int) -> tuple[float, float]:
-    """Largest difference over cameras whose frames come in pieces of many lengths, and the largest output."""
+    """Largest difference over cameras with chunks of many lengths, and the largest output."""
     rng = np.random.default_rng(1)
     videos = _noise(engine.frame_shape, COMPARED, count)
     states = [engine.new_state() for _ in videos]
@@ -129,8 +129,8 @@ def _difference(engine: StatefulEngine, reference: StatefulEngine, count: int) -
         taken = {
             c: int(n) for c, n in enumerate(rng.integers(0, GPU_FRAMES_PER_CALL + 2, COMPARED)) if n and done[c] < count
         }
-        pieces = [StreamChunk(states[c], videos[c, done[c] : done[c] + n]) for c, n in taken.items()]
-        for c, answer in zip(taken, engine.run_together(pieces), strict=True):
+        chunks = [StreamChunk(states[c], videos[c, done[c] : done[c] + n]) for c, n in taken.items()]
+        for c, answer in zip(taken, engine.run_together(chunks), strict=True):
             if not isinstance(answer, dict):
                 raise answer
             rows[c].append(answer[OUTPUTS])
@@ -140,7 +140,7 @@ def _difference(engine: StatefulEngine, reference: StatefulEngine, count: int) -
         expected = reference.advance(reference.new_state(), video)
         context = int(np.isnan(expected[:, 0]).sum())
         difference = np.abs(np.concatenate(parts)[context:] - expected[context:])
-        # Not a number is the worst of all, and no larger than anything.
+        # Count NaN as the worst difference; comparisons alone would ignore it.
         worst = max(worst, float(difference.max()) if np.isfinite(difference).all() else float("inf"))
         largest = max(largest, float(np.abs(expected[context:]).max()))
     return worst, largest

@@ -1,4 +1,4 @@
-"""Networks that carry state, run by TensorRT or TensorRT-RTX: each camera's state stays in the GPU's memory."""
+"""Stateful networks run by TensorRT or TensorRT-RTX. Each camera's state stays in GPU memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from streamad.engines.base import Batch, EngineInfo
 from streamad.engines.state_buffers import FRAMES, StateBuffer
 from streamad.engines.stateful import RUN_SIZES, StatefulEngine, StreamState
-from streamad.engines.stateful_graph import for_runs, read_state_buffers
+from streamad.engines.stateful_graph import read_state_buffers, specialize_graph
 from streamad.engines.tensorrt.building import BuildSpec, build_plan, read_network
 from streamad.engines.tensorrt.device_buffers import DeviceBuffers
 from streamad.engines.tensorrt.engine import TensorRtOptions
@@ -18,43 +18,43 @@ from streamad.engines.tensorrt.library import Library, LibraryName, load_library
 from streamad.engines.tensorrt.loading import PlanLoader, describe, plan_key
 from streamad.engines.tensorrt.plan_cache import PlanCache, default_folder
 from streamad.engines.tensorrt.profiles import camera_profiles
-from streamad.engines.tensorrt.runner import forget_frames
+from streamad.engines.tensorrt.runner import clear_frames
 from streamad.engines.tensorrt.stateful_runner import StatefulRunner
 
 
 def stateful_spec(
     content: bytes, frames: int, cameras: int, capability: tuple[int, int], workspace_mib: int | None = None
 ) -> tuple[bytes, BuildSpec]:
-    """The network for runs of one length, and what its plan is built for.
+    """Specialize a network to one run length, and specify its build.
 
     Args:
-        content: of the ONNX file.
-        frames: of each camera in a run.
-        cameras: most of them in a run; any number up to it runs as it is.
-        capability: compute capability of the GPU, (major, minor).
-        workspace_mib: bound of scratch memory, MiB; None is all that the GPU has.
+        content: Content of the ONNX file.
+        frames: Number of frames per camera in a run.
+        cameras: Maximum number of cameras in a run. Any smaller number runs unpadded.
+        capability: Compute capability of the GPU, (major, minor).
+        workspace_mib: Limit on scratch memory, MiB. Default: all of the GPU's memory.
     """
     rows = {FRAMES: frames, **{delay.name: delay.rows(frames) for delay in read_state_buffers(content)}}
-    return for_runs(content, frames), BuildSpec(camera_profiles(cameras), capability, workspace_mib, rows)
+    return specialize_graph(content, frames), BuildSpec(camera_profiles(cameras), capability, workspace_mib, rows)
 
 
 class TensorRtStatefulEngine(StatefulEngine):
-    """A network that carries state, run by TensorRT or TensorRT-RTX on a GPU.
+    """A stateful network run by TensorRT or TensorRT-RTX on a GPU.
 
-    One camera's frames run in place: the plan reads and writes what is carried where it lies. Several cameras' values
-    are laid side by side on the GPU. There is one stream, and one plan for each number of frames in a run.
+    For a single camera the plan reads and writes state in place. For several cameras state is copied side by side on
+    the GPU. There is one stream, and one plan per number of frames in a run.
 
     Args:
-        onnx: the network, as `streaming.onnx` is.
-        context: frames before a frame that its answer depends on.
-        library: which of the two.
-        options: how to set it up.
-        run_sizes: see `StatefulEngine`; a plan each.
-        cameras: most cameras in a run; any number up to it is run as it is.
-        why: why this engine was taken.
+        onnx: The network file, such as `streaming.onnx`.
+        context: Number of preceding frames on which a frame's output depends.
+        library: "tensorrt" or "tensorrt-rtx".
+        options: Engine settings.
+        run_sizes: See `StatefulEngine`. There is one plan per size.
+        cameras: Maximum number of cameras in a run. Any smaller number runs unpadded.
+        why: Why this engine was chosen.
 
     Raises:
-        EngineError: one of `failures`, which names the cause.
+        EngineError: One of the errors in `failures`, which names the cause.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class TensorRtStatefulEngine(StatefulEngine):
                     for frames in run_sizes:
                         self._load(loaded, onnx, content, frames, options)
                 except BaseException as error:
-                    forget_frames(error)
+                    clear_frames(error)
                     raise
             self._runner = StatefulRunner(loaded, self._gpu, run_sizes, self._loader.plans, self._carried, cameras)
         except BaseException:
@@ -98,18 +98,18 @@ class TensorRtStatefulEngine(StatefulEngine):
 
     @property
     def device_bytes(self) -> int:
-        """Device memory of buffers, scratch and cameras, bytes; the plans' weights come on top."""
+        """Device memory for buffers, scratch and cameras, bytes; the plans' weights are not included."""
         return 0 if self._runner is None else self._runner.bytes
 
     def warm_up(self) -> None:
-        """Run every prepared size once; the memory of cameras that this takes is given back."""
+        """Run every supported size once, and free the cameras' memory that this takes."""
         super().warm_up()
         with self._lock:
             assert self._runner is not None
             self._runner.free_idle()
 
     def close(self) -> None:
-        """Free everything: buffers and contexts, then the plans, then their runtime, with the GPU's context current."""
+        """Free buffers and contexts, then the plans, then their runtime, with the GPU's context current."""
         super().close()
         if self._closed:
             return
@@ -129,14 +129,14 @@ class TensorRtStatefulEngine(StatefulEngine):
 
     def _new_memory(self) -> DeviceBuffers:
         assert self._runner is not None
-        return self._runner.new_lines()
+        return self._runner.new_buffers()
 
     def _execute(self, states: Sequence[StreamState], frames: Sequence[Batch], names: Sequence[str]) -> list[Batch]:
         assert self._runner is not None
-        lines: list[DeviceBuffers] = [state.memory for state in states]
-        rows = self._runner.run(lines, frames, names)
-        for line in lines:
-            line.advance(len(frames[0]))
+        buffers: list[DeviceBuffers] = [state.memory for state in states]
+        rows = self._runner.run(buffers, frames, names)
+        for buffer in buffers:
+            buffer.advance(len(frames[0]))
         return rows
 
     def _load(self, library: Library, onnx: Path, content: bytes, frames: int, options: TensorRtOptions) -> None:

@@ -1,8 +1,8 @@
-"""Runs a network that carries state on the GPU: what is carried stays there, and is read and written where it lies.
+"""Runner for stateful networks on the GPU: state stays there and is read and written in place.
 
-The values of one camera are the network's inputs and outputs themselves. Those of several cameras are laid side by side
-for their run, and laid back after it, by copies on the GPU; so are those whose place is not aligned as TensorRT asks
-for, which happens to small frames alone. Over the host go the new frames and the answers.
+For a single camera, state buffers are the network's inputs and outputs themselves. For several cameras, values are
+copied side by side before a run and back after it, on the GPU. The same happens to values at addresses that are not
+aligned as TensorRT requires, which occurs only with small frames. Only new frames and outputs cross the host.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from streamad.engines.base import Batch
 from streamad.engines.state_buffers import FRAMES, StateBuffer
 from streamad.engines.tensorrt.api import ICudaEngine, IExecutionContext
 from streamad.engines.tensorrt.contexts import PlanContexts
-from streamad.engines.tensorrt.device_buffers import ALIGNMENT, DeviceBuffers, LinePool
+from streamad.engines.tensorrt.device_buffers import ALIGNMENT, DeviceBufferPool, DeviceBuffers
 from streamad.engines.tensorrt.failures import ShapeOutsideProfileError, failure
 from streamad.engines.tensorrt.gpu import Array, Gpu, as_bytes
 from streamad.engines.tensorrt.library import Library
-from streamad.engines.tensorrt.runner import forget_frames
+from streamad.engines.tensorrt.runner import clear_frames
 from streamad.errors import EngineError
 
 
 class StatefulRunner:
-    """One stream with the contexts of a plan for each length of runs, their buffers, and the memory of all cameras.
+    """One stream with the contexts of a plan per run length, their buffers, and the memory of all cameras.
 
     Args:
         library: TensorRT or TensorRT-RTX.
-        gpu: where the plans were loaded.
-        run_sizes: frames of a camera in a run, ascending.
-        plans: one for each of them.
-        state_buffers: what the network carries.
-        cameras: most cameras in a run.
+        gpu: The GPU on which the plans were loaded.
+        run_sizes: Numbers of frames per camera in a run, ascending.
+        plans: One plan per run size.
+        state_buffers: The state values of the network.
+        cameras: Maximum number of cameras in a run.
 
     Raises:
-        GpuMemoryError: the GPU has too little memory.
-        EngineError: the library or CUDA failed.
+        GpuMemoryError: If the GPU has too little memory.
+        EngineError: If the library or CUDA fails.
     """
 
     def __init__(
@@ -55,18 +55,18 @@ class StatefulRunner:
         self._stream: Any = None
         self._scratch: Any = None
         self._plans: dict[int, PlanContexts] = {}
-        self._device: dict[str, Any] = {}  # of every input and output, for the largest run
-        self._pinned: dict[str, Array] = {}  # of what goes over the host
-        self._pool: LinePool | None = None
+        self._device: dict[str, Any] = {}  # inputs and outputs for the largest run
+        self._pinned: dict[str, Array] = {}  # arrays that cross the host
+        self._pool: DeviceBufferPool | None = None
         self._buffer_bytes = 0
         self.shapes: dict[str, tuple[int, ...]] = {}
-        """Shape of one frame's value, by name of an input or output."""
+        """Shape of one frame's value, by name of the input or output."""
         try:
             with gpu.current():
                 try:
                     self._open(run_sizes, plans, cameras)
                 except BaseException as error:
-                    forget_frames(error)
+                    clear_frames(error)
                     raise
         except BaseException:
             self.close()
@@ -74,14 +74,14 @@ class StatefulRunner:
 
     @property
     def bytes(self) -> int:
-        """Device memory that it holds, bytes."""
+        """Device memory in use, bytes."""
         return self._buffer_bytes + (self._pool.bytes if self._pool is not None else 0)
 
-    def new_lines(self) -> DeviceBuffers:
-        """Memory for one camera.
+    def new_buffers(self) -> DeviceBuffers:
+        """Allocate memory for one camera.
 
         Raises:
-            GpuMemoryError: the GPU has too little.
+            GpuMemoryError: If the GPU has too little memory.
         """
         if self._pool is None:
             raise EngineError("the engine is closed")
@@ -89,42 +89,42 @@ class StatefulRunner:
             return self._pool.take()
 
     def free_idle(self) -> None:
-        """Free the memory of cameras that are gone, which else serves the next ones."""
+        """Free the memory of closed cameras, which is otherwise kept for new ones."""
         if self._pool is not None:
             with self._gpu.current():
                 self._pool.free_idle()
 
-    def run(self, lines: Sequence[DeviceBuffers], frames: Sequence[Batch], names: Sequence[str]) -> list[Array]:
-        """Run as many frames of each camera, and wait; what is carried is written behind what is there.
+    def run(self, buffers: Sequence[DeviceBuffers], frames: Sequence[Batch], names: Sequence[str]) -> list[Array]:
+        """Run the same number of frames for each camera and wait for the results. New state follows the old in memory.
 
         Args:
-            lines: of each camera.
-            frames: (n, channels, height, width) of each.
-            names: outputs that are asked for.
+            lines: State of each camera.
+            frames: (n, channels, height, width) frames of each camera.
+            names: Names of the requested outputs.
 
         Returns:
-            (n, cameras, …) of each name, copies.
+            One copy (n, cameras, …) per name.
 
         Raises:
-            EngineError: the library or CUDA failed; what is carried is then half written.
+            EngineError: If the library or CUDA fails. State is then only partly written.
         """
         if self._stream is None:
             raise EngineError("the engine is closed")
         with self._gpu.current():
             try:
-                views = self._queue(lines, frames, names)
+                views = self._queue(buffers, frames, names)
             except BaseException as error:
-                forget_frames(error)
+                clear_frames(error)
                 raise
             finally:
-                # Also after a failure: what is queued reads and writes memory that the next run uses.
+                # Needed after a failure too: queued work uses memory of the next run.
                 self._stream.synchronize()
             return [view.astype(np.float32) for view in views]
 
     def close(self) -> None:
-        """Free everything. May be called twice. A GPU that failed before is logged, not raised again."""
+        """Free all resources. May be called twice. Errors of the GPU are logged and not raised."""
         if self._stream is not None:
-            # No reference to the stream is handed on: it would outlive `current()`.
+            # Do not pass a reference to the stream: it would outlive `current()`.
             self._gpu.free_after(self._wait, self._free)
 
     def _wait(self) -> None:
@@ -160,14 +160,14 @@ class StatefulRunner:
         for name, shape in {**contexts.inputs, **contexts.outputs}.items():
             self.shapes[name] = shape[1:]
             if contexts.dtypes[name] != np.float32:
-                raise EngineError(f"the plan has {name} in {contexts.dtypes[name]}, float32 was expected")
-        self._pool = LinePool(gpu, self._state_buffers, self.shapes, longest)
+                raise EngineError(f"{name} of the plan is {contexts.dtypes[name]}, expected float32")
+        self._pool = DeviceBufferPool(gpu, self._state_buffers, self.shapes, longest)
         rows = {delay.name: delay.rows(longest) for delay in self._state_buffers}
         for name, shape in self.shapes.items():
             source = next((delay.source for delay in self._state_buffers if delay.name == name), name)
             size = as_bytes(shape, np.float32)
             carried = source in self._pool.sizes
-            if not carried or cameras > 1 or size % ALIGNMENT:  # else all runs of it are in place
+            if not carried or cameras > 1 or size % ALIGNMENT:  # otherwise all runs use it in place
                 size *= rows.get(name, longest) * cameras
                 self._device[name] = gpu.allocate(size)
                 self._buffer_bytes += size
@@ -176,28 +176,28 @@ class StatefulRunner:
         for contexts in self._plans.values():
             contexts.use_scratch(int(self._scratch), scratch)
 
-    def _queue(self, lines: Sequence[DeviceBuffers], frames: Sequence[Batch], names: Sequence[str]) -> list[Array]:
-        """Queue copies and the run on the stream; the views that are filled once it is synchronized."""
-        gpu, log, count, cameras = self._gpu, self._library.log, len(frames[0]), len(lines)
+    def _queue(self, buffers: Sequence[DeviceBuffers], frames: Sequence[Batch], names: Sequence[str]) -> list[Array]:
+        """Queue copies and the run on the stream; return views that are filled when it is synchronized."""
+        gpu, log, count, cameras = self._gpu, self._library.log, len(frames[0]), len(buffers)
         plan = self._plans[count]
         context = plan.fitting(count * cameras)
-        for line in lines:
-            for target, source, size in line.make_room(count):
+        for buffer in buffers:
+            for target, source, size in buffer.make_room(count):
                 gpu.copy(target, source, size, self._stream)
         shapes = {delay.name: (delay.rows(count) * cameras, *self.shapes[delay.name]) for delay in self._state_buffers}
         shapes[FRAMES] = (count * cameras, *self.shapes[FRAMES])
         addresses = {name: int(memory) for name, memory in self._device.items()}
-        addresses |= self._give(lines, frames)
+        addresses |= self._upload_frames(buffers, frames)
         for delay in self._state_buffers:
-            places = [line.taken(delay) for line in lines]
-            addresses[delay.name] = self._one_place(delay.name, places)
-            self._lay(addresses[delay.name], places, delay.rows(count), delay.name, aside=True)
-        made = {name: [line.written(name) for line in lines] for name in self._carried_outputs}
-        for name, places in made.items():
-            addresses[name] = self._one_place(name, places)
+            locations = [buffer.read_address(delay) for buffer in buffers]
+            addresses[delay.name] = self._address_of(delay.name, locations)
+            self._copy_rows(addresses[delay.name], locations, delay.rows(count), delay.name, aside=True)
+        made = {name: [buffer.write_address(name) for buffer in buffers] for name in self._carried_outputs}
+        for name, locations in made.items():
+            addresses[name] = self._address_of(name, locations)
         self._start(plan, context, shapes, addresses, f"a run of {count} frames of {cameras} cameras", log.mark())
-        for name, places in made.items():
-            self._lay(addresses[name], places, count, name, aside=False)
+        for name, locations in made.items():
+            self._copy_rows(addresses[name], locations, count, name, aside=False)
         views = []
         for name in names:
             view = self._pinned[name][: count * cameras]
@@ -205,17 +205,17 @@ class StatefulRunner:
             views.append(view.reshape(count, cameras, *view.shape[1:]))
         return views
 
-    def _give(self, lines: Sequence[DeviceBuffers], frames: Sequence[Batch]) -> dict[str, int]:
-        """Upload the new frames to where they are carried, or side by side and from there to where they are carried."""
-        count, cameras = len(frames[0]), len(lines)
+    def _upload_frames(self, buffers: Sequence[DeviceBuffers], frames: Sequence[Batch]) -> dict[str, int]:
+        """Upload the new frames into the state in place, or side by side and from there into the state."""
+        count, cameras = len(frames[0]), len(buffers)
         view = self._pinned[FRAMES][: count * cameras]
-        for place, new in enumerate(frames):
-            view.reshape(count, cameras, *view.shape[1:])[:, place] = new
+        for location, new in enumerate(frames):
+            view.reshape(count, cameras, *view.shape[1:])[:, location] = new
         assert self._pool is not None
-        places = [line.written(FRAMES) for line in lines] if FRAMES in self._pool.sizes else []
-        address = self._one_place(FRAMES, places)
+        locations = [buffer.write_address(FRAMES) for buffer in buffers] if FRAMES in self._pool.sizes else []
+        address = self._address_of(FRAMES, locations)
         self._gpu.upload(address, view, self._stream)
-        self._lay(address, places, count, FRAMES, aside=False)
+        self._copy_rows(address, locations, count, FRAMES, aside=False)
         return {FRAMES: address}
 
     @property
@@ -223,30 +223,30 @@ class StatefulRunner:
         assert self._pool is not None
         return [source for source in self._pool.sizes if source != FRAMES]
 
-    def _one_place(self, name: str, places: Sequence[int]) -> int:
-        """Where the network reads or writes a value: where it is carried, if that can be."""
-        if len(places) == 1 and places[0] % ALIGNMENT == 0:
-            return places[0]
+    def _address_of(self, name: str, locations: Sequence[int]) -> int:
+        """Address at which the network reads or writes a value: the state itself if possible."""
+        if len(locations) == 1 and locations[0] % ALIGNMENT == 0:
+            return locations[0]
         return int(self._device[name])
 
-    def _lay(self, together: int, places: Sequence[int], rows: int, name: str, *, aside: bool) -> None:
-        """Copy cameras' values from where they are carried to side by side, or back; nothing where that is one place.
+    def _copy_rows(self, together: int, locations: Sequence[int], rows: int, name: str, *, aside: bool) -> None:
+        """Copy cameras' values from their state to side by side, or back. Does nothing if both are the same address.
 
         Args:
-            together: address of (rows, cameras, …).
-            places: address of (rows, …) of each camera.
-            rows: of each.
-            name: of the value.
-            aside: to side by side; else back.
+            together: Address of the side-by-side values, (rows, cameras, …).
+            places: Address of each camera's values, (rows, …).
+            rows: Number of rows per camera.
+            name: Name of the value.
+            aside: Whether to copy to side by side; otherwise back.
         """
         size = as_bytes(self.shapes[name], np.float32)
-        if list(places) == [together]:
+        if list(locations) == [together]:
             return
-        # One camera's rows lie together on both sides.
-        steps, length = (1, rows * size) if len(places) == 1 else (rows, size)
+        # The rows of a single camera are contiguous on both sides.
+        steps, length = (1, rows * size) if len(locations) == 1 else (rows, size)
         for step in range(steps):
-            for camera, place in enumerate(places):
-                beside, own = together + (step * len(places) + camera) * size, place + step * size
+            for camera, location in enumerate(locations):
+                beside, own = together + (step * len(locations) + camera) * size, location + step * size
                 target, source = (beside, own) if aside else (own, beside)
                 self._gpu.copy(target, source, length, self._stream)
 
@@ -261,7 +261,7 @@ class StatefulRunner:
     ) -> None:
         for name, shape in shapes.items():
             if not context.set_input_shape(name, shape):
-                raise ShapeOutsideProfileError(f"the plan refuses {name} of shape {shape}")
+                raise ShapeOutsideProfileError(f"the plan rejects {name} of shape {shape}")
         for name, address in addresses.items():
             plan.bind_to(context, name, address)
         if not context.execute_async_v3(self._stream.handle):

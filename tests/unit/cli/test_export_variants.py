@@ -152,7 +152,7 @@ def test_the_streaming_form_is_exported_in_fp16_and_tested_on_a_gpu(
 
 
 def test_the_precision_that_an_engine_cannot_run_is_refused(bundle: Path) -> None:
-    with pytest.raises(EngineError, match="openvino runs fp32"):
+    with pytest.raises(EngineError, match="openvino supports fp32"):
         open_engine(load_bundle(bundle), EngineSpec(name="openvino", precision="fp16"))
 
 

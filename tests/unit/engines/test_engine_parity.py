@@ -64,7 +64,7 @@ def test_info_tells_what_runs(engine: Engine) -> None:
     info = engine.info
     assert info.name in NAMES
     assert info.precision == "fp32"
-    assert info.why == "asked for by name"
+    assert info.why == "requested by name"
     assert "cpu" in info.device.lower()
     assert info.version[0].isdigit()
     assert engine.batch_sizes == BATCH_SIZES

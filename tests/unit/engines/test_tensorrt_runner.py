@@ -19,7 +19,7 @@ pytest.importorskip("onnxruntime")
 
 from streamad.bundle import load_bundle
 from streamad.engines import EngineSpec, open_engine
-from streamad.engines.factory import chosen_engine
+from streamad.engines.factory import resolve_engine
 from streamad.engines.onnx_engine import OnnxEngine
 from streamad.engines.tensorrt.engine import TensorRtEngine, TensorRtOptions
 from streamad.engines.tensorrt.failures import (
@@ -137,7 +137,7 @@ def test_what_is_no_gpu_is_named(gpu: tensorrt_support.StandIn, small_bundle: Pa
 
 
 def test_a_gpu_that_is_not_there_is_named(gpu: tensorrt_support.StandIn, small_bundle: Path) -> None:
-    with pytest.raises(GpuUnavailableError, match="no GPU 7: the driver knows 2"):
+    with pytest.raises(GpuUnavailableError, match="no GPU 7: the driver reports 2"):
         opened(small_bundle, device="cuda:7")
 
 
@@ -274,7 +274,7 @@ def test_a_plan_that_the_library_refuses_is_built_again(
     with pytest.raises(PlanMismatchError, match="Version tag"):
         opened(small_bundle)
     assert gpu.faults.builds == 2  # it was tried once more, with a fresh plan
-    assert "built again" in caplog.text
+    assert "rebuilding the plan" in caplog.text
     gpu.faults.deserialize = "Error Code 2: OutOfMemory (Requested size was 99 bytes.)"
     with pytest.raises(GpuMemoryError):
         opened(small_bundle)
@@ -288,7 +288,7 @@ def test_a_folder_that_cannot_be_written_to_costs_a_build_and_no_more(
     for _ in range(2):
         opened(small_bundle, cache=tmp_path / "file").close()
     assert gpu.faults.builds == 2
-    assert "every start builds it again" in caplog.text
+    assert "every start will build it again" in caplog.text
 
 
 def test_auto_takes_the_gpu_where_there_is_one_and_says_so(gpu: tensorrt_support.StandIn, small_bundle: Path) -> None:
@@ -299,9 +299,9 @@ def test_auto_takes_the_gpu_where_there_is_one_and_says_so(gpu: tensorrt_support
         assert engine.info.version == "10.16.1.11"
     finally:
         engine.close()
-    assert chosen_engine(EngineSpec(device="CPU"))[0] == "openvino"
-    assert chosen_engine(EngineSpec(device="cuda:1"))[0] == "tensorrt"
-    assert chosen_engine(EngineSpec(name="onnx"))[0] == "onnx"
+    assert resolve_engine(EngineSpec(device="CPU"))[0] == "openvino"
+    assert resolve_engine(EngineSpec(device="cuda:1"))[0] == "tensorrt"
+    assert resolve_engine(EngineSpec(name="onnx"))[0] == "onnx"
 
 
 def test_a_video_scores_as_with_openvino(gpu: tensorrt_support.StandIn, small_bundle: Path, shapes_video: Path) -> None:
