@@ -26,6 +26,7 @@ from streamad.engines.factory import EngineSpec
 from streamad.errors import ConfigError
 from streamad.observability.endpoints import WebSpec
 from streamad.observability.logging import LoggingSpec
+from streamad.plugins import SINKS, SOURCES, plugin_names
 from streamad.redaction import redact
 from streamad.sources.credentials import clean
 from streamad.sources.quality import QualitySpec
@@ -230,7 +231,7 @@ def _words(error: Any, place: Location, document: YamlDocument) -> str:
         return f"{where}.type: required setting is missing: one of {_tags(location)}"
     if kind == "union_tag_invalid":
         given, known = redact(str(error["ctx"]["tag"])), error["ctx"]["expected_tags"]
-        message = f"got {given!r}, expected one of {known}"
+        message = f"got {given!r}, expected one of {', '.join([known, *_plugin_types(location)])}"
     elif kind in ("model_type", "model_attributes_type"):
         options = _options(_schema(location))
         inner = f"`type` ({_tags(location)})" if len(options) > 1 else ", ".join(list(_fields(options[0]))[:4])
@@ -294,8 +295,13 @@ def _schema(location: Location) -> Any:
 
 def _tags(location: Location) -> str:
     """The types that a union knows."""
-    fields = [_fields(option) for option in _options(_schema(location))]
-    return ", ".join(repr(field["type"].default) for field in fields if "type" in field)
+    types = [_fields(option)["type"].default for option in _options(_schema(location)) if "type" in _fields(option)]
+    return ", ".join([repr(name) for name in types if isinstance(name, str)] + _plugin_types(location))
+
+
+def _plugin_types(location: Location) -> list[str]:
+    """The types that installed plugins add to a union."""
+    return [repr(name) for name in plugin_names(SINKS if "sinks" in location else SOURCES)]
 
 
 def _homes(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -21,6 +21,7 @@ from streamad.alerts.event import Event, EventKind
 from streamad.alerts.health import HealthEvent
 from streamad.errors import OutputError
 from streamad.formatting import number
+from streamad.plugins import SINKS, OrPlugin
 from streamad.writing import CAPACITY, Appender, BackgroundWriter, Outcome
 
 CLOSE_SECONDS = 1.0
@@ -50,7 +51,28 @@ class LogSinkSpec(BaseModel):
     type: Literal["log"] = Field("log", description="the program's log")
 
 
-SinkSpec = Annotated[JsonlSinkSpec | LogSinkSpec, Field(discriminator="type")]
+class PluginSink(BaseModel):
+    """Base class for the settings of a sink that another package adds (docs/how-to/extend.md).
+
+    A subclass gives `type` a Literal with a default, adds its own settings, each with a description, and builds its
+    sink.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    type: str
+
+    def build(self) -> Sink:
+        """Create the sink.
+
+        Raises:
+            OutputError: Its output cannot be opened.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no method `build`")
+
+
+SinkSpec = Annotated[JsonlSinkSpec | LogSinkSpec | PluginSink, OrPlugin(SINKS, PluginSink)]
+"""Any sink, discriminated by `type`."""
 
 
 class Sink(Protocol):
@@ -83,6 +105,8 @@ def build_sink(spec: SinkSpec) -> Sink:
     """
     if isinstance(spec, JsonlSinkSpec):
         return JsonlSink(spec.path, changes=spec.changes)
+    if isinstance(spec, PluginSink):
+        return spec.build()
     return LogSink()
 
 

@@ -220,11 +220,11 @@ def engine_spec(
         UsageError: Unknown engine or precision.
     """
     from streamad.engines import EngineSpec
-    from streamad.engines.factory import EngineName, Precision
+    from streamad.engines.factory import Precision, engine_names
 
     return EngineSpec.model_validate(
         {
-            "name": one_of("--engine", name, get_args(EngineName)),
+            "name": one_of("--engine", name, engine_names()),
             "threads": threads,
             "precision": one_of("--precision", precision, get_args(Precision)),
             "frames_per_call": frames_per_call,

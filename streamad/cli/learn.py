@@ -271,10 +271,10 @@ def _sources(
     """
     from pydantic import ValidationError
 
-    from streamad.sources import Clips, parse_source
+    from streamad.sources import Clips, DeviceSpec, PluginSource, RtspSpec, parse_source
 
     parsed = [parse_source(text) for text in given]
-    cameras = [spec for spec in parsed if spec.live]
+    cameras = [spec for spec in parsed if spec.live or isinstance(spec, PluginSource)]
     if cameras:
         if len(parsed) > 1:
             raise UsageError(
@@ -283,7 +283,7 @@ def _sources(
             )
         changes = {"username_env": username_env, "password_env": password_env, "transport": transport}
         (camera,) = cameras
-        if camera.type == "rtsp":
+        if isinstance(camera, RtspSpec):
             try:
                 camera = type(camera).model_validate({
                     **camera.model_dump(), "url": camera.url, **{k: v for k, v in changes.items() if v is not None},
@@ -292,6 +292,6 @@ def _sources(
                 faults = "; ".join(str(fault["msg"]).removeprefix("Value error, ") for fault in error.errors())
                 raise UsageError(f"invalid options for the camera: {faults}") from None
             return [camera], str(camera.url), Clips(())
-        return [camera], str(camera.device) if camera.type == "device" else camera.type, Clips(())
+        return [camera], str(camera.device) if isinstance(camera, DeviceSpec) else camera.type, Clips(())
     clips = clips_of([Path(text) for text in given], fps, bit_depth)
     return clips.specs, clips.summary, clips

@@ -263,7 +263,7 @@ def _sources(
 
     A folder without a clip, or an ambiguous one, has its error in place of a source.
     """
-    from streamad.sources import Clips, find_clips
+    from streamad.sources import Clips, DeviceSpec, FileSpec, ImagesSpec, find_clips
     from streamad.sources.folders import IMAGE_SUFFIXES
 
     sources: list[tuple[str, SourceSpec | StreamadError]] = []
@@ -271,10 +271,11 @@ def _sources(
     pictures = {text for text in inputs if Path(text).suffix.lower() in IMAGE_SUFFIXES and Path(text).is_file()}
     for number, text in enumerate(inputs):
         spec = source_of(text, fps, bit_depth)
-        name = f"camera{number}" if spec.type == "rtsp" else Path(text).stem if Path(text).suffix else Path(text).name
+        is_path = isinstance(spec, FileSpec | ImagesSpec | DeviceSpec)
+        name = f"camera{number}" if not is_path else Path(text).stem if Path(text).suffix else Path(text).name
         if text in pictures and len(pictures) < len(set(inputs)):
             continue  # images beside recordings, from a shell's *
-        if spec.type != "images":
+        if not isinstance(spec, ImagesSpec):
             sources.append((name, spec))
             continue
         try:
@@ -282,8 +283,10 @@ def _sources(
         except StreamadError as error:
             sources.append((name, error))
             continue
-        is_one = len(found.clips) == 1 and found.clips[0][1].path == spec.path
-        sources += [(name if is_one else clip, source_of(str(one.path), fps, bit_depth)) for clip, one in found.clips]
+        is_one = len(found.clips) == 1 and _path_of(found.clips[0][1]) == spec.path
+        sources += [
+            (name if is_one else clip, source_of(str(_path_of(one)), fps, bit_depth)) for clip, one in found.clips
+        ]
         folders.append(found)
     notes = [note for found in folders for note in found.notes]
     if 0 < len(pictures) < len(set(inputs)):
@@ -291,6 +294,13 @@ def _sources(
     left_out = Clips((), tuple(item for found in folders for item in found.left_out), tuple(notes))
     say_notes((*left_out.notes, *left_out.failures()))
     return sources, left_out
+
+
+def _path_of(spec: SourceSpec) -> Path:
+    from streamad.sources import FileSpec, ImagesSpec
+
+    assert isinstance(spec, FileSpec | ImagesSpec)  # all that a folder holds
+    return spec.path
 
 
 def _distinct(names: Iterable[str]) -> list[str]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from streamad.bundle import Bundle
+    from streamad.engines.factory import EngineSpec
 
 Batch = npt.NDArray[np.float32]
 OnDone = Callable[[Batch], None]
@@ -88,6 +93,36 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free all resources. The engine cannot be used afterwards."""
+
+
+class EnginePlugin(ABC):
+    """An engine that another package adds (docs/how-to/extend.md).
+
+    Attributes:
+        name: Its name in `engine: name: …` and `--engine`, that of the entry point.
+        precisions: Precisions that it runs in.
+    """
+
+    name: ClassVar[str]
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+
+    def problem(self) -> str:
+        """Return why the engine cannot run here; empty if it can."""
+        return ""
+
+    @abstractmethod
+    def open(self, bundle: Bundle, spec: EngineSpec, *, batch_sizes: tuple[int, ...], why: str) -> Engine:
+        """Load a bundle's network. Only networks without a state are given to plugins.
+
+        Args:
+            bundle: The model.
+            spec: The `engine` part of the configuration.
+            batch_sizes: Static batch sizes to offer, ascending.
+            why: Why this engine was chosen, for `EngineInfo.why`.
+
+        Raises:
+            EngineError: It cannot run this network.
+        """
 
 
 def check_count(count: int, sizes: tuple[int, ...]) -> None:

@@ -6,16 +6,17 @@ import importlib.util
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from streamad.bundle import Bundle
-from streamad.engines.base import Engine, batch_sizes_for
+from streamad.engines.base import Engine, EnginePlugin, batch_sizes_for
 from streamad.engines.stateful import StatefulEngine
 from streamad.engines.tensorrt import availability
 from streamad.engines.tensorrt.library import LibraryName
-from streamad.errors import DISTRIBUTION, EngineError, install_hint
+from streamad.errors import DISTRIBUTION, EngineError, PluginError, install_hint
+from streamad.plugins import ENGINES, find_plugin, plugin_names
 
 if TYPE_CHECKING:
     from streamad.engines.tensorrt.engine import TensorRtOptions
@@ -37,13 +38,26 @@ GPU_STREAMS_PER_CALL = 8
 """Default number of streams per call on a GPU that watches live cameras. Chosen without measurement."""
 
 
+def engine_names() -> tuple[str, ...]:
+    """Return the names that `engine` takes, those of plugins last."""
+    return (*get_args(EngineName), *(name for name in plugin_names(ENGINES) if name not in get_args(EngineName)))
+
+
+def _known_engine(name: str) -> str:
+    if name not in get_args(EngineName) and name not in plugin_names(ENGINES):
+        raise ValueError(f"got {name!r}, expected one of {', '.join(engine_names())}")
+    return name
+
+
 class EngineSpec(BaseModel):
     """The `engine` section of a configuration."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: EngineName = Field(
-        "auto", description="engine that runs the network; auto: TensorRT if there is a GPU, else OpenVINO"
+    name: Annotated[str, AfterValidator(_known_engine)] = Field(
+        "auto",
+        description="engine that runs the network; auto: TensorRT if there is a GPU, else OpenVINO",
+        json_schema_extra={"enum": list(get_args(EngineName))},
     )
     device: str | None = Field(
         None,
@@ -84,19 +98,44 @@ class EngineSpec(BaseModel):
         return self.name if self.precision == "fp32" else f"{self.name} {self.precision}"
 
 
+_MODULES = {"openvino": ("openvino", ""), "onnx": ("onnxruntime", "onnx"), "torch": ("torch", "train")}
+"""Module that each engine on a processor needs, and the extra that installs it."""
+
+
 def available_engines() -> dict[str, str]:
     """Return every engine with the reason why it cannot run here; "" if it can."""
-    modules = {"openvino": ("openvino", ""), "onnx": ("onnxruntime", "onnx"), "torch": ("torch", "train")}
-    answer = {}
-    for name, (module, extra) in modules.items():
-        missing = importlib.util.find_spec(module) is None
-        how = install_hint(extra) if extra else f"reinstall {DISTRIBUTION}"
-        answer[name] = f"the module {module} is not installed ({how})" if missing else ""
-    return {
-        **answer,
-        "tensorrt": availability.gpu_problem("tensorrt"),
-        "tensorrt-rtx": availability.gpu_problem("tensorrt-rtx"),
-    }
+    return {name: engine_problem(name) for name in engine_names() if name != "auto"}
+
+
+def engine_problem(name: str) -> str:
+    """Return why an engine cannot run here; empty if it can."""
+    if name in _MODULES:
+        module, extra = _MODULES[name]
+        if importlib.util.find_spec(module) is not None:
+            return ""
+        return f"the module {module} is not installed ({install_hint(extra) if extra else f'reinstall {DISTRIBUTION}'})"
+    if name in GPU_ENGINES:
+        return availability.gpu_problem("tensorrt" if name == "tensorrt" else "tensorrt-rtx")
+    try:
+        plugin = _plugin(name)
+    except PluginError as error:
+        return str(error)
+    return f"there is no engine {name}" if plugin is None else plugin.problem()
+
+
+def _plugin(name: str) -> EnginePlugin | None:
+    return None if name in PRECISIONS else find_plugin(ENGINES, name, EnginePlugin)
+
+
+def runs_streaming(spec: EngineSpec | None) -> bool:
+    """Whether the engine runs networks that carry state; plugins run the network on windows."""
+    return spec is None or spec.name in get_args(EngineName)
+
+
+def precisions_of(name: str) -> tuple[str, ...]:
+    """Return the precisions that an engine runs in."""
+    plugin = _plugin(name)
+    return PRECISIONS[name] if plugin is None else plugin.precisions
 
 
 def resolve_engine(spec: EngineSpec) -> tuple[str, str]:
@@ -138,6 +177,9 @@ def open_engine(
     spec = spec or EngineSpec()
     name, why = _ready(spec)
     sizes = batch_sizes_for(bundle.manifest.tiling.kind)
+    plugin = _plugin(name)
+    if plugin is not None:
+        return plugin.open(bundle, spec, batch_sizes=sizes, why=why)
     if name in GPU_ENGINES:
         from streamad.engines.tensorrt.engine import TensorRtEngine
 
@@ -273,13 +315,13 @@ def _ready(spec: EngineSpec) -> tuple[str, str]:
         EngineError: If it cannot run here, or not in the requested precision.
     """
     name, why = resolve_engine(spec)
-    missing = available_engines()[name]
+    missing = engine_problem(name)
     if missing:
         raise EngineError(f"the engine {name} cannot run here: {missing}", hint="`streamad doctor` lists the engines")
-    if spec.precision not in PRECISIONS[name]:
+    if spec.precision not in precisions_of(name):
         able = [engine for engine, precisions in PRECISIONS.items() if spec.precision in precisions]
         raise EngineError(
-            f"the engine {name} supports {' or '.join(PRECISIONS[name])}, not {spec.precision}",
+            f"the engine {name} supports {' or '.join(precisions_of(name))}, not {spec.precision}",
             hint=f"omit `precision`, or use an engine that supports it: {', '.join(able)}",
         )
     return name, why

@@ -18,6 +18,7 @@ from streamad.sources import (
     DeviceSpec,
     FileSpec,
     ImagesSpec,
+    PluginSource,
     RtspSpec,
     Source,
     SourceError,
@@ -95,7 +96,7 @@ def open_frames(
     """The frames of a source; what was opened here is closed at the end."""
     if isinstance(source, str | Path):
         source = parse_source(str(source))
-    if isinstance(source, FileSpec | ImagesSpec | RtspSpec | DeviceSpec):
+    if isinstance(source, FileSpec | ImagesSpec | RtspSpec | DeviceSpec | PluginSource):
         with open_source(source, camera=camera) as opened:
             yield from opened
     else:

@@ -19,6 +19,7 @@ from streamad.engines import (
     StatefulEngine,
     open_engine,
     open_stateful_engine,
+    runs_streaming,
 )
 from streamad.errors import EngineError
 from streamad.inference.batching import Batcher
@@ -121,7 +122,7 @@ def open_model(
         return detector_of(bundle).network(bundle.manifest)
 
     if streaming is None:
-        streaming = bundle.streaming_path is not None
+        streaming = bundle.streaming_path is not None and runs_streaming(engine)
     if streaming:
         return Model(bundle, _carrying(bundle, engine, hint, build), hint)
     return Model(bundle, open_engine(bundle, engine, hint=hint, build_network=build), hint)

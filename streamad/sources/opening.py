@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 
 from streamad.sources.base import Source
-from streamad.sources.spec import DeviceSpec, FileSpec, ImagesSpec, RtspSpec
+from streamad.sources.spec import FileSpec, ImagesSpec, PluginSource, RtspSpec, SourceSpec
 
 
 def open_source(
-    spec: FileSpec | ImagesSpec | RtspSpec | DeviceSpec,
+    spec: SourceSpec,
     *,
     camera: str,
     threads: int = 1,
@@ -45,6 +45,8 @@ def open_source(
         from streamad.sources.rtsp import RtspSource
 
         return RtspSource(spec, camera=camera, threads=threads, clock=clock)
+    if isinstance(spec, PluginSource):
+        return spec.open(camera=camera, clock=clock, sleep=sleep)
     from streamad.sources.device import DeviceSource
 
     return DeviceSource(spec, camera=camera, threads=threads, clock=clock)

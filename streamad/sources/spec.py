@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from streamad.errors import UsageError
+from streamad.plugins import SOURCES, OrPlugin, find_plugin_class
 from streamad.sources.credentials import from_environment, read_secret_file
 from streamad.sources.url import Url, is_address
+
+if TYPE_CHECKING:
+    from streamad.sources.base import Source
 
 HardwareDecoding = Literal["auto", "none", "cuda", "vaapi"]
 
@@ -104,7 +109,6 @@ class _LiveSpec(_Spec):
         description="Longest time without a frame, seconds: after half of it the camera counts as stale; "
         "after all of it the decoder is killed and reconnects.",
     )
-    hwaccel: Annotated[HardwareDecoding, _HWACCEL] = "none"
 
     @property
     def live(self) -> bool:
@@ -130,6 +134,7 @@ class RtspSpec(_LiveSpec):
     secret_file: Path | None = Field(default=None, description="File with `user:password` on one line.")
     tls_verify: bool = Field(default=True, description="rtsps: verify the server's certificate.")
     ca_file: Path | None = Field(default=None, description="rtsps: PEM file with the trusted certificates.")
+    hwaccel: Annotated[HardwareDecoding, _HWACCEL] = "none"
 
     @model_validator(mode="after")
     def _one_way_to_the_credentials(self) -> Self:
@@ -183,6 +188,7 @@ class DeviceSpec(_LiveSpec):
     width: int | None = Field(default=None, ge=1, le=16384, description="Requested width, pixels.")
     height: int | None = Field(default=None, ge=1, le=16384, description="Requested height, pixels.")
     fps: float | None = Field(default=None, gt=0, le=1000, description="Requested frames per second.")
+    hwaccel: Annotated[HardwareDecoding, _HWACCEL] = "none"
 
     @model_validator(mode="after")
     def _whole_size(self) -> Self:
@@ -191,7 +197,39 @@ class DeviceSpec(_LiveSpec):
         return self
 
 
-SourceSpec = Annotated[FileSpec | ImagesSpec | RtspSpec | DeviceSpec, Field(discriminator="type")]
+class PluginSource(_LiveSpec):
+    """Base class for the settings of a source that another package adds (docs/how-to/extend.md).
+
+    A subclass gives `type` a Literal with a default, adds its own settings, each with a description, and opens itself.
+    One that is not a camera overrides `live` and `drops`.
+    """
+
+    type: str
+
+    def open(self, *, camera: str, clock: Callable[[], float], sleep: Callable[[float], None]) -> Source:
+        """Open the source; see `open_source`.
+
+        Args:
+            camera: Configured id, copied into every frame.
+            clock: Seconds, monotonic: what `Frame.received_at` is stamped with.
+            sleep: Waits for so many seconds.
+
+        Raises:
+            SourceError: The source cannot be opened.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no method `open`")
+
+    @classmethod
+    def from_address(cls, address: str) -> Self:
+        """Return the settings for an address `NAME://…` on the command line, NAME being the plugin's.
+
+        Raises:
+            UsageError: The source has no addresses, or this one is wrong.
+        """
+        raise UsageError(f"a source of type {cls.model_fields['type'].default} has no address", hint="configure it")
+
+
+SourceSpec = Annotated[FileSpec | ImagesSpec | RtspSpec | DeviceSpec | PluginSource, OrPlugin(SOURCES, PluginSource)]
 """Any source, discriminated by `type`."""
 
 
@@ -226,26 +264,32 @@ class ReconnectSpec(_Spec):
         return self
 
 
-def parse_source(text: str) -> FileSpec | ImagesSpec | RtspSpec | DeviceSpec:
+def parse_source(text: str) -> SourceSpec:
     """Parse a source from a command-line argument.
 
-    `rtsp://…` and `rtsps://…` are cameras, `/dev/videoN` or a bare number is a device (unless a file or folder of that
-    name exists), a folder is a folder of images, and anything else is a file. Existence is checked on opening.
+    `rtsp://…` and `rtsps://…` are cameras, `NAME://…` is a source of the plugin NAME, `/dev/videoN` or a bare number is
+    a device (unless a file or folder of that name exists), a folder is a folder of images, and anything else is a file.
+    Existence is checked on opening.
 
     Raises:
+        PluginError: The plugin cannot be loaded.
         UsageError: For another kind of address or a malformed one. The message contains no credentials.
     """
     text = text.strip()
     if not text:
         raise UsageError("the source is empty", hint="give a file, a folder of images, rtsp://… or /dev/video0")
     path = Path(text)
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+._-]*)://", text)
+    if scheme is not None and scheme[1].lower() not in ("rtsp", "rtsps"):
+        plugin = find_plugin_class(SOURCES, scheme[1].lower(), PluginSource)
+        if plugin is not None:
+            return plugin.from_address(text)
     # Never treat text that looks like an address as a file name, because messages print file names.
     if is_address(text) or ("@" in text and not path.exists()):
         try:
             return RtspSpec(url=Url(text))
         except ValueError as error:  # the message shows nothing of the address
             reason = str(error)
-            scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
             kind = f"this {scheme[1].lower()}:// address" if scheme else "text that looks like an address"
         raise UsageError(
             f"cannot use {kind} as a source: {reason}",

@@ -22,7 +22,7 @@ from streamad.sources.base import MAX_PROBLEMS, SourceInfo
 from streamad.sources.failures import FailureReason
 from streamad.sources.process import DecoderProcess
 from streamad.sources.shared_ring import RingError, RingFrame
-from streamad.sources.spec import DeviceSpec, FileSpec, ImagesSpec, ReconnectSpec, RtspSpec
+from streamad.sources.spec import ReconnectSpec, RtspSpec, SourceSpec
 from streamad.sources.status import SourceState, SourceStatus
 
 _log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class SupervisedSource:
     def __init__(
         self,
         camera: str,
-        spec: FileSpec | ImagesSpec | RtspSpec | DeviceSpec,
+        spec: SourceSpec,
         reconnect: ReconnectSpec | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,

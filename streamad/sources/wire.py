@@ -12,7 +12,7 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
-from streamad.sources.spec import DeviceSpec, FileSpec, ImagesSpec, RtspSpec
+from streamad.sources.spec import SourceSpec
 
 STOP = b"q"
 SPACE = b"s"
@@ -34,7 +34,7 @@ class Job:
     """
 
     camera: str
-    spec: FileSpec | ImagesSpec | RtspSpec | DeviceSpec
+    spec: SourceSpec
     slots: int
     drop: bool
     threads: int

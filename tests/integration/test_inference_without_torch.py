@@ -207,6 +207,6 @@ def test_learning_a_network_is_refused_before_anything_is_recorded(
 ) -> None:
     ran = without(environment, tmp_path, "learn", shapes_video, "--out", "gate", "--detector", "adacl")
     assert ran.code == ExitCode.ENGINE
-    assert "learning adacl needs the module torch" in ran.err
+    assert "training adacl needs the module torch" in ran.err
     assert "streamad-video[train]" in ran.err
     assert not (tmp_path / "gate").exists()
