@@ -72,14 +72,14 @@ class EventStore:
 
     def __init__(
         self,
-        path: Path,
+        path: str | Path,
         *,
         max_unsaved: int = MAX_UNSAVED,
         retry_seconds: float = RETRY_SECONDS,
         on_error: Callable[[OutputError], None] | None = None,
         on_outcome: Callable[[Outcome, int, str], None] | None = None,
     ) -> None:
-        self.path = path
+        self.path = Path(path)
         self._on_error = on_error
         self.writer = BackgroundWriter[AnyEvent](
             "events",
@@ -99,7 +99,7 @@ class EventStore:
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
 
-        self._lock = WriterLock(path)
+        self._lock = WriterLock(self.path)
         try:
             self._open()
             self.interrupted = self._interrupt_open_events()

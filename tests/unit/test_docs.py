@@ -61,7 +61,7 @@ def blocks(page: str, language: str) -> list[str]:
     found: list[str] = []
     fence: tuple[str, list[str]] | None = None
     for line in page.splitlines(keepends=True):
-        mark = re.fullmatch(r"\s*```(\w*)\s*", line)
+        mark = re.fullmatch(r"\s*```(\w*)(?: title=.*)?\s*", line)
         if mark is None and fence is not None:
             fence[1].append(line)
         elif mark is not None and fence is None:
@@ -159,7 +159,8 @@ def test_every_option_of_a_section_exists() -> None:
 def command_lines() -> Iterator[tuple[str, str]]:
     """(page, command line) of every `streamad …` in a block of the pages and of the examples' comments."""
     for page in PAGES:
-        for block in blocks(page.read_text(encoding="utf-8"), ""):
+        content = page.read_text(encoding="utf-8")
+        for block in (*blocks(content, ""), *blocks(content, "console")):
             joined = block.replace("\\\n", " ")
             yield from (
                 (page.name, line.strip()) for line in joined.splitlines() if line.strip().startswith("streamad ")

@@ -1,0 +1,82 @@
+"""The tutorials, carried out as they are written: files saved under their titles, Python and commands run in order."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).resolve().parents[2]
+TUTORIALS = ROOT / "docs" / "tutorials"
+FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+
+
+def steps(page: str) -> Iterator[tuple[str, str, str]]:
+    """(language, title, text) of each block, in order."""
+    yield from FENCE.findall((TUTORIALS / page).read_text(encoding="utf-8"))
+
+
+def run(arguments: list[str], folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def carry_out(page: str, folder: Path) -> dict[str, str]:
+    """What each titled program and each command printed."""
+    printed: dict[str, str] = {}
+    for language, title, text in steps(page):
+        if title:
+            (folder / title).write_text(text, encoding="utf-8")
+        if language == "python":
+            assert title, "a program of a tutorial has a title, under which it is saved"
+            printed[title] = run([title], folder)
+        elif language == "console":
+            for line in text.splitlines():
+                command = shlex.split(line)
+                assert command[0] == "streamad"
+                printed[line] = run(["-m", "streamad", *command[1:]], folder)
+    return printed
+
+
+def test_first_camera(tmp_path: Path) -> None:
+    printed = carry_out("first-camera.md", tmp_path)
+    promised = next(text for language, _, text in steps("first-camera.md") if language == "text")
+    assert printed["scene.py"] == promised
+    truth = [[float(x) for x in re.findall(r"[\d.]+", line)] for line in reversed(promised.splitlines())]
+    events = [[float(x) for x in re.findall(r"[\d.]+", line)[:2]] for line in printed["events.py"].splitlines()]
+    assert len(events) == len(truth) == 2
+    for (start, end), (true_start, true_end) in zip(events, truth, strict=True):
+        assert start < true_end
+        assert end > true_start
+    with (tmp_path / "runs" / "score" / "01.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 480
+    assert (tmp_path / "runs" / "score" / "01.png").stat().st_size > 10_000
+
+
+def test_first_data_set(tmp_path: Path) -> None:
+    printed = carry_out("first-data-set.md", tmp_path)
+    protocols = {}
+    for name in ("motion", "adacl"):
+        result = json.loads((tmp_path / "results" / name / "result.json").read_text(encoding="utf-8"))
+        assert result["data_set"] == "walkway"
+        assert (tmp_path / "results" / name / "report.html").is_file()
+        protocols[name] = {protocol["normalization"] for protocol in result["protocols"]}
+    assert protocols["motion"] == {"calibrated", "raw", "running", "per_video"}
+    assert protocols["adacl"] == {"raw", "running", "per_video"}
+    assert "| per_video: EER |" in printed["streamad compare results/motion results/adacl"]
+    auc = re.search(r"micro AUC ([\d.]+)", printed["own.py"])
+    assert auc is not None
+    # Two normal distributions one unit apart, of standard deviation 0.8: Φ(1 / (0.8·√2)) = 0.81.
+    assert float(auc[1]) == pytest.approx(0.81, abs=0.03)
