@@ -1,4 +1,4 @@
-"""Tiling: from frames to what a network scores (30×30 cells of what moves, 16-frame clips)."""
+"""Preprocessing: from frames to a network's input (30×30 patches of what moves, 16-frame windows)."""
 
 from streamad.preprocessing.background import BackgroundModel
 from streamad.preprocessing.clips import ClipWindow

@@ -1,4 +1,4 @@
-"""A causal background model, and the cells in which something differs from it."""
+"""A causal background model, for detecting what differs from the scene at rest."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ import numpy.typing as npt
 _LEVELS = np.arange(256)
 
 _SAMPLES = 32
-"""Most frames of a median of all that was seen, half as many the fewest (our choice): of a place that is free for more
-than half of the time, the median of 16 shows what is there at rest."""
+"""Maximum number of frames in a median over all frames seen; the minimum is half of it. If a location is free for more
+than half of the time, the median of 16 frames shows it at rest. Chosen without measurement."""
 
 
 class BackgroundModel:
-    """Running median of the past frames, pixel by pixel.
+    """Running median of past frames, per pixel.
 
-    Each step moves the background one gray level towards the frame: its fixed point is the temporal median (the
-    "approximate median" of McFarlane and Schofield 1995; source of the choice: ours). It needs one byte a pixel, no
-    history, and a passer-by moves it by a few gray levels where a running mean would keep a ghost. The first steps are
-    larger, so that people who stand in the first frame are forgotten within about `warmup` frames.
+    Each step moves the background by one gray level toward the frame, so its fixed point is the temporal median (the
+    "approximate median" of McFarlane and Schofield 1995). It needs one byte per pixel and no history, and a passer-by
+    moves it by only a few gray levels, where a running mean would keep a ghost. The first steps are larger, so that
+    people in the first frame are forgotten within about `warmup` frames.
 
-    A global change of light is followed at once: the median of (frame − background) over the picture is added to the
-    background before the comparison, so that a cloud does not make every cell move.
+    Global changes of light are followed immediately: the median of (frame − background) over the picture is added to
+    the background before the comparison, so that a cloud does not make every patch appear to move.
 
     Args:
-        period: frames for one step of one gray level once warm. At 10 frames a second and the default 4, an object
-            of 40 gray levels contrast that stays is absorbed after 16 s.
-        warmup: frames over which the steps shrink from 28 gray levels (with the default) to one.
-        settling: frames in which the background is set anew, first after `warmup` and then whenever twice as many were
-            seen, to the temporal median of 16 to 32 frames spread over all of them. A person who stood in a crowd
-            of the first seconds would otherwise be a ghost for as long as his contrast takes to be absorbed. 0 does
-            without. Costs up to 32 pictures of memory until then.
+        period: Frames per step of one gray level after the warm-up. At 10 frames per second and the default 4, a
+            stationary object with a contrast of 40 gray levels is absorbed after 16 s.
+        warmup: Frames over which the steps shrink from 28 gray levels (with the default) to one.
+        settling: Frames during which the background is reset to the temporal median of 16 to 32 frames spread over
+            all of them, first after `warmup` and then whenever twice as many have been seen. Otherwise a person who
+            stood in a crowd in the first seconds would remain as a ghost until absorbed. 0 disables it. Takes up to
+            32 pictures of memory until then.
     """
 
     def __init__(self, *, period: int = 4, warmup: int = 32, settling: int = 0) -> None:
@@ -47,16 +47,16 @@ class BackgroundModel:
 
     @property
     def image(self) -> npt.NDArray[np.uint8] | None:
-        """(H, W) uint8 background, None before the first frame."""
+        """The background, (H, W) uint8; None before the first frame."""
         return self._image
 
     @property
     def is_warm(self) -> bool:
-        """False while the first, larger steps are taken and ghosts of the first frame may remain."""
+        """Whether the warm-up is over. Before that, ghosts of the first frame may remain."""
         return self._seen > self._warmup
 
     def reset(self) -> None:
-        """Forget everything (another scene, another size)."""
+        """Forget everything, for another scene or frame size."""
         self._image: npt.NDArray[np.uint8] | None = None
         self._samples: list[npt.NDArray[np.uint8]] = []
         self._spacing = 1
@@ -64,10 +64,10 @@ class BackgroundModel:
         self._seen = 0
 
     def difference(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Absolute difference to the background of the past, then learn from the frame.
+        """Return the absolute difference to the background of past frames, then learn from the frame.
 
         Args:
-            pixels: (H, W) uint8 luma. Another size than before starts the model anew.
+            pixels: (H, W) uint8 luma. A change of size resets the model.
 
         Returns:
             (H, W) uint8; all zero for the first frame.
@@ -90,10 +90,10 @@ class BackgroundModel:
         return difference
 
     def _settle(self, pixels: npt.NDArray[np.uint8]) -> None:
-        """Keep one frame in so many; when it is time, their median is the background."""
+        """Collect sample frames; when due, reset the background to their median."""
         if self._seen % self._spacing == 0:
             self._samples.append(pixels.copy())
-            if len(self._samples) == _SAMPLES:  # from here on one in twice as many
+            if len(self._samples) == _SAMPLES:  # double the spacing from here on
                 self._samples = self._samples[1::2]
                 self._spacing *= 2
         if self._seen == self._next_settling:
@@ -103,7 +103,7 @@ class BackgroundModel:
 
     def _step_towards(self, pixels: npt.NDArray[np.uint8], step: int) -> None:
         assert self._image is not None
-        # Saturating uint8 arithmetic: min(step, |difference|) up where the frame is brighter, down where darker.
+        # Saturating uint8 arithmetic: step by min(step, |difference|), up where the frame is brighter, else down.
         up = cv2.min(cv2.subtract(pixels, self._image), step)  # type: ignore[call-overload]
         down = cv2.min(cv2.subtract(self._image, pixels), step)  # type: ignore[call-overload]
         self._image = np.asarray(cv2.subtract(cv2.add(self._image, up), down), dtype=np.uint8)
@@ -112,7 +112,7 @@ class BackgroundModel:
         assert self._image is not None
         sample = (slice(None, None, 8), slice(None, None, 8))
         shift = int(np.median(pixels[sample].astype(np.int16) - self._image[sample]))
-        if abs(shift) > 2:  # a gray level or two is what the steps follow by themselves
+        if abs(shift) > 2:  # the steps themselves follow a gray level or two
             table = np.clip(_LEVELS + shift, 0, 255).astype(np.uint8)
             self._image = cv2.LUT(self._image, table).astype(np.uint8)
             self._samples = [cv2.LUT(sample, table).astype(np.uint8) for sample in self._samples]

@@ -1,4 +1,4 @@
-"""Whole frames: resized to a network's input, and as windows of consecutive frames for detectors that score clips."""
+"""Whole frames: resizing to a network's input, and windows of consecutive frames."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from streamad.frame import Frame, UInt8Image
 
 
 class ClipWindow:
-    """The last frames of one camera, without a hole between them.
+    """The most recent frames of one camera, without gaps.
+
+    A gap restarts the window: a frame flagged as discontinuous, a gap in the frame numbers (dropped frames), or another
+    frame size.
 
     Args:
-        length: frames in a window (source: 16 in the learned-noise paper).
-
-    A window starts anew after a gap: a frame flagged as discontinuous, a hole in the frame numbers (frames were
-    dropped), or another frame size.
+        length: Frames in a window; 16 in the learned-noise paper.
     """
 
     def __init__(self, length: int = 16) -> None:
@@ -26,13 +26,13 @@ class ClipWindow:
         self.length = length
         self._frames: deque[Frame] = deque(maxlen=length)
         self.gaps = 0
-        """Times that a window was thrown away because of a gap."""
+        """Number of times that a window was discarded because of a gap."""
 
     def push(self, frame: Frame) -> tuple[Frame, ...] | None:
         """Add the newest frame.
 
         Returns:
-            The `length` newest frames, oldest first, or None while fewer than that follow the last gap.
+            The `length` newest frames, oldest first; None while fewer have followed the last gap.
         """
         if self._frames:
             last = self._frames[-1]
@@ -43,10 +43,10 @@ class ClipWindow:
         return tuple(self._frames) if len(self._frames) == self.length else None
 
     def newest(self, age: int) -> Frame:
-        """The frame that came `age` frames ago; 0 is the newest.
+        """Return the frame from `age` frames ago; 0 is the newest.
 
         Raises:
-            IndexError: the window does not reach back so far.
+            IndexError: If the window does not reach back that far.
         """
         return self._frames[-1 - age]
 
@@ -56,15 +56,15 @@ class ClipWindow:
 
 
 def resize_frame(pixels: UInt8Image, height: int, width: int) -> UInt8Image:
-    """A frame at another size, its aspect ignored, bilinear.
+    """Resize a frame, ignoring its aspect ratio.
 
-    Source: the learned-noise paper's authors' other code (bilinear to 256×256). Bilinear alone samples a large frame
-    thinly, so one that is to shrink more than twofold is averaged over areas (our choice).
+    Bilinear, as in other code of the learned-noise paper's authors (to 256×256). Bilinear interpolation undersamples
+    large frames, so frames that shrink more than twofold are averaged over areas. Chosen without measurement.
 
     Args:
         pixels: (rows, cols) uint8.
-        height: rows wanted.
-        width: columns wanted.
+        height: Target number of rows.
+        width: Target number of columns.
     """
     rows, cols = pixels.shape
     if (rows, cols) == (height, width):

@@ -1,4 +1,4 @@
-"""The grid of 30×30 cells over a frame of any size."""
+"""The grid of 30×30 patches over a frame of any size."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from streamad.errors import ExitCode, StreamadError
 from streamad.frame import CellBoxes
 
 CELL = 30
-"""Side of a cell, pixels (source: the ADACL and ALPS papers' UCSD protocol)."""
+"""Side of a patch, pixels (UCSD protocol of the ADACL and ALPS papers)."""
 
 
 class FrameSizeError(StreamadError, ValueError):
-    """A frame too small to hold one cell."""
+    """A frame is too small for a single patch."""
 
     exit_code = ExitCode.SOURCE
 
 
 @dataclass(frozen=True)
 class CellGrid:
-    """Where the cells of a frame lie.
+    """Positions of patches in a frame.
 
-    Rule for the remainder (source: our choice): rows = ceil(height / cell); all rows but the last start at multiples of
-    the cell, and the last one ends at the frame's lower edge, so it overlaps its neighbor by what is missing. Columns
-    likewise. Every pixel is in some cell, every cell holds real pixels alone (no padding that a network never saw),
-    and where the size divides evenly (Ped2: 240×360, 8×12 cells) the grid is the papers'.
+    There are ceil(height / size) rows. All but the last start at multiples of the patch size, and the last ends at the
+    lower edge of the frame, so it overlaps its neighbor. Columns likewise. Every pixel is in some patch, and every
+    patch contains only real pixels (no padding, which a network never saw). If the size divides evenly (Ped2: 240×360,
+    8×12 patches), the grid equals the papers'. See docs/concepts/choices.md.
 
     Args:
-        height: frame height, pixels.
-        width: frame width, pixels.
-        cell: side of a cell, pixels.
+        height: Frame height, pixels.
+        width: Frame width, pixels.
+        cell: Side of a patch, pixels.
 
     Raises:
-        FrameSizeError: the frame is smaller than one cell.
+        FrameSizeError: If the frame is smaller than one patch.
     """
 
     height: int
@@ -47,28 +47,28 @@ class CellGrid:
     def __post_init__(self) -> None:
         if self.height < self.cell or self.width < self.cell:
             raise FrameSizeError(
-                f"the frame is {self.width}×{self.height} pixels, smaller than one {self.cell}×{self.cell} cell",
+                f"the frame is {self.width}×{self.height} pixels, smaller than one {self.cell}×{self.cell} patch",
                 hint="use a stream of higher resolution",
             )
 
     @cached_property
     def tops(self) -> npt.NDArray[np.intp]:
-        """(rows,) first pixel row of each row of cells."""
+        """First pixel row of each row of patches, (rows,)."""
         return self._starts(self.height)
 
     @cached_property
     def lefts(self) -> npt.NDArray[np.intp]:
-        """(cols,) first pixel column of each column of cells."""
+        """First pixel column of each column of patches, (cols,)."""
         return self._starts(self.width)
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, cols)."""
+        """Number of rows and columns of patches."""
         return len(self.tops), len(self.lefts)
 
     @cached_property
     def boxes(self) -> CellBoxes:
-        """Where the cells lie."""
+        """Boxes of the patches."""
         tops, lefts = self.tops.tolist(), self.lefts.tolist()
         return CellBoxes(
             (self.height, self.width),
@@ -82,7 +82,7 @@ class CellGrid:
         return starts
 
     def share(self, mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Share of each cell's pixels that are set.
+        """Share of set pixels in each patch.
 
         Args:
             mask: (height, width) uint8, 0 or 1.
@@ -97,19 +97,19 @@ class CellGrid:
         return np.asarray(counts / np.float32(self.cell * self.cell), dtype=np.float32)
 
     def cut(self, image: npt.NDArray[np.uint8], cells: npt.NDArray[np.intp]) -> npt.NDArray[np.uint8]:
-        """Cut cells out of an image.
+        """Cut patches out of an image.
 
         Args:
             image: (height, width) uint8.
-            cells: (n, 2) row and column of each wanted cell.
+            cells: (n, 2) row and column of each patch.
 
         Returns:
-            (n, cell, cell) uint8, a copy.
+            (n, size, size) uint8; a copy.
         """
         if image.shape != (self.height, self.width):
             raise ValueError(f"the grid is for {self.height}×{self.width} pixels (rows×columns), got {image.shape}")
         image = np.ascontiguousarray(image)
-        # All windows as one view. numpy's sliding_window_view gives the same, but takes six times as long to set up.
+        # All windows as one view. NumPy's sliding_window_view is equivalent but takes six times as long to set up.
         shape = (self.height - self.cell + 1, self.width - self.cell + 1, self.cell, self.cell)
         windows: npt.NDArray[np.uint8] = np.ndarray(shape, np.uint8, image, 0, image.strides * 2)
         return np.ascontiguousarray(windows[self.tops[cells[:, 0]], self.lefts[cells[:, 1]]])

@@ -1,4 +1,4 @@
-"""ModelInput: what one frame gives a network to score."""
+"""ModelInput: the network input for scoring one frame."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from streamad.frame import CellBoxes
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class StreamSlot:
-    """Room for what a network carries from frame to frame of one unbroken piece of a camera's video.
+    """Storage for the state of a stateful network over one gap-free part of a camera's video.
 
     Attributes:
-        state: whatever runs the network keeps it here; None before the first frame.
+        state: State, in the form of the engine that runs the network; None before the first frame.
     """
 
     state: Any = None
@@ -24,20 +24,20 @@ class StreamSlot:
 
 @dataclass(frozen=True, slots=True)
 class ModelInput:
-    """The network's input that scores one frame.
+    """The network input for scoring one frame.
 
     Attributes:
-        camera: the configured id of the camera.
-        index: number of the frame that these tiles score.
-        pts_seconds: presentation time of that frame, seconds.
-        received_at: `time.monotonic()` when the newest frame among the tiles was decoded.
-        batch: (n, channels, height, width) float32 in the range that the model declares; n may be 0 (nothing moves).
-        cells: (n, 2) row and column of each tile in the grid, None where a tile is the whole frame.
-        boxes: where the grid's cells lie on the frame that is scored; one cell where a tile is the whole frame.
-        skipped_reason: Why this frame gets no score ("warming_up", "gap"), None where it does.
-        stream: For networks that carry state: where; `batch` is then the newest frame, which the network must see
-            whether a score is skipped or not. None for all others.
-        due: False where no frame's score is due yet, and the network shall only see the newest frame.
+        camera: The configured camera id.
+        index: Number of the scored frame.
+        pts_seconds: Presentation time of that frame, seconds.
+        received_at: `time.monotonic()` when the newest frame in the input was decoded.
+        batch: (n, channels, height, width) float32 in the model's declared range; n may be 0 (nothing moves).
+        cells: (n, 2) row and column of each patch in the grid; None if the input is a whole frame.
+        boxes: Boxes of the grid's locations in the scored frame; a single one if the input is a whole frame.
+        skipped_reason: Why this frame gets no score ("warming_up", "gap"); None if it gets one.
+        stream: Storage of the state for stateful networks; None for all others. `batch` is then the newest frame,
+            which the network must process even if its score is skipped.
+        due: Whether a frame's score is due; otherwise the network only processes the newest frame.
     """
 
     camera: str

@@ -1,4 +1,4 @@
-"""Moving cells of a camera, each with a short history as channels."""
+"""Moving patches of a camera, each with a short history as channels."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from streamad.preprocessing.grid import CELL, CellGrid, FrameSizeError
 
 @dataclass(frozen=True, slots=True)
 class Patches:
-    """The moving cells of one frame.
+    """The moving patches of one frame.
 
     Attributes:
-        pixels: (n, channels, cell, cell) uint8; channel 0 is the newest frame, channel k is `lags[k]` frames older.
-        cells: (n, 2) row and column of each.
-        grid: the grid they were cut from.
-        boxes: where its cells lie on the source's frame (before shrinking).
-        warming_up: True while a channel's frame is missing (at the start, after a gap, or dropped), or the background
-            is not yet settled; such a frame has no patches.
-        dropped: True where that is because frames were dropped under load, not because the stream has just begun.
+        pixels: (n, channels, size, size) uint8; channel 0 is the newest frame, channel k is `lags[k]` frames older.
+        cells: (n, 2) row and column of each patch.
+        grid: The grid from which they were cut.
+        boxes: Boxes of the grid's patches in the source's frame (before shrinking).
+        warming_up: Whether a channel's frame is missing (at the start, after a gap, or dropped), or the background has
+            not settled. Such a frame has no patches.
+        dropped: Whether the reason is frames dropped under load rather than the start of the stream.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -36,18 +36,19 @@ class Patches:
 
 
 class PatchHistory:
-    """Cuts the moving cells out of a camera's frames.
+    """Cuts moving patches out of a camera's frames.
 
-    A cell moves where |frame − background| > `level` gray levels on at least `share` of its pixels (source:
-    reference rule for the papers' "patches with pedestrians", our reading).
+    A patch moves if |frame − background| > `level` gray levels on at least a `share` of its pixels. This is our reading
+    of the papers' "patches with pedestrians".
 
     Args:
-        lags: age of each channel, frames; (0,) is the papers' single picture, (0, 2, 4) shows the network how the
-            cell's content moves.
-        level: gray levels by which a pixel must differ.
-        share: share of a cell's pixels that must differ, in (0, 1].
-        max_height: frames taller than this are shrunk to it first (area averaging, aspect kept), pixels; None never.
-        background: the model of the scene at rest.
+        lags: Age of each channel, frames; (0,) is the papers' single picture, (0, 2, 4) shows the network how the
+            content moves.
+        level: Gray levels by which a pixel must differ.
+        share: Share of a patch's pixels that must differ, in (0, 1].
+        max_height: Height to which taller frames are shrunk (area averaging, same aspect ratio), pixels. Default:
+            frames are not shrunk.
+        background: The model of the scene at rest.
     """
 
     def __init__(
@@ -71,22 +72,22 @@ class PatchHistory:
         self._grid: CellGrid | None = None
         self._boxes: CellBoxes | None = None
         self.gaps = 0
-        """Times that the history was thrown away because of a gap."""
+        """Number of times that the history was discarded because of a gap."""
 
     def push(self, frame: Frame) -> Patches:
-        """Take the next frame of the camera and return its moving cells.
+        """Add the camera's next frame and return its moving patches.
 
         Raises:
-            FrameSizeError: the frame is smaller than one cell.
+            FrameSizeError: If the frame is smaller than one patch.
         """
         pixels = self._resized(frame.pixels)
         if self._grid is None or (self._grid.height, self._grid.width) != pixels.shape:
             if min(pixels.shape) < CELL <= min(frame.shape):
                 raise FrameSizeError(
                     f"the frame of {frame.shape[1]}×{frame.shape[0]} pixels, shrunk to a height of "
-                    f"{self._max_height} as the model wants it, is {pixels.shape[1]} pixels wide: less than one cell "
+                    f"{self._max_height} as the model requires, is {pixels.shape[1]} pixels wide: less than one patch "
                     f"of {CELL}×{CELL}",
-                    hint="use a stream that is less narrow, or a model with a larger max_height",
+                    hint="use a wider stream, or a model with a larger max_height",
                 )
             self._grid = CellGrid(pixels.shape[0], pixels.shape[1], CELL)
             self._boxes = None
@@ -106,10 +107,10 @@ class PatchHistory:
         return Patches(np.stack(channels, axis=1), cells, self._grid, self._boxes, warming_up=False)
 
     def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
-        """(x0, y0, x1, y1) of a cell in pixels of the source's newest frame (before shrinking).
+        """Box (x0, y0, x1, y1) of a patch in pixels of the source's newest frame (before shrinking).
 
         Raises:
-            ValueError: no frame has been seen, so there is no grid yet.
+            ValueError: If no frame has been added, so there is no grid yet.
         """
         if self._boxes is None:
             raise ValueError("there is no grid before the first frame")
@@ -121,12 +122,12 @@ class PatchHistory:
         self._background.reset()
 
     def _forget_across_gap(self, frame: Frame, pixels: npt.NDArray[np.uint8]) -> None:
-        """Drop the history where the frame does not continue the stream.
+        """Discard the history if the frame does not continue the stream.
 
-        A hole in the numbers (frames were dropped under load) drops nothing: the channels are found by their age, and
-        a frame whose ages were dropped has no patches. So a camera that loses every other frame is still watched. The
-        background outlives even a discontinuity, unless the size changed: it is a slow median, and a camera that
-        reconnects shows the same place.
+        Dropped frames (gaps in the numbers) discard nothing: channels are found by age, and a frame whose older frames
+        were dropped has no patches. A camera that loses every other frame is therefore still scored. The background
+        even survives a discontinuity unless the size changes: it is a slow median, and a camera that reconnects shows
+        the same scene.
         """
         if not self._past:
             self._first = frame.index

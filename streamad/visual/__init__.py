@@ -1,4 +1,4 @@
-"""What people look at: the score plot, the heat map over a frame, the video file."""
+"""Pictures for people: score plots, anomaly map overlays and video files."""
 
 from streamad.video_writer import H264Writer
 from streamad.visual.overlay import draw_overlay

@@ -1,4 +1,4 @@
-"""A frame with its heat map, score and alert, for annotated videos and the live page."""
+"""Drawing of a frame with its anomaly map, score and alert, for annotated videos and the live page."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _BAR = (92, 178, 232)
 _BAR_EMPTY = (64, 68, 74)
 _TRUTH = (86, 214, 180)
 
-# From light yellow to deep red by way of orange: ordered in lightness as well as in hue, so that the order
-# can be read with any color vision (our choice, after the "YlOrRd" map of ColorBrewer).
+# Light yellow through orange to deep red: ordered in lightness as well as in hue, so that it is readable with any color
+# vision. Based on ColorBrewer's "YlOrRd".
 _HEAT_STOPS = np.array([(255, 238, 120), (254, 178, 60), (248, 96, 40), (204, 0, 36)], np.float32)
 _HEAT = np.stack([np.interp(np.linspace(0, 3, 256), range(4), _HEAT_STOPS[:, c]) for c in range(3)], axis=-1).astype(
     np.uint8
 )
-_ALPHA = (0.28, 0.66)  # coverage just above `low` and at `high`
+_ALPHA = (0.28, 0.66)  # opacity just above `low` and at `high`
 
 
 def strip_height(height: int) -> int:
-    """Pixels that the status strip takes at the top of a frame `height` pixels tall."""
+    """Height of the status strip at the top of a frame `height` pixels tall, pixels."""
     return max(14, round(height * 0.062))
 
 
@@ -51,29 +51,29 @@ def draw_overlay(
     time_text: str = "",
     truth_boxes: Sequence[Box] = (),
 ) -> UInt8:
-    """Draw what a detector said of a frame over the frame.
+    """Draw a detector's result over a frame.
 
     Args:
         pixels: (H, W) uint8 luma.
-        anomaly_map: (rows, cols) raw score of every cell, NaN where a cell was not scored; None draws none.
-        boxes: where the heat map's cells lie on the frame that was scored, of which `pixels` may be a copy in another
-            size. Where cells overlap the higher one is seen.
-        scale: (low, high) raw scores: cells at or below `low` stay as they are, cells at `high` or above have
-            the full color. It is also the range of the score bar. low < high.
-        alert: an alert is active: strip and frame turn red and say ALERT.
-        score_text: the frame's score as it shall be written.
-        score: the frame's score for the bar; None or NaN leaves the bar empty.
-        threshold: where the bar has its tick; None draws none.
-        camera: id of the camera.
-        time_text: time of the frame as it shall be written.
-        truth_boxes: ground truth (x0, y0, x1, y1) in pixels, outlined.
+        anomaly_map: (rows, cols) raw score of every location, NaN if not scored. Default: no map is drawn.
+        boxes: Positions of the map's locations in the scored frame, of which `pixels` may be a copy in another size.
+            Where locations overlap, the highest is visible.
+        scale: (low, high) raw scores: locations at or below `low` are not tinted; those at `high` or above have the
+            full color. Also the range of the score bar. low < high.
+        alert: Whether an alert is active. Strip and border turn red, and ALERT is written.
+        score_text: The frame's score as text.
+        score: The frame's score for the bar. None or NaN leaves the bar empty.
+        threshold: Position of the bar's tick. Default: no tick.
+        camera: The camera id.
+        time_text: The frame's time as text.
+        truth_boxes: Ground truth boxes (x0, y0, x1, y1) in pixels, outlined.
 
     Returns:
-        (H, W, 3) uint8 RGB. Pixels outside strip, border, boxes and tinted cells keep R = G = B = luma. The
+        (H, W, 3) uint8 RGB. Pixels outside the strip, border, boxes and tinted locations keep R = G = B = luma. The
         strip covers the first `strip_height(H)` rows.
 
     Raises:
-        ValueError: shapes that do not fit one another, or an empty scale.
+        ValueError: If shapes do not match, or the scale is empty.
     """
     if pixels.ndim != 2 or pixels.dtype != np.uint8:
         raise ValueError(f"pixels must be (H, W) uint8, got shape {pixels.shape} and dtype {pixels.dtype}")
@@ -92,7 +92,7 @@ def draw_overlay(
         cv2.rectangle(picture, (0, 0), (width - 1, height - 1), ALERT_RED, 2 * thickness - 1)
     share = None if score is None or not math.isfinite(score) else (score - low) / (high - low)
     tick = None if threshold is None or not math.isfinite(threshold) else (threshold - low) / (high - low)
-    # cv2's font has no other characters; bytes of a name that are no text would end the process in it.
+    # cv2's font supports only ASCII, and invalid bytes would crash the process.
     left = "  ".join(part for part in (drawable(camera).encode("ascii", "replace").decode(), time_text) if part)
     _status(picture, left, score_text, share, tick, alert)
     return picture
@@ -101,17 +101,17 @@ def draw_overlay(
 def _tint(
     picture: UInt8, anomaly_map: npt.NDArray[np.float32], boxes: CellBoxes | None, low: float, high: float
 ) -> None:
-    """Lay the colors of the cells above `low` over the picture, in place: each over its box and nothing else."""
+    """Tint the locations above `low` in place, each within its box."""
     if boxes is None or anomaly_map.shape != boxes.grid:
         raise ValueError(
-            f"a heat map needs the boxes of its cells: got shape {anomaly_map.shape} and "
-            f"{'none' if boxes is None else 'boxes of a grid of {}×{} cells'.format(*boxes.grid)}"
+            f"an anomaly map needs the boxes of its locations: got shape {anomaly_map.shape} and "
+            f"{'none' if boxes is None else 'boxes of a grid of {}×{} locations'.format(*boxes.grid)}"
         )
     share = np.clip((np.where(np.isfinite(anomaly_map), anomaly_map, low) - low) / (high - low), 0.0, 1.0)
     rows, cols = np.flatnonzero((share > 0).any(axis=1)), np.flatnonzero((share > 0).any(axis=0))
     if not rows.size:
         return
-    # From cells to pixels, the rows first and then the columns: a pixel shows the highest of the cells that cover it.
+    # Expand locations to pixels, first rows and then columns. A pixel shows the highest location that covers it.
     drawn = boxes.scaled((picture.shape[0], picture.shape[1]))
     bands = np.zeros((picture.shape[0], anomaly_map.shape[1]), np.float32)
     for row in rows:
@@ -126,7 +126,7 @@ def _tint(
 
 
 def _status(picture: UInt8, left: str, score_text: str, share: float | None, tick: float | None, alert: bool) -> None:
-    """The strip at the top: camera and time, the score's bar with the threshold's tick, ALERT."""
+    """Draw the strip at the top: camera and time, score bar with the threshold's tick, ALERT."""
     tall, width = strip_height(picture.shape[0]), picture.shape[1]
     picture[:tall] = ALERT_RED if alert else _STRIP
     size = tall / 32
@@ -147,7 +147,7 @@ def _status(picture: UInt8, left: str, score_text: str, share: float | None, tic
             right -= gap
     length = min(round(width * 0.24), right - gap)
     if left and gap + extent(left) + gap + length > right:
-        # Where the line is too long the bar gives way first, then the end of the name.
+        # If the text is too long, shorten the bar first and then the end of the name.
         length = max(0, right - 2 * gap - extent(left))
         while left and gap + extent(left) > right:
             left = left[:-1]

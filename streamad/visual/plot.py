@@ -1,4 +1,4 @@
-"""The score plot: scores over time with threshold, alerts and, where known, the truth."""
+"""Score plots: scores over time with threshold, alerts and, if known, the ground truth."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from streamad.files import write_atomic
 from streamad.formatting import drawable
 
-# The palette of Okabe and Ito (2008), told apart with any color vision; hatching and dashes say it again.
+# The palette of Okabe and Ito (2008), distinguishable with any color vision. Hatching and dashes repeat the
+# information.
 SCORE_COLOR = "#0072B2"
 THRESHOLD_COLOR = "#D55E00"
 RELEASE_COLOR = "#E69F00"
@@ -42,14 +43,14 @@ class PlotEvent:
 
 @dataclass(frozen=True)
 class _Panel:
-    """The scores of one video.
+    """Scores of one video.
 
     Attributes:
-        title: stands over the panel.
+        title: Title above the panel.
         seconds: (T,) time of each frame, increasing.
-        scores: (T,) score of each frame; NaN where it has none.
-        events: alerts, drawn as bars under the axis.
-        truth: (start, end, kind) of true anomalies in seconds, shaded.
+        scores: (T,) score of each frame; NaN if it has none.
+        events: Alerts, drawn as bars below the axis.
+        truth: True anomalies as (start, end, kind), seconds; shaded.
     """
 
     title: str
@@ -61,7 +62,7 @@ class _Panel:
     def __post_init__(self) -> None:
         if self.seconds.ndim != 1 or self.seconds.shape != self.scores.shape or self.seconds.size == 0:
             raise ValueError(
-                "seconds and scores must be 1-D, of one length and not empty, "
+                "seconds and scores must be 1-D, of equal length and not empty, "
                 f"got shapes {self.seconds.shape} and {self.scores.shape}"
             )
 
@@ -81,19 +82,19 @@ def plot_scores(
     """Write the score plot of one video as a PNG of 1600×600 pixels.
 
     Args:
-        path: the file; written atomically.
+        path: The file to write, atomically.
         seconds: (T,) time of each frame, increasing.
-        scores: (T,) score of each frame, higher is more anomalous; NaN (no score) is hatched.
-        threshold: the score from which an alert is raised: a dashed line with its value.
-        release: the score under which an alert ends: a dotted line.
-        events: alerts, bars under the axis.
-        truth: (start, end, kind) of true anomalies in seconds, shaded.
-        title: over the plot.
-        score_label: of the y axis.
+        scores: (T,) score of each frame, higher is more anomalous; frames without a score (NaN) are hatched.
+        threshold: Score from which an alert is raised; a dashed line with its value.
+        release: Score below which an alert ends; a dotted line.
+        events: Alerts, drawn as bars below the axis.
+        truth: True anomalies as (start, end, kind), seconds; shaded.
+        title: Title above the plot.
+        score_label: Label of the y axis.
 
     Raises:
-        ValueError: seconds and scores do not fit each other or are empty.
-        OutputError: the file cannot be written.
+        ValueError: If seconds and scores do not match or are empty.
+        OutputError: If the file cannot be written.
     """
     panel = _Panel(title, seconds, scores, events, truth)
     _write(path, _figure(panel, threshold, release, score_label))
@@ -117,7 +118,7 @@ def _limits(scores: npt.NDArray[np.floating], threshold: float | None, release: 
         return 0.0, 1.0
     low, high = float(everything.min()), float(everything.max())
     span = high - low if high > low else max(abs(high), 1.0)
-    # Room above for the legend and the names of the true anomalies.
+    # Leave room at the top for the legend and the names of true anomalies.
     return low - 0.04 * span, high + 0.24 * span
 
 
@@ -162,7 +163,7 @@ def _draw_scores(axes: Axes, panel: _Panel, threshold: float | None, release: fl
     axes.plot(seconds, scores, color=SCORE_COLOR, linewidth=width, label="score")
     lone = ~missing & np.r_[True, missing[:-1]] & np.r_[missing[1:], True]
     if lone.any():
-        # A score between two gaps has no line to be seen by.
+        # A single score between two gaps has no visible line.
         axes.plot(seconds[lone], scores[lone], ".", color=SCORE_COLOR, markersize=5)
     if threshold is not None:
         axes.axhline(
@@ -194,7 +195,7 @@ def _draw_events(axes: Axes, panel: _Panel) -> None:
     span = last - first
     free = [-np.inf] * _LANES
     for event in sorted(panel.events, key=lambda e: e.start_seconds):
-        # Where labels would run into one another the bars go down a lane; 10 pt text is about 8 px a letter.
+        # If labels would overlap, use the next lane. A character of 10 pt text is about 8 px wide.
         needs = max(event.end_seconds, event.start_seconds + span * 8.0 * (len(event.label) + 2) / 1480)
         open_lanes = [lane for lane in range(_LANES) if free[lane] <= event.start_seconds]
         lane = open_lanes[0] if open_lanes else int(np.argmin(free))

@@ -1,4 +1,4 @@
-"""A small picture of one frame with its heat map, for reports."""
+"""Thumbnails of frames with their anomaly maps, for reports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 WIDTH = 540
-"""Pixels; shown at half of it, sharp on dense screens."""
+"""Width in pixels. Thumbnails are displayed at half of it, to be sharp on high-density screens."""
 
 
 def heat_thumbnail(
@@ -21,21 +21,21 @@ def heat_thumbnail(
     high: float,
     truth: npt.NDArray[np.bool_] | None = None,
 ) -> bytes:
-    """A frame as JPEG: cells above `low` tinted yellow to red, true regions outlined in blue.
+    """Encode a frame as JPEG, with locations above `low` tinted yellow to red and true regions outlined in blue.
 
     Args:
         pixels: (H, W) uint8 luma.
-        anomaly_map: (rows, cols) raw scores, NaN = not scored; None tints nothing.
-        boxes: of all cells, row by row, in pixels of the frame.
-        low: score from which a cell is tinted.
-        high: score of full red.
+        anomaly_map: (rows, cols) raw scores, NaN if not scored. None: nothing is tinted.
+        boxes: Boxes of all locations, row by row, in pixels of the frame.
+        low: Score from which a location is tinted.
+        high: Score with the full red.
         truth: (H, W), True where abnormal.
     """
     picture = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
     if anomaly_map is not None:
         tint = picture.copy()
         cells = zip(anomaly_map.ravel().tolist(), boxes, strict=True)
-        # Where cells overlap the higher one is seen, as in annotated videos: it is drawn last.
+        # Draw the highest last, so that it is visible where locations overlap, as in annotated videos.
         for value, (x0, y0, x1, y1) in sorted(cell for cell in cells if np.isfinite(cell[0]) and cell[0] > low):
             share = min(1.0, (value - low) / max(high - low, 1e-12))
             cv2.rectangle(tint, (x0, y0), (x1 - 1, y1 - 1), (0, round(220 * (1 - share)), 255), cv2.FILLED)

@@ -1,4 +1,4 @@
-"""The live page, the metrics and health endpoints, and the server they run on."""
+"""The live page, the metrics and health endpoints, and the web server."""
 
 from streamad.observability.endpoints import WebSpec
 from streamad.web.app import create_app

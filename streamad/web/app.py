@@ -35,19 +35,20 @@ def create_app(
     store: EventStore | None = None,
     preview: Callable[[str], bytes | None] | None = None,
 ) -> FastAPI:
-    """The application, to be served by `WebServer`.
+    """Create the application that `WebServer` serves.
 
-    Every callable is called from threads of the server and must be safe there.
+    All callables are called from server threads and must be thread-safe.
 
     Args:
-        metrics: served under `/metrics`.
-        health: served under `/healthz` and `/readyz`.
-        status: makes the `StatusDocument`; NaN and infinities are sent as null.
-        store: served under `/api/events` and `/api/health-events`; None: those paths answer 404.
-        preview: the newest picture of a camera as JPEG, None where it has none
-            (`/api/cameras/ID/preview.jpg`).
+        metrics: The metrics, served under `/metrics`.
+        health: The health state, served under `/healthz` and `/readyz`.
+        status: Function that returns the `StatusDocument`. NaN and infinities are sent as null.
+        store: The events, served under `/api/events` and `/api/health-events`. Without a store, those paths return
+            404.
+        preview: Function that returns a camera's newest picture as JPEG, or None if it has none; served under
+            `/api/cameras/ID/preview.jpg`.
     """
-    # The framework's own documentation pages load scripts from the network: none of them.
+    # Disable the framework's documentation pages, which load scripts from the network.
     app = FastAPI(title="streamad", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     page, policy = _page(has_preview=preview is not None)
 
@@ -62,7 +63,7 @@ def create_app(
         body, content_type = metrics.negotiate(request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": content_type})
 
-    # Health is answered on the event loop itself: slow requests that fill the thread pool do not delay it.
+    # Health is served on the event loop itself, so that slow requests in the thread pool cannot delay it.
     @app.get("/healthz")
     async def get_health() -> JSONResponse:
         return _probe(health.live())
@@ -112,7 +113,7 @@ def create_app(
 
 
 def _page_of(found: Sequence[Event | HealthEvent], limit: int, total: int) -> JSONResponse:
-    """A page of events; `next` is what `before` takes for the page after it."""
+    """Create the response for one page of events. `next` is the value of `before` for the following page."""
     following = found[-1].id if len(found) == limit else None
     document = {"events": [event.to_dict() for event in found], "total": total, "next": following}
     return JSONResponse(document, headers=NO_STORE)
@@ -124,7 +125,7 @@ def _probe(report: HealthReport) -> JSONResponse:
 
 
 def _page(*, has_preview: bool) -> tuple[str, str]:
-    """The page and a content policy that allows its own script and style, and nothing from elsewhere."""
+    """Return the page and a content security policy that allows only the page's own script and style."""
     text = resources.files("streamad.web").joinpath("page.html").read_text(encoding="utf-8")
     text = text.replace("{{preview}}", "yes" if has_preview else "no")
     sources = {}

@@ -1,4 +1,4 @@
-"""Between the network and the application: which hosts are served, and how many connections for how long."""
+"""Protection of the web server: served host names, and limits on connections, request sizes and times."""
 
 from __future__ import annotations
 
@@ -27,36 +27,37 @@ HEADERS = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"referrer-policy", b"no-referrer"),
 )
-"""Sent with every answer, errors included, where the application gave none of that name."""
+"""Headers of every response, including errors, unless the application has set them."""
 
 MAX_CONNECTIONS = 64
-"""A page holds six connections at most, Prometheus one. Never more than a quarter of the process' descriptors, so that
-decoders can be started whatever clients do."""
+"""Maximum number of connections. A page uses at most six, Prometheus one. It is also limited to a quarter of the
+process's descriptors, so that decoders can be started regardless of clients."""
 IDLE_SECONDS = 10.0
-"""Longest time for a client to send a whole request, from the connection or the last answer on, whatever trickles in;
-and longest time in which it takes nothing of an answer."""
+"""Maximum time for a client to send a complete request, measured from the connection or the last response, and maximum
+time in which it reads nothing of a response."""
 ACCEPTED_AT_ONCE = 16
-"""The event loop accepts so many connections before it looks at any of them."""
+"""Number of connections that the event loop accepts before handling any of them."""
 
 MAX_HEAD = 16384
-"""Bytes of a request's line and headers. The parser's own bound is met only by what does not arrive in one piece."""
+"""Maximum size of a request line and headers, bytes. The parser's own limit applies only to data in several pieces."""
 
 _HOST = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{0,5})?", re.IGNORECASE)
 
 _REFUSED_HOST = (
-    b'{"error": "this host name is not served here", "hint": "add it to web.allowed_hosts (docs/how-to/secure.md)"}'
+    b'{"error": "this host name is not allowed", "hint": "add it to web.allowed_hosts (docs/how-to/secure.md)"}'
 )
-_REFUSED_SIZE = b'{"error": "the request is too long", "hint": null}'
-_REFUSED_BODY = b'{"error": "requests carry no body here", "hint": null}'
+_REFUSED_SIZE = b'{"error": "the request is too large", "hint": null}'
+_REFUSED_BODY = b'{"error": "requests must not have a body", "hint": null}'
 
 
 class Guard:
-    """An ASGI application that answers for known hosts alone, and adds `HEADERS`.
+    """An ASGI application that responds only for known hosts, and adds `HEADERS`.
 
-    A foreign page may point its own name at this machine (DNS rebinding), and then has the same origin as ours. Its
+    A foreign page may point its own name at this machine (DNS rebinding) and then share its origin with ours, but its
     requests still name the foreign host.
 
-    Served are loopback names and addresses, `spec.host`, the local address of the connection, and `spec.allowed_hosts`.
+    Allowed are loopback names and addresses, `spec.host`, the local address of the connection, and
+    `spec.allowed_hosts`.
     """
 
     def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]], spec: WebSpec) -> None:
@@ -64,7 +65,7 @@ class Guard:
         self._allowed = (*map(str.lower, spec.allowed_hosts), spec.host.lower())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -86,16 +87,16 @@ class Guard:
         elif any(n == b"transfer-encoding" or (n == b"content-length" and v.strip() != b"0") for n, v in headers):
             await _refuse(send_with_headers, 400, _REFUSED_BODY)
         else:
-            # The server leaves out the body of an answer to HEAD itself.
+            # The server itself omits the body of a response to HEAD.
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
             await self._app({**scope, "method": method}, receive, send_with_headers)
 
     def serves(self, host: str, local: str) -> bool:
-        """Whether requests with this `Host` are answered.
+        """Whether requests with this `Host` header are served.
 
         Args:
-            host: the header's value, name or address with or without a port.
-            local: the address that the client connected to.
+            host: The header's value: name or address, with or without a port.
+            local: The local address to which the client connected.
         """
         match = _HOST.fullmatch(host.strip())
         if match is None:
@@ -110,10 +111,10 @@ class Guard:
 
 
 class GuardedProtocol(H11Protocol):
-    """One connection, bounded in time, and one of a bounded number.
+    """A connection with a time limit, one of a limited number.
 
-    Where there are too many, the client with the most loses the one that has been idle for longest, so that a client
-    that holds hundreds open keeps nobody else out.
+    If there are too many, the client with the most connections loses its longest idle one, so that a client that holds
+    hundreds open cannot lock out others.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -122,7 +123,7 @@ class GuardedProtocol(H11Protocol):
         self._unsent = 0
 
     def connection_made(self, transport: Any) -> None:
-        """Take the connection, in place of another where there are too many."""
+        """Accept the connection; if there are too many, close an idle one."""
         super().connection_made(transport)
         if len(self.connections) > max_connections():
             idle = [c for c in self.connections if isinstance(c, GuardedProtocol) and not c.busy and c is not self]
@@ -132,21 +133,21 @@ class GuardedProtocol(H11Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being answered."""
+        """Whether a request is being handled."""
         return self.cycle is not None and not self.cycle.response_complete
 
     @property
     def client_host(self) -> str:
-        """The client's address, "" where it is not known."""
+        """The client's address; "" if unknown."""
         return self.client[0] if self.client else ""
 
     def on_response_complete(self) -> None:
-        """From here on the next request is awaited."""
+        """Restart the idle timer for the next request."""
         self._since = time.monotonic()
         super().on_response_complete()
 
     def expire(self, now: float) -> None:
-        """Drop the connection where its client has kept it idle, or taken nothing of an answer, for too long."""
+        """Drop the connection if its client has been idle, or has read nothing of a response, for too long."""
         unsent = self.transport.get_write_buffer_size()
         if self.busy or unsent < self._unsent:
             self._since = now
@@ -155,12 +156,12 @@ class GuardedProtocol(H11Protocol):
             self.drop()
 
     def drop(self) -> None:
-        """Close it at once, without waiting for the client to take what is left."""
+        """Close the connection immediately, without waiting for the client to read the rest."""
         self.connections.discard(self)
         self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP."""
+        """Respond to data that is not HTTP."""
         headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close"), *HEADERS]
         events = (
             h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
@@ -171,19 +172,19 @@ class GuardedProtocol(H11Protocol):
             for event in events:
                 self.transport.write(self.conn.send(event) or b"")
         except h11.LocalProtocolError:
-            self.drop()  # an answer to the request before is under way
+            self.drop()  # a response to the previous request is in progress
         else:
             self.transport.close()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Answer a wish for another protocol as a plain request, as HTTP wants it; no reason for a line in the log."""
+        """Handle an upgrade request as a plain request, as HTTP specifies, without a log message."""
 
 
 class GuardedServer(uvicorn.Server):
-    """Looks at its connections once a second."""
+    """A server that checks its connections once a second."""
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second."""
+        """Check the connections on every tenth call; uvicorn calls this ten times a second."""
         if counter % 10 == 0:
             now = time.monotonic()
             for connection in list(self.server_state.connections):
@@ -193,7 +194,7 @@ class GuardedServer(uvicorn.Server):
 
 
 def max_connections() -> int:
-    """The most connections that are held."""
+    """Maximum number of open connections."""
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return MAX_CONNECTIONS if descriptors == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, descriptors // 4)
 

@@ -1,4 +1,4 @@
-"""WebServer: the application on a thread of its own, its port taken before anything else starts."""
+"""WebServer: runs the application in its own thread, and binds its port before anything else starts."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ BACKLOG = 128
 
 
 class WebServer:
-    """Serves an application until stopped. Takes no signals: ending the process is the caller's business.
+    """Serves an application until stopped. It handles no signals; the caller ends the process.
 
-    The port is taken in the constructor, so an occupied one is reported before cameras are opened or models
-    loaded.
+    The constructor binds the port, so that an occupied one is reported before cameras are opened or models loaded.
 
     Args:
-        app: from `create_app`.
-        spec: host and port; port 0 takes any free one, see `url`.
+        app: The application from `create_app`.
+        spec: Host and port. Port 0 selects a free one; see `url`.
 
     Raises:
-        OutputError: the address cannot be listened on.
+        OutputError: If the address cannot be bound.
     """
 
     def __init__(self, app: FastAPI, spec: WebSpec) -> None:
@@ -57,7 +56,7 @@ class WebServer:
 
     @property
     def url(self) -> str:
-        """Where the page is, e.g. "http://127.0.0.1:8080"."""
+        """Address of the page, such as "http://127.0.0.1:8080"."""
         host, port = self._address
         if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
             host = "localhost"
@@ -65,14 +64,14 @@ class WebServer:
 
     @property
     def is_running(self) -> bool:
-        """True from `start` to `stop`."""
+        """Whether the server is running: True from `start` to `stop`."""
         return self._thread.is_alive() and self._server.started
 
     def start(self) -> None:
-        """Serve from here on; returns when requests are answered.
+        """Start the server and return when it responds to requests.
 
         Raises:
-            OutputError: the server did not come up.
+            OutputError: If the server does not start.
         """
         self._thread.start()
         deadline = time.monotonic() + START_SECONDS
@@ -81,14 +80,14 @@ class WebServer:
                 self.stop()
                 raise OutputError(
                     f"the web server on {self.url} did not start within {START_SECONDS:g} s",
-                    hint="see the log above for its reason",
+                    hint="see the log above for the reason",
                 )
             time.sleep(0.005)
-        # The event loop has made the system's queue as short as the number that it accepts at once.
+        # Restore the backlog, which the event loop has reduced to the number of connections accepted at once.
         self._socket.listen(BACKLOG)
 
     def stop(self) -> None:
-        """Stop serving and give the port back. May be called more than once, and without `start`."""
+        """Stop the server and release the port. May be called more than once, and without `start`."""
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS)
@@ -108,14 +107,14 @@ class WebServer:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take a port.
+    """Bind a port and listen on it.
 
     Args:
-        host: name or address to listen on.
-        port: TCP port, 0 for any free one.
+        host: Name or address to listen on.
+        port: TCP port; 0 selects a free one.
 
     Raises:
-        OutputError: the address cannot be listened on.
+        OutputError: If the address cannot be bound.
     """
     listener: socket.socket | None = None
     try:
@@ -123,11 +122,10 @@ def listen(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
-        # A restart must not wait for the last run's connections to time out; a live listener still excludes
-        # us.
+        # Allow a restart while old connections time out. A live listener still blocks the port.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        # Listening here, not later: two sockets may share a port until one of them listens.
+        # Listen immediately: two sockets may share a port until one of them listens.
         listener.listen(BACKLOG)
         return listener
     except OSError as error:
@@ -135,7 +133,7 @@ def listen(host: str, port: int) -> socket.socket:
             listener.close()
         hint = "set web.host to an address of this machine, e.g. 127.0.0.1"
         if error.errno == errno.EADDRINUSE:
-            hint = "another program listens there: stop it, or set web.port to another (0: any free one)"
+            hint = "another program uses this port; stop it, or set web.port to another one (0: any free port)"
         elif error.errno == errno.EACCES:
-            hint = "ports under 1024 need special rights: set web.port to a higher one"
+            hint = "ports below 1024 require privileges; set web.port to a higher one"
         raise OutputError(f"cannot listen on {host}:{port}: {error.strerror or error}", hint=hint) from error

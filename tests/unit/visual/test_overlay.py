@@ -152,7 +152,7 @@ def test_truth_boxes_are_outlined() -> None:
     ("changes", "message"),
     [
         ({"scale": (5.0, 5.0)}, "low < high"),
-        ({"anomaly_map": np.zeros((9, 12), np.float32)}, "boxes of a grid of 8×12 cells"),
+        ({"anomaly_map": np.zeros((9, 12), np.float32)}, "boxes of a grid of 8×12 locations"),
         ({"anomaly_map": np.zeros((8, 12), np.float32), "boxes": None}, "needs the boxes"),
         ({"anomaly_map": np.zeros(12, np.float32)}, r"shape \(12,\)"),
     ],

@@ -111,7 +111,7 @@ def test_the_page_shows_cameras_alerts_faults_and_events(tmp_path: Path) -> None
         "threshold −30",
         "112 ms",
         "90 s ago",
-        "not watched",
+        "not monitored",
         "running 2 h 2 min",
         "kept in memory: database or disk is full",
         "12.5 / 10",
@@ -159,7 +159,7 @@ def test_only_watched_cameras_are_quiet(tmp_path: Path) -> None:
     assert color == "--warn"
     for words in (
         "1 not keeping up",
-        "1 with a calibration in doubt",
+        "1 with a calibration that may not fit",
         "1 with a faulty picture",
         "1 without scores",
         "1 ended",
@@ -169,7 +169,7 @@ def test_only_watched_cameras_are_quiet(tmp_path: Path) -> None:
     assert "1 quiet" in text
     assert "all quiet" not in page
     for words in (
-        "▲ not keeping up", "▲ up, calibration in doubt", "calibrated on UCSD Ped2", "▲ up, picture at fault",
+        "▲ not keeping up", "▲ up, calibration may not fit", "calibrated on UCSD Ped2", "▲ up, faulty picture",
         "✕ failed", "processing: frames cannot be scored", "threshold 2.74, not seen in 7 hours",
     ):  # fmt: skip
         assert words in page, words
