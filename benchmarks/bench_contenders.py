@@ -29,8 +29,8 @@ from streamad.errors import BundleError, EngineError
 from streamad.frame import Frame
 from streamad.inference import open_model
 from streamad.inference.alerting import resolve_policy
-from streamad.inference.clips import prefetched
 from streamad.inference.model import Model
+from streamad.inference.reading import prefetched
 from streamad.inference.session import Session
 from streamad.preprocessing import CellGrid, ModelInput
 from streamad.sources import FileSpec, open_source
@@ -229,7 +229,7 @@ class Subject:
     def _end_to_end(self, model: Model) -> Callable[[float], tuple[float, float, float]]:
         # Without a calibration any threshold serves: the rule costs the same wherever it lies.
         given = None if self.bundle.calibration_path else 0.5
-        policy = resolve_policy(model, AlertPolicySpec(), camera="bench", threshold=given)
+        policy = resolve_policy(model.bundle, AlertPolicySpec(), camera="bench", threshold=given)
         streams = isinstance(model.engine, StatefulEngine)
 
         def work(seconds: float) -> tuple[float, float, float]:

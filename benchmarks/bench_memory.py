@@ -19,7 +19,7 @@ from streamad.calibration import AlertPolicySpec
 from streamad.engines import EngineSpec
 from streamad.inference import open_model
 from streamad.inference.alerting import resolve_policy
-from streamad.inference.clips import prefetched
+from streamad.inference.reading import prefetched
 from streamad.inference.session import Session
 from streamad.sources import FileSpec, open_source
 
@@ -42,7 +42,7 @@ def main(video: str, model: str, precision: str, checkpoints: Sequence[int], sec
         open_source(FileSpec(path=Path(video), loop=True), camera="bench") as source,
     ):
         # A threshold: a budget needs a calibration, and the memory does not depend on where alerts begin.
-        policy = resolve_policy(loaded, AlertPolicySpec(), camera="bench", threshold=0.5)
+        policy = resolve_policy(loaded.bundle, AlertPolicySpec(), camera="bench", threshold=0.5)
         session = Session(loaded, policy, camera="bench")
         frames = prefetched(islice(iter(source), checkpoints[-1] if checkpoints else MANY))
         started = time.monotonic()

@@ -33,9 +33,9 @@ from streamad.files import write_json
 from streamad.frame import Frame
 from streamad.inference import open_model
 from streamad.inference.alerting import resolve_policy
-from streamad.inference.clips import prefetched
 from streamad.inference.gated_scorer import GatedScorer
 from streamad.inference.model import Model
+from streamad.inference.reading import prefetched
 from streamad.inference.session import Session
 from streamad.sources import FileSpec, open_source
 from streamad.sources.quality.gate import QualityGate, Verdict
@@ -103,7 +103,7 @@ def measure(
         model.warm_up()
         warm = model.scorer("bench")
         given = None if model.bundle.calibration_path else 0.5
-        policy = resolve_policy(model, AlertPolicySpec(), camera="bench", threshold=given)
+        policy = resolve_policy(model.bundle, AlertPolicySpec(), camera="bench", threshold=given)
         with open_source(FileSpec(path=workload.path), camera="bench") as source:
             for frame in islice(source, LEAD):
                 warm.preprocess(frame)

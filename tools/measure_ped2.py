@@ -36,7 +36,7 @@ from streamad.detectors import find_detector
 from streamad.evaluation import evaluate_scores, load_dataset
 from streamad.evaluation.datasets.records import Clip, Dataset
 from streamad.evaluation.report.tables import NEEDS
-from streamad.evaluation.result import EvaluationResult
+from streamad.evaluation.result import EvaluationRecord
 from streamad.files import write_atomic
 from streamad.formatting import counted
 from streamad.inference import Model, open_model
@@ -184,7 +184,7 @@ def read_scores(path: Path, frames: int) -> tuple[np.ndarray, list[float]]:
 def page(
     model: Model,
     calibration: Calibration,
-    result: EvaluationResult,
+    result: EvaluationRecord,
     normal: dict[str, Any] | None,
     live: dict[str, Any] | None,
 ) -> str:
@@ -262,7 +262,7 @@ def page(
     return "\n".join(lines)
 
 
-def record(model: Model, result: EvaluationResult) -> None:
+def record(model: Model, result: EvaluationRecord) -> None:
     """Store the frame-level figures in the bundle, each with its protocol."""
     bundle = model.bundle
     results = tuple(
@@ -295,7 +295,7 @@ def main() -> None:
         assert model.bundle.calibration_path is not None, "calibrate the bundle first"
         calibration = Calibration.load(model.bundle.calibration_path)
         with tempfile.TemporaryDirectory() as temporary:
-            result = evaluate_dataset(data, model.bundle, options.out or Path(temporary)).result
+            result = evaluate_dataset(data, model.bundle, options.out or Path(temporary)).record
         # A window of the 3-D network takes a second here: its normal clips were scored once, to calibrate.
         normal = None if model.bundle.manifest.tiling.window == 16 else held_out(model, data, calibration)
         live = over_rtsp(options.model, data, options.cameras) if options.cameras else None

@@ -38,10 +38,10 @@ def compare(
     from streamad.errors import DatasetError
     from streamad.evaluation.bootstrap import intervals_of
     from streamad.evaluation.report import comparison_markdown
-    from streamad.evaluation.result import EvaluationResult, inversion_note
+    from streamad.evaluation.result import EvaluationRecord, inversion_note
     from streamad.files import write_atomic
 
-    loaded = [EvaluationResult.load(folder) for folder in results]
+    loaded = [EvaluationRecord.load(folder) for folder in results]
     sets = {(r.data_set, r.label_set) for r in loaded}
     if len(sets) > 1:
         say("note: these runs use different data sets or label sets; their metrics are not comparable")

@@ -166,7 +166,7 @@ def _models(config: Config, frames: dict[int, Frame]) -> Iterator[Finding]:
                 continue
             try:
                 settings = resolve_policy(
-                    model,
+                    model.bundle,
                     config.rules_of(camera),
                     camera=camera.id,
                     calibration=camera.calibration,

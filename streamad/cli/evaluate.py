@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -29,7 +28,7 @@ from streamad.cli.completion import DATASETS, IMAGE_BENCHMARKS, complete_from
 from streamad.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from streamad.evaluation.result import EvaluationResult
+    from streamad.evaluation.result import EvaluationRecord
     from streamad.workflows.evaluate_scoring import ClipScores
 
 PROTOCOL = "Protocol"
@@ -158,22 +157,12 @@ def evaluate(
         streamad evaluate site/ --model models/gate --out results/gate
     """
     from streamad.bundle import load_bundle
-    from streamad.evaluation.datasets import load_dataset
     from streamad.evaluation.result import inversion_note
-    from streamad.workflows.evaluate import evaluate_dataset
-    from streamad.workflows.evaluate_report import write_report, write_scores
+    from streamad.workflows.evaluate import evaluate_dataset, find_test_data
 
     protocol = protocol_of(normalization, edge, single_class)
     bundle = load_bundle(model)
-    if folder is None and data_set.lower() in DATASETS:
-        root = os.environ.get("STREAMAD_DATA")
-        if not root:
-            raise UsageError(
-                f"the folder of {data_set} is not known",
-                hint="give --data DIR, or set STREAMAD_DATA to the folder that holds it",
-            )
-        folder = Path(root)
-    dataset = load_dataset(data_set, folder, label_set=label_set, allow_pickle=allow_pickle, keep_damaged=True)
+    dataset = find_test_data(data_set, folder, label_set=label_set, allow_pickle=allow_pickle)
     place = output_folder(out or Path("results") / f"{dataset.name}-{bundle.name}")
     frames = sum(clip.frames for clip in dataset.testing)
     say(f"{dataset.name}, labels {dataset.labels}: {len(dataset.testing)} test clips, {frames} frames; {bundle.name}")
@@ -183,28 +172,27 @@ def evaluate(
     with progress_bar() as bar:
         task = bar.add_task("scoring", total=len(dataset.testing))
 
-        def progress(clip: ClipScores, done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, description=f"scored {clip.name}")
+        def report_clip(clip: ClipScores) -> None:
+            bar.update(task, advance=1, description=f"scored {clip.name}")
             for problem in clip.problems:
                 say(f"{clip.name}: {problem}")
 
         evaluated = evaluate_dataset(
             dataset, bundle, place, name=name, engine=engine_spec(engine, threads, precision), workers=workers,
-            **protocol, threshold=threshold, progress=progress,
+            **protocol, threshold=threshold, on_clip=report_clip,
         )  # fmt: skip
-    write_scores(place, evaluated)
-    write_report(place, evaluated, dataset)
-    broken = [clip.name for clip in evaluated.result.clips if clip.problems]
+    evaluated.report(place)
+    broken = [clip.name for clip in evaluated.record.clips if clip.problems]
     if broken:
         say(f"{len(broken)} clips have problems ({', '.join(broken[:5])}): see the report")
-    say_notes(inversion_note(evaluated.result.protocols))
-    show_result(evaluated.result, as_json)
+    say_notes(inversion_note(evaluated.record.protocols))
+    show_result(evaluated.record, as_json)
     say(f"{place}: report.html, report.md, result.json, scores.csv, scores.npz")
-    if dataset.problems or any(not clip.scored and clip.problems for clip in evaluated.result.clips):
+    if dataset.problems or any(not clip.scored and clip.problems for clip in evaluated.record.clips):
         raise typer.Exit(ExitCode.SOURCE)  # the metrics lack the frames of unreadable clips
 
 
-def show_result(result: EvaluationResult, as_json: bool) -> None:
+def show_result(result: EvaluationRecord, as_json: bool) -> None:
     """Print the metrics of each protocol."""
     if as_json:
         emit(asdict(result))

@@ -79,7 +79,7 @@ def evaluate_scores(
 
     from streamad.calibration import AlertPolicySpec
     from streamad.evaluation.report import ReportContent, figures_of, html_report, markdown_report
-    from streamad.evaluation.result import ClipRecord, EvaluationResult, Origin, inversion_note, protocols_of
+    from streamad.evaluation.result import ClipRecord, EvaluationRecord, Origin, inversion_note, protocols_of
     from streamad.evaluation.score_files import read_labels, read_scores
     from streamad.evaluation.scored_clips import ScoredClip
     from streamad.files import write_atomic
@@ -104,7 +104,7 @@ def evaluate_scores(
     protocols = protocols_of(values, truth, names=names, **protocol_of(normalization, edge, single_class))
     notes += inversion_note(protocols)
     say_notes(notes)
-    result = EvaluationResult(
+    result = EvaluationRecord(
         name=name or scores_file.stem,
         data_set=scores_file.name,
         label_set=labels_file.name if labels_file else "label column",

@@ -223,7 +223,7 @@ def learn(
             recorded = time.monotonic()
             tasks = {}
 
-            def step(stage: str, done: int, total: int) -> None:
+            def step(stage: str, done: int, total: int | None) -> None:
                 if stage not in tasks:
                     tasks[stage] = bar.add_task(stage, total=total)
                     if bar.disable:

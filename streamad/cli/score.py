@@ -136,7 +136,7 @@ def score(
         known = threshold is not None or calibration is not None or loaded.bundle.calibration_path is not None
         if normalization == "calibrated" or known:
             policy = resolve_policy(
-                loaded,
+                loaded.bundle,
                 AlertPolicySpec(),
                 camera=names[0],
                 calibration=calibration,

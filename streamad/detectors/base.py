@@ -22,9 +22,10 @@ from streamad.errors import UsageError
 from streamad.files import write_atomic
 from streamad.frame import CellBoxes, Frame
 from streamad.preprocessing import ModelInput
+from streamad.progress import Progress
 from streamad.scoring.frame_score import FrameScore
 from streamad.sources import SourceSpec
-from streamad.training.plan import OpenClip, Progress, TrainingPlan
+from streamad.training.plan import OpenClip, TrainingPlan
 
 if TYPE_CHECKING:  # what scoring does not need
     from streamad.evaluation.image_table import Published

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from streamad.errors import DatasetError
 from streamad.evaluation.datasets.files import Labels
 from streamad.evaluation.metrics import area_under, counted_roc_curve, equal_errors
-from streamad.evaluation.result import EvaluationResult
+from streamad.evaluation.result import EvaluationRecord
 from streamad.evaluation.score_files import SCORE_COLUMNS, Scores, read_scores
 from streamad.evaluation.scores import Evaluation, scored_frames
 
@@ -110,7 +110,7 @@ def clip_intervals(
     return found
 
 
-def intervals_of(folders: Sequence[Path], results: Sequence[EvaluationResult], *, draws: int) -> list[FigureIntervals]:
+def intervals_of(folders: Sequence[Path], results: Sequence[EvaluationRecord], *, draws: int) -> list[FigureIntervals]:
     """`clip_intervals` of evaluated runs, for each protocol that all have, from the `scores.csv` in their folders.
 
     Args:

@@ -122,7 +122,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class EvaluationResult:
+class EvaluationRecord:
     """An evaluated data set. `save` writes it as JSON.
 
     Attributes:
@@ -160,7 +160,7 @@ class EvaluationResult:
         write_json(path, {"format": FORMAT, "version": VERSION, **asdict(self)})
 
     @classmethod
-    def load(cls, path: Path) -> EvaluationResult:
+    def load(cls, path: Path) -> EvaluationRecord:
         """Read what `save` wrote; `path` may be the folder that holds `result.json`.
 
         Raises:

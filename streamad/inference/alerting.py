@@ -9,19 +9,18 @@ from pathlib import Path
 from streamad.bundle import CALIBRATION, Bundle, combined_sha256
 from streamad.calibration import AlertPolicy, AlertPolicySpec, Calibration
 from streamad.errors import CalibrationError
-from streamad.inference.model import Model
 
 PREVIOUS = f"{Path(CALIBRATION).stem}.previous.json"
-"""What `calibrate` leaves beside a calibration that it replaced; see `keep_previous`."""
+"""The calibration that `calibrate` replaced, kept beside the new one; see `keep_previous`."""
 
 PUBLIC_DATA = re.compile(r"\b(ucsd|ped[12]|avenue|shanghaitech)\b", re.IGNORECASE)
-"""Data sets that shipped models were trained on: nobody's own camera."""
+"""Public data sets that shipped models were trained on, which are never the user's camera."""
 
 _log = logging.getLogger(__name__)
 
 
 def resolve_policy(
-    model: Model,
+    bundle: Bundle,
     rules: AlertPolicySpec,
     *,
     camera: str,
@@ -32,7 +31,7 @@ def resolve_policy(
     """Resolve a camera's alert policy from its calibration or a given threshold.
 
     Args:
-        model: The model that scores it.
+        bundle: The model that scores it.
         rules: Durations, cooldown and hysteresis.
         camera: The camera's id, for messages.
         calibration: The camera's calibration. Default: the one shipped with the bundle.
@@ -43,15 +42,15 @@ def resolve_policy(
         CalibrationError: there is no calibration, or it belongs to another model.
     """
     if threshold is not None:
-        return rules.at(threshold, baseline=min(model.bundle.manifest.score.still, threshold))
-    found = calibration or model.bundle.calibration_path
+        return rules.at(threshold, baseline=min(bundle.manifest.score.still, threshold))
+    found = calibration or bundle.calibration_path
     if found is None:
         raise CalibrationError(
-            f"camera {camera!r}: the model {model.bundle.name} has no calibration",
-            hint=f"streamad calibrate {model.bundle.name} --data NORMAL_VIDEO, or give a threshold",
+            f"camera {camera!r}: the model {bundle.name} has no calibration",
+            hint=f"streamad calibrate {bundle.name} --data NORMAL_VIDEO, or give a threshold",
         )
     known = found if isinstance(found, Calibration) else Calibration.load(found)
-    known.require_model(combined_sha256(model.bundle))
+    known.require_model(combined_sha256(bundle))
     if alerts_per_day is not None:
         known = known.with_budget(alerts_per_day)
     for name in ("min_duration_seconds", "cooldown_seconds"):
@@ -61,7 +60,7 @@ def resolve_policy(
                 "camera %s: the calibration assumed %s = %g, the rules say %g: expect more alerts than the budget",
                 *(camera, name, assumed, given),
             )
-    foreign = _foreign(known, model.bundle if calibration is None else None, camera)
+    foreign = _foreign(known, bundle if calibration is None else None, camera)
     return rules.of_calibration(known, foreign=foreign)
 
 

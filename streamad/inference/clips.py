@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,21 +12,7 @@ from streamad.frame import Frame
 from streamad.inference.model import Model, open_model
 from streamad.inference.session import WINDOW, Session
 from streamad.scoring import FrameScore
-from streamad.sources import (
-    DeviceSpec,
-    FileSpec,
-    ImagesSpec,
-    PluginSource,
-    RtspSpec,
-    Source,
-    SourceError,
-    SourceSpec,
-    open_source,
-    parse_source,
-)
-
-PREFETCH = 64
-"""Frames decoded ahead of scoring; bounds memory (64 Ped2 frames are 5.5 MB)."""
+from streamad.sources import Source, SourceError, SourceSpec
 
 
 def score_video(
@@ -60,10 +44,9 @@ def score_video(
     owned = not isinstance(model, Model)
     loaded = model if isinstance(model, Model) else open_model(model, engine, hint="throughput")
     try:
-        session = Session(loaded, camera=camera, scorer=scorer)
-        # Closed in this order wherever it ends: the thread that reads the source first, then the source.
-        with closing(open_frames(source, camera)) as frames, closing(prefetched(frames)) as ahead:
-            yield from (result.score for result in session.run(ahead) if result.score.skipped_reason != WINDOW)
+        results = Session(loaded, camera=camera, scorer=scorer).run_source(source)
+        with closing(results):
+            yield from (result.score for result in results if result.score.skipped_reason != WINDOW)
     finally:
         if owned:
             loaded.close()
@@ -88,54 +71,3 @@ def score_clip(
         if lost is None:
             raise
         lost(error)
-
-
-def open_frames(
-    source: str | Path | SourceSpec | Source | Iterable[Frame], camera: str
-) -> Generator[Frame, None, None]:
-    """The frames of a source; what was opened here is closed at the end."""
-    if isinstance(source, str | Path):
-        source = parse_source(str(source))
-    if isinstance(source, FileSpec | ImagesSpec | RtspSpec | DeviceSpec | PluginSource):
-        with open_source(source, camera=camera) as opened:
-            yield from opened
-    else:
-        yield from source
-
-
-def prefetched(frames: Iterator[Frame]) -> Generator[Frame, None, None]:
-    """Run the iterator in a thread of its own, a bounded number of frames ahead.
-
-    Close it before what it reads from: a source cannot be closed while that thread is inside it.
-    """
-    waiting: queue.Queue[Frame | BaseException | None] = queue.Queue(PREFETCH)
-    stop = threading.Event()
-
-    def offer(item: Frame | BaseException | None) -> bool:
-        while not stop.is_set():
-            try:
-                waiting.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def read() -> None:
-        try:
-            for frame in frames:
-                if not offer(frame):
-                    return
-            offer(None)
-        except BaseException as error:  # noqa: BLE001 - it is raised again where the frames are read
-            offer(error)
-
-    thread = threading.Thread(target=read, name="decode", daemon=True)
-    thread.start()
-    try:
-        while (item := waiting.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join()

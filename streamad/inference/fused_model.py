@@ -31,7 +31,7 @@ class FusedModel(Model):
     """
 
     def __init__(self, bundle: Bundle, members: Sequence[Model]) -> None:
-        super().__init__(bundle, members[0].engine)
+        super().__init__(bundle, members[0].engine, engine_spec=members[0].engine_spec)
         self.members = tuple(members)
 
     def scorer(

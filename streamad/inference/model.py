@@ -1,16 +1,20 @@
-"""A bundle with the engine that runs it."""
+"""Model: a bundle with the engine that runs it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 import numpy as np
 
-from streamad.bundle import Bundle, load_bundle
-from streamad.calibration import PerLocationStatistics
+from streamad.alerts.tracker import EventChange
+from streamad.bundle import Bundle, combined_sha256, load_bundle
+from streamad.calibration import AlertPolicy, AlertPolicySpec, Calibration, PerLocationStatistics
 from streamad.detectors import CameraScorer, camera_scorer, detector_of
 from streamad.detectors.per_location_scorer import PerLocationScorer
 from streamad.engines import (
@@ -21,11 +25,16 @@ from streamad.engines import (
     open_stateful_engine,
     runs_streaming,
 )
-from streamad.errors import EngineError
+from streamad.errors import EngineError, OutputError
+from streamad.frame import Frame
+from streamad.inference.alerting import resolve_policy
 from streamad.inference.batching import Batcher
 from streamad.inference.frame_queue import FrameQueue, OnBatch
 from streamad.inference.gated_scorer import gated
+from streamad.inference.session import Session
 from streamad.inference.stateful_queue import StatefulQueue
+from streamad.scoring import FrameScore
+from streamad.sources import Source, SourceSpec
 from streamad.sources.quality import QualitySpec
 
 
@@ -40,14 +49,168 @@ class Model:
         bundle: the checked bundle.
         engine: what runs its network.
         hint: "throughput" fills runs of a network that carries state, "latency" starts what is there.
+        engine_spec: How the engine was chosen. Default: automatically.
     """
 
     def __init__(
-        self, bundle: Bundle, engine: Engine | StatefulEngine, hint: Literal["latency", "throughput"] = "latency"
+        self,
+        bundle: Bundle,
+        engine: Engine | StatefulEngine,
+        hint: Literal["latency", "throughput"] = "latency",
+        *,
+        engine_spec: EngineSpec | None = None,
     ) -> None:
         self.bundle = bundle
         self.engine = engine
+        self.engine_spec = engine_spec or EngineSpec()
         self._hint = hint
+
+    @property
+    def name(self) -> str:
+        """Name of the bundle."""
+        return self.bundle.name
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """The bundle's own calibration; None where it has none.
+
+        Raises:
+            CalibrationError: It is damaged, or belongs to another model.
+        """
+        if self.bundle.calibration_path is None:
+            return None
+        calibration = Calibration.load(self.bundle.calibration_path)
+        calibration.require_model(combined_sha256(self.bundle))
+        return calibration
+
+    def policy(
+        self,
+        *,
+        camera: str = "camera",
+        calibration: Path | Calibration | None = None,
+        alerts_per_day: float | None = None,
+        threshold: float | None = None,
+        rules: AlertPolicySpec | None = None,
+    ) -> AlertPolicy | None:
+        """When a score becomes an alert.
+
+        Args:
+            camera: The camera's id, for messages.
+            calibration: The camera's calibration. Default: the bundle's own.
+            alerts_per_day: Budget of false alerts. Default: the calibration's.
+            threshold: Raw score to use instead of a calibration.
+            rules: Durations, cooldown and hysteresis. Default: `AlertPolicySpec()`.
+
+        Returns:
+            The policy; None where there is neither a calibration nor a threshold.
+
+        Raises:
+            CalibrationError: The calibration belongs to another model, or a budget is given without one.
+        """
+        given = calibration or self.calibration
+        if given is None and threshold is None and alerts_per_day is None:
+            return None
+        return resolve_policy(
+            self.bundle,
+            rules or AlertPolicySpec(),
+            camera=camera,
+            calibration=calibration,
+            alerts_per_day=alerts_per_day,
+            threshold=threshold,
+        )
+
+    def session(
+        self,
+        *,
+        camera: str = "camera",
+        calibration: Path | Calibration | None = None,
+        alerts_per_day: float | None = None,
+        threshold: float | None = None,
+        rules: AlertPolicySpec | None = None,
+        quality: QualitySpec | None = None,
+        on_event: Callable[[EventChange], None] | None = None,
+        fps: float | None = None,
+    ) -> Session:
+        """Start scoring one camera: frames in, scores and events out.
+
+        Without a calibration or a threshold the session scores frames and raises no alerts.
+
+        Args:
+            camera: Id that scores and events carry.
+            calibration: See `policy`.
+            alerts_per_day: See `policy`.
+            threshold: See `policy`.
+            rules: See `policy`.
+            quality: Configuration of the frame-quality gate. Default: as shipped.
+            on_event: Called with every change of an event.
+            fps: Frames a second of pictures that come without a time. Default: the rate the model was trained at.
+
+        Raises:
+            CalibrationError: See `policy`.
+        """
+        policy = self.policy(
+            camera=camera, calibration=calibration, alerts_per_day=alerts_per_day, threshold=threshold, rules=rules
+        )
+        return Session(self, policy, camera=camera, quality=quality, on_event=on_event, fps=fps)
+
+    def score(
+        self,
+        source: str | Path | SourceSpec | Source | Iterable[Frame],
+        *,
+        camera: str = "video",
+        calibration: Path | Calibration | None = None,
+        alerts_per_day: float | None = None,
+        threshold: float | None = None,
+        rules: AlertPolicySpec | None = None,
+        on_event: Callable[[EventChange], None] | None = None,
+    ) -> Iterator[FrameScore]:
+        """Score every frame of a source.
+
+        Without a calibration or a threshold, `is_alert` is False everywhere.
+
+        Args:
+            source: A path or an address, a specification, an open source, or frames.
+            camera: Id that scores and events carry.
+            calibration: See `policy`.
+            alerts_per_day: See `policy`.
+            threshold: See `policy`.
+            rules: See `policy`.
+            on_event: Called with every change of an event.
+
+        Yields:
+            One score a frame, in order. `score` is NaN where a frame has none; `skipped_reason` says why.
+
+        Raises:
+            SourceError: The source cannot be opened or read.
+            EngineError: The engine failed.
+            CalibrationError: See `policy`.
+        """
+        session = self.session(
+            camera=camera, calibration=calibration, alerts_per_day=alerts_per_day, threshold=threshold, rules=rules,
+            on_event=on_event,
+        )  # fmt: skip
+        with session, closing(session.run_source(source)) as results:
+            for result in results:
+                yield result.score
+
+    def save(self, folder: str | Path) -> Path:
+        """Copy the bundle, with its calibration, into a folder that does not exist or is empty.
+
+        Returns:
+            The folder; `streamad.load` takes it.
+
+        Raises:
+            OutputError: The folder holds something, or cannot be written to.
+        """
+        target = Path(folder)
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise OutputError(f"{target} exists and is not an empty folder", hint="give a new folder")
+        try:
+            shutil.copytree(self.bundle.path, target, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot write to {target}: {error.strerror or error}") from error
+        self.bundle = load_bundle(target)
+        return target
 
     def scorer(
         self, camera: str, local: PerLocationStatistics | None = None, *, quality: QualitySpec | None = None
@@ -124,8 +287,8 @@ def open_model(
     if streaming is None:
         streaming = bundle.streaming_path is not None and runs_streaming(engine)
     if streaming:
-        return Model(bundle, _carrying(bundle, engine, hint, build), hint)
-    return Model(bundle, open_engine(bundle, engine, hint=hint, build_network=build), hint)
+        return Model(bundle, _carrying(bundle, engine, hint, build), hint, engine_spec=engine)
+    return Model(bundle, open_engine(bundle, engine, hint=hint, build_network=build), hint, engine_spec=engine)
 
 
 def _carrying(

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -24,9 +26,13 @@ from streamad.detectors import CameraScorer
 from streamad.errors import UsageError
 from streamad.frame import Frame, UInt8Image
 from streamad.inference.frame_queue import FrameQueue, Scored
-from streamad.inference.model import Model
+from streamad.inference.reading import open_frames, prefetched
 from streamad.scoring import FrameScore
+from streamad.sources import Source, SourceSpec
 from streamad.sources.quality import QualitySpec
+
+if TYPE_CHECKING:
+    from streamad.inference.model import Model
 
 WINDOW = "window"
 """`FrameScore.skipped_reason` of a frame that a windowed detector never scores: its piece of video begins or ends
@@ -139,7 +145,7 @@ class Session:
         self.submit(frame if isinstance(frame, Frame) else self._frame_of(frame, pts_seconds))
         return [result for scored in self.queue.drain() for result in self._checked(scored)]
 
-    def run(self, frames: Iterable[Frame]) -> Iterator[ScoredFrame]:
+    def run(self, frames: Iterable[Frame]) -> Generator[ScoredFrame, None, None]:
         """Score consecutive frames, many at a time. Events stay open at the end: see `close`.
 
         Yields:
@@ -161,6 +167,22 @@ class Session:
         finally:  # where it was broken off, what is left in the engine belongs to no later clip
             self._frames.clear()
             self._own_queue = None
+
+    def run_source(
+        self, source: str | Path | SourceSpec | Source | Iterable[Frame]
+    ) -> Generator[ScoredFrame, None, None]:
+        """`run` over a source, whose frames are decoded ahead.
+
+        Args:
+            source: A path or an address, a specification, an open source, or frames. What is opened here is closed at
+                the end.
+
+        Raises:
+            SourceError: The source cannot be opened or read.
+        """
+        # Closed in this order wherever it ends: the thread that reads the source first, then the source.
+        with closing(open_frames(source, self.camera)) as frames, closing(prefetched(frames)) as ahead:
+            yield from self.run(ahead)
 
     def submit(self, frame: Frame) -> None:
         """Hand a frame to the engine.

@@ -239,7 +239,7 @@ class Monitor:
             )  # fmt: skip
             _log.info("model %s on %s %s %s: %s", bundle.name, info.name, info.device, info.precision, info.why)
         policy = resolve_policy(
-            self._models[name],
+            self._models[name].bundle,
             config.rules_of(spec),
             camera=spec.id,
             calibration=spec.calibration,

@@ -15,10 +15,11 @@ from streamad.engines.base import batch_sizes_for
 from streamad.engines.export import measure_parity, needs_half_weights
 from streamad.engines.openvino_engine import OpenVinoEngine
 from streamad.files import write_atomic
+from streamad.progress import Progress
 from streamad.training.budget import Shortening, fit_into
 from streamad.training.closed_form import make_folder
 from streamad.training.loop import EpochReport, LoopResult, run_loop
-from streamad.training.plan import OpenClip, Progress, TrainingPlan, of_one_size, split_clips
+from streamad.training.plan import OpenClip, TrainingPlan, of_one_size, split_clips
 from streamad.training.recipe import Recipe
 
 if TYPE_CHECKING:  # detectors are built on training

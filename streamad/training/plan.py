@@ -14,9 +14,6 @@ from streamad.sources import SourceSpec, open_source
 OpenClip = Callable[[], Iterable[Frame]]
 """Opens a clip and yields its frames, as often as it is called."""
 
-Progress = Callable[[str, int, int], None]
-"""Called with the name of a stage, the steps of it that are done, and its steps in all."""
-
 LAG_SECONDS = 0.2
 """Age of a patch's second channel; the third is twice as old. A walker moves about a quarter of a body width in 0.2 s:
 enough to see, and little enough to stay in the patch."""

@@ -21,8 +21,8 @@ from streamad.engines.state_buffers import OUTPUTS
 from streamad.engines.stateful import StreamChunk, StreamState
 from streamad.errors import UsageError
 from streamad.frame import Frame
-from streamad.inference.clips import open_frames
 from streamad.inference.model import open_model
+from streamad.inference.reading import open_frames
 from streamad.sources import SourceSpec
 
 ROUND_SECONDS = 1.0

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,14 +15,15 @@ from streamad import __version__
 from streamad.bundle import Bundle, combined_sha256
 from streamad.calibration import AlertPolicy, AlertPolicySpec, Calibration
 from streamad.engines import EngineSpec
-from streamad.errors import CalibrationError, DatasetError
-from streamad.evaluation.datasets import Clip, Dataset
+from streamad.errors import CalibrationError, DatasetError, UsageError
+from streamad.evaluation.datasets import DATASETS, Clip, Dataset, load_dataset
 from streamad.evaluation.datasets.validate import official_differences
 from streamad.evaluation.localization import ClipAnomalyMaps, localization_of
 from streamad.evaluation.pixels import Mask
-from streamad.evaluation.result import ClipRecord, EvaluationResult, Origin, inversion_note, protocols_of
+from streamad.evaluation.result import ClipRecord, EvaluationRecord, Origin, inversion_note, protocols_of
 from streamad.evaluation.scored_clips import FrameRef, ScoredClip, worst_false_alarms, worst_misses
-from streamad.evaluation.scores import Edge, SingleClass
+from streamad.evaluation.scores import Edge, Evaluation, SingleClass
+from streamad.progress import Progress
 from streamad.scoring import Normalization
 from streamad.workflows.evaluate_events import alert_metrics, alerts_of
 from streamad.workflows.evaluate_scoring import ClipScores, score_dataset
@@ -31,26 +33,73 @@ SHOTS = 8
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """A result, with what a report draws.
+class EvaluationResult:
+    """An evaluated data set: its figures, and what a report draws.
 
     Attributes:
-        result: the figures.
-        clips: what the model said of each test clip.
-        traces: scores, labels and alerts of each test clip; no alerts without a threshold.
-        calibration: of the bundle; None where it has none.
-        false_alarms: the normal frames with the highest scores.
-        misses: the abnormal frames with the lowest scores.
-        masks: pixel masks of these frames, by clip and frame, where there are any.
+        record: The figures, each with its protocol: what `result.json` holds.
+        dataset: The data set.
+        clips: The scores of each test clip.
+        traces: Scores, labels and alerts of each test clip; no alerts without a threshold.
+        calibration: The calibration behind the alerts; None without one.
+        false_alarms: The normal frames with the highest scores.
+        misses: The abnormal frames with the lowest scores.
+        masks: Pixel masks of these frames, by clip and frame, where there are any.
     """
 
-    result: EvaluationResult
+    record: EvaluationRecord
+    dataset: Dataset
     clips: tuple[ClipScores, ...]
     traces: tuple[ScoredClip, ...]
     calibration: Calibration | None
     false_alarms: tuple[FrameRef, ...]
     misses: tuple[FrameRef, ...]
     masks: Mapping[tuple[int, int], Mask]
+
+    @property
+    def protocols(self) -> tuple[Evaluation, ...]:
+        """Frame-level figures, one entry a protocol."""
+        return self.record.protocols
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as built-in types: the content of `result.json`."""
+        return asdict(self.record)
+
+    def report(self, folder: str | Path) -> list[Path]:
+        """Write `report.html`, `report.md` with its pictures, `result.json`, `scores.csv` and `scores.npz`.
+
+        Only the HTML page shows frames of the data set.
+
+        Returns:
+            The files.
+
+        Raises:
+            OutputError: A file cannot be written.
+        """
+        from streamad.workflows.evaluate_report import write_report, write_scores  # they draw what this module found
+
+        place = Path(folder)
+        return [*write_scores(place, self), *write_report(place, self)]
+
+
+def find_test_data(
+    data_set: str, data: Path | None, *, label_set: str | None = None, allow_pickle: bool = False
+) -> Dataset:
+    """Read a data set by name or folder; a name without a folder is looked for in $STREAMAD_DATA.
+
+    Raises:
+        UsageError: A name without a folder, and the variable is not set.
+        DatasetError: See `load_dataset`.
+    """
+    if data is None and data_set.lower() in DATASETS:
+        root = os.environ.get("STREAMAD_DATA")
+        if not root:
+            raise UsageError(
+                f"the folder of {data_set} is not known",
+                hint="give --data DIR, or set STREAMAD_DATA to the folder that holds it",
+            )
+        data = Path(root)
+    return load_dataset(data_set, data, label_set=label_set, allow_pickle=allow_pickle, keep_damaged=True)
 
 
 def evaluate_dataset(
@@ -66,14 +115,15 @@ def evaluate_dataset(
     single_class: SingleClass = "leave_out",
     localize: bool = True,
     threshold: float | None = None,
-    progress: Callable[[ClipScores, int, int], None] | None = None,
-) -> Evaluated:
+    progress: Progress | None = None,
+    on_clip: Callable[[ClipScores], None] | None = None,
+) -> EvaluationResult:
     """Evaluate a model on the test clips of a data set.
 
     Args:
         dataset: clips and labels.
         bundle: the model, with its calibration for `calibrated` and the alerts.
-        folder: gets the scores of every clip; what an earlier run finished is used.
+        folder: Gets the scores of every clip; clips that an earlier run finished are not scored again.
         name: of the run, for comparisons; None: data set and model.
         engine: which engine.
         workers: clips at a time.
@@ -82,7 +132,8 @@ def evaluate_dataset(
         single_class: see `evaluate_scores`.
         localize: compare heat maps with pixel masks, where there are both.
         threshold: raw score from which a frame is anomalous; None: the calibration's.
-        progress: see `score_dataset`.
+        progress: See `score_dataset`.
+        on_clip: See `score_dataset`.
 
     Raises:
         DatasetError: nothing can be evaluated.
@@ -92,7 +143,9 @@ def evaluate_dataset(
     # What would fail later fails now, before hours of scoring.
     _require_both_classes(dataset)
     calibration = _calibration(bundle, protocols or ())
-    clips = score_dataset(dataset, bundle, folder / "clips", engine=engine, workers=workers, progress=progress)
+    clips = score_dataset(
+        dataset, bundle, folder / "clips", engine=engine, workers=workers, progress=progress, on_clip=on_clip
+    )
     policy = _policy(bundle, calibration, threshold)
     if threshold is not None and calibration is not None and calibration.local is not None:
         calibration = None  # a threshold that was given by hand is one of the detector's own scores
@@ -122,7 +175,7 @@ def evaluate_dataset(
         edge=edge,
         single_class=single_class,
     )
-    result = EvaluationResult(
+    result = EvaluationRecord(
         name=name or f"{dataset.name}-{bundle.name}",
         data_set=dataset.name,
         label_set=dataset.labels,
@@ -144,7 +197,9 @@ def evaluate_dataset(
         origin=_origin(bundle, clips),
         notes=(*inversion_note(protocols_found), *_notes(dataset, bundle, calibration)),
     )
-    return Evaluated(result, tuple(clips), traces, calibration, tuple(false_alarms), tuple(misses), located.masks)
+    return EvaluationResult(
+        result, dataset, tuple(clips), traces, calibration, tuple(false_alarms), tuple(misses), located.masks
+    )
 
 
 def _calibration(bundle: Bundle, protocols: Sequence[Normalization]) -> Calibration | None:

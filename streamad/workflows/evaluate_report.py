@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.calibration import Calibration
-from streamad.evaluation.datasets import Clip, Dataset, image_files
+from streamad.evaluation.datasets import Clip, image_files
 from streamad.evaluation.report import ReportContent, Thumbnail, figures_of, html_report, markdown_report
 from streamad.evaluation.scored_clips import FPS, FrameRef, ScoredClip
 from streamad.files import write_atomic
@@ -19,11 +19,11 @@ from streamad.formatting import readable
 from streamad.sources import SourceError, open_source
 from streamad.sources.images import read_gray
 from streamad.visual.thumbnail import heat_thumbnail
-from streamad.workflows.evaluate import Evaluated
+from streamad.workflows.evaluate import EvaluationResult
 from streamad.workflows.evaluate_scoring import clip_source
 
 
-def write_scores(folder: Path, evaluated: Evaluated) -> list[Path]:
+def write_scores(folder: Path, evaluated: EvaluationResult) -> list[Path]:
     """`scores.csv` (a line a frame) and `scores.npz` (an array a clip), raw and calibrated, local where they are.
 
     Raises:
@@ -52,21 +52,21 @@ def scores_csv(traces: Sequence[ScoredClip], calibration: Calibration | None = N
     return text.getvalue()
 
 
-def write_report(folder: Path, evaluated: Evaluated, dataset: Dataset) -> list[Path]:
+def write_report(folder: Path, evaluated: EvaluationResult) -> list[Path]:
     """`result.json`, `report.html`, and `report.md` with its pictures in `figures/`; only the HTML shows frames.
 
     Raises:
         OutputError: a file cannot be written.
     """
-    evaluated.result.save(folder / "result.json")
-    alerts = evaluated.result.alerts
+    evaluated.record.save(folder / "result.json")
+    alerts = evaluated.record.alerts
     figures = figures_of(evaluated.traces, evaluated.calibration, alerts.threshold if alerts else None)
     write_figures(folder, figures)
-    write_atomic(folder / "report.md", markdown_report(evaluated.result, list(figures)))
+    write_atomic(folder / "report.md", markdown_report(evaluated.record, list(figures)))
     content = ReportContent(
-        result=evaluated.result,
-        false_alarms=_thumbnails(evaluated.false_alarms, evaluated, dataset),
-        misses=_thumbnails(evaluated.misses, evaluated, dataset),
+        result=evaluated.record,
+        false_alarms=_thumbnails(evaluated.false_alarms, evaluated),
+        misses=_thumbnails(evaluated.misses, evaluated),
     )
     write_atomic(folder / "report.html", html_report(content, figures))
     return [folder / name for name in ("result.json", "report.md", "report.html")]
@@ -82,11 +82,11 @@ def write_figures(folder: Path, figures: Mapping[str, str]) -> None:
         write_atomic(folder / "figures" / f"{name}.svg", picture)
 
 
-def _thumbnails(places: Sequence[FrameRef], evaluated: Evaluated, dataset: Dataset) -> list[Thumbnail]:
+def _thumbnails(places: Sequence[FrameRef], evaluated: EvaluationResult) -> list[Thumbnail]:
     low, high = _scale(evaluated)
     shots = []
     for place in places:
-        clip, scored = dataset.testing[place.clip], evaluated.clips[place.clip]
+        clip, scored = evaluated.dataset.testing[place.clip], evaluated.clips[place.clip]
         pixels = _frame(clip, place.frame, evaluated.traces[place.clip].fps)
         if pixels is None:
             continue
@@ -103,7 +103,7 @@ def _thumbnails(places: Sequence[FrameRef], evaluated: Evaluated, dataset: Datas
     return shots
 
 
-def _scale(evaluated: Evaluated) -> tuple[float, float]:
+def _scale(evaluated: EvaluationResult) -> tuple[float, float]:
     """Scores between which cells are tinted: the median cell of all clips, and their highest thousandth."""
     cells = []
     for clip in evaluated.clips:

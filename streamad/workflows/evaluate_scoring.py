@@ -27,9 +27,10 @@ from streamad.errors import CalibrationError, DatasetError, OutputError
 from streamad.evaluation.datasets import Clip, Dataset, image_files
 from streamad.files import locked, read_json, write_json
 from streamad.inference.anomaly_map_file import AnomalyMapFile, AnomalyMapWriter, EvidenceFile
-from streamad.inference.clips import prefetched
 from streamad.inference.model import Model, open_model
+from streamad.inference.reading import prefetched
 from streamad.inference.session import Session
+from streamad.progress import Progress
 from streamad.sources import FileSpec, ImagesSpec, SourceError, SourceSpec, open_source
 from streamad.sources.quality import QualitySpec
 
@@ -119,7 +120,8 @@ def score_dataset(
     *,
     engine: EngineSpec | None = None,
     workers: int | None = None,
-    progress: Callable[[ClipScores, int, int], None] | None = None,
+    progress: Progress | None = None,
+    on_clip: Callable[[ClipScores], None] | None = None,
 ) -> list[ClipScores]:
     """Score every test clip; clips that an earlier run finished are taken from disk.
 
@@ -132,7 +134,8 @@ def score_dataset(
         folder: gets a folder for each clip.
         engine: which engine; None is auto.
         workers: clips at a time; None: as many as there are processors, but no more than clips.
-        progress: called after each clip with (its scores, done, in all).
+        progress: Called with "scoring", the clips done and the clips in all.
+        on_clip: Called with the scores of each clip that is done.
 
     Returns:
         In the order of the data set.
@@ -149,7 +152,7 @@ def score_dataset(
             raise OutputError(
                 f"another evaluation writes to {folder}", hint="wait for it, or give another folder with --out"
             )
-        return _score_all(dataset, bundle, folder, engine or EngineSpec(), workers, progress)
+        return _score_all(dataset, bundle, folder, engine or EngineSpec(), workers, progress, on_clip)
 
 
 def _score_all(
@@ -158,7 +161,8 @@ def _score_all(
     folder: Path,
     spec: EngineSpec,
     workers: int | None,
-    progress: Callable[[ClipScores, int, int], None] | None,
+    progress: Progress | None,
+    on_clip: Callable[[ClipScores], None] | None,
 ) -> list[ClipScores]:
     clips = dataset.testing
     count = min(workers or os.cpu_count() or 1, len(clips))
@@ -193,8 +197,10 @@ def _score_all(
         for job in as_completed(jobs):
             scored = job.result()
             results[scored.name] = scored
+            if on_clip is not None:
+                on_clip(scored)
             if progress is not None:
-                progress(scored, len(results), len(clips))
+                progress("scoring", len(results), len(clips))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         for model in opened:

@@ -13,8 +13,9 @@ from streamad.detectors import Clip, Fit, FittedDetector, TrainedDetector, find_
 from streamad.errors import UsageError
 from streamad.formatting import counted
 from streamad.inference.model import open_model
+from streamad.progress import Progress
 from streamad.sources import SourceSpec
-from streamad.training.plan import Progress, TrainingPlan, clip_opener, split_clips
+from streamad.training.plan import TrainingPlan, clip_opener, split_clips
 from streamad.workflows.calibrate import calibrate_model
 
 if TYPE_CHECKING:  # these need torch

@@ -18,7 +18,7 @@ from streamad.detectors import Detector, camera_scorer, detector_of
 from streamad.engines import EngineSpec, open_engine, open_stateful_engine
 from streamad.engines.int8 import Sample, write_int8
 from streamad.errors import EngineError, UsageError
-from streamad.inference.clips import open_frames
+from streamad.inference.reading import open_frames
 from streamad.preprocessing import ModelInput
 from streamad.sources import SourceSpec
 

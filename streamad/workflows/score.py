@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from streamad.alerts.event import Event
 from streamad.calibration import AlertPolicy
-from streamad.inference.clips import prefetched
 from streamad.inference.gated_scorer import why_skipped
 from streamad.inference.model import Model
+from streamad.inference.reading import prefetched
 from streamad.inference.session import Session
 from streamad.scoring import Normalization, RunningNormalizer, per_video
 from streamad.sources import SourceInfo, SourceSpec, open_source

@@ -196,7 +196,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object], str, str, str]] = {
     ),
     "statistics": ("a.npz", sparse, "calibration", "m.PerLocationStatistics.load(path)", SPARSE),
     "result": (
-        "a.json", lambda p: p.write_text('{"a":' * 1_000_000), "evaluation.result", "m.EvaluationResult.load(path)",
+        "a.json", lambda p: p.write_text('{"a":' * 1_000_000), "evaluation.result", "m.EvaluationRecord.load(path)",
         "nested too deeply",
     ),
     "UCSD labels": ("a.m", sparse, "evaluation.datasets.ucsd", "m.read_gt_frames(path)", SPARSE),

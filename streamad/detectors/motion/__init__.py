@@ -13,7 +13,8 @@ from streamad.detectors.motion.flow import LONGEST_SECONDS
 from streamad.detectors.motion.layout import CELL
 from streamad.detectors.options import parse_options
 from streamad.errors import UsageError
-from streamad.training.plan import Progress, TrainingPlan
+from streamad.progress import Progress
+from streamad.training.plan import TrainingPlan
 
 INFORMATIVE_SLOPE = 1.0
 """A measure of motion with a smaller slope is reported as saying little: what is twice as far from normal as a usual

@@ -34,10 +34,11 @@ from streamad.detectors.motion.temporal_smoother import TRACE_SECONDS
 from streamad.errors import UsageError
 from streamad.formatting import markdown
 from streamad.frame import Frame
+from streamad.progress import Progress
 from streamad.sources import open_source
 from streamad.training.card import card
 from streamad.training.closed_form import make_folder, write_fitted_bundle
-from streamad.training.plan import Progress, of_one_size
+from streamad.training.plan import of_one_size
 from streamad.training.working_size import object_height, working_height
 
 MEASURED_CLIPS = 4

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from streamad.evaluation.bootstrap import FigureIntervals
 from streamad.evaluation.report import tables
 from streamad.evaluation.report.plots import figures_of
-from streamad.evaluation.result import EvaluationResult
+from streamad.evaluation.result import EvaluationRecord
 from streamad.formatting import markdown, readable
 
 __all__ = ["ReportContent", "Thumbnail", "comparison_markdown", "figures_of", "html_report", "markdown_report"]
@@ -59,7 +59,7 @@ class ReportContent:
         misses: The abnormal frames with the lowest scores.
     """
 
-    result: EvaluationResult
+    result: EvaluationRecord
     false_alarms: Sequence[Thumbnail] = ()
     misses: Sequence[Thumbnail] = ()
 
@@ -75,7 +75,7 @@ def html_report(content: ReportContent, figures: Mapping[str, str]) -> str:
     return _render("report.html.jinja", readable, content=content, result=content.result, figures=plots)
 
 
-def markdown_report(result: EvaluationResult, figures: Sequence[str] = ()) -> str:
+def markdown_report(result: EvaluationRecord, figures: Sequence[str] = ()) -> str:
     """Render an evaluation as Markdown: metrics and tables, without pictures of frames.
 
     Args:
@@ -87,7 +87,7 @@ def markdown_report(result: EvaluationResult, figures: Sequence[str] = ()) -> st
 
 
 def comparison_markdown(
-    results: Sequence[EvaluationResult], intervals: Sequence[FigureIntervals] = (), draws: int = 0
+    results: Sequence[EvaluationRecord], intervals: Sequence[FigureIntervals] = (), draws: int = 0
 ) -> str:
     """Render several runs side by side as a Markdown table, with a second table of intervals if any are given."""
     clips = len(results[0].clips)

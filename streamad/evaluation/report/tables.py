@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streamad.evaluation.bootstrap import FigureIntervals
-from streamad.evaluation.result import EvaluationResult
+from streamad.evaluation.result import EvaluationRecord
 from streamad.formatting import counted
 
 NEEDS = {
@@ -19,7 +19,7 @@ NEEDS = {
 Row = tuple[str, ...]
 
 
-def protocol_rows(result: EvaluationResult) -> tuple[Row, list[Row]]:
+def protocol_rows(result: EvaluationRecord) -> tuple[Row, list[Row]]:
     """Frame-level figures, one row a protocol, the headline first."""
     header = (
         "protocol",
@@ -50,7 +50,7 @@ def protocol_rows(result: EvaluationResult) -> tuple[Row, list[Row]]:
     return header, rows
 
 
-def fact_rows(result: EvaluationResult) -> list[Row]:
+def fact_rows(result: EvaluationRecord) -> list[Row]:
     """What the figures belong to."""
     origin = result.origin
     selected = {True: "YES: a choice was made by looking at test data", False: "no", None: "not stated"}
@@ -82,7 +82,7 @@ def fact_rows(result: EvaluationResult) -> list[Row]:
     return rows
 
 
-def alert_rows(result: EvaluationResult) -> list[Row]:
+def alert_rows(result: EvaluationRecord) -> list[Row]:
     """Alerts at the threshold; empty without."""
     a = result.alerts
     if a is None:
@@ -104,7 +104,7 @@ def alert_rows(result: EvaluationResult) -> list[Row]:
     ]
 
 
-def event_rows(result: EvaluationResult) -> tuple[Row, list[Row]]:
+def event_rows(result: EvaluationRecord) -> tuple[Row, list[Row]]:
     """One row a true event, those that no alert found first; no rows without alerts."""
     header = ("clip", "event, seconds", "first alert")
     events = () if result.alerts is None else result.alerts.events
@@ -119,7 +119,7 @@ def event_rows(result: EvaluationResult) -> tuple[Row, list[Row]]:
     return header, rows
 
 
-def localization_rows(result: EvaluationResult) -> list[Row]:
+def localization_rows(result: EvaluationRecord) -> list[Row]:
     """Pixels, regions, tracks; empty without masks or heat maps."""
     found = result.localization
     if found is None:
@@ -132,7 +132,7 @@ def localization_rows(result: EvaluationResult) -> list[Row]:
     ]
 
 
-def patch_rows(result: EvaluationResult) -> list[Row]:
+def patch_rows(result: EvaluationRecord) -> list[Row]:
     """The three numbers of the patch protocol, each under its full name; empty where it does not apply."""
     p = result.patches
     if p is None:
@@ -151,7 +151,7 @@ def patch_rows(result: EvaluationResult) -> list[Row]:
     ]
 
 
-def clip_rows(result: EvaluationResult) -> tuple[Row, list[Row]]:
+def clip_rows(result: EvaluationRecord) -> tuple[Row, list[Row]]:
     """One row a test clip."""
     header = ("clip", "frames", "scored", "abnormal", "AUC", "problems")
     aucs = result.protocols[0].auc_videos
@@ -162,7 +162,7 @@ def clip_rows(result: EvaluationResult) -> tuple[Row, list[Row]]:
     return header, rows
 
 
-def comparison_rows(results: Sequence[EvaluationResult]) -> tuple[Row, list[Row]]:
+def comparison_rows(results: Sequence[EvaluationRecord]) -> tuple[Row, list[Row]]:
     """Several runs side by side: a row a figure, a column a run."""
     header = ("", *(result.name for result in results))
     rows: list[Row] = [
@@ -202,7 +202,7 @@ def comparison_rows(results: Sequence[EvaluationResult]) -> tuple[Row, list[Row]
 FIGURE_NAMES = {"auc_micro": "AUC micro", "auc_macro": "AUC macro", "eer": "EER"}
 
 
-def interval_rows(results: Sequence[EvaluationResult], intervals: Sequence[FigureIntervals]) -> tuple[Row, list[Row]]:
+def interval_rows(results: Sequence[EvaluationRecord], intervals: Sequence[FigureIntervals]) -> tuple[Row, list[Row]]:
     """Figures with their intervals, and what each later run differs by from the first, with its."""
     names = [result.name for result in results]
     header = ("", *names, *(f"{name} − {names[0]}" for name in names[1:]))

@@ -28,8 +28,9 @@ from streamad.files import write_json
 from streamad.formatting import counted, number, span
 from streamad.frame import UInt8Image
 from streamad.inference.gated_scorer import write_place
+from streamad.progress import Progress
 from streamad.sources import FileSpec, SourceSpec, open_source
-from streamad.training.plan import Progress, TrainingPlan
+from streamad.training.plan import TrainingPlan
 from streamad.versions import activate, new_version
 from streamad.workflows.fit import fit_model
 from streamad.workflows.learn.capture import Capture

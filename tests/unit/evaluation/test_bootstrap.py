@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from streamad.errors import DatasetError
 from streamad.evaluation.bootstrap import MIN_CLIPS, clip_intervals, intervals_of
-from streamad.evaluation.result import EvaluationResult
+from streamad.evaluation.result import EvaluationRecord
 
 Clips = list[tuple[Any, Any]]
 
@@ -162,6 +162,6 @@ def test_what_has_no_intervals_is_compared_without_and_the_reason_said(quick: Cl
         assert "drawn" not in ran.out
         assert "note: no intervals: " in ran.err
         assert message in ran.err, name
-        results = [EvaluationResult.load(folders[n]) for n in (name, "whole")]
+        results = [EvaluationRecord.load(folders[n]) for n in (name, "whole")]
         with pytest.raises(DatasetError):
             intervals_of([folders[name], folders["whole"]], results, draws=5)

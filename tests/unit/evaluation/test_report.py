@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 
 from streamad.errors import DatasetError
 from streamad.evaluation.report import ReportContent, comparison_markdown, figures_of, html_report, markdown_report
-from streamad.evaluation.result import AlertMetrics, ClipEvent, ClipRecord, EvaluationResult, Origin, protocols_of
+from streamad.evaluation.result import AlertMetrics, ClipEvent, ClipRecord, EvaluationRecord, Origin, protocols_of
 from streamad.evaluation.scored_clips import ScoredClip, worst_false_alarms, worst_misses
 from streamad.files import write_atomic
 from streamad.formatting import readable
@@ -48,9 +48,9 @@ def test_the_worst_misses_are_the_abnormal_frames_that_score_lowest() -> None:
     assert found[2].why == "abnormal, over the threshold; its event, frames 0 to 19, reaches 0.3"
 
 
-def result(name: str = "run|1") -> EvaluationResult:
+def result(name: str = "run|1") -> EvaluationRecord:
     shown = traces()
-    return EvaluationResult(
+    return EvaluationRecord(
         name=name,
         data_set="site",
         label_set="labels.npz",
@@ -86,7 +86,7 @@ def test_pages_hold_what_the_result_holds(tmp_path: Path) -> None:
     both = comparison_markdown([one, result("two")])
     assert "| run\\|1 | two |" in both
     one.save(tmp_path / "result.json")
-    assert EvaluationResult.load(tmp_path) == one
+    assert EvaluationRecord.load(tmp_path) == one
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ def test_pages_hold_what_the_result_holds(tmp_path: Path) -> None:
 def test_results_that_are_none(tmp_path: Path, content: str) -> None:
     (tmp_path / "result.json").write_text(content)
     with pytest.raises(DatasetError, match=r"result\.json"):
-        EvaluationResult.load(tmp_path)
+        EvaluationRecord.load(tmp_path)
     with pytest.raises(DatasetError, match="cannot read the result"):
-        EvaluationResult.load(tmp_path / "absent")
+        EvaluationRecord.load(tmp_path / "absent")
 
 
 def test_pictures_are_xml_and_the_same_every_time() -> None:

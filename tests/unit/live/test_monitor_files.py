@@ -107,7 +107,7 @@ def test_cameras_side_by_side_are_scored_as_each_file_alone(
 def test_the_same_alerts_as_score(small_bundle: Path, tmp_path: Path) -> None:
     path = write_mp4(tmp_path / "a.mp4", moving_shapes(130, busy=((20, 45), (70, 80), (82, 100), (120, 130))))
     with open_model(small_bundle) as model:
-        policy = resolve_policy(model, AlertPolicySpec(**RULES), camera="a", threshold=THRESHOLD)  # type: ignore[arg-type]
+        policy = resolve_policy(model.bundle, AlertPolicySpec(**RULES), camera="a", threshold=THRESHOLD)  # type: ignore[arg-type]
         result = score_file(
             FileSpec(path=path), model, name="a", folder=tmp_path, policy=policy, normalization="raw",
             write_csv=False, write_plot=False, write_video=False,

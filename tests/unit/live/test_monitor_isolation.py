@@ -375,11 +375,12 @@ def test_a_calibration_of_another_camera_is_in_doubt(tmp_path: Path) -> None:
     with open_model("motion-ped2") as model:
         path = model.bundle.calibration_path
         assert path is not None
-        shipped = resolve_policy(model, AlertPolicySpec(), camera="gate")
+        shipped = resolve_policy(model.bundle, AlertPolicySpec(), camera="gate")
         assert "UCSD Ped2" in str(shipped.foreign)
         assert "calibrate motion-ped2" in str(shipped.foreign)
-        assert resolve_policy(model, AlertPolicySpec(), camera="gate", calibration=path).foreign is None
-        assert resolve_policy(model, AlertPolicySpec(), camera="gate", threshold=1.0).foreign is None
+        assert resolve_policy(model.bundle, AlertPolicySpec(), camera="gate", calibration=path).foreign is None
+        assert resolve_policy(model.bundle, AlertPolicySpec(), camera="gate", threshold=1.0).foreign is None
         known = replace(Calibration.load(path), source="camera gate, 2.3 h of its scores since 2026-01-01T00:00")
-        assert resolve_policy(model, AlertPolicySpec(), camera="gate", calibration=known).foreign is None
-        assert "camera gate" in str(resolve_policy(model, AlertPolicySpec(), camera="yard", calibration=known).foreign)
+        assert resolve_policy(model.bundle, AlertPolicySpec(), camera="gate", calibration=known).foreign is None
+        other = resolve_policy(model.bundle, AlertPolicySpec(), camera="yard", calibration=known)
+        assert "camera gate" in str(other.foreign)

@@ -103,7 +103,7 @@ def test_every_box_lies_on_the_thing_in_the_pixels_of_its_own_frame(
     scored, events = [0, 0], dict[str, Event]()
     with open_model(name) as model, open_source(ImagesSpec(path=folders[change]), camera="a") as source:
         # All that is scored alerts.
-        policy = resolve_policy(model, AlertPolicySpec(**RULES), camera="a", threshold=-1e6)
+        policy = resolve_policy(model.bundle, AlertPolicySpec(**RULES), camera="a", threshold=-1e6)
         for result in Session(model, policy, camera="a").run(source):
             frame, score = result.frame, result.score
             assert score.index == frame.index
@@ -131,7 +131,7 @@ def test_an_annotated_video_keeps_its_size_and_tints_each_frames_own_cells(
 ) -> None:
     spec = ImagesSpec(path=folders[change])
     with open_model(small_bundle) as model:
-        policy = resolve_policy(model, AlertPolicySpec(**RULES), camera="a", threshold=-5.0)
+        policy = resolve_policy(model.bundle, AlertPolicySpec(**RULES), camera="a", threshold=-5.0)
         files = score_file(
             spec, model, name="a", folder=tmp_path, policy=policy, normalization="raw", write_plot=False
         ).files

@@ -1,0 +1,133 @@
+"""The service that `streamad run` is: a monitor with its event store, sinks, score files and web page."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from streamad.alerts.sinks import SinkFanout, build_sink
+from streamad.alerts.store import AnyEvent, EventStore
+from streamad.alerts.tracker import EventChange, utc_now
+from streamad.config import Config, load_config
+from streamad.frame import Frame
+from streamad.live.camera import CameraWatch
+from streamad.live.monitor import CameraSummary, Monitor
+from streamad.live.score_log import ScoreLog
+from streamad.observability.health import Health
+from streamad.observability.metrics import Metrics
+from streamad.observability.status import StatusDocument
+from streamad.scoring import FrameScore
+from streamad.web import WebServer, create_app
+from streamad.workflows.recalibrate import ScoreHistoryRecorder
+from streamad.writing import BackgroundWriter
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WatchResult:
+    """Summary of a service that ended.
+
+    Attributes:
+        cameras: Summary of each camera's run.
+        unsaved: Events that could not be stored, because the disk was full to the end.
+        is_complete: Whether everything that was to be written was, and no callback failed.
+    """
+
+    cameras: tuple[CameraSummary, ...]
+    unsaved: tuple[AnyEvent, ...]
+    is_complete: bool
+
+
+def watch(
+    config: str | Path | Config,
+    *,
+    once: bool = False,
+    scores: Path | None = None,
+    on_score: Callable[[CameraWatch, Frame, FrameScore], None] | None = None,
+    on_event: Callable[[EventChange], None] | None = None,
+    on_start: Callable[[Monitor], None] | None = None,
+    message: Callable[[str], None] = _log.info,
+    metrics: Metrics | None = None,
+    outputs: Sequence[BackgroundWriter[Any]] = (),
+) -> WatchResult:
+    """Watch the cameras of a configuration until stopped, with everything that `streamad run` does.
+
+    `Monitor.stop`, which may be called from any thread, ends it in good order; so does KeyboardInterrupt.
+
+    Args:
+        config: The configuration, or the path of its YAML file.
+        once: End when every file has been read.
+        scores: Folder that gets a table of every frame's score for each camera. Default: none is written.
+        on_score: Called with camera, frame and score for every frame, after its events.
+        on_event: Called with every change of an event.
+        on_start: Called with the monitor before it starts.
+        message: Takes messages for the user.
+        metrics: Where metrics go. Default: new ones.
+        outputs: Further writers that `/status` shows.
+
+    Raises:
+        ConfigError, BundleError, EngineError, CalibrationError: Before anything is started.
+    """
+    settings = config if isinstance(config, Config) else load_config(Path(config))
+    metrics, health = metrics or Metrics(), Health()
+    with ExitStack() as stack:
+        store = stack.enter_context(
+            EventStore(
+                settings.events.path,
+                max_unsaved=settings.events.max_unsaved,
+                on_error=lambda _: metrics.event_store_errors.inc(),
+                on_outcome=partial(metrics.wrote, "events"),
+            )
+        )
+        if store.interrupted:
+            message(f"{store.interrupted} events were open when an earlier process died; they are now `interrupted`")
+        sinks = SinkFanout([build_sink(spec) for spec in settings.sinks], on_outcome=metrics.notified)
+        log = None
+        if scores is not None:
+            log = stack.enter_context(ScoreLog(scores, on_outcome=partial(metrics.wrote, "scores")))
+        history = ScoreHistoryRecorder(settings.history, utc_now, on_outcome=partial(metrics.wrote, "history"))
+        stack.callback(history.close)
+
+        def take_score(camera: CameraWatch, frame: Frame, score: FrameScore) -> None:
+            history.on_score(camera, score)
+            if log is not None:
+                latency = time.monotonic() - score.received_at
+                log.add(camera.spec.id, score, shown=camera.policy.display_score(score.score), latency_seconds=latency)
+            if on_score is not None:
+                on_score(camera, frame, score)
+
+        def take_event(change: EventChange) -> None:
+            history.on_event(change)
+            if on_event is not None:
+                on_event(change)
+
+        monitor = Monitor(
+            settings, metrics=metrics, health=health, store=store, sinks=sinks, on_score=take_score, on_event=take_event
+        )
+        writers: list[BackgroundWriter[Any]] = [
+            store.writer,
+            history.writer,
+            *([] if log is None else [log.writer]),
+            *sinks.writers,
+        ]
+
+        def status() -> StatusDocument:
+            return {**monitor.status(), "outputs": [writer.status() for writer in (*writers, *outputs)]}
+
+        if settings.web.enabled:
+            app = create_app(metrics=metrics, health=health, status=status, store=store, preview=monitor.preview)
+            server = stack.enter_context(WebServer(app, settings.web))
+            message(f"page, /metrics, /healthz, /readyz, /status: {server.url}")
+        if on_start is not None:
+            on_start(monitor)
+        cameras = monitor.run(once=once)
+        unsaved = store.unsaved()
+    is_complete = monitor.first_error is None and not any(writer.dropped for writer in writers)
+    return WatchResult(tuple(cameras), tuple(unsaved), is_complete)
