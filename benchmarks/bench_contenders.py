@@ -32,7 +32,7 @@ from streamad.inference.alerting import resolve_policy
 from streamad.inference.model import Model
 from streamad.inference.reading import prefetched
 from streamad.inference.session import Session
-from streamad.preprocessing import CellGrid, ModelInput
+from streamad.preprocessing import ModelInput, PatchGrid
 from streamad.sources import FileSpec, open_source
 
 LEAD = 40
@@ -321,7 +321,7 @@ class Subject:
                     yield np.stack([past[max(0, k - length + len(past))] for k in range(length)])[None]
                     continue
                 past.append(np.asarray(gray, np.uint8))
-                grid = CellGrid(*gray.shape)
+                grid = PatchGrid(*gray.shape)
                 every = np.argwhere(np.ones(grid.shape, bool))
                 stacked = np.stack([grid.cut(past[max(0, len(past) - 1 - lag)], every) for lag in lags], axis=1)
                 yield stacked.astype(np.float32) / np.float32(spec.scale) + np.float32(spec.offset)

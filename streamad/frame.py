@@ -67,7 +67,7 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class CellBoxes:
+class LocationBoxes:
     """Where the cells of a grid lie on one frame. It travels with the frame's score, since the next frame may differ.
 
     Attributes:
@@ -110,12 +110,12 @@ class CellBoxes:
         (y0, y1), (x0, x1) = self.rows[row], self.cols[col]
         return x0, y0, x1, y1
 
-    def scaled(self, shape: tuple[int, int]) -> CellBoxes:
+    def scaled(self, shape: tuple[int, int]) -> LocationBoxes:
         """The same cells on a copy of the frame in another size, (height, width)."""
         if shape == self.shape:
             return self
         (height, width), (tall, wide) = self.shape, shape
-        return CellBoxes(
+        return LocationBoxes(
             shape,
             tuple((round(a * tall / height), round(b * tall / height)) for a, b in self.rows),
             tuple((round(a * wide / width), round(b * wide / width)) for a, b in self.cols),

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from streamad.bundle import CARD, STREAMING, Bundle, Manifest, Parity, write_manifest
 from streamad.errors import UsageError
 from streamad.files import write_atomic
-from streamad.frame import CellBoxes, Frame
+from streamad.frame import Frame, LocationBoxes
 from streamad.preprocessing import ModelInput
 from streamad.progress import Progress
 from streamad.scoring.frame_score import FrameScore
@@ -63,7 +63,7 @@ class CameraScorer(Protocol):
     def score(self, tiles: ModelInput, outputs: Outputs) -> FrameScore:
         """Score the frame from the engine's (n, …) outputs for its input; called in the order of `preprocess`."""
 
-    def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
+    def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:
         """Return (x0, y0, x1, y1) of a cell of the anomaly map in pixels of the source's frame; x1, y1 exclusive."""
 
     def reset(self) -> None:
@@ -253,8 +253,8 @@ class Detector(ABC):
                 pts_seconds=0.0,
                 received_at=0.0,
                 batch=np.empty((count, 0, 0, 0), np.float32),
-                cells=np.stack([np.zeros(count, np.intp), np.arange(count)], axis=1) if patches else None,
-                boxes=CellBoxes.between((1, count), range(2), range(count + 1)),
+                locations=np.stack([np.zeros(count, np.intp), np.arange(count)], axis=1) if patches else None,
+                boxes=LocationBoxes.between((1, count), range(2), range(count + 1)),
             )
             return float(self.scorer(manifest, "parity").score(tiles, outputs).score)  # a fresh scorer: no median
 

@@ -16,7 +16,7 @@ from streamad.detectors.base import CameraScorer
 from streamad.detectors.per_location_scorer import PerLocationScorer
 from streamad.detectors.registry import camera_scorer
 from streamad.errors import BundleError
-from streamad.frame import CellBoxes, Frame
+from streamad.frame import Frame, LocationBoxes
 from streamad.preprocessing import ModelInput
 from streamad.scoring import FrameScore
 
@@ -58,7 +58,7 @@ class FusedScorer:
         self._rule = rule
         self._waiting: tuple[deque[FrameScore], ...] = tuple(deque() for _ in self.members)
         self._last: int | None = None
-        self._boxes: CellBoxes | None = None
+        self._boxes: LocationBoxes | None = None
 
     @property
     def gaps(self) -> int:
@@ -113,7 +113,7 @@ class FusedScorer:
             hint="use Model.queue() of streamad.inference.open_model",
         )
 
-    def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
+    def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:
         """(x0, y0, x1, y1) of a cell of the newest heat map in pixels of its frame; right and lower edge exclusive."""
         if self._boxes is None:
             raise ValueError("there is no heat map before the first score")
@@ -156,9 +156,9 @@ class FusedScorer:
         spoken = [(value, score.reason) for value, score in zip(values, scores, strict=True) if score.reason]
         return max(spoken, key=lambda pair: pair[0])[1] if spoken else None
 
-    def _anomaly_map(self, scores: list[FrameScore]) -> tuple[npt.NDArray[np.float32] | None, CellBoxes | None]:
+    def _anomaly_map(self, scores: list[FrameScore]) -> tuple[npt.NDArray[np.float32] | None, LocationBoxes | None]:
         """The members' maps, calibrated and joined on the grid with the most cells; and that grid's boxes."""
-        maps: list[tuple[CellBoxes, npt.NDArray[np.floating]]] = []
+        maps: list[tuple[LocationBoxes, npt.NDArray[np.floating]]] = []
         for score, calibration in zip(scores, self._calibrations, strict=True):
             if score.anomaly_map is None or score.boxes is None:
                 continue
@@ -178,7 +178,7 @@ class FusedScorer:
 
 
 @lru_cache(maxsize=64)
-def _cells_under(coarse: CellBoxes, fine: CellBoxes) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def _cells_under(coarse: LocationBoxes, fine: LocationBoxes) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Row and column of the coarse grid's cells in which the centers of the fine grid's rows and columns lie."""
 
     def under(ours: Spans, theirs: Spans) -> npt.NDArray[np.intp]:

@@ -69,7 +69,7 @@ class PatchScorer:
             pts_seconds=frame.pts_seconds,
             received_at=frame.received_at,
             batch=batch,
-            cells=patches.cells,
+            locations=patches.locations,
             boxes=patches.boxes,
             skipped_reason="gap" if patches.dropped else "warming_up" if patches.warming_up else None,
         )
@@ -80,12 +80,12 @@ class PatchScorer:
             if tiles.skipped_reason == "warming_up":  # dropped frames leave the median as it is
                 self._recent.clear()
             return skipped_score(tiles, tiles.skipped_reason)
-        assert tiles.cells is not None
+        assert tiles.locations is not None
         assert tiles.boxes is not None
         if not np.isfinite(outputs).all():
             return skipped_score(tiles, "non_finite")
         anomaly_map = np.full(tiles.boxes.grid, np.nan, np.float32)
-        anomaly_map[tiles.cells[:, 0], tiles.cells[:, 1]] = outputs
+        anomaly_map[tiles.locations[:, 0], tiles.locations[:, 1]] = outputs
         self._recent.append(self._highest(outputs))
         return FrameScore(
             camera=tiles.camera,
@@ -97,9 +97,9 @@ class PatchScorer:
             boxes=tiles.boxes,
         )
 
-    def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
+    def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:
         """(x0, y0, x1, y1) of a cell in pixels of the source's newest frame."""
-        return self._history.cell_box(row, col)
+        return self._history.location_box(row, col)
 
     def reset(self) -> None:
         """Forget all frames."""

@@ -78,9 +78,9 @@ class PerLocationScorer:
         score, evidence = self._local.update(raw.anomaly_map)
         return replace(raw, score=score, anomaly_map=evidence)
 
-    def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
+    def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:
         """(x0, y0, x1, y1) of a heat-map cell in pixels of the source's frame; right and lower edge exclusive."""
-        return self._inner.cell_box(row, col)
+        return self._inner.location_box(row, col)
 
     def reset(self) -> None:
         """Forget all frames."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.calibration import PerLocationStatistics
-from streamad.frame import CellBoxes
+from streamad.frame import LocationBoxes
 
 
 class AnomalyMapWriter:
@@ -28,12 +28,12 @@ class AnomalyMapWriter:
         self._file: IO[bytes] | None = None
         self._empty = b""
         self._written = 0
-        self.boxes: CellBoxes | None = None
+        self.boxes: LocationBoxes | None = None
         """Where the cells lie, the same on every frame; None before the first heat map."""
         self.left_out = 0
         """Heat maps that were not written because their cells lie elsewhere: the picture has another size."""
 
-    def add(self, frame: int, anomaly_map: npt.NDArray[np.float32], boxes: CellBoxes) -> None:
+    def add(self, frame: int, anomaly_map: npt.NDArray[np.float32], boxes: LocationBoxes) -> None:
         """Write the heat map of a frame, after all earlier ones."""
         if self.boxes is not None and boxes != self.boxes:
             self.left_out += 1

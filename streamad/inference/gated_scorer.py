@@ -146,9 +146,9 @@ class GatedScorer:
             return skipped_score(tiles, QUALITY, tiles.fault)
         return self.inner.score(tiles, outputs)
 
-    def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
+    def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:
         """(x0, y0, x1, y1) of a heat-map cell in pixels of the source's frame."""
-        return self.inner.cell_box(row, col)
+        return self.inner.location_box(row, col)
 
     def reset(self) -> None:
         """Forget all frames; what the gate knows of the camera stays."""

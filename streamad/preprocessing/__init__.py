@@ -2,17 +2,17 @@
 
 from streamad.preprocessing.background import BackgroundModel
 from streamad.preprocessing.clips import ClipWindow
-from streamad.preprocessing.grid import CELL, CellGrid, FrameSizeError
+from streamad.preprocessing.grid import PATCH_SIZE, FrameSizeError, PatchGrid
 from streamad.preprocessing.model_input import ModelInput, StreamSlot
 from streamad.preprocessing.patches import PatchHistory
 
 __all__ = [
-    "CELL",
+    "PATCH_SIZE",
     "BackgroundModel",
-    "CellGrid",
     "ClipWindow",
     "FrameSizeError",
     "ModelInput",
+    "PatchGrid",
     "PatchHistory",
     "StreamSlot",
 ]

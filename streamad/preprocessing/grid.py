@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.errors import ExitCode, StreamadError
-from streamad.frame import CellBoxes
+from streamad.frame import LocationBoxes
 
-CELL = 30
+PATCH_SIZE = 30
 """Side of a patch, pixels (UCSD protocol of the ADACL and ALPS papers)."""
 
 
@@ -23,7 +23,7 @@ class FrameSizeError(StreamadError, ValueError):
 
 
 @dataclass(frozen=True)
-class CellGrid:
+class PatchGrid:
     """Positions of patches in a frame.
 
     There are ceil(height / size) rows. All but the last start at multiples of the patch size, and the last ends at the
@@ -42,12 +42,12 @@ class CellGrid:
 
     height: int
     width: int
-    cell: int = CELL
+    size: int = PATCH_SIZE
 
     def __post_init__(self) -> None:
-        if self.height < self.cell or self.width < self.cell:
+        if self.height < self.size or self.width < self.size:
             raise FrameSizeError(
-                f"the frame is {self.width}×{self.height} pixels, smaller than one {self.cell}×{self.cell} patch",
+                f"the frame is {self.width}×{self.height} pixels, smaller than one {self.size}×{self.size} patch",
                 hint="use a stream of higher resolution",
             )
 
@@ -67,18 +67,18 @@ class CellGrid:
         return len(self.tops), len(self.lefts)
 
     @cached_property
-    def boxes(self) -> CellBoxes:
+    def boxes(self) -> LocationBoxes:
         """Boxes of the patches."""
         tops, lefts = self.tops.tolist(), self.lefts.tolist()
-        return CellBoxes(
+        return LocationBoxes(
             (self.height, self.width),
-            tuple((top, top + self.cell) for top in tops),
-            tuple((left, left + self.cell) for left in lefts),
+            tuple((top, top + self.size) for top in tops),
+            tuple((left, left + self.size) for left in lefts),
         )
 
     def _starts(self, length: int) -> npt.NDArray[np.intp]:
-        starts = np.arange(-(-length // self.cell), dtype=np.intp) * self.cell
-        starts[-1] = length - self.cell
+        starts = np.arange(-(-length // self.size), dtype=np.intp) * self.size
+        starts[-1] = length - self.size
         return starts
 
     def share(self, mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -92,16 +92,16 @@ class CellGrid:
         """
         sums = cv2.integral(mask)  # (height + 1, width + 1) int32
         top, left = self.tops[:, None], self.lefts[None, :]
-        bottom, right = top + self.cell, left + self.cell
+        bottom, right = top + self.size, left + self.size
         counts = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
-        return np.asarray(counts / np.float32(self.cell * self.cell), dtype=np.float32)
+        return np.asarray(counts / np.float32(self.size * self.size), dtype=np.float32)
 
-    def cut(self, image: npt.NDArray[np.uint8], cells: npt.NDArray[np.intp]) -> npt.NDArray[np.uint8]:
+    def cut(self, image: npt.NDArray[np.uint8], locations: npt.NDArray[np.intp]) -> npt.NDArray[np.uint8]:
         """Cut patches out of an image.
 
         Args:
             image: (height, width) uint8.
-            cells: (n, 2) row and column of each patch.
+            locations: (n, 2) row and column of each patch.
 
         Returns:
             (n, size, size) uint8; a copy.
@@ -110,6 +110,6 @@ class CellGrid:
             raise ValueError(f"the grid is for {self.height}×{self.width} pixels (rows×columns), got {image.shape}")
         image = np.ascontiguousarray(image)
         # All windows as one view. NumPy's sliding_window_view is equivalent but takes six times as long to set up.
-        shape = (self.height - self.cell + 1, self.width - self.cell + 1, self.cell, self.cell)
+        shape = (self.height - self.size + 1, self.width - self.size + 1, self.size, self.size)
         windows: npt.NDArray[np.uint8] = np.ndarray(shape, np.uint8, image, 0, image.strides * 2)
-        return np.ascontiguousarray(windows[self.tops[cells[:, 0]], self.lefts[cells[:, 1]]])
+        return np.ascontiguousarray(windows[self.tops[locations[:, 0]], self.lefts[locations[:, 1]]])

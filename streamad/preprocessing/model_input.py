@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from streamad.frame import CellBoxes
+from streamad.frame import LocationBoxes
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -32,7 +32,7 @@ class ModelInput:
         pts_seconds: Presentation time of that frame, seconds.
         received_at: `time.monotonic()` when the newest frame in the input was decoded.
         batch: (n, channels, height, width) float32 in the model's declared range; n may be 0 (nothing moves).
-        cells: (n, 2) row and column of each patch in the grid; None if the input is a whole frame.
+        locations: (n, 2) row and column of each patch in the grid; None if the input is a whole frame.
         boxes: Boxes of the grid's locations in the scored frame; a single one if the input is a whole frame.
         skipped_reason: Why this frame gets no score ("warming_up", "gap"); None if it gets one.
         stream: Storage of the state for stateful networks; None for all others. `batch` is then the newest frame,
@@ -45,8 +45,8 @@ class ModelInput:
     pts_seconds: float
     received_at: float
     batch: npt.NDArray[np.float32] = field(repr=False)
-    cells: npt.NDArray[np.intp] | None = field(default=None, repr=False)
-    boxes: CellBoxes | None = field(default=None, repr=False)
+    locations: npt.NDArray[np.intp] | None = field(default=None, repr=False)
+    boxes: LocationBoxes | None = field(default=None, repr=False)
     skipped_reason: str | None = None
     stream: StreamSlot | None = field(default=None, repr=False)
     due: bool = True

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from streamad.frame import CellBoxes, Frame
+from streamad.frame import Frame, LocationBoxes
 from streamad.preprocessing.background import BackgroundModel
-from streamad.preprocessing.grid import CELL, CellGrid, FrameSizeError
+from streamad.preprocessing.grid import PATCH_SIZE, FrameSizeError, PatchGrid
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Patches:
 
     Attributes:
         pixels: (n, channels, size, size) uint8; channel 0 is the newest frame, channel k is `lags[k]` frames older.
-        cells: (n, 2) row and column of each patch.
+        locations: (n, 2) row and column of each patch.
         grid: The grid from which they were cut.
         boxes: Boxes of the grid's patches in the source's frame (before shrinking).
         warming_up: Whether a channel's frame is missing (at the start, after a gap, or dropped), or the background has
@@ -28,9 +28,9 @@ class Patches:
     """
 
     pixels: npt.NDArray[np.uint8]
-    cells: npt.NDArray[np.intp]
-    grid: CellGrid
-    boxes: CellBoxes
+    locations: npt.NDArray[np.intp]
+    grid: PatchGrid
+    boxes: LocationBoxes
     warming_up: bool
     dropped: bool = False
 
@@ -69,8 +69,8 @@ class PatchHistory:
         self._background = background or BackgroundModel()
         self._past: dict[int, npt.NDArray[np.uint8]] = {}
         self._first = 0
-        self._grid: CellGrid | None = None
-        self._boxes: CellBoxes | None = None
+        self._grid: PatchGrid | None = None
+        self._boxes: LocationBoxes | None = None
         self.gaps = 0
         """Number of times that the history was discarded because of a gap."""
 
@@ -82,14 +82,14 @@ class PatchHistory:
         """
         pixels = self._resized(frame.pixels)
         if self._grid is None or (self._grid.height, self._grid.width) != pixels.shape:
-            if min(pixels.shape) < CELL <= min(frame.shape):
+            if min(pixels.shape) < PATCH_SIZE <= min(frame.shape):
                 raise FrameSizeError(
                     f"the frame of {frame.shape[1]}×{frame.shape[0]} pixels, shrunk to a height of "
                     f"{self._max_height} as the model requires, is {pixels.shape[1]} pixels wide: less than one patch "
-                    f"of {CELL}×{CELL}",
+                    f"of {PATCH_SIZE}×{PATCH_SIZE}",
                     hint="use a wider stream, or a model with a larger max_height",
                 )
-            self._grid = CellGrid(pixels.shape[0], pixels.shape[1], CELL)
+            self._grid = PatchGrid(pixels.shape[0], pixels.shape[1], PATCH_SIZE)
             self._boxes = None
         if self._boxes is None or self._boxes.shape != frame.shape:
             self._boxes = self._grid.boxes.scaled(frame.shape)
@@ -98,15 +98,15 @@ class PatchHistory:
         self._past[frame.index] = pixels
         difference = self._background.difference(pixels)
         if not self._background.is_warm or any(frame.index - lag not in self._past for lag in self._lags):
-            none = np.zeros((0, len(self._lags), CELL, CELL), np.uint8)
+            none = np.zeros((0, len(self._lags), PATCH_SIZE, PATCH_SIZE), np.uint8)
             full = self._background.is_warm and frame.index - self._first >= self._lags[-1]
             return Patches(none, np.zeros((0, 2), np.intp), self._grid, self._boxes, warming_up=True, dropped=full)
         changed = cv2.threshold(difference, self._level, 1, cv2.THRESH_BINARY)[1]
-        cells = np.argwhere(self._grid.share(np.asarray(changed, np.uint8)) >= self._share)
-        channels = [self._grid.cut(self._past[frame.index - lag], cells) for lag in self._lags]
-        return Patches(np.stack(channels, axis=1), cells, self._grid, self._boxes, warming_up=False)
+        locations = np.argwhere(self._grid.share(np.asarray(changed, np.uint8)) >= self._share)
+        channels = [self._grid.cut(self._past[frame.index - lag], locations) for lag in self._lags]
+        return Patches(np.stack(channels, axis=1), locations, self._grid, self._boxes, warming_up=False)
 
-    def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
+    def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:
         """Box (x0, y0, x1, y1) of a patch in pixels of the source's newest frame (before shrinking).
 
         Raises:

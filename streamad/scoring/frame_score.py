@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from streamad.frame import CellBoxes
+from streamad.frame import LocationBoxes
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class FrameScore:
     received_at: float = 0.0
     skipped_reason: str | None = None
     reason: str | None = None
-    boxes: CellBoxes | None = field(default=None, repr=False)
+    boxes: LocationBoxes | None = field(default=None, repr=False)
     is_alert: bool = False
 
     @property

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from streamad.bundle import InputSpec, ScoreSpec, TilingSpec
 from streamad.errors import UsageError
-from streamad.preprocessing import CELL
+from streamad.preprocessing import PATCH_SIZE
 from streamad.training.patch_sampler import PatchSampler
 from streamad.training.plan import OpenClip, TrainingPlan
 from streamad.training.recipe import MEDIAN_SECONDS, Recipe, VideoTask
@@ -95,7 +95,12 @@ class PatchRecipe(Recipe):
         """See `Recipe.specs`."""
         plan = self.plan
         inputs = InputSpec(
-            channels=len(plan.lags), height=CELL, width=CELL, scale=SCALE, offset=OFFSET, max_height=self.max_height
+            channels=len(plan.lags),
+            height=PATCH_SIZE,
+            width=PATCH_SIZE,
+            scale=SCALE,
+            offset=OFFSET,
+            max_height=self.max_height,
         )
         score = ScoreSpec(
             kind="top_cells",

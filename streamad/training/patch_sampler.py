@@ -48,7 +48,7 @@ class PatchSampler:
             self.frames += 1
             for cell in patches.pixels:
                 self._offer(cell)
-            if len(patches.cells):
+            if len(patches.locations):
                 self._flow.feed(frame)
             if tick is not None:
                 tick()

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.formatting import drawable
-from streamad.frame import CellBoxes
+from streamad.frame import LocationBoxes
 
 UInt8 = npt.NDArray[np.uint8]
 
@@ -41,7 +41,7 @@ def draw_overlay(
     pixels: UInt8,
     *,
     anomaly_map: npt.NDArray[np.float32] | None,
-    boxes: CellBoxes | None = None,
+    boxes: LocationBoxes | None = None,
     scale: tuple[float, float],
     alert: bool,
     score_text: str,
@@ -99,7 +99,7 @@ def draw_overlay(
 
 
 def _tint(
-    picture: UInt8, anomaly_map: npt.NDArray[np.float32], boxes: CellBoxes | None, low: float, high: float
+    picture: UInt8, anomaly_map: npt.NDArray[np.float32], boxes: LocationBoxes | None, low: float, high: float
 ) -> None:
     """Tint the locations above `low` in place, each within its box."""
     if boxes is None or anomaly_map.shape != boxes.grid:

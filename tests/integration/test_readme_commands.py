@@ -153,7 +153,7 @@ def test_score_draws_every_cell_where_the_scorer_says_it_is(
     share = (np.nan_to_num(last.anomaly_map, nan=-np.inf) - low) / (high - low)
     some, much = np.zeros((height, width), np.uint8), np.zeros((height, width), np.uint8)
     for row, col in np.argwhere(share > 0):
-        x0, y0, x1, y1 = scorer.cell_box(int(row), int(col))
+        x0, y0, x1, y1 = scorer.location_box(int(row), int(col))
         some[y0:y1, x0:x1] = 1
         much[y0:y1, x0:x1] |= share[row, col] > 0.7
     # The codec stores color at half the size: an edge may be off by some pixels. Strip and border are left aside.

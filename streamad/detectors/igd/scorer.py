@@ -13,7 +13,7 @@ import numpy.typing as npt
 from streamad.bundle import Manifest
 from streamad.detectors.base import skipped_score
 from streamad.errors import BundleError
-from streamad.frame import CellBoxes, Frame
+from streamad.frame import Frame, LocationBoxes
 from streamad.preprocessing import FrameSizeError, ModelInput
 from streamad.preprocessing.clips import resize_frame
 from streamad.scoring.frame_score import FrameScore
@@ -50,7 +50,7 @@ class IgdScorer:
         self._recent: deque[float] = deque(maxlen=manifest.score.median_frames)
         self._last: int | None = None
         self._restarts: set[int] = set()
-        self._boxes: CellBoxes | None = None
+        self._boxes: LocationBoxes | None = None
         self.gaps = 0
         """Times that the median was begun anew because of a gap."""
 
@@ -113,7 +113,7 @@ class IgdScorer:
             boxes=self._boxes,
         )
 
-    def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
+    def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:
         """(x0, y0, x1, y1) of a cell of the newest heat map in pixels of its frame; right and lower edge exclusive.
 
         Raises:
@@ -132,7 +132,7 @@ class IgdScorer:
 
 
 @cache
-def _boxes(shape: tuple[int, int], side: int) -> CellBoxes:
+def _boxes(shape: tuple[int, int], side: int) -> LocationBoxes:
     """side×side cells over a frame of that (height, width)."""
     ys, xs = ([round(k * length / side) for k in range(side + 1)] for length in shape)
-    return CellBoxes.between(shape, ys, xs)
+    return LocationBoxes.between(shape, ys, xs)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from streamad.bundle import Manifest
 from streamad.errors import BundleError
-from streamad.frame import CellBoxes, Frame, FrameFlags
+from streamad.frame import Frame, FrameFlags, LocationBoxes
 from streamad.preprocessing import ClipWindow, FrameSizeError, ModelInput, StreamSlot
 from streamad.preprocessing.clips import resize_frame
 from streamad.scoring.frame_score import FrameScore
@@ -47,7 +47,7 @@ class LearnedNoiseScorer:
         self._window = ClipWindow(tiling.window)
         self._stream = StreamSlot() if streaming else None
         self._since_gap = 0
-        self._boxes: CellBoxes | None = None
+        self._boxes: LocationBoxes | None = None
         self._recent: deque[float] = deque(maxlen=score.median_frames)
 
     @property
@@ -104,7 +104,7 @@ class LearnedNoiseScorer:
         anomaly_map = outputs[0, 1:].reshape(self._cells).copy()
         return replace(result, score=float(median(self._recent)), anomaly_map=anomaly_map, boxes=tiles.boxes)
 
-    def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
+    def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:
         """(x0, y0, x1, y1) of a heat-map cell in pixels of the source's newest frame; right, lower edge exclusive."""
         if self._boxes is None:
             raise ValueError("no frame was seen yet, so the size of a cell is unknown")
@@ -127,11 +127,11 @@ class LearnedNoiseScorer:
         spec, side = self._manifest.input, self._manifest.score.heat_cell
         return spec.height // side, spec.width // side
 
-    def _boxes_on(self, shape: tuple[int, int]) -> CellBoxes:
+    def _boxes_on(self, shape: tuple[int, int]) -> LocationBoxes:
         """Where the heat map's cells lie on a frame of that (height, width)."""
         (height, width), (rows, cols) = shape, self._cells
         ys = [row * height // rows for row in range(rows + 1)]
-        return CellBoxes.between(shape, ys, [col * width // cols for col in range(cols + 1)])
+        return LocationBoxes.between(shape, ys, [col * width // cols for col in range(cols + 1)])
 
     def _tiles(self, scored: Frame, newest: Frame, shown: tuple[Frame, ...], complete: bool, due: bool) -> ModelInput:
         """ModelInput of the frames that the network is shown.

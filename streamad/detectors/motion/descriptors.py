@@ -23,12 +23,12 @@ class CellDescriptors:
     """The moving cells of one frame.
 
     Attributes:
-        cells: (n, 2) row and column of each in the grid.
+        locations: (n, 2) row and column of each in the grid.
         values: (n, `layout.LENGTH`) float32, see `layout`.
         grid: (rows, cols) of the grid.
     """
 
-    cells: npt.NDArray[np.intp]
+    locations: npt.NDArray[np.intp]
     values: Floats
     grid: tuple[int, int]
 

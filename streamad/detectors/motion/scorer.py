@@ -15,7 +15,7 @@ from streamad.detectors.motion.layout import BLOCK, CELL, LENGTH, MEASURES
 from streamad.detectors.motion.reasons import reason_of
 from streamad.detectors.motion.temporal_smoother import TemporalSmoother
 from streamad.errors import BundleError
-from streamad.frame import CellBoxes, Frame
+from streamad.frame import Frame, LocationBoxes
 from streamad.preprocessing import BackgroundModel, FrameSizeError, ModelInput
 from streamad.scoring.frame_score import FrameScore
 
@@ -89,7 +89,7 @@ class MotionScorer:
         )
         self._trace = TemporalSmoother()
         self._mean = RunningMean()
-        self._boxes: CellBoxes | None = None
+        self._boxes: LocationBoxes | None = None
         self._working: tuple[int, int] = (0, 0)
 
     @property
@@ -118,7 +118,7 @@ class MotionScorer:
             pts_seconds=frame.pts_seconds,
             received_at=frame.received_at,
             batch=cells.values[:, :, None, None],
-            cells=cells.cells,
+            locations=cells.locations,
             boxes=self._boxes,
             skipped_reason=skipped,
         )
@@ -144,7 +144,7 @@ class MotionScorer:
         values = self._trace.follow(found, movement.seconds)
         if not self._trace.is_averaged:
             return "warming_up"
-        return CellDescriptors(found.cells, values, found.grid)
+        return CellDescriptors(found.locations, values, found.grid)
 
     def score(self, tiles: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
         """Score of the frame from the (n, 4) outputs for its cells; NaN where skipped or an output is not finite."""
@@ -155,11 +155,11 @@ class MotionScorer:
             if skipped != "non_finite":
                 self._mean.reset()
             return skipped_score(tiles, skipped)
-        assert tiles.cells is not None
+        assert tiles.locations is not None
         assert tiles.boxes is not None
         highest = outputs[:, : len(MEASURES)].max(axis=1) if len(outputs) else np.zeros(0, np.float32)
         anomaly_map = np.full(tiles.boxes.grid, np.nan, np.float32)
-        anomaly_map[tiles.cells[:, 0], tiles.cells[:, 1]] = highest
+        anomaly_map[tiles.locations[:, 0], tiles.locations[:, 1]] = highest
         reason = None
         if len(outputs) and tiles.batch.shape[1] == LENGTH:
             best = int(highest.argmax())
@@ -177,7 +177,7 @@ class MotionScorer:
             boxes=tiles.boxes,
         )
 
-    def cell_box(self, row: int, col: int) -> tuple[int, int, int, int]:
+    def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:
         """(x0, y0, x1, y1) of a cell in pixels of the source's newest frame; right and lower edge exclusive."""
         if self._boxes is None:
             raise ValueError("no frame was seen yet, so the size of a cell is unknown")
@@ -190,10 +190,10 @@ class MotionScorer:
         self._mean.reset()
 
 
-def _boxes(shape: tuple[int, int], grid: tuple[int, int]) -> CellBoxes:
+def _boxes(shape: tuple[int, int], grid: tuple[int, int]) -> LocationBoxes:
     """The cells of the grid on a frame of that (height, width): one for every corner between four blocks."""
     ys, xs = ([k * length // (cells + 1) for k in range(cells + 2)] for length, cells in zip(shape, grid, strict=True))
-    return CellBoxes.between(shape, ys, xs, span=CELL // BLOCK)
+    return LocationBoxes.between(shape, ys, xs, span=CELL // BLOCK)
 
 
 def frame_score(cells: npt.NDArray[np.float32], wanted: int, still: float) -> float:

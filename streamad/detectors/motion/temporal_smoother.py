@@ -46,7 +46,7 @@ class TemporalSmoother:
             elapsed: seconds since the frame before.
         """
         self._followed += elapsed
-        values, cells = found.values, found.cells
+        values, cells = found.values, found.locations
         weights = np.ones((len(values), 1), np.float32)
         sums = values.copy()
         if self._sums is not None and self._sums.shape[:2] == found.grid and len(values) and self._seconds > 0:

@@ -105,7 +105,7 @@ class RecordingStats:
         shown = Frame(frame.camera, self._number, frame.pts_seconds, frame.received_at, frame.pixels)
         self._number += 1
         patches = self._history.push(shown)
-        self._moves = len(patches.cells) > 0
+        self._moves = len(patches.locations) > 0
         if self.hits is None or self.hits.shape != patches.grid.shape:
             self.hits = np.zeros(patches.grid.shape, np.int64)
-        self.hits[patches.cells[:, 0], patches.cells[:, 1]] += 1
+        self.hits[patches.locations[:, 0], patches.locations[:, 1]] += 1

@@ -10,10 +10,10 @@ import pytest
 
 from streamad.alerts import EventChange, EventTracker
 from streamad.calibration import AlertPolicy
-from streamad.frame import CellBoxes
+from streamad.frame import LocationBoxes
 from streamad.scoring import FrameScore
 
-BOXES = CellBoxes.between((32, 48), range(0, 40, 8), range(0, 56, 8))
+BOXES = LocationBoxes.between((32, 48), range(0, 40, 8), range(0, 56, 8))
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 

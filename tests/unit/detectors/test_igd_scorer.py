@@ -34,7 +34,7 @@ def test_tiles_carry_the_whole_frame_in_the_networks_range() -> None:
     assert tiles.batch.shape == (1, 1, 64, 64)
     assert tiles.batch.dtype == np.float32
     np.testing.assert_allclose(tiles.batch[0, 0], pixels / 255, atol=1e-6)
-    assert tiles.cells is None
+    assert tiles.locations is None
     assert tiles.boxes is not None
     assert tiles.boxes.grid == (1, 1)
     assert tiles.skipped_reason is None
@@ -102,13 +102,13 @@ def test_the_median_is_causal_and_begins_anew_after_a_gap() -> None:
 def test_cells_lie_in_the_sources_pixels_and_cover_the_frame() -> None:
     scorer = IgdScorer(igd_manifest(), "cam")
     with pytest.raises(ValueError, match="before the first score"):
-        scorer.cell_box(0, 0)
+        scorer.location_box(0, 0)
     scorer.score(scorer.preprocess(frame(0, np.zeros((90, 160), np.uint8))), outputs(0.1))
-    assert scorer.cell_box(0, 0) == (0, 0, 40, 22)
-    assert scorer.cell_box(3, 3) == (120, 68, 160, 90)
-    assert scorer.cell_box(1, 0)[1] == scorer.cell_box(0, 0)[3]
+    assert scorer.location_box(0, 0) == (0, 0, 40, 22)
+    assert scorer.location_box(3, 3) == (120, 68, 160, 90)
+    assert scorer.location_box(1, 0)[1] == scorer.location_box(0, 0)[3]
     with pytest.raises(IndexError, match="4×4 cells"):
-        scorer.cell_box(4, 0)
+        scorer.location_box(4, 0)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 12), (2, 17)])

@@ -108,7 +108,7 @@ def test_the_median_is_causal_and_forgets_at_a_gap() -> None:
 def test_the_heat_map_and_its_boxes_cover_the_source() -> None:
     scorer = LearnedNoiseScorer(manifest(), "cam")
     with pytest.raises(ValueError, match="no frame was seen"):
-        scorer.cell_box(0, 0)
+        scorer.location_box(0, 0)
     tiles = [scorer.preprocess(frame(k)) for k in range(16)][-1]
     assert tiles is not None
     output = np.arange(25, dtype=np.float32)[None]
@@ -118,7 +118,7 @@ def test_the_heat_map_and_its_boxes_cover_the_source() -> None:
     covered = np.zeros((60, 90), int)
     for row in range(4):
         for col in range(6):
-            x0, y0, x1, y1 = scorer.cell_box(row, col)
+            x0, y0, x1, y1 = scorer.location_box(row, col)
             covered[y0:y1, x0:x1] += 1
     assert (covered == 1).all()
 

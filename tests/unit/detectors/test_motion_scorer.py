@@ -94,7 +94,7 @@ def test_the_cell_of_the_heat_map_lies_on_the_thing(learned: Fitted) -> None:
     heat = scorer.score(tiles, outputs).anomaly_map
     assert heat is not None
     row, col = np.unravel_index(int(np.nanargmax(heat)), heat.shape)
-    x0, y0, x1, y1 = scorer.cell_box(int(row), int(col))
+    x0, y0, x1, y1 = scorer.location_box(int(row), int(col))
     left = -24 + 60 * (frame.pts_seconds - 4)
     assert left - 20 < (x0 + x1) / 2 < left + 44
     assert 50 < (y0 + y1) / 2 < 110

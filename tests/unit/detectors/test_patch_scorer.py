@@ -73,8 +73,8 @@ def test_score_is_the_largest_output_of_a_moving_cell() -> None:
     assert score.score == pytest.approx(0.9)
     assert (score.camera, score.index, score.pts_seconds, score.received_at) == ("cam", 20, 20 / 25, 120.0)
     expected = np.full((3, 4), np.nan, np.float32)
-    assert tiles.cells is not None
-    assert [tuple(c) for c in tiles.cells] == [(0, 1), (1, 0), (2, 3)]
+    assert tiles.locations is not None
+    assert [tuple(c) for c in tiles.locations] == [(0, 1), (1, 0), (2, 3)]
     expected[0, 1], expected[1, 0], expected[2, 3] = outputs
     np.testing.assert_array_equal(score.anomaly_map, expected)
 
@@ -197,5 +197,5 @@ def test_moving_shapes_are_found_where_they_are() -> None:
             for c in range(6)
             if differs[min(30 * r, 90) :, min(30 * c, 130) :][:30, :30].mean() >= 0.10
         }
-        assert tiles.cells is not None
-        assert {(int(r), int(c)) for r, c in tiles.cells} == expected
+        assert tiles.locations is not None
+        assert {(int(r), int(c)) for r, c in tiles.locations} == expected

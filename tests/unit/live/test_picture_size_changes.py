@@ -16,7 +16,7 @@ import yaml
 from streamad.alerts.event import Event
 from streamad.calibration import AlertPolicySpec
 from streamad.config import parse_config
-from streamad.frame import CellBoxes
+from streamad.frame import LocationBoxes
 from streamad.inference import open_model
 from streamad.inference.alerting import resolve_policy
 from streamad.inference.anomaly_map_file import AnomalyMapWriter
@@ -188,8 +188,8 @@ def test_a_live_camera_goes_on_and_names_the_right_box(folders: dict[str, Path],
 
 
 def test_heat_maps_of_another_size_are_left_out_of_a_clips_file(tmp_path: Path) -> None:
-    boxes = CellBoxes.between((40, 60), range(0, 50, 20), range(0, 70, 20))
-    other = CellBoxes.between((20, 30), range(0, 30, 10), range(0, 40, 10))  # the same grid, elsewhere
+    boxes = LocationBoxes.between((40, 60), range(0, 50, 20), range(0, 70, 20))
+    other = LocationBoxes.between((20, 30), range(0, 30, 10), range(0, 40, 10))  # the same grid, elsewhere
     with AnomalyMapWriter(tmp_path / "heat.npy", 4) as heat:
         for frame, where in ((1, boxes), (2, other), (3, boxes)):
             heat.add(frame, np.full((2, 3), float(frame), np.float32), where)

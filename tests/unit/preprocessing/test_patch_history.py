@@ -37,13 +37,13 @@ def test_channels_are_the_frames_of_the_stated_ages() -> None:
         patches = cells.push(frame(index, picture(index)))
         assert patches.warming_up is (index < 5)
         if index >= 5:
-            np.testing.assert_array_equal(patches.cells, [[1, 2]])
+            np.testing.assert_array_equal(patches.locations, [[1, 2]])
             assert patches.pixels.shape == (1, 3, 30, 30)
             for channel, lag in enumerate((0, 3, 5)):
                 assert (patches.pixels[0, channel] == 150 + index - lag).all()
         else:
             assert patches.pixels.shape == (0, 3, 30, 30)
-            assert patches.cells.shape == (0, 2)
+            assert patches.locations.shape == (0, 2)
     assert cells.gaps == 0
 
 
@@ -68,22 +68,22 @@ def test_a_cell_moves_from_a_tenth_of_its_pixels_on(pixels: int, moves: bool) ->
     block = scene[30:60, 60:90]
     block[np.unravel_index(places, (30, 30))] = 116
     patches = history((0,)).push(frame(0, scene))
-    assert len(patches.cells) == int(moves)
+    assert len(patches.locations) == int(moves)
 
 
 @pytest.mark.parametrize(("gray", "moves"), [(115, False), (116, True), (85, False), (84, True)])
 def test_a_pixel_differs_by_more_than_the_level(gray: int, moves: bool) -> None:
     scene = np.full((120, 150), 100, np.uint8)
     scene[30:60, 60:90] = gray
-    assert len(history((0,)).push(frame(0, scene)).cells) == int(moves)
+    assert len(history((0,)).push(frame(0, scene)).locations) == int(moves)
 
 
 def test_level_and_share_are_settings() -> None:
     scene = np.full((120, 150), 100, np.uint8)
     scene[30:60, 60:75] = 108  # half of a cell, by 8 levels
-    assert len(history((0,), level=7, share=0.5).push(frame(0, scene)).cells) == 1
-    assert len(history((0,), level=8, share=0.5).push(frame(0, scene)).cells) == 0
-    assert len(history((0,), level=7, share=0.51).push(frame(0, scene)).cells) == 0
+    assert len(history((0,), level=7, share=0.5).push(frame(0, scene)).locations) == 1
+    assert len(history((0,), level=8, share=0.5).push(frame(0, scene)).locations) == 0
+    assert len(history((0,), level=7, share=0.51).push(frame(0, scene)).locations) == 0
 
 
 @pytest.mark.parametrize("kind", ["discontinuity", "backwards"])
@@ -157,18 +157,18 @@ def test_taller_frames_are_shrunk_by_averaging_areas() -> None:
     scene = np.full((240, 300), 100, np.uint8)
     scene[60:120, 120:180] = rng.integers(150, 250, (60, 60))
     patches = cells.push(frame(0, scene))
-    np.testing.assert_array_equal(patches.cells, [[1, 2]])
+    np.testing.assert_array_equal(patches.locations, [[1, 2]])
     mean_of_fours = scene[60:120, 120:180].reshape(30, 2, 30, 2).mean(axis=(1, 3))
     assert np.abs(patches.pixels[0, 0] - mean_of_fours).max() <= 0.5
-    assert cells.cell_box(1, 2) == (120, 60, 180, 120)  # in pixels of the source
-    assert cells.cell_box(3, 4) == (240, 180, 300, 240)
+    assert cells.location_box(1, 2) == (120, 60, 180, 120)  # in pixels of the source
+    assert cells.location_box(3, 4) == (240, 180, 300, 240)
 
 
 def test_boxes_of_odd_factors_stay_inside_the_frame() -> None:
     cells = PatchHistory(lags=(0,), max_height=100)
     cells.push(frame(0, np.zeros((333, 517), np.uint8)))
     rows, cols = 4, 6  # 100×155
-    boxes = [cells.cell_box(r, c) for r in range(rows) for c in range(cols)]
+    boxes = [cells.location_box(r, c) for r in range(rows) for c in range(cols)]
     assert min(b[0] for b in boxes) == min(b[1] for b in boxes) == 0
     assert max(b[2] for b in boxes) == 517
     assert max(b[3] for b in boxes) == 333
@@ -176,7 +176,7 @@ def test_boxes_of_odd_factors_stay_inside_the_frame() -> None:
 
 def test_a_box_before_the_first_frame_is_refused() -> None:
     with pytest.raises(ValueError, match="no grid"):
-        PatchHistory().cell_box(0, 0)
+        PatchHistory().location_box(0, 0)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (29, 200), (200, 29)])

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from streamad.frame import CellBoxes
-from streamad.preprocessing import CellGrid
+from streamad.frame import LocationBoxes
+from streamad.preprocessing import PatchGrid
 from streamad.visual.overlay import ALERT_RED, draw_overlay, strip_height
 
 H, W = 240, 360
@@ -23,7 +23,7 @@ def _pixels() -> npt.NDArray[np.uint8]:
 def _draw(pixels: npt.NDArray[np.uint8], **changes: Any) -> npt.NDArray[np.uint8]:
     arguments: dict[str, Any] = {
         "anomaly_map": None,
-        "boxes": CellGrid(H, W).boxes,
+        "boxes": PatchGrid(H, W).boxes,
         "scale": (5.0, 20.0),
         "alert": False,
         "score_text": "7.1",
@@ -81,7 +81,7 @@ def test_higher_scores_are_redder_and_infinite_ones_are_not_scored() -> None:
 def test_cells_of_any_grid_lie_where_their_boxes_say_on_a_copy_of_another_size() -> None:
     """Cells of half the height and a third of the width of the picture's, overlapping by half, not from the edge."""
     pixels = _pixels()
-    boxes = CellBoxes.between((H // 2, W // 3), range(20, 120, 8), range(10, 100, 5), span=2)
+    boxes = LocationBoxes.between((H // 2, W // 3), range(20, 120, 8), range(10, 100, 5), span=2)
     anomaly_map = np.full(boxes.grid, np.nan, np.float32)
     anomaly_map[3, 2], anomaly_map[3, 3], anomaly_map[9, 15] = 20.0, 6.0, 20.0
     out = _draw(pixels, anomaly_map=anomaly_map, boxes=boxes)
@@ -166,7 +166,7 @@ def test_the_last_cells_are_drawn_where_the_tiler_shifted_them() -> None:
     pixels = np.full((100, 110), 60, np.uint8)  # 4×4 cells of 30: the last ones end at the edges
     anomaly_map = np.full((4, 4), np.nan, np.float32)
     anomaly_map[3, 3] = 10.0
-    out = _draw(pixels, anomaly_map=anomaly_map, boxes=CellGrid(100, 110).boxes, scale=(0.0, 10.0))
+    out = _draw(pixels, anomaly_map=anomaly_map, boxes=PatchGrid(100, 110).boxes, scale=(0.0, 10.0))
     expected = np.zeros((100, 110), bool)
     expected[70:, 80:] = True
     assert np.array_equal(~_is_gray(out, pixels)[strip_height(100) :], expected[strip_height(100) :])

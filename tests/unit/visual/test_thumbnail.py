@@ -5,12 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from streamad.frame import CellBoxes
+from streamad.frame import LocationBoxes
 from streamad.visual.thumbnail import WIDTH, heat_thumbnail
 
 
 def test_overlapping_cells_are_tinted_over_their_boxes_and_the_higher_one_is_seen() -> None:
-    boxes = CellBoxes.between((WIDTH // 2, WIDTH), range(0, 271, 90), range(0, 541, 90), span=2)
+    boxes = LocationBoxes.between((WIDTH // 2, WIDTH), range(0, 271, 90), range(0, 541, 90), span=2)
     anomaly_map = np.full(boxes.grid, np.nan, np.float32)
     anomaly_map[0, 1], anomaly_map[0, 2], anomaly_map[1, 4] = 9.0, 2.0, 0.5  # the last is normal
     pixels = np.full((WIDTH // 2, WIDTH), 90, np.uint8)

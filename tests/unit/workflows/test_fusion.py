@@ -93,10 +93,10 @@ def test_the_heat_map_is_that_of_the_finest_grid_with_the_others_under_it(fused:
     assert last.anomaly_map.shape == coarse.shape == fine.shape
     own = calibration.calibrated_array(coarse)
     for row, col in np.ndindex(own.shape):
-        x0, y0, x1, y1 = coarse_scorer.cell_box(row, col)
-        assert scorer.cell_box(row, col) == (x0, y0, x1, y1)
+        x0, y0, x1, y1 = coarse_scorer.location_box(row, col)
+        assert scorer.location_box(row, col) == (x0, y0, x1, y1)
         x, y = (x0 + x1) / 2, (y0 + y1) / 2
-        boxes = {place: fine_scorer.cell_box(*place) for place in np.ndindex(fine.shape)}
+        boxes = {place: fine_scorer.location_box(*place) for place in np.ndindex(fine.shape)}
         under = next(p for p, (a, b, c, d) in boxes.items() if a <= x < c and b <= y < d)
         assert last.anomaly_map[row, col] == pytest.approx((np.nan_to_num(own[row, col]) + fine[under]) / 2, abs=1e-4)
 

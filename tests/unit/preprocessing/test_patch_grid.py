@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamad.errors import ExitCode
-from streamad.preprocessing import CELL, CellGrid, FrameSizeError
+from streamad.preprocessing import PATCH_SIZE, FrameSizeError, PatchGrid
 
-sizes = st.integers(CELL, 200)
+sizes = st.integers(PATCH_SIZE, 200)
 
 
 def test_ped2_has_the_papers_grid() -> None:
-    grid = CellGrid(240, 360)
+    grid = PatchGrid(240, 360)
     assert grid.shape == (8, 12)
     assert [grid.boxes.box(r, c) for r in range(8) for c in range(12)] == [
         (30 * c, 30 * r, 30 * c + 30, 30 * r + 30) for r in range(8) for c in range(12)
@@ -26,7 +26,7 @@ def test_ped2_has_the_papers_grid() -> None:
 @given(height=sizes, width=sizes)
 @settings(max_examples=60, deadline=None)
 def test_every_pixel_is_in_a_cell_and_every_cell_in_the_frame(height: int, width: int) -> None:
-    grid = CellGrid(height, width)
+    grid = PatchGrid(height, width)
     assert grid.shape == (math.ceil(height / 30), math.ceil(width / 30))
     covered = np.zeros((height, width), int)
     for row in range(grid.shape[0]):
@@ -48,7 +48,7 @@ def test_every_pixel_is_in_a_cell_and_every_cell_in_the_frame(height: int, width
 @settings(max_examples=40, deadline=None)
 def test_share_equals_a_count_of_pixels(height: int, width: int, seed: int, density: float) -> None:
     mask = (np.random.default_rng(seed).random((height, width)) < density).astype(np.uint8)
-    grid = CellGrid(height, width)
+    grid = PatchGrid(height, width)
     expected = np.zeros(grid.shape)
     for row in range(grid.shape[0]):
         for col in range(grid.shape[1]):
@@ -65,7 +65,7 @@ def test_share_equals_a_count_of_pixels(height: int, width: int, seed: int, dens
 def test_cut_equals_slices(height: int, width: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (height, width), dtype=np.uint8)
-    grid = CellGrid(height, width)
+    grid = PatchGrid(height, width)
     cells = np.argwhere(rng.random(grid.shape) < 0.4)
     cut = grid.cut(image, cells)
     assert cut.shape == (len(cells), 30, 30)
@@ -79,16 +79,16 @@ def test_cut_equals_slices(height: int, width: int, seed: int) -> None:
 
 
 def test_a_cut_of_no_cells_is_empty() -> None:
-    assert CellGrid(60, 60).cut(np.zeros((60, 60), np.uint8), np.zeros((0, 2), np.intp)).shape == (0, 30, 30)
+    assert PatchGrid(60, 60).cut(np.zeros((60, 60), np.uint8), np.zeros((0, 2), np.intp)).shape == (0, 30, 30)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (29, 100), (100, 29), (0, 30)])
 def test_a_frame_smaller_than_a_cell_is_an_error_of_the_source(height: int, width: int) -> None:
     with pytest.raises(FrameSizeError, match=f"{width}×{height}") as caught:
-        CellGrid(height, width)
+        PatchGrid(height, width)
     assert caught.value.exit_code == ExitCode.SOURCE
     assert isinstance(caught.value, ValueError)
 
 
 def test_one_cell_is_enough() -> None:
-    assert CellGrid(30, 30).shape == (1, 1)
+    assert PatchGrid(30, 30).shape == (1, 1)
