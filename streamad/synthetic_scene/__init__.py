@@ -1,7 +1,7 @@
 """A rendered surveillance scene with ground truth: the demo's camera and the tests' fixture.
 
 `render_scene` writes training and testing videos with frame labels, pixel masks and `truth.json`;
-`iterate_frames` yields the same pictures without encoding. Every seed is another place.
+`iterate_frames` yields the same pictures without encoding. Every seed is a different place.
 """
 
 from streamad.synthetic_scene.anomalies import ANOMALY_KINDS, AnomalyKind

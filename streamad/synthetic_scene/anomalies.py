@@ -1,4 +1,4 @@
-"""What happens in the testing part: who comes when, and from when to when it counts as anomalous."""
+"""Anomalies in testing videos: who appears when, and during which time it counts as anomalous."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ AnomalyKind = Literal["cyclist", "cart", "runner", "against_flow", "object_left"
 ANOMALY_KINDS: tuple[AnomalyKind, ...] = get_args(AnomalyKind)
 
 _LEAD_IN = 3.0  # seconds of normal video before the first event
-_GAP = 2.0  # least seconds of normal video between two events
-_ALONE = 1.8  # meters from its owner from which a suitcase counts as left alone
-_STOOP = 1.6  # seconds to put a suitcase down or lift it, half of it on the way down
+_GAP = 2.0  # minimum seconds of normal video between two events
+_ALONE = 1.8  # distance from its owner, in meters, at which a suitcase counts as abandoned
+_STOOP = 1.6  # seconds to put down or lift a suitcase, half of them on the way down
 _PACES: dict[AnomalyKind, tuple[float, float]] = {  # times the mean walking speed
     "cyclist": (2.8, 3.4),
     "cart": (2.0, 2.5),
@@ -34,14 +34,14 @@ _PACES: dict[AnomalyKind, tuple[float, float]] = {  # times the mean walking spe
 
 @dataclass(frozen=True)
 class Planned:
-    """One event of a video's plan.
+    """One event in a video's plan.
 
     Attributes:
-        kind: what happens.
-        start: seconds of the video when its subject comes into view (a suitcase: is left alone).
-        duration: how long that lasts, seconds.
-        pace: speed of the subject, m/s (a suitcase: of the people who bring and fetch it).
-        removed: a suitcase is fetched at the end.
+        kind: The kind of anomaly.
+        start: Time at which the subject comes into view (for a suitcase: is abandoned), seconds.
+        duration: Duration of the event, seconds.
+        pace: Speed of the subject (for a suitcase: of the people who bring and fetch it), m/s.
+        removed: Whether a suitcase is fetched at the end.
     """
 
     kind: AnomalyKind
@@ -52,10 +52,10 @@ class Planned:
 
 
 def check_kinds(kinds: Sequence[str]) -> tuple[AnomalyKind, ...]:
-    """The kinds, checked.
+    """Check the names of anomaly kinds.
 
     Raises:
-        UsageError: an unknown kind; the message lists the known ones.
+        UsageError: If a kind is unknown; the message lists the known ones.
     """
     known = {kind: kind for kind in ANOMALY_KINDS}
     unknown = [kind for kind in kinds if kind not in known]
@@ -74,18 +74,18 @@ def plan(
     rng: np.random.Generator,
     pace: tuple[float, float] | None = None,
 ) -> tuple[Planned, ...]:
-    """Spread events over a video, one at a time, in random order, with normal gaps of varied length.
+    """Spread events over a video, one at a time, in random order, with normal gaps of varying length.
 
     Args:
-        layout: the scene; the length of its walkway fixes how long a passage lasts.
-        kinds: what is to happen, each entry once.
-        seconds: length of the video.
-        rng: source of randomness.
-        pace: least and greatest speed of the subjects over the scene's mean walking speed; None takes what is usual for
-            each kind.
+        layout: The scene. The length of its walkway determines how long a passage lasts.
+        kinds: The events' kinds; each entry occurs once.
+        seconds: Length of the video.
+        rng: Random generator.
+        pace: Minimum and maximum speed of the subjects, relative to the scene's mean walking speed. Default: the
+            usual range of each kind.
 
     Raises:
-        UsageError: the events do not fit; the message gives the seconds they need.
+        UsageError: If the events do not fit; the message gives the required seconds.
     """
     if not kinds:
         return ()
@@ -103,7 +103,7 @@ def plan(
         raise UsageError(
             f"{len(kinds)} anomalies do not fit into {seconds:g} s of testing video, "
             f"they need {math.ceil(seconds - spare)} s in this scene",
-            hint="make the testing part longer, split it into fewer videos or ask for fewer anomalies",
+            hint="make the testing part longer, split it into fewer videos, or request fewer anomalies",
         )
     shares = rng.dirichlet(np.full(len(drawn) + 1, 2.0)) * spare
     events: list[Planned] = []
@@ -123,13 +123,13 @@ def _factor(kind: AnomalyKind, rng: np.random.Generator, pace: tuple[float, floa
 
 
 class Director:
-    """Puts a plan's events on the walkway as time goes by.
+    """Puts a plan's events on the walkway over time.
 
     Args:
-        layout: the scene.
-        crowd: where the subjects are put.
-        events: the plan.
-        rng: source of randomness.
+        layout: The scene.
+        crowd: The crowd to which subjects are added.
+        events: The plan.
+        rng: Random generator.
     """
 
     def __init__(self, layout: Layout, crowd: Crowd, events: Sequence[Planned], rng: np.random.Generator) -> None:
@@ -139,12 +139,12 @@ class Director:
             self._scripts.append(script(layout, crowd, event, number, rng))
 
     def step(self, now: float) -> None:
-        """Act at `now` seconds of the video; called once a frame, before the crowd moves."""
+        """Advance to `now` seconds of the video; called once per frame, before the crowd moves."""
         for script in self._scripts:
             script.step(now)
 
     def subjects(self) -> list[tuple[int, Mover]]:
-        """(index in the plan, mover) of what is anomalous at present, seen or not."""
+        """Current anomalous subjects, visible or not, as (index in the plan, mover)."""
         return [(s.number, s.subject) for s in self._scripts if s.subject is not None]
 
 
@@ -183,9 +183,9 @@ class _Passage:
 
 
 class _Suitcase:
-    """Somebody puts a suitcase down and walks on; later somebody fetches it.
+    """A person puts a suitcase down and walks on; later a person fetches it.
 
-    It is anomalous from when its owner is `_ALONE` meters away until it is lifted again.
+    It is anomalous from the moment its owner is `_ALONE` meters away until it is lifted again.
     """
 
     def __init__(self, layout: Layout, crowd: Crowd, event: Planned, number: int, rng: np.random.Generator) -> None:
@@ -223,7 +223,7 @@ class _Suitcase:
                 self.subject, self._stage = lying, "alone"
             case _:
                 pass
-        # The fetcher sets out while the owner may still be near: a short interval is no shorter for it.
+        # The fetcher may start while the owner is still near, so that short intervals are possible.
         if now >= self._fetch:
             self._fetch = math.inf
             self._crowd.add(fetcher)

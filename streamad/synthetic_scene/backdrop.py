@@ -1,4 +1,4 @@
-"""The static part of a scene: ground, backdrop, trees, lamps, benches, and what of it hides the walkers."""
+"""The static part of a scene: ground, backdrop, trees, lamps and benches, and what hides the walkers."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from streamad.synthetic_scene.textures import Floats32, facade, grass, noise_til
 
 @dataclass(frozen=True)
 class Layer:
-    """A static thing that stands on the ground and may hide what is behind it.
+    """A static object on the ground that may hide what is behind it.
 
     Attributes:
-        depth: its distance along the optical axis, meters.
-        x, y: left upper corner on the canvas.
+        depth: Distance along the optical axis, meters.
+        x, y: Top left corner on the canvas.
         color: (h, w, 3) uint8 RGB.
         alpha: (h, w) uint8 coverage.
     """
@@ -38,9 +38,9 @@ class Backdrop:
     """The empty scene.
 
     Attributes:
-        canvas: (H, W, 3) uint8 RGB, super-sampled, light and vignette applied.
-        light: (H, W) float32 illumination of the ground, 1 = full.
-        layers: things that hide walkers, far to near.
+        canvas: (H, W, 3) uint8 RGB, supersampled, with light and vignette applied.
+        light: (H, W) float32 illumination of the ground; 1 is full.
+        layers: Objects that hide walkers, far to near.
     """
 
     canvas: Canvas
@@ -50,7 +50,7 @@ class Backdrop:
 
 @dataclass(frozen=True)
 class Prop:
-    """A static thing: its kind and its place along (s) and across (v) the walkway, meters."""
+    """A static object: its kind and its position along (s) and across (v) the walkway, meters."""
 
     kind: str
     s: float
@@ -59,14 +59,14 @@ class Prop:
 
 
 def build_backdrop(layout: Layout) -> Backdrop:
-    """Draw the empty scene of a layout; the same layout gives the same pixels."""
+    """Draw the empty scene of a layout. Equal layouts give equal pixels."""
     rng = np.random.default_rng([layout.seed, 1])
     camera, way = layout.camera, layout.walkway
     ys, xs = np.mgrid[0 : camera.height, 0 : camera.width].astype(np.float64) + 0.5
     x, y, ground = camera.ground_of(xs, ys)
     s, v = way.coordinates(x, y)
     distance = np.sqrt(x**2 + y**2 + camera.elevation**2)
-    # A pixel's size on the ground: along the view it is stretched by the grazing angle.
+    # Size of a pixel on the ground, stretched along the view by the grazing angle.
     footprint = np.minimum(distance / camera.focal * np.sqrt(distance / camera.elevation), 50.0)
     albedo = _ground(rng, layout, (x, y, s, v), footprint)
     _sky(rng, layout, albedo, ground, distance)
@@ -85,7 +85,7 @@ def build_backdrop(layout: Layout) -> Backdrop:
 
 
 def blend(canvas: Canvas, layer: Layer, box: tuple[int, int, int, int]) -> None:
-    """Lay the part of a layer inside `box` (x0, y0, x1, y1) over the canvas."""
+    """Draw the part of a layer inside `box` (x0, y0, x1, y1) on the canvas."""
     height, width = layer.alpha.shape
     x0, y0 = max(box[0], layer.x, 0), max(box[1], layer.y, 0)
     x1 = min(box[2], layer.x + width, canvas.shape[1])
@@ -118,7 +118,7 @@ def _ground(
     wear = 1 + 0.04 * np.cos(np.clip(v / half, -1, 1) * math.pi)
     path = (paving(rng, look, s, v, footprint) * stains * wear)[..., None] * np.array(look.paving)
     cover = np.clip((half - np.abs(v)) / footprint + 0.5, 0, 1)[..., None]
-    # The grass grows over the edge here and there.
+    # In some places the grass grows over the edge.
     curb_line = half + 0.14 + (0.05 * sample(coarse, s, v, 20.0) if look.verge_kind == "grass" else 0.0)
     curb = np.clip((curb_line - np.abs(v)) / footprint + 0.5, 0, 1)[..., None]
     curb_color = np.array(look.paving) * 1.12 * stains[..., None]
@@ -181,13 +181,13 @@ def _stand_backdrop(rng: np.random.Generator, layout: Layout, albedo: Floats32) 
 
 
 def place_props(rng: np.random.Generator, layout: Layout) -> list[Prop]:
-    """Draw where trees, lamps and benches stand: beside the walkway, never on it."""
+    """Place trees, lamps and benches beside the walkway, never on it."""
     way, look = layout.walkway, layout.look
     (first, last), half = way.visible, way.half_width
     props: list[Prop] = []
     far_room = look.backdrop_gap if look.backdrop != "park" else 9.0
     for _ in range(look.trees):
-        # Most trees stand behind the walkway; one in four in front, where its trunk hides walkers.
+        # Most trees stand behind the walkway. One in four stands in front, where its trunk hides walkers.
         size, s = float(rng.uniform(4.0, 6.5)), float(rng.uniform(first, last))
         near = -(half + float(rng.uniform(0.8, 2.0)))
         far = half + float(rng.uniform(0.9, max(1.0, far_room - 0.4)))
@@ -259,7 +259,7 @@ def _draw_prop(rng: np.random.Generator, layout: Layout, prop: Prop, light: Floa
     gain = tuple(exposure * t for t in layout.light.tint)
 
     def paint(points: list[tuple[float, float, float]], radii: list[float], tone: Rgb) -> None:
-        """Fill the hull of spheres given relative to the foot (along the path, across it, up; meters)."""
+        """Fill the convex hull of spheres given relative to the foot (along the path, across it, up; meters)."""
         world = np.array([(px + a * cos - c * sin, py + a * sin + c * cos, z) for a, c, z in points])
         xy, _ = camera.project(world)
         turn = np.linspace(0, 2 * math.pi, 13)[:-1]
@@ -281,7 +281,7 @@ def _draw_prop(rng: np.random.Generator, layout: Layout, prop: Prop, light: Floa
         radius = rng.uniform(0.3, 1.0, 520) ** 0.5 * prop.size * 0.32
         lobes = 1 + 0.12 * np.sin(3 * np.arctan2(tufts[:, 2], tufts[:, 0]))
         tufts *= (radius * lobes / np.linalg.norm(tufts, axis=1))[:, None] * (1.0, 1.0, 0.85)
-        # Far tufts first: the near ones hide them and take the light.
+        # Draw far tufts first, because near ones hide them and catch the light.
         for a, c, z in tufts[np.argsort(-tufts @ away)].tolist():
             facing = (a * sun[0] + c * sun[1] + z * sun[2]) / (prop.size * 0.32)
             tone = green * (0.82 + 0.42 * facing + rng.uniform(-0.16, 0.16))

@@ -1,7 +1,7 @@
-"""People: proportions, clothes and the poses of walking, running, riding, sitting and bending down.
+"""People: proportions, clothes and poses of walking, running, riding, sitting and bending down.
 
 Proportions are fractions of body height (Drillis and Contini's segment lengths, rounded). The gait is coupled
-to the distance covered: the hip's swing follows from stride length, so that a standing foot stays in place.
+to the distance covered: the hip's swing follows from the stride length, so that a standing foot stays in place.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ Point = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Person:
-    """One person's build and clothes; `recipe` draws the points that the pose functions return.
+    """A person's build and clothes. `recipe` draws the points that the pose functions return.
 
     Attributes:
-        height: meters.
-        stride: length of two steps at 1.3 m/s, meters.
-        swing: arm swing relative to the usual.
-        recipe: parts in their colors.
+        height: Height, meters.
+        stride: Length of two steps at 1.3 m/s, meters.
+        swing: Arm swing relative to the usual.
+        recipe: Body parts with their colors.
     """
 
     height: float
@@ -46,13 +46,13 @@ class Person:
 
 @dataclass(frozen=True)
 class Gait:
-    """How a body is carried at one moment.
+    """Pose of a body at one moment.
 
     Attributes:
-        phase: of the stride, radians.
-        stride: length of two steps at the present speed, meters; 0 stands still.
-        running: 0 walks .. 1 runs.
-        bend: 0 upright .. 1 bent down to the ground.
+        phase: Phase of the stride, radians.
+        stride: Length of two steps at the current speed, meters; 0 means standing still.
+        running: From 0 (walking) to 1 (running).
+        bend: From 0 (upright) to 1 (bent down to the ground).
     """
 
     phase: float
@@ -62,7 +62,7 @@ class Gait:
 
 
 def stride_length(person: Person, speed: float, running: float) -> float:
-    """Length of two steps (meters) at a speed (m/s): people quicken by longer and by faster steps alike."""
+    """Length of two steps (meters) at a speed (m/s). People speed up by both longer and faster steps."""
     if speed < 0.05:
         return 0.0
     if running > 0.5:
@@ -71,10 +71,10 @@ def stride_length(person: Person, speed: float, running: float) -> float:
 
 
 def carried(person: Person, gait: Gait) -> Floats:
-    """(POINTS, 3) of a walking, running, standing or bending person, feet on z = 0, meters."""
+    """(POINTS, 3) points of a walking, running, standing or bending person, feet on z = 0, meters."""
     h = person.height
     leg = (THIGH + SHIN) * h
-    # A runner is in the air for a part of the stride, so the legs sweep less than the stride is long.
+    # A runner is in the air for part of the stride, so the legs sweep less than the stride length.
     amplitude = math.asin(min(0.85, gait.stride * (1 - 0.28 * gait.running) / (4 * leg)))
     lean = math.radians(3 + 11 * gait.running + 62 * gait.bend)
     moving = min(1.0, gait.stride / 0.4)
@@ -82,7 +82,7 @@ def carried(person: Person, gait: Gait) -> Floats:
     for side in (0.0, math.pi):
         phase = gait.phase + side
         forward = math.sin(phase)
-        # The knee bends most while the leg comes forward, that is while sin(phase) grows.
+        # The knee bends most while the leg moves forward, that is, while sin(phase) increases.
         lifted = max(0.0, math.cos(phase + 0.35 * (1 - gait.running)))
         hip = amplitude * (forward + 0.12 + 0.2 * gait.running) + math.radians(42) * gait.bend
         knee = math.radians(
@@ -113,13 +113,13 @@ def carried(person: Person, gait: Gait) -> Floats:
 
 
 def riding(person: Person, crank: float, saddle: Point, bottom: Point, grips: tuple[Point, Point]) -> Floats:
-    """(POINTS, 3) of a person on a bicycle.
+    """(POINTS, 3) points of a person on a bicycle.
 
     Args:
-        person: the rider.
-        crank: angle of the cranks, radians.
-        saddle, bottom: saddle and bottom bracket, in the bicycle's axes, meters.
-        grips: left and right handlebar grip.
+        person: The rider.
+        crank: Angle of the cranks, radians.
+        saddle, bottom: Saddle and bottom bracket in the bicycle's axes, meters.
+        grips: Left and right handlebar grip.
     """
     h = person.height
     pelvis = (saddle[0], 0.0, saddle[2] + 0.06)
@@ -147,7 +147,7 @@ def riding(person: Person, crank: float, saddle: Point, bottom: Point, grips: tu
 
 
 def sitting(person: Person, seat: Point) -> Floats:
-    """(POINTS, 3) of a person at the wheel, the pelvis on `seat` (meters)."""
+    """(POINTS, 3) points of a person at a steering wheel, with the pelvis on `seat` (meters)."""
     h = person.height
     leg: tuple[Point, Point, Point] = (
         (THIGH * h * 0.97, 0.0, 0.03),
@@ -194,7 +194,7 @@ def _assemble(
 
 
 def _two_links(start: Point, end: Point, first: float, second: float, *, ahead: bool) -> Point:
-    """Joint between two links of given lengths in the x-z plane, on the side ahead of or behind the line."""
+    """Joint between two links of given lengths in the x-z plane, ahead of or behind the connecting line."""
     dx, dz = end[0] - start[0], end[2] - start[2]
     distance = min(max(math.hypot(dx, dz), 1e-6), (first + second) * 0.999)
     angle = math.atan2(dz, dx)
@@ -216,11 +216,11 @@ _HAIRS: list[Rgb] = [(32, 26, 22), (58, 42, 30), (96, 70, 44), (150, 120, 78), (
 
 
 def dress(rng: np.random.Generator, *, sporty: bool = False) -> Person:
-    """Draw a person: build, clothes, hair, what they carry.
+    """Draw a random person: build, clothes, hair, and what they carry.
 
     Args:
-        rng: source of randomness.
-        sporty: shorts and a T-shirt (a runner).
+        rng: Random generator.
+        sporty: Whether to draw shorts and a T-shirt (for a runner).
     """
     h = float(np.clip(rng.normal(1.71, 0.09), 1.48, 1.95))
     bulk = float(rng.uniform(0.88, 1.2))
@@ -262,7 +262,7 @@ def dress(rng: np.random.Generator, *, sporty: bool = False) -> Person:
     crown = _vary(rng, _TOPS[int(rng.integers(len(_TOPS)))]) if hat else hair
     long_hair = rng.random() < 0.35
     low, thin = (BACK_TOP, 0.034) if long_hair and not hat else (NAPE, 0.04)
-    # A cap on top that is seen from all sides, and the back of the head.
+    # A cap on top that is visible from all sides, and the back of the head.
     parts.append(Part("hull", (HAIR, HAIR), (0.044 * h, 0.044 * h), crown, lift=0.3, shadow=False))
     back = crown if low == NAPE else hair
     parts.append(Part("hull", (NAPE, low), (0.043 * h, thin * h), back, shadow=False))

@@ -1,7 +1,7 @@
-"""Pinhole camera over a flat ground: where a point of the scene lies in the picture, and back.
+"""A pinhole camera over flat ground: projection of scene points to the picture, and back.
 
-World axes: X to the right, Y away from the camera along the ground, Z up; meters. The camera stands over the
-origin. Picture axes: x to the right, y down; pixels of the (super-sampled) canvas.
+World axes: X to the right, Y away from the camera along the ground, Z up; meters. The camera is above the origin.
+Picture axes: x to the right, y down; pixels of the (supersampled) canvas.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ class Camera:
     """A fixed surveillance camera.
 
     Attributes:
-        width: canvas width, pixels.
-        height: canvas height, pixels.
-        focal: focal length, pixels of the canvas.
-        elevation: height of the lens over the ground, meters.
-        tilt: angle of the optical axis below the horizontal, radians.
-        roll: rotation about the optical axis, radians.
+        width: Canvas width, pixels.
+        height: Canvas height, pixels.
+        focal: Focal length, pixels of the canvas.
+        elevation: Height of the lens above the ground, meters.
+        tilt: Angle of the optical axis below the horizontal, radians.
+        roll: Rotation about the optical axis, radians.
     """
 
     width: int
@@ -38,7 +38,7 @@ class Camera:
 
     @cached_property
     def rotation(self) -> Floats:
-        """(3, 3): rows are the camera's right, down and forward axes in world coordinates."""
+        """(3, 3) matrix. Its rows are the camera's right, down and forward axes in world coordinates."""
         sin, cos = math.sin(self.tilt), math.cos(self.tilt)
         right = np.array([1.0, 0.0, 0.0])
         down = np.array([0.0, -sin, -cos])
@@ -48,7 +48,7 @@ class Camera:
 
     @cached_property
     def matrix(self) -> Floats:
-        """(3, 4): homogeneous world point -> (x·depth, y·depth, depth)."""
+        """(3, 4) matrix from homogeneous world points to (x·depth, y·depth, depth)."""
         intrinsics = np.array([[self.focal, 0.0, self.width / 2], [0.0, self.focal, self.height / 2], [0.0, 0.0, 1.0]])
         center = np.array([0.0, 0.0, self.elevation])
         extrinsics = np.concatenate([self.rotation, (-self.rotation @ center)[:, None]], axis=1)
@@ -58,11 +58,11 @@ class Camera:
         """Project world points.
 
         Args:
-            points: (..., 3) meters.
+            points: (..., 3) world points, meters.
 
         Returns:
-            (..., 2) canvas pixels and (...) depth along the optical axis in meters. Points behind the camera
-            have a depth <= 0 and meaningless pixels.
+            (..., 2) canvas pixels, and (...) depth along the optical axis in meters. Points behind the camera have a
+            depth <= 0 and meaningless pixels.
         """
         homogeneous = points @ self.matrix[:, :3].T + self.matrix[:, 3]
         depth = homogeneous[..., 2]
@@ -70,13 +70,13 @@ class Camera:
         return homogeneous[..., :2] / safe[..., None], depth
 
     def ground_of(self, x: Floats, y: Floats) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
-        """Ground points seen at canvas pixels.
+        """Find the ground points at canvas pixels.
 
         Args:
-            x, y: canvas pixels of any common shape.
+            x, y: Canvas pixels of any common shape.
 
         Returns:
-            World X and Y in meters and a mask that is False where the ray does not meet the ground (sky).
+            World X and Y in meters, and a mask that is False where the ray does not hit the ground (sky).
         """
         rays_x = (x - self.width / 2) / self.focal
         rays_y = (y - self.height / 2) / self.focal
@@ -91,17 +91,17 @@ class Camera:
 
 @dataclass(frozen=True)
 class Walkway:
-    """A straight path on the ground with coordinates of its own.
+    """A straight path on the ground with its own coordinates.
 
-    `s` runs along the path in the direction of the flow, `v` across it; +v is the far side. Metres.
+    `s` runs along the path in the direction of the flow, `v` across it; +v is the far side. Meters.
 
     Attributes:
-        origin_x, origin_y: world position of s = 0, v = 0.
-        angle: direction of the path against the world's X axis, radians, within ±π/2.
-        forward: +1 where the flow follows `angle`, -1 where it goes the other way.
-        half_width: half the paved width.
+        origin_x, origin_y: World position of s = 0, v = 0.
+        angle: Direction of the path relative to the world's X axis, radians, within ±π/2.
+        forward: +1 if the flow follows `angle`, -1 if it runs the other way.
+        half_width: Half the paved width.
         visible: (first, last) s of the center line inside the picture.
-        reach: (first, last) s beyond which nothing on the path can be seen.
+        reach: (first, last) s beyond which nothing on the path is visible.
     """
 
     origin_x: float
@@ -126,7 +126,7 @@ class Walkway:
         )
 
     def coordinates(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        """(s, v) of world positions of any common shape."""
+        """Path coordinates (s, v) of world positions of any common shape."""
         dx, dy = x - self.origin_x, y - self.origin_y
         s = dx * math.cos(self.heading) + dy * math.sin(self.heading)
         return s, dy * math.cos(self.angle) - dx * math.sin(self.angle)

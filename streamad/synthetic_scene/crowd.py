@@ -1,4 +1,4 @@
-"""How people move: walkers with the flow, who keep apart, pause, and make way for what is faster."""
+"""Movement of people: walkers with the flow who keep their distance, pause, and make way for faster subjects."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from streamad.synthetic_scene.vehicles import Cyclist, Rigid
 
 Role = Literal["walker", "cyclist", "cart", "runner", "against_flow", "suitcase"]
 
-_ACCELERATION = 1.1  # m/s²: how a walker sets off and stops
-_SIDESTEP = 0.75  # m/s: how fast a walker makes way
+_ACCELERATION = 1.1  # m/s², when a walker starts and stops
+_SIDESTEP = 0.75  # m/s, when a walker makes way
 LUGGAGE_ASIDE = 0.42
-"""Metres to the right of a person's middle at which a suitcase is carried and put down."""
+"""Distance of a carried suitcase to the right of a person's middle, meters."""
 _ENTRY = 3.0  # meters beyond the last visible point where things enter and leave
 
 
@@ -27,21 +27,21 @@ class Mover:
     """Anything that stands or moves on the walkway.
 
     Attributes:
-        role: what it is; all but "walker" are anomalous at some time.
-        body: its form.
-        s, v: position along the flow and across, meters.
-        pace: speed it wants, m/s.
+        role: Kind of subject. All except "walker" are anomalous at some time.
+        body: Its shape.
+        s, v: Position along and across the flow, meters.
+        pace: Preferred speed, m/s.
         direction: +1 with the flow, -1 against it.
-        lane: v it returns to, meters.
-        speed: present speed along `direction`, m/s.
-        drift: present lateral speed, m/s.
-        traveled: meters covered; drives gait, cranks.
-        phase: of the gait, radians.
-        pause: seconds it still stands.
-        bend: 0 upright .. 1 bent down.
-        steadfast: it keeps its pace and lane; the others make way.
-        luggage: a suitcase in its hand.
-        yaw: heading relative to the flow, radians.
+        lane: The v to which it returns, meters.
+        speed: Current speed along `direction`, m/s.
+        drift: Current lateral speed, m/s.
+        traveled: Distance covered, meters; drives the gait and the cranks.
+        phase: Phase of the gait, radians.
+        pause: Remaining time of standing still, seconds.
+        bend: From 0 (upright) to 1 (bent down).
+        steadfast: Whether it keeps its pace and lane while others make way.
+        luggage: A suitcase in its hand.
+        yaw: Heading relative to the flow, radians.
     """
 
     role: Role
@@ -64,14 +64,14 @@ class Mover:
 
     @property
     def radius(self) -> float:
-        """Half the room it takes across the walkway, meters."""
+        """Half the space that it needs across the walkway, meters."""
         return self.body.radius if isinstance(self.body, Rigid) else 0.3
 
     def figures(self, layout: Layout) -> list[Placed]:
-        """What is to be drawn of it now."""
+        """Figures to draw at the current time."""
         x, y = layout.walkway.world(self.s, self.v)
         turn = self.yaw + (math.pi if self.direction < 0 else 0.0)
-        # v grows to the left of the flow where the flow follows the path's angle, to the right otherwise.
+        # v increases to the left of the flow if the flow follows the path's angle, otherwise to the right.
         heading = layout.walkway.heading + turn
         if isinstance(self.body, Rigid):
             return [Placed(self.body.recipe, self.body.body, x, y, heading)]
@@ -91,8 +91,8 @@ class Crowd:
     """All movers of one video, advanced frame by frame.
 
     Args:
-        layout: the scene.
-        rng: source of randomness; the same state gives the same crowd.
+        layout: The scene.
+        rng: Random generator. Equal states give equal crowds.
     """
 
     def __init__(self, layout: Layout, rng: np.random.Generator) -> None:
@@ -103,17 +103,17 @@ class Crowd:
         self.movers: list[Mover] = []
 
     def add(self, mover: Mover) -> None:
-        """Put a mover on the walkway."""
+        """Add a mover to the walkway."""
         self._count += 1
         mover.identity = self._count
         self.movers.append(mover)
 
     def remove(self, mover: Mover) -> None:
-        """Take a mover off the walkway."""
+        """Remove a mover from the walkway."""
         self.movers = [other for other in self.movers if other is not mover]
 
     def entry(self, direction: int) -> float:
-        """Where a mover going `direction` enters, meters along the flow."""
+        """Position along the flow at which a mover in `direction` enters, meters."""
         first, last = self._layout.walkway.reach
         return first - _ENTRY if direction > 0 else last + _ENTRY
 
@@ -166,7 +166,7 @@ class Crowd:
                 continue
             gap = (other.s - mover.s) * mover.direction
             closing = mover.speed - other.speed * other.direction * mover.direction
-            # A walker looks two seconds ahead, and over the shoulder only for what comes fast.
+            # A walker looks two seconds ahead, and back only for fast subjects.
             ahead = 0 < gap < 0.9 + 2.0 * max(0.0, closing)
             behind = other.steadfast and -1.2 - 1.6 * max(0.0, -closing) < gap <= 0
             room = mover.radius + other.radius + (0.25 if other.steadfast else 0.12)
@@ -194,6 +194,6 @@ class Crowd:
             stride = stride_length(mover.body, covered / dt, 1.0 if mover.role == "runner" else 0.0)
             if stride > 0:
                 mover.phase += 2 * math.pi * covered / stride
-        # Towards +v is a turn to the left where the flow follows the path's angle, else to the right.
+        # Toward +v is a left turn if the flow follows the path's angle, otherwise a right turn.
         aim = math.atan2(mover.drift, max(mover.speed, 0.5)) * self._layout.walkway.forward * mover.direction
         mover.yaw += min(1.0, 4 * dt) * (aim - mover.yaw)

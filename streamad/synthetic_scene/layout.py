@@ -1,4 +1,4 @@
-"""What one seed fixes of a scene: camera, walkway, light, crowd and the look of the place."""
+"""Parameters that a seed determines: camera, walkway, light, crowd and materials of a scene."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ import numpy as np
 from streamad.synthetic_scene.camera import Camera, Floats, Walkway
 
 SUPERSAMPLING = 2
-"""Figures and background are drawn on a canvas this many times the picture, then averaged down."""
+"""Figures and background are drawn on a canvas larger than the picture by this factor, and then averaged down."""
 
 WALKER_PIXELS = (23.0, 92.0)
-"""Height of a 1.7 m walker at a picture height of 360 px, far and near limit: about 1 to 3 detector cells of
-30 px (our choice, the range of UCSD Ped1/Ped2 and Avenue)."""
+"""Minimum and maximum height of a 1.7 m walker at a picture height of 360 px: about 1 to 3 patches of 30 px. Chosen to
+match UCSD Ped1, Ped2 and Avenue."""
 
 Rgb = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Light:
-    """The light of a scene and the camera's answer to it.
+    """Light of a scene, and the camera's response to it.
 
     Attributes:
         kind: "sunny", "overcast" or "dusk".
-        sun: unit vector towards the sun (world axes).
-        shadow: how much a shadow darkens the ground, 0..1.
-        softness: blur of a shadow's edge, meters.
-        exposure: gain on all reflectances.
-        tint: gain per channel (white balance).
-        gamma: exponent of the tone curve; below 1 lifts the dark parts.
-        black: level of black, 0..255.
-        drift: amplitude of the slow drift of the light, relative.
-        vignette: darkening in the corners, relative.
-        read_noise: standard deviation of the sensor's noise in the dark, gray levels.
-        shot_noise: variance of the noise per gray level of signal.
+        sun: Unit vector toward the sun (world axes).
+        shadow: Amount by which shadows darken the ground, 0..1.
+        softness: Blur of shadow edges, meters.
+        exposure: Gain on all reflectances.
+        tint: Gain per channel (white balance).
+        gamma: Exponent of the tone curve; below 1 brightens dark parts.
+        black: Black level, 0..255.
+        drift: Relative amplitude of the slow drift of the light.
+        vignette: Relative darkening in the corners.
+        read_noise: Standard deviation of the sensor noise in the dark, gray levels.
+        shot_noise: Variance of the noise per gray level of signal.
     """
 
     kind: str
@@ -57,17 +57,17 @@ class Look:
     """Materials of the place.
 
     Attributes:
-        slab: size of a paving slab along and across the walkway, meters.
+        slab: Size of a paving slab along and across the walkway, meters.
         bond: "running" (rows shifted by half a slab) or "stack".
-        paving: color of the slabs.
-        variation: slab-to-slab variation of brightness, relative.
-        verge: color of the ground beside the walkway.
+        paving: Color of the slabs.
+        variation: Relative variation of brightness between slabs.
+        verge: Color of the ground beside the walkway.
         verge_kind: "grass" or "gravel".
         backdrop: "brick", "plaster", "hedge" or "park".
-        backdrop_gap: meters between the walkway's far edge and the backdrop.
-        backdrop_height: meters.
-        backdrop_color: color of the backdrop.
-        trees, lamps, benches: how many stand along the walkway.
+        backdrop_gap: Distance between the walkway's far edge and the backdrop, meters.
+        backdrop_height: Height of the backdrop, meters.
+        backdrop_color: Color of the backdrop.
+        trees, lamps, benches: Numbers along the walkway.
     """
 
     slab: tuple[float, float]
@@ -87,16 +87,16 @@ class Look:
 
 @dataclass(frozen=True)
 class Layout:
-    """Everything about a scene that all its videos share.
+    """Everything about a scene that its videos share.
 
     Attributes:
-        seed: the seed it was drawn from.
-        camera: on the super-sampled canvas.
-        walkway: where people go and which way.
-        light: light and sensor.
-        look: materials.
-        walkers: mean number of walkers in view.
-        pace: mean walking speed, m/s.
+        seed: The seed from which it was drawn.
+        camera: The camera, for the supersampled canvas.
+        walkway: Where and in which direction people walk.
+        light: Light and sensor.
+        look: Materials.
+        walkers: Mean number of walkers in view.
+        pace: Mean walking speed, m/s.
     """
 
     seed: int
@@ -112,17 +112,17 @@ def sample_layout(seed: int, size: tuple[int, int]) -> Layout:
     """Draw the scene of a seed.
 
     Args:
-        seed: any non-negative integer; every seed is another place.
-        size: (width, height) of the picture, pixels.
+        seed: Any non-negative integer. Every seed is a different place.
+        size: Picture size (width, height), pixels.
 
     Returns:
-        A layout whose walkers are `WALKER_PIXELS` tall and whose walkway crosses the picture.
+        A layout whose walkers have heights within `WALKER_PIXELS` and whose walkway crosses the picture.
     """
     rng = np.random.default_rng([seed, 0])
     camera, walkway = _sample_view(rng, size)
     first, last = walkway.visible
     light, look = _sample_light(rng), _sample_look(rng)
-    # A crowd that fills the walkway at 4 m² a head hides every event; a lone walker is no crowd.
+    # A dense crowd (4 m² per head) would hide every event, and a lone walker is not a crowd.
     area = (last - first) * 2 * walkway.half_width
     walkers = float(np.clip(rng.uniform(0.05, 0.11) * area, 4.0, 11.0))
     return Layout(seed, camera, walkway, light, look, walkers, float(rng.uniform(1.2, 1.4)))
@@ -141,7 +141,7 @@ def _sample_view(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Camer
         )
         at = np.array([[width * rng.uniform(0.42, 0.58)], [height * rng.uniform(0.52, 0.68)]])
         x, y, hits = camera.ground_of(at[0], at[1])
-        # A quarter of the scenes is seen square on, the others obliquely.
+        # A quarter of the scenes is viewed at a right angle, the others obliquely.
         angle = math.radians(rng.uniform(-8, 8) if rng.random() < 0.25 else rng.uniform(-52, 52))
         walkway = Walkway(float(x[0]), float(y[0]), angle, int(rng.choice([-1, 1])), float(rng.uniform(2.0, 3.2)))
         if hits[0]:
@@ -152,7 +152,7 @@ def _sample_view(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Camer
 
 
 def _measure_view(camera: Camera, walkway: Walkway) -> Walkway | None:
-    """The walkway with its visible ranges, or None where the view makes a poor scene."""
+    """Return the walkway with its visible ranges; None if the view is unsuitable."""
     s = np.linspace(-45, 45, 361)
     along = np.array([walkway.world(value, 0.0) for value in s])
     across = np.array([-math.sin(walkway.angle), math.cos(walkway.angle)])

@@ -1,4 +1,4 @@
-"""Rendering a scene to files: training and testing videos, labels, masks and `truth.json`."""
+"""Rendering of scenes to files: training and testing videos, labels, masks and `truth.json`."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from streamad.video_writer import H264Writer
 
 Progress = Callable[[int, int], None]
 
-_SMALLEST = (160, 120)
+_MIN_SIZE = (160, 120)
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One video to render; travels to a worker process."""
+    """One video to render; sent to a worker process."""
 
     folder: str
     seed: int
@@ -66,47 +66,46 @@ def render_scene(
 ) -> SceneTruth:
     """Render a surveillance scene with ground truth.
 
-    Writes `training/videos/01.mp4 …`, `testing/videos/01.mp4 …`, `testing/frame_labels/01.npy …` (uint8, one
-    a frame), `testing/pixel_masks/01.npz …` (see `load_pixel_masks`) and `truth.json`. The folder appears
-    when everything is complete; a scene rendered there before is replaced. The same arguments give the same
-    bytes.
+    Writes `training/videos/01.mp4 …`, `testing/videos/01.mp4 …`, `testing/frame_labels/01.npy …` (one uint8 per
+    frame), `testing/pixel_masks/01.npz …` (see `load_pixel_masks`) and `truth.json`. The folder appears when everything
+    is complete, and replaces a scene rendered there before. Equal arguments give equal bytes.
 
     Args:
-        out: the scene's folder: new, empty or a scene rendered before.
-        seed: the place; every non-negative seed is another one.
-        size: (width, height), even, at least 160×120.
-        fps: frames a second.
-        training_seconds: Length of the training part, split evenly between its videos.
-        testing_seconds: Length of the testing part, split likewise.
+        out: The scene's folder: new, empty, or with a scene rendered before.
+        seed: Seed of the place. Every non-negative seed is a different place.
+        size: Picture size (width, height), even, at least 160×120.
+        fps: Frames per second.
+        training_seconds: Length of the training part, divided equally among its videos.
+        testing_seconds: Length of the testing part, divided equally among its videos.
         training_videos: Number of training videos.
         testing_videos: Number of testing videos.
-        anomalies: what happens in the testing part, each entry once; see `ANOMALY_KINDS`.
-        pace: least and greatest speed of what is anomalous over the mean walking speed; None takes what is usual for
-            each kind. (0.9, 1.2) makes carts and cyclists that only their looks tell from walkers.
-        crf: quality of the H.264 encoding; lower is better and larger.
-        processes: videos rendered at the same time. With more than one, a script that calls this needs the
-            usual `if __name__ == "__main__":` guard, since the processes are spawned.
-        progress: called with (frames done, frames in all).
+        anomalies: Anomalies of the testing part; each entry occurs once. See `ANOMALY_KINDS`.
+        pace: Minimum and maximum speed of anomalous subjects, relative to the mean walking speed. Default: the usual
+            range of each kind. With (0.9, 1.2), carts and cyclists differ from walkers only in appearance.
+        crf: Quality of the H.264 encoding; lower is better and larger.
+        processes: Number of videos rendered in parallel. With more than one, the calling script needs the usual
+            `if __name__ == "__main__":` guard, because the processes are spawned.
+        progress: Called with the number of frames done and the total.
 
     Returns:
-        The ground truth, as `load_truth(out)` reads it.
+        The ground truth, as read by `load_truth(out)`.
 
     Raises:
-        UsageError: an argument out of range, an unknown anomaly, or more anomalies than fit.
-        OutputError: the folder holds something else or cannot be written to.
+        UsageError: If an argument is out of range, an anomaly is unknown, or the anomalies do not fit.
+        OutputError: If the folder contains something else or cannot be written to.
     """
     out = Path(out)
     _check(seed, size, fps, training_seconds, testing_seconds, training_videos, testing_videos, processes)
     kinds = check_kinds(anomalies)
     if pace is not None and not 0 < pace[0] <= pace[1]:
         raise UsageError(
-            f"pace must be two speeds above 0, the lesser first, times walking, got {pace}",
-            hint="give (0.9, 1.2) for what moves as fast as people walk, or leave it out",
+            f"pace must be (minimum, maximum) relative to walking, both above 0, got {pace}",
+            hint="use (0.9, 1.2) for subjects as fast as walkers, or omit it",
         )
     layout = sample_layout(seed, size)
     shares = _share_out(kinds, testing_videos, seed)
     for video, share in enumerate(shares):
-        # Fails here rather than in a worker where the events do not fit.
+        # If events do not fit, fail here rather than in a worker.
         plan(layout, share, testing_seconds / testing_videos, random_of(seed, "testing", video), pace)
     temporary = _prepare(out)
     try:
@@ -153,8 +152,8 @@ def _check(
     processes: int,
 ) -> None:
     width, height = size
-    if width % 2 or height % 2 or width < _SMALLEST[0] or height < _SMALLEST[1]:
-        smallest = "×".join(map(str, _SMALLEST))
+    if width % 2 or height % 2 or width < _MIN_SIZE[0] or height < _MIN_SIZE[1]:
+        smallest = "×".join(map(str, _MIN_SIZE))
         raise UsageError(f"size must be even and at least {smallest}, got {width}×{height}")
     if seed < 0 or not 1 <= fps <= 60 or training_videos < 1 or testing_videos < 1 or processes < 1:
         raise UsageError(
@@ -166,7 +165,7 @@ def _check(
         ("testing_seconds", testing_seconds, testing_videos),
     ):
         if not math.isfinite(seconds) or seconds / videos < 1.0:
-            raise UsageError(f"{name} must give each video 1 s or more, got {seconds} s for {videos} videos")
+            raise UsageError(f"{name} must be at least 1 s per video, got {seconds} s for {videos} videos")
 
 
 def _share_out(kinds: tuple[AnomalyKind, ...], videos: int, seed: int) -> list[tuple[AnomalyKind, ...]]:
@@ -179,7 +178,7 @@ def _prepare(out: Path) -> Path:
         if out.exists() and not (out / "truth.json").is_file() and (not out.is_dir() or any(out.iterdir())):
             raise OutputError(
                 f"{out} exists and is not a scene rendered by streamad",
-                hint="name a new or an empty folder, so that nothing of yours is overwritten",
+                hint="choose a new or empty folder, so that nothing is overwritten",
             )
         out.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
@@ -193,7 +192,7 @@ def _prepare(out: Path) -> Path:
 
 def _publish(temporary: Path, out: Path) -> None:
     if out.exists():
-        # A folder cannot be replaced in one step: the old one steps aside first.
+        # A folder cannot be replaced atomically, so move the old one aside first.
         aside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
         os.replace(out, aside)
         os.replace(temporary, out)
@@ -205,7 +204,7 @@ def _publish(temporary: Path, out: Path) -> None:
 def _unwritable(out: Path, error: OSError) -> OutputError:
     return OutputError(
         f"cannot write the scene {out}: {error.strerror or error}",
-        hint="check that the folder can be written to and that the disk is not full",
+        hint="check that the folder is writable and the disk is not full",
     )
 
 
@@ -226,7 +225,7 @@ def _render_all(jobs: Sequence[_Job], processes: int, progress: Progress | None)
         return [_render_video(job, tick) for job in jobs]
     context = multiprocessing.get_context("spawn")
     counter, stop = context.Value("q", 0), context.Event()
-    # The longest first, so that no process is left with a long one at the end.
+    # Start with the longest, so that no process is left with a long one at the end.
     order = sorted(range(len(jobs)), key=lambda k: -jobs[k].frames)
     with ProcessPoolExecutor(min(processes, len(jobs)), context, _start_worker, (counter, stop)) as pool:
         try:
@@ -240,7 +239,7 @@ def _render_all(jobs: Sequence[_Job], processes: int, progress: Progress | None)
             return [futures[k].result() for k in range(len(jobs))]
         except BrokenProcessPool as error:
             raise StreamadError(
-                "a process that rendered the scene ended before its time",
+                "a rendering process died",
                 hint="free memory, or render with processes=1 to see the cause",
             ) from error
         finally:
@@ -249,7 +248,7 @@ def _render_all(jobs: Sequence[_Job], processes: int, progress: Progress | None)
 
 
 def _silent(done: int, total: int) -> None:
-    """No progress is wanted."""
+    """Ignore progress."""
 
 
 _shared: dict[str, Any] = {}
@@ -258,7 +257,7 @@ _shared: dict[str, Any] = {}
 def _start_worker(counter: Any, stop: Any) -> None:
     import cv2
 
-    # As many processes as cores: threads of OpenCV's own would only get in their way.
+    # There are as many processes as cores, so OpenCV's threads would only compete.
     cv2.setNumThreads(1)
     _shared["counter"], _shared["stop"] = counter, stop
 
@@ -289,7 +288,7 @@ def _render_video(job: _Job, tick: Callable[[], None]) -> _Result:
         anomalies=job.kinds,
         pace=job.pace,
     )
-    # One encoder thread: the processes share out the cores, and the bytes do not depend on the machine.
+    # Use one encoder thread: the processes already share the cores, and the output is then independent of the machine.
     with H264Writer(file, width=width, height=height, fps=job.fps, crf=job.crf, threads=1) as writer:
         for frame in frames:
             writer.write(frame.pixels)

@@ -1,4 +1,4 @@
-"""The camera's answer to the scene: optics' blur, slow drift of the light, tone curve, noise."""
+"""The camera sensor: blur of the optics, slow drift of the light, tone curve and noise."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from streamad.synthetic_scene.layout import Light
 from streamad.synthetic_scene.shapes import Canvas
 
-_FIELDS = 12  # noise pictures kept; each frame takes one at a random shift
+_FIELDS = 12  # number of stored noise pictures; each frame uses one at a random offset
 _UNIT = 24.0  # steps of the stored noise per standard deviation
 
 
 class Sensor:
-    """Turns super-sampled canvases into the pictures of one video.
+    """Converts supersampled canvases to the pictures of one video.
 
-    The noise's variance grows with the signal (Poisson-Gaussian sensor model: read² + shot · level).
+    The noise variance grows with the signal (Poisson-Gaussian sensor model: read² + shot · level).
 
     Args:
-        light: light and sensor of the scene.
-        size: (width, height) of the picture, pixels.
-        rng: source of randomness.
+        light: Light and sensor of the scene.
+        size: Picture size (width, height), pixels.
+        rng: Random generator.
     """
 
     def __init__(self, light: Light, size: tuple[int, int], rng: np.random.Generator) -> None:
@@ -43,20 +43,20 @@ class Sensor:
         ]
 
     def expose(self, canvas: Canvas, seconds: float) -> Canvas:
-        """One picture.
+        """Create one picture.
 
         Args:
-            canvas: (H·n, W·n, 3) uint8 RGB, super-sampled.
-            seconds: time in the video, for the drift of the light.
+            canvas: (H·n, W·n, 3) uint8 RGB, supersampled.
+            seconds: Time in the video, for the drift of the light.
 
         Returns:
-            (H, W, 3) uint8 RGB, a new array.
+            (H, W, 3) uint8 RGB; a new array.
         """
         picture = cv2.resize(canvas, self._size, interpolation=cv2.INTER_AREA)
         drift = sum(w * math.sin(2 * math.pi * seconds / period + at) for period, at, w in self._waves)
         curve = np.clip(self._tone * (1.0 + self._light.drift * drift), 0, 255).astype(np.uint8)
         picture = cv2.LUT(picture, curve)
-        # The read-out and the lens spread a point over its neighbors.
+        # Readout and lens spread a point over its neighbors.
         picture = cv2.GaussianBlur(picture, (3, 3), 0.45)
         width, height = self._size
         dx, dy = self._rng.integers(0, 17, 2).tolist()

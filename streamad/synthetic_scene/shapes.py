@@ -1,8 +1,8 @@
-"""Figures as sets of rounded solids, and the painter that projects and draws them.
+"""Figures made of rounded solids, and the painter that projects and draws them.
 
-A part is the convex hull of a few spheres (a limb: two; a torso: four), a flat face (a side of a box) or a
-ring (a wheel). Drawing one is projecting its spheres and filling the hull of their circles: cheap, right from
-every side, and its shadow is the same figure sheared onto the ground.
+A part is the convex hull of a few spheres (a limb has two, a torso four), a flat face (a side of a box) or a
+ring (a wheel). To draw a part, its spheres are projected and the hull of their circles is filled. This is cheap and
+correct from every side, and a shadow is the same figure sheared onto the ground.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Polygon = npt.NDArray[np.int32]
 Box = tuple[float, float, float, float]
 
 SHIFT = 4
-"""Fractional bits of the coordinates that OpenCV's drawing takes."""
+"""Fractional bits of coordinates in OpenCV's drawing functions."""
 
 _HALF_TURN = np.exp(1j * np.linspace(-math.pi / 2, math.pi / 2, 5))
-_OUTLINE = np.concatenate([-_HALF_TURN, _HALF_TURN])  # round one end, then round the other, as complex numbers
+_OUTLINE = np.concatenate([-_HALF_TURN, _HALF_TURN])  # around one end, then around the other, as complex numbers
 _CIRCLE = np.stack([np.cos(a := np.linspace(0, 2 * math.pi, 9)[:-1]), np.sin(a)], axis=1)
 
 
@@ -36,14 +36,14 @@ class Part:
     """One solid of a figure.
 
     Attributes:
-        kind: "hull" (of spheres), "face" (flat polygon, drawn only where its front is seen) or "ring" (closed
+        kind: "hull" (of spheres), "face" (a flat polygon, drawn only if its front is visible) or "ring" (a closed
             line).
-        points: indices into the figure's points.
-        radii: radius of each sphere, meters; for a ring, half the line's thickness, once.
+        points: Indices into the figure's points.
+        radii: Radius of each sphere, meters; for a ring, half the line thickness, once.
         color: RGB 0..255 under full light.
-        lift: meters by which the part is drawn earlier to the front than its depth says.
-        shade: draw a lit side.
-        shadow: the part throws a shadow.
+        lift: Offset toward the camera in the drawing order, relative to its depth, meters.
+        shade: Whether to draw a lit side.
+        shadow: Whether the part casts a shadow.
     """
 
     kind: Literal["hull", "face", "ring"]
@@ -57,7 +57,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The parts of a figure with arrays for drawing all its two-sphere parts at once."""
+    """Parts of a figure, with arrays for drawing all two-sphere parts at once."""
 
     parts: tuple[Part, ...]
     limbs: npt.NDArray[np.intp] = field(init=False, repr=False)
@@ -84,7 +84,7 @@ def _is_limb(part: Part) -> bool:
 
 
 def join(*pieces: tuple[Recipe, int]) -> Recipe:
-    """One recipe for several figures whose points are concatenated; each with its number of points."""
+    """Combine the recipes of figures whose points are concatenated. Each recipe comes with its number of points."""
     parts: list[Part] = []
     offset = 0
     for recipe, count in pieces:
@@ -97,13 +97,13 @@ def join(*pieces: tuple[Recipe, int]) -> Recipe:
 
 @dataclass(frozen=True)
 class Placed:
-    """A figure at its place in the world.
+    """A figure at a position in the world.
 
     Attributes:
-        recipe: what it consists of.
+        recipe: Its parts.
         points: (P, 3) in the figure's own axes: x ahead, y to the left, z up, meters.
-        x, y: world position, meters.
-        heading: world angle of "ahead", radians.
+        x, y: World position, meters.
+        heading: World angle of "ahead", radians.
     """
 
     recipe: Recipe
@@ -114,13 +114,13 @@ class Placed:
 
     @property
     def matrix(self) -> Floats:
-        """(4, 4) from the figure's axes to the world's."""
+        """(4, 4) matrix from the figure's axes to the world's."""
         sin, cos = math.sin(self.heading), math.cos(self.heading)
         return np.array([[cos, -sin, 0, self.x], [sin, cos, 0, self.y], [0, 0, 1, 0], [0, 0, 0, 1.0]])
 
 
 class Painter:
-    """Draws placed figures of one camera and light on a super-sampled RGB canvas."""
+    """Draws placed figures for one camera and light on a supersampled RGB canvas."""
 
     def __init__(self, camera: Camera, light: Light) -> None:
         self._camera = camera
@@ -136,7 +136,7 @@ class Painter:
         self._contrast = 0.16 if light.kind == "sunny" else 0.09
 
     def shadow(self, canvas: Canvas, figure: Placed) -> None:
-        """Darken the ground where the figure keeps the sun off."""
+        """Darken the ground where the figure blocks the sun."""
         xy, depth, scale = self._project(self._shadow_matrix, figure)
         if depth.min() < 0.5:
             return
@@ -147,7 +147,7 @@ class Painter:
             return
         x0, y0, x1, y1 = window
         mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-        # A sphere's shadow on the ground is as wide as the sphere but foreshortened by the view.
+        # A sphere's shadow on the ground is as wide as the sphere, but foreshortened by the view.
         squash = max(0.35, math.sin(self._camera.tilt))
         xy = xy - (x0, y0)
         anchors, arcs = self._arcs(figure.recipe, xy, scale)
@@ -164,7 +164,7 @@ class Painter:
         side = 2 * softness + 1
         mask = np.asarray(cv2.blur(mask, (side, side)), dtype=np.uint8)
         gain = cv2.convertScaleAbs(mask, alpha=-self._light.shadow, beta=255.0)
-        # convertScaleAbs saturates the absolute value; the argument stays positive as shadow < 1.
+        # convertScaleAbs takes the absolute value; the argument stays positive because shadow < 1.
         patch = canvas[y0:y1, x0:x1]
         cv2.multiply(patch, cv2.merge([gain, gain, gain]), dst=patch, scale=1 / 255)
 
@@ -172,12 +172,12 @@ class Painter:
         """Draw a figure.
 
         Args:
-            canvas: (H, W, 3) uint8 RGB, drawn on.
-            figure: what to draw.
-            brightness: gain on its colors, per channel.
+            canvas: (H, W, 3) uint8 RGB, modified in place.
+            figure: The figure.
+            brightness: Gain on its colors, per channel.
 
         Returns:
-            The polygons drawn, int32 with `SHIFT` fractional bits: the silhouette is their union.
+            The drawn polygons, int32 with `SHIFT` fractional bits. The silhouette is their union.
         """
         recipe = figure.recipe
         xy, depth, scale = self._project(self._camera.matrix @ figure.matrix, figure, apply=False)
@@ -188,7 +188,7 @@ class Painter:
             return []
         anchors, arcs = self._arcs(recipe, xy, scale)
         limbs = self._fixed(anchors + arcs)
-        # The lit side: a narrower copy, moved towards the sun.
+        # The lit side is a narrower copy shifted toward the sun.
         lit = self._fixed(anchors + 0.6 * arcs + self._lit_side * np.abs(arcs))
         tones = np.minimum(recipe.colors * brightness, 255.0)
         bright = np.minimum(tones * (1.0 + self._contrast) + 3.0, 255.0).tolist()
@@ -231,7 +231,7 @@ class Painter:
         return np.repeat(ends, each, axis=1), arcs
 
     def _fixed(self, points: npt.NDArray[np.complex128]) -> npt.NDArray[np.int32]:
-        """(N, K) complex -> (N, K, 2) fixed-point coordinates."""
+        """Convert (N, K) complex numbers to (N, K, 2) fixed-point coordinates."""
         real = np.ascontiguousarray(points).view(np.float64).reshape(*points.shape, 2)
         return np.rint(real * self._unit).astype(np.int32)
 
@@ -246,7 +246,7 @@ class Painter:
 
 
 def bounds(polygons: Sequence[Polygon]) -> Box | None:
-    """(x0, y0, x1, y1) of polygons in canvas pixels; None for an empty list."""
+    """Bounding box (x0, y0, x1, y1) of polygons in canvas pixels; None for an empty list."""
     if not polygons:
         return None
     points = np.concatenate(polygons)
@@ -255,7 +255,7 @@ def bounds(polygons: Sequence[Polygon]) -> Box | None:
 
 
 def _turned_away(polygon: Polygon) -> bool:
-    # Faces list their corners counter-clockwise seen from outside; with y down a front has negative area.
+    # Faces list their corners counterclockwise as seen from outside. With y down, a front has negative area.
     (ax, ay), (bx, by), (cx, cy) = polygon[:3].tolist()
     return bool((bx - ax) * (cy - ay) - (by - ay) * (cx - ax) >= 0)
 

@@ -1,4 +1,4 @@
-"""One video as an iterator: crowd and events advance, the painter draws, the sensor exposes."""
+"""One video as an iterator: advances the crowd and events, draws, and applies the sensor."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Part = Literal["training", "testing"]
 Mask = npt.NDArray[np.bool_]
 
 VISIBLE_FRACTION = 0.25
-"""An anomaly counts as present from when this share of its silhouette can be seen (inside the picture and not
-hidden): our choice; a wheel at the picture's edge is not yet a cyclist."""
+"""Share of an anomaly's silhouette that must be visible (inside the picture and not hidden) for it to count as present.
+A wheel at the edge of the picture is not yet a cyclist. Chosen without measurement."""
 
-_SMALLEST = 40  # pixels at 360 rows: what is smaller can be seen by nobody
+_MIN_PIXELS = 40  # pixels at a height of 360; anything smaller is invisible to people
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Sighting:
     """An anomalous subject in one frame.
 
     Attributes:
-        event: index in the video's plan.
-        kind: what it is.
-        box: (x0, y0, x1, y1) in pixels of the picture, clipped to it, x1 and y1 exclusive.
-        visible: share of its silhouette that can be seen, 0..1.
+        event: Index in the video's plan.
+        kind: Kind of anomaly.
+        box: (x0, y0, x1, y1) in pixels of the picture, clipped to it; x1 and y1 exclusive.
+        visible: Visible share of its silhouette, 0..1.
     """
 
     event: int
@@ -47,16 +47,16 @@ class Sighting:
 
 @dataclass(frozen=True)
 class SceneFrame:
-    """One rendered frame with its truth.
+    """A rendered frame with its ground truth.
 
     Attributes:
-        index: number in the video, from 0.
-        seconds: its time, index / fps.
+        index: Frame number in the video, from 0.
+        seconds: Time of the frame, index / fps.
         pixels: (H, W, 3) uint8 RGB.
-        sightings: anomalous subjects of which at least `VISIBLE_FRACTION` can be seen.
-        walkers: boxes (x0, y0, x1, y1) of the normal walkers and their direction along the flow (+1).
-        walker_ids: who they are; the same number in every frame.
-        mask: (H, W) bool, pixels of the anomalous subjects in sight; None where there is none.
+        sightings: Anomalous subjects of which at least `VISIBLE_FRACTION` is visible.
+        walkers: Boxes (x0, y0, x1, y1) of the normal walkers, which all walk with the flow.
+        walker_ids: Identity of each walker, constant over the video.
+        mask: (H, W) bool, visible pixels of the anomalous subjects; None if there are none.
     """
 
     index: int
@@ -69,19 +69,19 @@ class SceneFrame:
 
     @property
     def label(self) -> int:
-        """1 where an anomaly is in sight, else 0."""
+        """1 if an anomaly is visible, else 0."""
         return int(bool(self.sightings))
 
 
 @lru_cache(maxsize=2)
 def scene_of(seed: int, size: tuple[int, int]) -> tuple[Layout, Backdrop]:
-    """Layout and empty scene of a seed; kept, since all videos of a seed share them."""
+    """Layout and empty scene of a seed. Cached, because all videos of a seed share them."""
     layout = sample_layout(seed, size)
     return layout, build_backdrop(layout)
 
 
 def random_of(seed: int, part: Part, video: int) -> np.random.Generator:
-    """The random numbers of one video, independent of all others."""
+    """Random generator of one video, independent of all others."""
     return np.random.default_rng([seed, 2 if part == "training" else 3, video])
 
 
@@ -99,21 +99,21 @@ def iterate_frames(
     """Render one video frame by frame, without encoding.
 
     Args:
-        seed: the place; the same seed gives the same frames.
-        size: (width, height), pixels.
-        fps: frames a second.
-        seconds: length of the video.
-        part: "training" has normal walkers only.
-        video: number of the video in its part, from 0.
-        anomalies: what happens in a testing video, each entry once (see `ANOMALY_KINDS`).
-        pace: least and greatest speed of what is anomalous over the mean walking speed; None takes what is usual for
-            each kind.
+        seed: Seed of the place. Equal seeds give equal frames.
+        size: Picture size (width, height), pixels.
+        fps: Frames per second.
+        seconds: Length of the video.
+        part: "training" has only normal walkers.
+        video: Number of the video in its part, from 0.
+        anomalies: Anomalies of a testing video; each entry occurs once (see `ANOMALY_KINDS`).
+        pace: Minimum and maximum speed of anomalous subjects, relative to the mean walking speed. Default: the usual
+            range of each kind.
 
     Yields:
-        `SceneFrame`, round(seconds · fps) of them.
+        round(seconds · fps) `SceneFrame` objects.
 
     Raises:
-        UsageError: an unknown anomaly, or more than fit into the video.
+        UsageError: If an anomaly is unknown, or more are requested than fit.
     """
     kinds = check_kinds(anomalies) if part == "testing" else ()
     layout, backdrop = scene_of(seed, size)
@@ -147,7 +147,7 @@ class _Stage:
         self._canvas = np.empty_like(backdrop.canvas)
 
     def warm_up(self, fps: float) -> None:
-        """Let the walkway fill before the first frame."""
+        """Fill the walkway before the first frame."""
         first, last = self._layout.walkway.reach
         seconds = (last - first + 8.0) / 0.85
         for step in range(round(seconds * fps)):
@@ -211,7 +211,7 @@ class _Stage:
     ) -> tuple[tuple[Sighting, ...], Mask | None]:
         sightings: list[Sighting] = []
         union: Mask | None = None
-        smallest = _SMALLEST * (self._size[1] / 360) ** 2
+        smallest = _MIN_PIXELS * (self._size[1] / 360) ** 2
         for number, pixels in masks.items():
             seen = int(pixels.sum())
             whole = max(1, _area(silhouettes[number]))
@@ -243,7 +243,7 @@ class _Stage:
         column = min(max(int(foot[0]), 0), layout.camera.width - 1)
         row = min(max(int(foot[1]), 0), layout.camera.height - 1)
         gain = float(self._backdrop.light[row, column]) * layout.light.exposure
-        # Bodies stand higher than the ground's shade: they lose less of the light.
+        # Bodies are taller than the shade on the ground, so they lose less light.
         gain = gain**0.8 * 1.05
         r, g, b = layout.light.tint
         return gain * r, gain * g, gain * b
@@ -259,7 +259,7 @@ class _Stage:
 
 
 def _fill(mask: npt.NDArray[np.uint8], polygons: Sequence[Polygon], value: int, box: Box | None) -> None:
-    """Fill canvas polygons in a mask of the picture's size: one more fractional bit halves them."""
+    """Fill canvas polygons in a mask of the picture's size, halving them by one more fractional bit."""
     if box is not None:
         n = SUPERSAMPLING
         x0, y0 = max(0, int(box[0] // n)), max(0, int(box[1] // n))
@@ -270,7 +270,7 @@ def _fill(mask: npt.NDArray[np.uint8], polygons: Sequence[Polygon], value: int, 
 
 
 def _area(polygons: Sequence[Polygon]) -> int:
-    """Pixels (of the picture) of the whole silhouette, also outside the picture."""
+    """Number of picture pixels in the whole silhouette, including parts outside the picture."""
     points = np.concatenate(polygons)
     unit = SUPERSAMPLING << SHIFT
     corner = np.floor(points.min(axis=0) / unit).astype(np.int32)

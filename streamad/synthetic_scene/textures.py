@@ -1,4 +1,4 @@
-"""Procedural materials: noise that tiles, paving, grass, brick. All colors are reflectances times 255."""
+"""Procedural materials: tileable noise, paving, grass and brick. All colors are reflectances times 255."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ TILE = 512
 
 
 def noise_tile(rng: np.random.Generator, *, coarsest: int = 4, octaves: int = 7, gain: float = 0.62) -> Floats32:
-    """(TILE, TILE) float32 fractal value noise that tiles, mean 0, standard deviation 1.
+    """Generate tileable fractal value noise, (TILE, TILE) float32, mean 0, standard deviation 1.
 
     Args:
-        rng: source of randomness.
-        coarsest: cells a side of the coarsest octave.
-        octaves: number of octaves, each twice as fine.
-        gain: amplitude of an octave relative to the coarser one.
+        rng: Random generator.
+        coarsest: Number of grid cells per side in the coarsest octave.
+        octaves: Number of octaves, each twice as fine as the previous one.
+        gain: Amplitude of an octave relative to the coarser one.
     """
     total = np.zeros((TILE, TILE), np.float32)
     amplitude, cells = 1.0, coarsest
@@ -37,7 +37,7 @@ def noise_tile(rng: np.random.Generator, *, coarsest: int = 4, octaves: int = 7,
 
 
 def sample(tile: Floats32, x: Floats, y: Floats, per_meter: float) -> Floats32:
-    """Look a tile up at ground positions (meters); `per_meter` texels a meter."""
+    """Sample a tile at ground positions (meters), with `per_meter` texels per meter."""
     u = np.mod(x * per_meter, TILE).astype(np.float32)
     v = np.mod(y * per_meter, TILE).astype(np.float32)
     return np.asarray(cv2.remap(tile, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), dtype=np.float32)
@@ -47,10 +47,10 @@ def paving(rng: np.random.Generator, look: Look, s: Floats, v: Floats, footprint
     """Brightness of the paving relative to its color.
 
     Args:
-        rng: source of randomness.
-        look: size, bond and variation of the slabs.
-        s, v: position along and across the walkway, meters.
-        footprint: size of a canvas pixel on the ground, meters; joints finer than it fade to their share.
+        rng: Random generator.
+        look: Size, bond and variation of the slabs.
+        s, v: Position along and across the walkway, meters.
+        footprint: Size of a canvas pixel on the ground, meters. Finer joints fade in proportion.
     """
     along, across = look.slab
     row = np.floor(v / across)
@@ -67,7 +67,7 @@ def paving(rng: np.random.Generator, look: Look, s: Floats, v: Floats, footprint
 
 
 def grass(tile: Floats32, fine: Floats32, x: Floats, y: Floats, footprint: Floats) -> Floats32:
-    """Brightness of a lawn relative to its color: patches, tufts and, where they are resolved, blades."""
+    """Brightness of a lawn relative to its color: patches, tufts and, where resolved, blades."""
     blades = np.clip(0.05 / footprint, 0.25, 1.0)
     return np.asarray(
         1.0
@@ -79,13 +79,13 @@ def grass(tile: Floats32, fine: Floats32, x: Floats, y: Floats, footprint: Float
 
 
 def facade(rng: np.random.Generator, look: Look, meters: tuple[float, float], per_meter: int) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB front view of the backdrop: brick or plaster with windows, or a hedge.
+    """Draw the front view of the backdrop, (H, W, 3) uint8 RGB: brick or plaster with windows, or a hedge.
 
     Args:
-        rng: source of randomness.
-        look: kind and color of the backdrop.
+        rng: Random generator.
+        look: Kind and color of the backdrop.
         meters: (length, height).
-        per_meter: texels a meter.
+        per_meter: Texels per meter.
     """
     width, height = int(meters[0] * per_meter), int(meters[1] * per_meter)
     y, x = np.mgrid[0:height, 0:width].astype(np.float64) / per_meter

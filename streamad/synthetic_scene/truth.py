@@ -1,4 +1,4 @@
-"""The ground truth of a rendered scene: what `truth.json` holds, and how it is read back."""
+"""Ground truth of a rendered scene: the content of `truth.json`, and reading it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from streamad.synthetic_scene.anomalies import AnomalyKind
 
 FORMAT = 1
 
-_HINT = "render the scene anew"
+_HINT = "render the scene again"
 
 Box = tuple[float, float, float, float]
 
@@ -29,10 +29,10 @@ class SceneVideo:
     Attributes:
         part: "training" (normal only) or "testing".
         name: "01", "02", ...
-        path: the file, relative to the scene's folder.
-        frames: number of frames.
-        frame_labels: testing only: `.npy`, (frames,) uint8, 1 = anomalous; relative path.
-        pixel_masks: testing only: `.npz` of the anomalous pixels, see `load_pixel_masks`; relative path.
+        path: The file, relative to the scene's folder.
+        frames: Number of frames.
+        frame_labels: For testing videos: `.npy` file, (frames,) uint8, 1 = anomalous; relative path.
+        pixel_masks: For testing videos: `.npz` file of the anomalous pixels, see `load_pixel_masks`; relative path.
     """
 
     part: Literal["training", "testing"]
@@ -48,15 +48,14 @@ class SceneEvent:
     """One anomaly.
 
     Attributes:
-        video: name of its testing video.
-        kind: what happens.
-        first_frame, last_frame: the first and the last frame in which at least `visible_fraction` of it is
-            seen; both inclusive. The frame labels are 1 from the one to the other, also where something hides
-            it for a moment.
-        start_seconds: time of the first frame.
-        end_seconds: time at which the last frame ends, (last_frame + 1) / fps.
-        boxes: for every frame of the interval [x0, y0, x1, y1] in pixels, x1 and y1 exclusive, clipped to the
-            picture, also of hidden parts; None where less than `visible_fraction` of it is seen.
+        video: Name of the testing video.
+        kind: Kind of anomaly.
+        first_frame, last_frame: First and last frame in which at least `visible_fraction` of it is visible, inclusive.
+            Frame labels are 1 in this whole interval, even while it is hidden for a moment.
+        start_seconds: Time of the first frame.
+        end_seconds: End of the last frame, (last_frame + 1) / fps.
+        boxes: [x0, y0, x1, y1] in pixels for every frame of the interval, x1 and y1 exclusive, clipped to the picture,
+            including hidden parts; None where less than `visible_fraction` is visible.
     """
 
     video: str
@@ -73,15 +72,15 @@ class SceneTruth:
     """A rendered scene.
 
     Attributes:
-        seed: the place.
-        width, height: pixels.
-        fps: frames a second.
-        visible_fraction: share of an anomaly that must be seen for it to count as present.
-        parameters: what the seed fixed: camera, walkway, light, crowd.
-        videos: training, then testing.
-        events: in order of video and time.
-        root: the scene's folder.
-        format: version of the file's layout.
+        seed: Seed of the place.
+        width, height: Picture size, pixels.
+        fps: Frames per second.
+        visible_fraction: Share of an anomaly that must be visible for it to count as present.
+        parameters: Parameters determined by the seed: camera, walkway, light, crowd.
+        videos: Training videos, then testing videos.
+        events: Anomalies in order of video and time.
+        root: The scene's folder.
+        format: Version of the file format.
     """
 
     seed: int
@@ -114,7 +113,7 @@ class SceneTruth:
         return tuple(e for e in self.events if video.part == "testing" and e.video == video.name)
 
     def labels_of(self, video: SceneVideo) -> npt.NDArray[np.uint8]:
-        """(frames,) uint8: 1 within an event of the video."""
+        """(frames,) uint8 labels: 1 during the video's events."""
         labels = np.zeros(video.frames, np.uint8)
         for event in self.events_of(video):
             labels[event.first_frame : event.last_frame + 1] = 1
@@ -125,7 +124,7 @@ _ADAPTER = TypeAdapter(SceneTruth)
 
 
 def save_truth(truth: SceneTruth, folder: Path) -> None:
-    """Write `truth.json` into a scene's folder; it does not name the folder, so a scene can be moved."""
+    """Write `truth.json` to a scene's folder. It does not contain the folder's path, so a scene can be moved."""
     write_json(folder / "truth.json", _ADAPTER.dump_python(truth, mode="json", exclude={"root"}))
 
 
@@ -133,10 +132,10 @@ def load_truth(path: Path) -> SceneTruth:
     """Read the ground truth of a rendered scene.
 
     Args:
-        path: the scene's folder, or its `truth.json`.
+        path: The scene's folder, or its `truth.json`.
 
     Raises:
-        DatasetError: the file is missing, is not a scene's truth, or is of a newer format.
+        DatasetError: If the file is missing, is not a scene's ground truth, or has a newer format.
     """
     path = Path(path)
     file = path / "truth.json" if path.is_dir() else path
@@ -144,7 +143,7 @@ def load_truth(path: Path) -> SceneTruth:
         document: Any = TypeAdapter(dict[str, Any]).validate_python(read_json(file))
         if document.get("format") != FORMAT:
             raise DatasetError(
-                f"{file}: expected format {FORMAT} of a scene's ground truth, got {document.get('format')!r}",
+                f"{file}: expected ground truth of a scene in format {FORMAT}, got {document.get('format')!r}",
                 hint=_HINT,
             )
         return _ADAPTER.validate_python({**document, "root": file.parent})
@@ -153,18 +152,18 @@ def load_truth(path: Path) -> SceneTruth:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise DatasetError(f"{file} is no truth of a scene: {place}: {first['msg']}", hint=_HINT) from error
+        raise DatasetError(f"{file} is not the ground truth of a scene: {place}: {first['msg']}", hint=_HINT) from error
     except ValueError as error:
         if isinstance(error, DatasetError):
             raise
-        raise DatasetError(f"{file} is no truth of a scene: {error}", hint=_HINT) from error
+        raise DatasetError(f"{file} is not the ground truth of a scene: {error}", hint=_HINT) from error
 
 
 def load_frame_labels(path: Path) -> npt.NDArray[np.uint8]:
-    """(frames,) uint8 frame labels of a testing video.
+    """Read the frame labels of a testing video, (frames,) uint8.
 
     Raises:
-        DatasetError: the file is missing or is not a label file.
+        DatasetError: If the file is missing or is not a label file.
     """
     try:
         labels = np.load(path, allow_pickle=False)
@@ -174,16 +173,16 @@ def load_frame_labels(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def save_pixel_masks(path: Path, packed: npt.NDArray[np.uint8], width: int) -> None:
-    """Write masks packed along the rows, (T, H, ceil(W / 8)) uint8, compressed."""
+    """Write compressed masks that are packed along the rows, (T, H, ceil(W / 8)) uint8."""
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, packed=packed, width=np.int64(width))
 
 
 def load_pixel_masks(path: Path) -> npt.NDArray[np.bool_]:
-    """(T, H, W) bool masks of the anomalous pixels that can be seen, as a testing video's `.npz` holds them.
+    """Read the masks of visible anomalous pixels of a testing video, (T, H, W) bool, from its `.npz` file.
 
     Raises:
-        DatasetError: the file is missing or is not a mask file.
+        DatasetError: If the file is missing or is not a mask file.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:

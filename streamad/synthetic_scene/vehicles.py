@@ -1,4 +1,4 @@
-"""Things that do not walk: a bicycle with its rider, a golf cart with its driver, a suitcase."""
+"""Subjects that do not walk: a bicycle with its rider, a golf cart with its driver, a suitcase."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Builder:
         self.parts.append(Part("hull", rim, (0.045,) * _RIM, color, lift))
 
     def box(self, low: Point, high: Point, color: Rgb, lift: float = 0.0, slope: float = 0.0) -> None:
-        """A box; `slope` pulls the upper front edge back by so many meters."""
+        """Add a box. `slope` moves the upper front edge back by that many meters."""
         (x0, y0, z0), (x1, y1, z1) = low, high
         xt = x1 - slope
         corners = self.add(
@@ -76,13 +76,13 @@ class Cyclist:
     bicycle: Floats
 
     def points(self, distance: float) -> Floats:
-        """(P, 3) after `distance` meters: the cranks turn once in 5.2 m."""
+        """(P, 3) points after `distance` meters. The cranks turn once in 5.2 m."""
         crank = 2 * math.pi * distance / 5.2
         return np.concatenate([riding(self.rider, crank, _SADDLE, _BOTTOM, _GRIPS), self.bicycle])
 
 
 def make_cyclist(rng: np.random.Generator) -> Cyclist:
-    """Draw a cyclist."""
+    """Draw a random cyclist."""
     rider = dress(rng, sporty=bool(rng.random() < 0.4))
     frames: list[Rgb] = [(170, 40, 36), (40, 70, 140), (36, 36, 40), (210, 210, 206), (50, 120, 80)]
     color = frames[int(rng.integers(len(frames)))]
@@ -106,12 +106,12 @@ def make_cyclist(rng: np.random.Generator) -> Cyclist:
 
 @dataclass(frozen=True)
 class Rigid:
-    """A thing that keeps its form: the cart with its seated driver, or a suitcase.
+    """A rigid object: the cart with its seated driver, or a suitcase.
 
     Attributes:
-        recipe: its parts.
+        recipe: Its parts.
         body: (P, 3) points, meters.
-        radius: half its width, meters.
+        radius: Half its width, meters.
     """
 
     recipe: Recipe
@@ -120,7 +120,7 @@ class Rigid:
 
 
 def make_cart(rng: np.random.Generator) -> Rigid:
-    """Draw a golf cart: 2.4 m long, 1.25 m wide, 1.85 m tall, with a driver."""
+    """Draw a random golf cart: 2.4 m long, 1.25 m wide, 1.85 m tall, with a driver."""
     paints: list[Rgb] = [(214, 212, 204), (188, 196, 178), (70, 104, 84), (176, 58, 48), (84, 110, 150)]
     paint = paints[int(rng.integers(len(paints)))]
     roof: Rgb = (222, 220, 212) if rng.random() < 0.6 else (60, 62, 66)
@@ -146,11 +146,11 @@ def make_cart(rng: np.random.Generator) -> Rigid:
 
 
 def make_suitcase(rng: np.random.Generator, ground: Rgb) -> Rigid:
-    """Draw a suitcase: about 0.6 m wide, 0.3 m deep, 0.7 m tall, with a handle.
+    """Draw a random suitcase: about 0.6 m wide, 0.3 m deep, 0.7 m tall, with a handle.
 
     Args:
-        rng: source of randomness.
-        ground: color of what it will stand on: it is at least 45 gray levels darker or lighter.
+        rng: Random generator.
+        ground: Color of the ground below it. The suitcase is at least 45 gray levels darker or lighter.
     """
     colors: list[Rgb] = [(172, 40, 38), (36, 36, 42), (46, 74, 130), (226, 222, 210), (40, 74, 52)]
     stand_out = [c for c in colors if abs(_luma(c) - _luma(ground)) >= 45]

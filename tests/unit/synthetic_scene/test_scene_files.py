@@ -220,8 +220,8 @@ def test_wrong_arguments_are_refused_before_anything_is_written(
     ("content", "message"),
     [
         (None, "cannot read"),
-        ("{", "no truth of a scene"),
-        ("[1]", "no truth of a scene"),
+        ("{", "not the ground truth of a scene"),
+        ("[1]", "not the ground truth of a scene"),
         ('{"format": 99}', "format 1 .* got 99"),
         ('{"format": 1, "seed": "many"}', "seed"),
     ],
