@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from streamad.detectors.base import (
         CameraScorer,
-        Clip,
         Detector,
         Fit,
         FittedDetector,
@@ -36,14 +35,13 @@ DEFAULT = BUILT_IN[0]
 """Used when no detector is named: it is fitted in seconds and needs no torch."""
 
 _BASE = {
-    "CameraScorer", "Clip", "Detector", "Fit", "FittedDetector", "StreamingForm", "TrainedDetector", "skipped_score"
+    "CameraScorer", "Detector", "Fit", "FittedDetector", "StreamingForm", "TrainedDetector", "skipped_score"
 }  # fmt: skip
 
 __all__ = [
     "BUILT_IN",
     "DEFAULT",
     "CameraScorer",
-    "Clip",
     "Detector",
     "Fit",
     "FittedDetector",

@@ -7,7 +7,7 @@ to one camera is in its `CameraScorer`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,7 @@ from streamad.frame import Frame, LocationBoxes
 from streamad.preprocessing import ModelInput
 from streamad.progress import Progress
 from streamad.scoring.frame_score import FrameScore
-from streamad.sources import SourceSpec
-from streamad.training.plan import OpenClip, TrainingPlan
+from streamad.training.plan import Clip, OpenClip, TrainingPlan
 
 if TYPE_CHECKING:  # what scoring does not need
     from streamad.evaluation.image_table import Published
@@ -35,9 +34,6 @@ if TYPE_CHECKING:  # what scoring does not need
     from streamad.training.recipe import Recipe
 
 Outputs = npt.NDArray[np.float32]
-
-Clip = SourceSpec | Callable[[], Iterator[Frame]]
-"""A clip of normal video: a source, or a function that yields its frames whenever it is called."""
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 

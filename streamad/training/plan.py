@@ -11,6 +11,9 @@ from streamad.errors import UsageError
 from streamad.frame import Frame
 from streamad.sources import SourceSpec, open_source
 
+Clip = SourceSpec | Callable[[], Iterator[Frame]]
+"""A clip of normal video: a source, or a function that yields its frames whenever it is called."""
+
 OpenClip = Callable[[], Iterable[Frame]]
 """Opens a clip and yields its frames, as often as it is called."""
 
@@ -77,6 +80,15 @@ class TrainingPlan:
         """Options that take precedence over the detector's defaults."""
         named = {"epochs": self.epochs, "patience": self.patience}
         return {**{key: value for key, value in named.items() if value is not None}, **self.options}
+
+
+def frames_of(clip: Clip) -> Iterator[Frame]:
+    """Open a clip, and yield its frames."""
+    if callable(clip):
+        yield from clip()
+        return
+    with open_source(clip, camera="fitting") as source:
+        yield from source
 
 
 def clip_opener(spec: SourceSpec, camera: str) -> Callable[[], Iterator[Frame]]:

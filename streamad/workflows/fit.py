@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from streamad.bundle import Bundle, combined_sha256
 from streamad.calibration import AlertPolicySpec, Calibration, calibrate
-from streamad.detectors import Clip, Fit, FittedDetector, TrainedDetector, find_detector, require_trainable
+from streamad.detectors import Fit, FittedDetector, TrainedDetector, find_detector, require_trainable
 from streamad.errors import UsageError
 from streamad.formatting import counted
 from streamad.inference.model import open_model
 from streamad.progress import Progress
 from streamad.sources import SourceSpec
-from streamad.training.plan import TrainingPlan, clip_opener, split_clips
+from streamad.training.plan import Clip, TrainingPlan, clip_opener, split_clips
 from streamad.workflows.calibrate import calibrate_model
 
 if TYPE_CHECKING:  # these need torch

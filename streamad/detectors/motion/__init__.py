@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from streamad.bundle import Manifest
-from streamad.detectors.base import CameraScorer, Clip, Fit, FittedDetector
+from streamad.detectors.base import CameraScorer, Fit, FittedDetector
 from streamad.detectors.motion.flow import LONGEST_SECONDS
 from streamad.detectors.motion.layout import CELL
 from streamad.detectors.options import parse_options
 from streamad.errors import UsageError
 from streamad.progress import Progress
-from streamad.training.plan import TrainingPlan
+from streamad.training.plan import Clip, TrainingPlan
 
 INFORMATIVE_SLOPE = 1.0
 """A measure of motion with a smaller slope is reported as saying little: what is twice as far from normal as a usual

@@ -22,7 +22,7 @@ from streamad.bundle import (
     TrainingRecord,
     require_name,
 )
-from streamad.detectors.base import Clip, Fit
+from streamad.detectors.base import Fit
 from streamad.detectors.motion import DETECTOR
 from streamad.detectors.motion.density import MotionModel
 from streamad.detectors.motion.fitting import CELLS, USUAL, Fitted, Sample, fit
@@ -38,7 +38,7 @@ from streamad.progress import Progress
 from streamad.sources import open_source
 from streamad.training.card import card
 from streamad.training.closed_form import make_folder, write_fitted_bundle
-from streamad.training.plan import of_one_size
+from streamad.training.plan import Clip, frames_of, of_one_size
 from streamad.training.working_size import object_height, working_height
 
 MEASURED_CLIPS = 4
@@ -173,18 +173,10 @@ def _each(clips: Sequence[Clip], stage: str, tell: Progress) -> Iterator[Iterato
 
 
 def _told(clip: Clip, tell: Callable[[], None]) -> Iterator[Frame]:
-    for count, frame in enumerate(_frames(clip)):
+    for count, frame in enumerate(frames_of(clip)):
         if count % TOLD_FRAMES == 0:
             tell()
         yield frame
-
-
-def _frames(clip: Clip) -> Iterator[Frame]:
-    if callable(clip):
-        yield from clip()
-        return
-    with open_source(clip, camera="fitting") as source:
-        yield from source
 
 
 def _rate(clip: Clip) -> float:

@@ -15,7 +15,6 @@ from streamad.bundle import CALIBRATION, PLACE, Bundle, load_bundle, write_manif
 from streamad.calibration import AlertPolicySpec, Calibration
 from streamad.detectors import (
     DEFAULT,
-    Clip,
     FittedDetector,
     TrainedDetector,
     detector_of,
@@ -30,7 +29,7 @@ from streamad.frame import UInt8Image
 from streamad.inference.gated_scorer import write_place
 from streamad.progress import Progress
 from streamad.sources import FileSpec, SourceSpec, open_source
-from streamad.training.plan import TrainingPlan
+from streamad.training.plan import Clip, TrainingPlan
 from streamad.versions import activate, new_version
 from streamad.workflows.fit import fit_model
 from streamad.workflows.learn.capture import Capture
