@@ -3,7 +3,7 @@
 A package names what it adds in its pyproject.toml (docs/how-to/extend.md):
 
     [project.entry-points."streamad.detectors"]
-    framediff = "streamad_example:DETECTOR"
+    framediff = "framediff:DETECTOR"
 
 Entry points are looked up only for names that are not built in, and to list names; a plugin is imported only when it is
 used. One that cannot be imported is reported in one sentence and disables nothing else.

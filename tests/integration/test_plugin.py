@@ -58,7 +58,7 @@ def model(installed: Path, run: Command) -> str:
     """A model that is fitted to a recording of the plugin's source, without loss."""
     code = (
         "import cv2\n"
-        "from streamad_frame_difference.source import SquareSpec\n"
+        "from framediff.source import SquareSpec\n"
         "from streamad.sources import open_source\n"
         "for frame in open_source(SquareSpec(frames=600), camera='c'):\n"
         "    cv2.imwrite(f'normal/{frame.index:03}.png', frame.pixels)\n"

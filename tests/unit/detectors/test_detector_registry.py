@@ -11,7 +11,7 @@ import pytest
 from bundle_support import small_manifest
 
 import streamad
-from streamad.bundle import Bundle, list_bundles, load_bundle
+from streamad.bundle import Bundle, load_bundle
 from streamad.detectors import (
     BUILT_IN,
     DEFAULT,
@@ -23,6 +23,7 @@ from streamad.detectors import (
     find_detector,
 )
 from streamad.errors import BundleError, ExitCode, UsageError
+from streamad.model_folders import list_bundles
 
 PACKAGE = Path(streamad.__file__).parent
 BUNDLES = {load_bundle(path).manifest.detector: path for path in list_bundles()}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from framediff.model import Model
 from streamad.bundle import Bundle
 from streamad.engines import EngineInfo, EnginePlugin, EngineSpec
 from streamad.engines.base import Batch, Engine
 from streamad.engines.threaded import ThreadedEngine
 from streamad.errors import EngineError
-from streamad_frame_difference.model import Model
 
 
 class NumpyEngine(ThreadedEngine):

@@ -23,7 +23,7 @@ class FrameDifference(FittedDetector):
 
     def scorer(self, manifest: Manifest, camera: str, *, streaming: bool = False) -> CameraScorer:
         """See `Detector.scorer`. What is heavy is imported in methods: listing detectors must stay quick."""
-        from streamad_frame_difference.scorer import FrameDifferenceScorer
+        from framediff.scorer import FrameDifferenceScorer
 
         return FrameDifferenceScorer(manifest, camera)
 
@@ -33,7 +33,7 @@ class FrameDifference(FittedDetector):
 
     def fit(self, plan: TrainingPlan, clips: Sequence[Clip], out: Path, *, progress: Progress | None = None) -> Fit:
         """See `FittedDetector.fit`."""
-        from streamad_frame_difference.model import fit
+        from framediff.model import fit
 
         return fit(plan, clips, out, progress or (lambda stage, done, total: None), self.card)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from framediff.scorer import pair_of
 from streamad.bundle import (
     FORMAT_VERSION,
     Bundle,
@@ -24,7 +25,6 @@ from streamad.errors import UsageError
 from streamad.progress import Progress
 from streamad.training.closed_form import make_folder, write_fitted_bundle
 from streamad.training.plan import Clip, TrainingPlan, frames_of
-from streamad_frame_difference.scorer import pair_of
 
 Array = npt.NDArray[np.float32]
 
