@@ -1,12 +1,12 @@
-"""Addresses that carry a secret in every place that cameras and careless users have for one."""
+"""Addresses with a secret in every place where cameras and careless users put one."""
 
 from __future__ import annotations
 
 SECRET = "hunter2"
-"""In every address below; no output of the program may hold it."""
+"""The secret in every address below. It must not appear in any output of the program."""
 
 HOST = "127.0.0.1:1"
-"""Nothing listens there, so that every command that connects fails at once."""
+"""An address without a listener, so that every command that connects fails immediately."""
 
 ENCODED_SECRET = "%68%75%6e%74%65%72%32"
 
@@ -62,7 +62,7 @@ FORMS: tuple[str, ...] = (
     # behind it
     f"rtsp://{HOST}/live#{SECRET}",
     f"rtsp://{HOST}/live#token={SECRET}",
-    # no address of a stream, but one all the same
+    # not stream addresses, but addresses nonetheless
     f"http://admin:{SECRET}@{HOST}/video.mjpg",
     f"rtmp://{HOST}/live/{SECRET}",
     f"rtsp:/admin:{SECRET}@{HOST}/live",

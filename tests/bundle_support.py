@@ -1,4 +1,4 @@
-"""What tests of the pipeline share: a small model with random weights, and video in which shapes move."""
+"""A small model with random weights, and video with moving shapes, for tests of inference."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from streamad.bundle import InputSpec, Manifest, ScoreSpec, TilingSpec, Training
 Picture = npt.NDArray[np.uint8]
 
 FULL_WIDTH = {"learned-noise-ped2", "learned-noise-baseline-ped2"}
-"""Shipped networks at the paper's full width."""
+"""Shipped networks with the paper's full width."""
 
 LAGS = (0, 2, 4)
 WARMUP = 8
 STILL = -10.0
-"""Score of a frame without movement: far under what the random network answers for any moving cell."""
+"""Score of a frame without movement, far below the random network's output for any moving patch."""
 THRESHOLD = -5.0
-"""Between `STILL` and any moving cell: with it, whatever moves is an alert."""
+"""A threshold between `STILL` and any moving patch, so that anything that moves raises an alert."""
 
 
 def slow_at_full_width(bundles: Iterable[Path | str]) -> list[Any]:
-    """Names or folders of shipped bundles as parameters; those at full width are marked slow."""
+    """Return names or folders of shipped bundles as parameters; those with full width are marked slow."""
     return [pytest.param(b, marks=pytest.mark.slow if Path(b).name in FULL_WIDTH else ()) for b in bundles]
 
 
 def small_manifest(
     *, name: str = "small", lags: tuple[int, ...] = LAGS, median_frames: int = 1, cells: int = 1
 ) -> Manifest:
-    """The manifest of a small ADACL bundle whose background is trusted after 8 frames."""
+    """Return the manifest of a small ADACL bundle whose background is used after 8 frames."""
     return Manifest(
         format_version=1,
         name=name,
@@ -54,7 +54,7 @@ def small_manifest(
 
 
 def write_small_bundle(folder: Path, manifest: Manifest | None = None) -> Path:
-    """Export a network with random weights and random BatchNorm statistics as a bundle; needs torch."""
+    """Export a network with random weights and BatchNorm statistics as a bundle. Needs torch."""
     import torch
     from safetensors.torch import save_file
 
@@ -68,13 +68,13 @@ def write_small_bundle(folder: Path, manifest: Manifest | None = None) -> Path:
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
-                # Fresh statistics are 0 and 1, with which an export could lose BatchNorm unnoticed.
+                # With the initial statistics 0 and 1, an export could lose BatchNorm unnoticed.
                 module.running_mean.uniform_(-0.2, 0.2)
                 module.running_var.uniform_(0.5, 1.5)
                 module.weight.uniform_(0.7, 1.3)
                 module.bias.uniform_(-0.2, 0.2)
             elif isinstance(module, torch.nn.Linear):
-                module.weight.mul_(4.0)  # so that scores of different cells lie apart
+                module.weight.mul_(4.0)  # so that scores of different patches differ clearly
     folder.mkdir(parents=True)
     save_file(network.state_dict(), folder / WEIGHTS)
     export_onnx(network, (manifest.input.channels, 30, 30), folder / ONNX)
@@ -83,8 +83,8 @@ def write_small_bundle(folder: Path, manifest: Manifest | None = None) -> Path:
     return folder
 
 
-def randomise_norms(network: object) -> None:
-    """Give a torch network's BatchNorm other statistics than 0 and 1, with which an export could lose it unnoticed."""
+def randomize_norms(network: object) -> None:
+    """Randomize the BatchNorm statistics of a torch network; with 0 and 1 an export could lose BatchNorm unnoticed."""
     import torch
 
     assert isinstance(network, torch.nn.Module)
@@ -98,7 +98,7 @@ def randomise_norms(network: object) -> None:
 
 
 def write_narrow_bundle(folder: Path) -> Path:
-    """A learned-noise bundle: a narrow F with random weights, frames of 48×32, a median over 3 frames; needs torch."""
+    """Write a learned-noise bundle: narrow, random weights, 48×32 frames, median over 3 frames. Needs torch."""
     import torch
     from safetensors.torch import save_file
 
@@ -125,7 +125,7 @@ def write_narrow_bundle(folder: Path) -> Path:
     folder.mkdir(parents=True)
     torch.manual_seed(1)
     network = build(manifest).eval()
-    randomise_norms(network)
+    randomize_norms(network)
     save_file(network.state_dict(), folder / WEIGHTS)
     export_onnx(network, (16, 32, 48), folder / ONNX)
     windows = np.random.default_rng(0).uniform(-1, 1, (1, 16, 32, 48)).astype(np.float32)
@@ -138,7 +138,7 @@ def write_narrow_bundle(folder: Path) -> Path:
 
 @contextmanager
 def single_torch_thread() -> Iterator[None]:
-    """One thread for small networks: on loaded machines more of them wait for one another a hundred times as long."""
+    """Use one torch thread: on loaded machines, several threads of a small network wait for each other."""
     import torch
 
     before = torch.get_num_threads()
@@ -150,7 +150,7 @@ def single_torch_thread() -> Iterator[None]:
 
 
 def textured_background(size: tuple[int, int], seed: int = 3) -> Picture:
-    """(H, W) smooth random texture of about 90 to 150 gray levels; `size` is width and height."""
+    """Return a smooth random texture of about 90 to 150 gray levels, (H, W); `size` is (width, height)."""
     width, height = size
     rng = np.random.default_rng(seed)
     coarse = rng.uniform(90, 150, (max(2, height // 20), max(2, width // 20))).astype(np.float32)
@@ -165,14 +165,14 @@ def moving_shapes(
     shapes: int = 2,
     busy: tuple[tuple[int, int], ...] | None = None,
 ) -> Iterator[Picture]:
-    """(H, W) gray pictures: bright and dark shapes cross a textured background with sensor noise.
+    """Generate (H, W) gray pictures: bright and dark shapes cross a textured background with sensor noise.
 
     Args:
-        frames: how many.
-        size: width and height.
-        seed: of everything.
-        shapes: how many shapes cross.
-        busy: (first, last + 1) frames in which there are shapes; None: always.
+        frames: Number of pictures.
+        size: Width and height.
+        seed: Seed of background, shapes and noise.
+        shapes: Number of shapes.
+        busy: Intervals (first, last + 1) of frames with shapes. Default: all frames.
     """
     width, height = size
     background = textured_background(size, seed)
@@ -196,7 +196,7 @@ def moving_shapes(
 
 
 def write_mp4(path: Path, pictures: Iterable[Picture], *, fps: int = 25) -> Path:
-    """Encode gray pictures of one size as H.264, a key frame each second; the ending picks the container."""
+    """Encode gray pictures as H.264 with a key frame each second. The suffix selects the container."""
     with av.open(str(path), "w") as container:
         stream = None
         for picture in pictures:
@@ -213,6 +213,6 @@ def write_mp4(path: Path, pictures: Iterable[Picture], *, fps: int = 25) -> Path
 
 
 def decoded(path: Path) -> list[Picture]:
-    """All frames of a video as full-range luma, decoded by PyAV's own conversion to gray."""
+    """Decode all frames of a video to full-range luma with PyAV's own conversion to gray."""
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="gray", threads=1) for frame in container.decode(video=0)]

@@ -1,4 +1,4 @@
-"""Running the command line as users do: in a process of its own."""
+"""Running the command line as users do: in its own process."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from bundle_support import THRESHOLD
 
 @dataclass(frozen=True)
 class Ran:
-    """What became of one command."""
+    """Result of a command."""
 
     code: int
     out: str
     err: str
 
     def document(self) -> dict[str, Any]:
-        """Standard output as the one JSON document that it must be."""
+        """Parse standard output as a single JSON document."""
         document = json.loads(self.out)
         assert isinstance(document, dict)
         return document
 
     def error(self) -> dict[str, Any]:
-        """The error of that document, checked against exit code and standard error."""
+        """Return the document's error after comparing it with the exit code and standard error."""
         error = self.document()["error"]
         assert set(error) >= {"type", "message", "hint", "code"}
         assert error["code"] == self.code
@@ -40,7 +40,7 @@ class Ran:
 
 
 def command(*arguments: str | Path) -> list[str]:
-    """The command line of `streamad` with these arguments."""
+    """Return the command line of `streamad` with arguments."""
     return [sys.executable, "-m", "streamad", *map(str, arguments)]
 
 
@@ -51,7 +51,7 @@ def streamad(
     timeout: float = 60,
     traceback: bool = False,
 ) -> Ran:
-    """Run a command to its end; a traceback fails the test at once."""
+    """Run a command to completion. A traceback fails the test immediately."""
     ran = subprocess.run(
         command(*arguments),
         cwd=cwd,
@@ -67,7 +67,7 @@ def streamad(
 
 
 def write_config(path: Path, bundle: Path, source: dict[str, Any], **more: Any) -> Path:
-    """A configuration with one camera "a" of the small model, without a page; returns its path."""
+    """Write a configuration with one camera "a", the small model and no web page; return its path."""
     document = {
         "model": str(bundle),
         "cameras": [{"id": "a", "source": source, "threshold": THRESHOLD}],
@@ -80,7 +80,7 @@ def write_config(path: Path, bundle: Path, source: dict[str, Any], **more: Any) 
 
 
 def file_source(video: Path) -> dict[str, Any]:
-    """The configuration of a video file as a source."""
+    """Return the configuration of a video file as a source."""
     return {"type": "file", "path": str(video)}
 
 
@@ -115,12 +115,12 @@ for line in sys.stdin:
 
 
 class CliServer:
-    """Runs commands in processes forked from one that has imported the program: a tenth of the time of `streamad`.
+    """Runs commands in processes forked from one that has imported the program, in a tenth of the time.
 
-    For commands that fail early, of which there are many; those that start decoders or watch need a start of their own.
+    Use it for commands that fail early. Commands that start decoders or watch cameras need a start of their own.
 
     Args:
-        folder: for what the commands print.
+        folder: Folder for the commands' output.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -131,7 +131,7 @@ class CliServer:
         )
 
     def __call__(self, *arguments: str | Path, cwd: Path) -> Ran:
-        """Run a command to its end; a traceback fails the test at once."""
+        """Run a command to completion. A traceback fails the test immediately."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._count += 1
@@ -145,5 +145,5 @@ class CliServer:
         return ran
 
     def close(self) -> None:
-        """End the process."""
+        """End the server process."""
         self._process.communicate(timeout=30)

@@ -1,4 +1,4 @@
-"""Fixtures that several parts of the suite share; the expensive ones are made once a session."""
+"""Fixtures shared by several parts of the suite. Expensive ones are created once per session."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--slow", action="store_true", help="run the tests that are heavy by nature, too")
+    parser.addoption("--slow", action="store_true", help="also run the slow tests")
     parser.addoption("--soak-minutes", type=float, default=1.0, help="length of tests/integration/test_soak.py")
-    parser.addoption("--soak-report", default=None, help="page into which the soak writes its table (make soak)")
+    parser.addoption("--soak-report", default=None, help="page to which the soak test writes its table (make soak)")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("rtsp"):
             item.add_marker("alone")
     if not config.getoption("--slow"):
-        left_out = pytest.mark.skip(reason="heavy by nature: give --slow, as CI does")
+        left_out = pytest.mark.skip(reason="slow; runs with --slow, as in CI")
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(left_out)
@@ -43,30 +43,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small ADACL bundle with random weights: what moves scores over -5, what rests scores -10. Read only."""
-    pytest.importorskip("torch", reason="making the model of the tests needs torch (the extra `train`)")
+    """A small ADACL bundle with random weights. Moving patches score above -5, still frames -10. Read-only."""
+    pytest.importorskip("torch", reason="creating the test model needs torch (the extra `train`)")
     with single_torch_thread():
         return write_small_bundle(tmp_path_factory.mktemp("bundles") / "small")
 
 
 @pytest.fixture(scope="session")
 def narrow_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A learned-noise bundle with random weights and both forms of its network. Read only."""
-    pytest.importorskip("torch", reason="making the model of the tests needs torch (the extra `train`)")
+    """A learned-noise bundle with random weights and both forms of its network. Read-only."""
+    pytest.importorskip("torch", reason="creating the test model needs torch (the extra `train`)")
     with single_torch_thread():
         return write_narrow_bundle(tmp_path_factory.mktemp("bundles") / "narrow")
 
 
 @pytest.fixture(scope="session")
 def shapes_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """160×120, 25 frames/s, 100 frames of H.264; shapes move in frames 30 to 59 and rest is still. Read only."""
+    """A video of 160×120 at 25 frames/s, 100 frames of H.264, with moving shapes only in frames 30 to 59. Read-only."""
     path = tmp_path_factory.mktemp("videos") / "shapes.mp4"
     return write_mp4(path, moving_shapes(100, busy=((30, 60),)))
 
 
 @pytest.fixture
 def one_torch_thread() -> Iterator[None]:
-    """See `bundle_support.single_torch_thread`."""
+    """Use one torch thread; see `bundle_support.single_torch_thread`."""
     pytest.importorskip("torch", reason="needs torch (the extra `train`)")
     with single_torch_thread():
         yield
@@ -74,7 +74,7 @@ def one_torch_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliServer]:
-    """Commands that fail early, each in a process of its own, without the second that every start takes."""
+    """A server for commands that fail early, without the second that every start takes."""
     server = CliServer(tmp_path_factory.mktemp("said"))
     yield server
     server.close()
@@ -82,7 +82,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliServer]:
 
 @pytest.fixture
 def logging_as_before() -> Iterator[None]:
-    """Puts logging back as it was: what `setup_logging` set would write to the stream of a test that has ended."""
+    """Restore logging. Handlers of `setup_logging` would otherwise write to the stream of a finished test."""
     from streamad.observability.logging import AggregatingHandler
 
     root, ours = logging.getLogger(), logging.getLogger("streamad")
@@ -99,7 +99,7 @@ def logging_as_before() -> Iterator[None]:
 def call(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], logging_as_before: None, tmp_path: Path
 ) -> Any:
-    """Call `streamad` with arguments; gives (exit code, standard output, standard error)."""
+    """Function that calls `streamad` with arguments and returns (exit code, standard output, standard error)."""
     from streamad.cli import main
 
     monkeypatch.chdir(tmp_path)

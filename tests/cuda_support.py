@@ -1,10 +1,10 @@
-"""A stand-in for `pycuda.driver` that holds a caller to CUDA's rules; the GPU is a piece of this process's memory.
+"""A stand-in for `pycuda.driver` that enforces CUDA's rules. Its GPUs are pieces of this process's memory.
 
-What a real GPU would forgive on one day and not on the next is an error here: a call without a current context, a copy
-from memory that is not pinned, a buffer that is too small, freed twice or used after it was freed. Copies and kernels
-run when their stream is synchronized and not before, so that a result read too early is wrong.
+It raises an error for what a real GPU might or might not tolerate: calls without a current context, copies from memory
+that is not pinned, buffers that are too small, double frees and uses after a free. Copies and kernels run when their
+stream is synchronized and not before, so that a result that is read too early is wrong.
 
-`scripts/check_pycuda.py` runs the same tests over the real PyCUDA and a stand-in of the driver below it.
+`scripts/check_pycuda.py` runs the same tests with the real PyCUDA and a stand-in for the driver below it.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from typing import Any, Protocol
 import numpy as np
 
 POISON = 0xA5
-"""Fresh memory holds this, so that what nobody wrote is not a zero by luck."""
+"""Content of fresh memory, so that unwritten memory is not accidentally zero."""
 
 
 class Stage(Protocol):
-    """What a stand-in of TensorRT needs of the GPU below it."""
+    """What a stand-in for TensorRT requires of the GPU below it."""
 
     def launch(self, stream: int, kernel: Callable[[], None]) -> None:
-        """Run `kernel` when the stream comes to it."""
+        """Run `kernel` when the stream reaches it."""
 
     def view(self, address: int, size: int) -> np.ndarray:
-        """Device memory as bytes."""
+        """Return device memory as bytes."""
 
     def require_context(self, what: str) -> None:
-        """Fail where no context is current in this thread."""
+        """Fail if no context is current in this thread."""
 
     def has_context(self) -> bool:
         """Whether a context is current in this thread."""
 
     def limit(self, memory: int) -> None:
-        """Let each GPU have that many bytes."""
+        """Set the memory of each GPU, bytes."""
 
     def live(self) -> dict[str, int]:
-        """Device allocations, pinned allocations and streams that are not freed."""
+        """Count device allocations, pinned allocations and streams that have not been freed."""
 
     def broken_rules(self) -> list[str]:
-        """What a caller did wrong where no exception could be raised."""
+        """List the caller's violations for which no exception could be raised."""
 
 
 class Error(Exception):
@@ -51,7 +51,7 @@ class Error(Exception):
 
 
 class LogicError(Error):
-    """A call that breaks a rule."""
+    """A call violated a rule."""
 
 
 class CudaMemoryError(Error):
@@ -59,11 +59,11 @@ class CudaMemoryError(Error):
 
 
 class PythonStage:
-    """The GPUs of the stand-in, and what is allocated on them.
+    """The stand-in's GPUs and their allocations.
 
     Args:
-        gpus: how many there are.
-        memory: bytes of each.
+        gpus: Number of GPUs.
+        memory: Memory of each, bytes.
     """
 
     def __init__(self, gpus: int = 2, memory: int = 1 << 30) -> None:
@@ -71,10 +71,10 @@ class PythonStage:
         self.memory = memory
         self.retained: list[int] = []
         self.faults: list[str] = []
-        """Rules that were broken where no exception can be raised."""
+        """Violations for which no exception can be raised."""
         self.used = 0
         self.broken = False
-        """A kernel failed: from now on every call of the context fails, as on a GPU."""
+        """Whether a kernel has failed. From then on every call of the context fails, as on a real GPU."""
         self._blocks: dict[int, np.ndarray] = {}
         self._pinned: dict[int, int] = {}
         self._streams: dict[int, list[Callable[[], None]]] = {}
@@ -176,21 +176,21 @@ class PythonStage:
 
 
 class DriverStage:
-    """The stand-in of the driver itself (tests/standins/libcuda.c), below the real PyCUDA.
+    """The stand-in for the driver itself (tests/standins/libcuda.c), below the real PyCUDA.
 
     Args:
-        path: the built library; it is loaded already, by LD_PRELOAD.
+        path: The built library. It is already loaded by LD_PRELOAD.
     """
 
     def __init__(self, path: str) -> None:
         self._lib = ctypes.CDLL(path)
-        self._kernels: list[Any] = []  # callbacks must live until they have run
+        self._kernels: list[Any] = []  # keeps callbacks alive until they have run
         self._start = self._count()[0]
         self.limit(1 << 30)
 
     def launch(self, stream: int, kernel: Callable[[], None]) -> None:
         once = [kernel]
-        # Popped, so that the callback, which C may still be inside of, holds nothing once it has run.
+        # Pop the kernel, so that the callback, which C may still be executing, holds no reference after it has run.
         call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: once.pop()())
         self._kernels.append(call)
         assert self._lib.standin_launch(ctypes.c_void_p(stream), call, None) == 0
@@ -223,7 +223,7 @@ class DriverStage:
 
 
 def python_driver(stage: PythonStage) -> ModuleType:
-    """A module with the names of `pycuda.driver` that streamad uses."""
+    """Create a module with the names of `pycuda.driver` that streamad uses."""
     module = ModuleType("pycuda.driver")
 
     class Context:

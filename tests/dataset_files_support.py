@@ -30,7 +30,7 @@ def write_labels(path, labels):
 
 
 def cut_off(path, share=0.6):
-    """Keep this share of the pictures of an .avi, as a copy that broke off."""
+    """Truncate an .avi to this share of its pictures, as by an interrupted copy."""
     content = path.read_bytes()
     first, index = content.index(b"movi"), content.index(b"idx1")
     path.write_bytes(content[: first + int((index - first) * share)])

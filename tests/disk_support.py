@@ -1,4 +1,4 @@
-"""A small file system for tests of what happens when a disk is full or breaks."""
+"""A small file system for tests of full and failing disks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pytest
 
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A file system of its own in memory, which can be filled. Needs the right to mount.
+    """Mount a small file system in memory that can be filled. Requires permission to mount.
 
     Args:
-        folder: made, and where it is mounted.
-        size: as `mount` takes it, such as "640k" or "2m".
+        folder: The mount point, which is created.
+        size: Size as for `mount`, such as "640k" or "2m".
 
     Raises:
-        PermissionError: no right to mount.
+        PermissionError: If mounting is not permitted.
     """
     folder.mkdir()
     mounted = subprocess.run(
@@ -35,7 +35,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Fill a disk to the last byte; removing the file that is returned frees it again."""
+    """Fill a disk to the last byte. Deleting the returned file frees it again."""
     path = disk / "ballast"
     with path.open("wb", buffering=0) as file:
         for size in (1 << 16, 1):
@@ -49,7 +49,7 @@ def fill(disk: Path) -> Path:
 
 @contextmanager
 def small_disk_or_skip(folder: Path, size: str) -> Iterator[Path]:
-    """`small_disk`; skips the test where there is no right to mount."""
+    """Like `small_disk`, but skip the test if mounting is not permitted."""
     with ExitStack() as stack:
         try:
             disk = stack.enter_context(small_disk(folder, size))
@@ -59,5 +59,5 @@ def small_disk_or_skip(folder: Path, size: str) -> Iterator[Path]:
 
 
 def may_mount() -> bool:
-    """Whether `small_disk` can be made here."""
+    """Whether `small_disk` works here."""
     return os.geteuid() == 0

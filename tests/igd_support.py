@@ -1,4 +1,4 @@
-"""What tests of IGD share."""
+"""Shared helpers for tests of IGD."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def igd_manifest(
     without: str = "",
     **parts: Any,
 ) -> Manifest:
-    """The manifest of a small IGD bundle for frames of `side` px.
+    """Return the manifest of a small IGD bundle for frames of `side` px.
 
     Args:
-        side: of the network's input.
-        height: another height of it.
-        median_frames: of the score.
-        without: a name to leave out of the training record.
-        parts: other parts of the manifest than the usual ones.
+        side: Width of the network's input, and its height by default.
+        height: A different height.
+        median_frames: Number of frames of the score's median.
+        without: Name of an option to omit from the training record.
+        parts: Replacements for other parts of the manifest.
     """
     options = {
         "width": 4, "descriptor": 8, "rho": 0.15, "xi": 0.5,

@@ -1,4 +1,4 @@
-"""Small image data sets in their official formats, written as their makers write them."""
+"""Small image data sets in their official formats, as their publishers write them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IDX_NAMES = {
 
 
 def digits(training: int = 25, test: int = 3, *, side: int = 28, seed: int = 0) -> Arrays:
-    """Ten classes of gray images, each with a bright bar at a place of its own; sorted by class."""
+    """Create ten classes of gray images, each with a bright bar at its own position, sorted by class."""
     rng = np.random.default_rng(seed)
     arrays: Arrays = {}
     for split, each in (("train", training), ("test", test)):
@@ -34,12 +34,12 @@ def digits(training: int = 25, test: int = 3, *, side: int = 28, seed: int = 0) 
 
 
 def shuffled(arrays: Arrays, seed: int = 1) -> Arrays:
-    """The same images in an order in which classes are mixed, but each class keeps its own order."""
+    """Return the same images with classes mixed; each class keeps its own order."""
     rng = np.random.default_rng(seed)
     mixed: Arrays = {}
     for split in ("train", "test"):
         labels = arrays[f"y_{split}"]
-        order = rng.permutation(labels)  # which class comes when
+        order = rng.permutation(labels)  # the order of the classes
         rows = np.empty(len(labels), np.intp)
         for k in range(10):
             rows[order == k] = np.flatnonzero(labels == k)
@@ -48,12 +48,12 @@ def shuffled(arrays: Arrays, seed: int = 1) -> Arrays:
 
 
 def idx_bytes(array: np.ndarray[Any, Any]) -> bytes:
-    """An IDX file of unsigned bytes."""
+    """Encode an array as an IDX file of unsigned bytes."""
     return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
 
 
 def write_idx(folder: Path, arrays: Arrays, *, zipped: bool = False, dotted: bool = False) -> Path:
-    """The four IDX files."""
+    """Write the four IDX files."""
     folder.mkdir(parents=True, exist_ok=True)
     for key, name in IDX_NAMES.items():
         path = folder / ((name.replace("-idx", ".idx") if dotted else name) + (".gz" if zipped else ""))
@@ -63,7 +63,7 @@ def write_idx(folder: Path, arrays: Arrays, *, zipped: bool = False, dotted: boo
 
 
 def write_mvtec(folder: Path, category: str = "bottle", *, sides: tuple[int, int] = (40, 40), train: int = 6) -> Path:
-    """A category of MVTec AD with 2 good, 3 broken and 1 dirty test image; returns its folder."""
+    """Write a category of MVTec AD with 2 good, 3 broken and 1 dirty test image; return its folder."""
     rng = np.random.default_rng(len(category))
     place = folder / category
     for kind, count in (("train/good", train), ("test/good", 2), ("test/broken", 3), ("test/dirty", 1)):

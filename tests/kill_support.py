@@ -1,4 +1,4 @@
-"""Kill -9 at every step of a change on the disk, one after the other."""
+"""Kill -9 before every step of a change on disk, one after the other."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ CHANGES = {"os.rename", "os.remove", "os.symlink", "os.mkdir", "os.rmdir", "shut
 
 
 def killed_at_every_change(prepare: Callable[[], None], action: Callable[[], Any]) -> Iterator[int]:
-    """Run `action` in a child process that is killed right before its first, second, … change; at last, to its end.
+    """Run `action` in a child process that is killed before its first, second, … change, and finally to completion.
 
     Args:
-        prepare: makes the state before, each time, in this process.
-        action: what is broken off.
+        prepare: Function that creates the initial state each time, in this process.
+        action: The action to interrupt.
 
     Yields:
-        How many changes were made before the kill.
+        Number of changes made before the kill.
     """
     done, count = False, 0
     while not done:
@@ -52,7 +52,7 @@ def _run(action: Callable[[], Any], allowed: int) -> None:
     try:
         sys.addaudithook(hook)
         action()
-    except BaseException:  # noqa: BLE001 - the child ends here, whatever happens
+    except BaseException:  # noqa: BLE001 - the child process must end here
         traceback.print_exc()
         os._exit(1)
     os._exit(0)

@@ -1,4 +1,5 @@
-"""Stand-ins for what no real source or engine can be made to do: a clock that is set, frames and answers on demand."""
+"""Stand-ins for situations that no real source or engine can produce: a settable clock, frames and outputs on
+demand."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from streamad.sources.spec import FileSpec
 
 
 class Clock:
-    """Seconds that pass when told to."""
+    """A clock that advances only when set."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -25,7 +26,7 @@ class Clock:
 
 
 class HeldEngine:
-    """Holds batches until it is told to answer; each tile's answer is its mean."""
+    """Holds batches until told to answer. The output for each input is its mean."""
 
     info = EngineInfo("held", "none", "fp32", "0")
     batch_sizes = (1, 8)
@@ -39,7 +40,7 @@ class HeldEngine:
         self.held.append((batch, done))
 
     def answer(self) -> None:
-        """Answer the oldest batch, if there is one."""
+        """Answer the oldest batch, if any."""
         if self.held:
             batch, done = self.held.popleft()
             done(batch.mean(axis=(1, 2, 3)))
@@ -53,12 +54,14 @@ class HeldEngine:
 
 
 class EndlessSource:
-    """A live source whose next frame is always there, or there when `due` says so. Skipped numbers are dropped frames.
+    """A live source whose next frame is always available, or available when `due` returns True.
+
+    Skipped numbers are dropped frames.
 
     Args:
-        camera: the configured id.
-        pictures: shown again and again.
-        clock: when frames are received.
+        camera: The configured camera id.
+        pictures: Pictures to show repeatedly.
+        clock: Clock for the time of reception.
     """
 
     def __init__(self, camera: str, pictures: list[UInt8Image], clock: Callable[[], float]) -> None:

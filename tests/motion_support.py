@@ -1,4 +1,4 @@
-"""A plain world with known speeds: textured squares that slide over a textured wall."""
+"""A simple world with known speeds: textured squares that move across a textured wall."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from streamad.frame import Frame
 
 SIZE = (160, 240)
-"""Rows and columns."""
+"""Rows and columns of a picture."""
 
 
 def texture(seed: int, rows: int, cols: int, low: int, high: int) -> np.ndarray:
@@ -20,7 +20,7 @@ def texture(seed: int, rows: int, cols: int, low: int, high: int) -> np.ndarray:
 
 
 class Square:
-    """A square of 40×24 pixels that starts at `start` seconds and slides at (down, right) pixels a second."""
+    """A square of 40×24 pixels that appears at `start` seconds and moves by (down, right) pixels per second."""
 
     def __init__(
         self, start: float, top: float, left: float, right: float, *, down: float = 0.0, seed: int = 1, scale: float = 1
@@ -56,7 +56,7 @@ def world(
 
 
 def walkers(seconds: float, *, speed: float = 20.0, seed: int = 0) -> list[Square]:
-    """Squares that slide to the right, one every four seconds, each a little slower or faster than the last."""
+    """Create squares that move to the right, one every four seconds, each with a slightly different speed."""
     rng = np.random.default_rng(seed)
     found = []
     for number in range(int(seconds // 4)):

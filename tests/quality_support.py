@@ -1,4 +1,4 @@
-"""A place with edges, as a camera with sensor noise would show it, and ways to spoil its picture."""
+"""A scene with edges as seen by a camera with sensor noise, and ways to corrupt its picture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FPS = 10.0
 
 
 def place(seed: int = 4, size: tuple[int, int] = (320, 180)) -> Picture:
-    """(H, W) a still place: boxes and lines of many sizes on a soft ground."""
+    """Return a still scene, (H, W): boxes and lines of many sizes on a soft background."""
     width, height = size
     rng = np.random.default_rng(seed)
     picture = cv2.resize(rng.uniform(80, 150, (5, 8)).astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
@@ -32,7 +32,7 @@ def place(seed: int = 4, size: tuple[int, int] = (320, 180)) -> Picture:
 def watched(
     frames: int, *, seed: int = 4, noise: float = 1.5, walkers: int = 4, size: tuple[int, int] = (320, 180)
 ) -> Iterator[Picture]:
-    """(H, W) pictures of the place: walkers cross it, and the sensor adds noise."""
+    """Generate (H, W) pictures of the scene, with walkers and sensor noise."""
     still, rng = place(seed, size), np.random.default_rng(seed)
     starts = rng.uniform(0, size[0], walkers)
     rows = rng.uniform(0.3, 0.7, walkers) * size[1]
@@ -46,17 +46,17 @@ def watched(
 
 
 def noisy(picture: Picture, rng: np.random.Generator, level: float = 1.5) -> Picture:
-    """The picture with sensor noise of `level` gray levels."""
+    """Add sensor noise of `level` gray levels to a picture."""
     return np.clip(np.rint(picture + rng.normal(0, level, picture.shape)), 0, 255).astype(np.uint8)
 
 
 def gain(picture: Picture, factor: float, offset: float = 0.0) -> Picture:
-    """Another exposure."""
+    """Change the exposure of a picture."""
     return np.clip(picture.astype(np.float32) * factor + offset, 0, 255).astype(np.uint8)
 
 
 def shifted(picture: Picture, across: float, down: float = 0.0, turn: float = 0.0, zoom: float = 1.0) -> Picture:
-    """The picture as a displaced camera shows it: pixels, degrees, factor."""
+    """Return the picture as seen by a displaced camera: shift in pixels, rotation in degrees, zoom factor."""
     height, width = picture.shape
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), turn, zoom)
     matrix[:, 2] += (across, down)
@@ -64,14 +64,14 @@ def shifted(picture: Picture, across: float, down: float = 0.0, turn: float = 0.
 
 
 def frames_of(pictures: Iterable[Picture], *, fps: float = FPS, keys: int = 10, start: int = 0) -> Iterator[Frame]:
-    """The pictures as frames of a camera that sends a key frame every `keys`."""
+    """Convert pictures to frames of a camera that sends a key frame every `keys` frames."""
     for number, picture in enumerate(pictures, start):
         flags = FrameFlags.KEY if number % keys == 0 else FrameFlags.NONE
         yield Frame("cam", number, number / fps, 0.0, picture, flags)
 
 
 def verdicts(pictures: Iterable[Picture], spec: QualitySpec | None = None, *, fps: float = FPS) -> list[str | None]:
-    """The gate's reason for every picture."""
+    """Return the gate's reason for every picture."""
     gate = QualityGate(spec)
     return [gate.check(frame).reason for frame in frames_of(pictures, fps=fps)]
 
@@ -79,11 +79,11 @@ def verdicts(pictures: Iterable[Picture], spec: QualitySpec | None = None, *, fp
 def spoiled(
     good: int, bad: int, spoil: Callable[[Picture, int], Picture], after: int = 100, **scene: int
 ) -> Iterator[Picture]:
-    """`good` pictures of the place, `bad` spoiled ones, and good ones again."""
+    """Generate `good` pictures of the scene, then `bad` corrupted ones, then good ones again."""
     for number, picture in enumerate(watched(good + bad + after, **scene)):  # type: ignore[arg-type]
         yield spoil(picture, number - good) if good <= number < good + bad else picture
 
 
 def runs(found: Iterable[str | None]) -> list[tuple[str | None, int]]:
-    """Runs of equal verdicts with their lengths."""
+    """Group equal verdicts into runs with their lengths."""
     return [(reason, len(list(group))) for reason, group in groupby(found)]

@@ -1,4 +1,4 @@
-"""ADACL's frame score in plain loops, written from the definitions alone: what the pipeline is compared with."""
+"""ADACL's frame score in plain loops, written only from the definitions: the reference for the real implementation."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from streamad.bundle import Manifest
 def reference_scores(
     pictures: Iterable[np.ndarray], manifest: Manifest, onnx: Path
 ) -> tuple[list[float], list[np.ndarray | None]]:
-    """Scores and heat maps of one uninterrupted clip; NaN and None while warming up.
+    """Compute scores and anomaly maps of a clip without gaps; NaN and None during the warm-up.
 
-    One cell at a time through ONNX Runtime, pixels as Python integers, no batch and no padding.
+    Runs one patch at a time through ONNX Runtime, with pixels as Python integers, without batches or padding.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
@@ -60,7 +60,7 @@ def reference_scores(
                 stack = np.stack([past[-1 - lag][y : y + 30, x : x + 30] for lag in tiling.lags])
                 tile = (stack / manifest.input.scale + manifest.input.offset).astype(np.float32)
                 anomaly_map[row, col] = session.run(None, {name: tile[None]})[0][0]
-        # As many of the highest cells as the bundle says; one that does not move counts as `still`.
+        # Use as many of the highest patches as the bundle specifies. One that does not move counts as `still`.
         moving = sorted((float(v) for v in anomaly_map[~np.isnan(anomaly_map)]), reverse=True)[: manifest.score.cells]
         moving += [manifest.score.still] * (manifest.score.cells - len(moving))
         recent.append(sum(moving) / len(moving))

@@ -1,4 +1,4 @@
-"""What tests of streams share: GStreamer's RTSP server, and videos whose frames carry their number."""
+"""Helpers for tests of streams: GStreamer's RTSP server, and videos whose frames contain their number."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _BLOCK = 16
 
 
 class RtspServer:
-    """GStreamer's RTSP server in a process of its own: a context manager that serves while it is entered.
+    """GStreamer's RTSP server in its own process: a context manager that serves while entered.
 
-    Every client sees a mount's video from its start, in real time; at its end the stream ends.
+    Every client sees a mount's video from its start, in real time, and the stream ends with it.
 
     Args:
-        mounts: name -> mp4 file (H.264 or H.265), or a GStreamer pipeline as text.
-        port: 0 picks a free one, which `restart` keeps.
-        user: asks for digest authentication.
-        password: of that user.
-        certificate: PEM file of certificate and key: the server speaks rtsps.
-        address: what it listens on.
+        mounts: Name of each mount -> mp4 file (H.264 or H.265), or a GStreamer pipeline as text.
+        port: Port; 0 picks a free one, which `restart` keeps.
+        user: User name for digest authentication. Default: no authentication.
+        password: Password of that user.
+        certificate: PEM file with certificate and key. If given, the server uses rtsps.
+        address: Address to listen on.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class RtspServer:
         self.kill()
 
     def start(self) -> None:
-        """Start and wait until it listens."""
+        """Start the server and wait until it listens."""
         settings: dict[str, Any] = {
             "port": self.port,
             "address": self.address,
@@ -93,7 +93,7 @@ class RtspServer:
         self.port = json.loads(line)["port"]
 
     def url(self, mount: str, *, credentials: bool = True) -> str:
-        """The address of a mount, with user and password where the server wants them."""
+        """Return the address of a mount, with user and password if the server requires them."""
         secret = ""
         if credentials and self.user is not None:
             secret = f"{quote(self.user, safe='')}:{quote(self.password or '', safe='')}@"
@@ -101,30 +101,30 @@ class RtspServer:
         return f"{scheme}://{secret}127.0.0.1:{self.port}/{mount}"
 
     def kill(self) -> None:
-        """SIGKILL, as a power cut would be."""
+        """Send SIGKILL, as in a power failure."""
         if self._process is not None:
             self._process.kill()  # ends a stopped process too
             self._process.communicate()
             self._process = None
 
     def restart(self) -> None:
-        """Kill and start anew on the same port."""
+        """Kill the server and start it again on the same port."""
         self.kill()
         self.start()
 
     def freeze(self) -> None:
-        """SIGSTOP: connections stay, nothing answers."""
+        """Send SIGSTOP: connections stay open, but nothing answers."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
 
 def require_rtsp_server() -> None:
-    """Skip the test where GStreamer's RTSP server is missing; fail it where STREAMAD_REQUIRE_RTSP=1."""
+    """Skip the test if GStreamer's RTSP server is missing; fail if STREAMAD_REQUIRE_RTSP=1."""
     problem = _missing()
     if problem is None:
         return
@@ -150,13 +150,12 @@ def _codec(path: Path) -> str:
 
 
 def pictures(frames: int, size: tuple[int, int] = (320, 240), first: int = 0) -> Iterator[npt.NDArray[np.uint8]]:
-    """(H, W) gray pictures with a moving square, and their number in the top row's 16 blocks
-    (`frame_number`).
+    """Generate (H, W) gray pictures with a moving square and their number in 16 blocks at the top (`frame_number`).
 
     Args:
-        frames: how many.
-        size: width and height; the number needs a width of 256.
-        first: number of the first.
+        frames: Number of pictures.
+        size: Width and height; the number needs a width of 256.
+        first: Number of the first picture.
     """
     width, height = size
     background = np.tile(np.linspace(60, 160, width, dtype=np.uint8), (height, 1))
@@ -170,7 +169,7 @@ def pictures(frames: int, size: tuple[int, int] = (320, 240), first: int = 0) ->
 
 
 def frame_number(pixels: npt.NDArray[np.uint8]) -> int:
-    """The number in a picture of `pictures`, after any lossy coding."""
+    """Read the number in a picture of `pictures`, after any lossy coding."""
     half = _BLOCK // 2
     return sum(1 << bit for bit in range(_BITS) if pixels[half - 3 : half + 3, bit * _BLOCK + half].mean() > 128)
 
@@ -186,7 +185,7 @@ def write_video(
     pixel_format: str = "yuv420p",
     first: int = 0,
 ) -> Path:
-    """Encode `pictures`, a key frame each second; the name's ending picks the container. Returns the path."""
+    """Encode `pictures` with a key frame each second. The suffix selects the container. Returns the path."""
     options = {
         "libx264": {"preset": "ultrafast", "crf": "18"},
         "libx265": {"preset": "ultrafast", "x265-params": f"log-level=none:keyint={fps}"},

@@ -1,4 +1,4 @@
-"""A running `streamad run` in a process of its own, seen through its HTTP endpoints and through /proc."""
+"""A running `streamad run` in its own process, observed through its HTTP endpoints and /proc."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from cli_support import command
 
 
 class Running:
-    """A `streamad run` in a process of its own.
+    """A `streamad run` in its own process.
 
     Args:
-        config: the configuration; its folder becomes the working directory.
-        descriptors: the most file descriptors that it and its decoders may open.
-        arguments: further arguments of the command.
-        stdout: where its standard output goes.
+        config: The configuration. Its folder becomes the working directory.
+        descriptors: Maximum number of file descriptors for it and its decoders.
+        arguments: Further arguments of the command.
+        stdout: Destination of its standard output.
     """
 
     def __init__(
@@ -48,23 +48,23 @@ class Running:
         self.url = self.eventually(self._page)
 
     def get(self, path: str) -> Any:
-        """The JSON document at a path."""
+        """Return the JSON document at a path."""
         return httpx.get(self.url + path, timeout=10).json()
 
     def camera(self, name: str) -> dict[str, Any]:
-        """What `/status` says of a camera."""
+        """Return a camera's entry in `/status`."""
         (found,) = [c for c in self.get("/status")["cameras"] if c["id"] == name]
         assert isinstance(found, dict)
         return found
 
     def events(self, camera: str) -> list[dict[str, Any]]:
-        """Its events, the newest first."""
+        """Return a camera's events, newest first."""
         events = self.get(f"/api/events?camera={camera}")["events"]
         assert isinstance(events, list)
         return events
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of all series of a metric that have these labels."""
+        """Return the sum of all series of a metric with these labels."""
         total = 0.0
         for line in httpx.get(self.url + "/metrics", timeout=10).text.splitlines():
             if line.startswith(f"{name}{{") and all(f'{key}="{value}"' in line for key, value in labels.items()):
@@ -72,18 +72,18 @@ class Running:
         return total
 
     def eventually(self, question: Callable[[], Any], seconds: float = 45) -> Any:
-        """The first answer that is true."""
+        """Return the first result of `question` that is true."""
         deadline = time.monotonic() + seconds
         while True:
             answer = question()
             if answer:
                 return answer
             if time.monotonic() > deadline or self.process.poll() is not None:
-                raise AssertionError(f"not within {seconds:g} s; it said:\n{''.join(self.heard)}")
+                raise AssertionError(f"not within {seconds:g} s; output:\n{''.join(self.heard)}")
             time.sleep(0.05)
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal; the exit status."""
+        """Send a signal and return the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         status = self.process.wait(timeout=30)
@@ -94,7 +94,7 @@ class Running:
 
     @property
     def text(self) -> str:
-        """Everything on standard error so far."""
+        """Everything written to standard error so far."""
         return "".join(self.heard)
 
     def _page(self) -> str | None:
@@ -116,7 +116,7 @@ def running(
     arguments: Sequence[str | Path] = (),
     stdout: int = subprocess.PIPE,
 ) -> Iterator[Running]:
-    """Start, and leave no process behind whatever happens; see `Running`."""
+    """Start a run, and leave no process behind in any case; see `Running`."""
     started: Running | None = None
     try:
         started = Running(config, descriptors=descriptors, arguments=arguments, stdout=stdout)
@@ -127,7 +127,7 @@ def running(
 
 
 def children(pid: int) -> list[int]:
-    """Its children, whichever of its threads started them."""
+    """Return the process's children, started by any of its threads."""
     texts = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
     return [int(word) for text in texts for word in text.split()]
 

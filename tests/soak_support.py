@@ -1,4 +1,4 @@
-"""What the soak needs: a proxy that damages a stream on its way, and a site under observation."""
+"""Helpers for the soak test: a proxy that damages a stream, and a site under observation."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _RTP_HEADER = 12
 
 
 class DamagingProxy:
-    """Stands between a camera and its reader: passes RTSP over TCP on, and damages pictures while it is told to.
+    """A proxy between a camera and its reader that forwards RTSP over TCP and damages pictures on request.
 
-    Only the payload of RTP packets is damaged, in the direction of the reader, so that the protocol stays right and
-    the decoder alone meets the fault, as with a bad cable or a weak radio link.
+    Only the payload of RTP packets to the reader is damaged, so that the protocol stays intact and only the decoder
+    meets the fault, as with a bad cable or a weak radio link.
 
     Args:
-        port: the server's.
-        share: of the packets that are damaged while `damaging` is set.
+        port: The server's port.
+        share: Share of packets that are damaged while `damaging` is set.
     """
 
     def __init__(self, port: int, *, share: float = 0.2) -> None:
@@ -92,10 +92,10 @@ class DamagingProxy:
                             return
 
     def _whole_packets(self, data: bytes) -> tuple[bytes, bytes]:
-        """Interleaved packets (RFC 2326, 10.12: $, channel, length) that are complete, some damaged; and the rest."""
+        """Split off complete interleaved packets (RFC 2326, 10.12: $, channel, length), damaging some of them."""
         out, at = bytearray(), 0
         while at < len(data):
-            if data[at : at + 1] != b"$":  # an RTSP message goes through as it is
+            if data[at : at + 1] != b"$":  # RTSP messages are forwarded unchanged
                 following = data.find(b"$", at)
                 following = len(data) if following < 0 else following
                 out += data[at:following]
@@ -107,7 +107,7 @@ class DamagingProxy:
             if end > len(data):
                 break
             packet = bytearray(data[at:end])
-            payload = at + 4 + _RTP_HEADER + 8  # the first bytes name the slice: without them all would be dropped
+            payload = at + 4 + _RTP_HEADER + 8  # the first bytes identify the slice; without them, all would be dropped
             is_rtp = data[at + 1] % 2 == 0
             if is_rtp and end > payload and self.damaging.is_set() and self._random.random() < self._share:
                 self.damaged += 1
@@ -120,14 +120,14 @@ class DamagingProxy:
 
 @dataclass(frozen=True)
 class Reading:
-    """What one look at the running program gave.
+    """One observation of the running program.
 
     Attributes:
-        at: seconds of `time.monotonic()`.
-        scored: camera -> frames scored so far.
-        threads: of the main process.
-        descriptors: open in the main process.
-        memory: resident bytes of the main process.
+        at: Time, seconds of `time.monotonic()`.
+        scored: Number of frames scored so far, by camera.
+        threads: Number of threads of the main process.
+        descriptors: Number of open descriptors of the main process.
+        memory: Resident memory of the main process, bytes.
     """
 
     at: float
@@ -139,12 +139,12 @@ class Reading:
 
 @dataclass
 class Observer:
-    """Looks at a running program again and again.
+    """Observes a running program repeatedly.
 
     Attributes:
-        run: the program.
-        cameras: those whose rates count.
-        readings: so far, in order.
+        run: The program.
+        cameras: Cameras whose rates are recorded.
+        readings: Readings so far, in order.
     """
 
     run: Running
@@ -152,7 +152,7 @@ class Observer:
     readings: list[Reading] = field(default_factory=list)
 
     def look(self) -> Reading:
-        """One reading, which is kept."""
+        """Take and store one reading."""
         process = psutil.Process(self.run.process.pid)
         scored = {c: self.run.metric("streamad_frames_total", camera=c, stage="scored") for c in self.cameras}
         with process.oneshot():
@@ -163,7 +163,7 @@ class Observer:
         return reading
 
     def watch(self, seconds: float) -> list[Reading]:
-        """Look twice a second for so long; the program must be alive and healthy all the while."""
+        """Take two readings per second for `seconds`. The program must stay alive and healthy."""
         end, taken = time.monotonic() + seconds, [self.look()]
         while time.monotonic() < end:
             time.sleep(0.5)
@@ -174,13 +174,13 @@ class Observer:
 
 
 def rate(readings: list[Reading], camera: str) -> float:
-    """Frames scored a second between the first and the last reading."""
+    """Frames scored per second between the first and the last reading."""
     first, last = readings[0], readings[-1]
     return (last.scored[camera] - first.scored[camera]) / (last.at - first.at)
 
 
 def median(readings: list[Reading], of: Callable[[Reading], float]) -> float:
-    """Median of a figure."""
+    """Median of a quantity over the readings."""
     return statistics.median(of(reading) for reading in readings)
 
 
@@ -193,5 +193,5 @@ def decoder_of(run: Running, port: int) -> int:
 
 
 def delivered(path: Path) -> list[dict[str, Any]]:
-    """The alerts in a file of JSON lines, one dictionary a change."""
+    """Read the alerts from a file of JSON lines, one dictionary per change."""
     return [d for d in map(json.loads, path.read_text().splitlines()) if d.get("type") != "health"]

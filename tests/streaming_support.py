@@ -1,13 +1,13 @@
-"""The streaming form of a small learned-noise network for tests, and what the whole 3-D network says of a video.
+"""The streaming form of a small learned-noise network for tests, and the output of the whole 3-D network for a video.
 
-Needs torch: tests import it behind `pytest.importorskip("torch")`.
+Needs torch; tests import it after `pytest.importorskip("torch")`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from bundle_support import randomise_norms
+from bundle_support import randomize_norms
 
 from streamad.detectors.learned_noise.network import ClipError, clip_reconstructor
 
@@ -16,15 +16,15 @@ TOLERANCE = 1e-5
 
 
 def clip_network(width: float = 0.08, seed: int = 3) -> ClipError:
-    """Untrained, with BatchNorms that do something."""
+    """Create an untrained network with nontrivial BatchNorm statistics."""
     torch.manual_seed(seed)
     reconstructor = clip_reconstructor(width)
-    randomise_norms(reconstructor)
+    randomize_norms(reconstructor)
     return ClipError(reconstructor.eval())
 
 
 def drifting_video(count: int = 70, seed: int = 0) -> np.ndarray:
-    """(count, 1, height, width): a smooth picture that drifts, with noise."""
+    """Create a smooth drifting picture with noise, (count, 1, height, width)."""
     rng = np.random.default_rng(seed)
     picture = np.cumsum(np.cumsum(rng.normal(size=(HEIGHT, WIDTH + count)), 0), 1)
     picture /= np.abs(picture).max()
@@ -33,7 +33,7 @@ def drifting_video(count: int = 70, seed: int = 0) -> np.ndarray:
 
 
 def on_windows(network: ClipError, video: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the whole 3-D network says of every window: errors and the 9th frame."""
+    """Run the whole 3-D network on every window; return the errors and the 9th frame."""
     windows = torch.from_numpy(np.stack([video[k : k + 16, 0] for k in range(len(video) - 15)]))
     with torch.inference_mode():
         frames = network.reconstructor(windows[:, None])[:, :, 8]

@@ -1,8 +1,8 @@
-"""A stand-in for TensorRT over a stand-in GPU: ONNX Runtime runs networks on device memory when the stream gets there.
+"""A stand-in for TensorRT with a stand-in GPU: ONNX Runtime runs networks in device memory when the stream gets there.
 
-It has the names of `streamad.engines.tensorrt.api` and no other (a test compares), and holds a caller to the contract:
-a profile and scratch memory before shapes, shapes inside the profile, an address for every tensor, a context that is
-current, no use of memory that was freed. It fails as TensorRT does: None, False or −1, and a line in the log.
+It has exactly the names of `streamad.engines.tensorrt.api` (a test compares them) and enforces the contract: a profile
+and scratch memory before shapes, shapes inside the profile, an address for every tensor, a current context, no use of
+freed memory. It fails like TensorRT, with None, False or −1 and a line in the log.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pytest
 from cuda_support import DriverStage, PythonStage, Stage, python_driver
 
 SCRATCH = 1 << 16
-"""Scratch bytes that a context asks for."""
+"""Scratch memory that a context needs, bytes."""
 
 
 class Severity(Enum):
@@ -35,22 +35,22 @@ class Severity(Enum):
 
 @dataclass
 class Faults:
-    """What the stand-in shall do wrong, for tests of failures."""
+    """Faults that the stand-in simulates, for tests of failures."""
 
     execute: str = ""
-    """Logged by every run, which then fails."""
+    """Message logged by every run, which then fails."""
     build: str = ""
     deserialize: str = ""
     context: str = ""
     no_driver: bool = False
     builds: int = 0
-    """Plans built so far."""
+    """Number of plans built so far."""
     loaded: list[str] = field(default_factory=list)
-    """Objects of the library that are alive, in the order in which they were made."""
+    """Living objects of the library, in order of creation."""
 
 
 class _Alive:
-    """Counts objects that must be freed in order."""
+    """Tracks objects that must be freed in order."""
 
     kind = ""
 
@@ -59,7 +59,7 @@ class _Alive:
         module.faults.loaded.append(self.kind)
 
     def __del__(self) -> None:
-        if not hasattr(self, "_module"):  # its construction failed
+        if not hasattr(self, "_module"):  # the construction failed
             return
         if not self._module._stage.has_context():
             self._module.broken.append(f"{self.kind} was freed without a context")
@@ -73,7 +73,7 @@ class _Alive:
 
 
 class StandIn(ModuleType):
-    """The module; `broken` lists rules that were broken where no exception can be raised."""
+    """The module. `broken` lists violations for which no exception can be raised."""
 
     def __init__(self, stage: Stage, version: str = "10.16.1.11") -> None:
         super().__init__("tensorrt")
@@ -125,7 +125,7 @@ class StandIn(ModuleType):
                 stage.require_context("build")
                 if module.faults.build:
                     return module.say(module.faults.build)
-                assert config.cleared == ["TF32"], "fp32 shall be fp32"
+                assert config.cleared == ["TF32"], "fp32 must be exact"
                 module.faults.builds += 1
                 head = {"profiles": [profile.shapes for profile in config.profiles]}
                 return bytearray(json.dumps(head).encode() + b"\n" + network.model)
@@ -140,7 +140,7 @@ class StandIn(ModuleType):
         self.nptype = lambda kind: np.dtype(kind)
 
     def say(self, message: str) -> None:
-        """A line in the log, and the None that goes with it."""
+        """Log an error; returns None, as the library does."""
         self.logger.log(Severity.ERROR, message)
 
 
@@ -186,7 +186,7 @@ class OnnxParser:
             options = ort.SessionOptions()
             options.intra_op_num_threads = 1
             session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception:  # noqa: BLE001 - whatever it is, the file is no network
+        except Exception:  # noqa: BLE001 - any exception means that the file is not a network
             self.num_errors = 1
             return False
         self._network.model = model
@@ -224,7 +224,7 @@ class IBuilderConfig:
 class ICudaEngine(_Alive):
     kind = "engine"
     spoil = 0.0
-    """Added to every output."""
+    """Error added to every output."""
 
     def __init__(self, module: StandIn, plan: bytes) -> None:
         import onnxruntime as ort
@@ -336,9 +336,9 @@ class IExecutionContext(_Alive):
 
 
 def install(monkeypatch: pytest.MonkeyPatch, version: str = "10.16.1.11") -> StandIn:
-    """Put stand-ins of TensorRT and PyCUDA in place of the modules, for one test.
+    """Replace the modules of TensorRT and PyCUDA by stand-ins for one test.
 
-    With `STREAMAD_STANDIN_CUDA` (set by scripts/check_pycuda.py) PyCUDA is the real one, over a stand-in of the driver.
+    With `STREAMAD_STANDIN_CUDA` (set by scripts/check_pycuda.py), PyCUDA is real and runs on a stand-in for the driver.
     """
     from streamad.engines.tensorrt import availability, gpu, library
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundle_support import randomise_norms
+from bundle_support import randomize_norms
 
 torch = pytest.importorskip("torch")
 ort = pytest.importorskip("onnxruntime")
@@ -288,7 +288,7 @@ def test_what_a_network_is_given_next_can_be_looked_at(engine: StatefulEngine, v
 def test_kernels_in_16_bits_lose_nothing_where_they_were_rounded_before(tmp_path: Path, video: np.ndarray) -> None:
     torch.manual_seed(5)
     reconstructor = clip_reconstructor(0.08)
-    randomise_norms(reconstructor)
+    randomize_norms(reconstructor)
     with torch.no_grad():
         for parameter in reconstructor.parameters():
             parameter.copy_(parameter.half().float())
