@@ -1,4 +1,4 @@
-"""tools/ablation.py, run as a user runs it, on a small data set."""
+"""tools/ablation.py, run as a user would, on a small data set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOOL = Path(__file__).parents[2] / "tools" / "ablation.py"
 
 
 def write_digits(folder: Path) -> None:
-    """Ten classes of 28×28 pictures, told apart by the place of a bar."""
+    """Write ten classes of 28×28 pictures that differ in the position of a bar."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     arrays = {}
@@ -50,7 +50,7 @@ def test_an_ablation_is_one_command_and_goes_on_where_it_was(tmp_path: Path) -> 
     assert all(0 <= float(row.split("|")[2]) <= 100 for row in rows)
     again = run(*command)
     assert again.returncode == 0
-    assert "seed" not in again.stderr  # nothing was trained again
+    assert "seed" not in again.stderr  # nothing was retrained
     assert (tmp_path / "page.md").read_text() == page
 
 

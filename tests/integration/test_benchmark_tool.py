@@ -1,4 +1,4 @@
-"""`benchmarks/bench.py` on a small model: every contender does its work, and the page is made of the document alone."""
+"""`benchmarks/bench.py` on a small model: every contender runs, and the page depends only on the JSON document."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     logger = logging.getLogger("streamad")
     level = logger.level
     yield importlib.import_module("bench")
-    logger.setLevel(level)  # the tool keeps streamad quiet for the rest of its process
+    logger.setLevel(level)  # the tool silences streamad for the rest of its process
 
 
 @pytest.mark.slow

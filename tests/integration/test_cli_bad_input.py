@@ -1,4 +1,4 @@
-"""Bad input on the command line: the documented exit code, words that help, one JSON document, no traceback."""
+"""Bad input on the command line: documented exit code, helpful message, one JSON document, no traceback."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def folder(path: Path, **files: bytes) -> Path:
 
 
 BAD_SOURCES: dict[str, tuple[Callable[[Path, bytes], Path | str], str, str]] = {
-    # name: (what makes it of a folder and a good file's bytes, a word of the message, the typed reason)
+    # name: (function of a folder and a good file's content, part of the message, typed reason)
     "missing file": (lambda p, _: p / "no.mp4", "no.mp4", "not_found"),
     "folder without images": (lambda p, _: folder(p / "d", notes_txt=b"x"), "no image", "not_found"),
     "zero bytes": (lambda p, _: written(p / "z.mp4", b""), "0 bytes", "codec"),
@@ -176,7 +176,7 @@ def test_bad_bundles_exit_with_4(
     quick: CliServer, small_bundle: Path, shapes_video: Path, tmp_path: Path, how: str, word: str
 ) -> None:
     bundle = damaged_bundle(small_bundle, tmp_path / "bad", how)
-    runs_it = how in ("unknown detector", "no network")  # the rest shows on loading, and `models show` loads alone
+    runs_it = how in ("unknown detector", "no network")  # other damage shows on loading, and `models show` only loads
     arguments = ["score", shapes_video, "-m", bundle, "-o", "out"] if runs_it else ["models", "show", bundle]
     ran = quick(*arguments, "--json", cwd=tmp_path)
     assert ran.code == 4, ran.err

@@ -1,4 +1,4 @@
-"""Outputs that cannot be made, and ends that come early: documented exit codes, nothing half written, no traceback."""
+"""Outputs that cannot be written, and early ends: documented exit codes, no partial files, no traceback."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_file_in_place_of_the_output_folder_exits_with_1(
 
 @pytest.fixture
 def mounted(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Mounts a tmpfs with the given options; skips where that is not permitted."""
+    """Function that mounts a tmpfs with the given options. Skips if mounting is not permitted."""
     places: list[Path] = []
 
     def mount(options: str) -> Path:
@@ -129,7 +129,7 @@ def test_a_disk_that_fills_while_scoring_exits_with_1_and_leaves_no_half_video(
 
 
 def events_of(url: str) -> dict[str, Any]:
-    """What `/status` says of the output of the events."""
+    """Return the entry of the event output in `/status`."""
     outputs = httpx.get(url + "/status", timeout=10).json()["outputs"]
     (found,) = [output for output in outputs if output["name"] == "events"]
     assert isinstance(found, dict)
@@ -155,7 +155,7 @@ def test_a_disk_that_fills_while_watching_loses_no_event_silently(
         for line in process.stderr:
             heard.append(line)
             if "page, /metrics" in line:
-                # The store is open: now somebody else fills the disk.
+                # The store is open. Now another process fills the disk.
                 filler = (disk / "filler").open("wb", buffering=0)
                 try:
                     while True:
@@ -167,14 +167,14 @@ def test_a_disk_that_fills_while_watching_loses_no_event_silently(
                 break
         while not events_of(url)["waiting"]:
             time.sleep(0.1)
-        assert process.poll() is None  # watching goes on
+        assert process.poll() is None  # monitoring continues
         process.send_signal(signal.SIGTERM)
         heard += process.stderr.readlines()
     text = "".join(heard)
     assert "Traceback" not in text
     assert process.returncode == 1
     kept = [json.loads(line.partition("not stored: ")[2]) for line in heard if "not stored: " in line]
-    assert kept  # the last resort: the events themselves on standard error
+    assert kept  # as a last resort, events are written to standard error
     assert kept[0]["camera"] == "a"
     assert "could not be written" in text
 
@@ -187,7 +187,7 @@ def interrupted(arguments: list[str], cwd: Path, when: Callable[[], bool], numbe
         while not when() and time.monotonic() < deadline:
             assert process.poll() is None
             time.sleep(0.02)
-        os.killpg(process.pid, number)  # as a terminal does: the whole group
+        os.killpg(process.pid, number)  # to the whole group, as a terminal does
         out, err = process.communicate(timeout=30)
     return Ran(process.returncode, out, err)
 
@@ -212,7 +212,7 @@ def test_ctrl_c_while_scoring_exits_with_130_and_leaves_no_half_video(small_bund
     ],
 )  # fmt: skip
 def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path, words: str, code: int) -> None:
-    """`streamad … | head -1`, the same with both outputs in the pipe, and outputs that are closed from the start."""
+    """`streamad … | head -1`, the same with both outputs in the pipe, and outputs closed from the start."""
     line = " ".join(command(*words.split()))
     for form, expected in (
         (f"{line} | true", code), (f"{line} 2>&1 | true", code), (f"{line} >&-", code), (f"{line} >&- 2>&-", code),

@@ -1,4 +1,4 @@
-"""`streamad config check` opens what a configuration names, and says all that is wrong and what it did not open."""
+"""`streamad config check` opens what a configuration names, reports all errors, and reports what it did not open."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Check = Callable[..., Ran]
 
 @pytest.fixture
 def check(tmp_path: Path, small_bundle: Path, quick: CliServer) -> Check:
-    """Writes a configuration of one camera with these parts, and checks it."""
+    """Function that writes a configuration of one camera with the given parts and checks it."""
 
     def run(*arguments: str, source: dict[str, Any], env: dict[str, str] | None = None, **more: Any) -> Ran:
         camera = {"id": "gate", "source": source, **more.pop("camera", {"threshold": THRESHOLD})}
@@ -37,7 +37,7 @@ def check(tmp_path: Path, small_bundle: Path, quick: CliServer) -> Check:
 
 
 def faults(ran: Ran) -> list[str]:
-    """The messages of a refusal, checked to be one line each with the line of the file."""
+    """Return the messages of a rejection, after checking that each is one line with a line number of the file."""
     assert ran.code == 2, ran.err
     listed = ran.err.partition("follows the schema, but:\n")[2].splitlines()
     lines = [line for line in listed if line.startswith("  site.yaml:")]
@@ -143,12 +143,12 @@ def test_a_model_that_was_changed_is_named(check: Check, tmp_path: Path, small_b
     assert "SHA-256" in line
 
 
-# ── Cameras: credentials are read, hosts are left alone unless asked ───────────────────────────────────────────────
+# ── Cameras: credentials are read; hosts are contacted only on request ─────────────────────────────────────────────
 
 
 @pytest.fixture
 def listener() -> Iterator[tuple[int, Callable[[], bool]]]:
-    """(port, whether anybody connected)."""
+    """A listening port, and a function that tells whether anything has connected to it."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()

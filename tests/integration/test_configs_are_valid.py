@@ -1,4 +1,4 @@
-"""The examples in configs/ are what they say: valid, and about things that exist."""
+"""The examples in configs/ are valid and refer to things that exist."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_examples_show_every_kind_of_source_and_credentials() -> None:
 def test_config_check_accepts_the_example(name: str) -> None:
     done = streamad("config", "check", CONFIGS / name, "--json", cwd=ROOT)
     assert done.returncode == 2
-    # Nothing but what a site has and this machine does not: its recordings, credentials and devices.
+    # Only what a site has and this machine does not: recordings, credentials and devices.
     missing = ("no such file", "no such folder", "No such file", "is not set", "are not set", "there is no /dev/video0")
     for fault in json.loads(done.stdout)["error"]["faults"]:
         assert any(words in fault["message"] for words in missing), fault
@@ -106,7 +106,7 @@ def test_replay_runs_to_its_end(tmp_path: Path) -> None:
 
 
 def families() -> dict[str, set[str]]:
-    """Every metric's names as a query may use them → its labels."""
+    """Map every metric name that a query may use to its labels."""
     answer: dict[str, set[str]] = {}
     for family in vars(Metrics()).values():
         name, labels = getattr(family, "_name", None), set(getattr(family, "_labelnames", ()))
@@ -130,7 +130,7 @@ def dashboard() -> dict[str, Any]:
 
 
 def queries() -> Iterator[tuple[str, str]]:
-    """(where, PromQL) of every rule and panel."""
+    """Generate (location, PromQL) of every rule and panel."""
     for rule in rules():
         yield rule["alert"], rule["expr"]
     for panel in dashboard()["panels"]:
@@ -261,8 +261,8 @@ def test_rules_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
     for series in (
         {warning: "0x10 1x30", critical: "0x40"},
         {warning: "0x40", critical: "0x10 1x30"},
-        {warning: "0x10 6x30", critical: "2x10 3x30"},  # several between two scrapes: one notification
-        {warning: "7x10 1x30", critical: "0x40"},  # the program was started again, and had an alert at once
+        {warning: "0x10 6x30", critical: "2x10 3x30"},  # several alerts between two scrapes: one notification
+        {warning: "7x10 1x30", critical: "0x40"},  # the program restarted and had an alert immediately
         {warning: "7x8 _ _ _ 8x30", critical: "0x40"},  # scrapes failed
     ):
         tests += [
@@ -290,7 +290,7 @@ def _rule_test(
 
 
 def _of_series_that_appear(name: str, series: str, labels: dict[str, str], *, minutes: int) -> list[dict[str, Any]]:
-    """A counter that appears with its first event, on a target that was scraped before and on one that was not."""
+    """Test a counter that appears with its first event, on a target scraped before and on one that was not."""
     up = 'up{instance="a",job="streamad"}'
     return [
         _rule_test(name, {series: "_x29 1x60", up: "1x100"}, [labels], minutes=31),
@@ -300,7 +300,7 @@ def _of_series_that_appear(name: str, series: str, labels: dict[str, str], *, mi
 
 
 def _without_annotations(folder: Path) -> Path:
-    """The same rules without their annotations, which promtool would compare word by word."""
+    """Write the same rules without annotations, which promtool would compare word by word."""
     document = yaml.safe_load((CONFIGS / "prometheus-rules.yml").read_text(encoding="utf-8"))
     for group in document["groups"]:
         for rule in group["rules"]:

@@ -1,4 +1,4 @@
-"""What a decoder process may take, and that it never outlives the main process."""
+"""Limits of a decoder process, and its end with the main process."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def drained(source: SupervisedSource) -> list[Frame]:
     ("codec", "pixel_format"), [pytest.param("libx264", "yuv420p", marks=pytest.mark.slow), ("mjpeg", "yuvj420p")]
 )
 def test_pictures_that_take_too_much_memory(tmp_path: Path, video: Path, codec: str, pixel_format: str) -> None:
-    """The limit is lowered, so that the test itself need not have gigabytes."""
+    """The limit is lowered, so that the test does not need gigabytes."""
     big = write_video(tmp_path / "big.mkv", frames=6, size=(8000, 4400), codec=codec, pixel_format=pixel_format)
     run = subprocess.run(
         [sys.executable, "-c", BESIDE, str(big), str(video), str(420 << 20)],

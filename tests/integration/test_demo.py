@@ -1,4 +1,4 @@
-"""The demo's stages on a short scene, with a shipped bundle: what it says agrees with what it leaves behind."""
+"""The demo's stages on a short scene with a shipped bundle: its output agrees with the files that it writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`streamad evaluate` of a video data set as a researcher runs it: a shipped model, drawn clips, real files."""
+"""`streamad evaluate` on a video data set as a researcher runs it: a shipped model, drawn clips, real files."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_again_takes_what_is_there_and_gives_the_same(data: Path, ran: tuple[Ran
     first, out = ran
     again = tmp_path / "again"
     shutil.copytree(out, again)
-    (again / "clips" / "02" / "clip.json").unlink()  # as if it had been killed while this clip was scored
+    (again / "clips" / "02" / "clip.json").unlink()  # as if killed while scoring this clip
     kept = (again / "clips" / "01" / "scores.npy").stat().st_mtime_ns
     done = streamad("evaluate", str(data), "--model", MODEL, "--out", str(again), "--json", cwd=tmp_path)
     assert (again / "clips" / "01" / "scores.npy").stat().st_mtime_ns == kept
@@ -148,7 +148,7 @@ def test_a_broken_frame_is_reported_and_the_run_goes_on(data: Path, tmp_path: Pa
 
 
 def write_avi(path: Path, frames: int, seed: int) -> None:
-    """As Avenue's are: MPEG-4 in an AVI, whose header says how many frames there are."""
+    """Write a file like Avenue's: MPEG-4 in AVI, whose header declares the number of frames."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=25)
@@ -175,7 +175,7 @@ def test_videos_that_are_cut_off_or_broken_are_reported_and_the_run_goes_on(tmp_
     (root / "testing" / "videos" / "03.avi").write_bytes(b"no video at all")
     (root / "training" / "videos" / "b.avi").write_bytes(b"nor this")
     done = streamad("evaluate", str(root), "--model", MODEL, "--out", str(tmp_path / "out"), "--json", cwd=tmp_path)
-    assert done.code == 3, done.err  # done, and marked: some of it could not be read
+    assert done.code == 3, done.err  # finished, but marked because part of it could not be read
     document = done.document()
     one, two, three = document["clips"]
     assert not one["problems"]
@@ -199,7 +199,7 @@ def test_videos_that_are_cut_off_or_broken_are_reported_and_the_run_goes_on(tmp_
 
 @pytest.mark.slow
 def test_the_official_ucsd_layout_with_damage_in_every_kind_of_file(tmp_path: Path) -> None:
-    """A .tif that does not decode, a mask that is cut off, two intervals, `_gt` bitmaps of three namings."""
+    """Damage: a .tif that does not decode and a truncated mask. Two intervals and `_gt` bitmaps in three styles."""
     root = tmp_path / "UCSDped1"
     names = {"Test001": "{:03d}.bmp", "Test002": "frame{:03d}.bmp", "Test003": "Test003_{:d}.bmp"}
     for k, folder in enumerate(("Train/Train001", *(f"Test/{name}" for name in names))):
@@ -234,7 +234,7 @@ def test_the_official_ucsd_layout_with_damage_in_every_kind_of_file(tmp_path: Pa
     notes = "\n".join(document["notes"])
     assert "3 test clips, officially 36" in notes
     assert "test clip Test001: 50 frames, officially 200" in notes
-    # The frame is mended: its clip is scored again, the others are not.
+    # The frame is repaired: its clip is scored again, the others are not.
     kept = (tmp_path / "out" / "clips" / "Test002" / "scores.npy").stat().st_mtime_ns
     cv2.imwrite(str(frame), next(iter(moving_shapes(1, seed=1))))
     mended = streamad(*words, cwd=tmp_path).document()
@@ -302,7 +302,7 @@ def test_score_files_and_comparison(ran: tuple[Ran, Path], data: Path, tmp_path:
     assert theirs == {name: ours[name] for name in theirs}
     assert set(theirs) == {"raw", "per_video", "running"}
     assert files.document()["origin"]["selected_on_test_data"] is None
-    # At a threshold: one raw score over it is a frame, half a second of them an alert.
+    # With a threshold, one raw score above it marks a frame, and half a second of them an alert.
     scores = np.concatenate([values for values, _ in table(ran[1]).values()])
     truth = np.concatenate([labels for _, labels in table(ran[1]).values()])
     threshold = float(np.nanquantile(scores, 0.6))
@@ -316,7 +316,7 @@ def test_score_files_and_comparison(ran: tuple[Ran, Path], data: Path, tmp_path:
     assert alerts["alerts_per_day"] is None
     assert [(e["clip"], e["start_seconds"]) for e in alerts["events"]] == [("01", 2.0), ("02", 2.0)]
     assert streamad("evaluate-scores", str(ran[1] / "scores.csv"), "--threshold", "1", cwd=tmp_path).code == 2
-    # Asked for, `calibrated` takes the scores of a file as calibrated ones; a model must have a calibration.
+    # On request, `calibrated` treats the scores of a file as calibrated; a model must have a calibration.
     as_is = streamad(
         "evaluate-scores", str(ran[1] / "scores.csv"), "--normalization", "calibrated", "--json", cwd=tmp_path
     ).document()["protocols"]
@@ -338,7 +338,7 @@ def test_score_files_and_comparison(ran: tuple[Ran, Path], data: Path, tmp_path:
     [
         (("evaluate",), "Missing argument 'DATASET'"),
         (("evaluate", "ped2"), "Missing option '--model'"),
-        # What `evaluate` did before names the command that does it now.
+        # Former uses of `evaluate` name the command that replaces them.
         (("evaluate", "--scores", "x.npz", "--labels", "y.npz"), "use `streamad evaluate-scores`"),
         (("evaluate", "--labels", "y.npz"), "use `streamad evaluate-scores`"),
         (("evaluate", "ped2", "--model", MODEL, "--fps", "5"), "use `streamad evaluate-scores`"),
@@ -356,7 +356,7 @@ def test_words_that_are_wrong(words: tuple[str, ...], message: str, tmp_path: Pa
 
 @pytest.mark.slow
 def test_the_first_inferences_of_two_threads_do_not_wait_for_each_other(tmp_path: Path) -> None:
-    """In processes of their own, since the hang was the first inference's (seen once in some twenty evaluations)."""
+    """Each attempt runs in its own process, because the hang affected the first inference (once in about 20 runs)."""
     program = tmp_path / "two.py"
     program.write_text(
         "import sys, threading, numpy as np\n"
@@ -382,7 +382,7 @@ def test_the_first_inferences_of_two_threads_do_not_wait_for_each_other(tmp_path
 
 @pytest.mark.slow
 def test_local_scores_stand_beside_the_others(data: Path, ran: tuple[Ran, Path], tmp_path: Path) -> None:
-    """With local statistics: the model's own scores as before, the row `local` by those that alerts are made of."""
+    """With per-location statistics, the model's own scores stay, and the row `local` has the scores used for alerts."""
     bundle = shutil.copytree(Path(__file__).resolve().parents[2] / "models" / MODEL, tmp_path / MODEL)
     normal = data / "training" / "frames"
     made = streamad("calibrate", str(bundle), "--local", "--data", str(normal), "--json", cwd=tmp_path)
@@ -405,7 +405,7 @@ def test_local_scores_stand_beside_the_others(data: Path, ran: tuple[Ran, Path],
     share = np.mean([float(row["local_score"]) >= threshold for row in rows if row["label"] == "1"])
     assert done.document()["alerts"]["frame_true_positive_rate"] == pytest.approx(share)
     assert "local: AUC" in (out / "report.html").read_text()
-    # A threshold by hand is one of the detector's own scores, and so is everything beside it.
+    # A manual threshold is on the detector's own scale, and so are all values next to it.
     given = streamad("evaluate", str(data), "--model", str(bundle), "--out", str(out), "--threshold", "0.3", "--json",
                      cwd=tmp_path)  # fmt: skip
     assert {p["normalization"] for p in given.document()["protocols"]} == {"raw", "per_video", "running"}

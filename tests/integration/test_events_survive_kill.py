@@ -15,8 +15,8 @@ import streamad
 from streamad.alerts import EventStore
 from streamad.errors import OutputError
 
-# The watched process prints an event's id after `save` returned: from there on it must not be lost. Every other
-# event is closed again; the rest stay open, as they would be in the middle of an alert.
+# The process prints an event's id after `save` returns; from then on the event must not be lost. Every other
+# event is closed again; the rest stay open, as in the middle of an alert.
 _WATCHER = """
 import sys
 from pathlib import Path
@@ -65,7 +65,7 @@ def test_no_saved_event_is_lost(tmp_path: Path, lines_before_kill: int) -> None:
         with pytest.raises(OutputError, match="in use by another streamad process"):
             EventStore(path)
         os.kill(watcher.pid, signal.SIGKILL)
-        # What it printed between our last read and its death counts too, except a line that broke off.
+        # Lines printed between our last read and its death count too, except a truncated one.
         rest = watcher.stdout.read().splitlines(keepends=True)
         reported += [line.split() for line in rest if line.endswith("\n")]
     assert watcher.returncode == -signal.SIGKILL
@@ -75,7 +75,7 @@ def test_no_saved_event_is_lost(tmp_path: Path, lines_before_kill: int) -> None:
         events = {event.id: event for event in store.events(limit=100_000)}
         assert store.count() == len(events)
     assert set(expected) <= set(events)
-    # At most one event more: the one whose report the kill prevented.
+    # At most one more event: the one whose report was prevented by the kill.
     assert len(events) <= len(expected) + 1
     assert all(event.state in ("closed", "interrupted") for event in events.values())
     for name, state in list(expected.items())[:-3]:

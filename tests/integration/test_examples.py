@@ -1,4 +1,4 @@
-"""The examples run as programs, as they are, and print what their text promises."""
+"""The examples run unmodified as programs, and print what their text promises."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shared, as by a user who runs one example after the other: the scene is rendered once."""
+    """A shared folder, as for a user who runs one example after the other, so that the scene is rendered once."""
     return tmp_path_factory.mktemp("examples")
 
 

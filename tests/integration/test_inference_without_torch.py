@@ -1,7 +1,7 @@
-"""An inference install has no torch: scoring, watching and everything around them run without it.
+"""An inference installation has no torch: scoring, monitoring and everything around them run without it.
 
-Every process that is started here, decoder processes included, is kept from importing what the extras bring; the test
-itself needs torch to make its small model.
+Every process started here, including decoder processes, is prevented from importing the packages of the extras. The
+test itself needs torch to create its small model.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A `sitecustomize` that makes `import torch` fail as where it is not installed."""
+    """Environment with a `sitecustomize` that makes `import torch` fail as if it were not installed."""
     folder = tmp_path_factory.mktemp("site")
     lines = "".join(f"sys.modules[{name!r}] = None\n" for name in BLOCKED)
     (folder / "sitecustomize.py").write_text(f"import sys\n{lines}")
@@ -124,7 +124,7 @@ def test_a_camera_s_own_model_is_fitted_and_calibrated(environment: dict[str, st
     assert ran.code == 0, ran.err
     assert ran.document()["parity_max_abs"] < 1e-3
     bundle = load_bundle(tmp_path / "models" / "wall")
-    assert bundle.manifest.training.frames == 640  # none is held out
+    assert bundle.manifest.training.frames == 640  # no frame is held out
     assert bundle.calibration_path is not None
     shown = without(environment, tmp_path, "score", "normal/3", "-m", "models/wall", "--no-video", "--json")
     assert shown.code == 0, shown.err
@@ -159,7 +159,7 @@ def test_what_needs_an_extra_names_it_and_never_falls_back(
 _IMPORT_ALL = """
 import importlib, pkgutil, sys
 import streamad
-# torch may be imported by networks, training steps, the training loop, its engines and export alone (pyproject.toml).
+# Only networks, training steps, the training loop, torch engines and export may import torch (pyproject.toml).
 allowed = (
     "streamad.training", "streamad.engines.torch_engine",
     "streamad.engines.torch_stateful", "streamad.engines.export", "streamad.engines.graph_writer",
@@ -182,7 +182,7 @@ def test_a_network_that_carries_state_scores_video(
     assert ran.code == 0, ran.err
     rows = (tmp_path / "out" / "shapes.csv").read_text().splitlines()
     assert len(rows) == 1 + 100
-    assert all(",window," in row for row in rows[-7:])  # no window ends late enough for the last seven
+    assert all(",window," in row for row in rows[-7:])  # no window covers the last seven
     assert ",window," not in rows[-8]
 
 
@@ -195,11 +195,13 @@ def test_every_other_module_imports_without_it(environment: dict[str, str], tmp_
 
 
 def test_loading_a_bundle_runs_no_pickle(small_bundle: Path) -> None:
-    """What ships with a bundle is text, ONNX and safetensors: nothing that could run code."""
+    """A bundle contains only text, ONNX and safetensors: nothing that could run code."""
     for name in load_bundle(small_bundle).manifest.files:
         content = (small_bundle / name).read_bytes()
         assert name.rsplit(".", 1)[1] in {"onnx", "safetensors", "json", "md"}
-        assert not content.startswith((b"\x80\x02", b"\x80\x04", b"\x80\x05", b"PK"))  # pickles, and torch's zip of one
+        assert not content.startswith(
+            (b"\x80\x02", b"\x80\x04", b"\x80\x05", b"PK")
+        )  # pickles, and torch's zip files of pickles
 
 
 def test_learning_a_network_is_refused_before_anything_is_recorded(

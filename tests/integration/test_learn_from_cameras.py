@@ -1,4 +1,4 @@
-"""`streamad learn` on cameras that never come up: it ends soon, with the reason; one that was up is waited for."""
+"""`streamad learn` on cameras that never come up ends soon, with the reason; one that was up before is waited for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from quality_support import watched
 from rtsp_support import RtspServer, require_rtsp_server
 
 PATIENCE = 60.0
-"""Three times as long as `learn` waits for a camera that never came up; before, it waited 30 minutes."""
+"""Three times as long as `learn` waits for a camera that never came up; it used to wait 30 minutes."""
 
 
 @pytest.fixture(scope="module")

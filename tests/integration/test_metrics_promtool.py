@@ -1,4 +1,4 @@
-"""Prometheus' own checker accepts the metrics page."""
+"""Prometheus's own checker accepts the metrics page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streamad.observability import Metrics
 
 
 def busy_metrics() -> Metrics:
-    """Metrics in which every family has a series, labels that need escaping among them."""
+    """Metrics in which every family has a series, including labels that need escaping."""
     metrics = Metrics()
     for name in ("gate", 'north "yard" \\ 2\n'):
         camera = metrics.camera(name)

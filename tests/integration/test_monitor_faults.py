@@ -1,4 +1,4 @@
-"""A running `streamad run` under faults, seen through its own HTTP endpoints."""
+"""A running `streamad run` under faults, observed through its own HTTP endpoints."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PASSWORD = "wr0ng-pass"
 
 @pytest.fixture(scope="module")
 def busy_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 s at 15 frames a second in which something always moves."""
+    """A video of 40 s at 15 frames per second in which something always moves."""
     path = tmp_path_factory.mktemp("faults") / "busy.mp4"
     return write_mp4(path, moving_shapes(600, shapes=3), fps=15)
 
@@ -56,7 +56,7 @@ def test_wrong_password_and_a_server_that_dies(small_bundle: Path, busy_video: P
             "steady": {"type": "rtsp", "url": steady.url("cam")},
         }
         with running(config(tmp_path, small_bundle, sources)) as run:
-            # A wrong password has its typed reason; the other cameras are watched meanwhile.
+            # A wrong password has its typed reason, while the other cameras are monitored.
             run.eventually(lambda: run.camera("locked")["reason"] == "auth")
             run.eventually(lambda: run.camera("dying")["alert"] == run.camera("steady")["alert"] == "warning")
             assert run.camera("locked")["state"] in ("backoff", "starting")
@@ -65,14 +65,14 @@ def test_wrong_password_and_a_server_that_dies(small_bundle: Path, busy_video: P
             run.eventually(lambda: run.metric("streamad_camera_up", camera="steady") == 1)
             assert run.get("/healthz")["ok"]
             assert run.get("/readyz")["ok"]
-            # A slow machine may have seen one alert end already (frames dropped under load): what counts is the newest.
+            # On a slow machine an alert may have ended already (frames dropped under load), so use the newest.
             run.eventually(lambda: run.events("dying")[0]["state"] == "open")
             opened, *earlier = run.events("dying")
             before = run.metric("streamad_alerts_total", camera="dying")
             assert before == 1 + len(earlier)
             assert run.metric("streamad_gaps_total", camera="dying") == 0
 
-            # The server dies in the middle of an alert, comes back, and the camera starts anew across the gap.
+            # The server dies in the middle of an alert and comes back; the camera restarts after the gap.
             dying.kill()
             run.eventually(lambda: run.camera("dying")["state"] in ("backoff", "starting"))
             run.eventually(lambda: run.metric("streamad_camera_up", camera="dying") == 0)
@@ -88,11 +88,11 @@ def test_wrong_password_and_a_server_that_dies(small_bundle: Path, busy_video: P
             assert newest["started_pts_seconds"] > first["ended_pts_seconds"]
             assert run.metric("streamad_gaps_total", camera="dying") == 1
             assert run.metric("streamad_reconnects_total", camera="dying") >= 1
-            # The clip starts anew: four frames have no history; the background is kept.
+            # The patch history restarts: four frames have none. The background is kept.
             again = run.metric("streamad_scores_withheld_total", camera="dying", reason="warming_up")
             assert again - skipped == 4
 
-            # The steady camera saw none of it.
+            # The steady camera is not affected.
             assert run.metric("streamad_gaps_total", camera="steady") == 0
             assert run.metric("streamad_reconnects_total", camera="steady") == 0
             assert "gap" not in [event["reason"] for event in run.events("steady")]
@@ -131,6 +131,6 @@ def test_sigkill_during_an_alert_leaves_an_interrupted_event(
         assert "1 events were left open" in run.text
         found = [event for event in run.events("a") if event["id"] == opened["id"]]
         assert [(e["state"], e["reason"]) for e in found] == [("interrupted", "process_died")]
-        run.eventually(lambda: run.camera("a")["alert"] == "warning")  # and watching goes on
+        run.eventually(lambda: run.camera("a")["alert"] == "warning")  # and monitoring continues
         assert run.end(signal.SIGINT) == 0
         assert "Traceback" not in run.text

@@ -1,6 +1,6 @@
-"""More frames than the machine can score, from real decoders through real engines: cameras lose alike; it is said once.
+"""More frames than the machine can score, with real decoders and engines: all cameras lose alike, reported once.
 
-What decides is tested without a clock in `tests/unit/live/test_monitor_scheduling.py`.
+The scheduling policy is tested without a clock in `tests/unit/live/test_monitor_scheduling.py`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def test_cameras_lose_alike_and_no_model_starves(
     cameras.append({"id": "calm", "source": {**fast, "speed": 1}, "threshold": THRESHOLD, "model": str(other)})
     enough = threading.Event()
 
-    def stop_crowd(*_: object) -> None:  # in the main loop's thread, which alone may
+    def stop_crowd(*_: object) -> None:  # runs in the main loop's thread, as required
         for name in CROWD if enough.is_set() else ():
             watches[name].source.stop()
 
@@ -63,7 +63,7 @@ def test_cameras_lose_alike_and_no_model_starves(
         assert {states[name]["state"] for name in CROWD} == {"overloaded"}
         counts = [scored[name] for name in CROWD]
         assert max(counts) - min(counts) <= 0.1 * max(counts), scored
-        # The other model's only camera asks for less than a fair share, so it gets it, and its picture is new.
+        # The other model's only camera needs less than a fair share, so it gets all it needs, with fresh pictures.
         assert scored["calm"] >= 0.5 * min(25 * 2 * WINDOW_SECONDS, min(counts)), scored
         assert (states["calm"]["last_frame_seconds"] or 99) < 5
         enough.set()

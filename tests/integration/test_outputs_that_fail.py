@@ -1,4 +1,4 @@
-"""`streamad run` while its outputs fail or hang: it watches on, and it ends when it is told to."""
+"""`streamad run` while its outputs fail or hang: monitoring continues, and it ends when asked to."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RULES = {"min_duration_seconds": 0.1, "cooldown_seconds": 0}
 
 @pytest.fixture(scope="module")
 def blinking_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Half a minute in which something moves for every third second: ten events."""
+    """A video of half a minute in which something moves in every third second: ten events."""
     busy = tuple((45 * k + 15, 45 * k + 30) for k in range(10))
     return write_mp4(tmp_path_factory.mktemp("outputs") / "busy.mp4", moving_shapes(450, busy=busy), fps=15)
 
@@ -53,12 +53,12 @@ def output(run: Running, name: str) -> dict[str, Any]:
 
 
 def sent(path: Path) -> list[tuple[str, str]]:
-    """(id, kind) of every line; each line must be whole."""
+    """Read (id, kind) of every line; each line must be whole."""
     return [(line["id"], line["kind"]) for line in map(json.loads, path.read_text().splitlines())]
 
 
 def stored(path: Path) -> list[tuple[str, str]]:
-    """(id, state) of every event; none where the file is not yet, or no longer, a store."""
+    """Read (id, state) of every event; empty if the file is not yet, or no longer, a store."""
     if not path.exists():
         return []
     with closing(sqlite3.connect(path)) as connection, suppress(sqlite3.Error):
@@ -78,7 +78,7 @@ def test_a_full_disk_does_not_end_the_watching_of_files(
         history={"folder": str(disk / "history")}, sinks=[{"type": "jsonl", "path": str(sink)}],
     )  # fmt: skip
     ran = streamad("run", path, "--once", "--json", "--scores", disk / "scores", cwd=tmp_path)
-    assert ran.code == 1, ran.err  # watched to the end, but what was asked for is incomplete
+    assert ran.code == 1, ran.err  # monitored to the end, but the output is incomplete
     (camera,) = ran.document()["cameras"]
     assert (camera["scored"], camera["error"]) == (450, None)
     assert camera["alerts"] == len(stored(tmp_path / "events.sqlite")) == 10
@@ -106,7 +106,7 @@ def test_a_disk_that_fills_and_is_freed_loses_and_doubles_nothing(
         while time.monotonic() < until:
             assert run.get("/healthz")["ok"]
             time.sleep(1)
-        # Watched all the while, and the cause is named in all places.
+        # Monitoring never stopped, and the cause is reported everywhere.
         assert run.metric("streamad_frames_total", stage="scored") - scored > 0.5 * 15 * seconds
         for name in ("events", "jsonl", "history", "scores"):
             state = output(run, name)
@@ -121,13 +121,13 @@ def test_a_disk_that_fills_and_is_freed_loses_and_doubles_nothing(
         run.eventually(lambda: all(each["error"] is None for each in run.get("/status")["outputs"]))
         run.eventually(lambda: all(each["waiting"] == 0 for each in run.get("/status")["outputs"]))
         for name in ("events", "jsonl", "history", "scores"):
-            # Twice at most: the log of the store has room for one event more once the others have failed.
+            # Twice at most: the store's log has room for one more event after the others have failed.
             assert 1 <= run.text.count(f"output {name} can be written again") <= (2 if name == "events" else 1), (
                 run.text
             )
         assert run.end() == 0
     assert "Traceback" not in run.text
-    # Every event once, its changes in order, in the store and in the sink alike; every frame's score once.
+    # Every event once, with its changes in order, in both store and sink; every frame's score once.
     names = [name for name, _ in stored(events)]
     assert len(names) > seconds / 8
     lines = sent(sink)
@@ -149,14 +149,14 @@ def test_a_disk_that_fills_and_is_freed_loses_and_doubles_nothing(
 
 
 def blocked_pipe() -> tuple[int, int]:
-    """A pipe that is full and that nobody reads; (read end, write end), which blocks."""
+    """Create a full pipe that nobody reads; return (read end, write end). The write end blocks."""
     read_end, write_end = os.pipe()
     stuff(write_end)
     return read_end, write_end
 
 
 def stuff(write_end: int) -> None:
-    # By a description of its own: the other one must go on blocking.
+    # Use a separate file description, because the other one must keep blocking.
     other = os.open(f"/proc/self/fd/{write_end}", os.O_WRONLY | os.O_NONBLOCK)
     for size in (1000, 1):
         with suppress(BlockingIOError):
@@ -186,7 +186,7 @@ def test_sigterm_ends_whatever_hangs(
     read_end, write_end = blocked_pipe() if "stdout" in hangs else os.pipe()
     arguments = ["--json"] if hangs == "document to stdout" else []
     with running(path, arguments=arguments, stdout=write_end) as run:
-        # Watching goes on: it sees event after event.
+        # Monitoring continues, with event after event.
         run.eventually(lambda: run.get("/status")["events"]["total"] >= 3)
         if "jsonl" in hangs or "named" in hangs:
             run.eventually(lambda: "hangs" in (output(run, "jsonl")["error"] or ""))
@@ -226,7 +226,7 @@ def test_a_log_that_nobody_reads_neither_stops_the_watching_nor_the_end(
 
     try:
         wait_for_events(2)
-        process.send_signal(signal.SIGHUP)  # as of a terminal that was closed
+        process.send_signal(signal.SIGHUP)  # as from a closed terminal
         wait_for_events(len(stored(events)) + 1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
@@ -247,7 +247,7 @@ with Ending() as ending:
     print("ready", flush=True)
     never = threading.Lock()
     never.acquire()
-    never.acquire()  # as in an engine that does not answer
+    never.acquire()  # as in an engine that never returns
 """
 
 

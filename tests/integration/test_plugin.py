@@ -1,4 +1,4 @@
-"""The example plugin as a package that pip installs: its detector, engine, source and sink by the command line."""
+"""The example plugin, installed by pip: its detector, engine, source and sink on the command line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Command = Callable[..., Ran]
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A scratch environment with the plugin in it, and a folder to work in."""
+    """A scratch environment with the plugin, and a working folder."""
     for module in ("pip", "hatchling"):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"installing the plugin needs {module}")
@@ -44,7 +44,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(installed: Path) -> Command:
-    """Run `streamad` where the plugin is installed."""
+    """Function that runs `streamad` in the plugin's environment."""
     path = os.pathsep.join(filter(None, [str(installed / "site"), str(ROOT), os.environ.get("PYTHONPATH", "")]))
 
     def command(*arguments: str | Path) -> Ran:
@@ -55,7 +55,7 @@ def run(installed: Path) -> Command:
 
 @pytest.fixture(scope="module")
 def model(installed: Path, run: Command) -> str:
-    """A model that is fitted to a recording of the plugin's source, without loss."""
+    """A model fitted to a lossless recording of the plugin's source."""
     code = (
         "import cv2\n"
         "from framediff.source import SquareSpec\n"

@@ -1,4 +1,4 @@
-"""Prometheus with the shipped rules, scraping a real server, tells of every alert however short."""
+"""Prometheus with the shipped rules, scraping a real server, reports every alert, however short."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ALERT_SECONDS = 0.3
 
 
 class Phone:
-    """Takes notifications in Alertmanager's place."""
+    """Receives notifications in place of Alertmanager."""
 
     def __init__(self) -> None:
         self.cameras: set[str] = set()
@@ -43,7 +43,7 @@ class Phone:
                 self.end_headers()
 
             def log_message(self, format: str, *args: object) -> None:
-                """Say nothing."""
+                """Suppress log messages."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 
@@ -62,8 +62,8 @@ def free_port() -> int:
 
 @contextmanager
 def prometheus(folder: Path, *, target: str, phone: Phone, seconds: str | None) -> Iterator[None]:
-    """Prometheus with the shipped configuration, its two addresses exchanged; `seconds`: other intervals."""
-    promtool()  # comes with Prometheus; skips, or fails where it is required
+    """Run Prometheus with the shipped configuration and replaced addresses. `seconds`: replacement for intervals."""
+    promtool()  # part of Prometheus; skips, or fails if it is required
     text = (CONFIGS / "prometheus.yml").read_text(encoding="utf-8")
     for old, new in (("127.0.0.1:8080", target), ("127.0.0.1:9093", f"127.0.0.1:{phone.port}")):
         assert old in text
@@ -109,7 +109,7 @@ def eventually(phone: Phone, wanted: set[str], seconds: float) -> set[str]:
     ids=["every second", "as shipped"],
 )
 def test_every_short_alert_arrives(tmp_path: Path, interval: str | None, pause: float, patience: float) -> None:
-    """Six cameras have an alert of 0.3 s each, at another time after a scrape each; one has two; one stays quiet."""
+    """Six cameras have one alert of 0.3 s each, at different times after a scrape; one has two; one has none."""
     names = [f"camera-{number}" for number in range(6)]
     metrics, phone = Metrics(), Phone()
     cameras = {name: metrics.camera(name) for name in (*names, "quiet")}
@@ -122,7 +122,7 @@ def test_every_short_alert_arrives(tmp_path: Path, interval: str | None, pause: 
         cameras[name].set_alert_active(False)
 
     class Scraped(Metrics):
-        """Notes when it was scraped."""
+        """Records when it was scraped."""
 
         def negotiate(self, accept: str) -> tuple[bytes, str]:
             seen.append(time.monotonic())

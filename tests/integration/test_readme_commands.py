@@ -1,4 +1,4 @@
-"""README's commands with their default options: every shipped model, one made by `learn`, several sizes of picture."""
+"""The README's commands with default options, for every shipped model, one from `learn`, and several picture sizes."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ DETECTORS = {path.name: load_bundle(path).manifest.detector for path in FOLDERS}
 LEARNED = "made by `streamad learn`"
 
 SIZES = {"landscape": (320, 240), "portrait": (146, 260), "odd": (321, 201)}
-"""Width and height. The last is a folder of images: H.264 holds even sizes alone."""
+"""Width and height. The last is a folder of images, because H.264 supports only even sizes."""
 
 
 def one_a_detector() -> set[str]:
-    """The first light bundle of each detector: what runs by default. The others, and the rest, are slow."""
+    """Names of the first small bundle of each detector, which run by default. The others are slow."""
     first: dict[str, str] = {}
     calibrated = {path.name for path in FOLDERS if (path / "calibration.json").exists()}
     for name in sorted(calibrated - FULL_WIDTH):
@@ -46,7 +46,7 @@ def one_a_detector() -> set[str]:
 
 
 def frames_of(name: str) -> int:
-    """Longer than the warm-up: of a background 32 frames, of movement 44, of a window 16."""
+    """Number of frames, beyond the warm-up: 32 for a background, 44 for movement, 16 for a window."""
     return 64 if DETECTORS.get(name, "motion") in ("adacl", "alps", "motion", "fusion") else 24
 
 
@@ -61,7 +61,7 @@ ALL = [pytest.param(name, marks=pytest.mark.slow) for name in (*DETECTORS, LEARN
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """RecordingStore of every size and length, and a data set."""
+    """Recordings of every size and length, and a data set."""
     site = tmp_path_factory.mktemp("site")
     for length in {frames_of(name) for name in DETECTORS}:
         for name, size in SIZES.items():
@@ -103,7 +103,7 @@ def clip_of(site: Path, name: str, size: str) -> Path:
 
 @dataclass(frozen=True)
 class Shown:
-    """What `score` wrote of a clip: the pictures of its video, (T, H, W, 3), and the lines of its CSV."""
+    """Output of `score` for a clip: the pictures of its video, (T, H, W, 3), and the lines of its CSV."""
 
     pictures: np.ndarray[Any, Any]
     lines: list[dict[str, str]]
@@ -146,7 +146,7 @@ def test_score_draws_every_cell_where_the_scorer_says_it_is(
     line = shown.lines[last.index]
     assert float(line["raw_score"]) == pytest.approx(last.score, abs=1e-4)
     if calibration is None:
-        return  # colors are then relative to the frames before
+        return  # colors are then relative to earlier frames
     low = calibration.median
     high = low + 1.5 * (calibration.threshold - low)
     assert last.anomaly_map is not None
@@ -156,16 +156,16 @@ def test_score_draws_every_cell_where_the_scorer_says_it_is(
         x0, y0, x1, y1 = scorer.location_box(int(row), int(col))
         some[y0:y1, x0:x1] = 1
         much[y0:y1, x0:x1] |= share[row, col] > 0.7
-    # The codec stores color at half the size: an edge may be off by some pixels. Strip and border are left aside.
+    # The codec stores color at half resolution, so edges may be off by some pixels. Skip strip and border.
     near, surely = cv2.dilate(some, np.ones((9, 9), np.uint8)) > 0, cv2.erode(much, np.ones((7, 7), np.uint8)) > 0
     color, inner = np.ptp(shown.pictures[last.index], axis=2)[:height, :width], np.s_[24:-8, 8:-8]
-    assert (color > 50)[inner][~near[inner]].mean() < 0.002  # the codec lets color run within its blocks
+    assert (color > 50)[inner][~near[inner]].mean() < 0.002  # the codec blurs color within its blocks
     assert not surely[inner].any() or (color > 25)[inner][surely[inner]].mean() > 0.9
 
 
 @pytest.fixture
 def own(model: str, tmp_path: Path) -> Path:
-    """A copy of the bundle, for commands that write into it."""
+    """A copy of the bundle, for commands that write to it."""
     path = load_bundle(model).path
     return Path(shutil.copytree(path, tmp_path / "own" / path.name))
 
@@ -191,7 +191,7 @@ def test_every_other_command_that_takes_a_model(site: Path, model: str, own: Pat
     assert [(row["frames"], row["error"]) for row in rows] == [(frames_of(name), None)] * len(SIZES)
     done("evaluate", site / "set", "--model", model, "--out", tmp_path / "results")
     assert (tmp_path / "results" / "report.html").is_file()
-    if DETECTORS.get(name) == "fusion":  # it has no network of its own
+    if DETECTORS.get(name) == "fusion":  # a fusion has no network of its own
         for arguments in (("benchmark", "--model", model), ("export", own)):
             ran = streamad(*arguments, cwd=tmp_path)
             assert ran.code == 2

@@ -1,4 +1,4 @@
-"""Cameras that offer several ways of authentication: what FFmpeg is sent, what it sends, and what is said of it."""
+"""Cameras that offer several authentication methods: what FFmpeg receives, what it sends, and what is reported."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def md5(text: str) -> str:
 
 
 class Camera(socketserver.ThreadingTCPServer):
-    """Says 404 to whom it lets in, and keeps what it was sent."""
+    """A camera that answers 404 after successful authentication and records what it received."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -130,7 +130,7 @@ def test_what_is_on_offer_and_spoken_works(offers: list[str], sent: str) -> None
     ],
 )
 def test_what_is_not_spoken_is_named_and_nothing_is_sent(offers: list[str], named: str) -> None:
-    """Above all not the password in clear text, which Basic is: FFmpeg prefers Digest and would not have sent it."""
+    """In particular not the password in clear text, as in Basic: FFmpeg prefers Digest and would not have sent it."""
     with camera(*offers) as server:
         error = failure(server.url)
         assert error.reason is FailureReason.AUTH
@@ -163,7 +163,7 @@ def test_challenges_in_one_line() -> None:
 
 @contextmanager
 def offering_sha256(port: int) -> Iterator[int]:
-    """A proxy that adds an offer of SHA-256 to what the server at `port` asks for; its own port."""
+    """Run a proxy that adds a SHA-256 challenge to those of the server at `port`; yield its own port."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def passed(source: socket.socket, target: socket.socket, *, adds: bool) -> None:

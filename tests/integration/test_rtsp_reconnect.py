@@ -1,4 +1,4 @@
-"""Cameras that fail in every way, against GStreamer's server: killed, frozen, gone for good, mended."""
+"""Cameras that fail in every way, with GStreamer's server: killed, frozen, gone for good, repaired."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def read_until(source: SupervisedSource, done: Callable[[list[Frame]], bool], se
 
 
 def check_continuity(before: list[Frame], after: list[Frame], away_seconds: float) -> None:
-    """Numbers and times go on, the gap is as long as it was, and the first frame after it is marked."""
+    """Check that numbers and times continue, the gap has the right length, and the first frame after it is flagged."""
     frames = before + after
     assert all(a.index < b.index for a, b in pairwise(frames))
     assert all(a.pts_seconds < b.pts_seconds for a, b in pairwise(frames))
@@ -170,7 +170,7 @@ def test_one_dead_camera_disturbs_no_other(server: RtspServer) -> None:
     assert [frame_number(f.pixels) for f in frames["one"][:60]] == list(range(60))
     assert [frame_number(f.pixels) for f in frames["two"][:60]] == list(range(60))
     assert not frames["dead"]
-    assert sources[1].status.attempts >= 3  # a process for each: slow on a busy machine
+    assert sources[1].status.attempts >= 3  # each needs a process, which is slow on a busy machine
     assert polls < 5 * sum(map(len, frames.values())), "no busy loop"
 
 
@@ -182,7 +182,7 @@ def test_a_reader_that_is_late_gets_the_newest_frames(server: RtspServer) -> Non
         status = source.status
     assert frames[0].received_at > time.monotonic() - 2.0
     assert status.dropped["queue_full"] > 20
-    # What was decoded and not dropped is what was read, up to the few in the ring.
+    # Frames decoded and not dropped were read, except for the few in the ring.
     assert status.frames_decoded - status.dropped["queue_full"] - (60 + len(frames)) <= 5
     assert frames[0].index - 60 >= status.dropped["queue_full"] - 5, "holes in the numbers show the drops"
 
@@ -217,7 +217,7 @@ def _alive(pid: int) -> bool:
 
 @pytest.mark.slow
 def test_opening_and_closing_leaves_memory_flat(server: RtspServer) -> None:
-    """A short soak of the decode path; the long one is 300 cycles (measured flat)."""
+    """A short soak of the decode path. The long one has 300 cycles (measured flat)."""
 
     def resident_mib() -> float:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20

@@ -1,4 +1,4 @@
-"""RTSP against GStreamer's server: codecs, transports, credentials, addresses that lead nowhere."""
+"""RTSP with GStreamer's server: codecs, transports, credentials, and addresses that do not work."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def collect(source: SupervisedSource, count: int, seconds: float = 20.0) -> list
 
 
 def failure_of(wanted: RtspSpec) -> SourceError:
-    """What a camera that cannot be opened says, the same in this process and in the supervised one."""
+    """Return the error of a camera that cannot be opened; must be equal here and in the supervised process."""
     with pytest.raises(SourceError) as caught:
         open_source(wanted, camera="cam").close()
     with SupervisedSource("cam", wanted, ReconnectSpec(max_attempts=1)) as source:
@@ -158,7 +158,7 @@ def test_ipv6_address_with_a_zone(tmp_path: Path) -> None:
 
 
 def link_local() -> tuple[str, str]:
-    """(zone, address) of an interface that has a link-local IPv6 address."""
+    """Find (zone, address) of an interface with a link-local IPv6 address."""
     table = Path("/proc/net/if_inet6")
     for line in table.read_text().splitlines() if table.exists() else ():
         packed, *_, name = line.split()

@@ -1,4 +1,4 @@
-"""Cameras that connect and send what never becomes a picture, and JPEG over RTP that does."""
+"""Cameras that connect and send data that never becomes a picture, and JPEG over RTP that does."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.rtsp, pytest.mark.timeout(180)]
 
 JPEG = "video/x-raw,width={},height={},framerate=25/1,format=I420 ! jpegenc quality=40 ! rtpjpegpay name=pay0 pt=26"
 MOUNTS = {
-    # RTP's JPEG header cannot carry a width over 2040, so FFmpeg refuses each picture.
+    # RTP's JPEG header cannot represent a width over 2040, so FFmpeg rejects each picture.
     "ends": "videotestsrc is-live=true num-buffers=60 ! " + JPEG.format(2688, 64),
     "goes_on": "videotestsrc is-live=true ! " + JPEG.format(2688, 64),
     "fits": "videotestsrc is-live=true pattern=ball num-buffers=60 ! " + JPEG.format(320, 240),

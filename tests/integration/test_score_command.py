@@ -1,4 +1,4 @@
-"""`streamad score` over what users give it: names that are no text, deep images, several inputs of which one is bad."""
+"""`streamad score` on users' input: names that are not UTF-8, deep images, and several inputs of which one is bad."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from streamad.formatting import drawable
 pytestmark = pytest.mark.timeout(180)
 
 LATIN = os.fsdecode(b"caf\xe9")
-"""A name of Latin-1 bytes, as old disks and Windows archives hold them."""
+"""A name in Latin-1 bytes, as on old disks and in Windows archives."""
 
 
 def video_frames(path: Path) -> int:
@@ -73,12 +73,12 @@ def test_a_table_and_an_error_show_such_a_name(
 
 
 def test_every_command_takes_such_names(latin: Path, small_bundle: Path, tmp_path: Path) -> None:
-    """Configuration, data set, calibration and learning: in a folder of such a name, of files of such names."""
+    """Configuration, data set, calibration and learning, in a folder and with files of such names."""
     home = tmp_path / LATIN
     home.mkdir()
     path = write_config(home / f"{LATIN}.yaml", small_bundle, {"type": "file", "path": "clip.mp4"})
     shutil.copy(latin / f"{LATIN}.mp4", home / "clip.mp4")
-    # YAML is UTF-8, so only the folder and the file itself can have such a name.
+    # YAML is UTF-8, so only the folder and the configuration file itself can have such a name.
     path.write_text(path.read_text(encoding="utf-8", errors="surrogateescape").replace(str(home) + "/", ""))
     ran = streamad("config", "check", path, "--json", cwd=home)
     assert ran.code == 0, ran.err
@@ -183,7 +183,7 @@ def test_once_says_why_frames_were_rejected(deep: dict[str, Path], small_bundle:
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two good recordings and, between them, one that was cut off before its index."""
+    """Two good recordings and, between them, one that is truncated before its index."""
     folder = tmp_path_factory.mktemp("three")
     good = write_mp4(folder / "good.mp4", moving_shapes(40))
     bad = folder / "bad.mp4"

@@ -1,4 +1,4 @@
-"""No output of the program holds what an address holds beyond its host: commands, logs, endpoints, files, processes."""
+"""No output shows more of an address than its host: commands, logs, endpoints, files, processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from streamad.sources import Url
 pytestmark = pytest.mark.timeout(300)
 
 SAMPLE = FORMS[::9]
-"""For the commands that take a second for each address; all of them with --slow."""
+"""Addresses for the commands that take a second for each; all of them with --slow."""
 
 
 def forms() -> list[Any]:
@@ -64,7 +64,7 @@ def test_a_checked_configuration_shows_no_secret(quick: CliServer, small_bundle:
     ran = quick("config", "check", "--connect", config(tmp_path / "c.yaml", small_bundle, streams), cwd=tmp_path)
     assert "refused" in ran.err
     hidden(ran.out, ran.err)
-    # Where a colon without a space makes a key of an address, and where a word stands in place of a mapping.
+    # An address that becomes a key because of a colon without a space, and a string in place of a mapping.
     for source in ({"type": "rtsp", FORMS[0]: None}, FORMS[0], [FORMS[0]], {"type": FORMS[0]}):
         file = config(tmp_path / "c.yaml", small_bundle, [source])  # type: ignore[list-item]
         ran = quick("config", "check", file, "--json", cwd=tmp_path)
@@ -86,7 +86,7 @@ def test_commands_show_no_secret(quick: CliServer, small_bundle: Path, tmp_path:
         (text,),
     ):
         if arguments[0] == "learn" and is_stream(text) and "--username-env" in arguments and "@" not in text:
-            continue  # would go on trying
+            continue  # would keep retrying
         ran = quick(*arguments, cwd=tmp_path)
         assert ran.code in (1, 2, 3, 4)
         hidden(ran.out, ran.err)
@@ -107,21 +107,21 @@ def test_a_recording_shows_no_secret(tmp_path: Path) -> None:
 
 
 def outputs(run: Running) -> list[str]:
-    """Everything that a client can read."""
+    """Return everything that a client can read."""
     paths = ["/", "/metrics", "/status", "/healthz", "/readyz", "/api/events", "/api/health-events", "/nothing"]
     answers = [httpx.get(run.url + path, timeout=10) for path in [*paths, "/api/cameras/c0/preview.jpg"]]
     return [f"{answer.headers} {answer.text}" for answer in answers]
 
 
 def processes(pid: int) -> list[str]:
-    """Command lines and environments of a process and its children."""
+    """Return command lines and environments of a process and its children."""
     found = []
     for one in (pid, *children(pid)):
         for name in ("cmdline", "environ"):
             try:
                 found.append(Path(f"/proc/{one}/{name}").read_bytes().decode(errors="replace"))
             except (FileNotFoundError, ProcessLookupError):
-                continue  # it has ended
+                continue  # the process has ended
     return found
 
 

@@ -1,4 +1,4 @@
-"""The shipped bundles: whole, at parity on this machine, and as good as docs/results says."""
+"""The shipped bundles: complete, at parity on this machine, and as good as docs/results says."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ PAGE = ROOT / "docs" / "results" / "ped2-adacl-motion.md"
 
 
 def tolerance(bundle: Bundle) -> float:
-    """1e-5; of IGD's map 1e-4, since MS-SSIM divides by variances that are almost 0 on plain ground.
+    """Tolerance of parity: 1e-5 by default.
 
-    Of motion's evidence 1e-3, since they are logarithms of distances, and of the order of 1 to 10.
+    1e-4 for IGD's map, because MS-SSIM divides by variances that are almost 0 on plain ground. 1e-3 for motion's
+    evidence, which consists of logarithms of distances of the order of 1 to 10.
     """
     if bundle.manifest.detector == "motion":
         return 1e-3
@@ -43,8 +44,8 @@ def test_a_bundle_is_whole_and_small(path: Path) -> None:
     assert bundle.manifest.name == path.name
     assert bundle.manifest.parity, "the parity with torch is stored with the bundle"
     for parity in bundle.manifest.parity:
-        # OpenVINO's 3-D convolutions at full width: 1.6e-5 of a cell's squared error. What runs is the streaming form.
-        if parity.precision == "int8":  # on pieces of video; 0.4 dB at full width, of scores that differ by 10
+        # OpenVINO's 3-D convolutions at full width: 1.6e-5 in one location. The streaming form is what runs.
+        if parity.precision == "int8":  # on short clips; 0.4 dB at full width, where scores differ by 10
             assert parity.max_abs_score is not None
             assert parity.max_abs_score <= 0.5
             continue
@@ -81,8 +82,8 @@ def test_engines_agree_on_a_shipped_network(path: Path) -> None:
     ):
         batch = (pixels / shape.scale + shape.offset).astype(np.float32)
         difference = np.abs(model.engine.infer(batch) - reference.engine.infer(batch))
-    # Noise is far from what a network knows: the 3-D one's single cells, squared errors of about .3, agree to fewer
-    # digits there than on clips (the parity that is stored), its score, their mean, does not.
+    # Noise is unlike any training data: single locations of the 3-D network, with squared errors of about 0.3, agree to
+    # fewer digits than on clips (whose parity is stored); the score, their mean, does not.
     cells = 2e-4 if bundle.manifest.score.kind == "psnr" else tolerance(bundle)
     assert difference[..., :1].max() <= tolerance(bundle)
     assert difference.max() <= cells
@@ -92,7 +93,7 @@ def test_engines_agree_on_a_shipped_network(path: Path) -> None:
     "path", slow_at_full_width(p for p in BUNDLES if (p / "streaming.onnx").is_file()), ids=lambda p: p.name
 )
 def test_a_shipped_streaming_form_equals_its_network_on_windows(path: Path) -> None:
-    """Against eager torch on a whole window: the 17th frame's, so that what was carried counts."""
+    """Compare with eager torch on a whole window, for the 17th frame, so that the state matters."""
     torch = pytest.importorskip("torch", reason="the reference is the 3-D network in torch (the extra `train`)")
     with open_model(path) as model, open_model(path, EngineSpec(name="torch"), streaming=False) as reference:
         assert isinstance(model.engine, StatefulEngine)
@@ -110,13 +111,13 @@ def test_a_shipped_streaming_form_equals_its_network_on_windows(path: Path) -> N
 
 @pytest.mark.slow
 def test_the_shipped_8_bit_form_says_the_same_in_longer_runs_and_of_several_cameras() -> None:
-    """To the last bit: every row is computed as before. The file was written for one frame of one camera."""
+    """Bit-equal, because every row is computed as before. The file was written for one frame of one camera."""
     path, rng = next(p for p in BUNDLES if p.name == "learned-noise-light-ped2"), np.random.default_rng(6)
     spec = EngineSpec(name="openvino", precision="int8", threads=2)
     try:
         alone = open_model(path, spec)
     except EngineError as error:
-        pytest.skip(str(error))  # this processor does not multiply in 8 bits
+        pytest.skip(str(error))  # this processor does not support 8-bit multiplication
     with alone, open_model(path, spec.model_copy(update={"frames_per_call": 3, "streams_per_call": 2})) as model:
         assert isinstance(alone.engine, StatefulEngine)
         assert isinstance(model.engine, StatefulEngine)
@@ -140,6 +141,6 @@ def test_ped2_scores_give_the_published_page_again(tmp_path: Path) -> None:
     data = load_dataset("ped2", Path(data_folder) / "ped2")
     result = evaluate_dataset(data, load_bundle("adacl-motion-ped2"), tmp_path, localize=False).record
     headline = next(e for e in result.protocols if e.normalization == "calibrated")
-    # Engines differ between processors in the last bits, which moves a frame's rank at most here and there.
+    # Engines differ between processors in the last bits, which can change the rank of a few frames.
     assert headline.auc_micro == pytest.approx(float(row[1]), abs=0.002)
     assert headline.eer == pytest.approx(float(row[2]), abs=0.005)

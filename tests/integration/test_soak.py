@@ -1,7 +1,7 @@
-"""A site of real RTSP cameras under every fault that the program says it survives: `make soak` for ten minutes of it.
+"""A site of real RTSP cameras under every fault that the program claims to survive; `make soak` runs ten minutes of it.
 
-What must hold: the program lives, the cameras that nothing happens to are scored at the rate they had before, every
-event is stored and delivered exactly once, and neither memory nor threads nor descriptors grow.
+The program must stay alive, unaffected cameras must be scored at their previous rate, every event must be stored and
+delivered exactly once, and memory, threads and descriptors must not grow.
 """
 
 from __future__ import annotations
@@ -39,10 +39,11 @@ pytestmark = [pytest.mark.rtsp, pytest.mark.slow]
 
 FPS = 15
 BUSY_SECONDS, PERIOD_SECONDS = 2, 6
-"""Shapes move for the first of these in each of the second, beginning after one quiet period."""
+"""Shapes move for the first duration in each period of the second, starting after one quiet period."""
 STEADY = ("steady-1", "steady-2")
 RATE_TOLERANCE = 0.1
-"""Of the steady cameras' rate, over all faults together; of each by itself, whose few seconds hold few frames, 0.25."""
+"""Minimum share of the steady cameras' rate over all faults together. For single faults, which last few frames:
+0.25."""
 PIPE_BYTES = 4096
 RECOVERY_SECONDS = 40.0
 MARKS = ("<!-- soak: begin -->", "<!-- soak: end -->")
@@ -50,16 +51,16 @@ MARKS = ("<!-- soak: begin -->", "<!-- soak: end -->")
 
 @dataclass
 class Fault:
-    """One kind of fault and what came of it.
+    """One kind of fault and its results.
 
     Attributes:
-        name: for the report.
-        camera: the one that it hits; None: it hits none, and all are looked at.
-        begin: causes it.
-        end: takes it away; None where it is over at once.
-        times: how often it was caused.
-        recovery: seconds until the camera was up again, of each time.
-        rates: of the steady cameras while it lasted, over their rates before any fault.
+        name: Name in the report.
+        camera: The affected camera. None: no camera is affected, and all are observed.
+        begin: Function that causes it.
+        end: Function that ends it; None if it is momentary.
+        times: Number of times that it was caused.
+        recovery: Seconds until the camera was up again, each time.
+        rates: Rates of the steady cameras during the fault, relative to their rates before any fault.
     """
 
     name: str
@@ -72,7 +73,7 @@ class Fault:
 
 
 class Site:
-    """The servers, the disk, the program, and the faults that can be caused."""
+    """The servers, the disk, the program, and the available faults."""
 
     def __init__(self, folder: Path, bundle: Path, stack: ExitStack, seconds: float) -> None:
         self.folder = folder
@@ -115,7 +116,7 @@ class Site:
             "reconnect": {"initial_seconds": 0.2, "max_seconds": 0.5},
             "events": {"path": str(place / "events.sqlite")},
             "history": {"folder": str(place / "scores")},
-            # The second writes to standard output, a pipe that nobody reads.
+            # The second sink writes to standard output, a pipe that nobody reads.
             "sinks": [{"type": "jsonl", "path": str(self.delivered)}, {"type": "jsonl"}],
             "web": {"port": 0},
         }
@@ -128,7 +129,7 @@ class Site:
         fcntl.fcntl(self.run.process.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
     def faults(self) -> list[Fault]:
-        """Every fault there is."""
+        """Return all faults."""
         kinds = [
             Fault("server killed and started again", "dying", self.dying.kill, self.dying.start),
             Fault("server frozen", "dying", self.dying.freeze, self.dying.thaw),
@@ -180,12 +181,12 @@ def test_a_site_survives_every_fault(site: Site, soak_seconds: float, request: p
     run.eventually(site.all_up)
     observer = Observer(run, site.cameras)
     each = max(4.0, 0.6 * soak_seconds / len(faults) / max(1, round(soak_seconds / 120)))
-    observer.watch(6.0)  # a server sends its first seconds faster than they play
+    observer.watch(6.0)  # a server sends the first seconds faster than real time
     calm = observer.watch(max(10.0, 0.15 * soak_seconds))
     usual = {camera: rate(calm, camera) for camera in STEADY}
     assert all(value > 0.7 * FPS for value in usual.values()), f"too slow a machine for this test: {usual}"
 
-    # Every fault once, then all of them again in another order, until the time is over.
+    # Every fault once, then all of them again in random order until the time is over.
     began, order = time.monotonic(), random.Random(11)
     settled: list[Reading] = []
     while not settled or time.monotonic() - began < 0.7 * soak_seconds:
@@ -198,7 +199,7 @@ def test_a_site_survives_every_fault(site: Site, soak_seconds: float, request: p
     ratios = [ratio for fault in faults for ratio in fault.rates]
     assert sum(ratios) / len(ratios) > 1 - RATE_TOLERANCE
 
-    # Nothing grows: what is held at the end is what was held after the first round of faults.
+    # Nothing grows: resources at the end equal those after the first round of faults.
     assert median(after, lambda r: r.threads) <= median(settled, lambda r: r.threads) + 2
     assert median(after, lambda r: r.descriptors) <= median(settled, lambda r: r.descriptors) + 4
     assert median(after, lambda r: r.memory) <= 1.1 * median(settled, lambda r: r.memory) + (8 << 20)
@@ -206,7 +207,7 @@ def test_a_site_survives_every_fault(site: Site, soak_seconds: float, request: p
     last = {camera: _newest(site, camera) for camera in STEADY}
     opened = {camera: run.metric("streamad_alerts_total", camera=camera) for camera in site.cameras}
     stopping = time.monotonic()
-    assert run.end(signal.SIGTERM) == 1  # an output that nobody reads still hangs
+    assert run.end(signal.SIGTERM) == 1  # an output that nobody reads still blocks
     stopped = time.monotonic() - stopping
     assert stopped < 6
     assert "Traceback" not in run.text
@@ -239,12 +240,12 @@ def _cause(site: Site, observer: Observer, fault: Fault, seconds: float, usual: 
 
 
 def _newest(site: Site, camera: str) -> float:
-    """Video time of the newest score."""
+    """Return the video time of the newest score."""
     return float(site.run.camera(camera)["recent"][-1][0])
 
 
 def _check_events(site: Site, last: dict[str, float], opened: dict[str, float]) -> None:
-    """Each event once in the store, opened and closed once in the sink; each busy time of a steady camera once."""
+    """Check that each event is stored once, opened and closed once in the sink, once per busy time."""
     with sqlite3.connect(f"file:{site.events_path}?mode=ro", uri=True) as connection:
         rows = connection.execute("SELECT id, camera, state FROM events WHERE type = 'anomaly'").fetchall()
         starts = {
@@ -267,7 +268,7 @@ def _check_events(site: Site, last: dict[str, float], opened: dict[str, float]) 
     assert set(ends["opened"].values()) == {1}
     reopened = Counter(c["id"] for c in changes if c["reason"] == "reopened")
     assert all(ends["closed"][event] == 1 + reopened[event] for event in stored)
-    # Alerts that were opened between reading the counter and the end are in the store alone.
+    # Alerts opened between reading the counter and the end are only in the store.
     in_store = Counter(row[1] for row in rows)
     assert all(0 <= in_store[camera] - opened[camera] <= 1 for camera in site.cameras), (in_store, opened)
     for camera in STEADY:
@@ -313,7 +314,7 @@ def _table(
 
 
 def _write(page: Path, table: str) -> None:
-    """Put the table between its marks in the page, or into a file of its own."""
+    """Write the table between its marks in the page, or to a file of its own."""
     text = page.read_text() if page.exists() else "\n".join(MARKS) + "\n"
     head, rest = text.split(MARKS[0])
     page.write_text(f"{head}{MARKS[0]}\n{table}\n{MARKS[1]}{rest.split(MARKS[1])[1]}")

@@ -1,4 +1,4 @@
-"""The decoder's process on files: nothing lost, nothing left behind, whatever ends it."""
+"""The decoder process with files: nothing is lost and nothing left behind, however it ends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from streamad.sources import (
     wait_any,
 )
 
-pytestmark = pytest.mark.alone  # what is late and what is not, against the clock
+pytestmark = pytest.mark.alone  # depends on wall-clock timing
 FRAMES = 200
 
 
@@ -107,7 +107,7 @@ def test_a_realtime_replay_drops_what_nobody_reads(video: Path) -> None:
 
 def test_a_replay_that_rarely_shows_a_frame_is_not_stalled(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FileSpec, "stall_timeout_seconds", 1.2)
-    spec = FileSpec(path=video, realtime=True, speed=0.01)  # a frame in four seconds
+    spec = FileSpec(path=video, realtime=True, speed=0.01)  # one frame in four seconds
     with SupervisedSource("cam", spec) as source:
         assert source.poll(20) is not None
         second = source.poll(20)
@@ -230,7 +230,7 @@ def test_stop_and_start_again(video: Path) -> None:
 
 
 def test_interrupt_reaches_the_main_process_alone(video: Path) -> None:
-    """Ctrl-C goes to the whole foreground group: the decoder must not die of it with a traceback."""
+    """Ctrl-C is sent to the whole foreground group; the decoder must not die of it with a traceback."""
     code = (
         "import sys, time; from pathlib import Path; from streamad.sources import SupervisedSource, FileSpec\n"
         "try:\n"
@@ -250,7 +250,7 @@ def test_interrupt_reaches_the_main_process_alone(video: Path) -> None:
     ) as main:
         assert main.stdout is not None
         assert main.stdout.readline() == "ready\n"
-        time.sleep(0.15)  # in the middle of the decoder's start
+        time.sleep(0.15)  # while the decoder is starting
         os.killpg(main.pid, signal.SIGINT)
         out, err = main.communicate(timeout=20)
     assert (out, err) == ("stopped\n", "")

@@ -1,13 +1,13 @@
-"""One scoring path: what a stream scores is what the file scores.
+"""A single scoring path: a stream gets the same scores as its file.
 
-Guaranteed here, with a real RTSP server (GStreamer) and a replay at the pace of a camera:
+Guaranteed here, with a real RTSP server (GStreamer) and a realtime replay:
 
-1. every frame that the live path scored has the pixels of a frame of the file, in the file's order;
-2. its score and heat map are those of `score_video` over the same frames, to 1e-5. A live source may lose frames (it
-   joins late, or the machine was busy for longer than the decoder's ring holds): lost frames are a hole, and the
-   reference has the same hole;
-3. in a run that lost nothing, they are those of `score_video` over the file, frame by frame. One of three runs must be
-   such a run.
+1. Every frame that the live path scored has the pixels of a frame of the file, in the file's order.
+2. Its score and anomaly map equal those of `score_video` over the same frames, to 1e-5. A live source may lose frames
+   (it joins late, or the machine was busy for longer than the decoder's ring covers). The reference then has the same
+   gap.
+3. In a run that lost nothing, they equal those of `score_video` over the file, frame by frame. One of three runs must
+   be such a run.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ pytestmark = [pytest.mark.timeout(120), pytest.mark.alone]
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """3.2 s of H.264 at 25 frames a second; shapes move from frame 20 on."""
+    """A video of 3.2 s in H.264 at 25 frames per second; shapes move from frame 20 on."""
     path = tmp_path_factory.mktemp("stream") / "shapes.mp4"
     return write_mp4(path, moving_shapes(FRAMES, shapes=3, busy=((20, FRAMES),)))
 
 
 @dataclass
 class Watch:
-    """Frames and scores that the live path gave."""
+    """Frames and scores from the live path."""
 
     frames: list[Frame] = field(default_factory=list)
     scores: list[FrameScore] = field(default_factory=list)
@@ -60,7 +60,7 @@ class Watch:
 
 
 def watched(bundle: Path, source: dict[str, Any]) -> Watch:
-    """Watch one camera until its stream is over."""
+    """Monitor one camera until its stream is over."""
     document = {
         "model": str(bundle),
         "cameras": [{"id": "cam", "source": source, "threshold": THRESHOLD}],
@@ -87,7 +87,7 @@ def watched(bundle: Path, source: dict[str, Any]) -> Watch:
 
 
 def places_in_file(watch: Watch, pictures: list[np.ndarray]) -> list[int]:
-    """Which frame of the file each live frame is, by its pixels (sensor noise makes every frame unique)."""
+    """Find the file's frame for each live frame by its pixels (sensor noise makes every frame unique)."""
     place = {picture.tobytes(): number for number, picture in enumerate(pictures)}
     assert len(place) == len(pictures)
     places = [place[frame.pixels.tobytes()] for frame in watch.frames]
@@ -96,7 +96,7 @@ def places_in_file(watch: Watch, pictures: list[np.ndarray]) -> list[int]:
 
 
 def same(first: list[FrameScore], second: list[FrameScore]) -> None:
-    """The scores are equal to 1e-5, and so are the heat maps; what is skipped is skipped in both."""
+    """Check that scores and anomaly maps are equal to 1e-5, and that the same frames are skipped."""
     assert [s.skipped_reason for s in first] == [s.skipped_reason for s in second]
     np.testing.assert_allclose([s.score for s in first], [s.score for s in second], atol=1e-5)
     for one, two in zip(first, second, strict=True):
@@ -106,7 +106,7 @@ def same(first: list[FrameScore], second: list[FrameScore]) -> None:
 
 
 def check(watch: Watch, video: Path, bundle: Path) -> bool:
-    """Check the guarantees; True where no frame was lost."""
+    """Check the guarantees; return whether no frame was lost."""
     pictures = decoded(video)
     places = places_in_file(watch, pictures)
     assert len(places) > FRAMES // 2
@@ -115,7 +115,7 @@ def check(watch: Watch, video: Path, bundle: Path) -> bool:
         for k, number in enumerate(places)
     ]
     same(watch.scores, list(score_video(delivered, bundle)))
-    # The stream's clock is the file's, from the first frame on (RTP counts in 1/90000 s).
+    # The stream's clock equals the file's from the first frame on (RTP counts in 1/90000 s).
     seconds = np.array([s.pts_seconds for s in watch.scores])
     np.testing.assert_allclose(seconds - seconds[0], (np.array(places) - places[0]) / 25, atol=2e-3)
     if places != list(range(len(places))):
@@ -170,7 +170,7 @@ def test_run_and_score_give_the_same_scores_and_alerts_on_the_command_line(small
             else:
                 assert float(live[name]) == pytest.approx(float(file_row[name]), abs=1.1e-5)
 
-    # The sink was told of every change; an alert that rises again within the cooldown is the same event.
+    # The sink received every change. An alert that rises again within the cooldown is the same event.
     lines = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     live_events = list({line["id"]: line for line in lines}.values())
     assert [line["kind"] for line in lines] == ["opened", "closed", "updated", "closed"]

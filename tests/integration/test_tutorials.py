@@ -1,4 +1,4 @@
-"""The tutorials, carried out as they are written: files saved under their titles, Python and commands run in order."""
+"""The tutorials, executed as written: files saved under their titles, Python and commands run in order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE |
 
 
 def steps(page: str) -> Iterator[tuple[str, str, str]]:
-    """(language, title, text) of each block, in order."""
+    """Generate (language, title, text) of each block, in order."""
     yield from FENCE.findall((TUTORIALS / page).read_text(encoding="utf-8"))
 
 
@@ -34,7 +34,7 @@ def run(arguments: list[str], folder: Path) -> str:
 
 
 def carry_out(page: str, folder: Path) -> dict[str, str]:
-    """What each titled program and each command printed."""
+    """Run a tutorial; return the output of each titled program and each command."""
     printed: dict[str, str] = {}
     for language, title, text in steps(page):
         if title:

@@ -1,4 +1,4 @@
-"""A watch whose web port is abused goes on: decoders restart, probes are answered, descriptors are left."""
+"""A run whose web port is abused continues: decoders restart, probes are answered, descriptors remain."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_decoder_restarts_while_hundreds_of_sockets_idle(
             assert port is not None
 
             def hold() -> None:
-                # One that is dropped is opened again, as an attacker would.
+                # Reopen dropped connections, as an attacker would.
                 with suppress(OSError):
                     client = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
                     client.sendall(request_bytes)
@@ -68,7 +68,7 @@ def test_a_decoder_restarts_while_hundreds_of_sockets_idle(
             open_files = Path(f"/proc/{run.process.pid}/fd")
 
             def watched() -> int:
-                """The frames of both cameras, at the least."""
+                """Return the smaller number of frames of the two cameras."""
                 return min(run.camera(name)["frames"] for name in "ab")
 
             for restarts in range(3):

@@ -1,4 +1,4 @@
-"""The wheel as a user gets it: its name, its size, and what works of it outside a checkout."""
+"""The wheel as a user gets it: its name, its size, and what works outside a checkout."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MEGABYTES = 30
 
 
 def texts() -> dict[str, str]:
-    """Every file of the repository that git would keep and that is text, by its path."""
+    """Map the path of every text file that git tracks to its content."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, text=True, check=False,
@@ -74,7 +74,7 @@ def test_what_the_wheel_leaves_out_is_what_the_program_says_of_it() -> None:
 
 
 def ran(*command: str | Path, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run a command outside the checkout; nothing of it may come from there."""
+    """Run a command outside the checkout, so that nothing is imported from it."""
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "STREAMAD_MODELS")}
     done = subprocess.run(
         [*map(str, command)], cwd=cwd, env=env, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
@@ -99,7 +99,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def environment(folder: Path, wheel: Path) -> Path:
-    """A virtual environment with the wheel, which borrows the libraries of this one; its folder of programs."""
+    """Create a virtual environment with the wheel, sharing this one's libraries; return its folder of programs."""
     venv.create(folder, symlinks=True)
     (site,) = folder.glob("lib/python*/site-packages")
     borrowed = folder / "borrowed"
@@ -126,7 +126,7 @@ def test_wheel_is_small_and_holds_models_and_examples(wheel: Path) -> None:
         (metadata,) = [name for name in names if name.endswith(".dist-info/METADATA")]
         described = Parser().parsestr(archive.read(metadata).decode())
     assert described["Name"] == "streamad-video"
-    assert described.get_all("Project-URL") is None  # no site is built
+    assert described.get_all("Project-URL") is None  # there is no website
     shipped = {name.split("/")[2] for name in names if name.startswith("streamad/_models/")}
     kept = {path.parent.name for path in (ROOT / "models").glob("*/model.yaml")} - set(CHECKOUT_ONLY)
     assert kept <= shipped
@@ -185,7 +185,7 @@ def test_hint_of_a_missing_extra_finds_the_installed_package(programs: Path, tmp
 
 
 def namesake(folder: Path) -> Path:
-    """A wheel like that of the other project: the same package name, modules of its own."""
+    """Create a wheel like that of the other project: the same package name with different modules."""
     files = {
         "streamad/__init__.py": b'from . import model\n\n__version__ = "0.3.1"\n',
         "streamad/model/__init__.py": b"",
@@ -214,13 +214,13 @@ def test_doctor_warns_of_the_other_project_and_its_removal_is_understood(wheel: 
     warned = parts(streamad, tmp_path)["distribution streamad"]
     assert warned["state"] == "warning"
     assert "version 0.3.1 (An anomaly detection package for data streams.)" in warned["detail"]
-    pip(python, "uninstall", "-q", "-y", "streamad", cwd=tmp_path)  # takes our __init__.py with it
+    pip(python, "uninstall", "-q", "-y", "streamad", cwd=tmp_path)  # removes our __init__.py too
     assert "install streamad-video again" in ran(streamad, "doctor", cwd=tmp_path, code=1).stderr
     pip(python, "install", "-q", "--no-deps", "--force-reinstall", wheel, cwd=tmp_path)
     assert parts(streamad, tmp_path)["streamad"]["state"] == "ok"
 
 
 def parts(streamad: Path, cwd: Path) -> dict[str, dict[str, str]]:
-    """Rows of `streamad doctor`, by what they are about."""
+    """Return the rows of `streamad doctor`, by subject."""
     checks = json.loads(ran(streamad, "doctor", "--json", cwd=cwd).stdout)["checks"]
     return {row["part"]: row for row in checks}
