@@ -33,7 +33,7 @@ def compare(
     The intervals are bootstrapped over test clips, for each metric and for its difference from the first result.
 
     Examples:
-        streamad compare results/ped2-motion results/ped2-adacl
+        streamad compare results/gate results/theirs
     """
     from streamad.errors import DatasetError
     from streamad.evaluation.bootstrap import intervals_of

@@ -93,8 +93,8 @@ def export(
     Needs the train extra.
 
     Examples:
-        streamad export models/gate --engine onnx --precision fp16
-        streamad export models/gate --engine openvino --precision int8 --data normal/
+        streamad export models/gate-adacl --engine onnx --precision fp16
+        streamad export models/gate-adacl --engine openvino --precision int8 --data normal/
     """
     one_of("--engine", engine, tuple(ENGINES))
     if precision not in ENGINES[engine]:

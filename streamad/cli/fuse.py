@@ -73,7 +73,7 @@ def fuse(
     The calibrated scores of the models are combined, and the result is calibrated again on normal video.
 
     Examples:
-        streamad fuse motion-ped2 adacl-ped2 --data normal/ --out models/both
+        streamad fuse models/gate models/gate-adacl --data normal/ --out models/both
     """
     from streamad.calibration import Calibration
     from streamad.inference import open_model

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import typer
 import yaml
+from cli_names_support import commands
 
 from streamad.alerts.event import Event, new_event_id
 from streamad.alerts.sinks import PluginSink, SinkSpec
@@ -115,20 +115,6 @@ def test_benchmark_rewrites_its_section_alone(tmp_path: Path) -> None:
 
 
 # ── Command line ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def commands() -> dict[str, Any]:
-    """ "run" → its click command, groups resolved to "models list"."""
-    main = importlib.import_module("streamad.cli.main")
-    group = typer.main.get_command(main.app)
-    answer: dict[str, Any] = {}
-    for name in main.COMMANDS:
-        command = group.get_command(None, name)  # type: ignore[attr-defined]
-        for inner, nested in getattr(command, "commands", {}).items():
-            answer[f"{name} {inner}"] = nested
-        if not hasattr(command, "commands"):
-            answer[name] = command
-    return answer
 
 
 def options_of(command: Any) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from streamad.errors import DatasetError
+from streamad.errors import DatasetError, suggestion
 from streamad.evaluation.datasets.avenue import find_avenue
 from streamad.evaluation.datasets.files import image_files
 from streamad.evaluation.datasets.folder import find_folder
@@ -63,7 +63,8 @@ def find_dataset(
     if name not in DATASETS:
         raise DatasetError(
             f"unknown data set {str(name_or_path)!r}",
-            hint=f"known data sets: {', '.join(sorted(DATASETS))}; for any other, specify its folder",
+            hint=suggestion(name, DATASETS)
+            or f"known data sets: {', '.join(sorted(DATASETS))}; for any other, specify its folder",
         )
     if not data.is_dir():
         raise DatasetError(f"the data set's folder {data} does not exist", hint="specify its path with --data")
