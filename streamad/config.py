@@ -1,16 +1,15 @@
 """The configuration of `streamad run`: one YAML file, checked against a schema before anything starts.
 
-Every room owns the schema of its part; this module composes them, reads the file and says where it is wrong, with the
-line. `${NAME}` in a value is replaced by the environment variable NAME.
+Each package defines the schema of its part. This module composes them, reads the file, and reports each mistake with
+its line. `${NAME}` in a value is replaced by the environment variable NAME.
 """
 
 from __future__ import annotations
 
 import codecs
-import difflib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
@@ -23,7 +22,7 @@ from streamad.calibration.drift import DriftSpec
 from streamad.calibration.policy import AlertPolicySpec
 from streamad.calibration.score_history import HistorySpec
 from streamad.engines.factory import EngineSpec
-from streamad.errors import ConfigError
+from streamad.errors import ConfigError, suggestion
 from streamad.observability.endpoints import WebSpec
 from streamad.observability.logging import LoggingSpec
 from streamad.plugins import SINKS, SOURCES, plugin_names
@@ -35,6 +34,7 @@ from streamad.yaml_document import Location, YamlDocument
 
 CAMERA_ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 _MAX_BYTES = 4 << 20
+_QUOTED = r"'([^']+)'"
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -46,22 +46,22 @@ class CameraSpec(BaseModel):
     id: str = Field(pattern=CAMERA_ID, max_length=64, description="name of the camera in events, metrics and pages")
     source: SourceSpec = Field(description="where its frames come from")
     model: str | None = Field(None, description="its model bundle, path or name; empty: the common one")
-    calibration: Path | None = Field(None, description="its calibration; empty: the one shipped with the bundle")
+    calibration: Path | None = Field(None, description="its calibration; empty: the bundle's")
     alerts_per_day: float | None = Field(
-        None, gt=0, le=100_000, description="budget of false alerts; empty: the calibration's own"
+        None, gt=0, le=100_000, description="budget of false alerts per day; empty: the calibration's"
     )
     threshold: float | None = Field(
         None,
         allow_inf_nan=False,
-        description="raw score from which a frame is anomalous, where there is no calibration",
+        description="raw score from which a frame is anomalous, in place of a calibration",
     )
-    rules: AlertPolicySpec | None = Field(None, description="its own rules; empty: the common ones")
-    quality: QualitySpec | None = Field(None, description="its own frame-quality gate; empty: the common one")
+    rules: AlertPolicySpec | None = Field(None, description="its alert rules; empty: the common ones")
+    quality: QualitySpec | None = Field(None, description="its frame-quality gate; empty: the common one")
 
     @model_validator(mode="after")
     def _one_threshold(self) -> Self:
         if self.threshold is not None and (self.alerts_per_day is not None or self.calibration is not None):
-            raise ValueError("`threshold` excludes `calibration` and `alerts_per_day`: give one or the other")
+            raise ValueError("`threshold` cannot be combined with `calibration` or `alerts_per_day`")
         return self
 
 
@@ -71,22 +71,24 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     version: Literal[1] = Field(1, description="version of this schema")
-    model: str | None = Field(None, description="model bundle of all cameras that name none, path or name")
+    model: str | None = Field(None, description="model bundle of all cameras without their own, path or name")
     engine: EngineSpec = Field(default_factory=lambda: EngineSpec(), description="what runs the networks")
     cameras: tuple[CameraSpec, ...] = Field(min_length=1, description="the cameras")
     rules: AlertPolicySpec = Field(
         default_factory=lambda: AlertPolicySpec(), description="when a score becomes an alert"
     )
     quality: QualitySpec = Field(
-        default_factory=lambda: QualitySpec(), description="when frames are held back because the picture is at fault"
+        default_factory=lambda: QualitySpec(), description="when frames are rejected because of a faulty picture"
     )
     drift: DriftSpec = Field(
-        default_factory=lambda: DriftSpec(), description="when scores no longer come from what was calibrated on"
+        default_factory=lambda: DriftSpec(), description="when scores no longer match the calibration"
     )
     history: HistorySpec = Field(
-        default_factory=lambda: HistorySpec(), description="the recent scores, kept for `streamad calibrate --recent`"
+        default_factory=lambda: HistorySpec(), description="recent scores, kept for `streamad calibrate --recent`"
     )
-    reconnect: ReconnectSpec = Field(default_factory=lambda: ReconnectSpec(), description="waits between attempts")
+    reconnect: ReconnectSpec = Field(
+        default_factory=lambda: ReconnectSpec(), description="waits between attempts to reconnect"
+    )
     events: EventsSpec = Field(default_factory=lambda: EventsSpec(), description="where events are kept")
     sinks: tuple[SinkSpec, ...] = Field((), description="where events are sent")
     web: WebSpec = Field(default_factory=lambda: WebSpec(), description="page, metrics and health")
@@ -96,23 +98,23 @@ class Config(BaseModel):
     def _every_camera_has_a_model(self) -> Self:
         for camera in self.cameras:
             if camera.model is None and self.model is None:
-                raise ValueError(f"camera {camera.id!r} names no model and there is no common `model`")
+                raise ValueError(f"camera {camera.id!r} has no `model`, and there is no common `model`")
         return self
 
     @model_validator(mode="after")
     def _one_place_a_camera(self) -> Self:
         if self.quality.reference is not None and sum(camera.quality is None for camera in self.cameras) > 1:
-            raise ValueError("`quality.reference` is one camera's: give each camera a `quality` of its own")
+            raise ValueError("`quality.reference` shows one camera's view: set `quality` for each camera")
         return self
 
     def model_of(self, camera: CameraSpec) -> str:
-        """Name or path of a camera's bundle."""
+        """The name or path of a camera's bundle."""
         name = camera.model or self.model
-        assert name is not None  # the validator's word
+        assert name is not None  # checked by _every_camera_has_a_model
         return name
 
     def rules_of(self, camera: CameraSpec) -> AlertPolicySpec:
-        """A camera's rules."""
+        """A camera's alert rules."""
         return camera.rules or self.rules
 
     def quality_of(self, camera: CameraSpec) -> QualitySpec:
@@ -126,12 +128,12 @@ def load_config(path: Path) -> Config:
 
 
 def read_config(path: Path) -> tuple[Config, YamlDocument]:
-    """Read and check a configuration; with it the document, which knows the lines.
+    """Read and check a configuration; also returns the document, which knows the lines.
 
-    Relative paths in it are taken from the working directory.
+    Relative paths in it are relative to the working directory.
 
     Raises:
-        ConfigError: the file is missing or wrong; the message names every fault with its line.
+        ConfigError: The file is missing or invalid; the message lists every mistake with its line.
     """
     hint = "save it as UTF-8 text"
     try:
@@ -144,7 +146,7 @@ def read_config(path: Path) -> tuple[Config, YamlDocument]:
         line = raw[: error.start].count(b"\n") + 1
         what = f"line {line} is not UTF-8"
         if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            what = 'it is UTF-16 (Windows\' "Unicode")'
+            what = 'it is UTF-16 ("Unicode" on Windows)'
         raise ConfigError(f"cannot read the configuration {path}: {what}", hint=hint) from None
     if len(raw) > _MAX_BYTES:
         raise ConfigError(f"cannot read the configuration {path}: it is larger than {_MAX_BYTES >> 20} MiB")
@@ -156,7 +158,7 @@ def parse_config(text: str, *, name: str = "configuration") -> Config:
 
     Args:
         text: YAML.
-        name: the file's name, for messages.
+        name: The file's name, for messages.
     """
     return _check(YamlDocument(text, name=name))[0]
 
@@ -164,25 +166,25 @@ def parse_config(text: str, *, name: str = "configuration") -> Config:
 def _check(document: YamlDocument) -> tuple[Config, YamlDocument]:
     faults: list[tuple[int, str]] = [*document.faults, *_duplicate_cameras(document)]
     unset = dict(_substitute(document.content))
-    faults += [(document.line(place), words) for place, words in unset.items()]
+    faults += [(document.line(place), message) for place, message in unset.items()]
     config, errors = _validated(document.content)
-    told = {document.known(error["loc"]) for error in errors} | set(unset)
-    faults += [(document.line(place), words) for place, words in _misread(document) if place not in told]
+    reported = {document.known(error["loc"]) for error in errors} | set(unset)
+    faults += [(document.line(place), message) for place, message in _misread(document) if place not in reported]
     for error in errors:
         place = document.known(_place(error))
-        # A list that lost its faulty entries is not too short, and an unset variable is no malformed address.
+        # A list is not too short because its entries are invalid, and an unset variable is not a malformed address.
         is_consequence = error["type"] == "too_short" and any(
-            len(t) > len(place) and t[: len(place)] == place for t in told
+            len(t) > len(place) and t[: len(place)] == place for t in reported
         )
         if not is_consequence and place not in unset:
-            faults.append((document.line(place), _words(error, place, document)))
+            faults.append((document.line(place), _message(error, place, document)))
     if config is not None and not faults:
         return config, document
     raise faults_error(document.name, faults, "is not a valid configuration")
 
 
 def _validated(content: dict[str, Any]) -> tuple[Config | None, list[Any]]:
-    """The configuration, or pydantic's errors; without those of keys that are no text, which the document names."""
+    """The configuration, or pydantic's errors except those of keys that are not text, which the document reports."""
     try:
         return Config.model_validate(content), []
     except ValidationError as error:
@@ -191,14 +193,14 @@ def _validated(content: dict[str, Any]) -> tuple[Config | None, list[Any]]:
 
 
 def faults_error(name: str, faults: list[tuple[int, str]], what: str) -> ConfigError:
-    """The error that lists all faults, one a line.
+    """The error that lists all faults, one per line.
 
     Args:
-        name: the file.
-        faults: (line, message).
-        what: what is to be said of the file.
+        name: The file.
+        faults: (line, message) of each.
+        what: Completes "NAME …:", the first line of the message.
     """
-    found = listed([(line, redact(words)) for line, words in faults])
+    found = listed([(line, redact(message)) for line, message in faults])
     lines = "\n".join(f"  {name}:{fault['line']}: {fault['message']}" for fault in found)
     return ConfigError(
         f"{name} {what}:\n{lines}",
@@ -208,17 +210,17 @@ def faults_error(name: str, faults: list[tuple[int, str]], what: str) -> ConfigE
 
 
 def listed(findings: list[tuple[int, str]]) -> list[dict[str, Any]]:
-    """(line, message) of findings, each once and in order, as `--json` gives them."""
+    """Findings, given as (line, message), without duplicates and in order, as `--json` prints them."""
     return [{"line": line, "message": message} for line, message in sorted(set(findings))]
 
 
 def _place(error: Any) -> Location:
-    """Pydantic's location; of an unknown `type`, the `type` itself."""
+    """Pydantic's location of an error; for an unknown `type`, that of `type` itself."""
     return (*error["loc"], "type") if error["type"] == "union_tag_invalid" else tuple(error["loc"])
 
 
-def _words(error: Any, place: Location, document: YamlDocument) -> str:
-    """One of pydantic's errors for people who write YAML."""
+def _message(error: Any, place: Location, document: YamlDocument) -> str:
+    """The message of one of pydantic's errors, for people who write YAML."""
     kind, location = error["type"], tuple(error["loc"])
     name = str(location[-1]) if location else ""
     where = ".".join(str(part) for part in place)
@@ -231,17 +233,22 @@ def _words(error: Any, place: Location, document: YamlDocument) -> str:
         return f"{where}.type: required setting is missing: one of {_tags(location)}"
     if kind == "union_tag_invalid":
         given, known = redact(str(error["ctx"]["tag"])), error["ctx"]["expected_tags"]
-        message = f"got {given!r}, expected one of {', '.join([known, *_plugin_types(location)])}"
+        known = ", ".join([known, *_plugin_types(location)])
+        message = f"got {given!r}, expected one of {known}{_did_you_mean(given, re.findall(_QUOTED, known))}"
+    elif kind == "literal_error":
+        message = str(error["msg"])
+        if isinstance(value := document.value(place), str):
+            message += _did_you_mean(value, re.findall(_QUOTED, error["ctx"]["expected"]))
     elif kind in ("model_type", "model_attributes_type"):
         options = _options(_schema(location))
         inner = f"`type` ({_tags(location)})" if len(options) > 1 else ", ".join(list(_fields(options[0]))[:4])
-        message = f"expected settings of its own, such as {inner}, each on a line further to the right"
+        message = f"expected nested settings, such as {inner}, each on an indented line"
     elif kind == "tuple_type":
-        message = "expected a list, each entry on a line that begins with `- `"
+        message = "expected a list, each entry on a line that starts with `- `"
     else:
         message = str(error["msg"]).removeprefix("Value error, ")
     if reading is not None and document.is_empty(place):
-        message += f"; {reading}: leave the setting out, or give it a value"
+        message += f"; {reading}: omit the setting, or give it a value"
     elif reading is not None and kind in _TEXT_EXPECTED:
         return f"{where}: {reading}; put it in quotes"
     elif reading is not None:
@@ -250,18 +257,23 @@ def _words(error: Any, place: Location, document: YamlDocument) -> str:
 
 
 _TEXT_EXPECTED = ("string_type", "path_type", "is_instance_of", "literal_error", "union_tag_invalid", "value_error")
-"""Pydantic's errors of a value that should be text."""
+"""Pydantic's errors for a value that must be text."""
 
 
 def _suggestion(location: Location) -> str:
-    """A setting that was likely meant: one of the same place with a similar name, or one of that name elsewhere."""
+    """The setting that was probably meant: a similar name in the same place, or the same name in another."""
     name = str(location[-1])
     here = {field for option in _options(_schema(location[:-1])) for field in _fields(option)}
-    similar = difflib.get_close_matches(name, here, n=1)
-    if similar:
-        return f"; did you mean `{similar[0]}`?"
+    if similar := _did_you_mean(name, here):
+        return similar.replace("'", "`")
     elsewhere = sorted({".".join(path) for path in _homes(Config) if path[-1] == name})
     return f"; it belongs in {' or '.join(f'`{path}`' for path in elsewhere[:3])}" if elsewhere else ""
+
+
+def _did_you_mean(given: str, known: Iterable[str]) -> str:
+    """A suggestion to append to a message; empty if nothing is similar."""
+    hint = suggestion(given, known)
+    return f"; {hint}" if hint else ""
 
 
 def _options(annotation: Any) -> tuple[Any, ...]:
@@ -274,12 +286,12 @@ def _options(annotation: Any) -> tuple[Any, ...]:
 
 
 def _fields(option: Any) -> dict[str, Any]:
-    """The settings of a type; none where it has none."""
+    """The settings of a type; empty if it is not a model."""
     return dict(option.model_fields) if isinstance(option, type) and issubclass(option, BaseModel) else {}
 
 
 def _schema(location: Location) -> Any:
-    """What the schema expects at a location, with or without parts that name the type of a union; None: nothing."""
+    """The annotation of a location, with or without parts that name the type of a union; None if it does not exist."""
     found: Any = Config
     for part in location:
         options = _options(found)
@@ -294,7 +306,7 @@ def _schema(location: Location) -> Any:
 
 
 def _tags(location: Location) -> str:
-    """The types that a union knows."""
+    """The types in a union."""
     types = [_fields(option)["type"].default for option in _options(_schema(location)) if "type" in _fields(option)]
     return ", ".join([repr(name) for name in types if isinstance(name, str)] + _plugin_types(location))
 
@@ -305,7 +317,7 @@ def _plugin_types(location: Location) -> list[str]:
 
 
 def _homes(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The path of every setting below a model, lists passed through."""
+    """The path of every setting of a model and of the models in it, without list indices."""
     for name, field in model.model_fields.items():
         yield (*path, name)
         for option in _options(field.annotation):
@@ -316,14 +328,14 @@ def _homes(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple
 
 
 def _misread(document: YamlDocument) -> Iterator[tuple[Location, str]]:
-    """Values that pass the schema as something that nobody meant."""
+    """Values that match the schema, but that YAML reads differently than people do."""
     for place, _ in document.scalars():
         options = _options(_schema(place))
         if not {int, float} & set(options):
             continue
         where = ".".join(map(str, place))
         if document.is_truth_value(place) and bool not in options:
-            yield place, f"{where}: a number is expected; {document.reading(place)}"
+            yield place, f"{where}: expected a number; {document.reading(place)}"
         elif document.misread_number(place):
             yield place, f"{where}: {document.reading(place)}; write it as a decimal number"
 
@@ -334,14 +346,14 @@ def _duplicate_cameras(document: YamlDocument) -> Iterator[tuple[int, str]]:
         if len(place) == 3 and (place[0], place[2]) == ("cameras", "id"):
             line = document.line(place)
             if node.value in seen:
-                yield line, f"camera id {node.value!r} is taken by the camera on line {seen[node.value]}"
+                yield line, f"camera id {node.value!r} is also used on line {seen[node.value]}"
             seen.setdefault(node.value, line)
 
 
 def _substitute(node: Any, path: Location = (), seen: set[int] | None = None) -> Iterator[tuple[Location, str]]:
-    """Replace ${NAME} in place; yields the places of variables that are not set.
+    """Replace ${NAME} in place; yields the location and a message for each variable that is not set.
 
-    What an alias repeats is one object, and visited once: a value from the environment is not looked through again.
+    What an alias repeats is one object and is visited once, so that a value from the environment is not expanded again.
     """
     seen = set() if seen is None else seen
     if not isinstance(node, dict | list) or id(node) in seen:

@@ -1,8 +1,8 @@
-"""Files that cannot be trusted to be whole, small or honest: written atomically, read with a bound, hashed.
+"""Safe files: written atomically, read with a size limit, hashed, locked.
 
-What must outlive a crash is written beside, synced and renamed. What is read may come from anybody: reading takes no
-more memory and time than the caller allows, whatever a header claims, and no named pipe or device can hold it up. All
-that is wrong with the content is a `ValueError`, to which callers add what the file should have been.
+What must survive a crash is written to a temporary file, synced and renamed. Input files are not trusted: reading
+uses no more memory and time than the caller allows, whatever a header claims, and never blocks on a named pipe or
+device. Invalid content raises `ValueError`; callers add what was expected.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from typing import Any
 from streamad.errors import OutputError
 
 MAX_BYTES = 64 << 20
-"""Bytes of a document that is read whole."""
+"""Largest document that is read whole, bytes."""
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    r"""Write `data` to `path` so that a reader sees the old content or the new, never a part.
+    r"""Write `data` to `path` so that a reader sees either the old or the new content, never a part.
 
-    Bytes of a file's name that are not UTF-8, which Python keeps as lone surrogates, are written as `\udcXX`; in JSON
-    that is the same string.
+    Undecodable bytes of file names, which Python represents as lone surrogates, are written as `\udcXX`; in JSON that is
+    the same string.
 
     Raises:
-        OutputError: the folder cannot be written to (read-only, full disk).
+        OutputError: The folder is not writable, or the disk is full.
     """
     payload = data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data
     temporary: str | None = None
@@ -49,7 +49,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     except OSError as error:
         raise OutputError(
             f"cannot write {path}: {error.strerror or error}",
-            hint="check that the folder exists, can be written to, and that the disk is not full",
+            hint="check that the folder exists and is writable, and that the disk is not full",
         ) from error
     finally:
         if temporary is not None:
@@ -93,21 +93,21 @@ def open_regular(path: Path, most: int | None = None) -> io.BufferedReader:
     """Open a regular file of bounded size for reading.
 
     Args:
-        path: the file.
-        most: bytes that it may have; None: any number.
+        path: The file.
+        most: Its largest size, bytes. Default: no limit.
 
     Raises:
-        OSError: it cannot be opened.
-        ValueError: it is larger, or is a folder, a pipe or a device.
+        OSError: It cannot be opened.
+        ValueError: It is larger, or is a folder, pipe or device.
     """
-    # Without O_NONBLOCK, opening a pipe waits until somebody writes to it.
+    # Without O_NONBLOCK, opening a pipe waits for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("not a regular file")
         if most is not None and status.st_size > most:
-            raise ValueError(f"{status.st_size:,} bytes, of which at most {most:,} are read")
+            raise ValueError(f"too large: {status.st_size:,} bytes, at most {most:,} are allowed")
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
@@ -115,22 +115,22 @@ def open_regular(path: Path, most: int | None = None) -> io.BufferedReader:
 
 
 def read_bytes(path: Path, most: int = MAX_BYTES) -> bytes:
-    """The content of a regular file of at most so many bytes; raises as `open_regular` does."""
+    """Read a regular file of at most `most` bytes; raises what `open_regular` does."""
     with open_regular(path, most) as file:
         return file.read(most)
 
 
 def pending_path(path: Path) -> Path:
-    """Where the next content of a file waits until whatever refers to it is written."""
+    """Where the next content of a file is kept until whatever refers to it is written."""
     return path.with_name(f".{path.name}.new")
 
 
 def read_json(path: Path, most: int = MAX_BYTES) -> Any:
-    """A JSON document of bounded size and depth.
+    """Read a JSON document of bounded size and depth.
 
     Raises:
-        OSError: the file cannot be opened.
-        ValueError: too large, not UTF-8, not JSON, or nested too deeply.
+        OSError: The file cannot be opened.
+        ValueError: Too large, not UTF-8, not JSON, or nested too deeply.
     """
     try:
         return json.loads(read_bytes(path, most))
@@ -145,13 +145,13 @@ def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
 
 
 def sha256_of(path: Path, most: int | None = None) -> str:
-    """Hexadecimal SHA-256 of the file's content; raises as `open_regular` does."""
+    """Hexadecimal SHA-256 of a file's content; raises what `open_regular` does."""
     with open_regular(path, most) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _umask() -> int:
-    # os.umask can only be read by setting it; the process-wide race is harmless for a mask that is set back.
+    # os.umask can only be read by setting it. The race is harmless, because the mask is restored at once.
     mask = os.umask(0o022)
     os.umask(mask)
     return mask

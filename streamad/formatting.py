@@ -1,4 +1,4 @@
-"""Numbers, counts, lengths of time and names as people write them: for messages, the page and reports."""
+"""Numbers, counts, durations and names as people write them, for messages, the page and reports."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _SMALLEST = 1e-6
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number with so many significant digits and never an exponent: '0.85', '2.74', '1,520'.
+    """Format a number with significant digits and without an exponent: '0.85', '2.74', '1,520'.
 
     Args:
         value: NaN and infinities become '–'.
-        digits: significant digits, at least 1.
+        digits: Significant digits, at least 1.
     """
     if not math.isfinite(value):
         return "–"
@@ -29,19 +29,19 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def counted(amount: float, noun: str, plural: str | None = None) -> str:
-    """An amount with its noun in the right number: '1 false alert', '0.5 false alerts', '1,520 frames'.
+    """An amount and its noun, singular or plural: '1 false alert', '0.5 false alerts', '1,520 frames'.
 
     Args:
-        amount: whole numbers are written in full, others with three significant digits.
-        noun: in the singular.
-        plural: where it is not the singular with an s.
+        amount: Integers are written in full, other numbers with three significant digits.
+        noun: The singular.
+        plural: The plural. Default: the singular with an s.
     """
     text = f"{amount:,}" if isinstance(amount, int) else number(amount)
     return f"{text} {noun if text == '1' else plural or noun + 's'}"
 
 
 def span(seconds: float) -> str:
-    """A length of time: '64 s', '2.4 hours', '3 days'."""
+    """A duration: '64 s', '2.4 hours', '3 days'."""
     for unit, size in _UNITS:
         if seconds >= 2 * size:
             return f"{number(seconds / size)} {unit}"
@@ -49,18 +49,18 @@ def span(seconds: float) -> str:
 
 
 def markdown(text: str) -> str:
-    """Text as Markdown shows it literally, on one line: names of files and clips are anybody's."""
+    """Text escaped for Markdown, on one line: names of files and clips may contain anything."""
     plain = readable(text).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     plain = re.sub(r"[*\[\]|~`]", r"\\\g<0>", plain)
-    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", plain)  # within a word an underscore stands for itself
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", plain)  # an underscore within a word needs no escape
 
 
 def readable(text: str) -> str:
-    """Text on one line that every encoder takes: control characters become spaces, undecodable bytes are escaped."""
+    """Text on one line that can be encoded: control characters become spaces, undecodable bytes are escaped."""
     visible = "".join(" " if unicodedata.category(letter) in ("Cc", "Zl", "Zp") else letter for letter in text)
     return visible.encode("utf-8", "backslashreplace").decode()
 
 
 def drawable(text: str) -> str:
-    """Text for a picture: what no font can show, bytes of a name that are not UTF-8, becomes U+FFFD."""
+    """Text to draw: undecodable bytes of a file name, which no font can show, become U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -1,10 +1,10 @@
-"""Bundles that are made anew: each version whole in a folder of its own, the one in force named by a link.
+"""Bundles that are learned again: each version complete in a folder of its own, a link to the active one.
 
     models/gate/current -> versions/0002      what is loaded as `models/gate`
-    models/gate/previous -> versions/0001     the one before
+    models/gate/previous -> versions/0001     the previous version
 
-Putting a version in force is one rename of the link, so whoever loads the bundle finds the old one whole or the new
-one, whatever crashes on the way; a watch that runs keeps the files that it was started with.
+Activating a version is one rename of the link, so that a reader always finds a complete version, whatever crashes. A
+running `streamad run` keeps the files that it started with.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ MANIFEST = "model.yaml"
 
 
 def active_version(folder: Path) -> Path:
-    """The folder whose files are to be read: the version in force, or `folder` itself where it has no versions.
+    """The folder to read: the active version, or `folder` itself if it has no versions.
 
-    A link that leads out of the folder is no version of it.
+    A link that leads out of the folder is ignored.
     """
     link = folder / CURRENT
     if (link / MANIFEST).is_file() and (version := link.resolve()).is_relative_to(folder.resolve()):
@@ -31,15 +31,15 @@ def active_version(folder: Path) -> Path:
 
 
 def root_of(folder: Path) -> Path:
-    """The folder that people name: that above the versions, or `folder` itself."""
+    """The bundle's own folder: the one above the versions, or `folder` itself."""
     return folder.parent.parent if folder.parent.name == VERSIONS else folder
 
 
 def new_version(home: Path) -> Path:
-    """An empty folder for the next version; what a crashed run left unfinished is removed.
+    """Create an empty folder for the next version, and remove what a crashed run left unfinished.
 
     Raises:
-        OutputError: it cannot be made.
+        OutputError: It cannot be created.
     """
     try:
         versions = home / VERSIONS
@@ -54,16 +54,16 @@ def new_version(home: Path) -> Path:
 
 
 def activate(home: Path, version: Path) -> None:
-    """Make a whole version the one that is loaded; the one in force until now becomes `previous`.
+    """Make a complete version the active one; the version that was active becomes `previous`.
 
-    A bundle whose files lie in `home` itself, as versions before had it, is kept as a version first.
+    A bundle with its files in `home` itself, the layout of older releases, is first kept as a version.
 
     Args:
-        home: folder of the bundle.
-        version: of `new_version`, with every file in it. It is synced to the disk first.
+        home: Folder of the bundle.
+        version: From `new_version`, with all its files; it is synced to the disk first.
 
     Raises:
-        OutputError: it cannot be done; what was in force is in force still.
+        OutputError: Activation failed; the active version has not changed.
     """
     try:
         _sync(version)
@@ -73,14 +73,14 @@ def activate(home: Path, version: Path) -> None:
         if old.resolve() != version.resolve():
             _link(home / PREVIOUS, old)
         _link(home / CURRENT, version)
-        if (home / MANIFEST).is_file():  # the flat bundle's files, which are kept as a version
+        if (home / MANIFEST).is_file():  # files of the flat layout, which are kept as a version
             for path in sorted(_files(home), key=lambda path: path.name == MANIFEST):
                 path.unlink()
         _clean(home)
     except OSError as error:
         raise OutputError(
-            f"cannot put the model into {home}: {error.strerror or error}",
-            hint=f"the new one is whole in {version}; the file system must know symbolic links",
+            f"cannot activate the model in {home}: {error.strerror or error}",
+            hint=f"the new version is complete in {version}; the file system must support symbolic links",
         ) from error
 
 
@@ -102,8 +102,8 @@ def _files(home: Path) -> list[Path]:
 
 
 def _link(link: Path, target: Path) -> None:
-    """Point the link at a version, in one step."""
-    if link.is_dir() and not link.is_symlink():  # a folder of files, as versions before had it
+    """Point the link to a version, atomically."""
+    if link.is_dir() and not link.is_symlink():  # a folder, in older releases
         shutil.rmtree(link)
     fresh = link.with_name(f".{link.name}.new")
     fresh.unlink(missing_ok=True)
@@ -113,7 +113,7 @@ def _link(link: Path, target: Path) -> None:
 
 
 def _clean(home: Path) -> None:
-    """Remove the versions that no link names."""
+    """Remove the versions without a link."""
     named = {(home / link).resolve() for link in (CURRENT, PREVIOUS)}
     if not (home / CURRENT).exists():
         return

@@ -1,7 +1,7 @@
-"""H264Writer: frames to an mp4 file that is whole or not there.
+"""H264Writer: frames to an mp4 file that is either complete or absent.
 
-It lives here because scenes are encoded with it and this package may not import `streamad.visual`, where it
-is offered to everybody else.
+It is not in `streamad.visual`, which exports it, because `streamad.synthetic_scene` uses it and may not import that
+package.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from av.video.stream import VideoStream
 from streamad.errors import OutputError, UsageError
 
 KEY_FRAME_SECONDS = 2.0
-"""A key frame at least this often, as surveillance cameras do."""
+"""Longest time between key frames, as in surveillance cameras."""
 
 
 class H264Writer:
     """Writes RGB frames to an H.264 mp4 (libx264, yuv420p, index at the front for streaming).
 
-    The file is written under a temporary name in the same folder and renamed when it is complete; an
-    exception inside the `with` block leaves nothing behind. Odd sizes are padded by repeating the last column
-    or row, since yuv420p needs even ones.
+    The file has a temporary name in the same folder until it is complete; an exception in the `with` block removes it.
+    Odd sizes are padded by repeating the last column or row, because yuv420p requires even sizes.
 
     Args:
-        path: the file to write; its folder is made.
-        width, height: size of the frames given to `write`, pixels, at least 2.
-        fps: frames a second, > 0.
-        crf: constant rate factor, 0 (lossless) .. 51; 23 is x264's default.
-        preset: x264's speed preset.
-        threads: encoder threads; the same number gives the same bytes.
+        path: The file to write; its folder is created.
+        width: Width of the frames given to `write`, pixels, at least 2.
+        height: Height of the frames, pixels, at least 2.
+        fps: Frames per second, > 0.
+        crf: Constant rate factor, 0 (lossless) to 51; x264's default is 23.
+        preset: Speed preset of x264.
+        threads: Encoder threads; the same number gives the same bytes.
 
     Raises:
-        UsageError: a size, rate or quality out of range.
-        OutputError: the file cannot be made (read-only folder, no libx264).
+        UsageError: A size, rate or quality is out of range.
+        OutputError: The file cannot be created (read-only folder, no libx264).
 
     Example:
         >>> with H264Writer(path, width=640, height=360, fps=12.5) as writer:  # doctest: +SKIP
@@ -97,22 +97,22 @@ class H264Writer:
     ) -> VideoStream:
         options = {"crf": f"{crf:g}", "preset": preset}
         if platform.machine() in ("x86_64", "AMD64"):
-            # x264's code for AVX-512 gives other bytes from run to run with two threads; this is no slower, and gives
-            # the same bytes on every such processor.
+            # With two threads, x264's AVX-512 code writes different bytes from run to run. Without it, it is no slower
+            # and writes the same bytes on every such processor.
             options["x264-params"] = "asm=MMX2,SSE2Fast,SSSE3,SSE4.2"
         stream = container.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height = self._shape[1] + self._pad[1], self._shape[0] + self._pad[0]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = threads
         stream.codec_context.gop_size = max(1, round(KEY_FRAME_SECONDS * rate))
-        # Say in the file what the conversion below does: BT.601 coefficients, limited range (16..235).
+        # Record the conversion below in the file: BT.601 coefficients, limited range (16..235).
         stream.codec_context.color_range = 1
         stream.codec_context.colorspace = 6
         return stream
 
     @property
     def path(self) -> Path:
-        """Where the finished file will stand."""
+        """Path of the finished file."""
         return self._path
 
     @property
@@ -127,11 +127,11 @@ class H264Writer:
             frame_rgb: (height, width, 3) uint8 RGB.
 
         Raises:
-            ValueError: another shape or type than the writer was made for, or the writer is closed.
-            OutputError: the disk is full or the encoder failed; the unfinished file is removed.
+            ValueError: The shape or type is not that of the writer, or the writer is closed.
+            OutputError: The disk is full or the encoder failed; the unfinished file is removed.
         """
         if self._container is None:
-            raise ValueError(f"the writer of {self._path} is closed; make a new one to write again")
+            raise ValueError(f"the writer of {self._path} is closed; create a new one to write again")
         if frame_rgb.shape != self._shape or frame_rgb.dtype != np.uint8:
             raise ValueError(
                 f"expected a {self._shape} uint8 RGB frame, got shape {frame_rgb.shape} and dtype {frame_rgb.dtype}"
@@ -152,16 +152,16 @@ class H264Writer:
         self._frames += 1
 
     def close(self) -> None:
-        """Finish the file and give it its name; does nothing when the writer is closed already.
+        """Finish the file and rename it; does nothing if the writer is already closed.
 
         Raises:
-            OutputError: the disk is full, or no frame was written; nothing is left behind.
+            OutputError: The disk is full, or no frame was written; the unfinished file is removed.
         """
         if self._container is None or self._temporary is None:
             return
         if self._frames == 0:
             self._discard()
-            raise OutputError(f"no frame was written to {self._path}", hint="check that the source has frames at all")
+            raise OutputError(f"no frame was written to {self._path}", hint="check that the source has frames")
         try:
             self._container.mux(self._stream.encode(None))
             self._container.close()
@@ -175,7 +175,7 @@ class H264Writer:
             raise self._failure(error) from error
 
     def abort(self) -> None:
-        """Give up: close the encoder and remove the unfinished file."""
+        """Close the encoder and remove the unfinished file."""
         self._discard()
 
     def __enter__(self) -> Self:
@@ -192,7 +192,7 @@ class H264Writer:
     def _discard(self) -> None:
         container, self._container = self._container, None
         if container is not None:
-            # The trailer of a file that is thrown away may fail for the same reason.
+            # Writing the trailer of a discarded file may fail for the same reason.
             with contextlib.suppress(OSError, ValueError, av.error.FFmpegError):
                 container.close()
         if self._temporary is not None:
@@ -203,5 +203,5 @@ class H264Writer:
         reason = getattr(error, "strerror", None) or str(error)
         return OutputError(
             f"cannot write the video {self._path}: {reason}",
-            hint="check that the folder can be written to and that the disk is not full",
+            hint="check that the folder is writable and that the disk is not full",
         )

@@ -84,15 +84,15 @@ def test_a_good_file_becomes_what_it_says(tmp_path: Path) -> None:
         ("      type: file", "      type: vhs", "type: vhs", "vhs"),
         ("      path: yard.mp4\n", "", 14, "source.path: required setting is missing"),
         ("    threshold: 0.8", "    threshold: [1]", "threshold: [1]", "valid number"),
-        ("    threshold: 0.8", "    threshold: 0.8\n    alerts_per_day: 3", "- id: yard", "excludes"),
+        ("    threshold: 0.8", "    threshold: 0.8\n    alerts_per_day: 3", "- id: yard", "cannot be combined"),
         ("  - id: yard", "  - id: a b", "a b", "pattern"),
         ("      realtime: true", "      realtime: sometimes", "realtime: sometimes", "bool"),
         ("  - type: jsonl", "  - type: pigeon", "pigeon", "pigeon"),
         ("  port: 0", "  port: 65536", "port: 65536", "less than or equal to 65535"),
         ("      min_duration_seconds: 1", "      min_duration_seconds: -1", "-1", "greater than or equal to 0"),
-        ("  - id: yard", "  - id: gate", 13, "is taken by the camera on line 7"),
-        ("  threads: 2", "  threads: 2\n  threads: 3", "threads: 3", "given before, on line 5"),
-        ("rules:\n  cooldown", "model: again\nrules:\n  cooldown", "model: again", "given before, on line 2"),
+        ("  - id: yard", "  - id: gate", 13, "is also used on line 7"),
+        ("  threads: 2", "  threads: 2\n  threads: 3", "threads: 3", "duplicate of line 5"),
+        ("rules:\n  cooldown", "model: again\nrules:\n  cooldown", "model: again", "duplicate of line 2"),
     ],
 )
 def test_each_fault_is_named_with_its_line(old: str, new: str, where: str | int, says: str) -> None:
@@ -113,7 +113,7 @@ def test_all_faults_are_told_at_once() -> None:
 
 
 def test_a_camera_without_model_or_source() -> None:
-    assert "'gate' names no model" in faults(GOOD.replace("model: small\n", ""))
+    assert "'gate' has no `model`" in faults(GOOD.replace("model: small\n", ""))
     message = faults("model: m\ncameras:\n  - id: a\n")
     assert "site.yaml:3: cameras.0.source: required setting is missing" in message
 
@@ -256,7 +256,7 @@ def only_fault(text: str, *, where: str) -> str:
         ("007", "`007` as the number 7"), ("010", "`010` as the number 8"), ("12", "`12` as a number"),
         ("12:30", "`12:30` as the number 750"), ("1.5", "`1.5` as a number"), ("0x1F", "`0x1F` as the number 31"),
         ("1_000", "`1_000` as the number 1000"), ("1.0e+3", "`1.0e+3` as the number 1000.0"),
-        ("2024-01-31", "`2024-01-31` as a date"), ("~", "`~` as nothing"), ("null", "`null` as nothing"),
+        ("2024-01-31", "`2024-01-31` as a date"), ("~", "`~` as null"), ("null", "`null` as null"),
     ],
 )  # fmt: skip
 def test_a_name_that_yaml_reads_otherwise_is_to_be_quoted(written: str, read: str) -> None:
@@ -276,20 +276,20 @@ def test_what_yaml_reads_as_text_is_a_name(written: str) -> None:
     ("added", "says"),
     [
         ("web: {port: 010}", "web.port: YAML reads `010` as the number 8; write it as a decimal number"),
-        ("web: {port: yes}", "web.port: a number is expected; YAML reads `yes` as true"),
+        ("web: {port: yes}", "web.port: expected a number; YAML reads `yes` as true"),
         ("rules: {cooldown_seconds: 1:30}", "YAML reads `1:30` as the number 90; write it as a decimal number"),
         ("rules: {cooldown_seconds: 0:30.5}", "YAML reads `0:30.5` as the number 30.5"),
-        ("rules: {cooldown_seconds: off}", "a number is expected; YAML reads `off` as false"),
+        ("rules: {cooldown_seconds: off}", "expected a number; YAML reads `off` as false"),
         ("    threshold: .nan", "finite number"),
         ("    threshold: .inf", "finite number"),
         ("    threshold: nan", "finite number"),
         ("    threshold: 2024-01-31", "valid number; YAML reads `2024-01-31` as a date"),
         ("web: {port: 1e3}", "valid integer, unable to parse string as an integer; YAML reads `1e3` as text"),
         ("logging: {level: off}", "logging.level: YAML reads `off` as false; put it in quotes"),
-        ("web:", "web: expected settings of its own, such as enabled, host"),
-        ("web: # all of it left out", "YAML reads an empty value as nothing: leave the setting out"),
+        ("web:", "web: expected nested settings, such as enabled, host"),
+        ("web: # all of it left out", "YAML reads an empty value as null: omit the setting"),
         ("sinks:", "sinks: expected a list"),
-        ("engine: openvino", "engine: expected settings of its own, such as name, device"),
+        ("engine: openvino", "engine: expected nested settings, such as name, device"),
     ],
 )
 def test_other_values_that_are_not_what_they_look_like(added: str, says: str) -> None:
@@ -312,9 +312,22 @@ def test_an_unknown_setting_comes_with_the_one_meant(given: str, meant: str) -> 
     assert only_fault(ONE + given, where=given.strip()) == meant
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("engine: {name: opnvino}\n", "did you mean 'openvino'?"),
+        ("engine: {precision: int}\n", "did you mean 'int8'?"),
+        ("sinks: [{type: json, path: x}]\n", "did you mean 'jsonl'?"),
+        ("logging: {level: warn}\n", "did you mean 'warning'?"),
+    ],
+)
+def test_an_unknown_value_comes_with_the_one_meant(given: str, meant: str) -> None:
+    assert only_fault(ONE + given, where=given.strip()).endswith(meant)
+
+
 def test_a_source_says_what_it_lacks() -> None:
     bare = ONE.replace('{type: rtsp, url: "rtsp://h/x"}', "%s")
-    assert "source: expected settings of its own, such as `type` ('file', 'images'," in faults(bare % "rtsp://h/x")
+    assert "source: expected nested settings, such as `type` ('file', 'images'," in faults(bare % "rtsp://h/x")
     assert "source.type: required setting is missing: one of 'file'" in faults(bare % "{path: x}")
     assert "did you mean `password_env`?" in faults(bare % "{type: rtsp, url: 'rtsp://h', password: x}")
 
@@ -326,7 +339,7 @@ def test_one_fault_has_no_consequences() -> None:
     text = ONE.replace("rtsp://h/x", "rtsp://${NO_SUCH_HOST}:554/x")
     assert only_fault(text, where="NO_SUCH").endswith("url: the environment variable NO_SUCH_HOST is not set")
     message = faults(text + "modle: m\nmodle: m\n")
-    for says in ("4: url: the environment", "6: modle: unknown setting", "6: modle: given before, on line 5"):
+    for says in ("4: url: the environment", "6: modle: unknown setting", "6: modle: duplicate of line 5"):
         assert f"site.yaml:{says}" in message
 
 
@@ -339,20 +352,20 @@ def test_a_number_in_place_of_a_credential_is_not_shown() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("model: m\ncameras:\n\t- id: a\n", "site.yaml:3: not valid YAML: a tab where YAML wants blanks"),
+        ("model: m\ncameras:\n\t- id: a\n", "site.yaml:3: not valid YAML: a tab where YAML expects spaces"),
         ("model: a: b\n", "site.yaml:1: not valid YAML: a second `: `"),
-        ("model: *hunter2\n", "site.yaml:1: not valid YAML: a value that begins with *"),
-        ("model: !hunter2 x\n", "site.yaml:1: not valid YAML: a value that begins with ! or ="),
-        ("model: !hunter2!x y\n", "site.yaml:1: not valid YAML: a value begins with"),
-        ("model: @hunter2\n", "site.yaml:1: not valid YAML: a value begins with"),
-        ("model: =\n", "site.yaml:1: not valid YAML: a value that begins with ! or ="),
-        ('model: "C:\\models"\n', "site.yaml:1: not valid YAML: in double quotes a backslash"),
-        (f"{ONE}---\n{ONE}", "site.yaml:5: not valid YAML: `---` begins a second document"),
+        ("model: *hunter2\n", "site.yaml:1: not valid YAML: a value that starts with *"),
+        ("model: !hunter2 x\n", "site.yaml:1: not valid YAML: a value that starts with ! or ="),
+        ("model: !hunter2!x y\n", "site.yaml:1: not valid YAML: a value starts with"),
+        ("model: @hunter2\n", "site.yaml:1: not valid YAML: a value starts with"),
+        ("model: =\n", "site.yaml:1: not valid YAML: a value that starts with ! or ="),
+        ('model: "C:\\models"\n', "site.yaml:1: not valid YAML: a backslash in double quotes"),
+        (f"{ONE}---\n{ONE}", "site.yaml:5: not valid YAML: `---` starts a second document"),
         ("model: m\nx: \x00\n", "site.yaml:2: not valid YAML: the control character U+0000"),
         ("# nothing\n", "the file is empty"),
         ("- a\n", "not a list"),
-        ("on: 1\n", "on: a setting's name must be text, and YAML reads this as true; put it in quotes"),
-        ("<<: {model: m}\n<<: {web: {}}\n", "<<: given before, on line 1"),
+        ("on: 1\n", "on: the name of a setting must be text, and YAML reads this as true; put it in quotes"),
+        ("<<: {model: m}\n<<: {web: {}}\n", "<<: duplicate of line 1"),
     ],
 )
 def test_what_is_wrong_with_yaml_is_said_without_what_it_holds(text: str, says: str) -> None:
@@ -369,9 +382,9 @@ def test_merged_settings_are_named_where_they_stand() -> None:
 
 def test_aliases_that_multiply_are_refused_in_bounded_time() -> None:
     layers = "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghij"))
-    assert "values, counting each time an alias repeats them" in faults("a: &a [x]\n" + layers)
+    assert "values, counting each repetition by an alias" in faults("a: &a [x]\n" + layers)
     merges = "".join(f"{b}: &{b} {{<<: [{', '.join([f'*{a}'] * 9)}]}}\n" for a, b in pairwise("abcdefghij"))
-    assert "values, counting each time an alias repeats them" in faults("a: &a {x: 1}\n" + merges)
+    assert "values, counting each repetition by an alias" in faults("a: &a {x: 1}\n" + merges)
 
 
 def test_byte_order_mark_and_line_ends_of_windows_are_nothing(tmp_path: Path) -> None:
