@@ -46,7 +46,7 @@ def read_arrays(path: Path, most: int = MOST_ARRAY_BYTES) -> dict[str, NDArray[A
                 members = archive.infolist()
                 total = sum(member.file_size for member in members)
                 if total > most:
-                    raise ValueError(f"{total:,} bytes when unpacked, of which at most {most:,} are read")
+                    raise ValueError(f"{total:,} bytes when unpacked, at most {most:,} are allowed")
                 arrays = {}
                 for member in members:
                     with archive.open(member) as part:

@@ -28,8 +28,8 @@ MAX_BYTES = 64 << 20
 def write_atomic(path: Path, data: bytes | str) -> None:
     r"""Write `data` to `path` so that a reader sees either the old or the new content, never a part.
 
-    Undecodable bytes of file names, which Python represents as lone surrogates, are written as `\udcXX`; in JSON that is
-    the same string.
+    Undecodable bytes of file names, which Python represents as lone surrogates, are written as `\udcXX`; in JSON that
+    is the same string.
 
     Raises:
         OutputError: The folder is not writable, or the disk is full.

@@ -1,7 +1,7 @@
-"""Writing that neither ends nor delays what is watched.
+"""Writing that neither stops nor delays the watching of cameras.
 
-Everything that writes while cameras are watched does so through a `BackgroundWriter`: a full disk, a deleted folder or
-a reader that stopped reading is reported and retried there, and the main loop never waits for it.
+All outputs of a running watch use a `BackgroundWriter`: it reports and retries a full disk, a deleted folder or a
+reader that stopped reading, and the main loop never waits for it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from typing import Generic, Literal, TypedDict, TypeVar
 CAPACITY = 1000
 RETRY_SECONDS = 1.0
 PATIENCE_SECONDS = 0.25
-"""`put` waits this long for a writer that is behind, once until the queue is empty again. Files can be read faster
-than they are logged, and nothing of them shall be lost; a live camera can spare this time once."""
+"""`put` waits at most this long for a writer that is behind, once until the queue is empty again. Files may be read
+faster than they are logged, and nothing must be lost; a live camera can spare this time once."""
 STALL_SECONDS = 5.0
-"""A call that takes longer counts as a fault of the output: it hangs."""
+"""A call that takes longer counts as a failure of the output: it hangs."""
 
 Outcome = Literal["written", "failed", "dropped"]
 T = TypeVar("T")
@@ -39,9 +39,9 @@ class OutputStatus(TypedDict):
 
     Keys:
         name: "events", "history", "scores", "stderr" (the log), or the type of a sink.
-        error: why it cannot be written now, None while it can.
-        waiting: items that wait to be written.
-        dropped: items given up since the start.
+        error: Why it cannot be written at present; None if it can.
+        waiting: Items that wait to be written.
+        dropped: Items dropped since the start.
     """
 
     name: str
@@ -51,23 +51,23 @@ class OutputStatus(TypedDict):
 
 
 class BackgroundWriter(Generic[T]):
-    """Hands items to `write` in order, on a thread of its own.
+    """Passes items to `write` in order, on a thread of its own.
 
-    A failed `write` is repeated with the same items every `retry_seconds`; the cause is logged once, and so is the
-    recovery. At most `capacity` items wait beside those being written; beyond that the oldest are dropped and counted.
-    Safe to use from several threads.
+    A failed `write` is retried with the same items every `retry_seconds`; the cause is logged once, and so is the
+    recovery. At most `capacity` items wait in addition to those being written; beyond that, the oldest are dropped and
+    counted. Thread-safe.
 
     Args:
-        name: what is written, for messages and metrics.
-        write: writes all of the given items, or raises OSError. Any other exception is a bug: it is logged with its
+        name: What is written, for messages and metrics.
+        write: Writes all of the given items, or raises OSError. Any other exception is a bug: it is logged with its
             traceback, and the items are dropped.
-        capacity: items that may wait.
-        batch: items that one call of `write` may get.
-        retry_seconds: time between two attempts.
-        on_outcome: called with (outcome, number of items, reason) for metrics; must not call this object. "failed"
+        capacity: Largest number of waiting items.
+        batch: Largest number of items in one call of `write`.
+        retry_seconds: Time between two attempts.
+        on_outcome: Called with (outcome, number of items, reason) for metrics; must not call this object. "failed"
             counts attempts; `reason` is the name of the error, such as "ENOSPC", or "queue_full", "closed", "".
-        on_poke: called on the thread after `poke`, for outputs that look after their file; may raise OSError.
-        clock: monotonic seconds.
+        on_poke: Called on the thread after `poke`, for outputs that maintain their file; may raise OSError.
+        clock: Monotonic seconds.
     """
 
     def __init__(
@@ -103,17 +103,17 @@ class BackgroundWriter(Generic[T]):
 
     @property
     def error(self) -> OSError | None:
-        """Why nothing can be written at present, None while all is well."""
+        """Why nothing can be written at present; None if it can."""
         self._look_for_stall()
         return self._error
 
     @property
     def dropped(self) -> int:
-        """Items given up so far."""
+        """Items dropped so far."""
         return self._dropped
 
     def waiting(self) -> list[T]:
-        """Items that are not written, oldest first."""
+        """Items that are not yet written, oldest first."""
         with self._changed:
             return list(self._items.values())
 
@@ -128,11 +128,11 @@ class BackgroundWriter(Generic[T]):
         )
 
     def put(self, item: T, key: Hashable | None = None) -> None:
-        """Take an item; what happens to it raises nothing here.
+        """Queue an item. Failures to write it raise nothing here.
 
         Args:
-            item: what to write.
-            key: an item that waits under the same key is replaced, in its place. By default each has its own.
+            item: What to write.
+            key: Replaces a waiting item with the same key, at its position. Default: a new key for each item.
         """
         with self._changed:
             if self._is_closing:
@@ -148,7 +148,7 @@ class BackgroundWriter(Generic[T]):
             self._report_dropping()
 
     def poke(self) -> None:
-        """Have `on_poke` called on the thread, unless this output is busy or failing."""
+        """Call `on_poke` on the thread, unless this output is busy or failing."""
         with self._changed:
             if not self._is_closing and self._error is None and self._busy_since is None:
                 self._is_poked = True
@@ -156,10 +156,10 @@ class BackgroundWriter(Generic[T]):
         self._look_for_stall()
 
     def flush(self, seconds: float) -> bool:
-        """Wait until everything is written, but no longer than `seconds`, and not for an output that fails.
+        """Wait until everything is written, but at most `seconds`, and not for a failing output.
 
         Returns:
-            True where nothing waits any more.
+            Whether everything was written.
         """
         with self._changed:
             self._changed.wait_for(lambda: not self._is_pending() or self._error is not None, seconds)
@@ -168,10 +168,10 @@ class BackgroundWriter(Generic[T]):
         return done
 
     def close(self, seconds: float = 1.0) -> list[T]:
-        """Try once more to write what waits, and end the thread. What remains is logged and counted as dropped.
+        """Try once more to write what waits, and end the thread. The rest is logged and counted as dropped.
 
         Args:
-            seconds: longest time without progress. A call that hangs is left behind: the thread is a daemon.
+            seconds: Longest time without progress. A hanging call is abandoned: the thread is a daemon.
 
         Returns:
             The items that were not written.
@@ -189,12 +189,12 @@ class BackgroundWriter(Generic[T]):
             self._thread.join(seconds)
         if is_first and rest:
             cause = "it hangs" if self._error is None else words(self._error)
-            _log.error("output %s: %d items are lost: %s", self.name, len(rest), cause)
+            _log.error("output %s: lost %d items: %s", self.name, len(rest), cause)
         return rest
 
     @property
     def is_over(self) -> bool:
-        """Closed, and no call of `write` hangs any more."""
+        """Whether it is closed and no call of `write` hangs."""
         return self._thread is None or self._is_over
 
     def _is_pending(self) -> bool:
@@ -204,7 +204,7 @@ class BackgroundWriter(Generic[T]):
         return len(self._items) - len(self._in_flight) > self._capacity
 
     def _trim(self) -> bool:
-        """Drop the oldest where too many wait; True where that begins."""
+        """Drop the oldest items if too many wait; returns whether that has just begun."""
         was_dropping = self._dropped > self._dropped_before
         while self._is_over_full():
             del self._items[next(key for key in self._items if key not in self._in_flight)]
@@ -212,7 +212,7 @@ class BackgroundWriter(Generic[T]):
         return not was_dropping and self._dropped > self._dropped_before
 
     def _report_dropping(self) -> None:
-        _log.error("output %s: more than %d items wait; the oldest are dropped", self.name, self._capacity)
+        _log.error("output %s: more than %d items wait; dropping the oldest", self.name, self._capacity)
 
     def _wake(self) -> None:
         if self._thread is None:
@@ -220,8 +220,8 @@ class BackgroundWriter(Generic[T]):
             try:
                 thread.start()
                 self._thread = thread
-            except RuntimeError:  # no thread left for this process: the items wait for the next call
-                _log.error("output %s: cannot start a thread; trying again", self.name)
+            except RuntimeError:  # the process has too many threads: the items wait for the next call
+                _log.error("output %s: cannot start a thread; will retry", self.name)
         self._changed.notify_all()
 
     def _run(self) -> None:
@@ -233,8 +233,8 @@ class BackgroundWriter(Generic[T]):
                     self._on_poke()
             except OSError as error:
                 self._failed(error)
-            except Exception:  # noqa: BLE001 - a bug in one output must not silence it for good
-                _log.exception("output %s: %d items cannot be written", self.name, len(self._in_flight))
+            except Exception:  # noqa: BLE001 - a bug must not stop the output for good
+                _log.exception("output %s: cannot write %d items", self.name, len(self._in_flight))
                 with self._changed:
                     self._count("dropped", self._settle(), "bug")
             else:
@@ -244,7 +244,7 @@ class BackgroundWriter(Generic[T]):
             self._changed.notify_all()
 
     def _take(self) -> bool:
-        """Wait for something to do and mark it as being done; False: it is time to end."""
+        """Wait for work and mark it as in flight; False if the thread must end."""
         with self._changed:
             if self._error is not None:
                 if self._is_last:
@@ -261,7 +261,7 @@ class BackgroundWriter(Generic[T]):
             return True
 
     def _settle(self) -> int:
-        """Forget what was in flight, except items replaced meanwhile; how many it was."""
+        """Remove what was in flight, except items that were replaced meanwhile; returns their number."""
         done, self._in_flight, self._busy_since = self._in_flight, {}, None
         for key, item in done.items():
             if self._items.get(key) is item:
@@ -278,9 +278,9 @@ class BackgroundWriter(Generic[T]):
             seconds = self._clock() - self._failing_since
             self._count("written", self._settle(), "")
         if failed is not None:
-            _log.warning("output %s can be written again after %.0f s, %d items lost", self.name, seconds, lost)
+            _log.warning("output %s recovered after %.0f s, %d items lost", self.name, seconds, lost)
         elif lost:
-            _log.warning("output %s keeps up again, %d items lost", self.name, lost)
+            _log.warning("output %s caught up, %d items lost", self.name, lost)
 
     def _failed(self, error: OSError) -> None:
         with self._changed:
@@ -293,7 +293,7 @@ class BackgroundWriter(Generic[T]):
             self._report_dropping()
 
     def _fail(self, error: OSError) -> bool:
-        """Note a failure; True where it is the first one or has another cause than the last."""
+        """Record a failure; returns whether it is the first or its cause is new."""
         is_new = self._error is None or reason_of(self._error) != reason_of(error)
         if self._error is None:
             self._failing_since = self._clock()
@@ -307,14 +307,14 @@ class BackgroundWriter(Generic[T]):
             since, now = self._busy_since, self._clock()
             if since is None or now - since < STALL_SECONDS or isinstance(self._error, TimeoutError):
                 return
-            error = TimeoutError(errno.ETIMEDOUT, f"it hangs, nothing was taken for {now - since:.0f} s")
+            error = TimeoutError(errno.ETIMEDOUT, f"hangs: nothing written for {now - since:.0f} s")
             self._fail(error)
         self._report(error)
 
     def _report(self, error: OSError) -> None:
         hint = getattr(error, "hint", None)
         _log.error(
-            "output %s: %s; what is to be written waits in memory and is tried again%s",
+            "output %s: %s; keeping the data in memory and retrying%s",
             self.name, words(error), f" ({hint})" if hint else "",
         )  # fmt: skip
 
@@ -326,17 +326,17 @@ class BackgroundWriter(Generic[T]):
 
 
 class Appender:
-    """Appends to a file, each piece whole or not at all.
+    """Appends to a file, each piece completely or not at all.
 
-    A regular file is made with its folder where missing, and opened again after it was moved away or deleted (log
-    rotation) and after a failure. Pipes, terminals, devices and descriptors that others opened are streams: what they
-    took of a piece is not sent again.
+    A regular file is created with its folder if missing, and reopened after it was moved or deleted (log rotation) and
+    after a failure. Pipes, terminals, devices and given descriptors are streams: the part of a piece that they accepted
+    is not sent again.
 
     Args:
-        target: a path, or an open descriptor, which is never closed here.
-        header: written first into an empty file.
-        fresh: empty the file when it is first opened.
-        lines: end a last line that broke off before anything is appended.
+        target: A path, or an open descriptor, which is never closed here.
+        header: Written first into an empty file.
+        fresh: Whether to truncate the file when it is first opened.
+        lines: Whether to end an incomplete last line before anything is appended.
     """
 
     def __init__(self, target: Path | int, *, header: bytes = b"", fresh: bool = False, lines: bool = True) -> None:
@@ -348,10 +348,10 @@ class Appender:
         self._piece = self._rest = b""
 
     def open(self) -> None:
-        """Open the file now, so that a wrong path is found out at the start. A named pipe waits for its reader.
+        """Open the file now, so that a wrong path is reported at the start. A named pipe is opened later.
 
         Raises:
-            OSError: it cannot be opened.
+            OSError: It cannot be opened.
         """
         if self._path is not None and not self._path.is_fifo():
             self._opened(self._path)
@@ -360,7 +360,7 @@ class Appender:
         """Append one piece.
 
         Raises:
-            OSError: it was not written; nothing of it is in a regular file. `filename` is the path.
+            OSError: It was not written; a regular file contains no part of it. `filename` is the path.
         """
         try:
             descriptor = self._descriptor if self._path is None else self._opened(self._path)
@@ -379,7 +379,7 @@ class Appender:
         """Close the file; the next `append` opens it again."""
         if self._path is not None and self._descriptor is not None:
             descriptor, self._descriptor = self._descriptor, None
-            with suppress(OSError):  # what a failing disk says here it has said before
+            with suppress(OSError):  # a failing disk has been reported before
                 os.close(descriptor)
 
     def _opened(self, path: Path) -> int:
@@ -387,7 +387,7 @@ class Appender:
             self.close()
         if self._descriptor is None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # A pipe opened for reading too would take lines that nobody ever reads.
+            # A pipe that is also opened for reading would accept lines without a reader.
             mode = os.O_WRONLY if path.is_fifo() else os.O_RDWR
             flags = mode | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if self._is_fresh else 0)
             self._descriptor = os.open(path, flags, 0o644)
@@ -399,11 +399,11 @@ class Appender:
         if size == 0:
             data = self._header + data
         elif self._lines and os.pread(descriptor, 1, size - 1) != b"\n":
-            data = b"\n" + data  # the last writer died within a line; without this our first would be lost with it
+            data = b"\n" + data  # the last writer died within a line, which would corrupt the next one
         rest = data
         try:
             while rest:
-                rest = rest[os.write(descriptor, rest) :]  # a short write is followed by one that names the cause
+                rest = rest[os.write(descriptor, rest) :]  # after a short write, the next one raises the cause
         except OSError:
             if len(rest) < len(data):
                 os.ftruncate(descriptor, size)
@@ -416,16 +416,16 @@ class Appender:
             while self._rest:
                 try:
                     self._rest = self._rest[os.write(descriptor, self._rest) :]
-                except BlockingIOError:  # somebody made the pipe non-blocking
+                except BlockingIOError:  # another process made the pipe non-blocking
                     select.select([], [descriptor], [], 1.0)
         except BrokenPipeError:
-            self._piece = self._rest = b""  # the next reader gets whole lines
+            self._piece = self._rest = b""  # the next reader gets complete lines
             raise
         self._piece = b""
 
 
 def words(error: OSError) -> str:
-    """What went wrong, in words, with the file's name where it is known."""
+    """The message of an error, with the file name if it is known."""
     if error.strerror is None:
         return str(error)
     return error.strerror if error.filename is None else f"cannot write {error.filename}: {error.strerror}"

@@ -1,4 +1,4 @@
-"""What `streamad config check` looks at beyond the schema: all that a configuration names and that is here."""
+"""The checks of `streamad config check` beyond the schema: everything local that a configuration refers to."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from streamad.yaml_document import Location
 FRAME_SECONDS = 20.0
 """Longest wait for the first frame of a source."""
 _AT_ONCE = 4
-"""Sources opened at once: each is a process of its own."""
+"""Sources opened at the same time; each is a process of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was found.
+    """One result of a check.
 
     Attributes:
-        kind: a fault keeps `streamad run` from working; a warning does not; "unchecked" was not looked at.
-        place: the setting that it is about.
-        message: what it is, without the name of the setting.
+        kind: "fault" prevents `streamad run` from working, "warning" does not, "unchecked" was not checked.
+        place: The setting that it is about.
+        message: The result, without the name of the setting.
     """
 
     kind: Literal["fault", "warning", "unchecked"]
@@ -46,13 +46,13 @@ class Finding:
 
 
 def check_config(config: Config, *, connect: bool) -> Iterator[Finding]:
-    """Open all that a configuration names: sources, credentials, models, calibrations, outputs, the port.
+    """Open everything that a configuration refers to: sources, credentials, models, calibrations, outputs, the port.
 
-    Nothing is written, and no host is contacted unless asked.
+    Nothing is written, and no host is contacted unless `connect` is set.
 
     Args:
-        config: checked against the schema.
-        connect: whether cameras and devices are opened, too.
+        config: A configuration that matches the schema.
+        connect: Whether to open cameras and devices, too.
     """
     yield from _credentials(config)
     frames: dict[int, Frame] = {}
@@ -97,10 +97,10 @@ def _credentials(config: Config) -> Iterator[Finding]:
 
 
 def _first_frames(config: Config, *, connect: bool) -> Iterator[tuple[int, Frame | str]]:
-    """(number of the camera, its first frame or what is wrong) of every source that may be opened."""
+    """(index of the camera, its first frame or an error message) of every source that may be opened."""
     wanted = [k for k, camera in enumerate(config.cameras) if connect or not camera.source.live]
     for start in range(0, len(wanted), _AT_ONCE):
-        # One attempt each: whoever asks now wants to know how it is now.
+        # One attempt each: the check reports the present state.
         waiting = {
             k: SupervisedSource(config.cameras[k].id, config.cameras[k].source, ReconnectSpec(max_attempts=1))
             for k in wanted[start : start + _AT_ONCE]
@@ -115,7 +115,7 @@ def _first_frames(config: Config, *, connect: bool) -> Iterator[tuple[int, Frame
                     if frame is not None:
                         yield index, frame
                     elif source.over:
-                        yield index, status.message or "it ended before its first frame"
+                        yield index, status.message or "ended before its first frame"
                     else:
                         continue
                     del waiting[index]
@@ -133,23 +133,23 @@ def _not_opened(config: Config, *, connect: bool) -> Iterator[Finding]:
             continue
         if isinstance(source, DeviceSpec):
             if not source.device.exists():
-                yield Finding("fault", (*place, "device"), f"there is no {source.device}")
+                yield Finding("fault", (*place, "device"), f"{source.device} does not exist")
             elif not os.access(source.device, os.R_OK | os.W_OK):
                 yield Finding("fault", (*place, "device"), f"no permission to open {source.device} (group `video`?)")
-            yield Finding("unchecked", place, f"whether {source.device} gives pictures")
+            yield Finding("unchecked", place, f"whether {source.device} delivers frames")
         elif isinstance(source, RtspSpec):
-            yield Finding("unchecked", place, f"whether {source.url} answers and takes the credentials")
+            yield Finding("unchecked", place, f"whether {source.url} answers and accepts the credentials")
 
 
 def _models(config: Config, frames: dict[int, Frame]) -> Iterator[Finding]:
-    """Each model is opened as `streamad run` would, and each camera's threshold, scorer and first frame tried on it."""
+    """Open each model as `streamad run` would, and try each camera's threshold, scorer and first frame on it."""
     models: dict[str, Model | None] = {}
-    said = _Said()
+    logged = _Logged()
     live = any(camera.source.live for camera in config.cameras)
     with ExitStack() as stack:
         log = logging.getLogger(resolve_policy.__module__)
-        log.addHandler(said)
-        stack.callback(log.removeHandler, said)
+        log.addHandler(logged)
+        stack.callback(log.removeHandler, logged)
         for index, camera in enumerate(config.cameras):
             name = config.model_of(camera)
             if name not in models:
@@ -178,11 +178,11 @@ def _models(config: Config, frames: dict[int, Frame]) -> Iterator[Finding]:
                     scorer.preprocess(frames[index])
             except StreamadError as error:
                 yield Finding("fault", ("cameras", index, "calibration"), _sentence(error))
-            yield from (Finding("warning", ("cameras", index), message) for message in said.taken())
+            yield from (Finding("warning", ("cameras", index), message) for message in logged.taken())
 
 
-class _Said(logging.Handler):
-    """What a module would log while it runs."""
+class _Logged(logging.Handler):
+    """Collects the warnings that a module logs."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -216,23 +216,23 @@ def _outputs(config: Config) -> Iterator[Finding]:
     for place, path in files.items():
         other = taken.setdefault(path.absolute(), place)
         if other != place:
-            yield Finding("fault", place, f"{path} is written by `{'.'.join(map(str, other))}`, too")
+            yield Finding("fault", place, f"{path} is also written by `{'.'.join(map(str, other))}`")
     if config.events.path.is_file() and (problem := _store_problem(config.events.path)):
         yield Finding("fault", ("events", "path"), f"{config.events.path}: {problem}")
 
 
 def _write_problem(path: Path, *, is_folder: bool) -> str | None:
-    """Why a file or folder could not be written, found without writing."""
+    """Why a file or folder cannot be written, found without writing; None if it can."""
     try:
         if path.exists():
             if path.is_dir() != is_folder:
-                return "it is no folder" if is_folder else "it is a folder"
+                return "not a folder" if is_folder else "is a folder"
             return None if os.access(path, os.W_OK | (os.X_OK if is_folder else 0)) else "no permission"
         parent = next(folder for folder in path.absolute().parents if folder.exists())
         if not parent.is_dir():
-            return f"{parent} is no folder"
+            return f"{parent} is not a folder"
         if not os.access(parent, os.W_OK | os.X_OK):
-            return f"no permission to make it in {parent}"
+            return f"no permission to create it in {parent}"
         space = os.statvfs(parent)
     except OSError as error:
         return error.strerror or str(error)
@@ -240,21 +240,21 @@ def _write_problem(path: Path, *, is_folder: bool) -> str | None:
 
 
 def _store_problem(path: Path) -> str | None:
-    """Why an existing file is no event store, by the header that SQLite documents."""
+    """Why an existing file is not an event store, by the header that SQLite documents; None if it is."""
     try:
         with open_regular(path) as file:
             header = file.read(100)
     except OSError as error:
         return error.strerror
     except ValueError as error:
-        return f"it is {error}"
+        return str(error)
     application = int.from_bytes(header[68:72], "big")
     if header and (not header.startswith(b"SQLite format 3\0") or application not in (0, APPLICATION_ID)):
-        return "it is no event store"
+        return "not an event store"
     return None
 
 
 def _sentence(error: StreamadError) -> str:
-    """An error and its hint in one line."""
+    """An error and its hint on one line."""
     text = f"{error} ({error.hint})" if error.hint else str(error)
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""How a command that watches ends on a signal: in good order, and within a bounded time whatever hangs."""
+"""Shutdown on signals: orderly, and within a bounded time even if something hangs."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from streamad.cli.common import say
 from streamad.errors import ExitCode
 
 ORDERLY_SECONDS = 4.0
-"""Time for an orderly end: events closed, decoders stopped, outputs written. Then the process ends as it is; an event
-that is still open then becomes `interrupted` at the next start, as after any other death of the process."""
+"""Time for an orderly shutdown: closing events, stopping decoders, writing outputs. After that, the process exits at
+once; an event that is still open becomes `interrupted` at the next start, as after any crash."""
 
 _log = logging.getLogger(__name__)
 
 
 class Ending:
-    """Ends the process on SIGINT and SIGTERM; a context manager, to be used in the main thread.
+    """Ends the process on SIGINT and SIGTERM; a context manager for the main thread.
 
-    The first signal asks for an orderly end. Where that takes longer than `ORDERLY_SECONDS`, or at a second signal, the
-    process ends at once: a thread of its own sees to it, since the main thread may hang in a call. SIGHUP, which a
-    closed terminal sends, is ignored.
+    The first signal requests an orderly shutdown. If that takes longer than `ORDERLY_SECONDS`, or at a second signal,
+    the process exits at once; a separate thread does this, because the main thread may hang. SIGHUP, which a closed
+    terminal sends, is ignored.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Ending:
         os.set_blocking(self._write_end, False)
 
     def stop_with(self, stop: Callable[[], None]) -> None:
-        """From here on a first signal calls this, on the main thread; before, it breaks off what runs there."""
+        """Call `stop` on the main thread at the first signal. Before this call, a signal raises an exception there."""
         self._stop = stop
 
     def __enter__(self) -> Self:
@@ -53,7 +53,7 @@ class Ending:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # After a signal the watching goes on to the end of the process: something may hang in its last steps too.
+        # After a signal, keep watching until the process exits: its last steps may hang, too.
         if not self._asked.is_set():
             signal.set_wakeup_fd(-1)
             for number, previous in self._previous.items():
@@ -73,22 +73,22 @@ class Ending:
         while numbers := os.read(self._read_end, 64):
             for number in numbers:
                 if number == signal.SIGHUP:
-                    _log.info("SIGHUP is ignored; SIGTERM ends the program")
+                    _log.info("ignored SIGHUP; use SIGTERM to stop")
                 if number not in (signal.SIGINT, signal.SIGTERM):
                     continue
                 if timer is not None:
-                    _end_now(ExitCode.INTERRUPT, f"ended at once by a second {signal.Signals(number).name}")
+                    _end_now(ExitCode.INTERRUPT, f"exiting at once: second {signal.Signals(number).name}")
                 self._asked.set()
-                words = f"ended after {ORDERLY_SECONDS:g} s, since an output, the engine or a decoder hangs"
-                timer = threading.Timer(ORDERLY_SECONDS, _end_now, (ExitCode.RUNTIME, words))
+                message = f"exiting after {ORDERLY_SECONDS:g} s: an output, the engine or a decoder hangs"
+                timer = threading.Timer(ORDERLY_SECONDS, _end_now, (ExitCode.RUNTIME, message))
                 timer.daemon = True
                 timer.start()
         os.close(self._read_end)
 
 
-def _end_now(code: int, words: str) -> None:
-    """End the process without any more ado; the words are said only where somebody listens."""
-    speaker = threading.Thread(target=say, args=(words,), daemon=True)
-    speaker.start()
-    speaker.join(0.2)
+def _end_now(code: int, message: str) -> None:
+    """Exit at once. The message is printed on a thread, because standard error may block."""
+    printer = threading.Thread(target=say, args=(message,), daemon=True)
+    printer.start()
+    printer.join(0.2)
     os._exit(code)

@@ -163,7 +163,7 @@ def test_a_disk_that_fills_while_watching_loses_no_event_silently(
                 except OSError:
                     filler.close()
                 url = line.rpartition(" ")[2].strip()
-            if "waits in memory and is tried again" in line:
+            if "keeping the data in memory and retrying" in line:
                 break
         while not events_of(url)["waiting"]:
             time.sleep(0.1)

@@ -98,7 +98,7 @@ def test_every_fault_is_reported_at_once(check: Check, tmp_path: Path) -> None:
         ({"type": "file", "path": "empty.mp4"}, "empty.mp4"),
         ({"type": "images", "path": "folder"}, "folder"),
         ({"type": "images", "path": "missing"}, "no such folder"),
-        ({"type": "device", "device": "/dev/no-such-video"}, "there is no /dev/no-such-video"),
+        ({"type": "device", "device": "/dev/no-such-video"}, "/dev/no-such-video does not exist"),
         ({"type": "file", "path": "small.mp4"}, "small"),
     ],
 )
@@ -121,7 +121,7 @@ def test_sources_are_opened(check: Check, tmp_path: Path, source: dict[str, Any]
         ({"engine": {"precision": "int8"}}, "no int8 variant"),
         ({"web": {"host": "192.0.2.1", "port": 0}}, "cannot listen on 192.0.2.1"),
         ({"events": {"path": "frames"}}, "it is a folder"),
-        ({"events": {"path": "e"}, "sinks": [{"type": "jsonl", "path": "e"}]}, "is written by `events.path`, too"),
+        ({"events": {"path": "e"}, "sinks": [{"type": "jsonl", "path": "e"}]}, "is also written by `events.path`"),
         ({"quality": {"reference": "frames"}}, "frames"),
     ],
 )

@@ -87,9 +87,9 @@ def test_weights_in_another_file_are_refused_wherever_the_network_has_them(tmp_p
 
 
 def test_a_network_that_is_damaged_inside_or_is_no_onnx_is_not_trusted(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="not a file of a model"):
+    with pytest.raises(BundleError, match="not a model file"):
         load_bundle(make(tmp_path / "inside", b"\x3a\x02\xff\xff"))
-    with pytest.raises(BundleError, match="content is not what its name says"):  # its weights would be in model.bin
+    with pytest.raises(BundleError, match="content does not match its name"):  # its weights would be in model.bin
         load_bundle(make(tmp_path / "xml", b"<?xml version='1.0'?><net></net>"))
 
 
@@ -126,7 +126,7 @@ def test_what_would_be_loaded_unlisted_is_refused(tmp_path: Path, name: str) -> 
     (bundle / "notes.txt").write_text("of no concern")
     load_bundle(bundle)
     (bundle / name).write_bytes(b"{}")
-    with pytest.raises(BundleError, match=f"holds {name}, which model.yaml does not list"):
+    with pytest.raises(BundleError, match=f"contains {name}, which model.yaml does not list"):
         load_bundle(bundle)
 
 

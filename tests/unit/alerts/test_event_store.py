@@ -182,7 +182,7 @@ def test_a_full_disk_loses_nothing(small_disk: Path, caplog: pytest.LogCaptureFi
     store.close()
     # The cause once, and the recovery once.
     assert caplog.text.count("disk is full") == 1
-    assert caplog.text.count("can be written again") == 1
+    assert caplog.text.count("recovered after") == 1
 
 
 def test_closing_on_a_full_disk_says_what_is_not_written(small_disk: Path) -> None:

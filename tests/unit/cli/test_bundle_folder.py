@@ -37,7 +37,7 @@ def test_names_that_are_valid(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "nearest"), NAMES.items())
 def test_a_name_that_is_not_valid_comes_with_the_nearest_one_that_is(name: str, nearest: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is not a valid name for a model") as refused:
+    with pytest.raises(UsageError, match="is not a valid model name") as refused:
         bundle_folder(tmp_path / name)
     assert refused.value.hint is not None
     assert refused.value.hint.endswith(f"/{nearest}")
@@ -113,7 +113,7 @@ def test_every_command_says_so_before_it_reads_the_video(command: str, call: Any
     arguments = words.get(command) or [*command.split(), "--data", "nowhere.mp4"]
     code, _, said = call(*arguments, "--out", "models/Gate Yard")
     assert code == 2
-    assert "'Gate Yard' is not a valid name for a model" in said
+    assert "'Gate Yard' is not a valid model name" in said
     assert "--out models/gate-yard" in said
     assert not (tmp_path / "models").exists()
 

@@ -186,7 +186,7 @@ def test_a_member_that_changed_or_is_missing_is_told(models: Path, tmp_path: Pat
         shutil.copytree(models / name, tmp_path / name)
     manifest = tmp_path / "small" / "model.yaml"
     manifest.write_text(manifest.read_text().replace("still: -10.0", "still: -9.0"))
-    with pytest.raises(BundleError, match="was made of small"):
+    with pytest.raises(BundleError, match="was fused from small"):
         load_bundle(tmp_path / "both").members()
     shutil.rmtree(tmp_path / "small")
     with pytest.raises(BundleError, match="unknown model 'small'"):

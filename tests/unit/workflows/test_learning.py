@@ -269,7 +269,7 @@ def test_another_detector_is_learned_the_same_way(tmp_path: Path) -> None:
 
 def test_what_the_command_refuses(videos: dict[str, Path], call: Any, tmp_path: Path) -> None:
     for arguments, words in (
-        ((videos["day"], "--out", "models/Gate Yard"), "not a valid name for a model"),
+        ((videos["day"], "--out", "models/Gate Yard"), "not a valid model name"),
         ((videos["day"], "--out", "gate", "--profile", "../x"), "not a valid name for a profile"),
         ((videos["day"], "--out", "gate", "--detector", "nothing"), "unknown detector 'nothing'"),
         ((videos["day"], "--out", "gate", "--option", "nothing=1"), "motion has no option nothing"),
