@@ -15,7 +15,7 @@ from streamad.engines.base import Engine, EnginePlugin, batch_sizes_for
 from streamad.engines.stateful import StatefulEngine
 from streamad.engines.tensorrt import availability
 from streamad.engines.tensorrt.library import LibraryName
-from streamad.errors import DISTRIBUTION, EngineError, PluginError, install_hint
+from streamad.errors import DISTRIBUTION, EngineError, PluginError, install_hint, suggestion
 from streamad.plugins import ENGINES, find_plugin, plugin_names
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def engine_names() -> tuple[str, ...]:
 
 def _known_engine(name: str) -> str:
     if name not in get_args(EngineName) and name not in plugin_names(ENGINES):
-        raise ValueError(f"got {name!r}, expected one of {', '.join(engine_names())}")
+        hint = suggestion(name, engine_names())
+        raise ValueError(f"got {name!r}, expected one of {', '.join(engine_names())}" + (f"; {hint}" if hint else ""))
     return name
 
 
