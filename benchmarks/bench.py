@@ -1,11 +1,11 @@
-"""Speed, cameras and memory of every model and engine that runs here, in one interleaved run of bounded length.
+"""Speed, cameras and memory of every available model and engine, in one interleaved run of limited length.
 
     make bench          or: python benchmarks/bench.py --json runs/bench.json
     make bench-docs     or: python benchmarks/bench.py --from runs/bench.json --write-docs
 
-Contenders of a model take turns, round after round after one for warm-up, so that a change of the machine's load falls
-on all of them; the report gives minimum, median and maximum. As many rounds are run as the budget allows. Nothing here
-is a test: times are read, not asserted.
+The contenders of a model take turns, round after round after a warm-up round, so that changes of the machine's load
+affect all of them. The report gives minimum, median and maximum. The budget determines the number of rounds. Nothing
+here is a test: times are reported, not asserted.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from streamad.files import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 TURN_SECONDS = 0.4
-"""Time that a contender works in a round."""
+"""Time that a contender runs in one round."""
 LEAST_ROUNDS, MOST_ROUNDS = 2, 7
 FOR_SPEED = 0.58
 """Share of the budget for the contenders; the rest is for cameras and memory."""
@@ -57,12 +57,12 @@ MEMORY_SECONDS = 2.0
 
 
 def measure_speed(bundle: Bundle, workload: Workload, scratch: Path, deadline: float) -> dict[str, Any]:
-    """All contenders of one model, in rounds until the deadline; two at least."""
+    """Run all contenders of one model in rounds until the deadline, at least two rounds."""
     with ExitStack() as stack:
         subject = Subject(bundle, workload.path, stack)
         rows = subject.contenders(scratch)
         gemm: list[float] = []
-        rounds, last = -1, 0.0  # the first round warms up
+        rounds, last = -1, 0.0  # the first round is a warm-up
         while rounds < LEAST_ROUNDS or (rounds < MOST_ROUNDS and time.monotonic() + last < deadline):
             began = time.monotonic()
             gemm.append(gemm_numpy())
@@ -86,7 +86,7 @@ def measure_speed(bundle: Bundle, workload: Workload, scratch: Path, deadline: f
 
 
 def described(row: Contender, rows: Sequence[Contender], bundle: Bundle, per_frame: float) -> dict[str, Any]:
-    """One contender's figures; ratios are taken round by round to the papers' loop."""
+    """Return one contender's results. Ratios to the papers' loop are computed round by round."""
     paper = next((r for r in rows if (r.stage, r.engine) == ("plain loop", "torch fp32")), None)
     ratios = [] if paper is None else [ours / theirs for ours, theirs in zip(row.rates, paper.rates, strict=True)]
     middle = float(np.median(row.rates))
@@ -109,7 +109,7 @@ def described(row: Contender, rows: Sequence[Contender], bundle: Bundle, per_fra
 
 
 def measure_cameras(bundle: Bundle, found: dict[str, Any], workload: Workload, deadline: float) -> list[dict[str, Any]]:
-    """The most cameras that OpenVINO holds, in float32 and, where the model has it, in 8 bits."""
+    """Find the maximum number of cameras for OpenVINO in float32 and, if the model supports it, in 8 bits."""
     answer = []
     speeds = {r["engine"]: r["frames_per_second"]["median"] for r in found["rows"] if r["stage"] == "end to end"}
     for precision in ("fp32", "int8"):
@@ -124,7 +124,7 @@ def measure_cameras(bundle: Bundle, found: dict[str, Any], workload: Workload, d
 
 
 def measure_memory(bundle: Bundle, found: dict[str, Any], workload: Workload) -> list[dict[str, Any]]:
-    """Resident memory of a process that scores the video, without torch."""
+    """Measure the resident memory of a process that scores the video without torch."""
     answer = []
     script = Path(__file__).with_name("bench_memory.py")
     for precision in ("fp32", "int8"):
@@ -138,7 +138,7 @@ def measure_memory(bundle: Bundle, found: dict[str, Any], workload: Workload) ->
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure everything."""
+    """Run all measurements."""
     started = time.monotonic()
     report: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d"),
@@ -163,7 +163,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         }  # fmt: skip
         say(f"video: {workload.source}, {workload.frames} frames")
         speed_ends = started + FOR_SPEED * options.budget
-        # A round of the networks on windows takes twice as long as one of the others.
+        # A round of the window networks takes twice as long as one of the others.
         weights = [2 if bundle.streaming_path is not None else 1 for bundle in bundles]
         for number, bundle in enumerate(bundles):
             now = time.monotonic()
@@ -182,16 +182,18 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options."""
+    """Parse the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--models", nargs="+", default=list(MODELS), metavar="MODEL", help="bundles; default: one a form"
+        "--models", nargs="+", default=list(MODELS), metavar="MODEL", help="bundles; default: one per form"
     )
-    parser.add_argument("--budget", type=float, default=450, help="seconds that it may take, about (default 450)")
-    parser.add_argument("--frames", type=int, default=1200, help="frames of the video (default 1200)")
-    parser.add_argument("--busy", action="store_true", help="say in the report that the machine had other work")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure as JSON")
-    parser.add_argument("--from", type=Path, dest="source", metavar="FILE", help="measure nothing, take these figures")
+    parser.add_argument("--budget", type=float, default=450, help="approximate duration in seconds (default 450)")
+    parser.add_argument("--frames", type=int, default=1200, help="number of frames in the video (default 1200)")
+    parser.add_argument("--busy", action="store_true", help="note in the report that the machine had other work")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all results as JSON")
+    parser.add_argument(
+        "--from", type=Path, dest="source", metavar="FILE", help="use these results instead of measuring"
+    )
     parser.add_argument(
         "--write-docs", action="store_true", help="write table and plots of docs/results/performance.md"
     )
@@ -203,7 +205,7 @@ def say(text: str) -> None:
 
 
 def main() -> int:
-    """Run everything, or read it, and print the report."""
+    """Measure, or read results, and print the report."""
     options = parse()
     logging.getLogger("streamad").setLevel(logging.ERROR)
     report = json.loads(options.source.read_text(encoding="utf-8")) if options.source is not None else run(options)
@@ -222,4 +224,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except StreamadError as error:
-        sys.exit(f"error: {error}" + (f"\n  what to do: {error.hint}" if error.hint else ""))
+        sys.exit(f"error: {error}" + (f"\n  hint: {error.hint}" if error.hint else ""))

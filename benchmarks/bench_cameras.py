@@ -1,4 +1,4 @@
-"""How many cameras of 25 frames a second one machine holds: the program that watches them, on replayed video."""
+"""Number of cameras at 25 frames per second that one machine sustains: `streamad run` on replayed video."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from streamad.live.monitor import Monitor
 
 FPS = 25.0
 SETTLE = 1.5
-"""Seconds after the first score of every camera that are not counted: backgrounds are learned in them."""
+"""Seconds after the first score of every camera that are not counted, because backgrounds are still being learned."""
 MEASURED = 2.5
-"""Seconds that count."""
+"""Seconds that are counted."""
 SHARE = 0.98
-"""Share of the frames that have to be scored for a number of cameras to be held."""
+"""Share of frames that must be scored for a number of cameras to be sustained."""
 MOST = 64
 
 
 def watch(model: str, engine: dict[str, Any], video: Path, video_fps: float, cameras: int) -> dict[str, Any]:
-    """Watch so many cameras for some seconds.
+    """Monitor a number of cameras for some seconds.
 
     Args:
-        model: bundle.
-        engine: the `engine` part of a configuration.
-        video: every camera replays it at 25 frames a second, decoding it in a process of its own.
-        video_fps: its own rate.
-        cameras: how many.
+        model: The bundle.
+        engine: The `engine` section of a configuration.
+        video: The video that every camera replays at 25 frames per second, with its own decoder process.
+        video_fps: The video's own frame rate.
+        cameras: Number of cameras.
 
     Returns:
-        `cameras`, `frames_per_second` scored by each on average, `slowest` camera's, `held`, and `latency_ms`, median
-        from decoded to scored.
+        `cameras`, `frames_per_second` scored per camera on average and of the `slowest` camera, `held`, and the median
+        `latency_ms` from decoded to scored.
     """
     source = {"type": "file", "path": str(video), "realtime": True, "loop": True, "speed": FPS / video_fps}
     config = Config.model_validate(
@@ -62,7 +62,9 @@ def watch(model: str, engine: dict[str, Any], video: Path, video_fps: float, cam
             latencies.append(now - score.received_at)
 
     monitor = Monitor(config, on_score=on_score)
-    limit = threading.Timer(30 + SETTLE + MEASURED, monitor.stop)  # one that never starts does not hang the benchmark
+    limit = threading.Timer(
+        30 + SETTLE + MEASURED, monitor.stop
+    )  # a camera that never starts must not hang the benchmark
     limit.start()
     try:
         monitor.run()
@@ -82,18 +84,18 @@ def watch(model: str, engine: dict[str, Any], video: Path, video_fps: float, cam
 def most_cameras(
     model: str, engine: dict[str, Any], video: Path, video_fps: float, frames_per_second: float, deadline: float
 ) -> dict[str, Any]:
-    """The largest of 1, 2, 4, 8, … cameras that are held, sought from what a file's speed promises.
+    """Find the largest of 1, 2, 4, 8, … cameras that are sustained, starting from what a file's speed suggests.
 
     Args:
-        model: bundle.
-        engine: the `engine` part of a configuration.
-        video: what cameras show.
-        video_fps: its own rate.
-        frames_per_second: of a file, from file to alerts.
-        deadline: `time.monotonic()` after which no other number is tried.
+        model: The bundle.
+        engine: The `engine` section of a configuration.
+        video: The video that cameras show.
+        video_fps: The video's own frame rate.
+        frames_per_second: Speed on a file, from file to alerts.
+        deadline: `time.monotonic()` after which no further number is tried.
 
     Returns:
-        `held` (0: not even one), `tried`, and `bounded` where time ended the search before it was over.
+        `held` (0: not even one), `tried`, and `bounded` if the deadline ended the search early.
     """
     tried: dict[int, dict[str, Any]] = {}
     number = 1

@@ -1,7 +1,7 @@
-"""The contenders of `benchmarks/bench.py`: every stage and every engine of a model, and the plain loops of research code.
+"""The contenders of `benchmarks/bench.py`: every stage and engine of a model, and the plain loops of research code.
 
-A contender works for a given time and says how many frames it got through. All take the same frames of the same video,
-behind those in which a model only learns what is at rest or fills its window, which cost nothing.
+A contender runs for a given time and reports the number of frames that it processed. All use the same frames of the
+same video, after those in which a model only learns the background or fills its window, which cost nothing.
 """
 
 from __future__ import annotations
@@ -36,24 +36,25 @@ from streamad.preprocessing import ModelInput, PatchGrid
 from streamad.sources import FileSpec, open_source
 
 LEAD = 40
-"""Frames that a model sees before it is timed: ADACL's background takes 32, a window 16."""
+"""Frames that a model processes before it is timed: ADACL's background needs 32, a window 16."""
 SHOWN = 160
-"""Frames behind them that are kept in memory, for the stages that are timed alone."""
+"""Frames after those that are kept in memory, for stages that are timed separately."""
 
 Batch = npt.NDArray[np.float32]
 
 
 @dataclass
 class Contender:
-    """One way of doing the work, or a part of it.
+    """One way to do the work or a part of it.
 
     Attributes:
         stage: decode, tile, infer, score, end to end, or plain loop.
-        engine: what runs the network, "" where none does.
-        what: in words.
-        work: works until `time.perf_counter()` reaches what it is given; returns (frames, seconds, CPU seconds).
-        rates: frames a second in each round.
-        costs: CPU seconds a frame in each round, over all threads.
+        engine: What runs the network; "" if nothing does.
+        what: Description.
+        work: Function that works until `time.perf_counter()` reaches its argument; returns (frames, seconds, CPU
+            seconds).
+        rates: Frames per second in each round.
+        costs: CPU seconds per frame in each round, over all threads.
     """
 
     stage: str
@@ -64,7 +65,7 @@ class Contender:
     costs: list[float] = field(default_factory=list)
 
     def turn(self, seconds: float, keep: bool) -> float:
-        """Work for about so long; returns frames a second."""
+        """Work for about `seconds`; return frames per second."""
         frames, wall, cpu = self.work(seconds)
         if keep:
             self.rates.append(frames / wall)
@@ -73,7 +74,7 @@ class Contender:
 
 
 def _timed(step: Callable[[], float]) -> Callable[[float], tuple[float, float, float]]:
-    """Steps, each of some frames, until the time is over; one at least."""
+    """Repeat steps, each of some frames, until the time is over; at least once."""
 
     def work(seconds: float) -> tuple[float, float, float]:
         frames, started, spent = 0.0, time.perf_counter(), time.process_time()
@@ -88,9 +89,9 @@ class Subject:
     """One model on one video, with everything that its contenders share.
 
     Args:
-        bundle: the model.
-        video: the workload.
-        stack: closes what is opened.
+        bundle: The model bundle.
+        video: The workload.
+        stack: Stack that closes what is opened.
     """
 
     def __init__(self, bundle: Bundle, video: Path, stack: ExitStack) -> None:
@@ -118,7 +119,7 @@ class Subject:
         return [tiles for frame in self._frames[LEAD:] if (tiles := scorer.preprocess(frame)) is not None]
 
     def contenders(self, scratch: Path) -> list[Contender]:
-        """All that can run here, the parts first."""
+        """Return all contenders that can run here, parts first."""
         found = [self._decode(), self._tile()]
         models = list(self._models())
         found += [Contender("infer", label, self._inferred(model), self._infer(model)) for label, model in models]
@@ -130,17 +131,17 @@ class Subject:
         return found + list(self._plain(scratch))
 
     def engine_label(self, model: Model) -> str:
-        """Name and precision of what really runs."""
+        """Return the name and precision of what really runs."""
         return f"{model.engine.info.name} {model.engine.info.precision}"
 
     def _models(self) -> Iterator[tuple[str, Model]]:
-        """Every engine and precision that runs here, warm."""
+        """Generate every available engine and precision, warmed up."""
         for name, problem in available_engines().items():
             for precision in () if problem else PRECISIONS[name]:
                 spec = EngineSpec.model_validate({"name": name, "precision": precision})
                 try:
                     model = self._stack.enter_context(open_model(self.bundle, spec, hint="throughput"))
-                except (BundleError, EngineError):  # no such variant, or the processor lacks it
+                except (BundleError, EngineError):  # no such variant, or not supported by the processor
                     continue
                 model.warm_up()
                 yield self.engine_label(model), model
@@ -164,14 +165,14 @@ class Subject:
                 scorer.preprocess(frame)
             return float(SHOWN)
 
-        what = "background, moving cells, history" if self.cells else "resizing, window"
+        what = "background, moving patches, history" if self.cells else "resizing, window"
         return Contender("tile", "", what, _timed(step))
 
     def _inferred(self, model: Model) -> str:
         if isinstance(model.engine, StatefulEngine):
-            return "one new frame, the rest carried"
+            return "one new frame, the rest from state"
         if self.cells:
-            return f"moving cells, batches of {model.engine.batch_sizes[-1]}"
+            return f"moving patches, batches of {model.engine.batch_sizes[-1]}"
         return "whole frame" if self.bundle.manifest.input.channels < 4 else "a window a frame"
 
     def _infer(self, model: Model) -> Callable[[float], tuple[float, float, float]]:
@@ -210,7 +211,7 @@ class Subject:
         for tile in tiles:
             if isinstance(model.engine, StatefulEngine):
                 states = model.engine.new_state()
-                for _ in range(self.bundle.manifest.tiling.window or 1):  # the answer is NaN until all was seen
+                for _ in range(self.bundle.manifest.tiling.window or 1):  # outputs are NaN until the window is full
                     answer = model.engine.advance(states, tile.batch)
             else:
                 largest = model.engine.batch_sizes[-1]
@@ -224,10 +225,10 @@ class Subject:
                 scorer.score(tile, answer)
             return float(len(tiles))
 
-        return Contender("score", "", "outputs to score and heat map", _timed(step))
+        return Contender("score", "", "outputs to score and anomaly map", _timed(step))
 
     def _end_to_end(self, model: Model) -> Callable[[float], tuple[float, float, float]]:
-        # Without a calibration any threshold serves: the rule costs the same wherever it lies.
+        # Without a calibration, use any threshold: the cost of the policy does not depend on it.
         given = None if self.bundle.calibration_path else 0.5
         policy = resolve_policy(model.bundle, AlertPolicySpec(), camera="bench", threshold=given)
         streams = isinstance(model.engine, StatefulEngine)
@@ -259,7 +260,7 @@ class Subject:
         return work
 
     def _plain(self, scratch: Path) -> Iterator[Contender]:
-        """What research code does: OpenCV decodes, every frame's whole input goes through the whole network."""
+        """Research code's way: OpenCV decodes, and every frame's whole input goes through the whole network."""
         shown = "all cells" if self.cells else "whole frame"
         if (self.bundle.manifest.tiling.window or 1) > 1:
             shown = f"a window of {self.bundle.manifest.tiling.window} a frame, all of it rebuilt"
@@ -270,7 +271,7 @@ class Subject:
             from streamad.engines.torch_engine import load_weights
 
             network = load_weights(lambda: detector.paper_network(self.bundle.manifest), self.bundle.weights_path)
-            if not detector.computes_as_paper:  # ours takes a shorter way, which is in the bundle's ONNX file too
+            if not detector.computes_as_paper:  # our network takes a shortcut, also in the bundle's ONNX file
                 from streamad.engines.export import export_onnx
 
                 onnx = scratch / f"{self.bundle.name}-whole.onnx"
@@ -317,7 +318,7 @@ class Subject:
                 if not self.cells:
                     small = cv2.resize(gray, (spec.width, spec.height)).astype(np.float32)
                     past.append(small / np.float32(spec.scale) + np.float32(spec.offset))
-                    # The first frames stand in for those that they lack: every frame costs the same.
+                    # Repeat the first frames in place of missing ones, so that every frame costs the same.
                     yield np.stack([past[max(0, k - length + len(past))] for k in range(length)])[None]
                     continue
                 past.append(np.asarray(gray, np.uint8))
@@ -329,7 +330,7 @@ class Subject:
 
 
 def padding_of_live_batches(tiles: Sequence[ModelInput], sizes: tuple[int, ...]) -> float:
-    """Work of the engine over work needed where every frame is a batch of its own, as with one live camera."""
+    """Ratio of the engine's work to the necessary work if every frame is its own batch, as with one live camera."""
     counts = [len(tile.batch) for tile in tiles]
     return sum(_padded(count, sizes) for count in counts) / max(1, sum(counts))
 

@@ -1,4 +1,4 @@
-"""What the machine itself can do: matrix products, memory bandwidth, and the engine batch by batch."""
+"""Capabilities of the machine itself: matrix products, memory bandwidth, and the engine batch by batch."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from streamad.engines import BATCH_SIZES
 GEMM_SIDE = 1024
 COPY_BYTES = 256 * 2**20
 OFF_SIZES = (24, 96)
-"""Batch sizes that no static shape fits: what padding to the next one costs."""
+"""Batch sizes that match no static shape, to show the cost of padding to the next one."""
 
 SETTLE_SECONDS = 0.1
-"""Pause between two measurements: the threads of torch and OpenVINO spin for a while after their work, and would slow
-whatever comes next."""
+"""Pause between two measurements. The threads of torch and OpenVINO spin for a while after their work and would slow
+down the next measurement."""
 
 
 def describe() -> dict[str, Any]:
-    """Processor, libraries and the threads that they take by themselves."""
+    """Describe the processor, the libraries, and the threads that they use by default."""
     answer: dict[str, Any] = {
         "cpu": _cpu_name(),
         "cpus": len(os.sched_getaffinity(0)),
@@ -51,13 +51,13 @@ def describe() -> dict[str, Any]:
 
 
 def gemm_numpy() -> float:
-    """GFLOP/s of one float32 matrix product in numpy's BLAS."""
+    """GFLOP/s of one float32 matrix product in NumPy's BLAS."""
     a = np.random.default_rng(0).random((GEMM_SIDE, GEMM_SIDE), np.float32)
     return 2.0 * GEMM_SIDE**3 / _seconds(lambda: a @ a) / 1e9
 
 
 def gemm_openvino() -> float:
-    """GFLOP/s of the same product in OpenVINO, both operands given at run time."""
+    """GFLOP/s of the same product in OpenVINO, with both operands given at run time."""
     shape = [GEMM_SIDE, GEMM_SIDE]
     left, right = (ov.opset13.parameter(shape, np.float32) for _ in range(2))
     product = ov.opset13.matmul(left, right, False, False)
@@ -68,13 +68,13 @@ def gemm_openvino() -> float:
 
 
 def convolution_openvino(precision: str) -> float | None:
-    """GFLOP/s of a 1×1 convolution, which is a matrix product, of 256 channels to 256 in OpenVINO.
+    """GFLOP/s of a 1×1 convolution (a matrix product) from 256 to 256 channels in OpenVINO.
 
     Args:
-        precision: fp32, bf16 or int8.
+        precision: "fp32", "bf16" or "int8".
 
     Returns:
-        None where the processor does not compute in it.
+        None if the processor does not support the precision.
     """
     core, ops = ov.Core(), ov.opset13
     if precision != "fp32" and precision.upper() not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
@@ -85,7 +85,7 @@ def convolution_openvino(precision: str) -> float | None:
     bounds = [ops.constant(np.float32(v)) for v in (-1.0, 1.0, -1.0, 1.0)]
     if precision == "int8":
         kernel = ops.fake_quantize(kernel, *bounds, 255)
-    for _ in range(8):  # one after the other, so that values in between need not be laid out anew
+    for _ in range(8):  # consecutive, so that intermediate values need no new memory layout
         if precision == "int8":
             value = ops.fake_quantize(value, *bounds, 256)
         value = ops.convolution(value, kernel, [1, 1], [0, 0], [0, 0], [1, 1])
@@ -96,8 +96,8 @@ def convolution_openvino(precision: str) -> float | None:
 
 
 def copy_bandwidth() -> float:
-    """GB/s of a copy in one thread, bytes read and bytes written both counted."""
-    # Written once: pages never touched are all one page of zeros, which lies in the cache.
+    """GB/s of a single-threaded copy, counting both bytes read and bytes written."""
+    # Write once first: untouched pages all map to a single page of zeros, which stays in the cache.
     source, target = np.ones(COPY_BYTES, np.uint8), np.ones(COPY_BYTES, np.uint8)
     return 2.0 * COPY_BYTES / _seconds(lambda: np.copyto(target, source), repeats=5) / 1e9
 
@@ -107,9 +107,9 @@ class BatchTime:
     """Time of one batch.
 
     Attributes:
-        form: "static" (as the engine compiles it), "dynamic" (the ONNX file as it is) or "eager torch".
-        size: tiles in the batch.
-        milliseconds: median of one batch at a time, all threads.
+        form: "static" (as the engine compiles it), "dynamic" (the ONNX file unchanged) or "eager torch".
+        size: Batch size.
+        milliseconds: Median of one batch at a time, all threads.
     """
 
     form: str
@@ -118,7 +118,7 @@ class BatchTime:
 
 
 def time_batches(bundle: Bundle, network: Any | None, repeats: int = 9) -> list[BatchTime]:
-    """Each static size, the same sizes and two others with a dynamic batch, and eager torch; interleaved."""
+    """Time each static size, the same sizes and two others with a dynamic batch, and eager torch; interleaved."""
     shape = bundle.manifest.input
     core = ov.Core()
     config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
@@ -141,16 +141,16 @@ def time_batches(bundle: Bundle, network: Any | None, repeats: int = 9) -> list[
     for round_number in range(repeats + 1):
         for key, run in runs.items():
             time.sleep(SETTLE_SECONDS)
-            run()  # wakes the threads up again, and warms the caches
+            run()  # wakes up the threads and warms the caches
             started = time.perf_counter()
             run()
-            if round_number:  # the first is warm-up
+            if round_number:  # the first round is a warm-up
                 times[key].append(time.perf_counter() - started)
     return [BatchTime(form, size, 1e3 * float(np.median(found))) for (form, size), found in times.items()]
 
 
 def engine_threads(bundle: Bundle, hint: str) -> dict[str, int]:
-    """Threads and parallel streams that OpenVINO takes for each static size under a hint."""
+    """Return the threads and parallel streams that OpenVINO uses for each static size under a hint."""
     core = ov.Core()
     model = core.read_model(bundle.onnx_path)
     shape = bundle.manifest.input
@@ -180,7 +180,7 @@ def _eager(network: Any, tiles: Any) -> Callable[[], object]:
 
 
 def _seconds(run: Callable[[], object], repeats: int = 9) -> float:
-    """Least time of a call after one for warm-up: what is asked is what the machine can give."""
+    """Minimum time of a call after a warm-up call, to show what the machine can achieve."""
     run()
     times = []
     for _ in range(repeats):

@@ -1,9 +1,9 @@
-"""Resident memory of the pipeline over many frames, in a process of its own.
+"""Resident memory while scoring many frames, in a separate process.
 
     python benchmarks/bench_memory.py VIDEO MODEL PRECISION 2000 5000 10000 20000
     python benchmarks/bench_memory.py VIDEO MODEL PRECISION --seconds 4
 
-One JSON object a checkpoint on standard output. It needs the base install alone, so torch is not in the figures.
+Prints one JSON object per checkpoint. It needs only the base install, so torch is not included in the results.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ MANY = 10**9
 
 
 def resident_bytes() -> int:
-    """Resident memory of this process (Linux)."""
+    """Return the resident memory of this process (Linux)."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
-    raise OSError("/proc/self/status has no VmRSS: resident memory can be measured on Linux alone")
+    raise OSError("/proc/self/status has no VmRSS: resident memory can be measured only on Linux")
 
 
 def main(video: str, model: str, precision: str, checkpoints: Sequence[int], seconds: float | None) -> None:
-    """Score the video over and over and report at the checkpoints, or when the time is over."""
+    """Score the video repeatedly; report at the checkpoints, or when the time is over."""
     spec = EngineSpec.model_validate({"name": "openvino", "precision": precision})
     with (
         open_model(model, spec, hint="throughput") as loaded,
         open_source(FileSpec(path=Path(video), loop=True), camera="bench") as source,
     ):
-        # A threshold: a budget needs a calibration, and the memory does not depend on where alerts begin.
+        # Use a threshold: a budget needs a calibration, and memory does not depend on the threshold.
         policy = resolve_policy(loaded.bundle, AlertPolicySpec(), camera="bench", threshold=0.5)
         session = Session(loaded, policy, camera="bench")
         frames = prefetched(islice(iter(source), checkpoints[-1] if checkpoints else MANY))
@@ -64,5 +64,5 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float)
     given = parser.parse_args()
     if not given.checkpoints and given.seconds is None:
-        parser.error("give checkpoints or --seconds")
+        parser.error("specify checkpoints or --seconds")
     main(given.video, given.model, given.precision, sorted(given.checkpoints), given.seconds)

@@ -1,4 +1,4 @@
-"""The report of `benchmarks/bench.py`: Markdown and plots for docs/results/performance.md, both from the JSON document alone."""
+"""Report of `benchmarks/bench.py`: Markdown and plots for docs/results/performance.md, only from the JSON document."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-# The palette of Okabe and Ito (2008), told apart with any color vision.
+# The palette of Okabe and Ito (2008), distinguishable with any color vision.
 COLORS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#CC79A7", "#999999", "#D55E00", "#F0E442")
 PRECISIONS = ("fp32", "bf16", "int8")
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Minimum, median and maximum."""
+    """Return minimum, median and maximum."""
     return {"min": min(values), "median": float(np.median(values)), "max": max(values)}
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The whole report as Markdown."""
+    """Return the whole report as Markdown."""
     machine, workload, limits = report["machine"], report["workload"], report["limits"]
     threads = report["models"][0]["threads"]
     busy = " **The machine was busy with other work: read ratios, not times.**" if report["busy"] else ""
@@ -128,10 +128,10 @@ def _number(value: float) -> str:
 
 
 def plots(report: Mapping[str, Any], folder: Path) -> None:
-    """Two plots: speed of every engine beside the plain loops, and how near inference is to the machine's limits."""
+    """Draw two plots: speed of every engine and the plain loops, and inference relative to the machine's limits."""
     import matplotlib
 
-    matplotlib.rcParams["svg.hashsalt"] = "streamad"  # the same figures give the same file
+    matplotlib.rcParams["svg.hashsalt"] = "streamad"  # equal results give equal files
     matplotlib.rcParams["svg.fonttype"] = "none"
     folder.mkdir(parents=True, exist_ok=True)
     _speed_plot(report["models"], folder / "performance-speed.svg")
@@ -171,7 +171,7 @@ def _speed_plot(models: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def _label(row: Mapping[str, Any]) -> str:
-    """A bar's name, "" for what is not drawn."""
+    """Return a bar's label; "" for rows that are not drawn."""
     return {"end to end": row["engine"], "plain loop": f"plain loop, {row['engine']}"}.get(row["stage"], "")
 
 
@@ -208,14 +208,14 @@ def _limit_plot(report: Mapping[str, Any], path: Path) -> None:
 
 
 def write_into(path: Path, text: str) -> None:
-    """Replace what stands between the two marks of a page.
+    """Replace the text between the two marks of a page.
 
     Raises:
-        ValueError: the page does not have both marks, once each and in order.
+        ValueError: If the page does not have both marks, once each and in order.
     """
     page = path.read_text(encoding="utf-8")
     if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
-        raise ValueError(f"{path} must hold {BEGIN} and then {END}, once each")
+        raise ValueError(f"{path} must contain {BEGIN} and then {END}, once each")
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     path.write_text(f"{before}{BEGIN}\n{text.rstrip()}\n{END}{after}", encoding="utf-8")

@@ -1,6 +1,6 @@
-"""What `benchmarks/bench.py` runs on: a Ped2-sized H.264 video made on the spot, and the shipped models.
+"""Workload of `benchmarks/bench.py`: an H.264 video of Ped2's size, created on the fly, and the shipped models.
 
-The video lies in a temporary folder: pictures of the data sets never enter the repository.
+The video is in a temporary folder: pictures of the data sets never enter the repository.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from streamad.video_writer import H264Writer
 
 WIDTH, HEIGHT, FPS = 360, 240, 10.0
 MODELS = ("motion-ped2", "adacl-motion-ped2", "alps-ped2", "igd-ped2", "learned-noise-light-ped2", "learned-noise-ped2")
-"""One of every form; the others cost the same as one of these."""
+"""One model of every form; the others cost the same as one of these."""
 
 Rgb = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Workload:
-    """The video.
+    """The benchmark video.
 
     Attributes:
-        path: an H.264 mp4.
-        frames: frames in it.
-        source: what it shows, in words.
+        path: An H.264 mp4 file.
+        frames: Number of frames.
+        source: Description of the content.
     """
 
     path: Path
@@ -42,7 +42,7 @@ class Workload:
 
 
 def make_video(folder: Path, frames: int) -> Workload:
-    """Encode up to `frames` frames: UCSD Ped2's test clips where STREAMAD_DATA has them, else a rendered scene."""
+    """Encode up to `frames` frames: UCSD Ped2's test clips if STREAMAD_DATA has them, otherwise a rendered scene."""
     data = os.environ.get("STREAMAD_DATA")
     clips = Path(data) / "ped2" / "testing" / "frames" if data else None
     if clips is not None and clips.is_dir():
@@ -67,6 +67,6 @@ def _ped2(clips: Path) -> Iterator[Rgb]:
 
 
 def _scene(frames: int) -> Iterator[Rgb]:
-    # Normal walkers alone: every length has room for them, and the speed does not depend on who walks there.
+    # Only normal walkers, which fit any length. The speed does not depend on the content.
     for frame in iterate_frames(size=(WIDTH, HEIGHT), fps=FPS, seconds=frames / FPS, part="training"):
         yield frame.pixels

@@ -1,12 +1,12 @@
-"""What the frame-quality gate costs beside the scoring of every model, in one interleaved run.
+"""Cost of the frame-quality gate relative to scoring, for every model, in one interleaved run.
 
     python benchmarks/gate_cost.py --json runs/gate.json
 
-Each model scores `benchmarks/bench.py`'s video from the file to the alerts with the gate and without it, in turns, round after
-round, so that a change of the machine's load falls on both. In the turns with the gate the processor time of its thread
-inside the gate is counted, with the caches as the scoring leaves them; it is printed as a share of the processor time of all
-threads in the neighboring turn without. The gate has seen the video once before, as on a camera that has been watched for
-some minutes. The first round warms up and is left out.
+Each model scores the video of `benchmarks/bench.py` from file to alerts, alternately with and without the gate, so that
+changes of the machine's load affect both. In turns with the gate, the processor time of its thread inside the gate is
+measured, with the caches as scoring leaves them. It is printed as a share of the processor time of all threads in the
+neighboring turn without the gate. The gate has seen the video once before, as on a camera that has run for some
+minutes. The first round is a warm-up.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ PRECISIONS = ("fp32", "bf16", "int8")
 
 
 class CountedGate(QualityGate):
-    """Counts the processor time of its checks, seconds, and the frames it held back."""
+    """A gate that measures the processor time of its checks, seconds, and counts the frames that it rejects."""
 
     spent = 0.0
     held = 0
@@ -60,7 +60,7 @@ class CountedGate(QualityGate):
 def turn(
     model: Model, policy: AlertPolicy, warm: CameraScorer, gate: CountedGate | None, path: Path, seconds: float
 ) -> tuple[int, float]:
-    """Score the video for so long, behind its first frames; (frames, processor seconds of all threads)."""
+    """Score the video for a time, after its first frames; return (frames, processor seconds of all threads)."""
     scorer: CameraScorer = copy.deepcopy(warm)
     if gate is not None:
         scorer = GatedScorer(scorer, gate)
@@ -93,7 +93,7 @@ def turn(
 def measure(
     name: str, precision: str, workload: Workload, known: CountedGate, rounds: int, seconds: float
 ) -> dict[str, object] | None:
-    """One model in one precision; None where it has none such."""
+    """Measure one model in one precision; None if it does not have that precision."""
     spec = EngineSpec.model_validate({"name": "openvino", "precision": precision})
     try:
         model = open_model(name, spec, hint="throughput")
@@ -124,13 +124,13 @@ def measure(
 
 
 def main() -> int:
-    """Measure all, and print a table."""
+    """Measure all models and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=list(MODELS), metavar="MODEL", help="bundles")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds that count (default 7)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each turn (default 2)")
-    parser.add_argument("--frames", type=int, default=1200, help="frames of the video (default 1200)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
+    parser.add_argument("--rounds", type=int, default=7, help="measured rounds (default 7)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="duration of each turn (default 2)")
+    parser.add_argument("--frames", type=int, default=1200, help="number of frames in the video (default 1200)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all results")
     given = parser.parse_args()
     found = []
     with tempfile.TemporaryDirectory(prefix="streamad-gate-") as folder:

@@ -1,15 +1,15 @@
-"""What an evaluation costs beside its scoring, and whether its memory grows with the frames.
+"""Cost of an evaluation beyond its scoring, and whether its memory grows with the number of frames.
 
     python benchmarks/measure_evaluation.py time --data /data/ped2 --rounds 5
     python benchmarks/measure_evaluation.py memory 2000 20000
 
-`time`: `streamad evaluate ped2` (decoding, scoring, figures, localization, report; the command as users start it)
-against a process that scores the same clips by the same code and writes nothing but their scores. Rounds are
-interleaved, so that the load of the machine falls on both; the minimum of the rounds is compared. CPU seconds stand
-beside the times, since they depend less on that load.
+`time`: `streamad evaluate ped2` (decoding, scoring, metrics, localization, report; the command as users start it)
+compared with a process that scores the same clips with the same code and writes only their scores. Rounds are
+interleaved, so that the machine's load affects both, and the minima over the rounds are compared. CPU seconds are shown
+too, because they depend less on that load.
 
-`memory`: one test clip of so many frames with shapes that move, and pixel masks; the largest resident memory of an
-evaluation of it with one worker.
+`memory`: maximum resident memory of an evaluation with one worker, of one test clip of the given length with moving
+shapes and pixel masks.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ print(perf_counter() - started)
 
 
 def run(*arguments: str) -> tuple[float, float, str]:
-    """(wall seconds, CPU seconds, standard output) of a Python process."""
+    """Run a Python process; return (wall seconds, CPU seconds, standard output)."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.PIPE, text=True)
     wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -69,7 +69,7 @@ def measure_time(model: str, data: Path, rounds: int) -> None:
 
 
 def write_long_clip(root: Path, frames: int) -> None:
-    """A data set of one test clip, with frames as JPEG and masks as .npy, written a frame at a time."""
+    """Write a data set with one test clip, with JPEG frames and .npy masks, one frame at a time."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
     import cv2
     from bundle_support import moving_shapes
@@ -93,7 +93,7 @@ def write_long_clip(root: Path, frames: int) -> None:
 
 
 def measure_memory(model: str, lengths: list[int]) -> None:
-    """Print the largest resident memory for each length; each in a process of its own."""
+    """Print the maximum resident memory for each length, each measured in a separate process."""
     for frames in lengths:
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder) / "long"
@@ -115,12 +115,12 @@ def measure_memory(model: str, lengths: list[int]) -> None:
 
 
 def main() -> None:
-    """See the module."""
+    """Run the command line; see the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="what", required=True)
     timed = commands.add_parser("time")
     timed.add_argument("--model", default="adacl-motion-ped2")
-    timed.add_argument("--data", type=Path, required=True, help="folder of Ped2, or the one that holds it")
+    timed.add_argument("--data", type=Path, required=True, help="folder of Ped2, or its parent")
     timed.add_argument("--rounds", type=int, default=5)
     memory = commands.add_parser("memory")
     memory.add_argument("--model", default="adacl-demo-generic")

@@ -1,9 +1,9 @@
-"""What a frame of the streaming network costs in several layouts, in turns.
+"""Cost per frame of the streaming network in several memory layouts, measured in turns.
 
     python benchmarks/measure_layouts.py learned-noise-ped2 --rounds 5 --threads 1
 
-Each layout is written from the bundle's weights and run by OpenVINO with what it carries. Processor time tells most on a machine with
-other work; with one thread no thread waits for another.
+Each layout is written from the bundle's weights and run by OpenVINO with its state. On a machine with other work,
+processor time is the most reliable; with one thread, no thread waits for another.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TURN_SECONDS = 0.5
 
 
 class ChannelsFirst(GraphOperations):
-    """The form whose carried values lie as ONNX lays them."""
+    """The form whose state values have ONNX's layout."""
 
     def _carry_out(self, value: str, name: str, length: int | str) -> None:
         self._graph.output(value, name, (length, *self._shapes[name]))
@@ -56,7 +56,7 @@ Contender = tuple[OpenVinoStatefulEngine, int, int]
 
 
 def engines(model: str, folder: Path, threads: int | None, precisions: list[str]) -> dict[str, Contender]:
-    """Layout → (engine, frames of a camera in a run, cameras in it)."""
+    """Map each layout to (engine, frames per camera in a run, cameras in a run)."""
     bundle = load_bundle(model)
     network = load_weights(lambda: detector_of(bundle).network(bundle.manifest), bundle.weights_path)
     context = (bundle.manifest.tiling.window or 1) - 1
@@ -93,7 +93,7 @@ def engines(model: str, folder: Path, threads: int | None, precisions: list[str]
 
 
 def measure(engine: OpenVinoStatefulEngine, count: int, states: list[Any], frames: Any) -> tuple[float, float]:
-    """(milliseconds, processor milliseconds) a frame of one turn."""
+    """Return (milliseconds, processor milliseconds) per frame of one turn."""
     pieces = [StreamChunk(state, frames[:count]) for state in states]
     done, wall, cpu = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - wall < TURN_SECONDS:
@@ -119,7 +119,7 @@ def main() -> int:
             for name, (engine, count, _) in found.items():
                 time.sleep(0.1)
                 turn = measure(engine, count, states[name], frames)
-                if number:  # the first is warm-up
+                if number:  # the first round is a warm-up
                     times[name].append(turn)
         for engine, _, _ in found.values():
             engine.close()

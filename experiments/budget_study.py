@@ -1,11 +1,12 @@
-"""Whether a budget of false alerts holds on normal video that a calibration has not seen: leave one clip out.
+"""Whether a budget of false alerts holds on normal video that the calibration has not seen: leave one clip out.
 
     python experiments/budget_study.py --models NAME,NAME --cache CACHE CLIP CLIP...
 
-Each clip is watched under a calibration, and statistics of places, of the other clips, made as `streamad calibrate` makes
-them. Printed are the alerts that the budget allows in all clips, and those that came, by the model's own score and with
-local calibration; and the share of frames whose calibrated score reaches 2, which should be 1 %. Normal video alone is
-used. Heat maps are kept in CACHE, which `experiments/local_study.py` reads and writes too.
+Each clip is monitored with a calibration and per-location statistics of the other clips, as `streamad calibrate`
+computes them. Prints the number of alerts that the budget allows in all clips and the number that occurred, with the
+model's own score and with per-location calibration, and the share of frames whose calibrated score reaches 2, which
+should be 1 %. Only normal video is used. Anomaly maps are kept in CACHE, which `experiments/local_study.py` reads and
+writes too.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass
 class Held:
-    """What came of clips that the calibration did not see."""
+    """Results on clips that the calibration has not seen."""
 
     expected: float = 0.0
     alerts: int = 0
@@ -41,7 +42,7 @@ class Held:
     rare: int = 0
 
     def watch(self, scores: Floats, calibration: Calibration, rules: AlertPolicySpec) -> None:
-        """Count a clip's alerts and rare frames."""
+        """Add a clip's alerts and rare frames."""
         sustained = sustained_score(scores, fps=calibration.fps, min_duration_seconds=rules.min_duration_seconds)
         peaks = alert_peaks([(scores, sustained)], rules.of_calibration(calibration), fps=calibration.fps)
         self.alerts += len(peaks)
@@ -55,7 +56,7 @@ class Held:
 
 
 def study(clips: Sequence[Clip], manifest: Manifest, rules: AlertPolicySpec, budget: float) -> tuple[Held, Held]:
-    """Each clip under the calibration of the others: by its own score, and locally."""
+    """Evaluate each clip with the calibration of the others, with its own score and per location."""
     own, local = Held(), Held()
     fps = manifest.training.fps
     spec = local_spec(manifest, fps)
@@ -79,19 +80,19 @@ def study(clips: Sequence[Clip], manifest: Manifest, rules: AlertPolicySpec, bud
 
 
 def calibrated(scores: list[Floats], fps: float, rules: AlertPolicySpec, budget: float) -> Calibration:
-    """A calibration on these clips."""
+    """Calibrate on these clips."""
     return calibrate(
         scores, fps=fps, model="study", model_sha256="0" * 64, source="study", alerts_per_day=budget, rules=rules
     )
 
 
 def main() -> None:
-    """Score what is not in the cache, then print."""
+    """Score what is not cached, then print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--models", required=True)
     parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--limit", type=int, help="frames of a clip")
+    parser.add_argument("--limit", type=int, help="maximum number of frames per clip")
     parser.add_argument("--alerts-per-day", type=float, default=5760)
     parser.add_argument("--cooldown", type=float, default=2.0, help="seconds")
     given = parser.parse_args()
@@ -101,7 +102,7 @@ def main() -> None:
     for name in given.models.split(","):
         with open_model(name, EngineSpec(threads=1), hint="throughput") as model:
             manifest = model.bundle.manifest
-            # The first clip once before, so that the background is known from the first frame on.
+            # Score the first clip once before, so that the background is known from the first frame.
             clips = scored(model, [given.clips[-1], *given.clips], given.cache / model.bundle.name, given.limit)[1:]
         rules = AlertPolicySpec(cooldown_seconds=given.cooldown)
         found = study(clips, manifest, rules, given.alerts_per_day)

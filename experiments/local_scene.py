@@ -1,10 +1,10 @@
-"""What local calibration and fusion do on rendered scenes, whose truth is known: models as they are, with it, and fused.
+"""Effect of per-location calibration and fusion on rendered scenes with known truth.
 
     python experiments/local_scene.py --models NAME,NAME --out FOLDER --seeds 11,12
 
-For each seed a scene is rendered; the models are calibrated on its normal clips (each with and without local statistics),
-fused on them, and score its test clips. Printed is the AUC of all test frames, and the AUC of calibrated scores of all
-seeds together.
+For each seed, a scene is rendered. The models are calibrated on its normal clips (each with and without per-location
+statistics), fused on them, and score its test clips. Prints the AUC over all test frames, and the AUC of calibrated
+scores over all seeds together.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def test_scores(model: Model, truth: SceneTruth, calibration: Calibration) -> tuple[Floats, npt.NDArray[np.uint8]]:
-    """Calibrated scores and labels of all test frames that have a score; the scene at rest is known."""
+    """Return calibrated scores and labels of all scored test frames. The background is known."""
     scorer = model.scorer("camera", calibration.local)
     scores, labels = [], []
     for video in (truth.training[-1], *truth.testing):
@@ -42,7 +42,7 @@ def test_scores(model: Model, truth: SceneTruth, calibration: Calibration) -> tu
 
 
 def main() -> None:
-    """Render, calibrate, score, print."""
+    """Render, calibrate, score and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--models", required=True)
     parser.add_argument("--out", type=Path, required=True)

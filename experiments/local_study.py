@@ -1,11 +1,11 @@
-"""What local calibration and fusion do for models, by normal video and pseudo anomalies made from it alone.
+"""Effect of per-location calibration and fusion, measured with normal video and pseudo anomalies made only from it.
 
     python experiments/pseudo_anomalies.py --out PSEUDO CLIP CLIP...
     python experiments/local_study.py --pseudo PSEUDO --models NAME,NAME --cache CACHE CLIP CLIP...
 
-For each clip the statistics come from the other clips (leave one clip out). Printed is the AUC of pseudo-anomalous frames
-of a kind against all frames of the normal clips: for each model as it is and with local calibration under several settings, then
-for every set of models fused. Heat maps are kept in CACHE, so that another run scores nothing again.
+For each clip, the statistics come from the other clips (leave one clip out). Prints the AUC of pseudo-anomalous frames
+of a kind against all frames of the normal clips, for each model with and without per-location calibration under several
+settings, and for every fused set of models. Anomaly maps are kept in CACHE, so that another run need not score again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ KINDS = ("double", "fast", "cart")
 
 
 class Clip:
-    """Heat maps and the detector's own scores of a clip; `index` are the numbers of its scored frames."""
+    """Anomaly maps and the detector's own scores of a clip. `index` has the numbers of its scored frames."""
 
     def __init__(self, path: Path) -> None:
         with np.load(path) as file:
@@ -44,7 +44,7 @@ def source(path: Path, fps: float) -> SourceSpec:
 
 
 def scored(model: Model, paths: list[Path], folder: Path, limit: int | None) -> list[Clip]:
-    """The clips by a model, the background carried from one to the next."""
+    """Score clips with a model, keeping the background from one clip to the next."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{path.stem}.npz" for path in paths]
     if not all(file.is_file() for file in files):
@@ -63,7 +63,7 @@ def scored(model: Model, paths: list[Path], folder: Path, limit: int | None) -> 
 def local_scores(
     normal: list[Clip], pseudo: dict[tuple[str, int], Clip], spec: PerLocationSpec
 ) -> tuple[list[Floats], dict[tuple[str, int], Floats]]:
-    """Local scores of each clip, and of what was made of it, by statistics of the other clips."""
+    """Per-location scores of each clip and of its pseudo anomalies, with statistics of the other clips."""
     samples = []
     for number, clip in enumerate(normal):
         sample = CellSamples((clip.heat.shape[1], clip.heat.shape[2]), seed=number)
@@ -90,7 +90,7 @@ def by_frame(scores: Floats, index: npt.NDArray[np.int_], frames: int) -> Floats
 def aucs(
     normal: list[Floats], pseudo: dict[tuple[str, int], Floats], labels: dict[tuple[str, int], npt.NDArray[np.bool_]]
 ) -> list[float]:
-    """For each kind: labeled frames against all frames of the normal clips."""
+    """AUC for each kind: labeled frames against all frames of the normal clips."""
     answer = []
     quiet = np.concatenate(normal)
     for kind in KINDS:
@@ -106,7 +106,7 @@ def show(name: str, figures: list[float]) -> None:
 
 
 def settings(manifest: Manifest, wide: bool) -> list[PerLocationSpec]:
-    """What is tried."""
+    """Settings to try."""
     base = local_spec(manifest)
     if not wide:
         return [base]
@@ -116,13 +116,13 @@ def settings(manifest: Manifest, wide: bool) -> list[PerLocationSpec]:
 
 
 def main() -> None:
-    """Score what is not in the cache, then print."""
+    """Score what is not cached, then print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--pseudo", type=Path, required=True)
     parser.add_argument("--models", required=True)
     parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--limit", type=int, help="frames of a clip")
+    parser.add_argument("--limit", type=int, help="maximum number of frames per clip")
     parser.add_argument("--grid", action="store_true", help="try many settings")
     given = parser.parse_args()
     keys = [(kind, k) for kind in KINDS for k in range(len(given.clips))]

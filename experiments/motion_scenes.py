@@ -1,11 +1,11 @@
-"""The motion detector on rendered scenes, whose truth is known; each seed is another place.
+"""The motion detector on rendered scenes with known truth; each seed is a different place.
 
     python experiments/motion_scenes.py --out FOLDER --seeds 11,12
 
-For each seed a scene is rendered (four normal clips of 24 s, one test video) and the same place with a cart and a cyclist no
-faster than people walk. A model is fitted to three of the normal clips. Printed are the AUC of each kind of anomaly against
-the normal frames of the same video, the slopes of speed, direction and look, and the alerts on the fourth clip and on the
-normal frames of the test video, at budgets of one a day and one a minute.
+For each seed, a scene is rendered (four normal clips of 24 s, one test video), and the same place with a cart and a
+cyclist at walking speed. A model is fitted to three of the normal clips. Prints the AUC of each kind of anomaly against
+the normal frames of the same video, the slopes of speed, direction and appearance, and the alerts on the fourth clip
+and on the normal frames of the test video, at budgets of one per day and one per minute.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BUDGETS = {"a day": 1.0, "a minute": 1440.0}
 
 
 def scene_of(folder: Path, seed: int, *, slow: bool) -> SceneTruth:
-    """The rendered scene, rendered if it is not there."""
+    """Return the rendered scene, rendering it if needed."""
     if (folder / "truth.json").exists():
         return load_truth(folder)
     if slow:
@@ -48,7 +48,7 @@ def scene_of(folder: Path, seed: int, *, slow: bool) -> SceneTruth:
 
 
 def kinds_of(truth: SceneTruth, frames: int) -> dict[str, npt.NDArray[np.bool_]]:
-    """For each kind of anomaly whether a frame shows it."""
+    """Map each kind of anomaly to whether each frame shows it."""
     found: dict[str, npt.NDArray[np.bool_]] = {}
     for event in truth.events:
         found.setdefault(event.kind, np.zeros(frames, bool))[event.first_frame : event.last_frame + 1] = True
@@ -56,7 +56,7 @@ def kinds_of(truth: SceneTruth, frames: int) -> dict[str, npt.NDArray[np.bool_]]
 
 
 def main() -> None:
-    """Render, fit, score, print."""
+    """Render, fit, score and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", default="11,12")

@@ -1,12 +1,12 @@
-"""The motion detector across a camera's normal clips: each quarter of them is new to a model of the others.
+"""The motion detector on a camera's normal clips: each quarter is scored by a model of the other three.
 
     python experiments/pseudo_anomalies.py --out PSEUDO CLIP CLIP...
     python experiments/motion_study.py --pseudo PSEUDO --fps 10 CLIP CLIP...
 
-For every quarter of the clips a model is fitted to the rest, as `streamad train motion` does, and scores the quarter's clips and
-the pseudo anomalies that were made of them. Printed are the AUC of each kind against the clips as they are, the weights
-of speed, direction and look, and the false alerts on the clips against those that the threshold is for. What is normal in one
-quarter need not occur in the others: that is what a detector must bear.
+For every quarter of the clips, a model is fitted to the rest, as `streamad train motion` does, and scores the quarter's
+clips and their pseudo anomalies. Prints the AUC of each kind against the original clips, the weights of speed,
+direction and appearance, and the false alerts on the clips compared with the expected number. What is normal in one
+quarter need not occur in the others; a detector must cope with that.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ QUARTERS = 4
 
 
 def spec_of(path: Path, fps: float) -> SourceSpec:
-    """The source of a clip: a file or a folder of pictures."""
+    """Return the source of a clip: a file or a folder of pictures."""
     return FileSpec(path=path) if path.is_file() else ImagesSpec(path=path, fps=fps)
 
 
 def scores_of(model: Model, clips: list[SourceSpec], first: SourceSpec) -> list[Floats]:
-    """Scores of every clip, the scene at rest known from `first`."""
+    """Score every clip, with the background learned from `first`."""
     scorer = model.scorer("camera")
     answer = []
     for clip in (first, *clips):
@@ -48,7 +48,7 @@ def scores_of(model: Model, clips: list[SourceSpec], first: SourceSpec) -> list[
 
 
 def auc(anomalies: Floats, normal: Floats) -> float:
-    """AUC of the frames that have a score."""
+    """AUC over frames that have a score."""
     scores = np.concatenate([anomalies, normal])
     labels = np.concatenate([np.ones(len(anomalies)), np.zeros(len(normal))]).astype(np.uint8)
     has = ~np.isnan(scores)
@@ -56,7 +56,7 @@ def auc(anomalies: Floats, normal: Floats) -> float:
 
 
 def alerts_of(scores: list[Floats], calibration: Calibration, fps: float) -> tuple[int, float]:
-    """Alerts at the calibration's threshold, and the seconds in which there could be one."""
+    """Number of alerts at the calibration's threshold, and the seconds in which one was possible."""
     policy = AlertPolicySpec(
         min_duration_seconds=calibration.min_duration_seconds,
         cooldown_seconds=calibration.cooldown_seconds,
@@ -68,12 +68,14 @@ def alerts_of(scores: list[Floats], calibration: Calibration, fps: float) -> tup
 
 
 def main() -> None:
-    """Fit, score, print."""
+    """Fit, score and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--pseudo", type=Path, required=True)
     parser.add_argument("--fps", type=float, default=10.0)
-    parser.add_argument("--alerts-per-day", type=float, default=1440.0, help="a budget that a few minutes can show")
+    parser.add_argument(
+        "--alerts-per-day", type=float, default=1440.0, help="a budget that a few minutes of video can test"
+    )
     parser.add_argument("--quarters", default="1,2,3,4")
     given = parser.parse_args()
     parts = [list(part) for part in np.array_split(np.arange(len(given.clips)), QUARTERS)]
@@ -89,7 +91,7 @@ def main() -> None:
                 for kind in KINDS:
                     names = [f"{kind}-{clip.stem}" for clip in new]
                     if not all((given.pseudo / name).is_dir() for name in names):
-                        continue  # strangers need rendered scenes
+                        continue  # foreign objects need rendered scenes
                     made = scores_of(model, [spec_of(given.pseudo / name, given.fps) for name in names], shown[-1])
                     marked = [s[np.load(given.pseudo / f"{n}.npy")] for s, n in zip(made, names, strict=True)]
                     line += f"  {kind} {auc(np.concatenate(marked), np.concatenate(normal)):.3f}"

@@ -1,18 +1,21 @@
-"""Pseudo anomalies from a camera's normal clips, to choose among detectors and settings without a real anomaly.
+"""Create pseudo anomalies from a camera's normal clips, to compare detectors and settings without real anomalies.
 
     python experiments/pseudo_anomalies.py --out OUT [--scene SCENE --scene SCENE...] CLIP CLIP...
 
-Each CLIP is a folder of pictures or a video. For each, three clips are written as folders of pictures, with labels as .npy
-beside them (1 where the pseudo anomaly is in the picture):
+Each CLIP is a folder of pictures or a video. For each, three clips are written as folders of pictures, with labels as
+.npy files (1 if the pseudo anomaly is in the picture):
 
 - double-NAME: the clip at twice its speed; every frame is labeled;
-- fast-NAME: cut-outs of moving things of the next clip, at their own place, gliding at two to three times the usual speed;
-- cart-NAME: the same, made 1.8 to 2.6 times as wide and 1.1 to 1.5 times as tall, at one to two times the usual speed;
-- other-NAME, where there are scenes rendered by `streamad.synthetic_scene`: their carts and cyclists, cut out by the true
-  masks, as tall as the cut-outs and no faster than usual: 0.8 to 1.2 times. They can be told by their looks alone.
+- fast-NAME: cutouts of moving objects of the next clip, at their own position, moving at two to three times the usual
+speed;
+- cart-NAME: the same, 1.8 to 2.6 times as wide and 1.1 to 1.5 times as tall, at one to two times the usual speed;
+- other-NAME, if scenes rendered by `streamad.synthetic_scene` are given: their carts and cyclists, cut out with the
+true
+  masks, as tall as the cutouts and at 0.8 to 1.2 times the usual speed. They differ only in appearance.
 
-The usual speed is the median over moving things, by optical flow: nothing is fitted to a scene. They resemble each other
-and pasted edges, and are no substitute for real anomalies: they rank, they do not measure.
+The usual speed is the median over moving objects, by optical flow; nothing is tuned to a scene. Pseudo anomalies
+resemble each other and have pasted edges. They do not replace real anomalies: they can rank methods but not measure
+them.
 """
 
 from __future__ import annotations
@@ -34,16 +37,16 @@ Pictures = npt.NDArray[np.uint8]
 KINDS = ("double", "fast", "cart", "other")
 STRANGERS = ("cart", "cyclist")
 PHASES = (0.33, 0.5, 0.67)
-"""Parts of a stranger's passage at which it is cut out."""
+"""Parts of a foreign object's passage at which it is cut out."""
 SMALLEST, LARGEST = 0.0008, 0.03
-"""Share of the picture that a cut-out covers."""
+"""Range of the share of the picture that a cutout covers."""
 FIRST, LAST = 35, 15
-"""Frames at a clip's ends without any: the background is learned there, windows end there."""
+"""Frames at either end of a clip without pseudo anomalies: backgrounds are learned there, and windows end there."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A moving thing, cut out."""
+    """A cutout of a moving object."""
 
     x: int
     y: int
@@ -53,7 +56,7 @@ class Cut:
 
 
 def read(path: Path, limit: int | None) -> Pictures:
-    """(frames, height, width) of a clip."""
+    """Read a clip as (frames, height, width)."""
     spec = FileSpec(path=path) if path.is_file() else ImagesSpec(path=path, fps=10)
     pictures = []
     with open_source(spec, camera="clip") as source:
@@ -65,7 +68,7 @@ def read(path: Path, limit: int | None) -> Pictures:
 
 
 def cuts_of(frames: Pictures, rng: np.random.Generator, tries: int = 40) -> list[Cut]:
-    """Moving things of a clip, where it differs from its median picture."""
+    """Cut out moving objects of a clip, where it differs from its median picture."""
     rest = np.median(frames[:: max(1, len(frames) // 40)], axis=0).astype(np.uint8)
     height, width = rest.shape
     found = []
@@ -86,7 +89,7 @@ def cuts_of(frames: Pictures, rng: np.random.Generator, tries: int = 40) -> list
 
 
 def paste(picture: Pictures, cut: Cut, x: float, y: float) -> bool:
-    """Lay a cut-out over a picture, in place; says whether most of it is inside."""
+    """Draw a cutout on a picture in place; return whether most of it is inside."""
     height, width = picture.shape
     h, w = cut.pixels.shape
     left, top = round(x), round(y)
@@ -101,7 +104,7 @@ def paste(picture: Pictures, cut: Cut, x: float, y: float) -> bool:
 
 
 def widened(cut: Cut, rng: np.random.Generator) -> Cut:
-    """A cut-out the shape of a cart."""
+    """Stretch a cutout to the shape of a cart."""
     pixels = cv2.resize(cut.pixels, None, fx=rng.uniform(1.8, 2.6), fy=rng.uniform(1.1, 1.5))
     size = (pixels.shape[1], pixels.shape[0])
     mask = cv2.resize(cut.mask.astype(np.uint8), size)
@@ -110,7 +113,7 @@ def widened(cut: Cut, rng: np.random.Generator) -> Cut:
 
 
 def strangers_of(folder: Path) -> list[Cut]:
-    """Carts and cyclists of a rendered scene's testing videos."""
+    """Cut out carts and cyclists of a rendered scene's test videos."""
     truth = load_truth(folder)
     found = []
     for video in truth.testing:
@@ -127,7 +130,7 @@ def strangers_of(folder: Path) -> list[Cut]:
 
 
 def stranger_for(cut: Cut, strangers: list[Cut], rng: np.random.Generator) -> Cut:
-    """One of them, mirrored or not, in the place of a cut-out and about as tall."""
+    """Pick a foreign object, possibly mirrored, for the position of a cutout and about as tall."""
     stranger = strangers[rng.integers(len(strangers))]
     scale = cut.pixels.shape[0] * rng.uniform(0.7, 1.1) / stranger.pixels.shape[0]
     pixels = cv2.resize(stranger.pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -136,7 +139,7 @@ def stranger_for(cut: Cut, strangers: list[Cut], rng: np.random.Generator) -> Cu
     if rng.random() < 0.5:
         pixels, mask = pixels[:, ::-1].copy(), mask[:, ::-1].copy()
     x = cut.x + cut.pixels.shape[1] // 2 - size[0] // 2
-    y = cut.y + cut.pixels.shape[0] - size[1]  # on the same ground
+    y = cut.y + cut.pixels.shape[0] - size[1]  # with the feet at the same height
     return Cut(x, y, np.asarray(pixels, dtype=np.uint8), mask, cut.velocity)
 
 
@@ -146,13 +149,13 @@ SPEEDS = {"fast": (2.0, 3.0), "cart": (1.0, 2.0), "other": (0.8, 1.2)}
 def made(
     clip: Pictures, donor: Pictures, kind: str, strangers: list[Cut], rng: np.random.Generator
 ) -> tuple[Pictures, npt.NDArray[np.bool_]]:
-    """(frames, labels) of one kind of pseudo anomaly."""
+    """Create the frames and labels of one kind of pseudo anomaly."""
     if kind == "double":
         return clip[::2], np.ones(len(clip[::2]), bool)
     frames, labels = clip.copy(), np.zeros(len(clip), bool)
     cuts = cuts_of(donor, rng)
     if not cuts:
-        raise SystemExit("nothing moves in the clip that things are cut out of")
+        raise SystemExit("nothing moves in the clip from which objects are cut out")
     speeds = np.array([np.hypot(*cut.velocity) for cut in cuts])
     usual = float(np.median(speeds[speeds > 0.2])) if (speeds > 0.2).any() else 1.0
     t = FIRST
@@ -164,7 +167,7 @@ def made(
         if abs(way[0]) < 0.5:
             way = np.array([rng.choice([-1.0, 1.0]), 0.0])
         length = int(rng.integers(25, 45))
-        start = np.array([cut.x, cut.y]) - way * speed * length / 2  # half way it is at its own place
+        start = np.array([cut.x, cut.y]) - way * speed * length / 2  # halfway, it is at its own position
         for k in range(min(length, len(frames) - t)):
             labels[t + k] |= paste(frames[t + k], cut, *(start + way * speed * k))
         t += length + int(rng.integers(15, 30))
@@ -179,8 +182,8 @@ def main() -> None:
     parser.add_argument(
         "--scene", type=Path, action="append", default=[], help="a scene rendered by streamad.synthetic_scene"
     )
-    parser.add_argument("--kinds", default=",".join(KINDS), help="kinds to write, with commas")
-    parser.add_argument("--limit", type=int, help="frames of a clip")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="comma-separated kinds to write")
+    parser.add_argument("--limit", type=int, help="maximum number of frames per clip")
     given = parser.parse_args()
     clips = [read(path, given.limit) for path in given.clips]
     strangers = [cut for folder in given.scene for cut in strangers_of(folder)]

@@ -1,10 +1,10 @@
-"""Run the GPU engine's tests over the real PyCUDA, without a GPU: below it is a stand-in of NVIDIA's driver.
+"""Run the GPU engine's tests with the real PyCUDA but without a GPU, on a stand-in for NVIDIA's driver.
 
-python scripts/check_pycuda.py [FOLDER]      build in FOLDER (a temporary one), then run the tests; minutes the first time
+python scripts/check_pycuda.py [FOLDER]      build in FOLDER (default: temporary), then run the tests; minutes at first
 
-Needs gcc and g++, and pip: PyCUDA is compiled from its sources against the CUDA headers, which are a wheel. The stand-in
-(tests/standins/libcuda.c) defers asynchronous work until its stream is synchronized, and counts missing contexts, copies
-from memory that is not pinned, double frees and whatever is not freed. By hand, since CI should not compile PyCUDA.
+Needs gcc, g++ and pip: PyCUDA is compiled from source with the CUDA headers, which are a wheel. The stand-in
+(tests/standins/libcuda.c) defers asynchronous work until its stream is synchronized, and counts missing contexts,
+copies from memory that is not pinned, double frees and leaks. Run it by hand, because CI should not compile PyCUDA.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CUresult CUDAAPI cuProfilerStart(void);
 CUresult CUDAAPI cuProfilerStop(void);
 }
 """
-"""cudaProfiler.h, which the wheel of headers lacks."""
+"""cudaProfiler.h, which is missing from the wheel of headers."""
 
 
 def run(*command: str | Path, cwd: Path | None = None) -> str:
@@ -43,7 +43,7 @@ def pip(*arguments: str | Path) -> None:
 
 
 def build_pycuda(folder: Path) -> Path:
-    """Compile PyCUDA; the folder that Python finds it in."""
+    """Compile PyCUDA and return the folder from which Python can import it."""
     target = folder / "site"
     if (target / "pycuda").exists():
         return target
@@ -57,7 +57,7 @@ def build_pycuda(folder: Path) -> Path:
     (runtime,) = (cuda / "lib").glob("libcudart.so.*")
     (cuda / "lib" / "libcudart.so").unlink(missing_ok=True)
     (cuda / "lib" / "libcudart.so").symlink_to(runtime.name)
-    (folder / "empty.c").write_text("")  # linked in place of the driver, which is preloaded
+    (folder / "empty.c").write_text("")  # linked in place of the driver, because the stand-in is preloaded
     run("gcc", "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o", folder / "libcuda.so", folder / "empty.c")
     (archive,) = folder.glob("pycuda-*.tar.gz")
     with tarfile.open(archive) as sources:
@@ -73,7 +73,7 @@ def build_pycuda(folder: Path) -> Path:
 
 
 def build_driver(folder: Path, pycuda: Path) -> Path:
-    """Compile the stand-in; functions that PyCUDA asks for and no test uses answer "not supported"."""
+    """Compile the stand-in. Functions that PyCUDA needs but no test uses return "not supported"."""
     source = ROOT / "tests" / "standins" / "libcuda.c"
     (module,) = (pycuda / "pycuda").glob("_driver*.so")
     wanted = set(re.findall(r"\bU (cu[A-Z]\w+)$", run("nm", "-D", "--undefined-only", module), re.MULTILINE))
@@ -83,7 +83,7 @@ def build_driver(folder: Path, pycuda: Path) -> Path:
     driver = folder / "driver" / "libcuda.so.1"
     driver.parent.mkdir(exist_ok=True)
     run("gcc", "-O1", "-Wall", "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o", driver, source, rest, "-lpthread")
-    print(f"PyCUDA asks for {len(wanted)} functions of the driver; the stand-in has {len(wanted & defined)} of them")
+    print(f"PyCUDA uses {len(wanted)} functions of the driver; the stand-in implements {len(wanted & defined)} of them")
     return driver
 
 

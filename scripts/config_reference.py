@@ -1,7 +1,7 @@
 """Write docs/reference/configuration.md and docs/reference/bundle.md from the schemas.
 
 python scripts/config_reference.py           write the pages
-python scripts/config_reference.py --check   exit with 1 where a page is not what the schema says
+python scripts/config_reference.py --check   exit with 1 if a page does not match the schema
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Schema = Mapping[str, Any]
 
 
 def pages() -> dict[str, str]:
-    """File name in docs/ → its text."""
+    """Map each file name in docs/ to its text."""
     return {
         "reference/configuration.md": page(
             Config,
@@ -54,7 +54,7 @@ def pages() -> dict[str, str]:
 
 
 def page(model: type[BaseModel], title: str, introduction: str) -> str:
-    """The page of one schema."""
+    """Return the page of one schema."""
     schema = model.model_json_schema()
     sections = [f"# {title}", NOTE, introduction]
     for path, part in _sections(schema, schema, ""):
@@ -63,7 +63,7 @@ def page(model: type[BaseModel], title: str, introduction: str) -> str:
 
 
 def _sections(part: Schema, root: Schema, path: str) -> Iterator[tuple[str, Schema]]:
-    """(heading, schema) of a mapping and of all mappings in it, in the order of their keys."""
+    """Generate (heading, schema) of a mapping and all mappings in it, in the order of their keys."""
     yield path, part
     for name, field in part.get("properties", {}).items():
         where = f"{path.strip('`').split('` with')[0]}.{name}".lstrip(".") if path else name
@@ -72,7 +72,7 @@ def _sections(part: Schema, root: Schema, path: str) -> Iterator[tuple[str, Sche
 
 
 def _mappings(field: Schema, root: Schema) -> Iterator[tuple[tuple[str, str], Schema]]:
-    """Mappings with keys of their own that a field may hold: ((list mark, which one), schema)."""
+    """Find the mappings with their own keys that a field may contain: ((list mark, which one), schema)."""
     if "$ref" in field:
         yield ("", ""), _resolved(field, root)
     elif field.get("type") == "array" and isinstance(field.get("items"), dict):
@@ -100,14 +100,14 @@ def _description(part: Schema) -> list[str]:
 def _table(part: Schema, root: Schema) -> str:
     required = part.get("required", ())
     rows = [COLUMNS]
-    fields = sorted(part["properties"].items(), key=lambda item: item[0] != "type")  # what tells the forms apart, first
+    fields = sorted(part["properties"].items(), key=lambda item: item[0] != "type")  # the discriminator first
     for name, field in fields:
         cells = [
             f"`{name}`",
             _type(field, root),
             _default(field, name in required),
             ", ".join(_bounds(field)),
-            str(field.get("description", "chooses this form" if name == "type" else "")).replace("\n", " "),
+            str(field.get("description", "selects this form" if name == "type" else "")).replace("\n", " "),
         ]
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)
@@ -160,7 +160,7 @@ def main(arguments: list[str]) -> int:
     stale = [name for name, text in pages().items() if not _is_current(DOCS / name, text)]
     if "--check" in arguments:
         for name in stale:
-            print(f"docs/{name} is not what the schema says: run python scripts/config_reference.py", file=sys.stderr)
+            print(f"docs/{name} does not match the schema; run python scripts/config_reference.py", file=sys.stderr)
         return 1 if stale else 0
     for name, text in pages().items():
         (DOCS / name).write_text(text, encoding="utf-8")

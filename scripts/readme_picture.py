@@ -1,4 +1,4 @@
-"""The README's picture: three alerts of the demo above its score plot.
+"""Create the README's picture: three alerts of the demo above its score plot.
 
 streamad demo --seed 1 && python scripts/readme_picture.py runs/demo docs/images/demo.png
 """
@@ -20,13 +20,13 @@ GAP = 6
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("demo", type=Path, help="folder that `streamad demo` wrote")
+    parser.add_argument("demo", type=Path, help="output folder of `streamad demo`")
     parser.add_argument("out", type=Path)
     options = parser.parse_args()
     with EventStore(options.demo / "events.sqlite") as store:
         peaks = sorted(event.peak_index for event in store.events())
     if not peaks:
-        raise SystemExit(f"{options.demo} holds no alert to show")
+        raise SystemExit(f"{options.demo} contains no alert to show")
     wanted = {peaks[k] for k in np.linspace(0, len(peaks) - 1, min(3, len(peaks))).round().astype(int)}
     with av.open(str(options.demo / "watch.mp4")) as video:
         frames = [f.to_ndarray(format="bgr24") for n, f in enumerate(video.decode(video=0)) if n in wanted]

@@ -1,11 +1,11 @@
-"""Write tests/unit/engines/tensorrt_names.json: which names that streamad uses the real bindings of TensorRT have.
+"""Write tests/unit/engines/tensorrt_names.json: which of the names that streamad uses exist in TensorRT's bindings.
 
 python scripts/tensorrt_api.py            fetch the bindings with pip and write the file
-python scripts/tensorrt_api.py --check    exit with 1 where the file is not what the bindings say
+python scripts/tensorrt_api.py --check    exit with 1 if the file does not match the bindings
 
-The bindings are wheels, but need the vendor's libraries, which are not on PyPI. They load over an empty stand-in of those
-libraries that defines the functions they ask for, built here with gcc: enough to look at names and signatures, not to
-call anything.
+The bindings are wheels but need the vendor's libraries, which are not on PyPI. They are loaded with empty stand-ins for
+those libraries that define the required functions, built here with gcc. That is enough to inspect names and signatures,
+but not to call anything.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser")
 
 
 def wanted() -> dict[str, list[str]]:
-    """Class → members that `streamad.engines.tensorrt.api` declares, enumerations included."""
+    """Map each class to the members that `streamad.engines.tensorrt.api` declares, including enumerations."""
     from streamad.engines.tensorrt import api
 
     found = {}
@@ -44,7 +44,7 @@ def wanted() -> dict[str, list[str]]:
 
 
 def names_in(module: Any) -> dict[str, dict[str, str | None]]:
-    """For each wanted name its signatures in a module of bindings, "" for what is no function, None where it is absent."""
+    """For each name, its signatures in a module of bindings; "" if it is not a function, None if it is missing."""
     answer: dict[str, dict[str, str | None]] = {}
     for kind, members in wanted().items():
         owner = module if kind == "Module" else getattr(module, kind.removesuffix("Rtx"), None)
@@ -59,13 +59,13 @@ def _signature(owner: Any, member: str) -> str | None:
     if isinstance(found, type) or not callable(found):
         return ""
     text = found.__doc__ or ""
-    # An overloaded function lists its forms; else the first line is the only one.
+    # An overloaded function lists its forms; otherwise only the first line matters.
     forms = re.findall(rf"^(?:\d+\. )?({re.escape(member)}\((?!\*args).*)$", text, re.MULTILINE)
     return " | ".join(re.sub(r"\btensorrt\w*\.tensorrt\w*\.", "", form) for form in forms)
 
 
 def record() -> dict[str, Any]:
-    """Version → names, from the real bindings."""
+    """Collect the names from the real bindings, by version."""
     answer = {}
     with tempfile.TemporaryDirectory() as folder:
         for version in VERSIONS:
@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> int:
     current = RECORD.read_text() if RECORD.exists() else ""
     if "--check" in arguments:
         if text != current:
-            print(f"{RECORD.relative_to(ROOT)} is not what the bindings say: run python scripts/tensorrt_api.py")
+            print(f"{RECORD.relative_to(ROOT)} does not match the bindings; run python scripts/tensorrt_api.py")
         return int(text != current)
     RECORD.write_text(text)
     print(f"{RECORD.relative_to(ROOT)}: {'unchanged' if text == current else 'written'}")

@@ -3,8 +3,8 @@
     python scripts/train_demo_model.py walkway --out models/adacl-demo-walkway
     python scripts/train_demo_model.py generic --out models/adacl-demo-generic
 
-walkway: trained on the camera of seed 1, as a user trains on his own, with walkers of its own: videos 4 and up of that
-scene, while the demo calibrates on videos 1 to 3.
+walkway: trained on the camera of seed 1, as users train on their own camera, with different walkers: videos 4 and up of
+that scene, whereas the demo calibrates on videos 1 to 3.
 generic: trained on many other cameras (seeds from 100 000 on), for the demo's other seeds.
 """
 
@@ -21,7 +21,7 @@ from streamad.training.plan import OpenClip, TrainingPlan, clip_opener
 
 FPS = 12.5
 DEMO_VIDEOS = 3
-"""Normal videos of a demo's scene, which its calibration uses."""
+"""Number of normal videos of a demo's scene that its calibration uses."""
 
 
 def walkway(root: Path, videos: int) -> tuple[list[OpenClip], str]:
@@ -53,10 +53,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("which", choices=("walkway", "generic"))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=12, help="videos of the walkway, or scenes")
+    parser.add_argument("--count", type=int, default=12, help="number of walkway videos, or of scenes")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--max-cells", type=int, default=20_000)
-    parser.add_argument("--keep", type=Path, help="keep (and reuse) the rendered scenes here")
+    parser.add_argument("--keep", type=Path, help="folder for keeping and reusing rendered scenes")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         root = options.keep or Path(temporary)

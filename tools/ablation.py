@@ -3,9 +3,9 @@
     STREAMAD_DATA=... python tools/ablation.py adacl-loss --out results/ablations --write docs/results/ablation-adacl-loss.md
     python tools/ablation.py --list
 
-Every variant is a run of `streamad benchmark-images BENCHMARK --detector DETECTOR --option ...`, resumable in the same way: started
-again, what is finished is left. A variant that is the detector as it stands takes what lies in `--reuse` DATASET-DETECTOR
-(docs/results/images has the published tables' trainings). Nothing is picked by these figures.
+Every variant is a run of `streamad benchmark-images BENCHMARK --detector DETECTOR --option ...` and resumes in the same
+way: finished parts are kept. A variant that equals the detector's defaults uses the finished run in `--reuse`
+DATASET-DETECTOR (docs/results/images has the trainings of the published tables). Nothing is selected by these results.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Study:
     """One ablation.
 
     Attributes:
-        detector: its name.
-        data_set: its name.
-        question: what it asks.
-        variants: options by the variant's name.
-        published: the paper's mean AUROC of a variant, per cent, where it states one.
-        classes: classes it runs on; None for all.
+        detector: Name of the detector.
+        data_set: Name of the data set.
+        question: The question of the study.
+        variants: Options by the variant's name.
+        published: The paper's mean AUROC of a variant in percent, if stated.
+        classes: Classes to run. Default: all.
     """
 
     detector: str
@@ -48,7 +48,7 @@ class Study:
 
 KINDS = ("cut_paste", "puzzle", "rotate", "mix_up")
 PUBLISHED = {"latent": 64, "contrast": False}
-"""ALPS nearest to the paper (the latent's length from its authors' other code)."""
+"""ALPS as close to the paper as possible (the latent's length is from the authors' other code)."""
 STUDIES = {
     "adacl-loss": Study("adacl", "mnist", "squared error or binary cross-entropy", {"mse": {}, "bce": {"loss": "bce"}}),
     "adacl-labels": Study(
@@ -105,20 +105,20 @@ def tell(label: str, progress: BenchmarkProgress) -> None:
 
 
 def figure(value: float | None) -> str:
-    """Two decimals; a dash for what one seed cannot tell or no paper states."""
+    """Format with two decimals; a dash if one seed does not determine it or no paper states it."""
     return "–" if value is None else f"{value:.2f}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", nargs="?", choices=list(STUDIES))
-    parser.add_argument("--list", action="store_true", help="name the ablations")
+    parser.add_argument("--list", action="store_true", help="list the ablations")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("STREAMAD_DATA", "data")) / "images")
     parser.add_argument("--out", type=Path, default=Path("results/ablations"))
     parser.add_argument("--reuse", type=Path, help="folder with finished runs of `streamad benchmark-images`")
     parser.add_argument("--seeds", default="1,2,3")
-    parser.add_argument("--classes", help="numbers of the normal classes, with commas; default: all")
-    parser.add_argument("--option", action="append", default=[], help="for every variant, name=value")
+    parser.add_argument("--classes", help="comma-separated numbers of the normal classes; default: all")
+    parser.add_argument("--option", action="append", default=[], help="option name=value for every variant")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--write", type=Path, help="Markdown page to write; default: standard output")

@@ -1,9 +1,9 @@
-"""Measure a bundle on UCSD Ped2: frame AUC under every protocol, and the test clips watched over RTSP.
+"""Measure a bundle on UCSD Ped2: frame AUC under every protocol, and alerts on the test clips over RTSP.
 
     STREAMAD_DATA=... python tools/measure_ped2.py --model adacl-motion-ped2 --write docs/results/ped2-adacl-motion.md
 
-Nothing is picked on the test half: the bundle was trained and calibrated on training clips alone. The offline part is
-that of `streamad evaluate ped2`, and takes what that left in `--out`. The RTSP part needs GStreamer's server
+Nothing is selected on the test half: the bundle was trained and calibrated only on training clips. The offline part is
+that of `streamad evaluate ped2`, and reuses its results in `--out`. The RTSP part needs GStreamer's server
 (CONTRIBUTING.md).
 """
 
@@ -48,10 +48,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 FPS = 10.0
 PREFIX = 60
-"""Frames of the last training clip sent before each test clip, so that a stream begins with a settled background."""
+"""Frames of the last training clip sent before each test clip, so that a stream starts with a settled background."""
 SPLICE = 9
-"""Frames after the splice that are left out: four whose history reaches over it, five whose median does. Nothing of the
-kind happens on a camera; counted, they would cost 0.06 of AUC, since most test clips begin with normal frames."""
+"""Frames excluded after the splice: four whose history spans it and five whose median does. Splices do not occur on
+real cameras; including these frames would cost 0.06 of AUC, because most test clips start with normal frames."""
 
 
 def spec(clip: Clip) -> ImagesSpec:
@@ -59,7 +59,7 @@ def spec(clip: Clip) -> ImagesSpec:
 
 
 def held_out(model: Model, data: Dataset, calibration: Calibration) -> dict[str, Any]:
-    """How often a frame of the held-out normal clips (those of the calibration) lies over the threshold."""
+    """Count the frames above the threshold in the held-out normal clips (those of the calibration)."""
     scores = score_clips([spec(clip) for clip in data.training[-4:]], model)
     values = np.concatenate(scores)
     values = values[np.isfinite(values)]
@@ -67,7 +67,7 @@ def held_out(model: Model, data: Dataset, calibration: Calibration) -> dict[str,
 
 
 def encode(path: Path, folders: list[tuple[Path, int | None]]) -> int:
-    """H.264 at 10 frames/s from image folders; returns the number of frames."""
+    """Encode image folders as H.264 at 10 frames/s; return the number of frames."""
     frames = []
     for folder, last in folders:
         files = sorted(folder.glob("*.jpg"))
@@ -88,7 +88,7 @@ def encode(path: Path, folders: list[tuple[Path, int | None]]) -> int:
 
 
 def over_rtsp(model: str, data: Dataset, group: int) -> dict[str, Any]:
-    """Serve every test clip from a real RTSP server and watch `group` of them at a time with `streamad run`."""
+    """Serve every test clip from a real RTSP server, and monitor `group` of them at a time with `streamad run`."""
     from rtsp_support import RtspServer
 
     latencies: list[float] = []
@@ -144,7 +144,7 @@ def over_rtsp(model: str, data: Dataset, group: int) -> dict[str, Any]:
 
 
 def watch(root: Path, seconds: float) -> int:
-    """Run `streamad run` for that long; returns the frames dropped, from its own metrics page."""
+    """Run `streamad run` for `seconds`; return the frames dropped, from its metrics page."""
     process = subprocess.Popen(
         [sys.executable, "-m", "streamad", "run", str(root / "run.yaml"), "--scores", str(root / "scores")],
         stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
@@ -169,7 +169,7 @@ def watch(root: Path, seconds: float) -> int:
 
 
 def read_scores(path: Path, frames: int) -> tuple[np.ndarray, list[float]]:
-    """Scores of the test clip's frames (after the prefix) and all latencies."""
+    """Read the scores of the test clip's frames (after the prefix) and all latencies."""
     values = np.full(frames, np.nan)
     late = []
     with path.open() as file:
@@ -189,7 +189,7 @@ def page(
     live: dict[str, Any] | None,
 ) -> str:
     manifest, alarms = model.bundle.manifest, result.alerts
-    assert alarms is not None  # there is a calibration
+    assert alarms is not None  # a calibration exists
     raw = next(e for e in result.protocols if e.normalization == "raw")
     single = [result.clips[v].name for v in raw.single_class_videos]
     lines = [
@@ -263,7 +263,7 @@ def page(
 
 
 def record(model: Model, result: EvaluationRecord) -> None:
-    """Store the frame-level figures in the bundle, each with its protocol."""
+    """Store the frame-level metrics in the bundle, each with its protocol."""
     bundle = model.bundle
     results = tuple(
         {
@@ -285,10 +285,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="adacl-motion-ped2")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("STREAMAD_DATA", "data")) / "ped2")
-    parser.add_argument("--cameras", type=int, default=4, help="RTSP cameras at once; 0 leaves the RTSP part out")
+    parser.add_argument(
+        "--cameras", type=int, default=4, help="number of simultaneous RTSP cameras; 0 skips the RTSP part"
+    )
     parser.add_argument("--write", type=Path, help="Markdown page to write; default: standard output")
-    parser.add_argument("--out", type=Path, help="folder of `streamad evaluate`, started or not; default: none is kept")
-    parser.add_argument("--record", action="store_true", help="store the figures in the bundle's manifest and card")
+    parser.add_argument(
+        "--out", type=Path, help="output folder of `streamad evaluate`, new or resumed; default: temporary"
+    )
+    parser.add_argument("--record", action="store_true", help="store the metrics in the bundle's manifest and card")
     options = parser.parse_args()
     data = load_dataset("ped2", options.data)
     with open_model(options.model, hint="throughput") as model:
@@ -296,7 +300,7 @@ def main() -> None:
         calibration = Calibration.load(model.bundle.calibration_path)
         with tempfile.TemporaryDirectory() as temporary:
             result = evaluate_dataset(data, model.bundle, options.out or Path(temporary)).record
-        # A window of the 3-D network takes a second here: its normal clips were scored once, to calibrate.
+        # A window of the 3-D network takes a second here, and its normal clips were already scored for the calibration.
         normal = None if model.bundle.manifest.tiling.window == 16 else held_out(model, data, calibration)
         live = over_rtsp(options.model, data, options.cameras) if options.cameras else None
         if options.record:

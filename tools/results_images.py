@@ -1,4 +1,4 @@
-"""Gather the tables of `streamad benchmark-images` into one page.
+"""Combine the tables of `streamad benchmark-images` into one page.
 
     python tools/results_images.py --runs docs/results/images --write docs/results/images.md
 
