@@ -122,9 +122,7 @@ def test_a_disk_that_fills_and_is_freed_loses_and_doubles_nothing(
         run.eventually(lambda: all(each["waiting"] == 0 for each in run.get("/status")["outputs"]))
         for name in ("events", "jsonl", "history", "scores"):
             # Twice at most: the store's log has room for one more event after the others have failed.
-            assert 1 <= run.text.count(f"output {name} recovered after") <= (2 if name == "events" else 1), (
-                run.text
-            )
+            assert 1 <= run.text.count(f"output {name} recovered after") <= (2 if name == "events" else 1), run.text
         assert run.end() == 0
     assert "Traceback" not in run.text
     # Every event once, with its changes in order, in both store and sink; every frame's score once.
