@@ -23,6 +23,7 @@ from streamad.alerts.event import Event, new_event_id
 from streamad.alerts.sinks import PluginSink, SinkSpec
 from streamad.alerts.store import EventStore
 from streamad.calibration.policy import AlertPolicySpec
+from streamad.cli.help import summary_of
 from streamad.config import parse_config
 from streamad.errors import ExitCode
 from streamad.observability import Health, Metrics
@@ -123,9 +124,11 @@ def options_of(command: Any) -> set[str]:
 
 def test_every_command_is_documented_and_every_documented_one_exists() -> None:
     listed = {
-        names(row[0])[0].removeprefix("streamad ") for row in rows(text("reference/cli.md")) if "`streamad" in row[0]
+        names(row[0])[0].removeprefix("streamad "): row[1]
+        for row in rows(text("reference/cli.md"))
+        if "`streamad" in row[0]
     }
-    assert listed == set(commands())
+    assert listed == {name: summary_of(command) for name, command in commands().items()}
 
 
 def test_every_option_of_a_section_exists() -> None:
