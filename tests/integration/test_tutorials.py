@@ -1,9 +1,14 @@
-"""The tutorials, executed as written: files saved under their titles, Python and commands run in order."""
+"""The tutorials, executed as written: files saved under their titles, Python and commands run in order.
+
+Excerpts from the example plugin must occur in its files.
+"""
 
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -17,6 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[2]
 TUTORIALS = ROOT / "docs" / "tutorials"
+PLUGIN = ROOT / "examples" / "plugin"
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
@@ -26,8 +32,15 @@ def steps(page: str) -> Iterator[tuple[str, str, str]]:
 
 
 def run(arguments: list[str], folder: Path) -> str:
+    path = os.pathsep.join(filter(None, [str(folder / "site"), str(ROOT), os.environ.get("PYTHONPATH", "")]))
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=240, check=False
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
     assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
     return done.stdout
@@ -37,6 +50,9 @@ def carry_out(page: str, folder: Path) -> dict[str, str]:
     """Run a tutorial; return the output of each titled program and each command."""
     printed: dict[str, str] = {}
     for language, title, text in steps(page):
+        if title.startswith("framediff/"):
+            assert text in (PLUGIN / title).read_text(encoding="utf-8"), f"not in {title}: {text}"
+            continue
         if title:
             (folder / title).write_text(text, encoding="utf-8")
         if language == "python":
@@ -80,3 +96,18 @@ def test_first_data_set(tmp_path: Path) -> None:
     assert auc is not None
     # Two normal distributions one unit apart, of standard deviation 0.8: Φ(1 / (0.8·√2)) = 0.81.
     assert float(auc[1]) == pytest.approx(0.81, abs=0.03)
+
+
+def test_first_detector(tmp_path: Path) -> None:
+    for module in ("pip", "hatchling"):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"installing the plugin needs {module}")
+    run(
+        ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index",
+         "--disable-pip-version-check", "--target", "site", str(PLUGIN)],
+        tmp_path,
+    )  # fmt: skip
+    printed = carry_out("first-detector.md", tmp_path)
+    result = json.loads((tmp_path / "results" / "difference" / "result.json").read_text(encoding="utf-8"))
+    assert {protocol["normalization"] for protocol in result["protocols"]} >= {"calibrated", "raw"}
+    assert "| per_video: EER |" in printed["streamad compare results/motion results/difference"]
