@@ -23,7 +23,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     """Return the whole report as Markdown."""
     machine, workload, limits = report["machine"], report["workload"], report["limits"]
     threads = report["models"][0]["threads"]
-    busy = " **The machine was busy with other work: read ratios, not times.**" if report["busy"] else ""
+    busy = " **The machine was busy with other work: use the ratios, not the times.**" if report["busy"] else ""
     lines = [
         f"Measured {report['date']} with streamad {report['version']} on {machine['cpu']}, {machine['cpus']} CPUs, "
         f"load average before the run {machine['load_average'][0]}, in {report['seconds']} s.{busy} Python "
@@ -33,14 +33,14 @@ def markdown(report: Mapping[str, Any]) -> str:
         "",
         f"Video: {workload['source']}; {workload['frames']} frames of {workload['width']}×{workload['height']}, H.264.",
         "",
-        "| the machine itself | |",
+        "| limits of the machine | |",
         "|---|---|",
         f"| matrix product, numpy, float32 | {limits['gemm_numpy_gflops']:.0f} GFLOP/s |",
         f"| matrix product, OpenVINO, float32 | {limits['gemm_openvino_gflops']:.0f} GFLOP/s |",
     ]
     for precision in PRECISIONS:
         rate = limits[f"convolution_{precision}_gflops"]
-        shown = "not computed in here" if rate is None else f"{rate:.0f} GFLOP/s"
+        shown = "not supported" if rate is None else f"{rate:.0f} GFLOP/s"
         lines.append(f"| convolution 1×1, 256 channels, OpenVINO, {precision} | {shown} |")
     lines += [f"| memory copy, one thread, read + written | {limits['copy_gbytes']:.1f} GB/s |", ""]
     lines += [*_parts(report["models"]), "", *_engines(report["models"])]
@@ -51,9 +51,9 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 def _parts(models: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [
-        "Frames a second of each part alone, and of all together with OpenVINO in float32 (median of rounds):",
+        "Frames per second of each stage alone, and of all stages together, with OpenVINO in float32 (median of rounds):",
         "",
-        "| model | tiles a frame | decode | tile | infer | score | end to end | time over the slower of decoding and inference |",
+        "| model | inputs per frame | decode | preprocess | infer | score | end to end | time relative to the slower of decoding and inference |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for model in models:
@@ -70,12 +70,12 @@ def _parts(models: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _engines(models: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [
-        "Every engine, from a file to its alerts, beside the loop of the papers' programs (OpenCV decodes, the whole network in eager "
-        "PyTorch on the whole input of every frame) and the same loop with OpenVINO on the network as it is exported. Frames a second: "
-        "minimum, median and maximum of the rounds. Cameras: the largest of 1, 2, 4, 8, … of 25 frames a second that "
-        "`streamad run` held.",
+        "Every engine from file to alerts, compared with the loop of the papers' programs (OpenCV decodes, eager PyTorch runs the "
+        "whole network on the whole input of every frame) and with the same loop with OpenVINO on the exported network. Frames per "
+        "second: minimum, median and maximum of the rounds. Cameras: the largest of 1, 2, 4, 8, … cameras at 25 frames per second "
+        "that `streamad run` sustained.",
         "",
-        "| model | engine | min | median | max | × papers' loop | CPU ms a frame | inference alone | GFLOP/s | cameras | MiB |",
+        "| model | engine | min | median | max | × papers' loop | CPU ms per frame | inference alone | GFLOP/s | cameras | MiB |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for model in models:
@@ -109,9 +109,9 @@ def _cameras(held: Mapping[str, Any] | None) -> str:
 
 def _batches(batches: Mapping[str, Any]) -> list[str]:
     lines = [
-        f"Why batches have static sizes: milliseconds a batch of `{batches['model']}`, OpenVINO, float32.",
+        f"Why batches have static sizes: milliseconds per batch of `{batches['model']}`, OpenVINO, float32.",
         "",
-        "| cells in a batch | static shape | dynamic shape |",
+        "| patches in a batch | static shape | dynamic shape |",
         "|---|---|---|",
     ]
     by_size: dict[int, dict[str, float]] = {}

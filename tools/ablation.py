@@ -170,11 +170,11 @@ def main() -> None:
         [
             f"# Ablation `{arguments.study}`: {study.question}",
             "",
-            f"{study.detector} on {study.data_set}, {asked}, seeds {arguments.seeds}; AUROC in per cent on the official "
-            f"test split. Made by `{command}`; {seconds / 60:.0f} minutes of training on "
-            f"{os.cpu_count()} cores, shared with other work. Nothing was picked by these figures.",
+            f"{study.detector} on {study.data_set}, {asked}, seeds {arguments.seeds}; AUROC in percent on the official "
+            f"test split. Produced by `{command}`; {seconds / 60:.0f} minutes of training on "
+            f"{os.cpu_count()} cores, shared with other work. Nothing was selected by these results.",
             "",
-            "| variant | mean over classes | sd of the mean over seeds | mean sd over seeds of a class | paper |",
+            "| variant | mean over classes | sd of the mean over seeds | mean sd over seeds per class | paper |",
             "|---|---|---|---|---|",
             *rows,
             "",

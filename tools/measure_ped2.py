@@ -199,7 +199,7 @@ def page(
         f"({platform.machine()}), {model.engine.info.name} {manifest.parity[0].version.split('-')[0]}, fp32. Bundle "
         f"`{model.bundle.sha256[:12]}`, seed {manifest.training.seed}, {manifest.training.epochs} epochs; "
         f"checkpoint: {manifest.training.checkpoint}. Trained on 12 training clips, calibrated on the other 4; the test "
-        "half was used for nothing but these figures.",
+        "half was used only for these results.",
         "",
         "## Frame-level, official frame labels",
         "",
@@ -214,10 +214,10 @@ def page(
         )
     lines += [
         "",
-        "`calibrated` is the headline: it uses statistics of normal training video alone. It maps every raw score by one "
-        "strictly increasing curve, so its ranking, and with it its AUC, is that of `raw`. `per_video` needs each test "
-        "video's future and is given for comparison with the literature alone.",
-        f"Videos of one class, left out of the macro AUC: {', '.join(single)}.",
+        "`calibrated` is the headline result: it uses only statistics of normal training video. It maps raw scores by a "
+        "strictly increasing curve, so its ranking and AUC equal those of `raw`. `per_video` needs each test video's "
+        "future and is given only for comparison with the literature.",
+        f"Single-class videos, excluded from the macro AUC: {', '.join(single)}.",
         "",
         "## Alerts at the calibrated threshold",
         "",
@@ -230,12 +230,12 @@ def page(
     delay = alarms.mean_delay_seconds
     lines += [
         "",
-        f"- true intervals found: {alarms.found} of {alarms.found + alarms.missed}; alerts right "
-        f"{alarms.right}, wrong {alarms.wrong}; mean delay {'–' if delay is None else f'{delay:.1f} s'}",
+        f"- true intervals found: {alarms.found} of {alarms.found + alarms.missed}; correct alerts "
+        f"{alarms.right}, false alerts {alarms.wrong}; mean delay {'–' if delay is None else f'{delay:.1f} s'}",
     ]
     if normal is not None:
         lines.append(
-            f"- held-out normal clips: {normal['over']} of {normal['frames']} frames over the threshold (largest score "
+            f"- held-out normal clips: {normal['over']} of {normal['frames']} frames above the threshold (largest score "
             f"{normal['max']:.4f})"
         )
     lines.append("")
@@ -243,20 +243,20 @@ def page(
         e = live["evaluation"]
         lat = live["latency_ms"]
         lines += [
-            "## Watched over RTSP",
+            "## Monitored over RTSP",
             "",
             f"Each test clip was encoded as H.264 (10 frames/s, CRF 18), served over TCP by GStreamer's RTSP server in "
-            f"real time, after {PREFIX} normal frames, and watched by `streamad run`, {live['cameras_at_once']} cameras "
+            f"real time, after {PREFIX} normal frames, and monitored by `streamad run`, {live['cameras_at_once']} cameras "
             "at once.",
             "",
-            f"- frames evaluated: {e.frames} of {live['frames']} (the {SPLICE} after each splice are left out); dropped: "
+            f"- frames evaluated: {e.frames} of {live['frames']} (the {SPLICE} after each splice are excluded); dropped: "
             f"{live['dropped']}",
             f"- latency from decoded to scored: median {lat['median']:.1f} ms, 95 % {lat['p95']:.1f} ms, largest "
             f"{lat['max']:.1f} ms",
-            f"- AUC micro `raw`: {e.auc_micro:.4f} (the images themselves: {raw.auc_micro:.4f}; "
-            "the difference is compression and how long the background had been known)",
+            f"- AUC micro `raw`: {e.auc_micro:.4f} (from the original images: {raw.auc_micro:.4f}; "
+            "the difference is due to compression and to how long the background had been known)",
             f"- alerts: {live['alerts']}, of which {live['alerts_in_abnormal_frames']} began in abnormal frames; an "
-            "alert that the splice raised and that the clip then kept up is not counted",
+            "alert that was raised by the splice and sustained by the clip is not counted",
             "",
         ]
     return "\n".join(lines)

@@ -53,10 +53,10 @@ def main() -> None:
     lines = [
         "# Image benchmarks",
         "",
-        "One class normal, trained on its training images alone, all test images of the official split scored: mean AUROC "
-        "over the classes in per cent, ± standard deviation of that mean over seeds. Written by "
-        "`python tools/results_images.py`; each table has its command, seeds, epochs, hardware and the rule that picked the "
-        "weights. No figure was picked on test images.",
+        "One class is normal. Training uses only its training images, and all test images of the official split are scored. "
+        "Mean AUROC over the classes in percent, ± standard deviation of that mean over seeds. Written by "
+        "`python tools/results_images.py`; each table has its command, seeds, epochs, hardware and the rule that selected "
+        "the weights. Nothing was selected on test images.",
         "",
         "| detector | data set | ours | paper | seeds | training | |",
         "|---|---|---|---|---|---|---|",
@@ -64,7 +64,7 @@ def main() -> None:
         "",
     ]
     if missing:
-        lines += ["Not run here, for want of the data or of time; the command that would:", ""]
+        lines += ["Not run, for lack of data or time; the command to do so:", ""]
         lines += [
             f"- `streamad benchmark-images {data_set} --detector {detector} --data DIR`"
             for detector, data_set in missing
