@@ -1,9 +1,9 @@
-"""Effect of per-location calibration and fusion, measured with normal video and pseudo anomalies made only from it.
+"""Effect of per-location calibration and fusion, measured with normal video and synthetic anomalies made only from it.
 
-    python experiments/pseudo_anomalies.py --out PSEUDO CLIP CLIP...
+    python experiments/synthetic_anomalies.py --out PSEUDO CLIP CLIP...
     python experiments/local_study.py --pseudo PSEUDO --models NAME,NAME --cache CACHE CLIP CLIP...
 
-For each clip, the statistics come from the other clips (leave one clip out). Prints the AUC of pseudo-anomalous frames
+For each clip, the statistics come from the other clips (leave one clip out). Prints the AUC of synthetically anomalous frames
 of a kind against all frames of the normal clips, for each model with and without per-location calibration under several
 settings, and for every fused set of models. Anomaly maps are kept in CACHE, so that another run need not score again.
 """
@@ -63,7 +63,7 @@ def scored(model: Model, paths: list[Path], folder: Path, limit: int | None) -> 
 def local_scores(
     normal: list[Clip], pseudo: dict[tuple[str, int], Clip], spec: PerLocationSpec
 ) -> tuple[list[Floats], dict[tuple[str, int], Floats]]:
-    """Per-location scores of each clip and of its pseudo anomalies, with statistics of the other clips."""
+    """Per-location scores of each clip and of its synthetic anomalies, with statistics of the other clips."""
     samples = []
     for number, clip in enumerate(normal):
         sample = CellSamples((clip.heat.shape[1], clip.heat.shape[2]), seed=number)

@@ -1,10 +1,10 @@
 """The motion detector on a camera's normal clips: each quarter is scored by a model of the other three.
 
-    python experiments/pseudo_anomalies.py --out PSEUDO CLIP CLIP...
+    python experiments/synthetic_anomalies.py --out PSEUDO CLIP CLIP...
     python experiments/motion_study.py --pseudo PSEUDO --fps 10 CLIP CLIP...
 
 For every quarter of the clips, a model is fitted to the rest, as `streamad train motion` does, and scores the quarter's
-clips and their pseudo anomalies. Prints the AUC of each kind against the original clips, the weights of speed,
+clips and their synthetic anomalies. Prints the AUC of each kind against the original clips, the weights of speed,
 direction and appearance, and the false alerts on the clips compared with the expected number. What is normal in one
 quarter need not occur in the others; a detector must cope with that.
 """

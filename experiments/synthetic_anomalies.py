@@ -1,9 +1,9 @@
-"""Create pseudo anomalies from a camera's normal clips, to compare detectors and settings without real anomalies.
+"""Create synthetic anomalies from a camera's normal clips, to compare detectors and settings without real anomalies.
 
-    python experiments/pseudo_anomalies.py --out OUT [--scene SCENE --scene SCENE...] CLIP CLIP...
+    python experiments/synthetic_anomalies.py --out OUT [--scene SCENE --scene SCENE...] CLIP CLIP...
 
 Each CLIP is a folder of pictures or a video. For each, three clips are written as folders of pictures, with labels as
-.npy files (1 if the pseudo anomaly is in the picture):
+.npy files (1 if the synthetic anomaly is in the picture):
 
 - double-NAME: the clip at twice its speed; every frame is labeled;
 - fast-NAME: cutouts of moving objects of the next clip, at their own position, moving at two to three times the usual
@@ -13,7 +13,7 @@ speed;
 true
   masks, as tall as the cutouts and at 0.8 to 1.2 times the usual speed. They differ only in appearance.
 
-The usual speed is the median over moving objects, by optical flow; nothing is tuned to a scene. Pseudo anomalies
+The usual speed is the median over moving objects, by optical flow; nothing is tuned to a scene. Synthetic anomalies
 resemble each other and have pasted edges. They do not replace real anomalies: they can rank methods but not measure
 them.
 """
@@ -41,7 +41,7 @@ PHASES = (0.33, 0.5, 0.67)
 SMALLEST, LARGEST = 0.0008, 0.03
 """Range of the share of the picture that a cutout covers."""
 FIRST, LAST = 35, 15
-"""Frames at either end of a clip without pseudo anomalies: backgrounds are learned there, and windows end there."""
+"""Frames at either end of a clip without synthetic anomalies: backgrounds are learned there, and windows end there."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ SPEEDS = {"fast": (2.0, 3.0), "cart": (1.0, 2.0), "other": (0.8, 1.2)}
 def made(
     clip: Pictures, donor: Pictures, kind: str, strangers: list[Cut], rng: np.random.Generator
 ) -> tuple[Pictures, npt.NDArray[np.bool_]]:
-    """Create the frames and labels of one kind of pseudo anomaly."""
+    """Create the frames and labels of one kind of synthetic anomaly."""
     if kind == "double":
         return clip[::2], np.ones(len(clip[::2]), bool)
     frames, labels = clip.copy(), np.zeros(len(clip), bool)
