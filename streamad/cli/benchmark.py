@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from streamad.cli.common import (
     EngineOption,
     FpsOption,
@@ -21,6 +19,7 @@ from streamad.cli.common import (
     source_of,
     table,
 )
+from streamad.cli.help import opt
 
 
 def benchmark(
@@ -31,34 +30,29 @@ def benchmark(
     frames_per_call: FramesPerCallOption = None,
     streams_per_call: Annotated[
         int | None,
-        typer.Option(
+        opt(
             "--streams-per-call",
             min=1,
             max=64,
-            metavar="N",
+            unit="N",
             help="Stateful networks: cameras in one call. Default: 4.",
-            rich_help_panel="Engine",
+            panel="Engine",
         ),
     ] = None,
     source: Annotated[
-        str | None,
-        typer.Option(
-            "--input", metavar="PATH", help="Video or image folder. Default: moving noise.", rich_help_panel="Input"
-        ),
+        str | None, opt("--input", unit="PATH", help="Video or image folder. Default: moving noise.", panel="Input")
     ] = None,
     frames: Annotated[
         int | None,
-        typer.Option(
+        opt(
             "--frames",
             min=1,
-            metavar="N",
+            unit="N",
             help="Frames to process per round. Default: until 20 have a score.",
-            rich_help_panel="Input",
+            panel="Input",
         ),
     ] = None,
-    rounds: Annotated[
-        int, typer.Option("--rounds", min=1, metavar="N", help="Rounds; each variant runs once in each.")
-    ] = 5,
+    rounds: Annotated[int, opt("--rounds", min=1, unit="N", help="Rounds; each variant runs once in each.")] = 5,
     fps: FpsOption = 25.0,
     as_json: JsonOption = False,
 ) -> None:

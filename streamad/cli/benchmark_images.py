@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from streamad.cli.common import (
     DeviceOption,
     JsonOption,
@@ -25,6 +23,7 @@ from streamad.cli.common import (
     say_notes,
 )
 from streamad.cli.completion import IMAGE_BENCHMARKS, complete_detector, complete_from
+from streamad.cli.help import arg, opt
 from streamad.detectors import BUILT_IN, DEFAULT
 from streamad.errors import EngineError, UsageError, install_hint, suggestion
 
@@ -36,47 +35,36 @@ if TYPE_CHECKING:
 def benchmark_images(
     data_set: Annotated[
         str,
-        typer.Argument(
-            metavar="BENCHMARK",
-            help="mnist, fashion-mnist, cifar10 or mvtec.",
-            autocompletion=complete_from(IMAGE_BENCHMARKS),
-        ),
+        arg(unit="BENCHMARK", help="mnist, fashion-mnist, cifar10 or mvtec.", complete=complete_from(IMAGE_BENCHMARKS)),
     ],
     detector: Annotated[
         str,
-        typer.Option(
+        opt(
             "--detector",
-            metavar="NAME",
+            unit="NAME",
             help=f"Detector to train: {', '.join(name for name in BUILT_IN if name != DEFAULT)}, or a plugin.",
-            autocompletion=complete_detector,
+            complete=complete_detector,
         ),
     ],
     folder: Annotated[
         Path | None,
-        typer.Option(
-            "--data", metavar="DIR", help="Folder of the data. Default: $STREAMAD_DATA/images.", rich_help_panel="Input"
-        ),
+        opt("--data", unit="DIR", help="Folder of the data. Default: $STREAMAD_DATA/images.", panel="Input"),
     ] = None,
     classes: Annotated[
-        str | None,
-        typer.Option(
-            "--classes", metavar="NAMES", help="Normal classes, comma-separated. Default: all.", rich_help_panel="Input"
-        ),
+        str | None, opt("--classes", unit="NAMES", help="Normal classes, comma-separated. Default: all.", panel="Input")
     ] = None,
-    seeds: Annotated[
-        str, typer.Option("--seeds", metavar="N,N", help="Seeds, comma-separated.", rich_help_panel="Training")
-    ] = "1,2,3",
+    seeds: Annotated[str, opt("--seeds", unit="N,N", help="Seeds, comma-separated.", panel="Training")] = "1,2,3",
     option: OptionsOption = None,
     device: DeviceOption = "cpu",
     threads: TrainThreadsOption = None,
     out: Annotated[
         Path | None,
-        typer.Option(
+        opt(
             "--out",
             "-o",
-            metavar="DIR",
+            unit="DIR",
             help="Folder of the results. Default: results/BENCHMARK-DETECTOR.",
-            rich_help_panel="Output",
+            panel="Output",
         ),
     ] = None,
     as_json: JsonOption = False,

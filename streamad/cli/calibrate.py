@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from streamad.cli.common import (
     BitDepthOption,
     EngineOption,
@@ -26,6 +24,7 @@ from streamad.cli.common import (
     say,
     say_notes,
 )
+from streamad.cli.help import opt
 from streamad.errors import UsageError
 from streamad.formatting import counted, number
 
@@ -42,106 +41,74 @@ def calibrate(
     model: ModelArgument,
     data: Annotated[
         list[Path] | None,
-        typer.Option("--data", metavar="PATH", help="Normal video of the camera, not used in training; repeatable."),
+        opt("--data", unit="PATH", help="Normal video of the camera, not used in training; repeatable."),
     ] = None,
     recent: Annotated[
         str | None,
-        typer.Option(
+        opt(
             "--recent",
-            metavar="DURATION",
+            unit="DURATION",
             help="In place of video: the scores of `streamad run` from the last so long, for example 24h.",
-            rich_help_panel=RECENT,
+            panel=RECENT,
         ),
     ] = None,
     history: Annotated[
         Path,
-        typer.Option(
-            "--history",
-            metavar="DIR",
-            help="Folder of the scores; `history.folder` of the configuration.",
-            rich_help_panel=RECENT,
-        ),
+        opt("--history", unit="DIR", help="Folder of the scores; `history.folder` of the configuration.", panel=RECENT),
     ] = Path("runs/scores"),
     camera: Annotated[
-        str | None,
-        typer.Option(
-            "--camera",
-            metavar="ID",
-            help="The camera. Default: the only one in --history.",
-            rich_help_panel=RECENT,
-        ),
+        str | None, opt("--camera", unit="ID", help="The camera. Default: the only one in --history.", panel=RECENT)
     ] = None,
     keep_alerts: Annotated[
-        bool,
-        typer.Option(
-            "--keep-alerts",
-            help="Recent alerts were false: count their scores as normal.",
-            rich_help_panel=RECENT,
-        ),
+        bool, opt("--keep-alerts", help="Recent alerts were false: count their scores as normal.", panel=RECENT)
     ] = False,
     at_least: Annotated[
         str,
-        typer.Option(
-            "--at-least",
-            metavar="DURATION",
-            help="Shortest scored time that is accepted: 90m, 24h or 3d.",
-            rich_help_panel=RECENT,
-        ),
+        opt("--at-least", unit="DURATION", help="Shortest scored time that is accepted: 90m, 24h or 3d.", panel=RECENT),
     ] = "30m",
     alerts_per_day: Annotated[
         float | None,
-        typer.Option(
+        opt(
             min=0.001,
-            metavar="RATE",
+            unit="RATE",
             help="Budget of false alerts per day. Default: 1; with --recent, the calibration's.",
-            rich_help_panel="Alerts",
+            panel="Alerts",
         ),
     ] = None,
     min_duration: Annotated[
         float | None,
-        typer.Option(
-            min=0,
-            metavar="SECONDS",
-            help="Time above the threshold that raises an alert. Default: 0.5.",
-            rich_help_panel="Alerts",
-        ),
+        opt(min=0, unit="SECONDS", help="Time above the threshold that raises an alert. Default: 0.5.", panel="Alerts"),
     ] = None,
     cooldown: Annotated[
         float | None,
-        typer.Option(
+        opt(
             min=0,
-            metavar="SECONDS",
+            unit="SECONDS",
             help="Time after an alert in which a rise continues that alert. Default: 10.",
-            rich_help_panel="Alerts",
+            panel="Alerts",
         ),
     ] = None,
     hysteresis: Annotated[
         float | None,
-        typer.Option(
+        opt(
             min=0,
             max=0.99,
-            metavar="SHARE",
+            unit="SHARE",
             help="Fall that ends an alert, as a share of the threshold's height above the median. Default: 0.2.",
-            rich_help_panel="Alerts",
+            panel="Alerts",
         ),
     ] = None,
     local: Annotated[
         bool | None,
-        typer.Option(
+        opt(
             "--local/--no-local",
             help="Calibrate per location in the frame. Default: if it helps the detector.",
-            rich_help_panel="Alerts",
+            panel="Alerts",
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="FILE",
-            help="Calibration to write. Default: the bundle's own.",
-            rich_help_panel="Output",
-        ),
+        opt("--out", "-o", unit="FILE", help="Calibration to write. Default: the bundle's own.", panel="Output"),
     ] = None,
     as_json: JsonOption = False,
     engine: EngineOption = "auto",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 import typer
 
 from streamad.cli.completion import PRECISIONS, complete_engine, complete_from, complete_model
+from streamad.cli.help import arg, opt
 from streamad.cli.streams import write_output
 from streamad.errors import ExitCode, OutputError, UsageError, suggestion
 from streamad.formatting import readable
@@ -35,107 +36,84 @@ BUNDLE_BYTES = 8 << 20
 
 MODEL_HELP = "Model bundle: a name from `streamad models list`, or a folder."
 
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document on standard output.", rich_help_panel="Output")
-]
-ModelOption = Annotated[
-    str, typer.Option("--model", "-m", metavar="MODEL", help=MODEL_HELP, autocompletion=complete_model)
-]
-ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, autocompletion=complete_model)]
+JsonOption = Annotated[bool, opt("--json", help="Print one JSON document on standard output.", panel="Output")]
+ModelOption = Annotated[str, opt("--model", "-m", unit="MODEL", help=MODEL_HELP, complete=complete_model)]
+ModelArgument = Annotated[str, arg(unit="MODEL", help=MODEL_HELP, complete=complete_model)]
 EngineOption = Annotated[
     str,
-    typer.Option(
+    opt(
         "--engine",
-        metavar="NAME",
+        unit="NAME",
         help="auto, openvino, onnx, torch, tensorrt or tensorrt-rtx. A named engine never falls back to another.",
-        autocompletion=complete_engine,
-        rich_help_panel="Engine",
+        complete=complete_engine,
+        panel="Engine",
     ),
 ]
 PrecisionOption = Annotated[
     str,
-    typer.Option(
+    opt(
         "--precision",
-        metavar="NAME",
+        unit="NAME",
         help="fp32; or, faster and less exact: bf16 or int8 (OpenVINO), fp16 (TensorRT).",
-        autocompletion=complete_from(PRECISIONS),
-        rich_help_panel="Engine",
+        complete=complete_from(PRECISIONS),
+        panel="Engine",
     ),
 ]
 ThreadsOption = Annotated[
     int | None,
-    typer.Option(
-        "--threads",
-        min=1,
-        metavar="N",
-        help="CPU threads for inference. Default: the engine's choice.",
-        rich_help_panel="Engine",
-    ),
+    opt("--threads", min=1, unit="N", help="CPU threads for inference. Default: the engine's choice.", panel="Engine"),
 ]
 FramesPerCallOption = Annotated[
     int | None,
-    typer.Option(
+    opt(
         "--frames-per-call",
         min=1,
         max=16,
-        metavar="N",
+        unit="N",
         help="Stateful networks: most frames of one camera in one call. Default: 1; 4 for files with TensorRT.",
-        rich_help_panel="Engine",
+        panel="Engine",
     ),
 ]
 FpsOption = Annotated[
-    float,
-    typer.Option(
-        "--fps", min=0.1, metavar="FPS", help="Frame rate of image folders, frames per second.", rich_help_panel="Input"
-    ),
+    float, opt("--fps", min=0.1, unit="FPS", help="Frame rate of image folders, frames per second.", panel="Input")
 ]
 BitDepthOption = Annotated[
     str,
-    typer.Option(
+    opt(
         "--bit-depth",
-        metavar="BITS",
+        unit="BITS",
         help="Used bits of 16-bit images: 10, 12, 14, 16, or auto (from their highest value).",
-        rich_help_panel="Input",
+        panel="Input",
     ),
 ]
 OptionsOption = Annotated[
     list[str] | None,
-    typer.Option(
+    opt(
         "--option",
-        metavar="NAME=VALUE",
+        unit="NAME=VALUE",
         help="An option of the detector (docs/concepts/detectors.md); repeatable.",
-        rich_help_panel="Training",
+        panel="Training",
     ),
 ]
 DeviceOption = Annotated[
-    str,
-    typer.Option(
-        "--device", metavar="DEVICE", help="Device to train on: cpu, cuda or cuda:N.", rich_help_panel="Training"
-    ),
+    str, opt("--device", unit="DEVICE", help="Device to train on: cpu, cuda or cuda:N.", panel="Training")
 ]
 TrainThreadsOption = Annotated[
     int | None,
-    typer.Option(
-        "--threads",
-        min=1,
-        metavar="N",
-        help="CPU threads for training. Default: torch's choice.",
-        rich_help_panel="Training",
-    ),
+    opt("--threads", min=1, unit="N", help="CPU threads for training. Default: torch's choice.", panel="Training"),
 ]
 BudgetOption = Annotated[
     float,
-    typer.Option(
+    opt(
         "--alerts-per-day",
         min=0.001,
-        metavar="RATE",
+        unit="RATE",
         help="Budget of false alerts per day; sets the threshold.",
-        rich_help_panel="Alerts",
+        panel="Alerts",
     ),
 ]
 FailOnAlertOption = Annotated[
-    bool,
-    typer.Option("--fail-on-alert", help="Exit with code 10 if any alert was raised.", rich_help_panel="Alerts"),
+    bool, opt("--fail-on-alert", help="Exit with code 10 if any alert was raised.", panel="Alerts")
 ]
 
 
@@ -187,6 +165,25 @@ def progress_bar() -> Iterator[Progress]:
 
     with open_progress() as bar:
         yield bar
+
+
+def stage_progress(bar: Progress, *, announce: bool = False) -> Callable[[str, int, int | None], None]:
+    """A callback for (stage, done, total) that shows each stage as a task.
+
+    Args:
+        bar: The progress display.
+        announce: Whether to print a line when a stage starts, if there is no terminal.
+    """
+    tasks: dict[str, Any] = {}
+
+    def update(stage: str, done: int, total: int | None) -> None:
+        if stage not in tasks:
+            tasks[stage] = bar.add_task(stage, total=total)
+            if announce and bar.disable:
+                say(f"{stage} …")
+        bar.update(tasks[stage], completed=done, total=total)
+
+    return update
 
 
 def one_of(option: str, given: str, known: Sequence[T]) -> T:

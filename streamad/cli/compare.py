@@ -6,9 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from streamad.cli.common import JsonOption, data, emit, say, say_notes
+from streamad.cli.help import arg, opt
 
 if TYPE_CHECKING:
     from streamad.evaluation.bootstrap import FigureIntervals
@@ -16,15 +15,13 @@ if TYPE_CHECKING:
 
 def compare(
     results: Annotated[
-        list[Path],
-        typer.Argument(metavar="RESULT", help="Result folders of `streamad evaluate` or `evaluate-scores`."),
+        list[Path], arg(unit="RESULT", help="Result folders of `streamad evaluate` or `evaluate-scores`.")
     ],
     draws: Annotated[
-        int, typer.Option("--draws", min=0, metavar="N", help="Bootstrap draws for 95 % intervals; 0 for no intervals.")
+        int, opt("--draws", min=0, unit="N", help="Bootstrap draws for 95 % intervals; 0 for no intervals.")
     ] = 2000,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="Also write the table as Markdown.", rich_help_panel="Output"),
+        Path | None, opt("--out", "-o", unit="FILE", help="Also write the table as Markdown.", panel="Output")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

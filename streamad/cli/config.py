@@ -11,6 +11,7 @@ import typer
 
 import streamad
 from streamad.cli.common import JsonOption, data, emit, say
+from streamad.cli.help import arg, opt
 from streamad.errors import OutputError
 from streamad.redaction import redact
 
@@ -19,13 +20,13 @@ config = typer.Typer(help="Write a configuration, and check one.", no_args_is_he
 
 @config.command()
 def init(
-    file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("camera.yaml"),
+    file: Annotated[Path, arg(help="The file to write.")] = Path("camera.yaml"),
     example: Annotated[
         Literal["camera", "several", "replay"],
-        typer.Option("--example", help="One RTSP camera, several cameras of all kinds, or files in place of cameras."),
+        opt("--example", help="One RTSP camera, several cameras of all kinds, or files in place of cameras."),
     ] = "camera",
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.", rich_help_panel="Output")] = False,
-    show: Annotated[bool, typer.Option("--print", help="Print it; write no file.", rich_help_panel="Output")] = False,
+    force: Annotated[bool, opt("--force", help="Replace an existing file.", panel="Output")] = False,
+    show: Annotated[bool, opt("--print", help="Print it; write no file.", panel="Output")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a commented configuration to start from.
@@ -59,9 +60,9 @@ def _examples() -> Path:
 
 @config.command()
 def check(
-    file: Annotated[Path, typer.Argument(help="The YAML configuration.")],
+    file: Annotated[Path, arg(help="The YAML configuration.")],
     connect: Annotated[
-        bool, typer.Option("--connect", help="Also connect to cameras and devices, once each, for at most 20 s.")
+        bool, opt("--connect", help="Also connect to cameras and devices, once each, for at most 20 s.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

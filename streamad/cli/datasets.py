@@ -10,6 +10,7 @@ import typer
 
 from streamad.cli.common import JsonOption, data, emit, progress_bar, say, table
 from streamad.cli.completion import DATASETS, complete_from
+from streamad.cli.help import arg, opt
 from streamad.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -55,21 +56,17 @@ def list_datasets(as_json: JsonOption = False) -> None:
 def validate(
     data_set: Annotated[
         str,
-        typer.Argument(
-            metavar="DATASET",
+        arg(
+            unit="DATASET",
             help="A name from `streamad datasets list`, or the folder of a data set.",
-            autocompletion=complete_from(DATASETS),
+            complete=complete_from(DATASETS),
         ),
     ],
-    folder: Annotated[
-        Path | None, typer.Option("--data", metavar="DIR", help="Folder of the data set, or its parent.")
-    ] = None,
-    labels: Annotated[
-        str | None, typer.Option("--labels", metavar="NAME", help="Label set, if there are several.")
-    ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Count the frames without decoding them.")] = False,
+    folder: Annotated[Path | None, opt("--data", unit="DIR", help="Folder of the data set, or its parent.")] = None,
+    labels: Annotated[str | None, opt("--labels", unit="NAME", help="Label set, if there are several.")] = None,
+    quick: Annotated[bool, opt("--quick", help="Count the frames without decoding them.")] = False,
     allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Read pickled labels. Only arrays are read; no code in them runs.")
+        bool, opt("--allow-pickle", help="Read pickled labels. Only arrays are read; no code in them runs.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

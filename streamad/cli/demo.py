@@ -8,9 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from streamad.cli.common import BudgetOption, JsonOption, emit, output_folder, progress_bar, say
+from streamad.cli.help import opt
 
 if TYPE_CHECKING:
     from streamad.synthetic_scene import SceneTruth
@@ -26,24 +25,19 @@ the demo does not show. GENERIC, for the other seeds, is trained on many other c
 
 
 def demo(
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the scene.")] = 1,
-    learn: Annotated[
-        bool, typer.Option("--learn", help="Train a model on this scene first (needs the train extra).")
-    ] = False,
-    epochs: Annotated[int, typer.Option(min=1, metavar="N", help="Epochs of --learn.")] = 8,
+    seed: Annotated[int, opt(min=0, unit="N", help="Seed of the scene.")] = 1,
+    learn: Annotated[bool, opt("--learn", help="Train a model on this scene first (needs the train extra).")] = False,
+    epochs: Annotated[int, opt(min=1, unit="N", help="Epochs of --learn.")] = 8,
     alerts_per_day: BudgetOption = BUDGET,
     keep_running: Annotated[
-        bool, typer.Option("--keep-running", help="Keep serving the page and metrics.", rich_help_panel="Page")
+        bool, opt("--keep-running", help="Keep serving the page and metrics.", panel="Page")
     ] = False,
     port: Annotated[
-        int,
-        typer.Option(
-            min=0, max=65535, metavar="PORT", help="Port of the page; 0 for a free one.", rich_help_panel="Page"
-        ),
+        int, opt(min=0, max=65535, unit="PORT", help="Port of the page; 0 for a free one.", panel="Page")
     ] = 0,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for all outputs.", rich_help_panel="Output")
-    ] = Path("runs/demo"),
+    out: Annotated[Path, opt("--out", "-o", unit="DIR", help="Folder for all outputs.", panel="Output")] = Path(
+        "runs/demo"
+    ),
     as_json: JsonOption = False,
 ) -> None:
     """Show the whole pipeline on a rendered scene.

@@ -8,11 +8,10 @@ import platform
 from dataclasses import asdict
 from typing import Annotated, Any
 
-import typer
-
 from streamad import __version__
 from streamad.cli.common import JsonOption, emit, one_of, say, table
 from streamad.cli.completion import complete_from, complete_model
+from streamad.cli.help import opt
 from streamad.errors import DISTRIBUTION, EngineError
 from streamad.model_folders import list_bundles
 
@@ -23,30 +22,27 @@ _LIBRARIES = ("numpy", "opencv-python-headless", "av", "openvino", "torch", "onn
 def doctor(
     selftest: Annotated[
         str | None,
-        typer.Option(
+        opt(
             "--selftest",
-            metavar="ENGINE",
+            unit="ENGINE",
             help="Compare tensorrt or tensorrt-rtx on this GPU with ONNX Runtime.",
-            autocompletion=complete_from(GPU_ENGINES),
-            rich_help_panel="Self-test",
+            complete=complete_from(GPU_ENGINES),
+            panel="Self-test",
         ),
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(
+        opt(
             "--model",
             "-m",
-            metavar="MODEL",
+            unit="MODEL",
             help="Model to test; repeatable. Default: all.",
-            autocompletion=complete_model,
-            rich_help_panel="Self-test",
+            complete=complete_model,
+            panel="Self-test",
         ),
     ] = None,
     device: Annotated[
-        str | None,
-        typer.Option(
-            "--device", metavar="DEVICE", help="GPU to test, cuda:N. Default: the first.", rich_help_panel="Self-test"
-        ),
+        str | None, opt("--device", unit="DEVICE", help="GPU to test, cuda:N. Default: the first.", panel="Self-test")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

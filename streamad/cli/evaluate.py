@@ -25,6 +25,7 @@ from streamad.cli.common import (
     table,
 )
 from streamad.cli.completion import DATASETS, IMAGE_BENCHMARKS, complete_from
+from streamad.cli.help import arg, opt
 from streamad.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -33,44 +34,28 @@ if TYPE_CHECKING:
 
 PROTOCOL = "Protocol"
 
-NameOption = Annotated[
-    str | None,
-    typer.Option("--name", help="Name of the run in reports and comparisons.", rich_help_panel="Output"),
-]
+NameOption = Annotated[str | None, opt("--name", help="Name of the run in reports and comparisons.", panel="Output")]
 NormalizationOption = Annotated[
     str | None,
-    typer.Option(
+    opt(
         "--normalization",
-        metavar="NAMES",
+        unit="NAMES",
         help="raw, per_video, running, calibrated; comma-separated. Default: all that apply.",
-        rich_help_panel=PROTOCOL,
+        panel=PROTOCOL,
     ),
 ]
 EdgeOption = Annotated[
     str,
-    typer.Option(
-        "--edge",
-        metavar="RULE",
-        help="Frames without a score at the ends of a clip: leave_out or pad.",
-        rich_help_panel=PROTOCOL,
-    ),
+    opt("--edge", unit="RULE", help="Frames without a score at the ends of a clip: leave_out or pad.", panel=PROTOCOL),
 ]
 SingleClassOption = Annotated[
     str,
-    typer.Option(
-        "--single-class",
-        metavar="RULE",
-        help="Clips with one class, in the macro AUC: leave_out or pad.",
-        rich_help_panel=PROTOCOL,
+    opt(
+        "--single-class", unit="RULE", help="Clips with one class, in the macro AUC: leave_out or pad.", panel=PROTOCOL
     ),
 ]
 AllowPickleOption = Annotated[
-    bool,
-    typer.Option(
-        "--allow-pickle",
-        help="Read pickled labels. Only arrays are read; no code in them runs.",
-        rich_help_panel="Input",
-    ),
+    bool, opt("--allow-pickle", help="Read pickled labels. Only arrays are read; no code in them runs.", panel="Input")
 ]
 
 
@@ -84,39 +69,33 @@ def _not_images(name: str) -> str:
 def evaluate(
     data_set: Annotated[
         str,
-        typer.Argument(
-            metavar="DATASET",
+        arg(
+            unit="DATASET",
             help="A name from `streamad datasets list`, or a folder with training/ and testing/.",
-            autocompletion=complete_from(DATASETS),
+            complete=complete_from(DATASETS),
             callback=_not_images,
         ),
     ],
     model: ModelOption,
     folder: Annotated[
         Path | None,
-        typer.Option(
-            "--data",
-            metavar="DIR",
-            help="Folder of the data set, or its parent. Default: $STREAMAD_DATA.",
-            rich_help_panel="Input",
+        opt(
+            "--data", unit="DIR", help="Folder of the data set, or its parent. Default: $STREAMAD_DATA.", panel="Input"
         ),
     ] = None,
     label_set: Annotated[
-        str | None,
-        typer.Option(
-            "--label-set", metavar="NAME", help="Label set, if there are several (avenue).", rich_help_panel="Input"
-        ),
+        str | None, opt("--label-set", unit="NAME", help="Label set, if there are several (avenue).", panel="Input")
     ] = None,
     allow_pickle: AllowPickleOption = False,
     out: Annotated[
         Path | None,
-        typer.Option(
+        opt(
             "--out",
             "-o",
             "--report",
-            metavar="DIR",
+            unit="DIR",
             help="Folder of the results. Default: results/DATASET-MODEL.",
-            rich_help_panel="Output",
+            panel="Output",
         ),
     ] = None,
     name: NameOption = None,
@@ -126,11 +105,11 @@ def evaluate(
     single_class: SingleClassOption = "leave_out",
     threshold: Annotated[
         float | None,
-        typer.Option(
+        opt(
             "--threshold",
-            metavar="SCORE",
+            unit="SCORE",
             help="Raw score that raises an alert. Default: the model's calibration.",
-            rich_help_panel=PROTOCOL,
+            panel=PROTOCOL,
         ),
     ] = None,
     engine: EngineOption = "auto",
@@ -138,13 +117,7 @@ def evaluate(
     threads: ThreadsOption = None,
     workers: Annotated[
         int | None,
-        typer.Option(
-            "--workers",
-            min=1,
-            metavar="N",
-            help="Clips scored at a time. Default: by CPUs and memory.",
-            rich_help_panel="Engine",
-        ),
+        opt("--workers", min=1, unit="N", help="Clips scored at a time. Default: by CPUs and memory.", panel="Engine"),
     ] = None,
 ) -> None:
     """Evaluate a model on a video data set.

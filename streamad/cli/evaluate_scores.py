@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from streamad import __version__
 from streamad.cli.common import JsonOption, output_folder, say, say_notes
 from streamad.cli.evaluate import (
@@ -19,39 +17,37 @@ from streamad.cli.evaluate import (
     protocol_of,
     show_result,
 )
+from streamad.cli.help import arg, opt
 from streamad.errors import UsageError
 
 
 def evaluate_scores(
     scores_file: Annotated[
-        Path,
-        typer.Argument(metavar="SCORES", help="Scores of each frame: .npz, .npy or .csv; higher is more anomalous."),
+        Path, arg(unit="SCORES", help="Scores of each frame: .npz, .npy or .csv; higher is more anomalous.")
     ],
     labels_file: Annotated[
         Path | None,
-        typer.Option(
+        opt(
             "--labels",
-            metavar="FILE",
+            unit="FILE",
             help="Labels: .npz, .npy, .csv, or a folder of .npy. Default: the column `label` of a CSV.",
-            rich_help_panel="Input",
+            panel="Input",
         ),
     ] = None,
     fps: Annotated[
         float | None,
-        typer.Option(
-            "--fps", min=0.1, metavar="FPS", help="Frames per second; required by --threshold.", rich_help_panel="Input"
-        ),
+        opt("--fps", min=0.1, unit="FPS", help="Frames per second; required by --threshold.", panel="Input"),
     ] = None,
     allow_pickle: AllowPickleOption = False,
     out: Annotated[
         Path | None,
-        typer.Option(
+        opt(
             "--out",
             "-o",
             "--report",
-            metavar="DIR",
+            unit="DIR",
             help="Folder for a report and scores.csv. Default: none is written.",
-            rich_help_panel="Output",
+            panel="Output",
         ),
     ] = None,
     name: NameOption = None,
@@ -61,11 +57,11 @@ def evaluate_scores(
     single_class: SingleClassOption = "leave_out",
     threshold: Annotated[
         float | None,
-        typer.Option(
+        opt(
             "--threshold",
-            metavar="SCORE",
+            unit="SCORE",
             help="Raw score that raises an alert. Default: alerts are not evaluated.",
-            rich_help_panel=PROTOCOL,
+            panel=PROTOCOL,
         ),
     ] = None,
 ) -> None:

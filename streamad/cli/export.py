@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from streamad.cli.common import (
     FpsOption,
     JsonOption,
@@ -20,6 +18,7 @@ from streamad.cli.common import (
     say,
 )
 from streamad.cli.completion import complete_from
+from streamad.cli.help import opt
 from streamad.errors import EngineError, UsageError, install_hint
 
 if TYPE_CHECKING:
@@ -43,46 +42,41 @@ def export(
     model: ModelArgument,
     engine: Annotated[
         str,
-        typer.Option(
-            "--engine",
-            metavar="NAME",
-            help="onnx, openvino, tensorrt or tensorrt-rtx.",
-            autocompletion=complete_from(ENGINES),
-        ),
+        opt("--engine", unit="NAME", help="onnx, openvino, tensorrt or tensorrt-rtx.", complete=complete_from(ENGINES)),
     ] = "openvino",
     precision: Annotated[
         str,
-        typer.Option(
+        opt(
             "--precision",
-            metavar="NAME",
+            unit="NAME",
             help="fp32; fp16 (onnx, tensorrt, tensorrt-rtx) or int8 (openvino).",
-            autocompletion=complete_from(("fp32", "fp16", "int8")),
+            complete=complete_from(("fp32", "fp16", "int8")),
         ),
     ] = "fp32",
     device: Annotated[
-        str | None, typer.Option("--device", metavar="DEVICE", help="TensorRT: GPU, cuda:N. Default: the first.")
+        str | None, opt("--device", unit="DEVICE", help="TensorRT: GPU, cuda:N. Default: the first.")
     ] = None,
     add_streaming: Annotated[
-        bool, typer.Option("--add-streaming", help="Only add the streaming form to a learned_noise bundle.")
+        bool, opt("--add-streaming", help="Only add the streaming form to a learned_noise bundle.")
     ] = False,
     clips: Annotated[
         list[Path] | None,
-        typer.Option(
+        opt(
             "--data",
-            metavar="PATH",
+            unit="PATH",
             help="int8: normal video of the camera, or a folder of it; repeatable.",
-            rich_help_panel="Input",
+            panel="Input",
         ),
     ] = None,
     fps: FpsOption = 25.0,
     out: Annotated[
         Path | None,
-        typer.Option(
+        opt(
             "--out",
             "-o",
-            metavar="DIR",
+            unit="DIR",
             help="Write files for other programs (onnx, openvino) here. Default: a variant in the bundle.",
-            rich_help_panel="Output",
+            panel="Output",
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -6,8 +6,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, cast
 
-import typer
-
 from streamad.cli.common import (
     BitDepthOption,
     BudgetOption,
@@ -27,38 +25,34 @@ from streamad.cli.common import (
     say_notes,
 )
 from streamad.cli.completion import complete_from, complete_model
+from streamad.cli.help import arg, opt
 from streamad.formatting import counted
 
 
 def fuse(
     models: Annotated[
         list[str],
-        typer.Argument(
-            metavar="MODEL",
+        arg(
+            unit="MODEL",
             help="Two or more model bundles: names from `streamad models list`, or folders.",
-            autocompletion=complete_model,
+            complete=complete_model,
         ),
     ],
     data: Annotated[
-        list[Path],
-        typer.Option("--data", metavar="PATH", help="Normal video of the camera, not used in training; repeatable."),
+        list[Path], opt("--data", unit="PATH", help="Normal video of the camera, not used in training; repeatable.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the new model.")],
+    out: Annotated[Path, opt("--out", "-o", unit="DIR", help="Folder of the new model.")],
     rule: Annotated[
         str,
-        typer.Option(
-            metavar="NAME",
-            help="Combines the calibrated scores: mean or max.",
-            autocompletion=complete_from(("mean", "max")),
-        ),
+        opt(unit="NAME", help="Combines the calibrated scores: mean or max.", complete=complete_from(("mean", "max"))),
     ] = "mean",
     alerts_per_day: BudgetOption = 1.0,
     local: Annotated[
         bool | None,
-        typer.Option(
+        opt(
             "--local/--no-local",
             help="Calibrate the members per location. Default: if it helps the detector.",
-            rich_help_panel="Alerts",
+            panel="Alerts",
         ),
     ] = None,
     engine: EngineOption = "auto",

@@ -3,16 +3,43 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
-if TYPE_CHECKING:
-    import typer
+Complete = Callable[[str], list[str]]
+"""Returns the names that start with an incomplete one."""
 
 EXAMPLES = "\nExamples:\n"
 """Separates the text of a command's docstring from its examples, one command line each."""
+
+
+def opt(
+    *names: str,
+    help: str,
+    panel: str | None = None,
+    unit: str | None = None,
+    complete: Complete | None = None,
+    **more: Any,
+) -> Any:
+    """An option of a command: `typer.Option` in fewer words.
+
+    Args:
+        names: Its names, with dashes. Default: the name of the parameter.
+        help: One or two sentences.
+        panel: Heading of its group in the help. Default: "Options".
+        unit: Placeholder of its value, such as SECONDS or DIR.
+        complete: Completes its value.
+        more: Other arguments of `typer.Option`.
+    """
+    return typer.Option(*names, help=help, rich_help_panel=panel, metavar=unit, autocompletion=complete, **more)
+
+
+def arg(*, help: str, unit: str | None = None, complete: Complete | None = None, **more: Any) -> Any:
+    """An argument of a command; see `opt`."""
+    return typer.Argument(help=help, metavar=unit, autocompletion=complete, **more)
 
 
 def examples_of(command: Any) -> list[str]:

@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from streamad.cli.common import (
     BitDepthOption,
     BudgetOption,
@@ -27,8 +25,10 @@ from streamad.cli.common import (
     progress_bar,
     say,
     say_notes,
+    stage_progress,
 )
 from streamad.cli.completion import complete_detector, complete_from
+from streamad.cli.help import arg, opt
 from streamad.detectors import BUILT_IN, DEFAULT
 from streamad.errors import UsageError
 from streamad.formatting import span
@@ -45,94 +45,67 @@ SAY_SECONDS = 30.0
 
 def learn(
     sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SOURCE", help="A camera (rtsp://…, /dev/video0), or files and folders of normal video."
-        ),
+        list[str], arg(unit="SOURCE", help="A camera (rtsp://…, /dev/video0), or files and folders of normal video.")
     ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the model; its last part is the name.")
-    ],
+    out: Annotated[Path, opt("--out", "-o", unit="DIR", help="Folder of the model; its last part is the name.")],
     as_json: JsonOption = False,
     minutes: Annotated[
         float | None,
-        typer.Option(
+        opt(
             min=0.5,
             max=1440,
-            metavar="MINUTES",
+            unit="MINUTES",
             help="Minutes of normal video. Default: 10 for a camera, all of files.",
-            rich_help_panel="Recording",
+            panel="Recording",
         ),
     ] = None,
     profile: Annotated[
         str,
-        typer.Option(
-            metavar="NAME",
+        opt(
+            unit="NAME",
             help="Name of the conditions recorded now, such as night. All profiles are kept and learned.",
-            rich_help_panel="Recording",
+            panel="Recording",
         ),
     ] = "day",
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Delete earlier recordings of this model.", rich_help_panel="Recording")
-    ] = False,
+    fresh: Annotated[bool, opt("--fresh", help="Delete earlier recordings of this model.", panel="Recording")] = False,
     keep_minutes: Annotated[
         float,
-        typer.Option(
+        opt(
             min=1,
-            metavar="MINUTES",
+            unit="MINUTES",
             help="Most minutes of recordings kept for the next run, per profile, chosen at random.",
-            rich_help_panel="Recording",
+            panel="Recording",
         ),
     ] = 30.0,
     max_gigabytes: Annotated[
-        float,
-        typer.Option(min=0.05, metavar="GB", help="Most disk space for recordings.", rich_help_panel="Recording"),
+        float, opt(min=0.05, unit="GB", help="Most disk space for recordings.", panel="Recording")
     ] = 4.0,
     username_env: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="Environment variable with the camera's user name.", rich_help_panel="Camera"
-        ),
+        str | None, opt(unit="NAME", help="Environment variable with the camera's user name.", panel="Camera")
     ] = None,
     password_env: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Environment variable with its password.", rich_help_panel="Camera"),
+        str | None, opt(unit="NAME", help="Environment variable with its password.", panel="Camera")
     ] = None,
     transport: Annotated[
         str,
-        typer.Option(
-            metavar="NAME",
-            help="RTSP transport: tcp or udp.",
-            autocompletion=complete_from(("tcp", "udp")),
-            rich_help_panel="Camera",
-        ),
+        opt(unit="NAME", help="RTSP transport: tcp or udp.", complete=complete_from(("tcp", "udp")), panel="Camera"),
     ] = "tcp",
     detector: Annotated[
         str,
-        typer.Option(
-            metavar="NAME",
+        opt(
+            unit="NAME",
             help=f"{', '.join(BUILT_IN)}, or a plugin. All but {DEFAULT} need the train extra.",
-            autocompletion=complete_detector,
-            rich_help_panel="Training",
+            complete=complete_detector,
+            panel="Training",
         ),
     ] = DEFAULT,
     train_minutes: Annotated[
-        float,
-        typer.Option(
-            min=0.1,
-            metavar="MINUTES",
-            help=f"Most minutes of training. {DEFAULT} needs less.",
-            rich_help_panel="Training",
-        ),
+        float, opt(min=0.1, unit="MINUTES", help=f"Most minutes of training. {DEFAULT} needs less.", panel="Training")
     ] = 5.0,
     option: OptionsOption = None,
     alerts_per_day: BudgetOption = 1.0,
-    data_name: Annotated[
-        str, typer.Option(metavar="TEXT", help="Name of the video.", rich_help_panel="Model card")
-    ] = "own camera",
-    license: Annotated[
-        str, typer.Option(metavar="TEXT", help="License of the video.", rich_help_panel="Model card")
-    ] = "own recording",
+    data_name: Annotated[str, opt(unit="TEXT", help="Name of the video.", panel="Model card")] = "own camera",
+    license: Annotated[str, opt(unit="TEXT", help="License of the video.", panel="Model card")] = "own recording",
     fps: FpsOption = 25.0,
     bit_depth: BitDepthOption = "16",
 ) -> None:
@@ -232,7 +205,8 @@ def learn(
 
             try:
                 learned = learn_from(
-                    plan, recordings, folder, place=found.place, survey=found.survey, progress=step
+                    plan, recordings, folder, place=found.place, survey=found.survey,
+                    progress=stage_progress(bar, announce=True),
                 )  # fmt: skip
             except UsageError:  # too little video for this detector: the next run adds to it
                 finished(recordings, found)

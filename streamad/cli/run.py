@@ -10,19 +10,20 @@ import typer
 
 from streamad.cli.common import FailOnAlertOption, JsonOption, causes, emit, say, table
 from streamad.cli.ending import Ending
+from streamad.cli.help import arg, opt
 from streamad.errors import ExitCode
 
 
 def run(
-    config: Annotated[Path, typer.Argument(help="The YAML configuration.")],
-    once: Annotated[bool, typer.Option("--once", help="Exit at the end of the files.")] = False,
+    config: Annotated[Path, arg(help="The YAML configuration.")],
+    once: Annotated[bool, opt("--once", help="Exit at the end of the files.")] = False,
     scores: Annotated[
         Path | None,
-        typer.Option(
+        opt(
             "--scores",
-            metavar="DIR",
+            unit="DIR",
             help="Folder for a CSV per camera with the score and latency of every frame.",
-            rich_help_panel="Output",
+            panel="Output",
         ),
     ] = None,
     as_json: JsonOption = False,

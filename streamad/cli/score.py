@@ -33,6 +33,7 @@ from streamad.cli.common import (
     table,
 )
 from streamad.cli.completion import complete_from
+from streamad.cli.help import arg, opt
 from streamad.cli.main import report
 from streamad.errors import ExitCode, StreamadError, UsageError
 from streamad.formatting import counted, readable
@@ -50,55 +51,43 @@ FIELDS = (
 
 
 def score(
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT", help="Video files, image folders, folders of those, or cameras.")
-    ],
+    inputs: Annotated[list[str], arg(unit="INPUT", help="Video files, image folders, folders of those, or cameras.")],
     model: ModelOption,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the outputs.", rich_help_panel="Output")
-    ] = Path("runs/score"),
-    csv: Annotated[
-        bool, typer.Option("--csv/--no-csv", help="Write a CSV with a line per frame.", rich_help_panel="Output")
-    ] = True,
-    plot: Annotated[
-        bool, typer.Option("--plot/--no-plot", help="Write a plot of the scores (PNG).", rich_help_panel="Output")
-    ] = True,
+    out: Annotated[Path, opt("--out", "-o", unit="DIR", help="Folder for the outputs.", panel="Output")] = Path(
+        "runs/score"
+    ),
+    csv: Annotated[bool, opt("--csv/--no-csv", help="Write a CSV with a line per frame.", panel="Output")] = True,
+    plot: Annotated[bool, opt("--plot/--no-plot", help="Write a plot of the scores (PNG).", panel="Output")] = True,
     video: Annotated[
-        bool,
-        typer.Option(
-            "--video/--no-video", help="Write the video with the anomaly map (MP4).", rich_help_panel="Output"
-        ),
+        bool, opt("--video/--no-video", help="Write the video with the anomaly map (MP4).", panel="Output")
     ] = True,
     normalization: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
+        opt(
+            unit="NAME",
             help="Scale of the column `score`: raw, per_video, running or calibrated. "
             "Default: calibrated if there is a calibration, else raw.",
-            autocompletion=complete_from(("raw", "per_video", "running", "calibrated")),
-            rich_help_panel="Output",
+            complete=complete_from(("raw", "per_video", "running", "calibrated")),
+            panel="Output",
         ),
     ] = None,
     as_json: JsonOption = False,
     calibration: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Calibration. Default: the bundle's.", rich_help_panel="Alerts"),
+        Path | None, opt(unit="FILE", help="Calibration. Default: the bundle's.", panel="Alerts")
     ] = None,
     alerts_per_day: Annotated[
         float | None,
-        typer.Option(
+        opt(
             "--alerts-per-day",
             min=0.001,
-            metavar="RATE",
+            unit="RATE",
             help="Budget of false alerts per day. Default: the calibration's.",
-            rich_help_panel="Alerts",
+            panel="Alerts",
         ),
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(
-            metavar="SCORE", help="Raw score that raises an alert, in place of a calibration.", rich_help_panel="Alerts"
-        ),
+        opt(unit="SCORE", help="Raw score that raises an alert, in place of a calibration.", panel="Alerts"),
     ] = None,
     fail_on_alert: FailOnAlertOption = False,
     engine: EngineOption = "auto",

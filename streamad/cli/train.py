@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Annotated
 
 from streamad.cli.common import (
     BitDepthOption,
@@ -24,8 +22,10 @@ from streamad.cli.common import (
     progress_bar,
     say,
     say_notes,
+    stage_progress,
 )
 from streamad.cli.completion import complete_detector
+from streamad.cli.help import arg, opt
 from streamad.detectors import BUILT_IN
 
 TRAINING, NETWORK = "Training", "Network"
@@ -33,92 +33,74 @@ TRAINING, NETWORK = "Training", "Network"
 
 def train(
     detector: Annotated[
-        str,
-        typer.Argument(
-            metavar="DETECTOR", help=f"{', '.join(BUILT_IN)}, or a plugin.", autocompletion=complete_detector
-        ),
+        str, arg(unit="DETECTOR", help=f"{', '.join(BUILT_IN)}, or a plugin.", complete=complete_detector)
     ],
     data: Annotated[
         list[Path],
-        typer.Option(
-            "--data", metavar="PATH", help="Normal video: files, image folders, or folders of those; repeatable."
-        ),
+        opt("--data", unit="PATH", help="Normal video: files, image folders, or folders of those; repeatable."),
     ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the new model; its last part is the name.")
-    ],
+    out: Annotated[Path, opt("--out", "-o", unit="DIR", help="Folder of the new model; its last part is the name.")],
     as_json: JsonOption = False,
     epochs: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Most epochs. Default: the detector's.", rich_help_panel=TRAINING),
+        int | None, opt(min=1, unit="N", help="Most epochs. Default: the detector's.", panel=TRAINING)
     ] = None,
     patience: Annotated[
         int | None,
-        typer.Option(
+        opt(
             min=1,
-            metavar="N",
+            unit="N",
             help="Stop after so many epochs without improvement. Default: the detector's.",
-            rich_help_panel=TRAINING,
+            panel=TRAINING,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of all random numbers.", rich_help_panel=TRAINING)] = 17,
+    seed: Annotated[int, opt(unit="N", help="Seed of all random numbers.", panel=TRAINING)] = 17,
     option: OptionsOption = None,
     device: DeviceOption = "cpu",
     threads: TrainThreadsOption = None,
     history: Annotated[
         bool,
-        typer.Option(
+        opt(
             "--history/--single-frame",
             help="Detectors of patches: with a short history, or of single frames as in the papers.",
-            rich_help_panel=NETWORK,
+            panel=NETWORK,
         ),
     ] = True,
     standing: Annotated[
-        bool,
-        typer.Option(
-            help="Detectors of patches: treat what appears and stands still as anomalous.", rich_help_panel=NETWORK
-        ),
+        bool, opt(help="Detectors of patches: treat what appears and stands still as anomalous.", panel=NETWORK)
     ] = False,
     side: Annotated[
         int,
-        typer.Option(
+        opt(
             min=32,
-            metavar="PIXELS",
+            unit="PIXELS",
             help="Detectors of whole frames: width and height of the network's input.",
-            rich_help_panel=NETWORK,
+            panel=NETWORK,
         ),
     ] = 256,
     max_height: Annotated[
         int | None,
-        typer.Option(
+        opt(
             min=30,
-            metavar="PIXELS",
+            unit="PIXELS",
             help="Height to which taller frames are reduced. Default: by the size of what moves.",
-            rich_help_panel=NETWORK,
+            panel=NETWORK,
         ),
     ] = None,
     max_cells: Annotated[
-        int,
-        typer.Option(
-            min=128, metavar="N", help="Detectors of patches: most training patches kept.", rich_help_panel=TRAINING
-        ),
+        int, opt(min=128, unit="N", help="Detectors of patches: most training patches kept.", panel=TRAINING)
     ] = 40_000,
     max_frames: Annotated[
         int,
-        typer.Option(
+        opt(
             min=64,
-            metavar="N",
+            unit="N",
             help="Detectors of whole frames: most training frames kept, 65 KB each at 256 pixels.",
-            rich_help_panel=TRAINING,
+            panel=TRAINING,
         ),
     ] = 12_000,
     alerts_per_day: BudgetOption = 1.0,
-    data_name: Annotated[
-        str, typer.Option(metavar="TEXT", help="Name of the data.", rich_help_panel="Model card")
-    ] = "own video",
-    license: Annotated[
-        str, typer.Option(metavar="TEXT", help="License of the data.", rich_help_panel="Model card")
-    ] = "not stated",
+    data_name: Annotated[str, opt(unit="TEXT", help="Name of the data.", panel="Model card")] = "own video",
+    license: Annotated[str, opt(unit="TEXT", help="License of the data.", panel="Model card")] = "not stated",
     fps: FpsOption = 25.0,
     bit_depth: BitDepthOption = "16",
 ) -> None:
@@ -152,19 +134,12 @@ def train(
         side=side, threads=threads, options=options,
     )  # fmt: skip
     with progress_bar() as bar:
-        tasks: dict[str, Any] = {}
-
-        def progress(stage: str, done: int, total: int | None) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total)
-            bar.update(tasks[stage], completed=done, total=total)
-
         fitted = fit_model(
             plan,
             found.specs,
             folder,
             alerts_per_day=alerts_per_day,
-            progress=progress,
+            progress=stage_progress(bar),
             on_epoch=lambda r: say(
                 f"epoch {r.epoch}/{r.epochs}: loss {r.loss:.4f}, validation {r.validation:.4f} "
                 f"(best {r.best:.4f}), at most {r.remaining_seconds:.0f} s remain"
