@@ -42,7 +42,7 @@ def load(
         engine: What runs the network. Default: TensorRT where a GPU is, else OpenVINO.
         hint: "throughput" for files, "latency" for cameras.
         **options: Fields of `EngineSpec` by name, instead of `engine`: `load(name, threads=2)`. The engine itself is
-            `name`: `load("motion-ped2", name="onnxruntime")`.
+            `name`: `load("motion-ped2", name="onnx")`.
 
     Raises:
         BundleError: The model is missing or damaged.
