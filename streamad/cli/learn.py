@@ -121,17 +121,20 @@ def learn(
     """
     from streamad.detectors import TrainedDetector, find_detector
     from streamad.files import locked
-    from streamad.workflows.learn import LearnPlan, RecordingStore, capture, look_at_clips
-    from streamad.workflows.learn import learn as learn_from
-    from streamad.workflows.learn.learn import (
+    from streamad.workflows.learn import (
         GUESS_SECONDS,
         RECORDINGS,
+        LearnPlan,
+        RecordingStore,
+        capture,
         finished,
+        look_at_clips,
         require_enough,
         require_length,
         require_time,
         require_trainer,
     )
+    from streamad.workflows.learn import learn as learn_from
 
     method = find_detector(detector)
     folder = bundle_folder(out, versioned=True)

@@ -56,7 +56,7 @@ class CameraScorer(Protocol):
             FrameSizeError: The frame is too small for this detector.
         """
 
-    def score(self, tiles: ModelInput, outputs: Outputs) -> FrameScore:
+    def score(self, model_input: ModelInput, outputs: Outputs) -> FrameScore:
         """Score the frame from the engine's (n, …) outputs for its input; called in the order of `preprocess`."""
 
     def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:
@@ -243,7 +243,7 @@ class Detector(ABC):
 
         def score(outputs: Outputs) -> float:
             count = len(outputs)
-            tiles = ModelInput(
+            model_input = ModelInput(
                 camera="parity",
                 index=0,
                 pts_seconds=0.0,
@@ -252,7 +252,7 @@ class Detector(ABC):
                 locations=np.stack([np.zeros(count, np.intp), np.arange(count)], axis=1) if patches else None,
                 boxes=LocationBoxes.between((1, count), range(2), range(count + 1)),
             )
-            return float(self.scorer(manifest, "parity").score(tiles, outputs).score)  # a fresh scorer: no median
+            return float(self.scorer(manifest, "parity").score(model_input, outputs).score)  # a fresh scorer: no median
 
         def scores(outputs: Outputs) -> npt.NDArray[np.float64]:
             if patches:
@@ -356,7 +356,7 @@ class _NoOptions:
     """A detector without options."""
 
 
-def skipped_score(tiles: ModelInput, reason: str, fault: str | None = None) -> FrameScore:
+def skipped_score(model_input: ModelInput, reason: str, fault: str | None = None) -> FrameScore:
     """Return the score of a frame that gets none.
 
     Args:
@@ -365,11 +365,11 @@ def skipped_score(tiles: ModelInput, reason: str, fault: str | None = None) -> F
         fault: What is wrong with the picture, if that is why.
     """
     return FrameScore(
-        camera=tiles.camera,
-        index=tiles.index,
-        pts_seconds=tiles.pts_seconds,
+        camera=model_input.camera,
+        index=model_input.index,
+        pts_seconds=model_input.pts_seconds,
         score=float("nan"),
-        received_at=tiles.received_at,
+        received_at=model_input.received_at,
         skipped_reason=reason,
         reason=fault,
     )

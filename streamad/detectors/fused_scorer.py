@@ -24,7 +24,7 @@ Spans = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class FusedTiles(ModelInput):
+class FusedInput(ModelInput):
     """What each member is to score now; None for a member of which no score is due.
 
     Its own `batch` is empty: only members have a network.
@@ -65,7 +65,7 @@ class FusedScorer:
         """Times that a member's history was reset because frames were missing."""
         return max(member.gaps for member in self.members)
 
-    def preprocess(self, frame: Frame) -> FusedTiles | None:
+    def preprocess(self, frame: Frame) -> FusedInput | None:
         """Each member's tiles; None where none has any.
 
         Raises:
@@ -74,16 +74,16 @@ class FusedScorer:
         if self._last is not None and frame.index <= self._last:
             self._forget()  # another video: what members left over of the one before has no partner any more
         self._last = frame.index
-        tiles = tuple(member.preprocess(frame) for member in self.members)
-        if all(part is None for part in tiles):
+        model_input = tuple(member.preprocess(frame) for member in self.members)
+        if all(part is None for part in model_input):
             return None
-        return FusedTiles(
+        return FusedInput(
             camera=frame.camera,
             index=frame.index,
             pts_seconds=frame.pts_seconds,
             received_at=frame.received_at,
             batch=np.empty((0, 1, 1, 1), np.float32),
-            members=tiles,
+            members=model_input,
         )
 
     def take(self, member: int, score: FrameScore) -> list[FrameScore]:
@@ -102,7 +102,7 @@ class FusedScorer:
                 complete.append(self._fused([waiting.popleft() for waiting in self._waiting]))
         return complete
 
-    def score(self, tiles: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
+    def score(self, model_input: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
         """Not used: members' scores come through `take`.
 
         Raises:

@@ -74,27 +74,27 @@ class PatchScorer:
             skipped_reason="gap" if patches.dropped else "warming_up" if patches.warming_up else None,
         )
 
-    def score(self, tiles: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
+    def score(self, model_input: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
         """Score of the frame from the (n,) outputs for its cells; NaN where skipped or an output is not finite."""
-        if tiles.skipped_reason is not None:
-            if tiles.skipped_reason == "warming_up":  # dropped frames leave the median as it is
+        if model_input.skipped_reason is not None:
+            if model_input.skipped_reason == "warming_up":  # dropped frames leave the median as it is
                 self._recent.clear()
-            return skipped_score(tiles, tiles.skipped_reason)
-        assert tiles.locations is not None
-        assert tiles.boxes is not None
+            return skipped_score(model_input, model_input.skipped_reason)
+        assert model_input.locations is not None
+        assert model_input.boxes is not None
         if not np.isfinite(outputs).all():
-            return skipped_score(tiles, "non_finite")
-        anomaly_map = np.full(tiles.boxes.grid, np.nan, np.float32)
-        anomaly_map[tiles.locations[:, 0], tiles.locations[:, 1]] = outputs
+            return skipped_score(model_input, "non_finite")
+        anomaly_map = np.full(model_input.boxes.grid, np.nan, np.float32)
+        anomaly_map[model_input.locations[:, 0], model_input.locations[:, 1]] = outputs
         self._recent.append(self._highest(outputs))
         return FrameScore(
-            camera=tiles.camera,
-            index=tiles.index,
-            pts_seconds=tiles.pts_seconds,
+            camera=model_input.camera,
+            index=model_input.index,
+            pts_seconds=model_input.pts_seconds,
             score=float(median(self._recent)),
             anomaly_map=anomaly_map,
-            received_at=tiles.received_at,
-            boxes=tiles.boxes,
+            received_at=model_input.received_at,
+            boxes=model_input.boxes,
         )
 
     def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:

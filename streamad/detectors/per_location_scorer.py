@@ -45,18 +45,18 @@ class PerLocationScorer:
     def preprocess(self, frame: Frame) -> ModelInput | None:
         """The detector's."""
         gaps = self._inner.gaps
-        tiles = self._inner.preprocess(frame)
+        model_input = self._inner.preprocess(frame)
         if self._inner.gaps != gaps:
             self._restarts.add(frame.index)  # its score may come later, after those of frames before it
-        return tiles
+        return model_input
 
-    def score(self, tiles: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
+    def score(self, model_input: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
         """The local score, with the evidence of every cell as its heat map.
 
         Raises:
             CalibrationError: the detector has no heat map.
         """
-        raw = self._inner.score(tiles, outputs)
+        raw = self._inner.score(model_input, outputs)
         passed = {index for index in self._restarts if index <= raw.index}
         if passed or raw.skipped_reason == "warming_up":
             self._restarts -= passed

@@ -11,7 +11,7 @@ from dataclasses import replace
 from streamad.bundle import Bundle
 from streamad.calibration import PerLocationStatistics
 from streamad.detectors import CameraScorer
-from streamad.detectors.fused_scorer import FusedScorer, FusedTiles, fused_scorer
+from streamad.detectors.fused_scorer import FusedInput, FusedScorer, fused_scorer
 from streamad.engines import StatefulEngine
 from streamad.errors import BundleError
 from streamad.inference.frame_queue import FrameQueue, OnBatch, Scored
@@ -110,7 +110,7 @@ class FusedQueue(FrameQueue):
         if not isinstance(fused, FusedScorer):
             raise ValueError("this scorer is of one model and the queue is of several: was it made by the model?")
         self._scorers[tiles.camera] = fused
-        if not isinstance(tiles, FusedTiles):  # the gate held the frame back: every member's answer is that it is
+        if not isinstance(tiles, FusedInput):  # the gate held the frame back: every member's answer is that it is
             for queue in self._queues:
                 queue.put(scorer, tiles)
             return

@@ -55,21 +55,21 @@ class FrameDifferenceScorer:
             skipped_reason=None if follows else "warming_up",
         )
 
-    def score(self, tiles: ModelInput, outputs: Array) -> FrameScore:
+    def score(self, model_input: ModelInput, outputs: Array) -> FrameScore:
         """Score a frame: the highest cell, and the map of all of them."""
-        if tiles.skipped_reason is not None:
-            return skipped_score(tiles, tiles.skipped_reason)
+        if model_input.skipped_reason is not None:
+            return skipped_score(model_input, model_input.skipped_reason)
         if not np.isfinite(outputs).all():
-            return skipped_score(tiles, "non_finite")
-        assert tiles.boxes is not None
+            return skipped_score(model_input, "non_finite")
+        assert model_input.boxes is not None
         return FrameScore(
-            camera=tiles.camera,
-            index=tiles.index,
-            pts_seconds=tiles.pts_seconds,
-            received_at=tiles.received_at,
+            camera=model_input.camera,
+            index=model_input.index,
+            pts_seconds=model_input.pts_seconds,
+            received_at=model_input.received_at,
             score=float(outputs[0, 0]),
             anomaly_map=outputs[0, 1:].reshape(self._input.height // self._cell, self._input.width // self._cell),
-            boxes=tiles.boxes,
+            boxes=model_input.boxes,
         )
 
     def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:

@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from streamad.errors import UsageError
 
-Cells = npt.NDArray[np.float32]
+Patches = npt.NDArray[np.float32]
 Rng = np.random.Generator
 Interval = tuple[float, float]
-Augmentation = Callable[[Cells, Rng], Cells]
+Augmentation = Callable[[Patches, Rng], Patches]
 
 AREA: Interval = (0.02, 0.15)
 SHARE: Interval = (0.3, 0.7)
@@ -28,16 +28,16 @@ SHARE: Interval = (0.3, 0.7)
 _SHUFFLES = np.array([p for p in permutations(range(4)) if p != (0, 1, 2, 3)])
 
 
-def cut_paste(cells: Cells, rng: Rng, area: Interval = AREA) -> Cells:
+def cut_paste(patches: Patches, rng: Rng, area: Interval = AREA) -> Patches:
     """Copy a random rectangle of each cell to another place of it.
 
     Source: paper; area, as a share of the cell, U(.02, .15) where nothing else is given, aspect log-U(.3, 3.3): our
     choice.
     """
     least, most = area
-    side = cells.shape[-1]
-    out = cells.copy()
-    for k in range(len(cells)):
+    side = patches.shape[-1]
+    out = patches.copy()
+    for k in range(len(patches)):
         size = rng.uniform(least, most) * side * side
         aspect = np.exp(rng.uniform(np.log(0.3), np.log(3.3)))
         height = int(np.clip(round((size * aspect) ** 0.5), 2, side - 1))
@@ -47,67 +47,67 @@ def cut_paste(cells: Cells, rng: Rng, area: Interval = AREA) -> Cells:
         if (y0, x0) == (y1, x1):  # "another place" must be one
             places = side - width + 1  # at least 2
             x1 = (x1 + 1 + (max(1, width // 2) - 1) % (places - 1)) % places
-        out[k, :, y1 : y1 + height, x1 : x1 + width] = cells[k, :, y0 : y0 + height, x0 : x0 + width]
+        out[k, :, y1 : y1 + height, x1 : x1 + width] = patches[k, :, y0 : y0 + height, x0 : x0 + width]
     return out
 
 
-def puzzle(cells: Cells, rng: Rng) -> Cells:
+def puzzle(patches: Patches, rng: Rng) -> Patches:
     """Shuffle the four quarters of each cell, never leaving them all in place.
 
     Source: paper; the identity is left out, odd sides are reflect-padded: our choice.
     """
-    side = cells.shape[-1]
-    padded = np.pad(cells, ((0, 0), (0, 0), (0, side % 2), (0, side % 2)), mode="reflect")
+    side = patches.shape[-1]
+    padded = np.pad(patches, ((0, 0), (0, 0), (0, side % 2), (0, side % 2)), mode="reflect")
     half = padded.shape[-1] // 2
     corners = ((0, 0), (0, half), (half, 0), (half, half))
     quarters = np.stack([padded[..., y : y + half, x : x + half] for y, x in corners])  # (4, n, c, h, h)
-    order = _SHUFFLES[rng.integers(len(_SHUFFLES), size=len(cells))]  # (n, 4)
+    order = _SHUFFLES[rng.integers(len(_SHUFFLES), size=len(patches))]  # (n, 4)
     out = np.empty_like(padded)
-    rows = np.arange(len(cells))
+    rows = np.arange(len(patches))
     for place, (y, x) in enumerate(corners):
         out[..., y : y + half, x : x + half] = quarters[order[:, place], rows]
     return np.ascontiguousarray(out[..., :side, :side])
 
 
-def rotate(cells: Cells, rng: Rng) -> Cells:
+def rotate(patches: Patches, rng: Rng) -> Patches:
     """Rotate each cell by 90° or 270° (source: paper)."""
-    quarter = np.rot90(cells, 1, axes=(-2, -1))
-    three = np.rot90(cells, 3, axes=(-2, -1))
-    return np.where(rng.random(len(cells))[:, None, None, None] < 0.5, quarter, three)
+    quarter = np.rot90(patches, 1, axes=(-2, -1))
+    three = np.rot90(patches, 3, axes=(-2, -1))
+    return np.where(rng.random(len(patches))[:, None, None, None] < 0.5, quarter, three)
 
 
-def mix_up(cells: Cells, rng: Rng, share: Interval = SHARE) -> Cells:
+def mix_up(patches: Patches, rng: Rng, share: Interval = SHARE) -> Patches:
     """a·cell + (1 − a)·rotated cell (source: paper; a ~ U(.3, .7) where nothing else is given: our choice)."""
-    a = rng.uniform(*share, len(cells)).astype(np.float32)[:, None, None, None]
-    return a * cells + (1 - a) * rotate(cells, rng)
+    a = rng.uniform(*share, len(patches)).astype(np.float32)[:, None, None, None]
+    return a * patches + (1 - a) * rotate(patches, rng)
 
 
-def mirror(cells: Cells, rng: Rng) -> Cells:
+def mirror(patches: Patches, rng: Rng) -> Patches:
     """Mirror each cell left to right (our extension, for things that have a left and a right, such as characters)."""
     del rng
-    return cells[..., ::-1]
+    return patches[..., ::-1]
 
 
-def upside_down(cells: Cells, rng: Rng) -> Cells:
+def upside_down(patches: Patches, rng: Rng) -> Patches:
     """Mirror each cell top to bottom (our extension, for things that stand)."""
     del rng
-    return cells[..., ::-1, :]
+    return patches[..., ::-1, :]
 
 
-def stretch(cells: Cells, rng: Rng) -> Cells:
+def stretch(patches: Patches, rng: Rng) -> Patches:
     """Stretch each cell along one axis by 1.35 to 2, or shrink it to as little, about its middle.
 
     Source: our extension, for things whose proportions are what they are; ground is continued by the edge.
     """
-    side = cells.shape[-1]
+    side = patches.shape[-1]
     middle = (side - 1) / 2
-    factors = np.exp(rng.uniform(np.log(1.35), np.log(2.0), len(cells)) * rng.choice([-1, 1], len(cells)))
-    along = rng.integers(2, size=len(cells))
-    out = np.empty_like(cells)
+    factors = np.exp(rng.uniform(np.log(1.35), np.log(2.0), len(patches)) * rng.choice([-1, 1], len(patches)))
+    along = rng.integers(2, size=len(patches))
+    out = np.empty_like(patches)
     for k, (factor, axis) in enumerate(zip(factors, along, strict=True)):
         x, y = (1 / factor, 1.0) if axis == 0 else (1.0, 1 / factor)
         back = np.array([[x, 0, middle * (1 - x)], [0, y, middle * (1 - y)]])
-        for channel, picture in enumerate(cells[k]):
+        for channel, picture in enumerate(patches[k]):
             out[k, channel] = cv2.warpAffine(
                 np.ascontiguousarray(picture),
                 back,
@@ -179,7 +179,7 @@ def distinct_kinds(pictures: npt.NDArray[np.uint8], kinds: tuple[str, ...], leas
     queries = drawn[: min(QUERIES, len(drawn) // 2)]
     normal = drawn[len(queries) :].reshape(len(drawn) - len(queries), -1)
 
-    def nearest(spoiled: Cells) -> float:
+    def nearest(spoiled: Patches) -> float:
         flat = spoiled.reshape(len(spoiled), -1)
         squares = (flat**2).sum(axis=1)[:, None] + (normal**2).sum(axis=1)[None] - 2 * flat @ normal.T
         return float(np.median(np.sqrt(np.maximum(squares.min(axis=1), 0))))
@@ -205,7 +205,7 @@ def create_anomalies(
     twice: float = 0.0,
     area: Interval = AREA,
     share: Interval = SHARE,
-) -> Cells:
+) -> Patches:
     """One created anomaly for every normal cell, of a kind drawn uniformly from `kinds`.
 
     Args:
@@ -246,14 +246,14 @@ def create_anomalies(
 
 def _create(
     stacks: npt.NDArray[np.uint8],
-    newest: Cells,
+    newest: Patches,
     lags: tuple[int, ...],
     where: dict[int, int],
     kinds: tuple[str, ...],
     rng: Rng,
     area: Interval,
     share: Interval,
-) -> Cells:
+) -> Patches:
     out = newest.copy()
     drawn = rng.integers(len(kinds), size=len(stacks))
     for number, kind in enumerate(kinds):
@@ -279,23 +279,23 @@ def _create(
     return out
 
 
-def _spoil(cells: Cells, kinds: tuple[str, ...], rng: Rng, area: Interval, share: Interval) -> Cells:
+def _spoil(patches: Patches, kinds: tuple[str, ...], rng: Rng, area: Interval, share: Interval) -> Patches:
     """One of the kinds, drawn for each cell."""
-    out = cells.copy()
-    drawn = rng.integers(len(kinds), size=len(cells)) if len(kinds) > 1 else np.zeros(len(cells), int)
+    out = patches.copy()
+    drawn = rng.integers(len(kinds), size=len(patches)) if len(kinds) > 1 else np.zeros(len(patches), int)
     for number, kind in enumerate(kinds):
         rows = np.flatnonzero(drawn == number)
         if kind == "cut_paste":
-            out[rows] = cut_paste(cells[rows], rng, area)
+            out[rows] = cut_paste(patches[rows], rng, area)
         elif kind == "mix_up":
-            out[rows] = mix_up(cells[rows], rng, share)
+            out[rows] = mix_up(patches[rows], rng, share)
         else:
-            out[rows] = {**SPATIAL, **MIRRORED}[kind](cells[rows], rng)
+            out[rows] = {**SPATIAL, **MIRRORED}[kind](patches[rows], rng)
     return out
 
 
-def add_noise(cells: Cells, rng: Rng, noise: float) -> Cells:
+def add_noise(patches: Patches, rng: Rng, noise: float) -> Patches:
     """Add Gaussian noise of `noise` gray levels to every channel."""
     if noise > 0:
-        cells = cells + noise * rng.standard_normal(cells.shape, dtype=np.float32)
-    return cells
+        patches = patches + noise * rng.standard_normal(patches.shape, dtype=np.float32)
+    return patches

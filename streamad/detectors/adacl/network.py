@@ -37,7 +37,7 @@ class AdaclNet(nn.Module):
         self.features = nn.Sequential(*layers)
         self.head = nn.Sequential(nn.Linear(128, 64), nn.LeakyReLU(LEAK), nn.Linear(64, 1))
 
-    def forward(self, cells: Tensor) -> Tensor:
+    def forward(self, patches: Tensor) -> Tensor:
         """Regress the label.
 
         Args:
@@ -46,7 +46,7 @@ class AdaclNet(nn.Module):
         Returns:
             (n,) float32, about 0..0.3 for normal cells and 0.7..1 for anomalies; not clipped.
         """
-        maps = self.features(cells)  # (n, 128, side / product of strides, …)
+        maps = self.features(patches)  # (n, 128, side / product of strides, …)
         pooled = torch.amax(maps, dim=(2, 3))  # (n, 128)
         return self.head(pooled).squeeze(1)  # type: ignore[no-any-return]
 

@@ -179,7 +179,7 @@ class AdaclTask:
 
     def validate(self) -> float:
         """AUROC of held-out normal cells against anomalies created from them, no real anomaly (source: paper)."""
-        return _auroc(*(self._outputs(cells) for cells in self._validation))
+        return _auroc(*(self._outputs(patches) for patches in self._validation))
 
     def lowest_normal(self) -> float:
         """1st percentile of the output over held-out normal cells: the score of a frame in which nothing moves."""
@@ -246,14 +246,14 @@ class AdaclTask:
         normal = add_noise(stacks[:, self._channels].astype(np.float32), rng, self.options.noise)
         return normal, self._create(stacks, rng)
 
-    def _outputs(self, cells: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    def _outputs(self, patches: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         self.network.eval()
         with torch.inference_mode():
-            parts = [self.network(self._input(cells[k : k + 512])).float().cpu() for k in range(0, len(cells), 512)]
+            parts = [self.network(self._input(patches[k : k + 512])).float().cpu() for k in range(0, len(patches), 512)]
         return torch.cat(parts).numpy()
 
-    def _input(self, cells: npt.NDArray[Any]) -> Tensor:
-        return self.compute.tensor(cells.astype(np.float32) / np.float32(SCALE) + np.float32(OFFSET))
+    def _input(self, patches: npt.NDArray[Any]) -> Tensor:
+        return self.compute.tensor(patches.astype(np.float32) / np.float32(SCALE) + np.float32(OFFSET))
 
 
 def image_task(

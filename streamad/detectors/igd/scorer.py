@@ -83,7 +83,7 @@ class IgdScorer:
             boxes=_boxes(frame.shape, 1),
         )
 
-    def score(self, tiles: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
+    def score(self, model_input: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
         """Score and heat map of the frame from the (1, 1 + side²) outputs; NaN where one of them is not finite.
 
         Raises:
@@ -95,21 +95,21 @@ class IgdScorer:
                 f"bundle {self._manifest.name}: IGD needs (1, 1 + side²) outputs for a frame, got {outputs.shape}",
                 hint="export the bundle again",
             )
-        assert tiles.boxes is not None
-        self._boxes = _boxes(tiles.boxes.shape, side)
-        if tiles.index in self._restarts:
-            self._restarts.discard(tiles.index)
+        assert model_input.boxes is not None
+        self._boxes = _boxes(model_input.boxes.shape, side)
+        if model_input.index in self._restarts:
+            self._restarts.discard(model_input.index)
             self._recent.clear()
         if not np.isfinite(outputs).all():
-            return skipped_score(tiles, "non_finite")
+            return skipped_score(model_input, "non_finite")
         self._recent.append(float(outputs[0, 0]))
         return FrameScore(
-            camera=tiles.camera,
-            index=tiles.index,
-            pts_seconds=tiles.pts_seconds,
+            camera=model_input.camera,
+            index=model_input.index,
+            pts_seconds=model_input.pts_seconds,
             score=float(median(self._recent)),
             anomaly_map=outputs[0, 1:].astype(np.float32).reshape(side, side),
-            received_at=tiles.received_at,
+            received_at=model_input.received_at,
             boxes=self._boxes,
         )
 

@@ -85,24 +85,24 @@ class LearnedNoiseScorer:
             return self._tiles(scored, frame, (small,), window is not None, due)
         return self._tiles(scored, frame, window or (), window is not None, due)
 
-    def score(self, tiles: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
+    def score(self, model_input: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
         """Score from the (1, 1 + rows·cols) output for its window; NaN where skipped or the output is not finite."""
         result = FrameScore(
-            camera=tiles.camera,
-            index=tiles.index,
-            pts_seconds=tiles.pts_seconds,
+            camera=model_input.camera,
+            index=model_input.index,
+            pts_seconds=model_input.pts_seconds,
             score=float("nan"),
-            received_at=tiles.received_at,
-            skipped_reason=tiles.skipped_reason,
+            received_at=model_input.received_at,
+            skipped_reason=model_input.skipped_reason,
         )
-        if tiles.skipped_reason is not None:
+        if model_input.skipped_reason is not None:
             self._recent.clear()
             return result
         if not np.isfinite(outputs).all():
             return replace(result, skipped_reason="non_finite")
         self._recent.append(-float(psnr(max(0.0, float(outputs[0, 0])), self._manifest.score.peak)))
         anomaly_map = outputs[0, 1:].reshape(self._cells).copy()
-        return replace(result, score=float(median(self._recent)), anomaly_map=anomaly_map, boxes=tiles.boxes)
+        return replace(result, score=float(median(self._recent)), anomaly_map=anomaly_map, boxes=model_input.boxes)
 
     def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:
         """(x0, y0, x1, y1) of a heat-map cell in pixels of the source's newest frame; right, lower edge exclusive."""

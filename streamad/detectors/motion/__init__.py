@@ -10,7 +10,7 @@ from typing import Any
 from streamad.bundle import Manifest
 from streamad.detectors.base import CameraScorer, Fit, FittedDetector
 from streamad.detectors.motion.flow import LONGEST_SECONDS
-from streamad.detectors.motion.layout import CELL
+from streamad.detectors.motion.layout import PATCH_SIZE
 from streamad.detectors.options import parse_options
 from streamad.errors import UsageError
 from streamad.progress import Progress
@@ -86,7 +86,7 @@ class Motion(FittedDetector):
 
     def smallest_object(self, manifest: Manifest) -> int | None:
         """See `Detector.smallest_object`."""
-        return CELL
+        return PATCH_SIZE
 
     def limitations(self, manifest: Manifest) -> list[str]:
         """See `Detector.limitations`; judged by the slopes of speed, direction and look."""

@@ -53,7 +53,7 @@ def look_maps(pixels: UInt8Image, rest: UInt8Image, foreground: Floats) -> Float
     return maps
 
 
-def looks_of(blocks: Floats, cells: npt.NDArray[np.intp]) -> Floats:
+def looks_of(blocks: Floats, patches: npt.NDArray[np.intp]) -> Floats:
     """(n, CONTEXT² · CHANNELS) looks of cells.
 
     Args:
@@ -64,9 +64,9 @@ def looks_of(blocks: Floats, cells: npt.NDArray[np.intp]) -> Floats:
     padded = np.pad(blocks, ((edge, edge), (edge, edge), (0, 0)))
     # The window of the cell at a corner begins `edge` blocks before the corner's own four, which padding makes 0.
     windows = np.lib.stride_tricks.sliding_window_view(padded, (CONTEXT, CONTEXT), axis=(0, 1))
-    found = windows[cells[:, 0], cells[:, 1]]  # (n, channels, rows, cols)
+    found = windows[patches[:, 0], patches[:, 1]]  # (n, channels, rows, cols)
     return np.ascontiguousarray(found.transpose(0, 2, 3, 1), np.float32).reshape(
-        len(cells), CONTEXT * CONTEXT * CHANNELS
+        len(patches), CONTEXT * CONTEXT * CHANNELS
     )
 
 

@@ -19,7 +19,7 @@ MOVING_SHARE = 0.10
 
 
 @dataclass(frozen=True, slots=True)
-class CellDescriptors:
+class PatchDescriptors:
     """The moving cells of one frame.
 
     Attributes:
@@ -38,7 +38,7 @@ def grid_shape(height: int, width: int) -> tuple[int, int]:
     return max(1, round(height / BLOCK) - 1), max(1, round(width / BLOCK) - 1)
 
 
-def describe(movement: Movement, share: float = MOVING_SHARE) -> CellDescriptors:
+def describe(movement: Movement, share: float = MOVING_SHARE) -> PatchDescriptors:
     """Descriptors of the cells in which something moves.
 
     Everything is averaged over blocks first, weighted by foreground, so that the cost hardly depends on how much moves.
@@ -58,11 +58,11 @@ def describe(movement: Movement, share: float = MOVING_SHARE) -> CellDescriptors
     values[:, PLACE] = (np.stack([rows, cols], axis=1) + 1) * BLOCK
     values[:, SPEED] = np.sqrt(mean[:, 1:2] / mean[:, :1])
     values[:, VELOCITY] = mean[:, 2:] / mean[:, :1]
-    cells = np.stack([rows, cols], axis=1)
+    patches = np.stack([rows, cols], axis=1)
     size = blocks.shape[1::-1]
     seen = [cv2.resize(channel, size, interpolation=cv2.INTER_AREA) for channel in movement.looks]
-    values[:, LOOK] = looks_of(np.stack(seen, axis=-1), cells)
-    return CellDescriptors(cells, values, grid)
+    values[:, LOOK] = looks_of(np.stack(seen, axis=-1), patches)
+    return PatchDescriptors(patches, values, grid)
 
 
 def _block_means(foreground: Floats, flow: Floats) -> Floats:

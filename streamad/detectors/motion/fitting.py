@@ -75,11 +75,11 @@ MOST_LOOKS = 2000
 MEASURED_LOOKS = 20_000
 """Most descriptors that the principal components are reckoned from."""
 
-CELLS = 5
+TOP_PATCHES = 5
 """Cells that make a frame's score (our choice; 1, 3 and 8 were compared, see docs/results/motion.md)."""
 
-LEAST_BLOCKS = 4
-LEAST_CELLS = 500
+MIN_BLOCKS = 4
+MIN_PATCHES = 500
 """Least that anything can be learned from: a few seconds of video in which something moves, and as many cells as one
 person gives in them."""
 
@@ -97,7 +97,7 @@ LEAST_SPEED_SLOPE = 1.0
 """Least slope of the speed: what goes twice as fast is twice as likely an anomaly, even where seconds of video, each
 part unlike the others, cannot show it (our choice)."""
 
-SCORED_CELLS = 4096
+SCORED_PATCHES = 4096
 """Cells that are measured together when a long video is scored: enough for the products of matrices to be fast."""
 
 NO_EVIDENCE = 0.5
@@ -150,15 +150,15 @@ class Fitted:
             samples: frames of the video that the model was fitted to, also those that it was not shown.
         """
         waiting: list[Sample] = []
-        part, cells = 0, 0
+        part, patches = 0, 0
         for sample in samples:
             mine = max(0, bisect_right(self.parts, (sample.clip, sample.seconds)) - 1)
-            if waiting and (mine != part or cells >= SCORED_CELLS):
+            if waiting and (mine != part or patches >= SCORED_PATCHES):
                 yield from self._scored_by(self.others[part], waiting)
-                waiting, cells = [], 0
+                waiting, patches = [], 0
             part = mine
             waiting.append(sample)
-            cells += len(sample.values)
+            patches += len(sample.values)
         if waiting:
             yield from self._scored_by(self.others[part], waiting)
 
@@ -166,7 +166,7 @@ class Fitted:
         evidence = model.evidence(model.measures(np.concatenate([sample.values for sample in samples]))).max(axis=1)
         ends = np.cumsum([0] + [len(sample.values) for sample in samples])
         for sample, (start, end) in zip(samples, pairwise(ends), strict=True):
-            yield sample, frame_score(evidence[start:end], CELLS, self.still)
+            yield sample, frame_score(evidence[start:end], TOP_PATCHES, self.still)
 
 
 def fit(
@@ -191,10 +191,10 @@ def fit(
     block_of, block_seconds = _blocks(moving)
     blocks = sorted(set(block_of))
     count = sum(len(sample.values) for sample in moving)
-    if len(blocks) < LEAST_BLOCKS or count < LEAST_CELLS:
+    if len(blocks) < MIN_BLOCKS or count < MIN_PATCHES:
         raise UsageError(
-            f"too little moves in the normal video: {count} moving cells in {len(blocks)} stretches of "
-            f"{block_seconds:g} s; {LEAST_CELLS} in {LEAST_BLOCKS} are needed",
+            f"too little moves in the normal video: {count} moving patches in {len(blocks)} stretches of "
+            f"{block_seconds:g} s; {MIN_PATCHES} in {MIN_BLOCKS} are needed",
             hint="give more video, of a time when people or vehicles pass",
         )
     rng = np.random.default_rng(seed)
@@ -234,7 +234,7 @@ def fit(
     if progress is not None:
         progress(len(folds) + 1, len(folds) + 1)
     evidence = model.evidence(measures).max(axis=1)
-    scores = np.array([frame_score(evidence[a:b], CELLS, 0.0) for a, b in pairwise(starts)])
+    scores = np.array([frame_score(evidence[a:b], TOP_PATCHES, 0.0) for a, b in pairwise(starts)])
     still = float(scores.min())
     order = iter(scores)
     every = np.array([next(order) if len(sample.values) else still for sample in samples], np.float32)
@@ -277,7 +277,8 @@ def _frame_measures(measures: Floats, starts: npt.NDArray[np.intp]) -> npt.NDArr
     """(frames, 3) logarithms of each measure of frames, whose cells begin at `starts`, as a score is made of cells."""
     logs = np.log(np.maximum(measures, CLOSEST))
     return np.array(
-        [[frame_score(logs[a:b, k], CELLS, 0.0) for k in range(len(MEASURES))] for a, b in pairwise(starts)], np.float64
+        [[frame_score(logs[a:b, k], TOP_PATCHES, 0.0) for k in range(len(MEASURES))] for a, b in pairwise(starts)],
+        np.float64,
     )
 
 
@@ -352,9 +353,9 @@ def _usual_speeds(values: Floats, working: tuple[int, int]) -> tuple[Floats, Flo
 def _spread(points: Floats, rng: np.random.Generator) -> npt.NDArray[np.intp]:
     """Numbers of the points kept: one of each cell of space, then a random choice of at most `MOST_EXAMPLES`."""
     shuffled = rng.permutation(len(points))
-    cells = np.floor(points[shuffled] / APART).astype(np.int64).view(np.uint64)
+    patches = np.floor(points[shuffled] / APART).astype(np.int64).view(np.uint64)
     # A random number for each cell of space stands for it: sorting these is many times as fast as sorting rows.
-    keys = (cells * rng.integers(1, 2**63, points.shape[1], dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
+    keys = (patches * rng.integers(1, 2**63, points.shape[1], dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
     _, first = np.unique(keys, return_index=True)
     kept = shuffled[first]
     if len(kept) > MOST_EXAMPLES:

@@ -6,7 +6,7 @@ BLOCK = 10
 """Side of a block, working pixels: a fifth of the height that moving things have at the working size (our choice; two
 blocks are a cell, about the width of a person)."""
 
-CELL = 2 * BLOCK
+PATCH_SIZE = 2 * BLOCK
 """Side of a cell, working pixels; cells overlap by half."""
 
 PLACE = slice(0, 2)

@@ -12,8 +12,8 @@ from streamad.detectors.motion.fitting import Sample
 from streamad.detectors.motion.scorer import MotionScorer
 from streamad.frame import Frame
 
-MOST_FRAMES = 4000
-MOST_CELLS = 400_000
+MAX_FRAMES = 4000
+MAX_PATCHES = 400_000
 """Most frames and cells that are fitted to: some 200 MB, and a minute's work for one core."""
 
 
@@ -63,10 +63,10 @@ class MotionSampler:
     """
 
     def __init__(
-        self, manifest: Manifest, *, most_frames: int = MOST_FRAMES, most_cells: int = MOST_CELLS, seed: int = 17
+        self, manifest: Manifest, *, max_frames: int = MAX_FRAMES, max_patches: int = MAX_PATCHES, seed: int = 17
     ) -> None:
         self._describer = Describer(manifest)
-        self._most_frames, self._most_cells = most_frames, most_cells
+        self._most_frames, self._most_cells = max_frames, max_patches
         self._rng = np.random.default_rng(seed)
         self._moving: list[tuple[float, int, Sample]] = []
         """A heap: the highest draw, negated, first; with the number of the sample and the sample."""

@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from streamad.bundle import Manifest
 from streamad.detectors.base import skipped_score
-from streamad.detectors.motion.descriptors import CellDescriptors, describe, grid_shape
+from streamad.detectors.motion.descriptors import PatchDescriptors, describe, grid_shape
 from streamad.detectors.motion.flow import PROBE_SECONDS, FlowMeter
-from streamad.detectors.motion.layout import BLOCK, CELL, LENGTH, MEASURES
+from streamad.detectors.motion.layout import BLOCK, LENGTH, MEASURES, PATCH_SIZE
 from streamad.detectors.motion.reasons import reason_of
 from streamad.detectors.motion.temporal_smoother import TemporalSmoother
 from streamad.errors import BundleError
@@ -110,24 +110,28 @@ class MotionScorer:
         """
         found = self.described(frame)
         skipped = found if isinstance(found, str) else None
-        none = CellDescriptors(np.zeros((0, 2), np.intp), np.zeros((0, LENGTH), np.float32), grid_shape(*self._working))
-        cells = none if isinstance(found, str) else found
+        if isinstance(found, str):
+            grid = grid_shape(*self._working)
+            patches = PatchDescriptors(np.zeros((0, 2), np.intp), np.zeros((0, LENGTH), np.float32), grid)
+        else:
+            patches = found
         return ModelInput(
             camera=frame.camera,
             index=frame.index,
             pts_seconds=frame.pts_seconds,
             received_at=frame.received_at,
-            batch=cells.values[:, :, None, None],
-            locations=cells.locations,
+            batch=patches.values[:, :, None, None],
+            locations=patches.locations,
             boxes=self._boxes,
             skipped_reason=skipped,
         )
 
-    def described(self, frame: Frame) -> CellDescriptors | str:
+    def described(self, frame: Frame) -> PatchDescriptors | str:
         """The frame's descriptors, averaged along the movement; or why there are none."""
-        if min(frame.shape) < 2 * CELL:
+        if min(frame.shape) < 2 * PATCH_SIZE:
             raise FrameSizeError(
-                f"the frame is {frame.shape[1]}×{frame.shape[0]} pixels, smaller than two cells of {CELL} pixels",
+                f"the frame is {frame.shape[1]}×{frame.shape[0]} pixels, smaller than two patches "
+                f"of {PATCH_SIZE} pixels",
                 hint="use a stream of higher resolution",
             )
         movement = self._meter.push(frame)
@@ -144,37 +148,37 @@ class MotionScorer:
         values = self._trace.follow(found, movement.seconds)
         if not self._trace.is_averaged:
             return "warming_up"
-        return CellDescriptors(found.locations, values, found.grid)
+        return PatchDescriptors(found.locations, values, found.grid)
 
-    def score(self, tiles: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
+    def score(self, model_input: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
         """Score of the frame from the (n, 4) outputs for its cells; NaN where skipped or an output is not finite."""
-        skipped = tiles.skipped_reason
+        skipped = model_input.skipped_reason
         if skipped is None and not np.isfinite(outputs).all():
             skipped = "non_finite"
         if skipped is not None:
             if skipped != "non_finite":
                 self._mean.reset()
-            return skipped_score(tiles, skipped)
-        assert tiles.locations is not None
-        assert tiles.boxes is not None
+            return skipped_score(model_input, skipped)
+        assert model_input.locations is not None
+        assert model_input.boxes is not None
         highest = outputs[:, : len(MEASURES)].max(axis=1) if len(outputs) else np.zeros(0, np.float32)
-        anomaly_map = np.full(tiles.boxes.grid, np.nan, np.float32)
-        anomaly_map[tiles.locations[:, 0], tiles.locations[:, 1]] = highest
+        anomaly_map = np.full(model_input.boxes.grid, np.nan, np.float32)
+        anomaly_map[model_input.locations[:, 0], model_input.locations[:, 1]] = highest
         reason = None
-        if len(outputs) and tiles.batch.shape[1] == LENGTH:
+        if len(outputs) and model_input.batch.shape[1] == LENGTH:
             best = int(highest.argmax())
-            reason = reason_of(tiles.batch[best, :, 0, 0], outputs[best])
+            reason = reason_of(model_input.batch[best, :, 0, 0], outputs[best])
         return FrameScore(
-            camera=tiles.camera,
-            index=tiles.index,
-            pts_seconds=tiles.pts_seconds,
+            camera=model_input.camera,
+            index=model_input.index,
+            pts_seconds=model_input.pts_seconds,
             score=self._mean.push(
-                tiles.pts_seconds, frame_score(highest, self._score_spec.cells, self._score_spec.still)
+                model_input.pts_seconds, frame_score(highest, self._score_spec.cells, self._score_spec.still)
             ),
             anomaly_map=anomaly_map,
-            received_at=tiles.received_at,
+            received_at=model_input.received_at,
             reason=reason,
-            boxes=tiles.boxes,
+            boxes=model_input.boxes,
         )
 
     def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:
@@ -192,14 +196,14 @@ class MotionScorer:
 
 def _boxes(shape: tuple[int, int], grid: tuple[int, int]) -> LocationBoxes:
     """The cells of the grid on a frame of that (height, width): one for every corner between four blocks."""
-    ys, xs = ([k * length // (cells + 1) for k in range(cells + 2)] for length, cells in zip(shape, grid, strict=True))
-    return LocationBoxes.between(shape, ys, xs, span=CELL // BLOCK)
+    ys, xs = ([k * length // (n + 1) for k in range(n + 2)] for length, n in zip(shape, grid, strict=True))
+    return LocationBoxes.between(shape, ys, xs, span=PATCH_SIZE // BLOCK)
 
 
-def frame_score(cells: npt.NDArray[np.float32], wanted: int, still: float) -> float:
+def frame_score(patches: npt.NDArray[np.float32], wanted: int, still: float) -> float:
     """Mean of the highest cells' scores; see `MotionScorer`."""
-    if not len(cells):
+    if not len(patches):
         return still
-    if len(cells) <= wanted:
-        return float((cells.sum() + (wanted - len(cells)) * cells.min()) / wanted)
-    return float(np.partition(cells, len(cells) - wanted)[-wanted:].mean())
+    if len(patches) <= wanted:
+        return float((patches.sum() + (wanted - len(patches)) * patches.min()) / wanted)
+    return float(np.partition(patches, len(patches) - wanted)[-wanted:].mean())

@@ -6,14 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.detectors.motion.appearance import turned
-from streamad.detectors.motion.layout import CELL, LOOK, MEASURES, PLACE, SPEED, VELOCITY
+from streamad.detectors.motion.layout import LOOK, MEASURES, PATCH_SIZE, PLACE, SPEED, VELOCITY
 
 Floats = npt.NDArray[np.float32]
 
 MOVES = 0.5
 """Share of the usual speed from which a cell is taken to be of a thing that passes (our choice)."""
 
-CELLS_OF_A_THING = 9
+PATCHES_OF_AN_OBJECT = 9
 """Most cells that are taken together as one thing: 3×3 of them, 40 working pixels wide (our choice)."""
 
 FASTER = (1.5, 3.0)
@@ -48,8 +48,8 @@ def synthetic_anomalies(
             continue
         center = values[rng.choice(moving), PLACE]
         away = np.abs(values[:, PLACE] - center).max(axis=1)
-        nearest = np.argsort(away, kind="stable")[:CELLS_OF_A_THING]
-        thing = values[nearest[away[nearest] <= CELL]]
+        nearest = np.argsort(away, kind="stable")[:PATCHES_OF_AN_OBJECT]
+        thing = values[nearest[away[nearest] <= PATCH_SIZE]]
         parts = tuple(thing.copy() for _ in MEASURES)
         faster = np.float32(rng.uniform(*FASTER))
         parts[0][:, SPEED] *= faster

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from streamad.detectors.motion.descriptors import CellDescriptors
+from streamad.detectors.motion.descriptors import PatchDescriptors
 from streamad.detectors.motion.layout import BLOCK, PLACE, VELOCITY
 
 Floats = npt.NDArray[np.float32]
@@ -38,7 +38,7 @@ class TemporalSmoother:
         """Whether descriptors were followed for as long as they are averaged; before, they are less usual for it."""
         return self._followed >= self._seconds
 
-    def follow(self, found: CellDescriptors, elapsed: float) -> Floats:
+    def follow(self, found: PatchDescriptors, elapsed: float) -> Floats:
         """(n, length) averaged descriptors of the cells.
 
         Args:
@@ -46,19 +46,19 @@ class TemporalSmoother:
             elapsed: seconds since the frame before.
         """
         self._followed += elapsed
-        values, cells = found.values, found.locations
+        values, patches = found.values, found.locations
         weights = np.ones((len(values), 1), np.float32)
         sums = values.copy()
         if self._sums is not None and self._sums.shape[:2] == found.grid and len(values) and self._seconds > 0:
             right, down, left, up = values[:, VELOCITY].T
-            rows = cells[:, 0] - (down - up) * np.float32(elapsed / BLOCK)
-            cols = cells[:, 1] - (right - left) * np.float32(elapsed / BLOCK)
+            rows = patches[:, 0] - (down - up) * np.float32(elapsed / BLOCK)
+            cols = patches[:, 1] - (right - left) * np.float32(elapsed / BLOCK)
             before = _sampled(self._sums, rows, cols) * np.float32(math.exp(-elapsed / self._seconds))
             sums += before[:, :-1]
             weights += before[:, -1:]
         memory = np.zeros((*found.grid, values.shape[1] + 1), np.float32)
-        memory[cells[:, 0], cells[:, 1], :-1] = sums
-        memory[cells[:, 0], cells[:, 1], -1:] = weights
+        memory[patches[:, 0], patches[:, 1], :-1] = sums
+        memory[patches[:, 0], patches[:, 1], -1:] = weights
         self._sums = memory
         averaged = sums / weights
         averaged[:, PLACE] = values[:, PLACE]

@@ -25,9 +25,9 @@ from streamad.bundle import (
 from streamad.detectors.base import Fit
 from streamad.detectors.motion import DETECTOR
 from streamad.detectors.motion.density import MotionModel
-from streamad.detectors.motion.fitting import CELLS, USUAL, Fitted, Sample, fit
+from streamad.detectors.motion.fitting import TOP_PATCHES, USUAL, Fitted, Sample, fit
 from streamad.detectors.motion.flow import PROBE_SECONDS, flow_seconds_for
-from streamad.detectors.motion.layout import BLOCK, CELL, LENGTH, SPEED
+from streamad.detectors.motion.layout import BLOCK, LENGTH, PATCH_SIZE, SPEED
 from streamad.detectors.motion.sampler import Describer, MotionSampler
 from streamad.detectors.motion.scorer import SMOOTHING_SECONDS, RunningMean
 from streamad.detectors.motion.temporal_smoother import TRACE_SECONDS
@@ -234,7 +234,7 @@ def motion_manifest(
             background_period=max(1, round(ABSORBED_SECONDS * fps)),
             background_warmup=max(1, round(WARMUP_SECONDS * fps)),
         ),
-        score=ScoreSpec(kind="top_cells", cells=CELLS),
+        score=ScoreSpec(kind="top_cells", cells=TOP_PATCHES),
         training=TrainingRecord(
             data=data,
             license=license,
@@ -298,10 +298,10 @@ def card_rows(manifest: Manifest) -> list[str]:
     """Rows of the model card."""
     training, options = manifest.training, manifest.training.options
     return [
-        f"| sees | speed, direction and look of what moves in cells of {CELL}×{CELL} working pixels, averaged along "
-        f"its path over {options.get('trace_seconds', '?')} s, at any frame rate |",
+        f"| sees | speed, direction and look of what moves in patches of {PATCH_SIZE}×{PATCH_SIZE} working pixels, "
+        f"averaged along its path over {options.get('trace_seconds', '?')} s, at any frame rate |",
         f"| working height | {manifest.input.max_height or 'as the source'}: taller frames are shrunk to it |",
-        f"| score | mean of the {manifest.score.cells} highest cells: by how much the logarithm of the odds of an "
+        f"| score | mean of the {manifest.score.cells} highest patches: by how much the logarithm of the odds of an "
         "anomaly is above that of a usual frame |",
         f"| fitted to | {markdown(training.data)}, {training.frames} frames at {training.fps:g} frames/s, "
         f"{options.get('cells', '?')} cells in {options.get('blocks', '?')} blocks |",

@@ -72,7 +72,7 @@ def test_every_frame_of_long_video_sets_the_threshold(
     learned: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fit to half of the frames scores all of them, each about as the fit to all frames does."""
-    monkeypatch.setattr(fitting, "MotionSampler", partial(MotionSampler, most_frames=200))
+    monkeypatch.setattr(fitting, "MotionSampler", partial(MotionSampler, max_frames=200))
     normal = ImagesSpec(path=learned.bundle.path.parent / "normal", fps=10)
     told: list[str] = []
     thinned = fit_motion_bundle([normal], tmp_path / "wall", name="wall", progress=lambda stage, *_: told.append(stage))

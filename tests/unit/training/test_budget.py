@@ -16,7 +16,7 @@ from streamad.frame import Frame, FrameFlags  # noqa: E402
 from streamad.training.budget import fit_into, minutes_for, planned  # noqa: E402
 from streamad.training.plan import TrainingPlan  # noqa: E402
 from streamad.training.recipe import Recipe  # noqa: E402
-from streamad.workflows.learn.learn import LearnPlan, require_time  # noqa: E402
+from streamad.workflows.learn import LearnPlan, require_time  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 

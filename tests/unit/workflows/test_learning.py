@@ -23,9 +23,8 @@ from streamad.errors import UsageError
 from streamad.frame import Frame
 from streamad.inference import open_model, score_video
 from streamad.sources import FileSpec, RtspSpec, open_source, parse_source
-from streamad.workflows.learn import Capture, LearnPlan, RecordingStats, RecordingStore, capture, learn
+from streamad.workflows.learn import Capture, LearnPlan, RecordingStats, RecordingStore, capture, learn, require_enough
 from streamad.workflows.learn.clip_writer import ClipWriter
-from streamad.workflows.learn.learn import require_enough
 
 CAMERA = RtspSpec.model_validate({"url": "rtsp://cam/live"})
 ROOM = 10**9
@@ -135,7 +134,7 @@ def test_what_is_too_little_is_refused_with_what_was_found(tmp_path: Path) -> No
     still = FileSpec(path=video(tmp_path / "still.mp4", watched(450, walkers=0)))
     recordings = RecordingStore(tmp_path / "a")
     found = capture([still], recordings, seconds=40, profile="day", words="v", max_bytes=ROOM)
-    with pytest.raises(UsageError, match=r"nothing moved in 40 s of good video, at least 15 s of movement are needed"):
+    with pytest.raises(UsageError, match=r"nothing moved in 40 s of good video; at least 15 s of movement are needed"):
         require_enough(found, recordings)
     black = FileSpec(path=video(tmp_path / "black.mp4", (np.zeros_like(p) for p in watched(200))))
     recordings = RecordingStore(tmp_path / "b")

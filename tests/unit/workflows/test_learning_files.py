@@ -15,8 +15,7 @@ from quality_support import Picture, watched
 from streamad.bundle import load_bundle
 from streamad.errors import UsageError
 from streamad.sources import FileSpec, open_source
-from streamad.workflows.learn import Capture, RecordingStore, capture, look_at_clips
-from streamad.workflows.learn.learn import finished, require_enough
+from streamad.workflows.learn import Capture, RecordingStore, capture, finished, look_at_clips, require_enough
 
 SIZE = (160, 90)
 ROOM = 10**9
@@ -65,7 +64,7 @@ def test_a_quiet_beginning_is_no_reason_to_refuse(tmp_path: Path) -> None:
     assert found.seconds == pytest.approx(100, abs=3)
     recordings = RecordingStore(tmp_path / "a minute")
     found = looked_at(recordings, night_then_day, seconds=60)
-    with pytest.raises(UsageError, match="nothing moved in 60 s of good video, at least 15 s of movement are needed"):
+    with pytest.raises(UsageError, match="nothing moved in 60 s of good video; at least 15 s of movement are needed"):
         require_enough(found, recordings)
 
 
@@ -160,7 +159,7 @@ def test_files_that_are_too_short_are_refused_before_they_are_read(call: Any, tm
     path = write_mp4(tmp_path / "v.mp4", watched(100, size=SIZE), fps=10)
     code, _, said = call("learn", path, "--out", "gate")
     assert code == 2
-    assert "the files hold 10 s of video, at least 30 s are needed" in said
+    assert "the files hold 10 s of video; at least 30 s are needed" in said
     slow = write_mp4(tmp_path / "slow.mp4", watched(60, size=SIZE), fps=1)
     code, _, said = call("learn", slow, "--out", "gate")
     assert code == 2
