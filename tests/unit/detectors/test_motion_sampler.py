@@ -44,7 +44,7 @@ def test_short_video_is_kept_whole(frames: list[Frame], described: list[Sample])
     assert any(not len(s.values) for s in whole.samples)  # the still frames, too: they count for the threshold
 
 
-@pytest.mark.parametrize("limits", [{"most_frames": 60}, {"most_cells": 3000}])
+@pytest.mark.parametrize("limits", [{"max_frames": 60}, {"max_patches": 3000}])
 def test_of_long_video_a_sample_of_what_moves_is_kept_wherever_it_lies(
     frames: list[Frame], described: list[Sample], limits: dict[str, int]
 ) -> None:
@@ -53,8 +53,8 @@ def test_of_long_video_a_sample_of_what_moves_is_kept_wherever_it_lies(
     samples = kept.samples
     assert not kept.is_whole
     assert kept.described == len(described)
-    assert len(samples) <= limits.get("most_frames", 10**9)
-    assert sum(len(s.values) for s in samples) <= limits.get("most_cells", 10**9)
+    assert len(samples) <= limits.get("max_frames", 10**9)
+    assert sum(len(s.values) for s in samples) <= limits.get("max_patches", 10**9)
     assert len(samples) > 30
     assert [s.seconds for s in samples] == sorted(s.seconds for s in samples)
     for sample in samples:  # none of a still frame, and each as it was
