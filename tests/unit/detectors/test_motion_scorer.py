@@ -148,7 +148,7 @@ def test_a_picture_in_which_everything_moves_is_learned_as_normal() -> None:
 
 
 def test_tiny_frames_and_foreign_bundles_are_refused() -> None:
-    with pytest.raises(FrameSizeError, match="smaller than two cells"):
+    with pytest.raises(FrameSizeError, match="smaller than two patches"):
         MotionScorer(manifest(), "x").preprocess(Frame("x", 0, 0.0, 0.0, np.zeros((30, 200), np.uint8)))
     foreign = manifest()
     foreign = foreign.model_copy(update={"input": foreign.input.model_copy(update={"channels": 3})})
