@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from streamad.alerts.sinks import SinkSpec
-from streamad.alerts.spec import EventsSpec
+from streamad.alerts.store import EventsSpec
 from streamad.calibration.drift import DriftSpec
 from streamad.calibration.policy import AlertPolicySpec
 from streamad.calibration.score_history import HistorySpec

@@ -3,9 +3,8 @@
 from streamad.alerts.event import Event, EventKind, EventState, new_event_id
 from streamad.alerts.health import HealthChange, HealthEvent, HealthTracker
 from streamad.alerts.sinks import JsonlSink, LogSink, Sink, SinkFanout, SinkSpec, build_sink
-from streamad.alerts.spec import EventsSpec
 from streamad.alerts.state_machine import AlertState, AlertStateMachine, AlertTransition, Severity
-from streamad.alerts.store import EventStore
+from streamad.alerts.store import EventsSpec, EventStore
 from streamad.alerts.tracker import EventChange, EventTracker
 
 __all__ = [

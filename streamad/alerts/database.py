@@ -1,4 +1,4 @@
-"""The SQLite file behind the event store: opening, schema, migration, and the lock of its one writer."""
+"""The SQLite file of the event store: opening, schema, migration, and the lock that allows a single writer."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from filelock import FileLock, Timeout
 from streamad.errors import OutputError
 
 APPLICATION_ID = 0x53414445
-"""Marks the file as ours ("SADE"), so that no other program's database is ever written to."""
+"""Marks the file as ours ("SADE"), so that another program's database is never modified."""
 
 BUSY_TIMEOUT_SECONDS = 0.25
-"""How long a statement waits for another process's lock. Short: the main loop waits with it, and what cannot
-be written now waits in memory and is tried again."""
+"""How long a statement waits for another process's lock. It is short because the main loop waits, too; what cannot be
+written now is kept in memory and retried."""
 
 
 def _create_events(connection: sqlite3.Connection) -> None:
@@ -35,7 +35,7 @@ def _tell_types_apart(connection: sqlite3.Connection) -> None:
 
 
 def _count_events(connection: sqlite3.Connection) -> None:
-    # A page of the newest and a total are asked for every few seconds: neither may read more than what it answers.
+    # The page asks for the newest events and a total every few seconds: neither may read more rows than it returns.
     connection.execute("CREATE INDEX events_by_type_and_camera ON events (type, camera, started_at)")
     connection.execute("DROP INDEX events_by_camera")
     connection.execute("DROP INDEX events_by_time")
@@ -55,31 +55,31 @@ def _count_events(connection: sqlite3.Connection) -> None:
 
 
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create_events, _tell_types_apart, _count_events)
-"""Step i brings a file from `user_version` i to i + 1. Steps are only ever appended."""
+"""Step i upgrades a file from `user_version` i to i + 1. Steps are only ever appended."""
 
 
 def failure(path: Path, error: Exception) -> OutputError:
-    """What went wrong with `path`, as the error that a user reads."""
+    """Convert a failure to the error that the user sees."""
     text = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-    hint = "check that the folder exists, can be written to, and that the disk is not full"
+    hint = "check that the folder exists and is writable, and that the disk is not full"
     if "locked" in text:
-        hint = "another program holds a lock on the file; close it, or set another events path"
+        hint = "another program has locked the file; close it, or set another events path"
     elif "not a database" in text or "malformed" in text:
-        hint = "move the file away (it is left as it is) or set another events path"
+        hint = "move the file away (it was not changed) or set another events path"
     return OutputError(f"event store {path}: {text}", hint=hint)
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the file for writing, durable at every commit, and bring its schema up to date.
+    """Open the file for writing, durable at every commit, and upgrade its schema if necessary.
 
     Raises:
-        OutputError: the file cannot be opened or written, is no event store, or is newer than this program.
+        OutputError: The file cannot be opened or written, is not an event store, or is newer than this version.
     """
     connection: sqlite3.Connection | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = _connect(path)
-        # Ask before anything is changed: a file that is not ours must stay byte for byte as it is.
+        # Check before changing anything: another program's file must stay byte for byte as it is.
         version = _check_ours(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -94,10 +94,10 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
-    """Open the file for queries alone.
+    """Open the file for queries only.
 
     Raises:
-        OutputError: the file cannot be opened.
+        OutputError: The file cannot be opened.
     """
     try:
         connection = _connect(path)
@@ -109,7 +109,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
-    # One damaged text must not make the rows beside it unreadable.
+    # One damaged text must not make the other rows unreadable.
     connection.text_factory = lambda text: text.decode(errors="replace")
     return connection
 
@@ -120,14 +120,13 @@ def _check_ours(connection: sqlite3.Connection, path: Path) -> int:
     tables = int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
     if application != APPLICATION_ID and (application != 0 or version != 0 or tables != 0):
         raise OutputError(
-            f"event store {path}: the file is a database of another program (application id {application}, "
-            f"{tables} tables)",
+            f"event store {path}: the file belongs to another program (application id {application}, {tables} tables)",
             hint="set another events path",
         )
     if version > len(MIGRATIONS):
         raise OutputError(
-            f"event store {path}: the file has schema {version}, this program knows up to {len(MIGRATIONS)}",
-            hint="it was written by a newer streamad: use that one, or set another events path",
+            f"event store {path}: the file has schema {version}, the newest supported is {len(MIGRATIONS)}",
+            hint="a newer streamad wrote it: use that version, or set another events path",
         )
     return version
 

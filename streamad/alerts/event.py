@@ -1,4 +1,4 @@
-"""Event: one anomaly as it is stored, sent and shown."""
+"""Event: one anomaly as it is stored, sent, and displayed."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _TUPLES = ("cell", "box")
 
 
 def new_event_id(at: datetime) -> str:
-    """A ULID: 26 characters that sort by the millisecond of `at`, then by 80 random bits
+    """Create a ULID: 26 characters that sort by the millisecond of `at`, then by 80 random bits
     (https://github.com/ulid/spec).
     """
-    # A clock that stands before 1970 gives ids that do not sort, but valid ones.
+    # A clock before 1970 gives valid ids that do not sort.
     value = (max(0, int(at.timestamp() * 1000)) << 80) | secrets.randbits(80)
     return "".join(_CROCKFORD[(value >> shift) & 31] for shift in range(125, -1, -5))
 
@@ -34,40 +34,39 @@ def new_event_id(at: datetime) -> str:
 class Event:
     """One anomaly of one camera, from its first anomalous frame to its end.
 
-    All times of the wall clock are aware and in UTC; all `pts_seconds` count from the source's first frame.
+    All wall-clock times are timezone-aware and in UTC; all `pts_seconds` count from the source's first frame.
 
     Attributes:
-        id: unique, sorts by time of creation.
-        camera: the configured id.
-        state: "open", "closed", or "interrupted" where the process died while the event was open.
+        id: Unique id that sorts by time of creation.
+        camera: The camera's id.
+        state: "open", "closed", or "interrupted" if the process died while the event was open.
         severity: "warning" or "critical".
-        started_index: first frame over the threshold.
-        started_pts_seconds: its presentation time.
-        started_at: the wall clock then.
-        raised_index: the frame at which the alert was raised, `min_duration_seconds` later.
-        raised_pts_seconds: its presentation time.
-        updated_index: newest frame that the event knows of.
-        updated_pts_seconds: its presentation time.
-        updated_at: wall clock of the last change.
-        ended_index: first frame under the release, or the last scored one where the stream broke off; None
-            while open.
-        ended_pts_seconds: its presentation time.
-        ended_at: wall clock when the end was noticed.
-        peak_score: highest score, as people see it: calibrated, or raw where the camera has a bare threshold.
-        peak_index: its frame.
-        peak_pts_seconds: its presentation time.
-        threshold: the threshold, on the same scale.
-        cell: (row, col) of the heat map's highest cell at the peak; None where the detector localizes
-            nothing.
+        started_index: Index of the first frame over the threshold.
+        started_pts_seconds: Its presentation time.
+        started_at: Wall-clock time at that frame.
+        raised_index: Index of the frame at which the alert was raised, `min_duration_seconds` later.
+        raised_pts_seconds: Its presentation time.
+        updated_index: Index of the newest frame that the event covers.
+        updated_pts_seconds: Its presentation time.
+        updated_at: Wall-clock time of the last change.
+        ended_index: Index of the first frame below the release score, or of the last scored frame if the stream broke
+            off; None while open.
+        ended_pts_seconds: Its presentation time.
+        ended_at: Wall-clock time at which the end was noticed.
+        peak_score: Highest displayed score: calibrated, or raw if the camera has only a threshold.
+        peak_index: Index of the frame with that score.
+        peak_pts_seconds: Its presentation time.
+        threshold: The threshold, on the same scale.
+        cell: (row, col) of the highest cell of the anomaly map at the peak; None if the detector does not localize.
         box: (x0, y0, x1, y1) of that cell in pixels of the source's frame, x1 and y1 exclusive.
-        model: name of the model bundle.
-        model_sha256: hash of its weights.
-        reason: why it changed last: "score", "escalated", "reopened", "progress", "gap", "end" or
+        model: Name of the model bundle.
+        model_sha256: SHA-256 of its weights.
+        reason: Why the event changed last: "score", "escalated", "reopened", "progress", "gap", "end" or
             "process_died".
-        explanation: what is unusual at the peak, in words; None where the detector gives none.
+        explanation: What is unusual at the peak, as text; None if the detector does not explain its scores.
 
     Raises:
-        ValueError: a number is not finite or a time has no zone.
+        ValueError: A number is not finite, or a time has no time zone.
     """
 
     id: str
@@ -102,16 +101,16 @@ class Event:
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"Event.{item.name} must be finite, got {value}")
             if isinstance(value, datetime) and value.utcoffset() is None:
-                raise ValueError(f"Event.{item.name} must be an aware datetime, got {value!r}")
+                raise ValueError(f"Event.{item.name} must be a timezone-aware datetime, got {value!r}")
 
     @property
     def duration_seconds(self) -> float:
-        """Seconds from the first anomalous frame to the end, or to the newest frame known."""
+        """Seconds from the first anomalous frame to the end, or to the newest known frame."""
         end = self.updated_pts_seconds if self.ended_pts_seconds is None else self.ended_pts_seconds
         return end - self.started_pts_seconds
 
     def to_dict(self) -> dict[str, Any]:
-        """The event as JSON types, keys in the order of the attributes."""
+        """Convert the event to JSON types, keys in the order of the attributes."""
         document = {item.name: getattr(self, item.name) for item in fields(self)}
         for name in _DATETIMES:
             document[name] = None if document[name] is None else utc_text(document[name])
@@ -120,15 +119,15 @@ class Event:
         return document
 
     def to_json(self) -> str:
-        """One line of JSON, the same keys in the same order for every event."""
+        """Convert the event to one line of JSON; every event has the same keys in the same order."""
         return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Event:
-        """The event that `to_json` wrote.
+        """Parse an event written by `to_json`.
 
         Raises:
-            ValueError: the text is no such document, or a value has another type.
+            ValueError: The text is not such a document, or a value has another type.
         """
         return _READER.validate_json(text)
 
@@ -137,9 +136,9 @@ _READER = TypeAdapter(Event)
 
 
 def utc_text(moment: datetime) -> str:
-    """ISO 8601 in UTC with microseconds: of fixed width, so texts sort as the moments do.
+    """Format a time as ISO 8601 in UTC with microseconds. The width is fixed, so texts sort like the times.
 
-    A moment that UTC cannot express (the first or last hours of the calendar in another zone) becomes the nearest one
+    A time that UTC cannot express (the first or last hours of the calendar in another zone) becomes the nearest one
     that it can.
     """
     try:

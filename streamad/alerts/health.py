@@ -1,4 +1,4 @@
-"""Health events: what was wrong with a camera's picture, and when. No anomaly, and never counted as one."""
+"""Health events: what was wrong with a camera's picture, and when. They are not anomalies and never count as such."""
 
 from __future__ import annotations
 
@@ -17,34 +17,35 @@ _DATETIMES = ("started_at", "updated_at", "ended_at")
 _SLACK_SECONDS = 1e-6
 
 PROGRESS_SECONDS = 5.0
-"""An open event is saved this often, so that a killed process leaves it at most this much out of date."""
+"""An open event is saved this often, so that after a kill its stored state is at most this old."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthEvent:
-    """A time in which a camera's frames were held back, or its scores drifted, from the first such frame to the last.
+    """A period in which a camera's frames were rejected, or its scores had drifted, from the first such frame to the
+    last.
 
     Attributes:
-        id: unique, sorts by time of creation.
-        camera: the configured id.
-        topic: "quality" (frames held back), "drift", or "fault" (the camera was given up: its frames cannot be scored).
-        state: "open", "closed", or "interrupted" where the process died while it was open.
+        id: Unique id that sorts by time of creation.
+        camera: The camera's id.
+        topic: "quality" (frames rejected), "drift", or "fault" (the camera was given up: its frames cannot be scored).
+        state: "open", "closed", or "interrupted" if the process died while the event was open.
         reason: The current or most recent fault: "frozen", "moved", … (docs/concepts/frame-quality.md), "drift", or why
             the camera was given up.
-        reasons: all that was wrong in its course, in order.
-        message: the same in words, with what to do.
-        started_index: first frame held back.
-        started_pts_seconds: its presentation time.
-        started_at: the wall clock then (UTC, aware).
-        updated_index: newest frame held back.
-        updated_pts_seconds: its presentation time.
-        updated_at: wall clock of the last change.
-        ended_pts_seconds: time of the first good frame after; None while open.
-        ended_at: wall clock when the end was noticed.
-        frames: frames held back so far.
+        reasons: All faults so far, in order of appearance.
+        message: Description of the fault, with advice.
+        started_index: Index of the first rejected frame.
+        started_pts_seconds: Its presentation time.
+        started_at: Wall-clock time at that frame (UTC, timezone-aware).
+        updated_index: Index of the newest rejected frame.
+        updated_pts_seconds: Its presentation time.
+        updated_at: Wall-clock time of the last change.
+        ended_pts_seconds: Presentation time of the first good frame afterward; None while open.
+        ended_at: Wall-clock time at which the end was noticed.
+        frames: Number of frames rejected so far.
 
     Raises:
-        ValueError: a number is not finite or a time has no zone.
+        ValueError: A number is not finite, or a time has no time zone.
     """
 
     type: ClassVar[Literal["health"]] = "health"
@@ -72,16 +73,16 @@ class HealthEvent:
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"HealthEvent.{item.name} must be finite, got {value}")
             if isinstance(value, datetime) and value.utcoffset() is None:
-                raise ValueError(f"HealthEvent.{item.name} must be an aware datetime, got {value!r}")
+                raise ValueError(f"HealthEvent.{item.name} must be a timezone-aware datetime, got {value!r}")
 
     @property
     def duration_seconds(self) -> float:
-        """Seconds from the first frame held back to the end, or to the newest known."""
+        """Seconds from the first rejected frame to the end, or to the newest known frame."""
         end = self.updated_pts_seconds if self.ended_pts_seconds is None else self.ended_pts_seconds
         return end - self.started_pts_seconds
 
     def to_dict(self) -> dict[str, Any]:
-        """The event as JSON types; `type` is "health"."""
+        """Convert the event to JSON types; `type` is "health"."""
         document: dict[str, Any] = {"type": self.type}
         document |= {item.name: getattr(self, item.name) for item in fields(self)}
         for name in _DATETIMES:
@@ -90,15 +91,15 @@ class HealthEvent:
         return document
 
     def to_json(self) -> str:
-        """One line of JSON, the same keys in the same order for every event."""
+        """Convert the event to one line of JSON; every event has the same keys in the same order."""
         return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> HealthEvent:
-        """The event that `to_json` wrote.
+        """Parse an event written by `to_json`.
 
         Raises:
-            ValueError: the text is no such document, or a value has another type.
+            ValueError: The text is not such a document, or a value has another type.
         """
         return _READER.validate_json(text)
 
@@ -116,17 +117,18 @@ class HealthChange:
 
 
 class HealthTracker:
-    """Turns the gate's verdicts on one camera's frames into events.
+    """Turns the quality gate's verdicts on one camera's frames into events.
 
-    An event opens once frames have been held back for `open_seconds` (with pauses shorter than `close_seconds`), and
-    closes after good frames for `close_seconds`: what flickers is one event. Its reason follows what is wrong now.
+    An event opens after frames have been rejected for `open_seconds` (with pauses shorter than `close_seconds`) and
+    closes after good frames for `close_seconds`, so that flickering gives a single event. Its reason is the current
+    fault.
 
     Args:
-        camera: the configured id.
-        words: what a reason means, in words.
-        open_seconds: see above.
-        close_seconds: see above.
-        wall_clock: aware datetimes; they decide nothing.
+        camera: The camera's id.
+        words: Returns the message for a reason.
+        open_seconds: See above.
+        close_seconds: See above.
+        wall_clock: Returns timezone-aware datetimes; they affect no decision.
     """
 
     def __init__(
@@ -153,13 +155,13 @@ class HealthTracker:
 
     @property
     def open_event(self) -> HealthEvent | None:
-        """The event that is open now."""
+        """The event that is currently open."""
         return self._event
 
     def update(self, index: int, pts_seconds: float, reason: str | None) -> HealthChange | None:
-        """Take the verdict on the next frame; `reason` is None where it is good."""
+        """Process the verdict on the next frame; `reason` is None if the frame is good."""
         if self._first is not None and pts_seconds < self._last[1]:
-            change = self._end(self._last[1])  # another time base
+            change = self._end(self._last[1])  # a new time base
             if change is not None:
                 return change
         if reason is None:
@@ -182,7 +184,7 @@ class HealthTracker:
         return None
 
     def finish(self) -> HealthChange | None:
-        """The source is over."""
+        """Process the end of the source."""
         return self._end(self._last[1])
 
     def _good(self, pts_seconds: float) -> HealthChange | None:

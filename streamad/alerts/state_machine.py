@@ -5,18 +5,18 @@ Its only clock is `pts_seconds`, so a replayed stream gives the same alerts as t
 An alert **opens** at the first frame t for which
 
 * every scored frame with pts in the closed window [t - min_duration, t] has score >= threshold,
-* the history covers that window: its first scored frame lies at or before t - min_duration, and
+* the history covers that window: its first scored frame is at or before t - min_duration, and
 * no alert closed less than `cooldown_seconds` before t.
 
-That is: the running minimum of the score over `min_duration` reaches the threshold. Calibration counts the
-alerts of normal video by this running minimum (`streamad.calibration.budget`), so a change of the window here is
-a change there. The history starts over at every gap.
+In other words, the running minimum of the score over `min_duration` reaches the threshold. Calibration counts the
+alerts of normal video by this running minimum (`streamad.calibration.budget`), so the window must be changed in both
+places. The history restarts at every gap.
 
-An open alert **holds** while score >= release and **closes** at the first frame under it. However long it
-lasts it stays one alert; only its severity may rise. Where the opening condition is met within the cooldown,
-the previous alert is **reopened** (same event, no new alert counted) and the cooldown then counts from its
-next close: a score that flickers around the threshold is one event, not a series. Reopening, rather than suppressing
-the later rise, leaves no part of an anomaly unrecorded.
+An open alert **holds** while score >= release and **closes** at the first frame below it. It stays one alert however
+long it lasts; only its severity can rise. If the opening condition is met within the cooldown, the previous alert is
+**reopened** (same event, no new alert counted), and the cooldown counts from its next close: a score that flickers
+around the threshold gives one event, not a series. Because the later rise reopens the alert instead of being
+suppressed, no part of an anomaly goes unrecorded.
 """
 
 from __future__ import annotations
@@ -33,32 +33,33 @@ TransitionKind = Literal["opened", "updated", "closed"]
 TransitionReason = Literal["score", "escalated", "reopened", "progress", "gap", "end"]
 
 PROGRESS_SECONDS = 5.0
-"""An open alert reports itself this often, so a killed process leaves an event at most this much out of date."""
+"""An open alert reports an update this often, so that after a kill its stored event is at most this old."""
 
 _SLACK_SECONDS = 1e-6
-"""Times this close are equal: 0.52 - 0.48 is not 0.04 to a float. Far under the spacing of frames."""
+"""Times this close count as equal, because 0.52 - 0.48 is not 0.04 in floating point. Far below the spacing of
+frames."""
 
 
 @dataclass(frozen=True, slots=True)
 class AlertTransition:
-    """What changed with a camera's alert.
+    """A change of a camera's alert.
 
     Attributes:
-        kind: "opened" (the only one that counts as a new alert), "updated" or "closed".
-        reason: why. opened: "score"; updated: "escalated" (now critical), "reopened" (rose again within the
-            cooldown) or "progress" (still open); closed: "score" (fell under the release), "gap" or "end".
-        camera: the configured id.
+        kind: "opened" (the only kind that counts as a new alert), "updated" or "closed".
+        reason: Why it changed. opened: "score"; updated: "escalated" (now critical), "reopened" (rose again within the
+            cooldown) or "progress" (still open); closed: "score" (fell below the release score), "gap" or "end".
+        camera: The camera's id.
         severity: "critical" once the peak has reached the critical threshold.
-        threshold: the policy's threshold.
-        index: frame of the transition; for "gap" and "end" the last frame that had a score.
-        pts_seconds: its presentation time.
-        started_index: first frame of the run of frames over the threshold that opened the alert.
-        started_pts_seconds: its presentation time.
-        raised_index: the frame at which the alert opened.
-        raised_pts_seconds: its presentation time.
-        peak_score: highest score since `started_index`.
-        peak_index: frame of the peak.
-        peak_pts_seconds: its presentation time.
+        threshold: The policy's threshold.
+        index: Frame of the transition; for "gap" and "end", the last frame that had a score.
+        pts_seconds: Its presentation time.
+        started_index: First frame of the run of frames over the threshold that opened the alert.
+        started_pts_seconds: Its presentation time.
+        raised_index: Frame at which the alert opened.
+        raised_pts_seconds: Its presentation time.
+        peak_score: Highest score since `started_index`.
+        peak_index: Frame of the peak.
+        peak_pts_seconds: Its presentation time.
     """
 
     kind: TransitionKind
@@ -115,7 +116,7 @@ class AlertStateMachine:
         self._last: _Moment | None = None  # newest scored frame of this history
         self._history_start: float | None = None
         self._last_below: float | None = None
-        self._run_start: _Moment | None = None  # the run of frames at or over the threshold that goes on now
+        self._run_start: _Moment | None = None  # the current run of frames at or over the threshold
         self._run_peak: _Moment | None = None
         self._alert: _Alert | None = None  # the open alert, or the last one while it can be reopened
         self._is_open = False
@@ -123,7 +124,7 @@ class AlertStateMachine:
 
     @property
     def state(self) -> AlertState:
-        """Where the alert stands after the newest frame."""
+        """State of the alert after the newest frame."""
         if self._is_open:
             return "open"
         if self._run_start is not None:
@@ -133,7 +134,7 @@ class AlertStateMachine:
 
     @property
     def severity(self) -> Severity | None:
-        """Severity of the open alert, None where none is open."""
+        """Severity of the open alert; None if none is open."""
         return self._alert.severity if self._is_open and self._alert is not None else None
 
     @property
@@ -144,18 +145,18 @@ class AlertStateMachine:
         return self._run_peak.index if self._run_peak is not None else None
 
     def update(self, index: int, pts_seconds: float, score: float) -> AlertTransition | None:
-        """Take the score of the next frame.
+        """Process the score of the next frame.
 
         Args:
-            index: the frame's number.
-            pts_seconds: its presentation time, increasing. A step back is a new time base: a gap that also
-                ends the cooldown.
-            score: NaN or infinite where the frame has no usable score. The state then holds, but an open
-                alert closes, with reason "gap", once there was no score for more than `gap_seconds`.
+            index: The frame's number.
+            pts_seconds: Its presentation time, increasing. A step back is a new time base: a gap that also ends the
+                cooldown.
+            score: The raw score; NaN or infinite if the frame has no usable score. The state then holds, but an open
+                alert closes with reason "gap" after more than `gap_seconds` without a score.
 
         Returns:
-            What changed, or None. Where a frame both ends an old alert (it comes after a hole) and could open
-            the next one, the close is returned and the opening considered from the following frame on.
+            The transition, or None. If a frame after a gap both closes an old alert and could open the next one, the
+            close is returned, and opening is considered from the following frame on.
         """
         stepped_back = self._last is not None and pts_seconds < self._last.pts_seconds
         longest = self.policy.gap_seconds + _SLACK_SECONDS
@@ -173,13 +174,13 @@ class AlertStateMachine:
         return self._while_open(now) if self._is_open else self._try_open(now)
 
     def gap(self) -> AlertTransition | None:
-        """The stream broke off: forget the pending run and the history, close an open alert at its last
+        """Process a break of the stream: forget the pending run and the history, and close an open alert at its last
         score.
         """
         return self._end("gap")
 
     def finish(self) -> AlertTransition | None:
-        """The stream ended for good: close an open alert at its last score."""
+        """Process the end of the stream: close an open alert at its last score."""
         return self._end("end")
 
     def _remember(self, now: _Moment) -> None:
@@ -239,7 +240,7 @@ class AlertStateMachine:
         return self._transition("closed", reason, at)
 
     def _cooling(self, pts_seconds: float) -> bool:
-        # Before the close lies only what has another time base; the cooldown means nothing there.
+        # A frame before the close has another time base, so the cooldown does not apply to it.
         return (
             self._closed_pts is not None
             and 0 <= pts_seconds - self._closed_pts < self.policy.cooldown_seconds - _SLACK_SECONDS

@@ -1,4 +1,4 @@
-"""EventStore: events in SQLite that survive a killed process, a full disk and a file that is moved away."""
+"""EventStore: events in SQLite that survive a killed process, a full disk, and a file that is moved away."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from streamad.alerts.database import WriterLock, connect, connect_reader, failure
 from streamad.alerts.event import Event, utc_text
 from streamad.alerts.health import HealthEvent
@@ -26,12 +28,13 @@ RETRY_SECONDS = 1.0
 BATCH = 500
 MAGIC = b"SQLite format 3\x00"
 SAVE_SECONDS = 2.0
-"""`save` waits this long for a disk that does not answer, once: until it answers again, no save waits."""
+"""`save` waits this long, once, for a disk that does not respond. Until the disk responds again, no further save
+waits."""
 
 _log = logging.getLogger(__name__)
 
 AnyEvent = Event | HealthEvent
-"""What a store keeps: anomalies, and what was wrong with a camera itself."""
+"""What a store holds: anomalies, and problems of the cameras themselves."""
 
 _EventT = TypeVar("_EventT", Event, HealthEvent)
 
@@ -41,33 +44,48 @@ _UPSERT = (
 )
 
 
+class EventsSpec(BaseModel):
+    """Where events are stored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: Path = Field(Path("runs/events.sqlite"), description="the SQLite file that stores the events")
+    max_unsaved: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="events held in memory while the file cannot be written (about 1 KB each); beyond this limit, "
+        "the oldest are discarded, counted, and logged",
+    )
+
+
 class EventStore:
     """The events of all cameras, in one file with one writer.
 
-    An event is saved when it opens and at every change; each save is synced to the disk before `save` returns
-    (WAL, synchronous=FULL), so a process killed by SIGKILL loses none. On the next start, events that a dead
-    process left open become "interrupted" and end at their last update.
+    An event is saved when it opens and at every change. Each save is synced to disk before `save` returns (WAL,
+    synchronous=FULL), so a process killed by SIGKILL loses no event. At the next start, events that a dead process left
+    open become "interrupted" and end at their last update.
 
-    Where the file cannot be written, `save` does not raise, since watching goes on: the event is kept in
-    memory (at most `max_unsaved`, then the oldest are given up and counted in `lost`), `error` says what is
-    wrong, and writing is tried again every `retry_seconds`. Queries see what is still unsaved.
+    If the file cannot be written, `save` does not raise, because watching must go on. The event is kept in memory (at
+    most `max_unsaved` events; beyond that, the oldest are discarded and counted in `lost`), `error` describes the
+    problem, and writing is retried every `retry_seconds`. Queries include unsaved events.
 
-    A file that is moved away, deleted or replaced while in use is noticed at the next `save` or `flush` and reported;
-    events go on into the file that is then at the path. The one moved away has all events up to then, and the new one
-    has those that are open.
+    If the file is moved away, deleted, or replaced while in use, the next `save` or `flush` notices and reports it, and
+    events continue in the file that is then at the path. The old file has all events up to then; the new one starts
+    with those that are open.
 
-    Safe to use from several threads: the main loop saves, the web thread queries on a connection of its own.
+    The store is thread-safe: the main loop saves, and the web thread queries on its own connection.
 
     Args:
-        path: the SQLite file; its folder is made where missing.
-        max_unsaved: bound on the events kept while the file cannot be written, about 1 KB each.
-        retry_seconds: time between two attempts to write.
-        on_error: called with every failed attempt and every file found to be gone (for a metric).
-        on_outcome: see `BackgroundWriter`.
+        path: The SQLite file, created with its folder if missing.
+        max_unsaved: Maximum number of events kept in memory while the file cannot be written, about 1 KB each.
+        retry_seconds: Time between two attempts to write.
+        on_error: Called for every failed attempt and every file found missing (for a metric).
+        on_outcome: See `BackgroundWriter`.
 
     Raises:
-        OutputError: the file cannot be opened or written, is locked or in use, is no event store, or is newer
-            than this program. At the start this is a mistake to mend, so it is raised.
+        OutputError: The file cannot be opened or written, is locked or in use, is not an event store, or is newer than
+            this version. At start-up this is an error for the user to fix, so it is raised.
     """
 
     def __init__(
@@ -110,24 +128,24 @@ class EventStore:
 
     @property
     def error(self) -> OutputError | None:
-        """Why events cannot be written at present, None where all is well."""
+        """Why events currently cannot be written; None if all is well."""
         error = self.writer.error
         return error if error is None or isinstance(error, OutputError) else failure(self.path, error)
 
     @property
     def lost(self) -> int:
-        """Events given up because more than `max_unsaved` were waiting."""
+        """Number of events discarded because more than `max_unsaved` were waiting."""
         return self.writer.dropped
 
     def unsaved(self) -> list[AnyEvent]:
-        """Events that are in memory alone, oldest first."""
+        """Events that are only in memory, oldest first."""
         return self.writer.waiting()
 
     def save(self, event: AnyEvent) -> None:
-        """Insert the event or replace its earlier version, durably where the disk allows it.
+        """Insert the event or replace its earlier version, durably if the disk allows it.
 
         Raises:
-            ValueError: the store is closed.
+            ValueError: The store is closed.
         """
         self._require_open()
         if event.state == "open":
@@ -138,10 +156,10 @@ class EventStore:
         self.writer.flush(SAVE_SECONDS)
 
     def flush(self) -> bool:
-        """Look after the file without waiting for it; for the main loop to call as it ticks.
+        """Check the file without waiting for it; the main loop calls this regularly.
 
         Returns:
-            True where no event waits to be written.
+            Whether all events have been written.
         """
         self.writer.poke()
         return not self.writer.waiting()
@@ -153,18 +171,19 @@ class EventStore:
         limit: int = 100,
         before: str | None = None,
     ) -> list[Event]:
-        """The newest events first; anomalies alone, see `health_events`. Unreadable ones are left out and logged.
+        """Return the newest anomalies first (for health events, see `health_events`). Unreadable events are skipped and
+        logged.
 
         Args:
-            camera: only this camera's.
-            since: only those that started at or after this moment (aware).
-            limit: at most this many, 1 or more.
-            before: only those that come after the event with this id in the list: the id of the last event of a page
-                gives the next page.
+            camera: Only events of this camera.
+            since: Only events that started at or after this time (timezone-aware).
+            limit: Maximum number of events, at least 1.
+            before: Only events that come after the event with this id in the list: the id of a page's last event yields
+                the next page.
 
         Raises:
-            UsageError: `since` has no zone, `limit` is not positive, or there is no event `before`.
-            OutputError: the file cannot be read.
+            UsageError: `since` has no time zone, `limit` is not positive, or the event `before` does not exist.
+            OutputError: The file cannot be read.
         """
         return self._newest(Event, camera, since, limit, before)
 
@@ -175,14 +194,16 @@ class EventStore:
         limit: int = 100,
         before: str | None = None,
     ) -> list[HealthEvent]:
-        """The newest health events first: held-back frames and drift. See `events`."""
+        """Return the newest health events first: rejected frames and drift. See `events`."""
         return self._newest(HealthEvent, camera, since, limit, before)
 
     def _newest(
         self, kind: type[_EventT], camera: str | None, since: datetime | None, limit: int, before: str | None
     ) -> list[_EventT]:
         if since is not None and since.utcoffset() is None:
-            raise UsageError(f"since must be an aware datetime, got {since!r}", hint="add a zone, e.g. +00:00")
+            raise UsageError(
+                f"since must be a timezone-aware datetime, got {since!r}", hint="add a time zone, e.g. +00:00"
+            )
         if limit < 1:
             raise UsageError(f"limit must be 1 or more, got {limit}")
         start = "" if since is None else utc_text(since)
@@ -213,7 +234,7 @@ class EventStore:
             return _place(unsaved[name])
         rows = self._query("SELECT started_at FROM events WHERE id = ?", (name,))
         if not rows:
-            raise UsageError(f"there is no event {name!r}", hint="`before` takes the id of an event of the last page")
+            raise UsageError(f"event {name!r} does not exist", hint="`before` takes the id of the last event of a page")
         return str(rows[0][0]), name
 
     def _read(self, kind: type[_EventT], name: object, document: object) -> _EventT | None:
@@ -223,14 +244,14 @@ class EventStore:
             if str(name) not in self._unreadable:
                 self._unreadable.add(str(name))
                 first = str(error).replace("\n", " ")[:200]
-                _log.warning("event store %s: event %s cannot be read and is left out: %s", self.path, name, first)
+                _log.warning("event store %s: skipping event %s, which cannot be read: %s", self.path, name, first)
             return None
 
     def count(self, camera: str | None = None, kind: type[AnyEvent] = Event) -> int:
-        """How many events there are, of all cameras or of one; anomalies by default.
+        """Number of events of all cameras or of one; anomalies by default.
 
         Raises:
-            OutputError: the file cannot be read.
+            OutputError: The file cannot be read.
         """
         unsaved = [
             event.id
@@ -238,7 +259,7 @@ class EventStore:
             if isinstance(event, kind) and (camera is None or event.camera == camera)
         ]
         where, parameters = ("", ()) if camera is None else (" AND camera = ?", (camera,))
-        # One statement, so that both numbers are of the same moment.
+        # One statement, so that both numbers describe the same moment.
         total, known = self._query(
             f"SELECT (SELECT coalesce(sum(events), 0) FROM event_counts WHERE type = ?{where}),"  # noqa: S608
             " (SELECT count(*) FROM events WHERE id IN (SELECT value FROM json_each(?)))",
@@ -247,17 +268,17 @@ class EventStore:
         return int(total) + len(unsaved) - int(known)
 
     def close(self) -> None:
-        """Write what waits and close the file.
+        """Write pending events and close the file.
 
         Raises:
-            OutputError: events could not be written; `unsaved()` still has them.
+            OutputError: Some events could not be written; `unsaved()` still has them.
         """
         if self._is_closed:
             return
         self._is_closed = True
         error = self.error
         rest = self.writer.close()
-        if self.writer.is_over:  # else a call hangs, and would be waited for
+        if self.writer.is_over:  # otherwise a call hangs, and closing would wait for it
             self._close_connections()
         self._lock.release()
         error = self.error or error
@@ -299,13 +320,13 @@ class EventStore:
         except sqlite3.Error as error:
             raise failure(self.path, error) from error
 
-    # From here on: on the writer's thread.
+    # The methods below run on the writer's thread.
 
     def _write_batch(self, events: Sequence[AnyEvent]) -> None:
         try:
             self._reopen_where_needed()
             self._write(events)
-            while self._reopen_where_needed():  # it went between the check and the commit
+            while self._reopen_where_needed():  # it disappeared between the check and the commit
                 self._write(events)
         except (sqlite3.Error, OSError) as error:
             code = getattr(error, "sqlite_errorname", "")
@@ -319,23 +340,24 @@ class EventStore:
         self._write_batch(())
         assert self._writer is not None
         try:
-            # What is still in the log beside the file would be missed by whoever moves or copies the file alone.
+            # Events that are still in the log beside the file would be lost to whoever moves or copies only the file.
             self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        except sqlite3.Error as error:  # the log keeps it; a disk that is full is reported by the next event
+        except sqlite3.Error as error:  # the log keeps them; the next event reports a full disk
             _log.debug("event store %s: no checkpoint: %s", self.path, error)
 
     def _reopen_where_needed(self) -> bool:
-        """Open the file again after a fault, or where another one or none is at the path; True where it was opened."""
+        """Reopen the file after a failure, or if the path has another file or none; True if it was opened."""
         is_gone = self._writer is not None and _identity(self.path) != self._identity
         if self._writer is not None and not is_gone and not _is_database(self.path):
-            # Overwritten in place. SQLite itself may not notice for long, and what it writes meanwhile would be gone.
-            raise sqlite3.DatabaseError("the file was overwritten, it is not a database any more")
+            # Overwritten in place. SQLite may not notice for a long time, and everything written until then would be
+            # lost.
+            raise sqlite3.DatabaseError("the file was overwritten and is no longer a database")
         if not is_gone and not self._must_reopen and self._writer is not None:
             return False
         if is_gone:
             gone = OutputError(
-                f"event store {self.path} was moved away, deleted or replaced while in use",
-                hint="events go on in the file that is now at this path; earlier ones are in the old file",
+                f"event store {self.path} was moved away, deleted, or replaced while in use",
+                hint="new events go to the file that is now at this path; earlier events are in the old file",
             )
             _log.error("%s; %s", gone, gone.hint)
             if self._on_error is not None:
@@ -352,19 +374,19 @@ class EventStore:
         return True
 
     def _complete_old_file(self) -> None:
-        # SQLite does not do this at the close of a file that was moved, and the log stays behind at the old path.
+        # SQLite does not do this when it closes a file that was moved, and the log stays behind at the old path.
         assert self._writer is not None
         try:
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as error:
-            _log.error("event store %s: the newest events are missing from the old file: %s", self.path, error)
+            _log.error("event store %s: the old file lacks the newest events: %s", self.path, error)
 
     def _write(self, events: Iterable[AnyEvent]) -> None:
         rows = [(e.id, e.camera, e.state, utc_text(e.started_at), e.to_json(), _type_of(type(e))) for e in events]
         if not rows:
             return
         if self._writer is None:
-            raise sqlite3.OperationalError("the file could not be opened again")
+            raise sqlite3.OperationalError("the file could not be reopened")
         try:
             self._writer.execute("BEGIN IMMEDIATE")
             self._writer.executemany(_UPSERT, rows)
@@ -399,14 +421,14 @@ class EventStore:
 def page_query(
     kind: str, camera: str | None, start: str, end: tuple[str, str] | None, limit: int
 ) -> tuple[str, tuple[object, ...]]:
-    """Statement and parameters that select one page, newest first, as (id, started_at, document).
+    """Build the statement and parameters that select one page, newest first, as (id, started_at, document).
 
     Args:
         kind: "anomaly" or "health".
-        camera: only this camera's.
+        camera: Only events of this camera.
         start: `utc_text` of the oldest start.
         end: (started_at, id) of the event that the page comes after.
-        limit: rows.
+        limit: Number of rows.
     """
     where, parameters = "type = ?", [kind]
     if camera is not None:
@@ -436,7 +458,7 @@ def _is_database(path: Path) -> bool:
             return file.read(len(MAGIC)) == MAGIC
     except ValueError:
         return False
-    except OSError:  # such as no descriptor left, while those of SQLite still work: it will say what is wrong
+    except OSError:  # for example no descriptor left while those of SQLite still work: SQLite will report what is wrong
         return True
 
 

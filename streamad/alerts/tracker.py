@@ -16,35 +16,35 @@ Box = tuple[int, int, int, int]
 
 
 def utc_now() -> datetime:
-    """The wall clock, aware, in UTC."""
+    """The current wall-clock time, timezone-aware, in UTC."""
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class EventChange:
-    """An event and what happened to it: what a store saves and a sink is given."""
+    """An event and what happened to it: what is saved in a store and passed to sinks."""
 
     event: Event
     kind: EventKind
 
     @property
     def is_progress(self) -> bool:
-        """True where the event is merely still open: worth saving, not worth a notification."""
+        """Whether the event is merely still open: worth saving, but not worth a notification."""
         return self.event.reason == "progress"
 
 
 class EventTracker:
     """Turns the scores of one camera into events.
 
-    The event's `peak_score` and `threshold` are on the display scale, like the page, the metrics and the files; the
+    An event's `peak_score` and `threshold` are on the display scale, like the page, the metrics, and the files; the
     policy decides on raw scores.
 
     Args:
         policy: When a score becomes an alert.
-        camera: The configured id.
+        camera: The camera's id.
         model: Name of the model bundle.
-        model_sha256: Hash of its weights.
-        wall_clock: Aware datetimes. They are labels only: every decision follows `pts_seconds`.
+        model_sha256: SHA-256 of its weights.
+        wall_clock: Returns timezone-aware datetimes. They are only labels: every decision follows `pts_seconds`.
         progress_seconds: An open event reports its progress this often.
     """
 
@@ -69,16 +69,16 @@ class EventTracker:
 
     @property
     def state(self) -> AlertState:
-        """Where the alert stands after the newest frame."""
+        """State of the alert after the newest frame."""
         return self._machine.state
 
     @property
     def open_event(self) -> Event | None:
-        """The event that is open now, as last reported."""
+        """The currently open event, as last reported."""
         return self._event if self._event is not None and self._event.state == "open" else None
 
     def update(self, score: FrameScore) -> EventChange | None:
-        """Take the score of the next frame; its raw score is what the threshold belongs to."""
+        """Process the score of the next frame; the threshold applies to its raw score."""
         transition = self._machine.update(score.index, score.pts_seconds, score.score)
         if self._machine.peak_index == score.index:
             cell = score.peak
@@ -87,11 +87,11 @@ class EventTracker:
         return self._change(transition)
 
     def gap(self) -> EventChange | None:
-        """The stream broke off."""
+        """Process a break of the stream."""
         return self._change(self._machine.gap())
 
     def finish(self) -> EventChange | None:
-        """The stream ended."""
+        """Process the end of the stream."""
         return self._change(self._machine.finish())
 
     def _change(self, transition: AlertTransition | None) -> EventChange | None:
@@ -126,7 +126,7 @@ class EventTracker:
         return EventChange(self._event, transition.kind)
 
     def _opened(self, transition: AlertTransition, now: datetime) -> Event:
-        # The run began before the alert was raised; presentation time says by how much.
+        # The run began before the alert was raised; the presentation times say how long before.
         lead = timedelta(seconds=transition.pts_seconds - transition.started_pts_seconds)
         return Event(
             id=new_event_id(now),

@@ -1,8 +1,8 @@
-"""From a budget of false alerts to a threshold: the alert policy on recorded scores, and its rate beyond.
+"""From a budget of false alerts to a threshold: apply the alert policy to recorded scores and extrapolate its rate.
 
-An array computation of what `streamad.alerts.state_machine` does frame by frame; a test holds the two together. An
+This computes on arrays what `streamad.alerts.state_machine` does frame by frame; a test holds the two together. An
 alert opens at the first frame whose *sustained score* reaches the threshold and closes at the first later frame that
-scores below `release`; a rise within `cooldown_seconds` after that is still the same alert.
+scores below `release`. If the score rises again within `cooldown_seconds`, it is still the same alert.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from streamad.errors import CalibrationError
 Scores = npt.NDArray[np.float64]
 
 _LEVELS = 96
-"""Levels at which the alerts of the calibration video are counted."""
+"""Number of thresholds at which the alerts of the calibration video are counted."""
 _CLUSTERS = (10, 100)
-"""Fewest and most alerts that the tail is fitted to, where the video has that many …"""
+"""Fewest and most alerts that the tail is fitted to, if the video has that many …"""
 _MOST_BLOCKS = 1 / 3
-"""… but no more than this share of the blocks of the cooldown's length, else it is no tail."""
+"""… but no more than this share of the cooldown-long blocks, because more would not be a tail."""
 _PRIOR_CLUSTERS = 5
 """Weight, in alerts, of the frames' mean excess in the scale of the tail (see `fit_alert_curve`)."""
 _INTERVAL_DRAWS = 4000
@@ -44,20 +44,20 @@ _SLACK = 1e-6  # frames; far above rounding, far below a frame
 
 
 def sustained_score(scores: Scores, *, fps: float, min_duration_seconds: float, gap_seconds: float = 2.0) -> Scores:
-    """Lowest score of all frames with pts in [t − min_duration, t], for every frame of one clip.
+    """Compute, for every frame of one clip, the lowest score of all frames with pts in [t − min_duration, t].
 
     Args:
         scores: (T,) raw scores; NaN = no score.
-        fps: frames a second; frame i has pts i/fps.
-        min_duration_seconds: length d of the window, seconds, both ends included.
-        gap_seconds: a longer time than this between two scores starts the history anew; frames without a
-            score in a shorter gap are passed over.
+        fps: Frames per second; frame i has pts i/fps.
+        min_duration_seconds: Length d of the window in seconds, both ends included.
+        gap_seconds: A longer time than this between two scores restarts the history. Frames without a score in a
+            shorter gap are skipped.
 
     Returns:
-        (T,) float64. NaN where the frame itself has no score, and until the history covers the window (its
-        first score has pts ≤ t − d).
+        (T,) float64. NaN if the frame itself has no score, and until the history covers the window (its first score has
+        pts ≤ t − d).
     """
-    # The slack keeps 0.3 s · 10 fps = 2.9999… at 3 frames.
+    # The slack makes 0.3 s · 10 fps = 2.9999… cover 3 frames.
     lag = min_duration_seconds * fps
     covered = math.ceil(lag - _SLACK)
     window = math.floor(lag + _SLACK) + 1
@@ -72,7 +72,7 @@ def sustained_score(scores: Scores, *, fps: float, min_duration_seconds: float, 
 
 
 def _histories(scores: Scores, fps: float, gap_seconds: float) -> list[tuple[int, int]]:
-    """[start, stop) of the stretches of a clip that no gap breaks; each begins and ends with a score."""
+    """Return [start, stop) of the stretches of a clip without gaps; each begins and ends with a score."""
     scored = np.flatnonzero(~np.isnan(scores))
     if scored.size == 0:
         return []
@@ -89,7 +89,7 @@ def _running_minimum(values: Scores, window: int) -> Scores:
     while width < window:  # doubling: the minimum over w + s values from two minima over w values
         step = min(width, window - width)
         if step >= lowest.size:
-            # Longer windows than the array: every value is the minimum of all before it already.
+            # The window is longer than the array: every value is already the minimum of all values before it.
             break
         lowest[step:] = np.minimum(lowest[step:], lowest[:-step])
         width += step
@@ -100,12 +100,12 @@ def alert_peaks(clips: Sequence[tuple[Scores, Scores]], policy: AlertPolicy, *, 
     """Apply an alert policy to recorded clips.
 
     Args:
-        clips: (scores, sustained scores) of every clip; each clip starts with no history.
+        clips: (scores, sustained scores) of every clip; each clip starts without history.
         policy: The alert policy.
-        fps: Frames a second; frame i has pts i/fps.
+        fps: Frames per second; frame i has pts i/fps.
 
     Returns:
-        The highest sustained score of every alert, reopenings within the cooldown included.
+        The highest sustained score of every alert. A reopening within the cooldown belongs to the same alert.
     """
     cooldown = math.ceil(policy.cooldown_seconds * fps - _SLACK)
     peaks: list[float] = []
@@ -115,10 +115,10 @@ def alert_peaks(clips: Sequence[tuple[Scores, Scores]], policy: AlertPolicy, *, 
             continue
         closes = np.append(scores < policy.release, True)
         for _, stop in _histories(scores, fps, policy.gap_seconds):
-            closes[stop] = True  # a gap closes, too
+            closes[stop] = True  # a gap closes an alert, too
         closing = np.flatnonzero(closes)
         closed = closing[np.searchsorted(closing, reached, side="right")]
-        # Frames with one close are one opening; openings with less than a cooldown between are one alert.
+        # Frames with the same close belong to one opening; openings less than a cooldown apart are one alert.
         first = np.flatnonzero(np.diff(closed, prepend=-1))
         is_new = np.ones(first.size, dtype=bool)
         is_new[1:] = reached[first[1:]] - closed[first[:-1]] >= cooldown
@@ -128,16 +128,16 @@ def alert_peaks(clips: Sequence[tuple[Scores, Scores]], policy: AlertPolicy, *, 
 
 @dataclass(frozen=True)
 class AlertCurve:
-    """How many alerts a threshold would have given in the calibration video: counted, then continued by a tail.
+    """The number of alerts in the calibration video as a function of the threshold: counted, then extrapolated by a
+    tail.
 
     Attributes:
-        levels: raw thresholds, strictly increasing; the tail begins at the last.
-        counts: alerts at these thresholds in the whole video, strictly decreasing.
-        tail_scale: scale β > 0 of the generalized Pareto tail of the alerts' peaks over the last level, raw
-            units.
-        tail_shape: shape ξ in [0, 1) of that tail.
-        highest_peak: highest sustained score of the video, raw units.
-        exposure_seconds: time in which an alert could have opened (the sustained score was defined).
+        levels: Raw thresholds, strictly increasing; the tail begins at the last one.
+        counts: Number of alerts in the whole video at these thresholds, strictly decreasing.
+        tail_scale: Scale β > 0 of the generalized Pareto tail of the alerts' peaks above the last level, raw units.
+        tail_shape: Shape ξ in [0, 1) of that tail.
+        highest_peak: Highest sustained score of the video, raw units.
+        exposure_seconds: Time in which an alert could have opened (the sustained score was defined).
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -166,22 +166,22 @@ class AlertCurve:
             )
 
     def expected(self, alerts_per_day: float) -> float:
-        """Alerts that a rate gives in the calibration video."""
+        """Number of alerts in the calibration video that corresponds to a rate."""
         return alerts_per_day * self.exposure_seconds / 86_400.0
 
     def threshold(self, expected: float) -> float:
         """Raw threshold that gives `expected` > 0 alerts in the calibration video.
 
-        Less than 1 means an extrapolation. More alerts than were counted at the lowest level cannot be had:
-        the lowest level is the answer then. Below 0.05 expected alerts (1 − e^−0.05 < 5 %) a threshold that
-        the video itself reached would contradict the video: it then lies above the highest peak by a scale.
+        Below 1 expected alert, the threshold is extrapolated. The lowest level is returned if more alerts are requested
+        than were counted there. Below 0.05 expected alerts (1 − e^−0.05 < 5 %), a threshold that the video itself
+        reached would contradict the video, so the threshold is then at least one scale above the highest peak.
         """
         return self._threshold(expected, self.tail_scale, self.tail_shape)
 
     def expected_at(self, score: float) -> float:
-        """Alerts that a threshold at this raw score gives in the calibration video: the inverse of `threshold`.
+        """Number of alerts in the calibration video with a threshold at this raw score: the inverse of `threshold`.
 
-        Below the lowest level its count is the answer: more alerts were not counted.
+        Below the lowest level, the count at that level is returned.
         """
         if score > self.levels[-1]:
             minus_log = minus_log_survival(score - self.levels[-1], self.tail_scale, self.tail_shape)
@@ -191,10 +191,9 @@ class AlertCurve:
     def interval(self, expected: float) -> tuple[float, float]:
         """95 % interval of `threshold(expected)`.
 
-        Parametric (our choice: most calibrations have too few clips to leave any out): the number of alerts,
-        the scale and the shape of the tail are drawn from their sampling distributions (gamma, gamma,
-        normal), with a fixed seed. It takes the kind of tail for granted, and that the days to come are like
-        the video.
+        The interval is parametric, because most calibrations have too few clips for resampling: the number of alerts,
+        the scale, and the shape of the tail are drawn from their sampling distributions (gamma, gamma, normal) with a
+        fixed seed. It assumes that the family of the tail is right and that future days are like the video.
         """
         rng = np.random.default_rng(20_240)
         clusters = self.counts[-1]
@@ -207,7 +206,7 @@ class AlertCurve:
         shapes = np.clip(rng.normal(self.tail_shape, sd, _INTERVAL_DRAWS), 0.0, MAX_SHAPE)
         mean = 1.0 - self.tail_shape
         draws = [
-            # The mean excess is what the data fix: a heavier shape goes with a smaller scale.
+            # The data fix the mean excess: a heavier shape goes with a smaller scale.
             self._threshold(expected / rate, scale * (1.0 - shape) / mean, shape)
             for rate, scale, shape in zip(rates, scales, shapes, strict=True)
         ]
@@ -221,7 +220,7 @@ class AlertCurve:
             return max(fitted, self.highest_peak + scale) if expected < _CONTRADICTED_BELOW else fitted
         if expected >= counts[0]:
             return levels[0]
-        # Counts fall about exponentially with the level: linear in their logarithm.
+        # Counts fall about exponentially with the level, so interpolate in their logarithm.
         return float(np.interp(-math.log(expected), -np.log(counts), levels))
 
 
@@ -230,22 +229,21 @@ def fit_alert_curve(
 ) -> AlertCurve:
     """Count alerts over a ladder of thresholds and fit the tail of their peaks.
 
-    Where the budget is met inside the video the count decides. Above the level that about a tenth of the
-    cooldown-long blocks reach (10 to 100 alerts, fewer in short video) the peaks of alerts are declustered by
-    the rule itself and their excesses are fitted (peaks over threshold: Davison & Smith 1990). Peaks of
-    clusters and single frames have the same tail in the limit (Leadbetter 1983), so a few peaks borrow from
-    many frames: the mean excess of all sustained scores over their 0.9 quantile counts as much as 5 peaks.
-    The shape is shrunk towards 0 (see `tails.fit_shape`).
+    If the budget is met within the video, the count decides. Above the level that about a tenth of the cooldown-long
+    blocks reach (10 to 100 alerts, fewer in short videos), the alert policy itself declusters the peaks, and their
+    excesses are fitted (peaks over threshold: Davison & Smith 1990). Peaks of clusters and single frames have the same
+    tail in the limit (Leadbetter 1983), so a few peaks can borrow from many frames: the mean excess of all sustained
+    scores over their 0.9 quantile counts as much as 5 peaks. The shape is shrunk toward 0 (see `gpd.fit_shape`).
 
     Args:
         clips: (T,) raw scores of every clip.
-        rules: The alert policy but for its threshold.
-        fps: Frames a second of the scores.
-        median: median of all scores.
-        fallback_scale: scale > 0 taken where sustained scores have no spread of their own.
+        rules: The alert policy without its threshold.
+        fps: Frames per second of the scores.
+        median: Median of all scores.
+        fallback_scale: Scale > 0 to use if sustained scores have no spread of their own.
 
     Raises:
-        CalibrationError: no clip is long enough for an alert to open in.
+        CalibrationError: No clip is long enough for an alert to open.
     """
     pairs = [
         (
@@ -264,15 +262,15 @@ def fit_alert_curve(
     if n == 0:
         raise CalibrationError(
             f"cannot calibrate: no clip has {rules.min_duration_seconds:g} s of scored frames without a gap, "
-            "so no alert could open in any",
-            hint="give longer clips, or lower min_duration_seconds",
+            "so no alert could have opened",
+            hint="use longer clips, or lower min_duration_seconds",
         )
     # Frames at or above a level, from the highest frame to the median.
     ranks = np.unique(np.geomspace(1, max(n // 2, 1), _LEVELS).round().astype(int))
-    counted: list[tuple[float, int]] = []  # levels going down, alerts going up
+    counted: list[tuple[float, int]] = []  # levels decreasing, alerts increasing
     for level in np.unique(sustained[n - ranks])[::-1].tolist():
         alerts = len(alert_peaks(pairs, rules.at(level, baseline=median), fps=fps))
-        # Further down alerts merge into longer ones: lower levels that give no more alerts are of no use.
+        # At lower levels, alerts merge into longer ones. Levels that give no more alerts are useless.
         if not counted or alerts > counted[-1][1]:
             counted.append((level, alerts))
     exposure = n / fps

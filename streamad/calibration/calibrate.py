@@ -1,4 +1,4 @@
-"""calibrate: from the scores of normal video to a Calibration."""
+"""Calibrate: turn the scores of normal video into a `Calibration`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streamad.calibration.policy import AlertPolicySpec
 from streamad.errors import CalibrationError, UsageError
 
 FEW_ALERTS = 5
-"""Below this number of separate peaks the scale of the tail is mostly that of single frames."""
+"""With fewer separate peaks than this, the scale of the tail is mostly that of single frames."""
 
 
 def calibrate(
@@ -31,26 +31,26 @@ def calibrate(
     created: datetime | None = None,
     local: PerLocationStatistics | None = None,
 ) -> Calibration:
-    """Learn what is normal, and set the threshold from a budget of false alerts.
+    """Fit the distribution of normal scores, and set the threshold for a budget of false alerts.
 
     Peaks over threshold (Davison & Smith 1990) with probability-weighted moments (Hosking & Wallis 1987); see
-    `fit_distribution` and `fit_alert_curve`. Nothing but normal video is used.
+    `fit_distribution` and `fit_alert_curve`. Only normal video is used.
 
     Args:
-        scores: one 1-D array a clip of NORMAL video, raw scores, higher = more anomalous; NaN = no score.
-        fps: frames a second of the scores.
-        model: name of the model.
-        model_sha256: its SHA-256, hexadecimal.
-        source: what the video was, in words.
-        alerts_per_day: the budget: false alerts a camera and day.
-        rules: How alerts will be made. Default: `AlertPolicySpec()`.
-        created: the time to record, aware; now, where None.
-        local: statistics of cells that the scores were made with; the calibration carries them on.
+        scores: One 1-D array per clip of NORMAL video: raw scores, higher = more anomalous, NaN = no score.
+        fps: Frames per second of the scores.
+        model: Name of the model.
+        model_sha256: SHA-256 of the model, hexadecimal.
+        source: Description of the video.
+        alerts_per_day: The budget: false alerts per camera and day.
+        rules: The alert policy to calibrate for. Default: `AlertPolicySpec()`.
+        created: The time to record, timezone-aware. Default: now.
+        local: Per-location statistics that the scores are relative to; they become part of the calibration.
 
     Raises:
-        UsageError: a parameter is out of range.
-        CalibrationError: nothing can be learned from these scores: no or one score, all the same, infinite
-            ones (a broken model), arrays that are not 1-D, or no clip long enough for an alert.
+        UsageError: A parameter is out of range.
+        CalibrationError: The scores are unusable: fewer than two, all equal, infinite (a broken model), not 1-D arrays,
+            or no clip long enough for an alert.
     """
     if not (np.isfinite(fps) and fps > 0):
         raise UsageError(f"fps must be a positive number, got {fps}")
@@ -61,7 +61,7 @@ def calibrate(
     if not scored:
         raise CalibrationError(
             f"cannot calibrate: none of the {total} frames in {len(clips)} clips has a score",
-            hint="give normal video that is longer than the model's window",
+            hint="use normal video that is longer than the model's window",
         )
     pooled = np.concatenate(scored)
     pooled = pooled[~np.isnan(pooled)]
@@ -74,15 +74,15 @@ def calibrate(
     if curve.counts[-1] < FEW_ALERTS:
         notes.append(
             f"the video has only {curve.counts[-1]:g} separate peak{'' if curve.counts[-1] == 1 else 's'} "
-            f"(at least {FEW_ALERTS} are wanted): the threshold leans on the spread of single frames"
+            f"(at least {FEW_ALERTS} are desirable): the threshold depends mostly on the spread of single frames"
         )
     if unscored > 0.1 * total:
-        notes.append(f"{unscored} of {total} frames ({unscored / total:.0%}) have no score and were left out")
+        notes.append(f"{unscored} of {total} frames ({unscored / total:.0%}) have no score and were ignored")
     short = sum(clip.size <= rules.min_duration_seconds * fps for clip in clips)
     if short:
         notes.append(
             f"{short} of {len(clips)} clips are not longer than min_duration_seconds = "
-            f"{rules.min_duration_seconds:g} and say nothing about alerts"
+            f"{rules.min_duration_seconds:g} and contribute nothing to the alert rate"
         )
     duration = pooled.size / fps
     return Calibration(
@@ -121,7 +121,7 @@ def _clip(scores: npt.ArrayLike, number: int) -> npt.NDArray[np.float64]:
     if np.isinf(clip).any():
         raise CalibrationError(
             f"cannot calibrate: clip {number} has {int(np.isinf(clip).sum())} infinite scores; normal video "
-            "must score finitely (NaN = no score)",
-            hint="a model that gives infinite scores is broken: train or export it again",
+            "must have finite scores (NaN = no score)",
+            hint="infinite scores mean that the model is broken: train or export it again",
         )
     return clip

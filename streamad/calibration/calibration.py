@@ -1,4 +1,4 @@
-"""Calibration: what is known of a camera's normal scores, the threshold that follows, and its file."""
+"""Calibration: a camera's normal scores, the alert threshold derived from them, and the calibration file."""
 
 from __future__ import annotations
 
@@ -28,47 +28,46 @@ VERSION = 1
 SECONDS_A_DAY = 86_400.0
 
 RULE_OF_THREE = 3.0
-"""No event in a time T leaves, with 95 % confidence, up to 3/T events a unit of time possible (−ln 0.05 ≈
+"""If no event occurs in a time T, up to 3/T events per unit of time are possible with 95 % confidence (−ln 0.05 ≈
 3)."""
 
 CRITICAL_RARITY = 10.0
-"""A critical alert is expected this many times less often than the budget (our choice)."""
+"""A critical alert is expected this many times less often than the budget."""
 
 
 @dataclass(frozen=True)
 class Calibration:
     """Normal scores of one model on one camera, and the alert threshold for a budget of false alerts.
 
-    All thresholds are raw scores. Made by `calibrate`, kept as JSON.
+    All thresholds are raw scores. Created by `calibrate`, stored as JSON.
 
     Attributes:
-        model: name of the model whose scores these are.
+        model: Name of the model that produced the scores.
         model_sha256: SHA-256 of that model, 64 hexadecimal digits.
-        source: what the normal video was, in words; never a URL with a password.
+        source: Description of the normal video; never a URL with a password.
         created: UTC time, ISO 8601.
-        fps: frames a second of the scores.
-        frames: frames with a score.
-        unscored_frames: frames without (NaN).
-        clips: clips with at least one score.
+        fps: Frames per second of the scores.
+        frames: Number of frames with a score.
+        unscored_frames: Number of frames without a score (NaN).
+        clips: Number of clips with at least one score.
         duration_seconds: `frames` / `fps`.
-        min_duration_seconds: how long every frame must reach the threshold before an alert opens.
-        cooldown_seconds: quiet time after an alert.
-        hysteresis: share of the way from the threshold to the median at which an alert closes, 0..1.
-        median: median score of normal frames.
-        distribution: the scores of normal frames; gives the calibrated score.
-        alert_curve: alerts against threshold in the calibration video, and its tail.
-        alerts_per_day: the budget: false alerts a day that were asked for.
-        threshold: score at which an alert opens.
-        threshold_low: lower end of the threshold's 95 % interval.
-        threshold_high: its upper end.
-        release: score below which an alert closes.
-        critical: score from which an alert is critical: reached ten times less often than the budget.
-        extrapolation: the budget's period over the length of the video; above 1 the threshold is
-            extrapolated.
-        resolvable_alerts_per_day: the lowest rate that this much video supports (rule of three, 95 %).
-        data_warnings: what is to be known of the data, in plain words.
-        warnings: `data_warnings` and what is to be known of this budget.
-        local: Statistics of every cell of the picture, where the scores are per-location scores
+        min_duration_seconds: How long every frame must reach the threshold before an alert opens.
+        cooldown_seconds: How long after a close a rise reopens the alert.
+        hysteresis: Fraction of the distance from the threshold to the median at which an alert closes, 0..1.
+        median: Median score of normal frames.
+        distribution: Distribution of the scores of normal frames; yields the calibrated score.
+        alert_curve: Alerts in the calibration video as a function of the threshold, with its tail.
+        alerts_per_day: The budget: the requested number of false alerts per day.
+        threshold: Score at which an alert opens.
+        threshold_low: Lower end of the threshold's 95 % interval.
+        threshold_high: Upper end of that interval.
+        release: Score below which an alert closes.
+        critical: Score from which an alert is critical: reached ten times less often than the budget.
+        extrapolation: The budget's period divided by the length of the video; above 1, the threshold is extrapolated.
+        resolvable_alerts_per_day: The lowest rate that this much video supports (rule of three, 95 %).
+        data_warnings: Warnings about the data.
+        warnings: `data_warnings`, and warnings about this budget.
+        local: Statistics of every cell of the picture, if the scores are per-location scores
             (`streamad.calibration.per_location`). All thresholds are then scores of `PerLocationScore`. Default: scores
             are the model's own.
     """
@@ -130,12 +129,12 @@ class Calibration:
 
     @property
     def shown_threshold(self) -> float:
-        """The threshold as people see it everywhere: as a calibrated score."""
+        """The threshold as displayed everywhere: as a calibrated score."""
         return self.calibrated(self.threshold)
 
     @property
     def summary(self) -> str:
-        """The threshold, as a calibrated score, and its budget: "threshold 4.99 for 1 false alert a day"."""
+        """The threshold as a calibrated score, with its budget: "threshold 4.99 for 1 false alert a day"."""
         return f"threshold {number(self.shown_threshold)} for {counted(self.alerts_per_day, 'false alert')} a day"
 
     def calibrated_array(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -151,10 +150,10 @@ class Calibration:
         return self.distribution.quantile(share)
 
     def with_budget(self, alerts_per_day: float) -> Calibration:
-        """The same calibration with the threshold of another budget; no video is scored again.
+        """Return the same calibration with the threshold for another budget; no video is scored again.
 
         Raises:
-            UsageError: the budget is not a positive finite number.
+            UsageError: The budget is not a positive finite number.
         """
         return replace(
             self,
@@ -173,23 +172,23 @@ class Calibration:
         """Check that this calibration belongs to the model with this hash.
 
         Raises:
-            CalibrationError: it belongs to another one.
+            CalibrationError: It belongs to another model.
         """
         if sha256.lower() != self.model_sha256:
             raise CalibrationError(
                 f"the calibration belongs to model {self.model!r} with sha256 {self.model_sha256[:12]}…, "
-                f"not to the model at hand with sha256 {sha256[:12]}…: its threshold means nothing there",
-                hint="calibrate again with the model at hand: streamad calibrate",
+                f"not to this model with sha256 {sha256[:12]}…: its threshold is meaningless here",
+                hint="calibrate this model: streamad calibrate",
             )
 
     def to_json(self, local_file: str | None = None) -> dict[str, Any]:
-        """The calibration as a JSON document.
+        """Convert the calibration to a JSON document.
 
         Args:
-            local_file: where the local statistics are kept, beside it; the document has their hash.
+            local_file: Name of the file with the per-location statistics; the document stores its hash.
         """
         document: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, local=None)), allow_nan=False))
-        del document["local"]  # files without it are as they were before there was any
+        del document["local"]  # keeps files without statistics as they were before statistics existed
         if self.local is not None and local_file is not None:
             document["local"] = {"file": local_file, "sha256": self.local.sha256}
         return {"format": FORMAT, "version": VERSION, **document}
@@ -199,24 +198,24 @@ class Calibration:
         """Read a JSON document.
 
         Args:
-            document: what `json.loads` gave.
-            name: the file's name, for messages.
-            folder: where the file with its local statistics lies, if it has any.
+            document: The result of `json.loads`.
+            name: Name of the file, for messages.
+            folder: Folder of the file with the per-location statistics, if there are any.
 
         Raises:
-            CalibrationError: not a calibration, another version, a missing, unknown or wrong key; names file
-                and key.
+            CalibrationError: The document is not a calibration, has another version, or has a missing, unknown, or
+                invalid key; names file and key.
         """
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise CalibrationError(
-                f"{name} is no calibration: key 'format' must be {FORMAT!r}",
-                hint="make one with: streamad calibrate",
+                f"{name} is not a calibration: key 'format' must be {FORMAT!r}",
+                hint="create one with: streamad calibrate",
             )
         version = document.get("version")
         if version != VERSION:
             newer = isinstance(version, int) and version > VERSION
             raise CalibrationError(
-                f"{name}: key 'version' is {version!r}, this program reads version {VERSION}",
+                f"{name}: key 'version' is {version!r}, only version {VERSION} is supported",
                 hint="update streamad" if newer else "calibrate again: streamad calibrate",
             )
         body = {key: value for key, value in document.items() if key not in ("format", "version", "local")}
@@ -232,37 +231,37 @@ class Calibration:
 
     @classmethod
     def load(cls, path: Path) -> Calibration:
-        """Read the file that `save` wrote.
+        """Read a file written by `save`.
 
         Raises:
-            CalibrationError: the file is missing, unreadable, not JSON or not a calibration.
+            CalibrationError: The file is missing, unreadable, not JSON, or not a calibration.
         """
         try:
             document = read_json(path)
         except OSError as error:
             raise CalibrationError(
                 f"cannot read the calibration {path}: {error.strerror or error}",
-                hint="make one with: streamad calibrate",
+                hint="create one with: streamad calibrate",
             ) from error
-        except ValueError as error:  # no JSON, no UTF-8, or too much of it
+        except ValueError as error:  # not JSON, not UTF-8, or too large
             raise CalibrationError(
                 f"{path} is not a JSON document: {error}", hint="calibrate again: streamad calibrate"
             ) from error
         return cls.from_json(document, name=str(path), folder=path.parent)
 
     def save(self, path: Path, announce: Callable[[Path, Collection[str]], None] | None = None) -> None:
-        """Write as JSON, atomically; local statistics go into a file beside it, NAME.local.npz.
+        """Write the calibration as JSON, atomically; per-location statistics are stored beside it as NAME.local.npz.
 
-        Statistics that replace others go into NAME.local.2.npz, or back: the JSON names its file, so that at every
-        moment the two belong together.
+        Statistics that replace others are stored as NAME.local.2.npz, and vice versa. The JSON document names its file,
+        so the two match at every moment.
 
         Args:
-            path: the file.
-            announce: called when all is written, before the new file takes the place of the old one, with where it lies
-                until then and the names of files beside it that will go.
+            path: The file.
+            announce: Called when everything is written, before the new file replaces the old one, with the temporary
+                path of the new file and the names of the files beside it that will be removed.
 
         Raises:
-            OutputError: the file cannot be written.
+            OutputError: The file cannot be written.
         """
         names = local_paths(path)
         beside = names[0]
@@ -271,7 +270,9 @@ class Calibration:
             is_other = sha256 != self.local.sha256
             beside = names[1] if (file == names[0].name) == is_other else names[0]
             self.local.save(beside)
-        old = [name for name in names if self.local is None or name != beside]  # of an earlier calibration of this name
+        old = [
+            name for name in names if self.local is None or name != beside
+        ]  # from an earlier calibration of this name
         pending = path if announce is None else pending_path(path)
         write_json(pending, self.to_json(beside.name))
         if announce is not None:
@@ -282,12 +283,12 @@ class Calibration:
 
 
 def local_paths(path: Path) -> tuple[Path, Path]:
-    """The files, one at a time, of the local statistics of the calibration at `path`."""
+    """The possible files of the per-location statistics of the calibration at `path`; one is in use at a time."""
     return path.with_name(f"{path.stem}.local.npz"), path.with_name(f"{path.stem}.local.2.npz")
 
 
 def _local_reference(path: Path) -> tuple[str | None, str | None]:
-    """File and hash of the statistics that the calibration at `path` names; None where it has none."""
+    """File and hash of the statistics that the calibration at `path` refers to; None if it has none."""
     try:
         reference = read_json(path)["local"]
         return str(reference["file"]), str(reference["sha256"])
@@ -300,11 +301,13 @@ def _local_of(reference: Any, name: str, folder: Path | None) -> PerLocationStat
         raise CalibrationError(f"{name}: key 'local' must name a file and its sha256", hint="calibrate again")
     file = str(reference["file"])
     if folder is None or Path(file).name != file:
-        raise CalibrationError(f"{name}: its local statistics {file!r} must lie beside it", hint="calibrate again")
+        raise CalibrationError(
+            f"{name}: its per-location statistics {file!r} must be in the same folder", hint="calibrate again"
+        )
     local = PerLocationStatistics.load(folder / file)
     if local.sha256 != reference["sha256"]:
         raise CalibrationError(
-            f"{folder / file} is not what {name} was made with: its threshold means nothing with other statistics",
+            f"{folder / file} does not belong to {name}, whose threshold is meaningless with other statistics",
             hint="keep the two files of a calibration together, or calibrate again: streamad calibrate",
         )
     return local
@@ -323,15 +326,15 @@ def decide(
     duration_seconds: float,
     data_warnings: tuple[str, ...],
 ) -> dict[str, Any]:
-    """The fields of a `Calibration` that follow from a budget.
+    """Compute the fields of a `Calibration` that depend on the budget.
 
     Raises:
-        UsageError: the budget is not a positive finite number.
+        UsageError: The budget is not a positive finite number.
     """
     if not (np.isfinite(alerts_per_day) and alerts_per_day > 0):
         raise UsageError(
             f"alerts_per_day must be a positive number, got {alerts_per_day}",
-            hint="1 means one false alert a day, 0.14 one a week",
+            hint="1 means one false alert per day, 0.14 one per week",
         )
     days = duration_seconds / SECONDS_A_DAY
     expected = curve.expected(alerts_per_day)
@@ -371,7 +374,7 @@ def _budget_warnings(curve: AlertCurve, alerts_per_day: float, frames: int, days
     if curve.expected(alerts_per_day) > curve.counts[0]:
         most = curve.counts[0] / curve.exposure_seconds * SECONDS_A_DAY
         return (
-            f"{budget} is more than the rule gives on this video at any threshold ({counted(most, 'alert')} a day): "
-            "the threshold is the lowest that was counted",
+            f"{budget} is more than this video gives at any threshold ({counted(most, 'alert')} a day): "
+            "the threshold is the lowest one that was tried",
         )
     return ()

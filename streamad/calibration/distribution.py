@@ -1,4 +1,4 @@
-"""ScoreDistribution: how normal frames score, and the calibrated score −log10(p) that follows from it."""
+"""ScoreDistribution: the distribution of normal scores, and the calibrated score −log10(p) derived from it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from streamad.calibration.gpd import excess_at, fit_shape, minus_log_survival, s
 from streamad.errors import CalibrationError
 
 BODY_POINTS = 256
-"""Most points kept of the body: p between neighbors is then off by at most 1/512, and the file stays
+"""Maximum number of points kept of the body: p between neighbors is then off by at most 1/512, and the file stays
 readable."""
 
 TAIL_SHARE = 0.05
 """Share of frames that the tail is fitted to …"""
 TAIL_FRAMES = (10, 500)
-"""… but not fewer nor more than these: enough to estimate a scale, few enough to be tail."""
+"""… but no fewer and no more than these: enough to estimate a scale, few enough to be a tail."""
 
 _LN10 = math.log(10.0)
 
@@ -30,18 +30,18 @@ _LN10 = math.log(10.0)
 class ScoreDistribution:
     """Distribution of the raw scores of normal frames.
 
-    p(x) is the share of normal frames that score at least as high as x. Body: mid-ranks, linear between
-    points. Above the last point: a generalized Pareto tail with shape ≥ 0. Below the first: 1 − p falls as
-    1/(1 + distance/scale). Over the whole line p is continuous and strictly decreasing, so the calibrated
-    score −log10(p) keeps every order of raw scores (as far as float64 tells them apart), beyond the largest
-    normal score too.
+    p(x) is the share of normal frames that score at least as high as x. The body uses mid-ranks with linear
+    interpolation between points. Above the last point, p follows a generalized Pareto tail with shape ≥ 0. Below the
+    first, 1 − p falls as 1/(1 + distance/scale). p is continuous and strictly decreasing everywhere, so the calibrated
+    score −log10(p) preserves the order of raw scores (as far as float64 can distinguish them), even beyond the largest
+    normal score.
 
     Attributes:
-        scores: raw scores at the points of the body, strictly increasing; the last is where the tail begins.
+        scores: Raw scores at the points of the body, strictly increasing; the tail begins at the last one.
         exceedance: p at these points, strictly decreasing, in (0, 1).
-        tail_scale: scale β > 0 of the tail, raw units.
-        tail_shape: shape ξ in [0, 1) of the tail.
-        low_scale: scale > 0 of the fall below the first point, raw units.
+        tail_scale: Scale β > 0 of the tail, raw units.
+        tail_shape: Shape ξ in [0, 1) of the tail.
+        low_scale: Scale > 0 of the decrease below the first point, raw units.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -63,7 +63,7 @@ class ScoreDistribution:
         if any(b >= a for a, b in zip(self.exceedance, self.exceedance[1:], strict=False)):
             raise CalibrationError("distribution.exceedance must decrease strictly")
         if not (self.exceedance[-1] > 0 and self.exceedance[0] < 1):
-            raise CalibrationError("distribution.exceedance must lie between 0 and 1, both excluded")
+            raise CalibrationError("distribution.exceedance must be strictly between 0 and 1")
         if not (self.tail_scale > 0 and self.low_scale > 0 and 0 <= self.tail_shape < 1):
             raise CalibrationError(
                 "distribution.tail_scale and low_scale must be > 0 and tail_shape in [0, 1), got "
@@ -71,7 +71,7 @@ class ScoreDistribution:
             )
 
     def calibrated(self, score: float) -> float:
-        """Calibrated score −log10(p) ≥ 0 of one raw score: 3 = as high as this in one of 1000 normal frames.
+        """Calibrated score −log10(p) ≥ 0 of a raw score: 3 means that 1 of 1000 normal frames scores at least as high.
 
         NaN gives NaN, −inf gives 0, +inf gives +inf.
         """
@@ -88,7 +88,7 @@ class ScoreDistribution:
         return -math.log10(ps[i - 1] + share * (ps[i] - ps[i - 1]))
 
     def calibrated_array(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """`calibrated` for an array of any shape: float64 of the same shape."""
+        """`calibrated` for an array of any shape; returns float64 of the same shape."""
         raw = np.asarray(scores, dtype=np.float64)
         xs, ps = np.array(self.scores), np.array(self.exceedance)
         with np.errstate(over="ignore"):
@@ -96,7 +96,7 @@ class ScoreDistribution:
             tail = ratio if self.tail_shape == 0 else np.log1p(self.tail_shape * ratio) / self.tail_shape
             depth = np.maximum(xs[0] - raw, 0.0) / self.low_scale
         low = -np.log1p(-(1.0 - ps[0]) / (1.0 + depth))
-        # Not np.interp: its slope overflows between points that lie closer than 1e-308.
+        # Not np.interp: its slope overflows between points closer than 1e-308.
         right = np.clip(np.searchsorted(xs, raw, "right"), 1, max(1, len(xs) - 1))
         left = right - 1
         right = np.minimum(right, len(xs) - 1)
@@ -107,13 +107,13 @@ class ScoreDistribution:
         return np.asarray(np.where(np.isnan(raw), np.nan, answer), dtype=np.float64)
 
     def quantile(self, share: float) -> float:
-        """Raw score that this share of normal frames stays below (0 < share < 1): for drift, plots, reports.
+        """Raw score that this share of normal frames stays below (0 < share < 1); for drift, plots, and reports.
 
         Raises:
-            ValueError: `share` is not between 0 and 1, both excluded.
+            ValueError: `share` is not strictly between 0 and 1.
         """
         if not 0 < share < 1:
-            raise ValueError(f"a quantile's share must lie between 0 and 1, both excluded, got {share}")
+            raise ValueError(f"the share of a quantile must be strictly between 0 and 1, got {share}")
         p = 1.0 - share
         xs, ps = self.scores, self.exceedance
         if p <= ps[-1]:
@@ -123,29 +123,29 @@ class ScoreDistribution:
         return float(np.interp(share, 1.0 - np.array(ps), np.array(xs)))
 
     def _below(self, score: float) -> float:
-        """Share of normal frames under a score below all points: never 0, so order survives."""
+        """Share of normal frames below a score that is lower than all points; never 0, so that order is preserved."""
         return (1.0 - self.exceedance[0]) / (1.0 + (self.scores[0] - score) / self.low_scale)
 
 
 def fit_distribution(scores: npt.NDArray[np.float64]) -> ScoreDistribution:
-    """Fit to the (n,) finite scores of normal frames, at least two different ones.
+    """Fit the distribution to the (n,) finite scores of normal frames, at least two of which differ.
 
     Raises:
-        CalibrationError: fewer than two scores, or all the same.
+        CalibrationError: There are fewer than two scores, or all are equal.
     """
     values, counts = np.unique(scores, return_counts=True)
     n = scores.size
     if values.size < 2:
         what = "only 1 frame has a score" if n == 1 else f"all {n} frames have the same score"
         raise CalibrationError(
-            f"cannot calibrate: {what}, at least two different scores are needed",
-            hint="give more normal video, or check that the model sees a changing picture",
+            f"cannot calibrate: {what}; at least two different scores are required",
+            hint="use more normal video, or check that the picture changes",
         )
     at_least = n - np.concatenate(([0], np.cumsum(counts)[:-1]))  # frames that score >= values[i]
     exceedance = (at_least - 0.5 * counts) / n
     wanted = min(max(round(TAIL_SHARE * n), TAIL_FRAMES[0]), TAIL_FRAMES[1], max(n // 4, 1))
     above = at_least - counts
-    # The highest value that `wanted` frames exceed; the lowest value where it alone holds nearly all frames.
+    # The highest value that `wanted` frames exceed, or the lowest value if nearly all frames have it.
     start = int(np.flatnonzero(above >= min(wanted, int(above[0])))[-1])
     level = float(values[start])
     excesses = scores[scores > level] - level
@@ -153,7 +153,7 @@ def fit_distribution(scores: npt.NDArray[np.float64]) -> ScoreDistribution:
     tail_scale = scale_of(float(excesses.mean()), shape)
     keep = np.arange(start + 1)
     if keep.size > BODY_POINTS:
-        # Evenly by rank, so that crowded regions get their share of the points.
+        # Evenly by rank, so that dense regions get their share of the points.
         ranks = np.linspace(exceedance[0], exceedance[start], BODY_POINTS)
         keep = np.unique(np.searchsorted(-exceedance[: start + 1], -ranks).clip(0, start))
         keep = np.unique(np.concatenate(([0], keep, [start])))

@@ -1,18 +1,17 @@
-"""Drift: do a camera's normal scores still come from the distribution that it was calibrated on?
+"""Drift: whether a camera's normal scores still follow the distribution that it was calibrated on.
 
-Each score is turned into its exceedance p, the share of the calibration's frames that score as high: uniform on (0, 1)
-while nothing has changed. Two means are tested: of p itself (the body), and of a ramp that sees the highest fifth of
-frames. A third, over the highest fiftieth, is reported and not tested: high scores come in bursts, of which an hour
-has a few, and a test on those warned three times as often as stated (simulated).
+Each score is converted to its exceedance p, the share of the calibration's frames that score at least as high. While
+nothing has changed, p is uniform on (0, 1). Two means are tested: that of p itself (the body), and that of a ramp that
+covers the highest fifth of frames. A third, over the highest fiftieth, is reported but not tested: high scores come in
+bursts, of which an hour has only a few, and in simulations a test on those warned three times as often as specified.
 
-Scores of neighboring frames are far from independent, so no frame is counted as a trial. Frames are averaged over
-blocks of a minute, a window of an hour has sixty, and the means of blocks are compared with what is expected by a t
-statistic (batch means; the largest scatter among batches of one to six blocks counts, for what correlation is left
-between blocks). The calibration is a sample too, of so many blocks: its own chance counts in the variance, so that a
-calibration on ten minutes raises no false alarm over an hour that is merely another hour. Windows do not overlap, and
-the level of a test follows from the rate of false warnings that is put up with, divided by the windows in a year and
-the two means (Bonferroni). A change must be significant *and* large enough to matter. Source: our choice; batch means:
-Conway 1963.
+Scores of neighboring frames are strongly correlated, so frames are not independent trials. Frames are averaged over
+blocks of one minute, a window of one hour has sixty blocks, and the block means are compared with their expectation by
+a t statistic (batch means, Conway 1963; to account for correlation between blocks, the largest scatter among batches of
+one to six blocks is used). The calibration is itself a sample of so many blocks, and its sampling error is part of the
+variance: a calibration on ten minutes does not cause warnings just because another hour differs a little. Windows do
+not overlap. The significance level of a test is the accepted rate of false warnings divided by the number of windows in
+a year and by the two means (Bonferroni). A change must be significant *and* large enough to matter.
 """
 
 from __future__ import annotations
@@ -29,21 +28,21 @@ from streamad.calibration.calibration import Calibration
 
 YEAR_SECONDS = 365.25 * 86_400
 RAMPS = (0.2, 0.02)
-"""Exceedance under which the two ramps rise from 0 to 1."""
+"""Exceedance below which the two ramps rise from 0 to 1."""
 EXPECTED = np.array([0.5, RAMPS[0] / 2, RAMPS[1] / 2])
 
 LEAST_BODY, LEAST_RATIO = 0.1, 1.5
-"""Changes that matter: of the mean exceedance, and of the ramp by a factor."""
+"""Changes that matter: of the mean exceedance, and of the ramp as a factor."""
 TESTED = 2
 
 BATCHES = (1, 2, 3, 6)
-"""Blocks in a batch. Where batches of any of these sizes scatter more than independent blocks would, there is
-correlation over that time, and the largest scatter counts; the limit is that of the fewest batches."""
+"""Blocks per batch. If batches of any of these sizes scatter more than independent blocks would, there is correlation
+over that time. The largest scatter is used, with the limit for the fewest batches."""
 
 RATIO_FRAMES, RATIO_LEAST = 3000, 500
 QUANTILES = (0.5, 0.9, 0.99)
-"""Running shares of frames over these quantiles of the calibration, for the metrics: over about 3000 frames, known
-after 500."""
+"""Quantiles of the calibration whose running shares of frames are exported as metrics: over about 3000 frames,
+available after 500."""
 
 
 class DriftSpec(BaseModel):
@@ -51,34 +50,38 @@ class DriftSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    enabled: bool = Field(True, description="false: no warning is raised; the metric stays")
+    enabled: bool = Field(True, description="false: no warnings; the metric remains")
     window_minutes: float = Field(
-        60.0, ge=1, le=10_080, description="scored time that is held against the calibration at once"
+        60.0, ge=1, le=10_080, description="length of scored video that is compared with the calibration at a time"
     )
     block_seconds: float = Field(
-        60.0, ge=1, le=3600, description="scores are averaged over this long, since neighbors are alike"
+        60.0,
+        ge=1,
+        le=3600,
+        description="scores are averaged over blocks of this length, because neighboring frames are correlated",
     )
     false_warnings_per_year: float = Field(
-        4.0, gt=0, le=10_000, description="warnings a year that are put up with where nothing has changed"
+        4.0, gt=0, le=10_000, description="accepted number of warnings per year while nothing has changed"
     )
 
     @property
     def blocks(self) -> int:
-        """Blocks in a window, at least 60: ten batches of six."""
+        """Number of blocks in a window, at least 60: ten batches of six."""
         return max(60, round(60 * self.window_minutes / self.block_seconds))
 
 
 @dataclass(frozen=True, slots=True)
 class DriftReport:
-    """What a window of scores says.
+    """The result for one window of scores.
 
     Attributes:
-        has_drifted: the change is significant and large.
-        mean_exceedance: mean share of calibration frames as high; 0.5: unchanged, less: scores are higher.
-        high_ratio: frames among the calibration's highest fifth, as a multiple of what is expected.
-        top_ratio: the same for the highest fiftieth.
-        statistic: larger of the two t statistics, absolute.
-        limit: what it must exceed.
+        has_drifted: The change is significant and large.
+        mean_exceedance: Mean share of calibration frames that score at least as high. 0.5: unchanged; lower: scores are
+            higher.
+        high_ratio: Share of frames in the calibration's highest fifth, relative to the expected share.
+        top_ratio: The same for the highest fiftieth.
+        statistic: The larger of the two absolute t statistics.
+        limit: The value that the statistic must exceed.
     """
 
     has_drifted: bool
@@ -89,7 +92,7 @@ class DriftReport:
     limit: float
 
     def __str__(self) -> str:
-        """In words, with what to do."""
+        """The result as a message with advice."""
         higher = self.high_ratio >= 1 if abs(self.high_ratio - 1) > 0.2 else self.mean_exceedance < 0.5
         what = "higher" if higher else "lower"
         result = "expect more false alerts than the budget" if higher else "anomalies may be missed"
@@ -101,11 +104,11 @@ class DriftReport:
 
 
 class DriftMonitor:
-    """Follows the scores of one camera.
+    """Monitors the scores of one camera.
 
     Args:
-        calibration: what they are held against.
-        spec: windows and the rate of false warnings.
+        calibration: The calibration to compare with.
+        spec: Windows and the rate of false warnings.
     """
 
     def __init__(self, calibration: Calibration, spec: DriftSpec | None = None) -> None:
@@ -118,24 +121,26 @@ class DriftMonitor:
         self._block_from: float | None = None
         self._blocks: list[npt.NDArray[np.float64]] = []
         self.report: DriftReport | None = None
-        """Of the last full window."""
+        """Report of the last full window."""
 
     @property
     def shares(self) -> dict[float, float]:
-        """Share of recent frames over each of `QUANTILES` of the calibration; NaN until 500 frames are scored."""
+        """Share of recent frames above each of `QUANTILES` of the calibration; NaN until 500 frames are scored."""
         known = self._frames >= RATIO_LEAST
         return {q: float(share) if known else math.nan for q, share in zip(QUANTILES, self._shares, strict=True)}
 
     @property
     def ratio(self) -> float:
-        """Share of recent frames over the calibration's 90 % quantile, over 10 %; NaN until 500 frames are scored."""
+        """Share of recent frames above the calibration's 90 % quantile, divided by 10 %; NaN until 500 frames are
+        scored.
+        """
         return self.shares[0.9] / 0.1
 
     def update(self, pts_seconds: float, score: float) -> DriftReport | None:
-        """Take the score of a normal frame (none under an alert, none without a score).
+        """Add the score of a normal frame (do not call it for frames of an alert or without a score).
 
         Returns:
-            The report where a window is full.
+            The report if this completes a window.
         """
         if not math.isfinite(score):
             return None
@@ -143,7 +148,7 @@ class DriftMonitor:
         weight = max(1 / self._frames, 1 / RATIO_FRAMES)
         self._shares += weight * ((score > self._levels) - self._shares)
         if self._block_from is None or not 0 <= pts_seconds - self._block_from < 2 * self.spec.block_seconds:
-            self._block_from, self._block = pts_seconds, []  # a new time base, or a hole: its part is left out
+            self._block_from, self._block = pts_seconds, []  # a new time base or a hole: discard the incomplete block
         elif pts_seconds - self._block_from >= self.spec.block_seconds:
             self._blocks.append(block_means(self._block))
             self._block_from, self._block = pts_seconds, []
@@ -163,17 +168,17 @@ def block_means(exceedance: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def judge(blocks: npt.NDArray[np.float64], *, known_blocks: float, spec: DriftSpec) -> DriftReport:
-    """Hold a window against the calibration.
+    """Compare a window with the calibration.
 
     Args:
         blocks: (n, 3) means of its blocks in order, n ≥ 60.
-        known_blocks: blocks that the calibration's own video would have made.
-        spec: windows and the rate of false warnings.
+        known_blocks: Number of blocks in the calibration's own video.
+        spec: Windows and the rate of false warnings.
     """
     n = len(blocks)
     mean = blocks.mean(axis=0)
     variance = np.max([_variance_of_mean(blocks, size) for size in BATCHES], axis=0)
-    # A window without bursts has a low mean and no scatter: the scatter that the expected mean would have counts.
+    # A window without bursts has a low mean and no scatter: use the scatter that the expected mean would have.
     variance[1:] *= np.maximum(1.0, EXPECTED[1:] / np.maximum(mean[1:], 1e-3))
     spread = np.sqrt(variance * (1.0 + n / max(known_blocks, 1e-9)))
     change = np.abs(mean - EXPECTED)
@@ -192,20 +197,20 @@ def judge(blocks: npt.NDArray[np.float64], *, known_blocks: float, spec: DriftSp
 
 
 def _variance_of_mean(blocks: npt.NDArray[np.float64], size: int) -> npt.NDArray[np.float64]:
-    """(3,) variance of the mean of all blocks, from the scatter of batches of so many."""
+    """(3,) variance of the mean of all blocks, estimated from the scatter of batches of `size` blocks."""
     count = len(blocks) // size
     batches = blocks[: count * size].reshape(count, size, -1).mean(axis=1)
     return np.asarray(batches.var(axis=0, ddof=1) / count, dtype=np.float64)
 
 
 def _level(spec: DriftSpec, blocks: int) -> float:
-    """Two-sided level of one of the tests of a window."""
+    """Two-sided significance level of one test of a window."""
     windows = YEAR_SECONDS / (blocks * spec.block_seconds)
     return min(0.1, spec.false_warnings_per_year / windows / TESTED)
 
 
 def _t_limit(level: float, degrees: int) -> float:
-    """Quantile of Student's t, two-sided, from the normal one (Cornish-Fisher; within 2 % from 9 degrees on)."""
+    """Two-sided quantile of Student's t from the normal quantile (Cornish-Fisher; within 2 % from 9 degrees on)."""
     z = NormalDist().inv_cdf(1 - level / 2)
     first = (z**3 + z) / 4
     second = (5 * z**5 + 16 * z**3 + 3 * z) / 96

@@ -1,4 +1,7 @@
-"""Upper tails: the generalized Pareto distribution (GPD), fitted so that few samples lead to no absurdity."""
+"""Upper tails: the generalized Pareto distribution (GPD), fitted conservatively to few samples.
+
+SciPy has the same distribution; docs/concepts/architecture.md says why it is not used at run time.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 PRIOR_SHAPE_SD = 0.1
-"""Standard deviation of the shape that we believe before seeing data (our choice): scores average errors over
-many pixels, so their tails lie near the exponential (shape 0) or below. A wider prior would let ten peaks
-decide over a thousandfold extrapolation: there a shape of 0.2 instead of 0 raises the threshold by twice the
-whole tail."""
+"""Standard deviation of the prior of the shape: scores average errors over many pixels, so their tails are close to
+exponential (shape 0) or lighter. A wider prior would let ten peaks decide over a thousandfold extrapolation, in which a
+shape of 0.2 instead of 0 raises the threshold by twice the whole tail."""
 
 MAX_SHAPE = 0.5
-"""Largest shape given out: from 0.5 on the variance is infinite and the estimate no longer holds."""
+"""Upper bound of the shape: from 0.5 on, the variance is infinite and the estimate is no longer valid."""
 
 # Asymptotic variance of the estimate times n, at shape 0 (Hosking & Wallis 1987).
 _PWM_SHAPE_VARIANCE = 4.0 / 3.0
@@ -24,20 +26,20 @@ _PWM_SHAPE_VARIANCE = 4.0 / 3.0
 def shape_weight(samples: int) -> float:
     """Weight, 0..1, of an estimated shape against the prior of 0.
 
-    The prior's variance over the sum of the prior's and the estimate's.
+    The prior's variance divided by the sum of the prior's and the estimate's variance.
     """
     prior = PRIOR_SHAPE_SD**2
     return prior / (prior + _PWM_SHAPE_VARIANCE / max(samples, 1))
 
 
 def fit_shape(excesses: Sequence[float] | npt.NDArray[np.float64]) -> float:
-    """Shape ξ of a GPD from excesses over a level, in [0, MAX_SHAPE].
+    """Estimate the shape ξ of a GPD, in [0, MAX_SHAPE], from excesses over a level.
 
-    Probability-weighted moments (Hosking & Wallis 1987), then shrunk towards 0, the exponential tail, by the
-    weight the sample's size earns: 10 excesses count for a fourteenth, 100 for three sevenths. Below 0 the
-    answer is 0: a negative shape has an end point beyond which everything has probability 0, so scores above
-    it could no longer be told apart, and a threshold would sit right at it; the exponential tail is the
-    careful reading (too high a threshold keeps a budget of false alerts, too low a one breaks it).
+    The estimate uses probability-weighted moments (Hosking & Wallis 1987) and is then shrunk toward 0, the exponential
+    tail, depending on the sample size: 10 excesses have a weight of one fourteenth, 100 of three sevenths. Negative
+    estimates become 0. A negative shape has an end point: scores above it all have probability 0 and could not be told
+    apart, and the threshold would be right at it. The exponential tail is the cautious choice: a threshold that is too
+    high keeps the budget of false alerts, one that is too low does not.
     """
     ordered = np.sort(np.asarray(excesses, dtype=np.float64))
     n = ordered.size
@@ -53,16 +55,16 @@ def fit_shape(excesses: Sequence[float] | npt.NDArray[np.float64]) -> float:
 
 
 def scale_of(mean_excess: float, shape: float) -> float:
-    """Scale β of the GPD of this shape whose mean is `mean_excess`: β = mean·(1 − ξ)."""
+    """Scale β of the GPD with this shape and this mean excess: β = mean·(1 − ξ)."""
     return mean_excess * (1.0 - shape)
 
 
 def minus_log_survival(excess: float, scale: float, shape: float) -> float:
-    """−ln P(X ≥ excess) of a GPD, excess ≥ 0, shape ≥ 0; strictly increasing without bound."""
+    """−ln P(X ≥ excess) of a GPD, excess ≥ 0, shape ≥ 0; strictly increasing and unbounded."""
     ratio = excess / scale
     return ratio if shape == 0 else math.log1p(shape * ratio) / shape
 
 
 def excess_at(minus_log: float, scale: float, shape: float) -> float:
-    """The excess whose −ln survival is `minus_log`: the inverse of `minus_log_survival`."""
+    """Excess with this −ln survival: the inverse of `minus_log_survival`."""
     return scale * (minus_log if shape == 0 else math.expm1(shape * minus_log) / shape)

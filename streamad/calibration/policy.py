@@ -1,7 +1,7 @@
 """AlertPolicy: when a score becomes an alert, resolved from its configuration and a calibration.
 
-One object decides in live watching, in files, in an evaluation and in the simulation that a budget of false alerts is
-calibrated with. It stands here, below `streamad.alerts`, because calibration simulates it; the state machine that
+The same object decides in live watching, for files, in evaluation, and in the simulation that calibrates a budget of
+false alerts. It is defined here, below `streamad.alerts`, because calibration simulates it; the state machine that
 applies it frame by frame is `streamad.alerts.state_machine`.
 """
 
@@ -87,12 +87,13 @@ class AlertPolicySpec(BaseModel):
 
         Args:
             threshold: Raw score from which a frame is anomalous.
-            baseline: Raw score of a normal frame (the calibration's median). At or above the threshold there is no
-                distance to take fractions of: the alert then closes at the threshold, and only `critical` can make
-                it critical.
-            critical: Raw score from which an alert is critical, used where `critical_margin` is null.
-            calibration: Where threshold and baseline come from. Default: somebody gave the threshold.
-            foreign: Why the calibration may be another camera's.
+            baseline: Raw score of a normal frame (the calibration's median). At or above the threshold, no fraction of
+                the distance can be taken: the alert then closes at the threshold, and only `critical` can make it
+                critical.
+            critical: Raw score from which an alert is critical, used if `critical_margin` is null.
+            calibration: The calibration that threshold and baseline come from. Default: the threshold was given by the
+                user.
+            foreign: Why the calibration may belong to another camera.
 
         Raises:
             ValueError: A value is not finite.
@@ -125,18 +126,18 @@ class AlertPolicySpec(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class AlertPolicy:
-    """When a raw score becomes an alert, and how people see that score.
+    """When a raw score becomes an alert, and how that score is displayed.
 
     Attributes:
         threshold: Raw score from which a frame is anomalous.
-        release: Raw score under which an open alert closes; at most `threshold`.
+        release: Raw score below which an open alert closes; at most `threshold`.
         baseline: Raw score of a normal frame.
         critical_threshold: Peak from which an alert is critical; None: never.
-        min_duration_seconds: How long the score must have stayed at or over the threshold; 0: one frame suffices.
+        min_duration_seconds: How long the score must stay at or over the threshold; 0: one frame suffices.
         cooldown_seconds: How long after a close a rise reopens the alert.
-        gap_seconds: A hole between scored frames that is longer than this is a gap.
-        calibration: Where threshold and baseline come from; None where somebody gave the threshold.
-        foreign: Why the calibration may be another camera's; None where nothing suggests it.
+        gap_seconds: A time between scored frames that is longer than this counts as a gap.
+        calibration: The calibration that threshold and baseline come from; None if the user gave the threshold.
+        foreign: Why the calibration may belong to another camera; None if nothing suggests it.
 
     Raises:
         ValueError: A value is not finite or out of range.
@@ -176,9 +177,9 @@ class AlertPolicy:
         return None if self.calibration is None else self.calibration.local
 
     def display_score(self, score: float) -> float:
-        """A raw score as people see it.
+        """Convert a raw score to the displayed one.
 
-        Calibrated (−log10 of its share in normal video), raw without a calibration.
+        The displayed score is calibrated (−log10 of its share in normal video), or raw without a calibration.
         """
         return score if self.calibration is None else self.calibration.calibrated(score)
 

@@ -1,4 +1,4 @@
-"""How often normal video is expected to hold a score as high: what a score means to an operator."""
+"""Return period: how often normal video is expected to reach a score, which is what a score means to an operator."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from streamad.formatting import span
 
 @dataclass(frozen=True)
 class ReturnPeriod:
-    """One alert in so much normal video, were the threshold at this score.
+    """The mean time in normal video between two alerts if the threshold were at this score.
 
-    What the calibration video did not show is not claimed: a score that it never held was "not seen" in its length,
-    however much longer the fitted tail would make it.
+    Nothing is claimed that the calibration video did not show: a score that it never reached is "not seen" in its
+    length, even if the fitted tail implies a much longer period.
 
     Attributes:
-        seconds: normal video between two such alerts, on average; where `not_seen`, the length of the calibration
+        seconds: Mean duration of normal video between two such alerts; if `not_seen`, the length of the calibration
             video.
-        at_most: the score is below the lowest one at which alerts were counted: it is more frequent still.
-        not_seen: the calibration video never held a score as high.
+        at_most: The score is below the lowest threshold at which alerts were counted, so it is even more frequent.
+        not_seen: The calibration video never reached the score.
     """
 
     seconds: float
@@ -27,23 +27,23 @@ class ReturnPeriod:
     not_seen: bool
 
     def __str__(self) -> str:
-        """As a phrase: "once in 3 hours", "at least once in 12 s", "not seen in 7 hours"."""
+        """The period as a phrase: "once in 3 hours", "at least once in 12 s", "not seen in 7 hours"."""
         if self.not_seen:
             return f"not seen in {span(self.seconds)}"
         return f"at least once in {span(self.seconds)}" if self.at_most else f"once in {span(self.seconds)}"
 
 
 def return_period_of(score: float, curve: AlertCurve) -> ReturnPeriod:
-    """From the alerts that the rule would give at this threshold, its duration and cooldown included.
+    """Compute the return period from the alerts that a threshold at this score would give, with duration and cooldown.
 
-    A count of frames would call a person who stands there for ten seconds a hundred events.
+    Counting frames instead would turn a person who stands still for ten seconds into a hundred events.
 
     Args:
-        score: raw, finite.
-        curve: alerts against threshold.
+        score: Raw score, finite.
+        curve: Alerts as a function of the threshold.
     """
     if score > curve.highest_peak:
         return ReturnPeriod(curve.exposure_seconds, at_most=False, not_seen=True)
-    # Held at least once, so no rarer than that, whatever the tail makes of it.
+    # Reached at least once, so not rarer than that, whatever the tail says.
     seconds = curve.exposure_seconds / max(curve.expected_at(score), 1.0)
     return ReturnPeriod(seconds, at_most=score < curve.levels[0], not_seen=False)

@@ -1,8 +1,8 @@
-"""The recent scores of a running camera, on disk: what `streamad calibrate --recent` learns from.
+"""The recent scores of a running camera, on disk: the input of `streamad calibrate --recent`.
 
-One folder a camera, one file an hour and process: a line of JSON that says whose scores these are, then records of
-nine bytes, appended. A record that a killed process left half-written is passed over. Files older than the span are
-removed, so a camera at 25 frames a second takes 0.8 MB an hour.
+Each camera has a folder with one file per hour and process: a line of JSON that identifies camera and model, followed
+by appended records of nine bytes. A record that a killed process left incomplete is skipped. Files older than the
+retention time are removed. A camera at 25 frames per second needs 0.8 MB per hour.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ FORMAT = "streamad-scores"
 SUFFIX = ".scores"
 RECORD = np.dtype([("milliseconds", "<u4"), ("score", "<f4"), ("flags", "u1")])
 WITHHELD, ALERT, GAP = 1, 2, 4
-"""Flags: the frame has no score; it belongs to an alert; it does not follow the frame before."""
+"""Flags: the frame has no score; it belongs to an alert; it does not follow the previous frame."""
 
 FLUSH_SECONDS = 10.0
-"""Records wait this long in memory, so that those of an alert's rise can still be marked when it opens."""
+"""Records stay in memory for this long, so that the frames before an alert can still be marked when it opens."""
 FILE_SECONDS = 3600.0
 GAP_SECONDS = 2.0
 
@@ -43,13 +43,15 @@ _log = logging.getLogger(__name__)
 
 
 class HistorySpec(BaseModel):
-    """The recent scores, kept on disk."""
+    """Retention of recent scores on disk."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    folder: Path = Field(Path("runs/scores"), description="folder of the recent scores, one in it for each camera")
+    folder: Path = Field(
+        Path("runs/scores"), description="folder of the recent scores, with a subfolder for each camera"
+    )
     hours: float = Field(
-        72.0, ge=0, le=24 * 366, description="scores are kept this long (0.8 MB an hour and camera); 0 keeps none"
+        72.0, ge=0, le=24 * 366, description="how long scores are kept (0.8 MB per hour and camera); 0: none are stored"
     )
 
 
@@ -58,11 +60,11 @@ class HistoryBlock:
     """Records of one camera on their way to a file.
 
     Attributes:
-        path: the file.
-        header: what the file begins with.
-        records: to be appended.
-        oldest: when the block makes a file, others of its folder that were last written before this Unix time are
-            removed.
+        path: The file.
+        header: The first line of the file.
+        records: The records to append.
+        oldest: When the block creates a file, other files in its folder that were last written before this Unix time
+            are removed.
     """
 
     path: Path
@@ -71,10 +73,10 @@ class HistoryBlock:
     oldest: float
 
     def write(self) -> None:
-        """Append the records, all or none.
+        """Append all records or none.
 
         Raises:
-            OSError: they were not written.
+            OSError: They could not be written.
         """
         if not self.path.exists():
             self._remove_old()
@@ -90,21 +92,21 @@ class HistoryBlock:
                 if path.stat().st_mtime < self.oldest:
                     path.unlink()
             except FileNotFoundError:
-                continue  # somebody else tidies up too
+                continue  # another process is cleaning up, too
             except OSError as error:
-                _log.warning("the old scores in %s cannot be removed: %s", path, error.strerror or error)
+                _log.warning("cannot remove old scores in %s: %s", path, error.strerror or error)
 
 
 class ScoreHistory:
-    """One camera's scores, on their way to its files.
+    """Collects one camera's scores for its files.
 
     Args:
-        folder: of all cameras.
-        camera: its id.
-        model_sha256: what a calibration belongs to.
-        hours: how long files are kept.
-        wall_clock: aware datetimes, for names and ages of files.
-        put: takes what is to be written, a block about every `FLUSH_SECONDS`; by default it is written at once.
+        folder: Folder of all cameras.
+        camera: The camera's id.
+        model_sha256: Hash of the model, which a calibration belongs to.
+        hours: How long files are kept.
+        wall_clock: Returns timezone-aware datetimes, for names and ages of files.
+        put: Receives the blocks to write, about one every `FLUSH_SECONDS`. Default: they are written immediately.
     """
 
     def __init__(
@@ -128,7 +130,7 @@ class ScoreHistory:
         self._waiting: list[tuple[int, float, float, int]] = []
 
     def add(self, index: int, pts_seconds: float, score: float, *, alert: bool, skipped: bool) -> None:
-        """Take a frame's score, in order."""
+        """Add a frame's score; frames must come in order."""
         if self._hours <= 0:
             return
         flags = (ALERT if alert else 0) | (WITHHELD if skipped or not math.isfinite(score) else 0)
@@ -136,21 +138,21 @@ class ScoreHistory:
             flags |= GAP
         if self._last is not None and not 0 < pts_seconds - self._last[1] < FILE_SECONDS:
             self.flush()
-            self._file = None  # another time base
+            self._file = None  # a new time base
         self._last = index, pts_seconds
         self._waiting.append((index, pts_seconds, score, flags))
         if pts_seconds - self._waiting[0][1] >= FLUSH_SECONDS:
             self.flush()
 
     def mark_alert(self, since_index: int) -> None:
-        """An alert opened whose first frame was this: mark what is not written yet."""
+        """Mark the frames of an alert that begins at this frame, as far as they are not written yet."""
         self._waiting = [
             (index, pts, score, flags | ALERT if index >= since_index else flags)
             for index, pts, score, flags in self._waiting
         ]
 
     def flush(self) -> None:
-        """Hand over what waits."""
+        """Hand over all pending records."""
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
@@ -163,13 +165,13 @@ class ScoreHistory:
         self._put(HistoryBlock(path, header, records.tobytes(), oldest))
 
     def close(self) -> None:
-        """Hand over what waits."""
+        """Hand over all pending records."""
         self.flush()
 
     def _begin_file(self, pts_seconds: float) -> tuple[Path, bytes, float]:
         now = self._wall_clock().astimezone(UTC)
         self._first = pts_seconds
-        # Names sort by time, and no two processes or files meet, whatever the clock does.
+        # Names sort by time and are unique across processes and files, whatever the clock does.
         name = f"{now:%Y%m%dT%H%M%S}.{now.microsecond:06d}-{os.getpid()}-{next(_NUMBERS):04d}{SUFFIX}"
         header = json.dumps({**self._header, "started_at": now.isoformat()}, separators=(",", ":"))
         oldest = now.timestamp() - 3600 * self._hours
@@ -178,16 +180,16 @@ class ScoreHistory:
 
 @dataclass(frozen=True)
 class RecentScores:
-    """What a history holds of one model.
+    """The scores of one model in a history.
 
     Attributes:
-        clips: (T,) scores of every unbroken piece; NaN where a frame had none, or belonged to an alert.
-        fps: frames a second.
-        frames: frames with a score that counts.
-        alert_frames: frames left out because they belonged to an alert.
-        skipped_frames: frames without a score: warming up, or held back by the frame-quality gate.
-        other_models: files of other models, which were left out.
-        since: when the first of these files began.
+        clips: (T,) scores of every uninterrupted stretch; NaN for frames without a score and frames of alerts.
+        fps: Frames per second.
+        frames: Number of frames with a usable score.
+        alert_frames: Number of frames left out because they belonged to an alert.
+        skipped_frames: Number of frames without a score: during warm-up, or rejected by the frame-quality gate.
+        other_models: Number of files of other models, which were ignored.
+        since: Start of the first of these files.
     """
 
     clips: list[npt.NDArray[np.float64]]
@@ -202,17 +204,17 @@ class RecentScores:
 def read_history(
     folder: Path, camera: str, model_sha256: str, *, since: datetime, keep_alerts: bool = False
 ) -> RecentScores:
-    """Read what a running camera scored.
+    """Read the scores that a running camera stored.
 
     Args:
-        folder: of all cameras.
-        camera: its id.
-        model_sha256: only this model's scores are read.
-        since: files that ended before are left out, and records before it in the others.
-        keep_alerts: frames of alerts count as normal (the operator says that they were).
+        folder: Folder of all cameras.
+        camera: The camera's id.
+        model_sha256: Only scores of this model are read.
+        since: Files that ended earlier, and earlier records in other files, are ignored.
+        keep_alerts: Treat frames of alerts as normal, because the operator confirmed that they were.
 
     Raises:
-        CalibrationError: there is no history, or none of this model.
+        CalibrationError: There is no history, or none of this model.
     """
     place = folder / camera
     paths: Sequence[Path] = sorted(place.glob(f"*{SUFFIX}")) if place.is_dir() else ()
@@ -220,8 +222,8 @@ def read_history(
         known = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
         raise CalibrationError(
             f"there are no recent scores of camera {camera!r} in {folder}"
-            + (f"; of these there are: {', '.join(known)}" if known else ""),
-            hint="`streamad run` keeps them (`history` in its configuration); give --history and --camera",
+            + (f"; cameras with scores: {', '.join(known)}" if known else ""),
+            hint="`streamad run` stores them (`history` in its configuration); specify --history and --camera",
         )
     clips: list[npt.NDArray[np.float64]] = []
     steps: list[npt.NDArray[np.float64]] = []
@@ -252,8 +254,8 @@ def read_history(
         steps.append(np.diff(seconds))
     if not clips:
         raise CalibrationError(
-            f"the recent scores of camera {camera!r} hold none of this model ({others} files are of others)",
-            hint="let `streamad run` watch with this model for a while",
+            f"camera {camera!r} has no recent scores of this model ({others} files belong to other models)",
+            hint="run `streamad run` with this model for a while first",
         )
     step = float(np.median(np.concatenate(steps)))
     return RecentScores(
@@ -268,7 +270,7 @@ def read_history(
 
 
 def _read(path: Path) -> tuple[dict[str, Any] | None, npt.NDArray[np.void]]:
-    """Header, its `started_at` as an aware datetime, and records; None where the file is none of ours, or damaged."""
+    """Header, its `started_at` as an aware datetime, and the records; None if the file is damaged or not a history."""
     nothing = np.zeros(0, RECORD)
     try:
         line, _, body = read_bytes(path).partition(b"\n")

@@ -291,7 +291,7 @@ def test_a_store_that_is_moved_away_while_watching_is_reported(
     with running(path) as run:
         run.eventually(lambda: run.get("/status")["events"]["total"] >= 3)
         events.rename(archive)
-        run.eventually(lambda: "moved away, deleted or replaced" in run.text)
+        run.eventually(lambda: "moved away, deleted, or replaced" in run.text)
         run.eventually(lambda: run.get("/status")["events"]["total"] >= 3)
         for rubbish in ("garbage", "x" * 9999):
             events.write_text(rubbish)

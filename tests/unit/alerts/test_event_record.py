@@ -46,7 +46,7 @@ def test_numbers_that_json_cannot_say_are_refused(value: float) -> None:
 
 
 def test_times_without_a_zone_are_refused() -> None:
-    with pytest.raises(ValueError, match="started_at must be an aware datetime"):
+    with pytest.raises(ValueError, match="started_at must be a timezone-aware datetime"):
         replace(make_event(), started_at=datetime(2026, 1, 1))
 
 

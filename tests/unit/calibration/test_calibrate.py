@@ -55,7 +55,7 @@ def test_warning_between_one_and_three_periods():
 
 def test_impossible_budget_takes_the_lowest_level_and_says_so():
     c = run([normal(36_000)], alerts_per_day=1e6)
-    assert any("more than the rule gives" in w for w in c.warnings)
+    assert any("more than this video gives" in w for w in c.warnings)
     assert c.threshold == c.alert_curve.levels[0]
 
 

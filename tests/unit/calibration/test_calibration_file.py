@@ -49,7 +49,7 @@ def test_not_json(tmp_path, content):
 def test_json_of_another_kind(tmp_path, content):
     path = tmp_path / "c.json"
     path.write_text(content)
-    with pytest.raises(CalibrationError, match=r"c\.json is no calibration: key 'format'"):
+    with pytest.raises(CalibrationError, match=r"c\.json is not a calibration: key 'format'"):
         Calibration.load(path)
 
 

@@ -160,7 +160,7 @@ def test_statistics_of_another_calibration_are_refused(calibration: Calibration,
     calibration.save(tmp_path / "door.json")
     other = fit_per_location(filled(np.random.default_rng(10).normal(size=(300, 2, 3))), PerLocationSpec())
     other.save(tmp_path / "door.local.npz")
-    with pytest.raises(CalibrationError, match=r"not what .*door\.json was made with"):
+    with pytest.raises(CalibrationError, match=r"does not belong to .*door\.json"):
         Calibration.load(tmp_path / "door.json")
     (tmp_path / "door.local.npz").unlink()
     with pytest.raises(CalibrationError, match="missing"):

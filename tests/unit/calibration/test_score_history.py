@@ -100,13 +100,13 @@ def test_files_are_bounded_in_time_and_length(tmp_path: Path) -> None:
 
 def test_only_this_models_scores_and_only_the_recent_ones(tmp_path: Path) -> None:
     write(tmp_path, np.zeros(300), model="b" * 64).close()
-    with pytest.raises(CalibrationError, match="none of this model"):
+    with pytest.raises(CalibrationError, match="no recent scores of this model"):
         read_history(tmp_path, "gate", MODEL, since=NOW - timedelta(hours=1))
     write(tmp_path, np.arange(1200.0), clock=(clock := Clock())).close()
     assert clock.now == NOW
     recent = read_history(tmp_path, "gate", MODEL, since=NOW + timedelta(seconds=60))
     assert (recent.frames, recent.other_models) == (600, 1)
-    with pytest.raises(CalibrationError, match="of these there are: gate"):
+    with pytest.raises(CalibrationError, match="cameras with scores: gate"):
         read_history(tmp_path, "yard", MODEL, since=NOW)
 
 
