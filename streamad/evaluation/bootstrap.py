@@ -1,4 +1,4 @@
-"""How far the figures of runs, and their differences, would move with other test clips: a bootstrap over clips."""
+"""How much metrics of runs, and their differences, would vary with other test clips: a bootstrap over clips."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ FIGURES: tuple[Figure, ...] = get_args(Figure)
 
 LEVEL = 0.95
 MIN_CLIPS = 5
-"""Clips below which no interval is given: their few combinations say nothing of other clips (our choice)."""
+"""Minimum number of clips for an interval: few clips have too few combinations to represent others."""
 USABLE = 0.9
-"""Share of draws in which every run must have a figure; a draw without both classes has none (our choice)."""
+"""Share of draws in which every run must have the metric; a draw without both classes has none."""
 
 Floats = npt.NDArray[np.float64]
 Frames = Sequence[tuple[Floats, npt.NDArray[np.uint8]]]
@@ -33,7 +33,7 @@ Frames = Sequence[tuple[Floats, npt.NDArray[np.uint8]]]
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure over all clips, and the bounds that 95 % of the draws lie between."""
+    """A metric over all clips, and the bounds that contain 95 % of the draws."""
 
     value: float
     low: float
@@ -42,13 +42,13 @@ class Interval:
 
 @dataclass(frozen=True)
 class FigureIntervals:
-    """One figure of several runs over the same clips.
+    """One metric of several runs over the same clips.
 
     Attributes:
-        normalization: its protocol.
-        figure: "auc_micro", "auc_macro" or "eer", as `Evaluation` names them; shares, 0..1.
-        runs: one a run.
-        differences: each later run's figure less the first one's, drawn together; one fewer than `runs`.
+        normalization: The protocol.
+        figure: "auc_micro", "auc_macro" or "eer", as in `Evaluation`; shares, 0..1.
+        runs: One interval per run.
+        differences: Each later run's metric minus the first one's, drawn together; one fewer than `runs`.
     """
 
     normalization: str
@@ -64,37 +64,37 @@ def clip_intervals(
     draws: int,
     seed: int = 0,
 ) -> list[FigureIntervals]:
-    """Intervals of frame-level figures by the percentile bootstrap over clips (Efron and Tibshirani, 1993, chapter 13).
+    """Intervals of frame-level metrics by the percentile bootstrap over clips (Efron and Tibshirani, 1993, chapter 13).
 
-    Clips, not frames, are drawn with replacement: frames of one clip hang together, so that drawing them one by one
-    would make a few clips look like thousands of cases. Every run gets the same draws, so that a difference is one
-    between runs on the same clips. With a dozen clips such intervals are somewhat too short.
+    Clips, not frames, are drawn with replacement: frames of one clip are correlated, and drawing them independently
+    would make a few clips look like thousands of cases. Every run gets the same draws, so a difference compares runs on
+    the same clips. With a dozen clips, such intervals are somewhat too narrow.
 
     Args:
-        normalization: the protocol, which the answer names.
-        runs: for each run, scores and labels of each clip's scored frames, and each clip's AUC (None: it has none).
-        draws: how many; 2 000 give two safe digits.
-        seed: of the draws.
+        normalization: Name of the protocol, copied to the result.
+        runs: For each run, scores and labels of each clip's scored frames, and each clip's AUC (None: it has none).
+        draws: Number of draws; 2 000 give two reliable digits.
+        seed: Seed of the draws.
 
     Returns:
-        An entry a figure; a figure that over a tenth of the draws do not have is left out.
+        One entry per metric. A metric that more than a tenth of the draws lack is left out.
 
     Raises:
-        ValueError: fewer than `MIN_CLIPS` clips, runs of unequal numbers of clips, or no draws.
+        ValueError: There are fewer than `MIN_CLIPS` clips, runs differ in their number of clips, or `draws` is 0.
     """
     clips = len(runs[0][0])
     if any(len(frames) != clips or len(aucs) != clips for frames, aucs in runs):
         raise ValueError(
-            f"runs have {', '.join(str(len(frames)) for frames, _ in runs)} clips; equal numbers are needed"
+            f"runs have {', '.join(str(len(frames)) for frames, _ in runs)} clips; the numbers must be equal"
         )
     if clips < MIN_CLIPS or draws < 1:
-        raise ValueError(f"{clips} clips and {draws} draws: at least {MIN_CLIPS} and 1 are needed")
+        raise ValueError(f"{clips} clips and {draws} draws; at least {MIN_CLIPS} and 1 are required")
     counts = np.random.default_rng(seed).multinomial(clips, np.full(clips, 1.0 / clips), size=draws)
     all_once = np.ones((1, clips), counts.dtype)
     drawn = [_figures(frames, aucs, np.concatenate((all_once, counts))) for frames, aucs in runs]
     found = []
     for figure in FIGURES:
-        table = np.stack([one[figure] for one in drawn])  # (runs, 1 + draws), all clips once first
+        table = np.stack([one[figure] for one in drawn])  # (runs, 1 + draws); the first column has all clips once
         usable = np.isnan(table).sum(axis=0) == 0
         if not usable[0] or usable[1:].mean() < USABLE:
             continue
@@ -111,28 +111,29 @@ def clip_intervals(
 
 
 def intervals_of(folders: Sequence[Path], results: Sequence[EvaluationRecord], *, draws: int) -> list[FigureIntervals]:
-    """`clip_intervals` of evaluated runs, for each protocol that all have, from the `scores.csv` in their folders.
+    """`clip_intervals` of evaluated runs, for each protocol that all of them have, from the `scores.csv` in their
+    folders.
 
     Args:
-        folders: those that `streamad evaluate` wrote.
-        results: their results.
-        draws: how many.
+        folders: Folders written by `streamad evaluate`.
+        results: The results in these folders.
+        draws: Number of draws.
 
     Raises:
-        DatasetError: there is none to give: scores are missing, damaged or not those of the result, runs have other
-            clips or labels, or there are fewer than `MIN_CLIPS` clips. The message says which.
+        DatasetError: No interval can be computed: scores are missing, damaged, or do not match the result, runs have
+            different clips or labels, or there are fewer than `MIN_CLIPS` clips. The message says which.
     """
     names = [clip.name for clip in results[0].clips]
     if len(names) < MIN_CLIPS:
-        raise DatasetError(f"{len(names)} test clips say nothing of others; {MIN_CLIPS} are needed")
+        raise DatasetError(f"{len(names)} test clips are too few for an interval; at least {MIN_CLIPS} are required")
     common = [e.normalization for e in results[0].protocols]
     for result in results[1:]:
         if [clip.name for clip in result.clips] != names:
-            raise DatasetError(f"{result.name} has other test clips than {results[0].name}")
+            raise DatasetError(f"{result.name} and {results[0].name} have different test clips")
         common = [name for name in common if name in {e.normalization for e in result.protocols}]
     found: list[FigureIntervals] = []
     truth: list[npt.NDArray[np.uint8]] | None = None
-    read = cache(_read)  # a file serves several protocols
+    read = cache(_read)  # a file is used by several protocols
     for normalization in common:
         runs = []
         for folder, result in zip(folders, results, strict=True):
@@ -140,7 +141,7 @@ def intervals_of(folders: Sequence[Path], results: Sequence[EvaluationRecord], *
             frames, labels = _frames_of(folder, evaluation, names, read)
             truth = truth or labels
             if any(not np.array_equal(a, b) for a, b in zip(truth, labels, strict=True)):
-                raise DatasetError(f"{result.name} has other labels than {results[0].name}")
+                raise DatasetError(f"{result.name} and {results[0].name} have different labels")
             runs.append((frames, evaluation.auc_videos))
         found += clip_intervals(normalization, runs, draws=draws)
     return found
@@ -158,7 +159,7 @@ def _frames_of(
     calibrated = evaluation.normalization in ("calibrated", "local")
     scores, labels = read(path, ("calibrated_score", *SCORE_COLUMNS) if calibrated else SCORE_COLUMNS)
     if labels is None or list(scores) != list(names):
-        raise DatasetError(f"{path} has other clips than the result beside it", hint="evaluate again")
+        raise DatasetError(f"{path} and the result beside it have different clips", hint="evaluate again")
     truth = [labels[name] for name in names]
     frames, _ = scored_frames(
         [scores[name] for name in names],
@@ -172,13 +173,15 @@ def _frames_of(
         raise DatasetError(
             f"{path} gives a micro AUC of {auc:.4f} ({evaluation.normalization}), the result beside it "
             f"{evaluation.auc_micro:.4f}",
-            hint="they are not of one evaluation; evaluate again",
+            hint="they come from different evaluations; evaluate again",
         )
     return frames, truth
 
 
 def _figures(frames: Frames, aucs: Sequence[float | None], counts: npt.NDArray[np.int64]) -> dict[Figure, Floats]:
-    """Figures of each draw, (draws,); NaN where it has none. `counts`, (draws, clips): how often a clip is in it."""
+    """Metrics of each draw, (draws,), NaN where undefined. `counts`, (draws, clips): how often a draw contains each
+    clip.
+    """
     scores = np.concatenate([s for s, _ in frames])
     order = np.argsort(-scores, kind="stable")
     scores = scores[order]
@@ -200,6 +203,6 @@ def _figures(frames: Frames, aucs: Sequence[float | None], counts: npt.NDArray[n
 
 
 def _interval(row: Floats) -> Interval:
-    """Of the figure over all clips, which stands first, and those of the draws."""
+    """Interval from a row that has the metric over all clips first and then those of the draws."""
     low, high = np.quantile(row[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(row[0]), float(low), float(high))

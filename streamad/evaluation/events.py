@@ -1,4 +1,4 @@
-"""Event-level figures at a threshold: alerts that were right, events missed, delays, alerts for nothing."""
+"""Event-level metrics at a threshold: correct alerts, missed events, delays, and false alerts."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import numpy.typing as npt
 from streamad.errors import DatasetError
 
 Alert = tuple[float, float]
-"""(start, end) of an alert, seconds. Its start is when it was raised: that is what an operator sees."""
+"""(start, end) of an alert in seconds. It starts when it is raised, which is what an operator sees."""
 TruthEvent = tuple[float, float, str]
-"""(start, end, kind) of what really happened, seconds."""
+"""(start, end, kind) of what really happened, in seconds."""
 
 
 @dataclass(frozen=True)
 class EventMatch:
-    """One true event and the alert that found it.
+    """A true event and the alert that found it.
 
     Attributes:
-        start_seconds: when the event began.
-        end_seconds: when it ended.
-        kind: what it was.
-        alert: position of the first alert that found it; None where it was missed.
-        delay_seconds: from its beginning to the alert, 0 where the alert was up already; None where missed.
+        start_seconds: Start of the event.
+        end_seconds: End of the event.
+        kind: What happened.
+        alert: Position of the first alert that found it; None if it was missed.
+        delay_seconds: Time from its start to the alert, 0 if the alert was already open; None if it was missed.
     """
 
     start_seconds: float
@@ -38,21 +38,21 @@ class EventMatch:
 
 @dataclass(frozen=True)
 class EventReport:
-    """Alerts against true events.
+    """Alerts compared with true events.
 
     Attributes:
-        right: alerts that overlap a true event (several may overlap the same one).
-        wrong: alerts that overlap none.
-        found: true events with an alert.
-        missed: true events without.
-        events: every true event with its alert.
-        wrong_alerts: positions of the wrong alerts.
-        mean_delay_seconds: over the events found; None where there is none.
-        normal_seconds: watched time outside true events and their tolerance; None where it was not given.
-        false_alerts_per_hour: wrong alerts an hour of normal time; None without such time.
-        alerted_normal_seconds: time that alerts stood outside true events and their tolerance. An alert that
-            never ends finds every event; here it shows.
-        tolerance_seconds: as given.
+        right: Number of alerts that overlap a true event (several may overlap the same one).
+        wrong: Number of alerts that overlap none.
+        found: Number of true events with an alert.
+        missed: Number of true events without one.
+        events: Every true event with its alert.
+        wrong_alerts: Positions of the wrong alerts.
+        mean_delay_seconds: Mean delay of the events found; None if there are none.
+        normal_seconds: Watched time outside true events and their tolerance; None if the duration was not given.
+        false_alerts_per_hour: Wrong alerts per hour of normal time; None without normal time.
+        alerted_normal_seconds: Time that alerts were open outside true events and their tolerance. This exposes an
+            alert that never ends, which finds every event.
+        tolerance_seconds: The tolerance used.
     """
 
     right: int
@@ -75,20 +75,20 @@ def match_events(
     tolerance_seconds: float = 1.0,
     duration_seconds: float | None = None,
 ) -> EventReport:
-    """Match alerts with true events of one video.
+    """Match alerts with the true events of one video.
 
-    An alert and an event belong together where the alert overlaps [start − tolerance, end + tolerance], both
-    ends included (our choice: hand labels are seldom better than a second, and an alert needs its minimum
-    duration). An event is found by the earliest alert that belongs to it; one alert can find several events.
+    An alert matches an event if it overlaps [start − tolerance, end + tolerance], both ends included: labels made by
+    hand are seldom more precise than a second, and an alert needs its minimum duration. An event is found by the
+    earliest alert that matches it; one alert can find several events.
 
     Args:
-        alerts: intervals in any order.
-        truth: true events in any order; they may overlap.
-        tolerance_seconds: see above.
-        duration_seconds: length of the watched video, for the rates of normal time.
+        alerts: Intervals in any order.
+        truth: True events in any order; they may overlap.
+        tolerance_seconds: See above.
+        duration_seconds: Length of the watched video, for the rates in normal time.
 
     Raises:
-        ValueError: an interval ends before it starts or is not finite, or a negative tolerance or duration.
+        ValueError: An interval ends before it starts or is not finite, or tolerance or duration is negative.
     """
     if not (math.isfinite(tolerance_seconds) and tolerance_seconds >= 0):
         raise ValueError(f"tolerance_seconds must be 0 or more, got {tolerance_seconds}")
@@ -136,10 +136,10 @@ def match_events(
 
 
 def labels_to_events(labels: npt.ArrayLike, *, fps: float, kind: str = "anomaly") -> tuple[TruthEvent, ...]:
-    """Runs of 1 in (T,) frame labels as true events: frame i lasts from i/fps to (i + 1)/fps seconds.
+    """Convert runs of 1 in (T,) frame labels to true events: frame i lasts from i/fps to (i + 1)/fps seconds.
 
     Raises:
-        DatasetError: labels that are not 1-D or not 0 and 1.
+        DatasetError: Labels are not 1-D, or not 0 and 1.
         ValueError: `fps` is not positive.
     """
     truth = np.asarray(labels)
@@ -155,11 +155,11 @@ def labels_to_events(labels: npt.ArrayLike, *, fps: float, kind: str = "anomaly"
 def _check(what: str, intervals: Iterable[Alert]) -> None:
     for i, (start, end) in enumerate(intervals):
         if not (math.isfinite(start) and math.isfinite(end) and start <= end):
-            raise ValueError(f"{what} {i} must start before it ends, in finite seconds, got ({start}, {end})")
+            raise ValueError(f"{what} {i} must start before it ends, both finite, got ({start}, {end})")
 
 
 def _union(intervals: Iterable[Alert]) -> list[Alert]:
-    """Disjoint intervals in order that cover the same time."""
+    """Disjoint, ordered intervals that cover the same time."""
     merged: list[Alert] = []
     for start, end in sorted(intervals):
         if merged and start <= merged[-1][1]:
@@ -170,5 +170,5 @@ def _union(intervals: Iterable[Alert]) -> list[Alert]:
 
 
 def _overlap(first: list[Alert], second: list[Alert]) -> float:
-    """Time common to two lists of disjoint intervals, seconds."""
+    """Time common to two lists of disjoint intervals, in seconds."""
     return sum(max(0.0, min(b, d) - max(a, c)) for a, b in first for c, d in second)

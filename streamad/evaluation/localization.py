@@ -1,4 +1,4 @@
-"""Where, not only when: heat maps of whole clips against pixel masks."""
+"""Localization: compare the anomaly maps of whole clips with pixel masks."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ from streamad.evaluation.regions import AnomalyMapRegions, RegionTracker
 
 LEVELS = 150
 LOWER_LEVELS = 50
-"""Thresholds of the region curves: quantiles of the frames' highest cells, where one false region a frame is reached,
-and of all cells below those (our choice)."""
+"""Thresholds of the region curves: quantiles of the frames' highest cells, in which range one false region per frame is
+reached, and of all cells below those."""
 
 _CELLS_READ = 20_000
-"""About so many cells of a clip are looked at for the quantiles."""
+"""Approximate number of cells per clip that the quantiles are computed from."""
 
 
 @dataclass(frozen=True)
 class Localization:
-    """Heat maps against pixel masks, with raw scores.
+    """Metrics of anomaly maps against pixel masks, with raw scores.
 
     Attributes:
-        pixel_auc: area under the ROC curve over all pixels.
-        rbdc: region-based detection criterion, 0..1.
-        tbdc: track-based detection criterion, 0..1.
-        regions: true regions.
-        tracks: true tracks; where a set's masks name none, linked by overlap (`RegionTracker`).
-        frames: frames compared: the scored ones of clips with masks.
-        clips: clips with masks.
+        pixel_auc: Area under the ROC curve over all pixels.
+        rbdc: Region-based detection criterion, 0..1.
+        tbdc: Track-based detection criterion, 0..1.
+        regions: Number of true regions.
+        tracks: Number of true tracks; if the masks of a data set do not identify tracks, regions are linked by overlap
+            (`RegionTracker`).
+        frames: Number of frames compared: the scored frames of clips with masks.
+        clips: Number of clips with masks.
     """
 
     pixel_auc: float
@@ -51,23 +52,25 @@ class Localization:
 
 
 class AnomalyMaps(Protocol):
-    """(frames, rows, cols) heat maps of a clip, NaN where a cell was not scored: an array, or a file read in parts."""
+    """(frames, rows, cols) anomaly maps of a clip, NaN for cells that were not scored: an array, or a file read in
+    parts.
+    """
 
     def __len__(self) -> int:
-        """Frames."""
+        """Number of frames."""
 
     def __getitem__(self, frames: slice, /) -> npt.NDArray[np.float32]:
-        """Heat maps of some frames."""
+        """Anomaly maps of some frames."""
 
 
 @dataclass(frozen=True)
 class ClipAnomalyMaps:
-    """Heat maps of one clip.
+    """The anomaly maps of one clip.
 
     Attributes:
-        maps: (frames, rows, cols); a few frames at a time are read from it.
-        boxes: of all cells, row by row, in pixels of the frames.
-        scored: (frames,) whether a frame was scored; one that was, without any scored cell, shows nothing abnormal.
+        maps: (frames, rows, cols); read a few frames at a time.
+        boxes: Boxes of all cells, row by row, in pixels of the frames.
+        scored: (frames,), whether a frame was scored. A scored frame without any scored cell shows nothing abnormal.
     """
 
     maps: AnomalyMaps
@@ -77,13 +80,13 @@ class ClipAnomalyMaps:
 
 @dataclass(frozen=True)
 class Located:
-    """What comparing heat maps with masks gave.
+    """Result of comparing anomaly maps with masks.
 
     Attributes:
-        figures: None where no clip has masks and heat maps, or where nothing is abnormal in them.
-        patches: the patch protocol, under the same conditions.
-        problems: (clip, what is wrong with its masks); such a clip is left out of both.
-        masks: the masks that were to be kept, by clip and frame.
+        figures: The metrics; None if no clip has masks and anomaly maps, or nothing in them is abnormal.
+        patches: The patch protocol, under the same conditions.
+        problems: (clip, problem with its masks); such a clip is left out of both.
+        masks: The masks requested by `keep`, by clip and frame.
     """
 
     figures: Localization | None = None
@@ -99,13 +102,13 @@ def localization_of(
     cells_are_patches: bool = False,
     keep: Collection[tuple[int, int]] = (),
 ) -> Located:
-    """Pixel AUC, RBDC and TBDC, and the patch protocol; clips side by side, each mask read once, one at a time.
+    """Compute pixel AUC, RBDC, TBDC, and the patch protocol. Clips are processed in parallel; each mask is read once.
 
     Args:
-        clips: test clips; those without masks are left out.
-        heat: their heat maps; None for a clip that has none.
-        cells_are_patches: compute the patch protocol too.
-        keep: (clip, frame) whose masks are wanted, for pictures.
+        clips: Test clips; those without masks are skipped.
+        heat: Their anomaly maps; None for a clip that has none.
+        cells_are_patches: Whether to compute the patch protocol, too.
+        keep: (clip, frame) pairs whose masks are returned, for thumbnails.
     """
     numbers = [k for k, (clip, found) in enumerate(zip(clips, heat, strict=True)) if clip.masks is not None and found]
     if not numbers:
@@ -128,7 +131,7 @@ def localization_of(
     compared = len(both) - len(problems)
     try:
         curves = regions.curves()
-    except DatasetError:  # nothing is abnormal in any of them
+    except DatasetError:  # nothing in any of them is abnormal
         return Located(problems=tuple(problems), masks=masks)
     figures = Localization(
         counts.auc(), curves.rbdc, curves.tbdc, curves.regions, curves.tracks, curves.frames, compared
@@ -137,15 +140,15 @@ def localization_of(
 
 
 _TRACKS = 1_000_000
-"""More than a clip has: the numbers of its tracks differ from those of all other clips."""
+"""More tracks than a clip has, so that track numbers are unique across clips."""
 
 _FRAMES_READ = 256
-"""Heat maps read at a time."""
+"""Number of anomaly maps read at a time."""
 
 
 @dataclass
 class _Counted:
-    """Pixels, regions and patches of one clip, and the masks to keep."""
+    """Pixels, regions, and patches of one clip, and the masks to keep."""
 
     pixels: PixelCounts
     regions: AnomalyMapRegions
@@ -161,9 +164,9 @@ def _count(
     clip: Clip,
     found: ClipAnomalyMaps,
 ) -> _Counted | str:
-    """One clip, frame by frame; what is wrong with its masks, where something is.
+    """Process one clip frame by frame; returns the problem with its masks, if any.
 
-    A frame without a score is no miss of the detector's: it is left out, with its true regions.
+    A frame without a score is not a miss of the detector, so it is left out with its true regions.
     """
     assert clip.masks is not None
     done = _Counted(PixelCounts(), AnomalyMapRegions(levels), [], {})
@@ -202,7 +205,7 @@ def _count(
 
 
 def _levels(heat: Sequence[ClipAnomalyMaps]) -> npt.NDArray[np.float64]:
-    """Thresholds, falling; at least one."""
+    """Thresholds, decreasing; at least one."""
     highest: list[npt.NDArray[np.float64]] = []
     cells: list[npt.NDArray[np.float64]] = []
     for found in heat:
@@ -214,7 +217,7 @@ def _levels(heat: Sequence[ClipAnomalyMaps]) -> npt.NDArray[np.float64]:
             highest.append(top[np.isfinite(top)])
             values = flat[np.isfinite(flat)]
             step = max(1, len(found.maps) * flat.shape[1] // _CELLS_READ)
-            cells.append(values[::step])  # evenly spread; enough for quantiles
+            cells.append(values[::step])  # evenly spaced; enough for quantiles
     tops, values = np.concatenate(highest), np.concatenate(cells)
     if not len(tops):
         return np.zeros(1)

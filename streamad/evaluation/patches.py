@@ -1,4 +1,4 @@
-"""The patch protocol of the ADACL and ALPS papers: three numbers that must not be taken for one another."""
+"""The patch protocol of the ADACL and ALPS papers: three metrics that must not be confused."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from streamad.evaluation.scores import evaluate_scores
 from streamad.evaluation.streaming_roc_auc import StreamingRocAuc
 
 ABNORMAL_SHARE = 0.2
-"""A cell is abnormal where the mask covers at least this share of it; between 0 and this it is left out (our choice:
-the papers do not say)."""
+"""A cell is abnormal if the mask covers at least this share of it; cells that are covered less, but not zero, are
+ignored. The papers do not specify this."""
 
 
 @dataclass(frozen=True)
 class PatchFigures:
-    """Figures of single 30×30 patches, and of frames by their highest patch.
+    """Metrics of single 30×30 patches, and of frames by their highest patch.
 
-    The papers' tables call theirs frame-level, but follow code that joins labeled normal and abnormal patches: they
-    are to be compared with `patch_auc` alone.
+    The papers' tables call their metrics frame-level, but follow code that pools labeled normal and abnormal patches:
+    they must be compared with `patch_auc` only.
 
     Attributes:
         patch_auc: AUC over patches in which something moves.
         patch_eer: EER over them.
-        patches: patches compared.
-        abnormal_patches: those covered by a mask to at least a fifth.
-        left_out: patches covered by less than a fifth, but not by nothing.
-        frame_auc: AUC over frames, each scored by its highest patch, as they are.
-        frame_eer: its EER.
-        frame_auc_per_video: the same after min-max of each test clip, which needs its future.
-        frame_eer_per_video: its EER.
-        frames: frames compared.
+        patches: Number of patches compared.
+        abnormal_patches: Number of patches of which a mask covers at least a fifth.
+        left_out: Number of patches of which a mask covers less than a fifth, but not zero.
+        frame_auc: AUC over frames, each scored by its highest patch, without normalization.
+        frame_eer: EER over them.
+        frame_auc_per_video: The AUC after min-max normalization of each test clip, which needs its future.
+        frame_eer_per_video: The EER after that.
+        frames: Number of frames compared.
     """
 
     patch_auc: float
@@ -51,15 +51,15 @@ class PatchFigures:
 
 @dataclass
 class PatchCounts:
-    """The patches of one clip, counted frame by frame; what grows with the frames is one score a frame.
+    """The patches of one clip, counted frame by frame; memory grows by one score per frame.
 
     Attributes:
-        ranks: scores of patches in which something moves, of scored frames.
-        patches: how many of them are compared.
-        abnormal: those covered by a mask to at least a fifth.
-        left_out: those covered by less, but not by nothing.
-        lowest: lowest score of any patch.
-        highest: (frames,) highest patch score; -inf where nothing moves, NaN where the frame was not scored.
+        ranks: Scores of patches in which something moves, in scored frames.
+        patches: Number of patches compared.
+        abnormal: Number of patches of which a mask covers at least a fifth.
+        left_out: Number of patches of which a mask covers less, but not zero.
+        lowest: Lowest score of any patch.
+        highest: (frames,) highest patch score; -inf if nothing moves, NaN if the frame was not scored.
         labels: (frames,) 0 or 1.
     """
 
@@ -75,9 +75,9 @@ class PatchCounts:
         """Count one scored frame.
 
         Args:
-            frame: its position in the clip.
+            frame: Position of the frame in the clip.
             anomaly_map: (rows, cols) patch scores, NaN where nothing moved.
-            cells: the patches, row by row.
+            cells: The patches, row by row.
             mask: (height, width), True where abnormal.
         """
         values = np.asarray(anomaly_map, dtype=np.float64).ravel()
@@ -94,12 +94,12 @@ class PatchCounts:
 
 
 def patch_figures(clips: Sequence[PatchCounts]) -> PatchFigures | None:
-    """The three numbers.
+    """Compute the metrics.
 
-    A frame in which nothing moves has no patch; it takes the lowest patch score of all.
+    A frame in which nothing moves has no patch; it gets the lowest patch score of all.
 
     Returns:
-        None where there is no patch, or patches or frames are of one class.
+        None if there are no patches, or patches or frames belong to only one class.
     """
     lowest = min((clip.lowest for clip in clips), default=np.inf)
     if not np.isfinite(lowest):

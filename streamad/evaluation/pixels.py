@@ -1,4 +1,4 @@
-"""Pixel-level ROC AUC of heat maps against pixel masks."""
+"""Pixel-level ROC AUC of anomaly maps against pixel masks."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Counts = npt.NDArray[np.int64]
 
 
 class CellPixels:
-    """The pixels of a heat map's cells in pictures of one size.
+    """The pixels of an anomaly map's cells in frames of one size.
 
     Args:
-        boxes: of all cells, row by row; what lies outside the picture is cut off.
-        size: (height, width) of the pictures.
+        boxes: Boxes of all cells, row by row; parts outside the frame are cut off.
+        size: (height, width) of the frames.
 
     Attributes:
-        size: as given.
-        boxes: as given.
-        corners: (cells, 4) the boxes inside the picture.
-        areas: (cells,) pixels of each.
-        apart: whether no two cells overlap.
+        size: The size given.
+        boxes: The boxes given.
+        corners: (cells, 4), the boxes within the frame.
+        areas: (cells,), pixels of each.
+        apart: Whether no two cells overlap.
     """
 
     def __init__(self, boxes: Sequence[Box], size: tuple[int, int]) -> None:
@@ -45,15 +45,15 @@ class CellPixels:
         self.apart = int(self.areas.sum()) == int(self._painted(range(len(self.corners))).astype(bool).sum())
 
     def marked(self, mask: Mask) -> Counts:
-        """(cells,) how many pixels of each cell a (height, width) mask marks."""
+        """(cells,), number of pixels of each cell that a (height, width) mask marks."""
         sums = cv2.integral(np.ascontiguousarray(mask).view(np.uint8))
         x0, y0, x1, y1 = self.corners.T
         return np.asarray(sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0], dtype=np.int64)
 
     def shown(self, values: npt.NDArray[np.float64], mask: Mask) -> tuple[Counts, Counts]:
-        """Of each cell, (cells,) how many pixels show its score, and how many of these the mask marks.
+        """For each cell, (cells,): how many pixels show its score, and how many of these the mask marks.
 
-        A cell that is NaN shows none. In the overlap of two cells the higher score counts, as it does for the eye.
+        A cell that is NaN shows none. Where two cells overlap, the higher score counts, as in the overlay.
         """
         scored = ~np.isnan(values)
         if self.apart:
@@ -73,10 +73,11 @@ class CellPixels:
 
 
 class PixelCounts:
-    """What a pixel-level ROC needs of the frames seen so far: of every cell its score and its two kinds of pixels.
+    """Data for a pixel-level ROC over the frames seen so far: the score of every cell and its numbers of pixels by
+    class.
 
-    A heat map is constant within a cell, so a cell with n normal and a abnormal pixels stands for n + a pixels of one
-    score: the ROC over cells with these weights is that over pixels, without holding any pixels.
+    An anomaly map is constant within a cell, so a cell with n normal and a abnormal pixels stands for n + a pixels of
+    one score. The ROC over cells with these weights equals that over pixels, without storing pixels.
     """
 
     def __init__(self) -> None:
@@ -85,19 +86,19 @@ class PixelCounts:
     def add(self, anomaly_map: npt.ArrayLike, cells: CellPixels, mask: Mask) -> None:
         """Count the pixels of one frame.
 
-        A pixel that no scored cell covers (NaN, or outside the grid) takes the lowest rank: nothing was seen there.
+        A pixel that no scored cell covers (NaN, or outside the grid) gets the lowest rank: nothing was detected there.
 
         Args:
             anomaly_map: (rows, cols) scores, higher = more anomalous; NaN = not scored.
-            cells: all cells, row by row.
+            cells: All cells, row by row.
             mask: (height, width), True where abnormal.
 
         Raises:
-            DatasetError: boxes and cells differ in number.
+            DatasetError: The numbers of boxes and cells differ.
         """
         values = np.asarray(anomaly_map, dtype=np.float64).ravel()
         if len(cells.boxes) != values.size:
-            raise DatasetError(f"a heat map of {values.size} cells, but {len(cells.boxes)} boxes")
+            raise DatasetError(f"the anomaly map has {values.size} cells, but there are {len(cells.boxes)} boxes")
         totals, hits = cells.shown(values, mask)
         kept = totals > 0
         abnormal = np.append(hits[kept], np.count_nonzero(mask) - hits.sum())
@@ -105,13 +106,13 @@ class PixelCounts:
         self._ranks.add(np.append(values[kept], -np.inf), abnormal, pixels - abnormal)
 
     def merge(self, other: PixelCounts) -> None:
-        """Take up the counts of other frames."""
+        """Add the counts of other frames."""
         self._ranks.merge(other._ranks)
 
     def auc(self) -> float:
         """Area under the ROC curve over all pixels, 0..1; ties count as half.
 
         Raises:
-            DatasetError: no frame, or pixels of one class alone.
+            DatasetError: There are no frames, or only pixels of one class.
         """
         return self._ranks.auc()

@@ -1,6 +1,6 @@
-"""Where the endpoints are served: the web server's part of the configuration.
+"""Configuration of the web server: where its endpoints are served.
 
-It lives here, below `live`, since the configuration is composed there; the server itself stands on top.
+It is defined here, below `live`, because the configuration is composed below the web server itself.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 HOST = r"^(\*|(\*\.)?[A-Za-z0-9_-]([A-Za-z0-9._-]*[A-Za-z0-9_-])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)$"
-"""A name, every name under one, an address, or "*" for any."""
+"""A name, all names below one, an address, or "*" for any."""
 
 
 class WebSpec(BaseModel):
-    """Where the page, the metrics and the health endpoints are served."""
+    """Where the page, the metrics, and the health endpoints are served."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    enabled: bool = Field(True, description="false: no page, no metrics, no health endpoints")
+    enabled: bool = Field(True, description="false: no page, metrics, or health endpoints")
     host: str = Field(
         "127.0.0.1",
         min_length=1,
-        description="address to listen on; there is no login, so beyond this machine put a proxy in front",
+        description="address to listen on; there is no login, so use a proxy for access from other machines",
     )
     allowed_hosts: tuple[Annotated[str, Field(pattern=HOST)], ...] = Field(
         (),
         max_length=100,
-        description="names by which a proxy, Prometheus or a browser may ask for this server, without a port; "
-        "*.example.org: all under a name; loopback names, `host` and the machine's addresses need no entry",
+        description="host names that a proxy, Prometheus or a browser may use for this server, without a port; "
+        "*.example.org: all names below one; loopback names, `host`, and the machine's addresses are always allowed",
     )
-    port: int = Field(8080, ge=0, le=65535, description="TCP port to listen on; 0: any free one")
+    port: int = Field(8080, ge=0, le=65535, description="TCP port to listen on; 0: any free port")

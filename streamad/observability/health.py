@@ -1,4 +1,4 @@
-"""Health: is the main loop alive, is the program ready. Cameras have no say in either."""
+"""Health: whether the main loop is alive and the program is ready. Cameras affect neither."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 STALL_SECONDS = 10.0
-"""Without a tick for longer than this the main loop counts as hung."""
+"""The main loop counts as hung if it has not ticked for this long."""
 
 STARTUP_SECONDS = 900.0
-"""Grace before the first tick: loading a model may build an engine for minutes, and must not get the process
+"""Time allowed before the first tick: loading a model may build an engine for minutes, which must not get the process
 killed."""
 
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """The answer to one probe.
+    """The answer to a probe.
 
     Attributes:
-        ok: the answer.
-        reason: in words; where not ok, what is missing.
+        ok: Whether the check passed.
+        reason: Explanation; if the check failed, what is missing.
     """
 
     ok: bool
@@ -29,17 +29,16 @@ class HealthReport:
 
 
 class Health:
-    """Liveness by the main loop's ticks, readiness by named conditions.
+    """Liveness from the main loop's ticks, readiness from named conditions.
 
-    Liveness asks whether restarting the process would help: it knows the main loop alone, so a dead camera,
-    which a restart would not cure, never touches it. Safe to use from several threads.
+    Liveness answers whether restarting the process would help. It depends only on the main loop, because a restart
+    would not repair a dead camera. Thread-safe.
 
     Args:
-        conditions: what must hold before the program is ready; each is unmet until `set_ready` says
-            otherwise.
-        stall_seconds: bound on the time since the last tick.
-        startup_seconds: bound on the time until the first one.
-        clock: monotonic seconds.
+        conditions: What must hold before the program is ready; each condition is unmet until `set_ready` is called.
+        stall_seconds: Maximum time since the last tick.
+        startup_seconds: Maximum time until the first tick.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(
@@ -60,14 +59,14 @@ class Health:
         self._known = frozenset(self._unmet)
 
     def tick(self) -> None:
-        """The main loop went round."""
+        """Record an iteration of the main loop."""
         self._ticked = self._clock()
 
     def set_ready(self, condition: str, ready: bool = True, *, reason: str = "not ready") -> None:
-        """State whether a condition holds; `reason` says why not.
+        """Set whether a condition holds; `reason` says why not.
 
         Raises:
-            ValueError: the condition is none of those given at construction.
+            ValueError: The condition is not one of those given at construction.
         """
         if condition not in self._known:
             raise ValueError(f"unknown condition {condition!r}, expected one of {sorted(self._known)}")
@@ -82,13 +81,13 @@ class Health:
         if self._ticked is None:
             waited, bound, what = self._clock() - self._created, self._startup_seconds, "starting for"
         else:
-            waited, bound, what = self._clock() - self._ticked, self._stall_seconds, "main loop ticked before"
+            waited, bound, what = self._clock() - self._ticked, self._stall_seconds, "no tick of the main loop for"
         if waited <= bound:
             return HealthReport(True, f"{what} {waited:.1f} s")
         return HealthReport(False, f"{what} {waited:.1f} s, at most {bound:g} s is expected")
 
     def ready(self) -> HealthReport:
-        """The answer to `/readyz`: every condition holds and the main loop is alive."""
+        """The answer to `/readyz`: whether every condition holds and the main loop is alive."""
         with self._lock:
             unmet = dict(self._unmet)
         if unmet:

@@ -1,4 +1,4 @@
-"""Logging: text or JSON lines, credentials redacted, repeated messages aggregated."""
+"""Logging: text or JSON lines, with credentials redacted and repeated messages aggregated."""
 
 from __future__ import annotations
 
@@ -24,40 +24,40 @@ Format = Literal["text", "json"]
 
 REPEAT_SECONDS = 10.0
 LOG_CAPACITY = 10_000
-"""Lines that wait for a reader of the log who has stopped reading, about 2 MB."""
+"""Lines queued for a log reader that has stopped reading, about 2 MB."""
 MAX_KEYS = 1000
-"""Bound on the messages remembered for aggregation; beyond it all are reported and forgotten."""
+"""Maximum number of messages remembered for aggregation; beyond it, all are reported and forgotten."""
 
 _STANDARD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
 class LoggingSpec(BaseModel):
-    """How the program logs, always on standard error."""
+    """How the program logs; always to standard error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    level: Level = Field("info", description="the least severe level that is logged")
-    format: Format = Field("text", description="text for people, json for one object a line")
+    level: Level = Field("info", description="the lowest level that is logged")
+    format: Format = Field("text", description="text: for people; json: one object per line")
     repeat_seconds: float = Field(
         REPEAT_SECONDS,
         ge=0,
         le=3600,
-        description="the same warning or error is logged once in this time, with how often it came; 0: all are logged",
+        description="a repeated warning or error is logged once in this time, with its count; 0: all are logged",
     )
 
 
 class RedactionFilter(logging.Filter):
-    """Redacts a record in place: message with arguments, traceback, stack and extra fields.
+    """Redacts a record in place: message with arguments, traceback, stack, and extra fields.
 
-    The arguments are merged into the message first: a secret may stand in either, or across both.
+    The arguments are merged into the message first, because a secret can be in either or span both.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Redact; every record passes."""
+        """Redact the record; every record passes."""
         try:
             message = record.getMessage()
         except (TypeError, ValueError) as error:
-            # A message that does not fit its arguments is a bug of the caller, and no reason to lose it.
+            # A message that does not match its arguments is a bug of the caller, but must not be lost.
             message = f"{record.msg} {record.args!r} (cannot be formatted: {error})"
         record.msg, record.args = redact(message), None
         if record.exc_info and not record.exc_text:
@@ -73,10 +73,10 @@ class RedactionFilter(logging.Filter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC), level, logger, message, the extra fields, exception."""
+    """Formats a record as one JSON object: time (UTC), level, logger, message, the extra fields, exception."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Format the record as one line, without the line end."""
         document: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -93,16 +93,15 @@ class JsonFormatter(logging.Formatter):
 
 
 class AggregatingHandler(logging.Handler):
-    """Redacts, then passes a warning or error on once in `repeat_seconds` and counts its repetitions
-    meanwhile.
+    """Redacts records, passes on each warning or error once per `repeat_seconds`, and counts its repetitions.
 
-    "... repeated 124 times" follows when the time is over and anything is logged, or at `flush` and `close`.
-    Two records repeat each other where logger, level and message agree.
+    "... repeated 124 times" is logged with the first record after that time, or at `flush` and `close`. Two records are
+    repetitions of each other if logger, level, and message are equal.
 
     Args:
-        target: the handler that writes.
-        repeat_seconds: 0 switches aggregation off.
-        clock: monotonic seconds.
+        target: The handler that writes.
+        repeat_seconds: 0 disables aggregation.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(
@@ -146,21 +145,21 @@ class AggregatingHandler(logging.Handler):
             self.release()
 
     def close(self) -> None:
-        """Report all repetitions, then close; a stream that was closed before is told nothing."""
+        """Report all repetitions, then close; nothing is written to a stream that is already closed."""
         with suppress(OSError, ValueError):  # as `logging.shutdown` does
             self.flush()
         self._target.close()
         super().close()
 
     def _report(self, *, before: float) -> None:
-        # Insertion order is order of time, so the expired ones stand first.
+        # Insertion order is chronological, so the expired ones come first.
         expired = []
         for key, (since, _) in self._seen.items():
             if since > before:
                 break
             expired.append(key)
         for key in expired:
-            _, repeated = self._seen.pop(key, (0.0, 0))  # writing may log, and so come here again
+            _, repeated = self._seen.pop(key, (0.0, 0))  # writing may log, which calls this again
             if repeated:
                 name, level, message = key
                 text = f"{message} … repeated {repeated} time{'s' if repeated > 1 else ''}"
@@ -168,11 +167,11 @@ class AggregatingHandler(logging.Handler):
 
 
 class BackgroundStream(io.TextIOBase):
-    """A text stream whose `write` returns at once, whatever the descriptor behind it does (see `BackgroundWriter`).
+    """A text stream whose `write` returns immediately, whatever its file descriptor does (see `BackgroundWriter`).
 
     Args:
-        stream: where the text goes; one without a descriptor is written to directly.
-        on_outcome: see `BackgroundWriter`.
+        stream: Where the text goes; a stream without a file descriptor is written to directly.
+        on_outcome: See `BackgroundWriter`.
     """
 
     def __init__(self, stream: TextIO, *, on_outcome: Callable[[Outcome, int, str], None] | None = None) -> None:
@@ -186,11 +185,11 @@ class BackgroundStream(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """That of the stream behind."""
+        """Encoding of the underlying stream."""
         return self._stream.encoding or "utf-8"
 
     def write(self, text: str) -> int:
-        """Take a text."""
+        """Queue the text."""
         if not self._is_ended:
             self.writer.put(text)
         elif self.writer.is_over and self.writer.error is None:
@@ -198,19 +197,19 @@ class BackgroundStream(io.TextIOBase):
         return len(text)
 
     def fileno(self) -> int:
-        """The descriptor behind."""
+        """File descriptor of the underlying stream."""
         return self._stream.fileno()
 
     def isatty(self) -> bool:
-        """Whether a person looks at it."""
+        """Whether the underlying stream is a terminal."""
         return self._stream.isatty()
 
     def writable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def end(self) -> None:
-        """Write what waits, where that is possible. Later texts are written directly, unless writing failed."""
+        """Write the queued text if possible. Later text is written directly, unless writing failed."""
         self.writer.close()
         self._is_ended = True
 
@@ -224,7 +223,7 @@ class BackgroundStream(io.TextIOBase):
 
 @contextmanager
 def background_stderr(on_outcome: Callable[[Outcome, int, str], None] | None = None) -> Iterator[BackgroundStream]:
-    """Within the context nothing that goes to `sys.stderr` waits for its reader: neither logs nor messages."""
+    """Within the context, nothing written to `sys.stderr` waits for its reader, neither logs nor messages."""
     before = sys.stderr
     stream = BackgroundStream(before, on_outcome=on_outcome)
     sys.stderr = stream
@@ -242,13 +241,13 @@ def setup_logging(
     stream: TextIO | None = None,
     repeat_seconds: float = REPEAT_SECONDS,
 ) -> logging.Handler:
-    """Log to `stream` (standard error by default) from here on; a second call replaces the first.
+    """Log to `stream` (standard error by default) from now on; a second call replaces the first.
 
-    Text is colored on a terminal and plain elsewhere: one line a record, whatever the width. `level` is that
-    of streamad's own loggers; other libraries are heard from WARNING on.
+    Text is colored on a terminal and plain elsewhere, with one line per record regardless of the width. `level` applies
+    to streamad's own loggers; other libraries log from WARNING on.
 
     Returns:
-        The handler, whose `flush` reports repetitions at once.
+        The handler; its `flush` reports repetitions immediately.
     """
     stream = stream if stream is not None else sys.stderr
     target: logging.Handler

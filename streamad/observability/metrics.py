@@ -1,4 +1,4 @@
-"""Prometheus metrics under the project's fixed names, in a registry of their own."""
+"""Prometheus metrics under the project's fixed names, in their own registry."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ SEVERITIES = ("warning", "critical")
 HEALTH_TOPICS = ("quality", "drift", "fault")
 TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 
-# Buckets sit close where decisions are made: a stage has to fit into a frame interval (33-40 ms), an alert
-# into a second; a batch is a power of two, up to a 30 x 30 grid's 900 cells.
+# Buckets are dense where decisions are made: a stage has to fit into a frame interval (33-40 ms), an alert
+# into a second; a batch is a power of two, up to the 900 cells of a 30 x 30 grid.
 STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.033, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0, 10.0)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class _Exposed(Collector):
-    """The registry without the `_created` series, which double the page and that nobody asks for."""
+    """The registry without the `_created` series, which would double the size of the page and are not used."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -38,10 +38,10 @@ class _Exposed(Collector):
 
 
 class Metrics:
-    """All series of one process. Safe to use from several threads.
+    """All series of one process. Thread-safe.
 
-    A camera is always named by its configured id, never by its URL. Nothing is registered globally, so a
-    process may hold several.
+    A camera is always identified by its configured id, never by its URL. Nothing is registered globally, so a process
+    can have several instances.
     """
 
     def __init__(self) -> None:
@@ -64,15 +64,13 @@ class Metrics:
         self.frames_dropped = counter(
             "streamad_frames_dropped_total", "Frames dropped before they were scored.", "camera", "reason"
         )
-        self.reconnects = counter(
-            "streamad_reconnects_total", "Attempts to reconnect, by what had failed.", "camera", "reason"
-        )
-        self.gaps = counter("streamad_gaps_total", "Gaps in the stream at which clips start anew.", "camera")
+        self.reconnects = counter("streamad_reconnects_total", "Attempts to reconnect, by cause.", "camera", "reason")
+        self.gaps = counter("streamad_gaps_total", "Gaps in the stream at which the frame history restarts.", "camera")
         self.scores_withheld = counter(
             "streamad_scores_withheld_total", "Frames without a score, by reason.", "camera", "reason"
         )
         self.frame_quality = counter(
-            "streamad_frame_quality_total", "Frames held back by the frame-quality gate, by fault.", "camera", "reason"
+            "streamad_frame_quality_total", "Frames rejected by the frame-quality gate, by fault.", "camera", "reason"
         )
         self.health_events = counter(
             "streamad_health_events_total",
@@ -80,9 +78,7 @@ class Metrics:
             "camera",
             "topic",
         )
-        self.alerts = counter(
-            "streamad_alerts_total", "Alerts opened, by severity at the opening.", "camera", "severity"
-        )
+        self.alerts = counter("streamad_alerts_total", "Alerts opened, by severity when opened.", "camera", "severity")
         self.notifications = counter(
             "streamad_notifications_total", "Events passed to a sink, by outcome.", "sink", "outcome"
         )
@@ -93,7 +89,7 @@ class Metrics:
             "streamad_camera_faults_total", "Exceptions while a camera's frames were processed.", "camera"
         )
         self.internal_errors = counter(
-            "streamad_internal_errors_total", "Exceptions of a part that watching goes on without.", "part"
+            "streamad_internal_errors_total", "Exceptions in a part that watching continues without.", "part"
         )
         self.event_store_errors = counter(
             "streamad_event_store_errors_total", "Failed attempts to write events to disk."
@@ -102,19 +98,19 @@ class Metrics:
             "streamad_output_errors_total", "Failed attempts to write an output, by cause.", "output", "reason"
         )
         self.output_dropped = counter(
-            "streamad_output_dropped_total", "Items of an output that were given up.", "output", "reason"
+            "streamad_output_dropped_total", "Items of an output that were discarded.", "output", "reason"
         )
-        self.camera_up = gauge("streamad_camera_up", "1 while the camera delivers frames, else 0.", "camera")
+        self.camera_up = gauge("streamad_camera_up", "1 while the camera delivers frames, otherwise 0.", "camera")
         self.last_frame = gauge(
             "streamad_last_frame_timestamp_seconds",
             "Unix time of the newest frame, 0 before the first.",
             "camera",
         )
         self.camera_overloaded = gauge(
-            "streamad_camera_overloaded", "1 while the machine does not keep up with the camera, else 0.", "camera"
+            "streamad_camera_overloaded", "1 while the machine cannot keep up with the camera, otherwise 0.", "camera"
         )
         self.overloaded = gauge(
-            "streamad_overloaded", "1 while the machine does not keep up with one or more cameras, else 0."
+            "streamad_overloaded", "1 while the machine cannot keep up with one or more cameras, otherwise 0."
         )
         self.queue_length = gauge("streamad_queue_length", "Items waiting in a queue.", "queue")
         self.anomaly_score = gauge(
@@ -123,47 +119,47 @@ class Metrics:
         self.anomaly_threshold = gauge(
             "streamad_anomaly_threshold", "Score from which a frame counts as anomalous.", "camera"
         )
-        self.alert_active = gauge("streamad_alert_active", "1 while an alert is open, else 0.", "camera")
+        self.alert_active = gauge("streamad_alert_active", "1 while an alert is open, otherwise 0.", "camera")
         self.quality_hold = gauge(
-            "streamad_quality_hold_active", "1 while frames are held back as faulty, else 0.", "camera"
+            "streamad_quality_hold_active", "1 while frames are rejected as faulty, otherwise 0.", "camera"
         )
         self.score_drift_ratio = gauge(
             "streamad_score_drift_ratio",
-            "Share of recent frames over the calibration's 90 % quantile, over 10 %; 1: unchanged.",
+            "Share of recent frames above the calibration's 90 % quantile, divided by 10 %; 1: unchanged.",
             "camera",
         )
         self.score_share = gauge(
             "streamad_score_quantile_share",
-            "Share of recent frames over a quantile of the calibration; 1 - quantile: unchanged.",
+            "Share of recent frames above a quantile of the calibration; 1 - quantile: unchanged.",
             "camera",
             "quantile",
         )
         self.score_drifted = gauge(
             "streamad_score_drifted",
-            "1 where the last window of scores differs from the calibration, 0 where not, NaN before the first.",
+            "1 if the last window of scores differs from the calibration, 0 if not, NaN before the first.",
             "camera",
         )
-        self.build_info = gauge("streamad_build_info", "Always 1; what is running.", "version", "python")
+        self.build_info = gauge("streamad_build_info", "Always 1; the running version.", "version", "python")
         self.model_info = gauge(
             "streamad_model_info",
-            "Always 1; the model, the engine that runs it, and why that engine was taken.",
+            "Always 1; the model, the engine that runs it, and the reason for that choice.",
             *("model", "sha256", "detector", "engine", "device", "precision", "why"),
         )
         self.stage_duration = histogram(
-            "streamad_stage_duration_seconds", "Time that a stage took for one batch.", STAGE_BUCKETS, "stage"
+            "streamad_stage_duration_seconds", "Time that a stage takes for one batch.", STAGE_BUCKETS, "stage"
         )
         self.end_to_end_latency = histogram(
             "streamad_end_to_end_latency_seconds",
-            "From a frame decoded to its score.",
+            "Time from the decoded frame to its score.",
             LATENCY_BUCKETS,
             "camera",
         )
-        self.batch_size = histogram("streamad_batch_size", "Inputs in one call of the engine.", BATCH_BUCKETS)
+        self.batch_size = histogram("streamad_batch_size", "Inputs per call of the engine.", BATCH_BUCKETS)
         self.build_info.labels(version=__version__, python=platform.python_version()).set(1)
         ProcessCollector(registry=registry)
 
     def camera(self, camera: str) -> CameraMetrics:
-        """The handle of one camera, the same at every call; its series start here, counters at 0."""
+        """Return the handle of one camera, the same at every call; its series are created here, with counters at 0."""
         with self._lock:
             if camera not in self._cameras:
                 self._cameras[camera] = CameraMetrics(self, camera)
@@ -172,7 +168,7 @@ class Metrics:
     def set_model(
         self, *, model: str, sha256: str, detector: str, engine: str, device: str, precision: str, why: str
     ) -> None:
-        """Publish what runs now, in place of what ran before; its errors are counted from 0."""
+        """Publish what is running now, replacing earlier entries; its errors are counted from 0."""
         self.inference_errors.labels(engine=engine)
         self.model_info.clear()
         self.model_info.labels(
@@ -186,26 +182,26 @@ class Metrics:
         ).set(1)
 
     def wrote(self, output: str, outcome: Outcome, amount: int, reason: str) -> None:
-        """Count what became of an output's items; the `on_outcome` of a `BackgroundWriter`."""
+        """Count the outcome of an output's items; the `on_outcome` of a `BackgroundWriter`."""
         if outcome == "failed":
             self.output_errors.labels(output=output, reason=reason).inc(amount)
         elif outcome == "dropped":
             self.output_dropped.labels(output=output, reason=reason).inc(amount)
 
     def notified(self, sink: str, outcome: Outcome, amount: int, reason: str) -> None:
-        """The same for a sink, whose deliveries count too."""
+        """Count the outcome of a sink's items, including deliveries."""
         label = "delivered" if outcome == "written" else outcome
         self.notifications.labels(sink=sink, outcome=label).inc(amount)
         self.wrote(sink, outcome, amount, reason)
 
     def render(self) -> bytes:
-        """All series in Prometheus' text format 0.0.4."""
+        """All series in Prometheus text format 0.0.4."""
         return generate_latest(self._exposed)
 
     def negotiate(self, accept: str) -> tuple[bytes, str]:
         """All series in the format that an Accept header prefers, with its content type.
 
-        OpenMetrics 1.0 where asked for, else the text format.
+        OpenMetrics 1.0 if requested, otherwise the text format.
         """
         if "application/openmetrics-text" not in accept:
             return self.render(), TEXT_FORMAT
@@ -214,9 +210,9 @@ class Metrics:
 
 
 class CameraMetrics:
-    """One camera's series, with their labels resolved once: what the hot path calls.
+    """The series of one camera, with their labels resolved once for use in the hot path.
 
-    Made by `Metrics.camera`.
+    Created by `Metrics.camera`.
     """
 
     def __init__(self, metrics: Metrics, camera: str) -> None:
@@ -242,7 +238,7 @@ class CameraMetrics:
         self._drift = metrics.score_drift_ratio.labels(camera)
         self._drifted = metrics.score_drifted.labels(camera)
         for unknown in (self._score, self._threshold, self._drift, self._drifted):
-            unknown.set(float("nan"))  # 0 would be a claim
+            unknown.set(float("nan"))  # 0 would be a false statement
 
     def frame(self, stage: str) -> None:
         """Count a frame that passed `stage`: "decoded" or "scored"."""
@@ -257,28 +253,28 @@ class CameraMetrics:
         self._increase(self._metrics.frames_dropped, reason, amount)
 
     def reconnect(self, reason: str) -> None:
-        """Count a reconnect by what had failed."""
+        """Count a reconnect by the failure that caused it."""
         self._increase(self._metrics.reconnects, reason)
 
     def gap(self) -> None:
-        """Count a gap at which clips start anew."""
+        """Count a gap at which the frame history restarts."""
         self._gaps.inc()
 
     def fault(self) -> None:
-        """Count an exception while a frame was processed."""
+        """Count an exception while processing a frame."""
         self._faults.inc()
 
     def set_overloaded(self, overloaded: bool) -> None:
-        """Set whether the machine does not keep up with the camera."""
+        """Set whether the machine cannot keep up with the camera."""
         self._overloaded.set(1 if overloaded else 0)
 
     def skipped(self, reason: str) -> None:
-        """Count a frame without a score; the score reads NaN."""
+        """Count a frame without a score; the score becomes NaN."""
         self._increase(self._metrics.scores_withheld, reason)
         self._score.set(float("nan"))
 
     def held(self, reason: str | None) -> None:
-        """Count a frame that the gate held back; None: it was good."""
+        """Count a frame that the quality gate rejected; None: the frame was good."""
         if reason is not None:
             self._increase(self._metrics.frame_quality, reason)
         self._quality_hold.set(0 if reason is None else 1)
@@ -292,29 +288,29 @@ class CameraMetrics:
         self._increase(self._metrics.alerts, severity)
 
     def set_alert_active(self, active: bool) -> None:
-        """Say whether an alert is open."""
+        """Set whether an alert is open."""
         self._alert_active.set(1 if active else 0)
 
     def set_up(self, up: bool) -> None:
-        """Say whether the camera delivers frames."""
+        """Set whether the camera delivers frames."""
         self._up.set(1 if up else 0)
 
     def set_score(self, score: float) -> None:
-        """Set the newest score; NaN: there is none now."""
+        """Set the newest score; NaN: currently none."""
         self._score.set(score)
 
     def set_threshold(self, threshold: float) -> None:
-        """Set the threshold in force."""
+        """Set the active threshold."""
         self._threshold.set(threshold)
 
     def set_drift(self, ratio: float, shares: Mapping[float, float] | None = None) -> None:
-        """Set the drift ratio, 1: as calibrated, and the share of frames over each quantile of the calibration."""
+        """Set the drift ratio (1: as calibrated) and the share of frames above each quantile of the calibration."""
         self._drift.set(ratio)
         for quantile, share in (shares or {}).items():
             self._metrics.score_share.labels(self._camera, f"{quantile:g}").set(share)
 
     def set_drifted(self, drifted: bool) -> None:
-        """Say what the last window of scores showed."""
+        """Set whether the last window of scores had drifted."""
         self._drifted.set(1 if drifted else 0)
 
     def latency(self, seconds: float) -> None:

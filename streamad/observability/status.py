@@ -1,4 +1,4 @@
-"""The status document: what `/status` answers and the live page draws. `streamad.live` fills it."""
+"""The status document, which `/status` returns and the live page displays. `streamad.live` fills it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ CameraState = Literal["starting", "up", "overloaded", "stale", "backoff", "ended
 AlertLabel = Literal["none", "pending", "warning", "critical", "cooldown"]
 
 RECENT_SCORES = 300
-"""At most this many points in `CameraStatus.recent`."""
+"""Maximum number of points in `CameraStatus.recent`."""
 
 
 class EngineStatus(TypedDict):
-    """What runs the network, and why that was taken."""
+    """The engine that runs the network, and the reason for that choice."""
 
     name: str
     device: str
@@ -32,13 +32,14 @@ class ModelStatus(TypedDict):
 
 
 class ReturnPeriodStatus(TypedDict):
-    """One alert in so much normal video, were the threshold at this score.
+    """Mean time in normal video between two alerts if the threshold were at this score.
 
     Keys:
-        seconds: normal video between two such alerts; where `not_seen`, the length of the calibration video.
-        at_most: the score is an everyday one: more frequent than the calibration counted.
-        not_seen: the calibration video never held a score as high.
-        text: the same as a phrase: "once in 3 hours", "not seen in 7 hours".
+        seconds: Mean duration of normal video between two such alerts; if `not_seen`, the length of the calibration
+            video.
+        at_most: The score is an everyday one, more frequent than the calibration counted.
+        not_seen: The calibration video never reached the score.
+        text: The same as a phrase: "once in 3 hours", "not seen in 7 hours".
     """
 
     seconds: float
@@ -48,12 +49,12 @@ class ReturnPeriodStatus(TypedDict):
 
 
 class DriftStatus(TypedDict):
-    """Do the scores still come from what was calibrated on?
+    """Whether the scores still follow the calibration.
 
     Keys:
-        ratio: share of recent frames over the calibration's 90 % quantile, over 10 %; NaN until 500 are scored.
-        drifted: what the last full window says; None before the first.
-        message: in words, with what to do, where they have drifted.
+        ratio: Share of recent frames above the calibration's 90 % quantile, divided by 10 %; NaN until 500 are scored.
+        drifted: Result of the last full window; None before the first.
+        message: Description with advice if the scores have drifted.
     """
 
     ratio: float
@@ -65,31 +66,30 @@ class CameraStatus(TypedDict):
     """One camera.
 
     Keys:
-        id: the configured id.
-        state: "starting", "up", "overloaded" (up, but the machine does not keep up and drops frames), "stale"
-            (connected, but no new picture), "backoff" (waiting to reconnect), "ended" (a file that was read to its
-            end), "failed" (given up), "stopped" (by the operator).
-        reason: typed reason of the last failure ("auth", "timeout", ...), None while up.
-        message: the same in words, without credentials.
-        fps: frames scored per second.
-        frames: frames received since the start.
-        dropped: frames dropped since the start, all reasons.
-        reconnects: reconnects since the start.
-        score: newest score, None where skipped or where the camera is not watched now.
-        threshold: the threshold, on the same scale as the score.
-        recurrence: how often normal video holds a score as high as the newest; None without score or calibration.
-        foreign: why the calibration may be another camera's, so that its scores mean little here; None where nothing
-            says so.
-        alert: "none", "pending" (over the threshold, not yet long enough), "warning", "critical" or
-            "cooldown".
-        latency_seconds: newest end-to-end latency, decoded to scored.
+        id: The camera's id.
+        state: "starting", "up", "overloaded" (up, but the machine cannot keep up and drops frames), "stale" (connected,
+            but no new frames), "backoff" (waiting to reconnect), "ended" (a file that was read to its end), "failed"
+            (given up), "stopped" (by the operator).
+        reason: Typed reason of the last failure ("auth", "timeout", ...); None while up.
+        message: The same as text, without credentials.
+        fps: Frames scored per second.
+        frames: Frames received since the start.
+        dropped: Frames dropped since the start, for all reasons.
+        reconnects: Reconnects since the start.
+        score: Newest score; None if it was skipped or the camera is not being watched.
+        threshold: The threshold, on the same scale as the score.
+        recurrence: How often normal video reaches the newest score; None without a score or calibration.
+        foreign: Why the calibration may belong to another camera, so that the scores may not be meaningful; None if
+            nothing suggests it.
+        alert: "none", "pending" (over the threshold, not yet long enough), "warning", "critical" or "cooldown".
+        latency_seconds: Newest end-to-end latency, from decoded to scored.
         last_frame_at: Unix time of the newest frame.
-        last_frame_seconds: how long ago that was, by a clock that no step of the wall clock changes.
+        last_frame_seconds: Age of the newest frame, by a clock that is not affected by changes of the wall clock.
         recent: [pts_seconds, score | None] pairs, oldest first, at most 300.
         size: [width, height] in pixels.
-        quality: why frames are held back now ("frozen", "moved", …), None while the picture is good.
-        held: frames held back since the start, by reason.
-        drift: see `DriftStatus`; None without a calibration.
+        quality: Why frames are being rejected ("frozen", "moved", …); None while the picture is good.
+        held: Number of frames rejected since the start, by reason.
+        drift: See `DriftStatus`; None without a calibration.
     """
 
     id: str
@@ -116,7 +116,7 @@ class CameraStatus(TypedDict):
 
 
 class EventsStatus(TypedDict):
-    """The event store: `error` is None while it can be written."""
+    """The event store; `error` is None while it can be written."""
 
     total: int
     path: str | None
@@ -127,12 +127,12 @@ class StatusDocument(TypedDict):
     """The whole document.
 
     Keys:
-        started_at: Unix time of the start, by the wall clock as it is now.
-        uptime_seconds: by a clock that no step of the wall clock changes.
-        overloaded: whether the machine does not keep up with one or more cameras.
-        engine: of the first model; the others' may differ where a model cannot run in the same precision.
-        models: the bundles in use, each once.
-        outputs: what writes beside the watching.
+        started_at: Unix time of the start, by the current wall clock.
+        uptime_seconds: By a clock that is not affected by changes of the wall clock.
+        overloaded: Whether the machine cannot keep up with one or more cameras.
+        engine: Engine of the first model; others may differ if their model cannot run in the same precision.
+        models: The bundles in use, each once.
+        outputs: Status of everything that is written besides watching.
     """
 
     version: str
@@ -147,7 +147,7 @@ class StatusDocument(TypedDict):
 
 
 def finite(document: Any) -> Any:
-    """The same JSON document with NaN and infinities as null: JSON has no word for them."""
+    """Replace NaN and infinities in a JSON document by null, because JSON cannot represent them."""
     if isinstance(document, float):
         return document if math.isfinite(document) else None
     if isinstance(document, dict):

@@ -27,7 +27,7 @@ def test_the_loop_is_alive_while_it_ticks() -> None:
     clock.now += 0.1
     report = health.live()
     assert not report.ok
-    assert report.reason == "main loop ticked before 10.1 s, at most 10 s is expected"
+    assert report.reason == "no tick of the main loop for 10.1 s, at most 10 s is expected"
     health.tick()
     assert health.live().ok
 

@@ -93,7 +93,7 @@ def test_health_follows_the_main_loop(site: Site) -> None:
     site.clock.now += 60
     answer = site.client.get("/healthz")
     assert answer.status_code == 503
-    assert answer.json() == {"ok": False, "reason": "main loop ticked before 60.0 s, at most 10 s is expected"}
+    assert answer.json() == {"ok": False, "reason": "no tick of the main loop for 60.0 s, at most 10 s is expected"}
 
 
 def test_readiness_says_what_is_missing(site: Site) -> None:
