@@ -1,4 +1,4 @@
-"""Evaluation: data sets, metrics and protocols, each figure with the protocol it follows."""
+"""Evaluation: data sets, metrics, and protocols; every metric comes with the protocol it follows."""
 
 from streamad.evaluation.datasets import Clip, Dataset, load_dataset
 from streamad.evaluation.events import (

@@ -1,4 +1,4 @@
-"""Results of the image benchmarks as a table: ours beside the paper's, with what a reader needs to judge them."""
+"""Results of the image benchmarks as a table: ours beside the paper's, with what readers need to judge them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from streamad.evaluation.images.results import ImageResult, identity, require_sa
 
 @dataclass(frozen=True)
 class Published:
-    """AUROC in % that a paper reports, one class normal.
+    """AUROC in % reported by a paper, with one class normal.
 
     Attributes:
         mean: Mean over all classes.
         source: Paper and table.
-        classes: By class in the official order. None: the paper gives the mean alone.
-        note: What makes it other than a one-class result of a single model.
+        classes: By class in the official order. None: the paper reports only the mean.
+        note: How it differs from a one-class result of a single model.
     """
 
     mean: float
@@ -30,25 +30,25 @@ class Published:
 
 
 def image_table(results: Sequence[ImageResult], command: str, published: Published | None = None) -> dict[str, Any]:
-    """The table of one detector on one data set.
+    """Build the table of one detector on one data set.
 
-    The mean over classes is taken for every seed that has all the classes met in `results`; beside it stands the
-    standard deviation of that mean over seeds. Standard deviations are those of a sample (n − 1), None for one seed.
+    The mean over classes is computed for every seed that has all classes present in `results`, together with its
+    standard deviation over seeds. Standard deviations are sample standard deviations (n − 1), None for one seed.
 
     Args:
-        results: trainings of one detector with one choice of options.
-        command: that makes these results.
+        results: Trainings of one detector with one set of options.
+        command: The command that produces these results.
         published: The paper's result on this data set.
 
     Returns:
-        A document for JSON: AUROC in %, seconds.
+        A JSON document: AUROC in %, times in seconds.
 
     Raises:
-        UsageError: there is no result, or they are of different data sets, detectors or options, or a class and seed
-            stands there twice.
+        UsageError: There is no result, results differ in data set, detector, or options, or a class and seed appears
+            twice.
     """
     if not results:
-        raise UsageError("there is no result to put into a table", hint="run `streamad evaluate` first")
+        raise UsageError("there are no results for a table", hint="run `streamad evaluate` first")
     first = results[0]
     for result in results[1:]:
         place = f"class {result.classes[result.class_index]}, seed {result.seed}"
@@ -56,7 +56,7 @@ def image_table(results: Sequence[ImageResult], command: str, published: Publish
         require_same({**identity(result), "scores": list(result.auroc)}, here, f"the result of {place}")
     pairs = [(result.class_index, result.seed) for result in results]
     if len(set(pairs)) < len(pairs):
-        raise UsageError("a class stands there twice with one seed", hint="keep one of the two results")
+        raise UsageError("a class appears twice with the same seed", hint="remove one of the two results")
     classes = sorted({k for k, _ in pairs})
     seeds = sorted({seed for _, seed in pairs})
     scores = list(first.auroc)
@@ -119,7 +119,7 @@ def image_table(results: Sequence[ImageResult], command: str, published: Publish
 
 
 def image_markdown(table: dict[str, Any]) -> str:
-    """The document of `image_table` as a page of Markdown."""
+    """Format the document of `image_table` as a page of Markdown."""
     rows, mean, paper, protocol = table["classes"], table["mean"], table["paper"], table["protocol"]
     lines = [
         f"# {table['detector']} on {table['data_set']}",
@@ -186,7 +186,7 @@ def _mean(
 
 
 def _shared(descriptions: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What all descriptions agree on: what depends on a class or seed is left to its own file."""
+    """What all descriptions have in common; details of a class or seed are in its own file."""
     return {
         key: value
         for key, value in descriptions[0].items()

@@ -1,14 +1,15 @@
-"""Region-based and track-based detection (RBDC, TBDC): is the right place found, in enough frames of each event?
+"""Region-based and track-based detection criteria (RBDC, TBDC): whether anomalies are found in the right place, and in
+enough frames of each event.
 
-Source: Ramachandra and Jones, "Street Scene: a new dataset and evaluation protocol for video anomaly detection",
-2020, in our own reading. A true region is found where a detected region of its frame has an intersection over union
-of at least β with it. A true track (the regions of one event over its frames) is found where at least the share α of
-its regions is. A detected region is false where it has less than β with every true region of its frame. Both rates
-are drawn against the false regions a frame, and the area under the curve from 0 to 1 false region a frame is the
-figure: RBDC over regions, TBDC over tracks. α = β = 0.1.
+Source: our reading of Ramachandra and Jones, "Street Scene: a new dataset and evaluation protocol for video anomaly
+detection", 2020. A true region is found if a detected region of its frame has an intersection over union of at least β
+with it. A true track (the regions of one event over its frames) is found if at least the share α of its regions is
+found. A detected region is false if it has less than β with every true region of its frame. Both rates are plotted
+against the number of false regions per frame, and the area under the curve from 0 to 1 false region per frame is the
+metric: RBDC over regions, TBDC over tracks. α = β = 0.1.
 
-Open points and our choices: a region is its bounding box; between two operating points the curves are joined by
-straight lines, from (0, 0); where a detector never reaches one false region a frame, its last rate holds on to 1.
+The paper leaves these points open: a region is represented by its bounding box; operating points are connected by
+straight lines, from (0, 0); if a detector never reaches one false region per frame, its last rate extends to 1.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ BETA = 0.1
 
 @dataclass(frozen=True)
 class TrueRegion:
-    """One abnormal thing in one frame.
+    """One abnormal object in one frame.
 
     Attributes:
-        track: the event that it belongs to, counted over all videos.
-        box: what it covers.
+        track: Number of the event that it belongs to, unique across videos.
+        box: Its bounding box.
     """
 
     track: int
@@ -42,18 +43,18 @@ class TrueRegion:
 
 @dataclass(frozen=True)
 class RegionCurves:
-    """Detection rates against false regions a frame.
+    """Detection rates as a function of false regions per frame.
 
     Attributes:
-        rbdc: area under the region-based curve up to one false region a frame, 0..1.
-        tbdc: the same, track-based.
-        false_per_frame: (K + 1,) false regions a frame, rising, from 0.
+        rbdc: Area under the region-based curve up to one false region per frame, 0..1.
+        tbdc: The same, track-based.
+        false_per_frame: (K + 1,) false regions per frame, increasing from 0.
         region_rate: (K + 1,) share of the true regions found.
         track_rate: (K + 1,) share of the true tracks found.
-        thresholds: (K + 1,) falling, from +inf.
-        regions: true regions.
-        tracks: true tracks.
-        frames: frames evaluated.
+        thresholds: (K + 1,) decreasing from +inf.
+        regions: Number of true regions.
+        tracks: Number of true tracks.
+        frames: Number of frames evaluated.
     """
 
     rbdc: float
@@ -68,19 +69,20 @@ class RegionCurves:
 
 
 class AnomalyMapRegions:
-    """RBDC and TBDC of heat maps, frame by frame, at fixed thresholds; memory does not grow with the frames.
+    """RBDC and TBDC of anomaly maps, computed frame by frame at fixed thresholds; memory does not grow with the frames.
 
-    At a threshold, the detected regions of a frame are the connected parts (8 neighbors) of its cells at or above it,
-    each given by the box round its cells. Unlike boxes with scores of their own, these grow and merge as the threshold
-    falls, so the curves are drawn point by point (our choice; the paper leaves to the detector what a region is).
+    At a threshold, the detected regions of a frame are the connected components (8 neighbors) of its cells at or above
+    the threshold, each represented by the bounding box of its cells. Unlike boxes with individual scores, these grow
+    and merge as the threshold decreases, so the curves are computed point by point. The paper leaves it to the detector
+    what a region is.
 
     Args:
-        thresholds: falling; more of them make finer curves.
-        alpha: share of a track's regions that must be found.
-        beta: least intersection over union.
+        thresholds: Decreasing; more thresholds give finer curves.
+        alpha: Share of a track's regions that must be found.
+        beta: Minimum intersection over union.
 
     Raises:
-        DatasetError: no threshold.
+        DatasetError: No threshold was given.
     """
 
     def __init__(self, thresholds: npt.ArrayLike, *, alpha: float = ALPHA, beta: float = BETA) -> None:
@@ -98,8 +100,9 @@ class AnomalyMapRegions:
 
         Args:
             anomaly_map: (rows, cols) scores; NaN = not scored.
-            boxes: of all cells, row by row; the cells of a row lie at one height, those of a column over one another.
-            truth: the true regions of this frame.
+            boxes: Boxes of all cells, row by row; cells of a row share their vertical extent, cells of a column their
+                horizontal extent.
+            truth: True regions of this frame.
         """
         self._frames += 1
         for region in truth:
@@ -108,7 +111,7 @@ class AnomalyMapRegions:
         values = np.asarray(anomaly_map, dtype=np.float64)
         corners = np.asarray(boxes, dtype=np.int64).reshape(*values.shape, 4).tolist()
         filled = np.where(np.isnan(values), -np.inf, values)
-        # Between two scores of this frame nothing changes: one look serves all thresholds there.
+        # Nothing changes between two scores of this frame: one evaluation serves all thresholds in between.
         reached = np.searchsorted(np.sort(-filled, axis=None), -self._thresholds, "right")
         for count in np.unique(reached[reached > 0]):
             (places,) = np.nonzero(reached == count)
@@ -119,17 +122,17 @@ class AnomalyMapRegions:
                     self._found[region.track][places] += 1
 
     def merge(self, other: AnomalyMapRegions) -> None:
-        """Take up the counts of other frames, whose tracks have other numbers, at the same thresholds."""
+        """Add the counts of other frames, whose tracks have other numbers, at the same thresholds."""
         self._frames += other._frames
         self._false += other._false
         self._lengths.update(other._lengths)
         self._found.update(other._found)
 
     def curves(self) -> RegionCurves:
-        """The curves over all frames that were added.
+        """Compute the curves over all frames added so far.
 
         Raises:
-            DatasetError: no frame was added, or none with a true region.
+            DatasetError: No frame was added, or none with a true region.
         """
         if not self._lengths:
             raise DatasetError(f"nothing can be evaluated: 0 true regions in {self._frames} frames")
@@ -139,7 +142,7 @@ class AnomalyMapRegions:
         track_rate = (found >= np.maximum(1, np.ceil(self._alpha * lengths - 1e-9))).mean(axis=1)
         wrong = self._false / self._frames
         zero = np.zeros(1)
-        order = np.argsort(wrong, kind="stable")  # merging parts can lower the count of false ones
+        order = np.argsort(wrong, kind="stable")  # merging components can lower the number of false ones
         x = np.concatenate((zero, wrong[order]))
         regions, tracks = (np.concatenate((zero, rate[order])) for rate in (region_rate, track_rate))
         return RegionCurves(
@@ -155,8 +158,8 @@ class AnomalyMapRegions:
         )
 
     def _judge(self, up: Mask, corners: list[list[list[int]]], truth: Sequence[TrueRegion]) -> tuple[int, list[bool]]:
-        """False regions of a frame, and which of its true regions are found."""
-        # The algorithm is named since the default one starts threads, which costs more than a small grid does.
+        """Number of false regions of a frame, and which of its true regions are found."""
+        # The algorithm is specified because the default one starts threads, which costs more than a small grid takes.
         _, _, parts, _ = cv2.connectedComponentsWithStatsWithAlgorithm(up.view(np.uint8), 8, cv2.CV_32S, cv2.CCL_BBDT)
         found = [False] * len(truth)
         false = 0
@@ -170,7 +173,7 @@ class AnomalyMapRegions:
 
 
 def intersection_over_union(a: Box, b: Box) -> float:
-    """Of two boxes, 0..1."""
+    """Intersection over union of two boxes, 0..1."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     if width <= 0 or height <= 0:
@@ -181,7 +184,7 @@ def intersection_over_union(a: Box, b: Box) -> float:
 
 
 def area_up_to_one(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> float:
-    """Area under a rising curve from x = 0 to x = 1; see the module for what lies beyond its points."""
+    """Area under an increasing curve from x = 0 to x = 1; the module describes how it is extended beyond its points."""
     if x[-1] < 1:
         x, y = np.append(x, 1.0), np.append(y, y[-1])
     end = float(np.interp(1.0, x, y)) if x[-1] > 1 else float(y[x <= 1][-1])
@@ -190,14 +193,14 @@ def area_up_to_one(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> fl
 
 
 class RegionTracker:
-    """Regions and tracks of a video whose pixel masks do not say which event is which, frame by frame.
+    """Assigns regions to tracks, frame by frame, for videos whose pixel masks do not identify events.
 
-    A region is a connected part of a mask (8 neighbors), given by its box; a region continues the track of the region
-    of the frame before that it overlaps most (our choice: the UCSD and Avenue masks name no tracks). Two things that
-    touch are one region. Tracks do not go on over a frame without them.
+    A region is a connected component of a mask (8 neighbors), represented by its bounding box. A region continues the
+    track of the region in the previous frame that it overlaps most, because the UCSD and Avenue masks do not identify
+    tracks. Two objects that touch form one region. A track ends at a frame without it.
 
     Args:
-        first_track: number of the first track.
+        first_track: Number of the first track.
     """
 
     def __init__(self, first_track: int = 0) -> None:
@@ -206,7 +209,7 @@ class RegionTracker:
         self._tracks: dict[int, int] = {}
 
     def regions(self, mask: Mask) -> list[TrueRegion]:
-        """The regions of the next frame.
+        """Return the regions of the next frame.
 
         Args:
             mask: (height, width), True where abnormal.
@@ -226,7 +229,7 @@ class RegionTracker:
             x, y, w, h = cv2.boundingRect((part == k).view(np.uint8))
             box = left + x, top + y, left + x + w, top + y + h
             track = self._overlapped(here, k, box)
-            if track is None or track in continued.values():  # of two that a track splits into, one is new
+            if track is None or track in continued.values():  # if a track splits in two, one of them is new
                 track, self._next = self._next, self._next + 1
             continued[k] = track
             found.append(TrueRegion(track, box))
@@ -234,7 +237,7 @@ class RegionTracker:
         return found
 
     def _overlapped(self, here: npt.NDArray[np.int32], k: int, box: Box) -> int | None:
-        """The track that region `k` covers most of in the frame before."""
+        """The track of the previous frame that region `k` overlaps most."""
         if self._before is None:
             return None
         x0, y0, x1, y1 = box

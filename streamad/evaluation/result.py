@@ -1,4 +1,4 @@
-"""What an evaluation of a data set found: every figure with the protocol, labels and model that it belongs to."""
+"""The result of evaluating a data set: every metric with the protocol, labels, and model that it belongs to."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class ClipRecord:
     """One test clip.
 
     Attributes:
-        name: the clip's.
-        frames: its frames.
-        scored: those with a score.
-        abnormal: those labeled abnormal.
-        seconds: wall time of decoding and scoring it; None where its scores came from a file.
-        problems: damage that did not end the run.
+        name: Name of the clip.
+        frames: Number of frames.
+        scored: Number of frames with a score.
+        abnormal: Number of frames labeled abnormal.
+        seconds: Wall time of decoding and scoring; None if the scores came from a file.
+        problems: Damage that did not end the run.
     """
 
     name: str
@@ -48,10 +48,10 @@ class ClipEvent:
     """One true event: a run of abnormal frames.
 
     Attributes:
-        clip: name of its clip.
-        start_seconds: its beginning, from the clip's.
-        end_seconds: its end.
-        delay_seconds: from its beginning to the alert that found it; None where none did.
+        clip: Name of its clip.
+        start_seconds: Start, relative to the start of the clip.
+        end_seconds: End, relative to the start of the clip.
+        delay_seconds: Time from its start to the alert that found it; None if no alert did.
     """
 
     clip: str
@@ -65,19 +65,19 @@ class AlertMetrics:
     """Alerts at a threshold, event by event.
 
     Attributes:
-        threshold: raw score from which a frame is anomalous.
-        alerts_per_day: the budget of false alerts that it was set for, from normal video alone; None where somebody
-            gave the threshold.
-        found: true events with an alert.
-        missed: true events without.
-        right: alerts that stood in a true event when they were first raised.
-        wrong: alerts that were raised where nothing was abnormal.
-        false_alerts_per_hour: wrong alerts an hour of normal time; None without normal time.
-        normal_seconds: normal time watched.
-        mean_delay_seconds: from an event's beginning to its alert; None where none was found.
-        frame_true_positive_rate: share of abnormal scored frames at or over the threshold.
-        frame_false_positive_rate: share of normal scored frames at or over it; None where there are none.
-        events: all true events.
+        threshold: Raw score from which a frame is anomalous.
+        alerts_per_day: The budget of false alerts that the threshold was set for, from normal video only; None if the
+            user gave the threshold.
+        found: Number of true events with an alert.
+        missed: Number of true events without one.
+        right: Number of alerts that overlapped a true event when they were first raised.
+        wrong: Number of alerts raised where nothing was abnormal.
+        false_alerts_per_hour: Wrong alerts per hour of normal time; None without normal time.
+        normal_seconds: Normal time watched.
+        mean_delay_seconds: Mean time from an event's start to its alert; None if none was found.
+        frame_true_positive_rate: Share of abnormal scored frames at or over the threshold.
+        frame_false_positive_rate: Share of normal scored frames at or over the threshold; None if there are none.
+        events: All true events.
     """
 
     threshold: float
@@ -96,18 +96,18 @@ class AlertMetrics:
 
 @dataclass(frozen=True)
 class Origin:
-    """What made the scores.
+    """What produced the scores.
 
     Attributes:
-        model: name of the bundle; None for scores of another program.
-        model_sha256: its hash.
-        detector: its detector.
-        engine: engine, device and precision that ran it.
-        streamad: version of this program.
-        selected_on_test_data: whether anything was picked by looking at test data; None where nobody says.
-        selection: in words, what was picked and how.
-        seconds: wall time of decoding and scoring, summed over clips; None where the scores came from a file.
-        machine: processor and number of them.
+        model: Name of the bundle; None for scores of another program.
+        model_sha256: SHA-256 of its weights.
+        detector: Name of its detector.
+        engine: Engine, device, and precision that ran it.
+        streamad: Version of streamad.
+        selected_on_test_data: Whether anything was selected by looking at test data; None if not stated.
+        selection: What was selected and how.
+        seconds: Wall time of decoding and scoring, summed over clips; None if the scores came from a file.
+        machine: Type and number of processors.
     """
 
     model: str | None = None
@@ -126,16 +126,16 @@ class EvaluationRecord:
     """An evaluated data set. `save` writes it as JSON.
 
     Attributes:
-        name: the run's name, for comparisons.
-        data_set: the data set's.
-        label_set: which labels.
-        clips: one entry a test clip.
-        protocols: frame-level figures, one entry a protocol.
-        localization: None without pixel masks or heat maps.
-        patches: the patch protocol; None for detectors whose cells are no patches, and without masks.
+        name: Name of the run, for comparisons.
+        data_set: Name of the data set.
+        label_set: The labels used.
+        clips: One entry per test clip.
+        protocols: Frame-level metrics, one entry per protocol.
+        localization: None without pixel masks or anomaly maps.
+        patches: The patch protocol; None without masks, or if the detector's cells are not patches.
         alerts: None without a calibration.
-        origin: what made the scores.
-        notes: what a reader must know.
+        origin: What produced the scores.
+        notes: What readers must know.
     """
 
     name: str
@@ -152,34 +152,35 @@ class EvaluationRecord:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     def save(self, path: Path) -> None:
-        """Write it as JSON, atomically.
+        """Write the result as JSON, atomically.
 
         Raises:
-            OutputError: the file cannot be written.
+            OutputError: The file cannot be written.
         """
         write_json(path, {"format": FORMAT, "version": VERSION, **asdict(self)})
 
     @classmethod
     def load(cls, path: Path) -> EvaluationRecord:
-        """Read what `save` wrote; `path` may be the folder that holds `result.json`.
+        """Read a file written by `save`; `path` may be the folder that contains `result.json`.
 
         Raises:
-            DatasetError: there is none, or it is damaged or of another version.
+            DatasetError: The file is missing, damaged, or of another version.
         """
         file = path / "result.json" if path.is_dir() else path
         try:
             document: dict[str, Any] = read_json(file)
         except OSError as error:
             raise DatasetError(
-                f"cannot read the result {file}: {error.strerror or error}", hint="give a folder of `streamad evaluate`"
+                f"cannot read the result {file}: {error.strerror or error}",
+                hint="specify a folder written by `streamad evaluate`",
             ) from error
         except ValueError as error:
-            raise DatasetError(f"{file} is no result of `streamad evaluate`: {error}") from error
+            raise DatasetError(f"{file} is not a result of `streamad evaluate`: {error}") from error
         if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
-            raise DatasetError(f"{file} is no result of `streamad evaluate`")
+            raise DatasetError(f"{file} is not a result of `streamad evaluate`")
         version = document.pop("version", None)
         if version != VERSION:
-            raise DatasetError(f"{file} is of version {version}, this streamad reads version {VERSION}")
+            raise DatasetError(f"{file} has version {version}, only version {VERSION} is supported")
         try:
             return TypeAdapter(cls).validate_python(document)
         except ValidationError as error:
@@ -187,16 +188,16 @@ class EvaluationRecord:
 
 
 INVERTED = 0.3
-"""Micro AUC under which scores seem to mean the opposite: at chance it is 0.5."""
+"""Micro AUC below which scores seem to mean the opposite; chance is 0.5."""
 
 
 def inversion_note(protocols: Sequence[Evaluation]) -> tuple[str, ...]:
-    """A note where a micro AUC is so low that the scores may be high where everything is normal."""
+    """Return a note if a micro AUC is so low that the scores may be high for normal frames."""
     low = [f"{e.auc_micro:.4f} ({e.normalization})" for e in protocols if e.auc_micro < INVERTED]
     if not low:
         return ()
     return (
-        f"A micro AUC far under 0.5: {', '.join(low)}. Higher must mean more anomalous; are these scores of normality?",
+        f"A micro AUC is far below 0.5: {', '.join(low)}. Higher must mean more anomalous: are the scores inverted?",
     )
 
 
@@ -211,22 +212,22 @@ def protocols_of(
     edge: Edge = "leave_out",
     single_class: SingleClass = "leave_out",
 ) -> tuple[Evaluation, ...]:
-    """Frame-level figures under each protocol.
+    """Compute the frame-level metrics under each protocol.
 
     Args:
-        scores: see `evaluate_scores`.
-        labels: see `evaluate_scores`.
-        names: of the videos.
-        protocols: those wanted, of which `calibrated` without a calibration takes the scores as calibrated ones; None:
-            all, but `calibrated` only with a calibration.
-        calibration: for `calibrated`.
-        local: the scores of the same videos by a calibration with local statistics: `calibrated` takes these, and
-            its figures are named `local`.
-        edge: see `evaluate_scores`.
-        single_class: see `evaluate_scores`.
+        scores: See `evaluate_scores`.
+        labels: See `evaluate_scores`.
+        names: Names of the videos.
+        protocols: The protocols to compute. `calibrated` without a calibration takes the scores as already calibrated.
+            Default: all, with `calibrated` only if a calibration is given.
+        calibration: The calibration for `calibrated`.
+        local: Scores of the same videos from a calibration with per-location statistics: `calibrated` uses these, and
+            its metrics are named `local`.
+        edge: See `evaluate_scores`.
+        single_class: See `evaluate_scores`.
 
     Raises:
-        DatasetError: see `evaluate_scores`.
+        DatasetError: See `evaluate_scores`.
     """
     wanted = protocols or [p for p in NORMALIZATIONS if p != "calibrated" or calibration is not None]
     figures = [

@@ -1,4 +1,4 @@
-"""Scores and labels made elsewhere: read from files, matched clip by clip."""
+"""Scores and labels from other programs: read from files and matched clip by clip."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ FRAME_COLUMNS = ("frame", "index")
 
 MOST_TABLE_BYTES = 256 << 20
 MAX_FRAMES = 20_000_000
-"""Frames of a clip; nine days at 25 frames/s."""
+"""Maximum number of frames of a clip; nine days at 25 frames/s."""
 
 
 def read_scores(
     path: Path, *, columns: Sequence[str] = SCORE_COLUMNS, allow_pickle: bool = False
 ) -> tuple[Scores, dict[str, Labels] | None]:
-    """Frame scores by clip, and the labels, where the file has them.
+    """Read frame scores by clip, and the labels if the file has them.
 
-    Forms: `.npz` (one array a clip), `.npy` (one clip), or `.csv` with a header: `clip` or `video` (without: one clip),
-    `frame` or `index` (without: in the order of the lines), `raw_score` or `score` (empty: no score), and perhaps
-    `label`. This program's own `scores.npz` and `scores.csv` are such files.
+    Formats: `.npz` (one array per clip), `.npy` (one clip), or `.csv` with a header: `clip` or `video` (if missing: one
+    clip), `frame` or `index` (if missing: in the order of the lines), `raw_score` or `score` (empty: no score), and
+    optionally `label`. The files `scores.npz` and `scores.csv` written by streamad have this form.
 
     Args:
-        path: the file.
-        columns: names that the column of scores of a `.csv` may have; the first that is there is read.
-        allow_pickle: see `load_arrays`.
+        path: The file.
+        columns: Possible names of the score column of a `.csv`; the first one present is read.
+        allow_pickle: See `load_arrays`.
 
     Raises:
-        DatasetError: the file is missing, damaged, or holds something else; the message names it.
+        DatasetError: The file is missing, damaged, or has other content; the message names it.
     """
     if path.suffix == ".csv":
         return _read_csv(path, columns)
@@ -60,27 +60,28 @@ def read_scores(
             raise DatasetError(f"{path}: scores of a clip must be a 1-D array of numbers, {name!r} is {array.shape}")
         scores[name] = flat.astype(np.float64)
     if not scores:
-        raise DatasetError(f"{path} holds no scores")
+        raise DatasetError(f"{path} contains no scores")
     return scores, None
 
 
 def read_labels(
     path: Path, scores: Scores, *, allow_pickle: bool = False, note: Callable[[str], None] = lambda sentence: None
 ) -> dict[str, Labels]:
-    """Frame labels for clips that have scores, by the scores' names.
+    """Read frame labels for clips that have scores, by the names of the scores.
 
-    Forms: a folder of NAME.npy; `.npz` with one array a clip; one `.npy` with the labels of all clips joined (in what
-    order: see `joined_order`); `.csv` with `clip`, `frame` and `label`. Test003, 03 and 3 are names of one clip.
+    Formats: a folder of NAME.npy; `.npz` with one array per clip; one `.npy` with the concatenated labels of all clips
+    (for their order, see `joined_order`); `.csv` with `clip`, `frame`, and `label`. Test003, 03, and 3 are names of one
+    clip.
 
     Args:
-        path: the file or folder.
-        scores: by clip.
-        allow_pickle: see `load_arrays`.
-        note: called with what a reader of the figures must know: the order of joined labels, clips without scores.
+        path: The file or folder.
+        scores: Scores by clip.
+        allow_pickle: See `load_arrays`.
+        note: Called with what readers of the metrics must know: the order of concatenated labels, clips without scores.
 
     Raises:
-        DatasetError: labels are missing for a clip, or differ in number from its scores, or belong to two clips; names
-            clip and file.
+        DatasetError: Labels of a clip are missing, differ in number from its scores, or match two clips; names clip and
+            file.
     """
     found = _labels_in(path, scores, allow_pickle, note)
     labels: dict[str, Labels] = {}
@@ -88,7 +89,7 @@ def read_labels(
     for clip, values in scores.items():
         name = same_clip(clip, list(found))
         if name is not None and used.setdefault(name, clip) != clip:
-            raise DatasetError(f"{path}: the labels of {name!r} would be those of clips {used[name]!r} and {clip!r}")
+            raise DatasetError(f"{path}: the labels of {name!r} match the clips {used[name]!r} and {clip!r}")
         if name is None:
             raise DatasetError(
                 f"{path} has no labels for clip {clip!r}", hint=f"it has {', '.join(list(found)[:5]) or 'none'}"
@@ -96,14 +97,14 @@ def read_labels(
         if found[name].size != values.size:
             raise DatasetError(
                 f"clip {clip!r}: {values.size} scores, but {found[name].size} labels in {path}",
-                hint="give NaN where a frame has no score, so that lengths agree",
+                hint="use NaN for frames without a score, so that lengths are equal",
             )
         labels[clip] = found[name]
     unused = sorted(found.keys() - used.keys(), key=natural_key)
     if unused:
         note(
             f"Incomplete: {path.name} has labels of {len(found)} clips, of which {len(unused)} have no scores "
-            f"({shown_order(unused)}); the figures leave them out."
+            f"({shown_order(unused)}); they are not evaluated."
         )
     return labels
 
@@ -127,13 +128,13 @@ def _labels_in(path: Path, scores: Scores, allow_pickle: bool, note: Callable[[s
         parts = split_labels(joined, order, [scores[name].size for name in order], path)
         if len(order) > 1:
             stored = "" if order == list(scores) else f"; their file has them as {shown_order(list(scores))}"
-            note(f"The joined labels were taken for the clips in the order {shown_order(order)}{stored}.")
+            note(f"The concatenated labels were assigned to the clips in the order {shown_order(order)}{stored}.")
         return parts
     return {name: as_labels(array, path) for name, array in arrays.items()}
 
 
 def _read_csv(path: Path, columns: Sequence[str] = ()) -> tuple[Scores, dict[str, Labels] | None]:
-    """Scores of the first of these columns that is there, and labels; without columns, labels alone."""
+    """Scores from the first of these columns that is present, and labels; without columns, only labels."""
     try:
         with io.TextIOWrapper(open_regular(path, MOST_TABLE_BYTES), encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)

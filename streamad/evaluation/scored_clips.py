@@ -1,4 +1,4 @@
-"""Scores of clips over time, and the frames in them that are worth a look: the worst false alarms and misses."""
+"""Scores of clips over time, and the frames worth looking at: the worst false alarms and misses."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy.typing as npt
 from streamad.evaluation.events import Alert
 
 APART_SECONDS = 2.0
-"""One frame is picked for each stretch of this length, so that one event does not fill the page (our choice)."""
+"""One frame is selected per stretch of this length, so that a single event does not fill the page."""
 FPS = 25.0
-"""Assumed where nobody says."""
+"""Frame rate assumed if unknown."""
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class ScoredClip:
     """The scores of one clip.
 
     Attributes:
-        name: the clip's.
-        scores: (frames,) raw scores that alerts are made of, NaN where a frame has none.
+        name: Name of the clip.
+        scores: (frames,) raw scores that alerts are based on, NaN for frames without a score.
         labels: (frames,) 0 or 1.
-        fps: frames a second; None: the time axis counts frames.
-        alerts: (start, end) of the times that an alert stands, seconds.
-        reopened: positions of those at which an earlier alert rose again: no new alert.
-        own: (frames,) raw scores of the detector, where `scores` are local ones made of its heat maps; else None.
+        fps: Frames per second; None: the time axis counts frames.
+        alerts: (start, end) of the alerts in seconds.
+        reopened: Positions of alerts that are reopenings of an earlier alert, not new ones.
+        own: (frames,) raw scores of the detector, if `scores` are per-location scores; otherwise None.
     """
 
     name: str
@@ -46,13 +46,13 @@ class ScoredClip:
 
 @dataclass(frozen=True)
 class FrameRef:
-    """A frame that was picked.
+    """A selected frame.
 
     Attributes:
-        clip: position of the clip.
-        frame: position of the frame in it.
-        score: its raw score.
-        why: in words.
+        clip: Position of the clip.
+        frame: Position of the frame in the clip.
+        score: Its raw score.
+        why: Why it was selected.
     """
 
     clip: int
@@ -62,12 +62,12 @@ class FrameRef:
 
 
 def worst_false_alarms(traces: Sequence[ScoredClip], count: int, *, threshold: float | None = None) -> list[FrameRef]:
-    """The normal frames with the highest scores, one for each stretch of `APART_SECONDS`, the worst first.
+    """Select the normal frames with the highest scores, one per stretch of `APART_SECONDS`, the worst first.
 
     Args:
-        traces: all clips.
-        count: how many, at most.
-        threshold: says of each whether it lies over it.
+        traces: All clips.
+        count: Maximum number of frames.
+        threshold: The threshold that each frame is described relative to.
     """
     found = []
     for clip, frame, score in _extremes(traces, count, label=0, sign=1):
@@ -77,12 +77,12 @@ def worst_false_alarms(traces: Sequence[ScoredClip], count: int, *, threshold: f
 
 
 def worst_misses(traces: Sequence[ScoredClip], count: int, *, threshold: float | None = None) -> list[FrameRef]:
-    """The abnormal frames with the lowest scores, one for each stretch of `APART_SECONDS`, the worst first.
+    """Select the abnormal frames with the lowest scores, one per stretch of `APART_SECONDS`, the worst first.
 
     Args:
-        traces: all clips.
-        count: how many, at most.
-        threshold: says of each whether it lies over it.
+        traces: All clips.
+        count: Maximum number of frames.
+        threshold: The threshold that each frame is described relative to.
     """
     found = []
     for clip, frame, score in _extremes(traces, count, label=1, sign=-1):

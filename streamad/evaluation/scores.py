@@ -1,4 +1,4 @@
-"""evaluate_scores: frame-level figures of a set of videos, with the protocol they follow."""
+"""evaluate_scores: frame-level metrics of a set of videos, with the protocol that they follow."""
 
 from __future__ import annotations
 
@@ -17,32 +17,31 @@ from streamad.scoring import Normalization, normalize
 Edge = Literal["leave_out", "pad"]
 SingleClass = Literal["leave_out", "pad"]
 Protocol = Literal["raw", "per_video", "running", "calibrated", "local"]
-"""The normalizations; "local" is "calibrated" where the calibration holds each cell against its own normal scores."""
+"""The normalizations. "local" is "calibrated" with a calibration that scores each cell relative to its location."""
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Frame-level figures and the protocol behind them. All rates are shares, 0..1.
+    """Frame-level metrics and the protocol behind them. All rates are shares, 0..1.
 
     Attributes:
         normalization: "per_video", "raw", "running", "calibrated" or "local".
-        edge: what was done with frames before the first and after the last score of a video.
-        single_class: what the macro AUC did with videos of one class.
+        edge: How frames before the first and after the last score of a video are treated.
+        single_class: How the macro AUC treats videos of one class.
         auc_micro: AUC of all frames in one ROC.
-        auc_macro: mean AUC over videos; None where no video has both classes and none were padded.
-        eer: equal error rate of all frames.
-        average_precision: of all frames; to be read beside `base_rate`.
-        base_rate: share of abnormal frames among those evaluated.
-        frames: frames evaluated.
-        videos: videos with at least one evaluated frame.
-        unscored_frames: frames left out for want of a score.
-        padded_frames: frames that took the score of the nearest scored frame (`edge="pad"`).
-        unscored_videos: positions, from 0, of videos without any score; they are left out.
-        single_class_videos: positions, from 0, of videos whose evaluated frames are all normal or all
-            abnormal.
-        auc_videos: AUC of every video; None where it is left out of the macro AUC.
+        auc_macro: Mean AUC over videos; None if no video has both classes and none were padded.
+        eer: Equal error rate of all frames.
+        average_precision: Average precision of all frames; compare it with `base_rate`.
+        base_rate: Share of abnormal frames among those evaluated.
+        frames: Number of frames evaluated.
+        videos: Number of videos with at least one evaluated frame.
+        unscored_frames: Number of frames left out because they have no score.
+        padded_frames: Number of frames that got the score of the nearest scored frame (`edge="pad"`).
+        unscored_videos: Positions, from 0, of videos without any score; they are left out.
+        single_class_videos: Positions, from 0, of videos whose evaluated frames are all normal or all abnormal.
+        auc_videos: AUC of every video; None if it is left out of the macro AUC.
     """
 
     normalization: Protocol
@@ -75,22 +74,22 @@ def evaluate_scores(
     """Evaluate frame scores against frame labels.
 
     Args:
-        scores: one 1-D array a video, higher = more anomalous; NaN = no score. ±inf are the lowest and
-            highest ranks.
-        labels: one 1-D array a video, of the same length: 0 = normal, 1 = abnormal.
-        normalization: the protocol; see `streamad.scoring.normalize`. `per_video` needs each video's future.
-        edge: frames without a score at the start and end of a video, which windowed models have: "leave_out"
-            leaves them out as all others, "pad" gives them the nearest score, after normalization.
-        single_class: videos with one class have no AUC: "leave_out" leaves them out of the macro AUC, "pad"
-            appends a normal frame with the video's lowest score and an abnormal one with its highest (0 and 1
-            under `per_video`), the field's habit. The micro figures use the frames as they are either way.
-        calibration: maps raw scores under `calibrated`; None there: they are calibrated already.
-        names: the videos' names, for messages.
+        scores: One 1-D array per video, higher = more anomalous; NaN = no score. ±inf are the lowest and highest ranks.
+        labels: One 1-D array per video, of the same length: 0 = normal, 1 = abnormal.
+        normalization: The protocol; see `streamad.scoring.normalize`. `per_video` needs each video's future.
+        edge: Treatment of frames without a score at the start and end of a video, as windowed models have: "leave_out"
+            leaves them out like all other frames without a score, "pad" gives them the nearest score, after
+            normalization.
+        single_class: Treatment of videos with one class, which have no AUC: "leave_out" leaves them out of the macro
+            AUC; "pad", a common practice, appends a normal frame with the video's lowest score and an abnormal one with
+            its highest (0 and 1 under `per_video`). The micro metrics are not affected.
+        calibration: Maps raw scores under `calibrated`; None: the scores are already calibrated.
+        names: Names of the videos, for messages.
 
     Raises:
-        DatasetError: scores and labels disagree in number, length or shape, labels other than 0 and 1,
-            nothing to evaluate, or only one class in the whole set. The message names the video.
-        ValueError: an unknown option.
+        DatasetError: Scores and labels differ in number, length, or shape, labels are not 0 and 1, there is nothing to
+            evaluate, or the whole set has only one class. The message names the video.
+        ValueError: An option is unknown.
     """
     if single_class not in get_args(SingleClass):
         raise ValueError(_unknown("single_class", single_class, SingleClass))
@@ -109,7 +108,7 @@ def evaluate_scores(
             )
         )
         raise DatasetError(
-            f"nothing can be evaluated: {what}; normal and abnormal frames are needed",
+            f"nothing can be evaluated: {what}; normal and abnormal frames are required",
             hint="evaluate the test split, with its labels",
         )
     single = tuple(i for i, (_, t) in enumerate(kept) if t.size and t.min() == t.max())
@@ -143,14 +142,14 @@ def scored_frames(
     calibration: Calibration | None = None,
     names: Sequence[str] | None = None,
 ) -> tuple[list[tuple[Floats, npt.NDArray[np.uint8]]], int]:
-    """The frames that `evaluate_scores` takes its figures of.
+    """Return the frames that `evaluate_scores` evaluates.
 
     Returns:
-        For each video, normalized scores and labels of its frames with a score; and how many took the nearest one's.
+        For each video, normalized scores and labels of its frames with a score; and the number of padded frames.
 
     Raises:
-        DatasetError: see `evaluate_scores`, but for what is about classes.
-        ValueError: an unknown option.
+        DatasetError: As for `evaluate_scores`, except for errors about classes.
+        ValueError: An option is unknown.
     """
     if edge not in get_args(Edge):
         raise ValueError(_unknown("edge", edge, Edge))
@@ -190,7 +189,7 @@ def _checked(
         if video.size != truth.size:
             raise DatasetError(
                 f"{name}: {video.size} scores, but {truth.size} labels",
-                hint="a windowed model gives NaN where it has no score, so that lengths agree",
+                hint="use NaN for frames without a score, so that lengths are equal",
             )
         if not np.isin(truth, (0, 1)).all():
             wrong = truth[~np.isin(truth, (0, 1))][0]
@@ -200,7 +199,7 @@ def _checked(
 
 
 def _pad_edges(video: Floats) -> Floats:
-    """Give frames before the first and after the last score the nearest one; holes between stay."""
+    """Give frames before the first and after the last score the nearest score; gaps in between stay."""
     scored = np.flatnonzero(~np.isnan(video))
     if scored.size == 0:
         return video

@@ -1,4 +1,4 @@
-"""Counts of scored samples of two classes, for a ROC over more samples than memory should hold."""
+"""ROC AUC over more samples than fit into memory, from counts of scored samples of two classes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from streamad.evaluation.metrics import Curve, area_under, counted_roc_curve, eq
 Floats = npt.NDArray[np.float64]
 
 LIMIT = 1 << 19
-"""Scores held before neighbors are joined (13 MB): up to so many the figures are exact. Our choice."""
+"""Number of scores held before neighbors are merged (13 MB): up to this number, metrics are exact."""
 
 
 class StreamingRocAuc:
-    """How many abnormal and normal samples have each score. Memory is bounded, whatever is added.
+    """How many abnormal and normal samples have each score, in bounded memory.
 
-    Samples of one score are one entry. Where more than `LIMIT` scores differ, neighbors in rank are joined into half
-    as many groups of about equal share of both classes, at their mean, and count as tied from then on: that moves an
-    AUC by less than 1 / LIMIT (`test_ranks` measures it).
+    Samples with equal scores share an entry. If more than `LIMIT` scores differ, neighbors in rank are merged into half
+    as many groups with about equal shares of both classes, at their mean, and count as tied from then on. This changes
+    an AUC by less than 1 / LIMIT, which a test measures.
     """
 
     def __init__(self) -> None:
@@ -28,11 +28,13 @@ class StreamingRocAuc:
 
     @property
     def entries(self) -> int:
-        """Scores held, at most `LIMIT`."""
+        """Number of scores held, at most `LIMIT`."""
         return self._size
 
     def add(self, scores: npt.ArrayLike, abnormal: npt.ArrayLike, normal: npt.ArrayLike) -> None:
-        """Count samples, (n,) each: entry i is `abnormal[i]` and `normal[i]` samples of the score `scores[i]`."""
+        """Count samples, (n,) each: entry i stands for `abnormal[i]` and `normal[i]` samples of the score
+        `scores[i]`.
+        """
         part = (
             np.asarray(scores, dtype=np.float64),
             np.asarray(abnormal, dtype=np.float64),
@@ -44,7 +46,7 @@ class StreamingRocAuc:
             self._join()
 
     def merge(self, other: StreamingRocAuc) -> None:
-        """Take up the counts of other samples."""
+        """Add the counts of other samples."""
         for part in other._parts:
             self.add(*part)
 
@@ -52,7 +54,7 @@ class StreamingRocAuc:
         """Area under the ROC curve over all samples, 0..1; ties count as half.
 
         Raises:
-            DatasetError: nothing was counted, samples of one class alone, or a NaN score.
+            DatasetError: Nothing was counted, samples have only one class, or a score is NaN.
         """
         return area_under(self._curve())
 
@@ -60,7 +62,7 @@ class StreamingRocAuc:
         """Equal error rate over all samples, 0..1.
 
         Raises:
-            DatasetError: as `auc`.
+            DatasetError: As for `auc`.
         """
         return equal_errors(self._curve())
 
@@ -83,7 +85,7 @@ class StreamingRocAuc:
         if len(values) > LIMIT // 2:
             share = hits / max(1.0, hits.sum()) + others / max(1.0, others.sum()) + 1e-300
             place = (np.cumsum(share) - share / 2) / share.sum()  # 0..1, in order of rank
-            # ±inf are joined with nothing: no mean of theirs would keep its place.
+            # ±inf are not merged with anything: a mean would not keep their rank.
             bounds = np.floor(place * (LIMIT // 2 - 2)) + LIMIT * np.sign(values) * np.isinf(values)
             first = np.flatnonzero(np.diff(bounds, prepend=-2.0 * LIMIT))
             total = np.add.reduceat(share, first)

@@ -28,19 +28,20 @@ _MASKS = Path("ground_truth_demo") / "testing_label_mask"
 
 
 def find_avenue(root: Path, *, label_set: str | None = None, allow_pickle: bool = False) -> Found:
-    """Find Avenue in the official layout of .avi files, or in the common one of `folder`.
+    """Find Avenue in the official layout of .avi files, or in the common layout of `folder`.
 
-    Labels are read from `frame_labels/avenue.npz` (clip → 0/1 a frame) in the data set's folder or the one above; the
-    official ones, where that is missing, from the pixel masks: a frame with an abnormal pixel is abnormal.
+    Labels are read from `frame_labels/avenue.npz` (clip → 0/1 per frame) in the data set's folder or its parent. If
+    that file is missing, the official labels are derived from the pixel masks: a frame with an abnormal pixel is
+    abnormal.
 
     Args:
-        root: the folder with the two folders of videos.
+        root: The folder that contains the two folders of videos.
         label_set: "official" (by the pixel masks, 3712 abnormal frames), the default, or "future_frame_prediction" (the
-            labels of that paper's code, 3867). They differ in 441 frames: a result names its own.
-        allow_pickle: see `load_arrays`.
+            labels of that paper's code, 3867). They differ in 441 frames, so every result names its label set.
+        allow_pickle: See `load_arrays`.
 
     Raises:
-        DatasetError: missing videos or labels, or an unknown label set; names the path.
+        DatasetError: Videos or labels are missing, or the label set is unknown; names the path.
     """
     chosen = _known(label_set)
     name = _FILES[chosen]
@@ -49,7 +50,7 @@ def find_avenue(root: Path, *, label_set: str | None = None, allow_pickle: bool 
         joined = [place / "frame_labels_avenue.npy" for place in (root, root.parent)]
         own = (*places, *(joined if label_set is None else ()))
         file = next((path for path in own if path.exists()), None)
-        # Joined labels are met in both sets; what they are is not for us to say, so they go by their file's name.
+        # Concatenated labels exist for both label sets. Which one a file has is unknown, so it is called by its name.
         said = chosen if file is None or file in places else file.name
         return find_folder(root, name="avenue", fps=FPS, extra_labels=own, label_set=said, allow_pickle=allow_pickle)
     path = next((p for p in places if p.is_file()), None)
@@ -65,7 +66,7 @@ def find_avenue(root: Path, *, label_set: str | None = None, allow_pickle: bool 
         raise DatasetError(
             f"no frame labels for Avenue: looked for {' and '.join(str(p) for p in places)}"
             + (f", and for masks in {masks}" if chosen == "official" else ""),
-            hint="an .npz with one array of 0 and 1 a clip, named 01 to 21, or the official masks",
+            hint="provide an .npz with one array of 0 and 1 per clip, named 01 to 21, or the official masks",
         )
     testing = _videos(root / "testing_videos")
     return Found(
@@ -116,5 +117,5 @@ def _complete(folder: Path, labeled: list[str], clips: list[str]) -> None:
 def _videos(folder: Path) -> tuple[FoundClip, ...]:
     videos = [path for path in content_of(folder).videos if path.suffix.lower() == ".avi"]
     if not videos:
-        raise DatasetError(f"{folder} holds no .avi")
+        raise DatasetError(f"{folder} contains no .avi")
     return tuple(FoundClip(path.stem, path, "video") for path in videos)

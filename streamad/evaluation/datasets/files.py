@@ -1,4 +1,4 @@
-"""Reading what data sets are made of: folders of numbered images, videos, arrays of labels."""
+"""Read the parts of data sets: folders of numbered images, videos, label arrays."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ Labels = npt.NDArray[np.uint8]
 
 
 def content_of(folder: Path) -> Content:
-    """Videos, images and folders in a folder, each in natural order.
+    """Videos, images, and folders in a folder, each in natural order.
 
     Raises:
-        DatasetError: the folder is missing or cannot be read.
+        DatasetError: The folder is missing or cannot be read.
     """
     try:
         return folder_content(folder)
@@ -39,7 +39,7 @@ def image_files(folder: Path) -> list[Path]:
     """The frames of a clip that is a folder of images, in order.
 
     Raises:
-        DatasetError: the folder is missing, holds no image, or holds videos too.
+        DatasetError: The folder is missing, has no images, or has videos, too.
     """
     try:
         return list_images(folder)
@@ -49,10 +49,10 @@ def image_files(folder: Path) -> list[Path]:
 
 @contextmanager
 def opened_video(path: Path) -> Iterator[FileSource]:
-    """The video as scoring reads it, closed at the end of the block.
+    """Open a video as scoring does; it is closed at the end of the block.
 
     Raises:
-        DatasetError: no video can be read from the file.
+        DatasetError: The file contains no readable video.
     """
     try:
         with FileSource(FileSpec(path=path), camera=path.name) as source:
@@ -63,38 +63,38 @@ def opened_video(path: Path) -> Iterator[FileSource]:
 
 
 def video_facts(path: Path, *, decode: bool = False) -> tuple[int, float | None]:
-    """(frames, frames per second) of a video file. The frames are those that scoring it gives.
+    """(frames, frames per second) of a video file. The frames are those that scoring it yields.
 
     Args:
-        path: the file.
-        decode: decode every frame; otherwise only where counting packets could be wrong for an intact file.
+        path: The file.
+        decode: Decode every frame. Default: only if counting packets could be wrong for an intact file.
 
     Raises:
-        DatasetError: no video can be read from the file.
+        DatasetError: The file contains no readable video.
     """
     with opened_video(path) as source:
         return source.count(decode=decode), source.info.fps
 
 
 def declared_frames(path: Path) -> int:
-    """Frames that a video file says it has, more than it holds where it was cut off; 0 where it does not say.
+    """Number of frames that a video file declares, which is more than it contains if it was cut off; 0 if undeclared.
 
     Raises:
-        DatasetError: no video can be read from the file.
+        DatasetError: The file contains no readable video.
     """
     with opened_video(path) as source:
         return source.declared
 
 
 def load_arrays(path: Path, *, allow_pickle: bool = False) -> Arrays:
-    """Arrays of an .npz by name, or the one of an .npy under its file name.
+    """Read the arrays of an .npz by name, or the array of an .npy under its file name.
 
     Args:
-        path: `.npz` or `.npy`; where pickles are allowed, `.pkl` and `.pickle` too.
-        allow_pickle: read pickled arrays, by an unpickler that makes arrays and nothing else; else they are refused.
+        path: `.npz` or `.npy`; also `.pkl` and `.pickle` if pickles are allowed.
+        allow_pickle: Read pickled arrays, with an unpickler that creates nothing but arrays. Default: reject them.
 
     Raises:
-        DatasetError: the file is missing, damaged, or would need pickle.
+        DatasetError: The file is missing, damaged, or pickled.
     """
     if allow_pickle and (path.suffix in (".pkl", ".pickle") or _is_pickled(path)):
         return load_pickled(path)
@@ -105,12 +105,12 @@ def load_arrays(path: Path, *, allow_pickle: bool = False) -> Arrays:
     except ValueError as error:
         raise DatasetError(
             f"cannot read the labels {path}: {error}",
-            hint="labels must be plain .npy or .npz arrays; pickled ones are refused unless --allow-pickle is given",
+            hint="labels must be plain .npy or .npz arrays; pickled ones are rejected unless --allow-pickle is given",
         ) from error
 
 
 def _is_pickled(path: Path) -> bool:
-    """Whether an .npy holds objects: its header says so."""
+    """Whether the header of an .npy says that it contains objects."""
     try:
         with open_regular(path) as file:
             return file.read(6) == np.lib.format.MAGIC_PREFIX and b"'|O'" in file.read(200)
@@ -119,10 +119,10 @@ def _is_pickled(path: Path) -> bool:
 
 
 def as_labels(array: npt.NDArray[np.generic], path: Path) -> Labels:
-    """Frame labels as (T,) uint8 from an array of shape (T,) or (1, T) of 0 and 1.
+    """Convert an array of 0 and 1 with shape (T,) or (1, T) to frame labels, (T,) uint8.
 
     Raises:
-        DatasetError: another shape or other values.
+        DatasetError: The array has another shape or other values.
     """
     flat = array[0] if array.ndim == 2 and array.shape[0] == 1 else array
     if flat.ndim != 1:
@@ -133,17 +133,17 @@ def as_labels(array: npt.NDArray[np.generic], path: Path) -> Labels:
 
 
 def joined_order(names: Sequence[str], path: Path) -> list[str]:
-    """The order of the clips in joined labels: the natural one, "2" before "10".
+    """Determine the order of the clips in concatenated labels: the natural one, "2" before "10".
 
-    Names that differ in their numbers alone (1, 2, 10; Test001, Test002) leave no doubt. The order of other names is
-    that of the file that they come from, where it is the natural order too.
+    Names that differ only in their numbers (1, 2, 10; Test001, Test002) are unambiguous. For other names, the order of
+    the file that they come from is used if it is also the natural order.
 
     Args:
-        names: of the clips, in the order of their file.
-        path: of the labels, for the error.
+        names: Names of the clips, in the order of their file.
+        path: The label file, for the error message.
 
     Raises:
-        DatasetError: the order of the file and the natural one differ, and the names do not say which holds.
+        DatasetError: The order of the file and the natural order differ, and the names do not resolve it.
     """
     natural = sorted(names, key=natural_key)
     words = {re.sub(r"\d+", "#", name.lower()) for name in names}
@@ -151,22 +151,22 @@ def joined_order(names: Sequence[str], path: Path) -> list[str]:
     if len(numbers) == len(names) and (len(words) == 1 or list(names) == natural):
         return natural
     raise DatasetError(
-        f"{path} holds the labels of all clips joined, and the clips come in two orders: {shown_order(names)} in their "
+        f"{path} has concatenated labels, and the order of the clips is ambiguous: {shown_order(names)} in their "
         f"file, {shown_order(natural)} by name",
-        hint="give the labels by clip: an .npz with one array a clip, a folder of NAME.npy, or a .csv",
+        hint="provide the labels by clip: an .npz with one array per clip, a folder of NAME.npy, or a .csv",
     )
 
 
 def shown_order(names: Sequence[str]) -> str:
-    """An order in words; of many names, the first three and the last."""
+    """An order as text; of many names, the first three and the last."""
     return ", ".join(names if len(names) <= 5 else [*names[:3], "…", names[-1]])
 
 
 def split_labels(joined: Labels, names: Sequence[str], frames: Sequence[int], path: Path) -> dict[str, Labels]:
-    """Cut the joined labels of all test clips into clips.
+    """Split the concatenated labels of all test clips.
 
     Raises:
-        DatasetError: the number of labels is not the number of frames.
+        DatasetError: The numbers of labels and frames differ.
     """
     if joined.size != sum(frames):
         raise DatasetError(

@@ -1,4 +1,4 @@
-"""Anybody's data set: `training/` and `testing/` with videos or folders of frames, and frame labels.
+"""Custom data sets: `training/` and `testing/` with videos or folders of frames, and frame labels.
 
     training/videos/*.mp4            or  training/frames/NAME/000.jpg, 001.jpg, …
     testing/videos/NAME.mp4          or  testing/frames/NAME/000.jpg, …
@@ -6,8 +6,8 @@
     testing/pixel_masks/NAME.npy     optional: (T, height, width), over 0 = abnormal; or pixel_masks.npz by clip
     truth.json                       optional: the true events
 
-Instead of `testing/frame_labels/` a layout met in practice has the labels of all test clips joined, in one
-`frame_labels_*.npy`, or by clip in one `frame_labels.npz`, in the data set's folder.
+Instead of `testing/frame_labels/`, the data set's folder may contain the concatenated labels of all test clips in one
+`frame_labels_*.npy`, or labels by clip in one `frame_labels.npz`, as some data sets do.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ def find_folder(
     mask_folders: Sequence[str] = ("testing/pixel_masks",),
     allow_pickle: bool = False,
 ) -> Found:
-    """Find a data set in the layout of this module. One of `training/` and `testing/` may be missing.
+    """Find a data set in the layout of this module. Either `training/` or `testing/` may be missing.
 
     Args:
-        root: its folder.
-        name: its name; the folder's, where None.
-        fps: frames a second of folders of frames; a video says it itself.
-        extra_labels: label files, or folders of one a clip, to try before those in `root`.
-        label_set: what the labels are called in results; the file's name, where None.
-        mask_folders: where masks are looked for, NAME.npy.
-        allow_pickle: see `load_arrays`.
+        root: The data set's folder.
+        name: Name of the data set. Default: the folder's name.
+        fps: Frames per second of folders of frames; videos have their own.
+        extra_labels: Label files, or folders with one file per clip, to try before those in `root`.
+        label_set: Name of the labels in results. Default: the file's name.
+        mask_folders: Folders to search for masks, NAME.npy.
+        allow_pickle: See `load_arrays`.
 
     Raises:
-        DatasetError: missing or empty folders, or no labels; names the path.
+        DatasetError: Folders are missing or empty, or there are no labels; names the path.
     """
     if not root.is_dir():
-        raise DatasetError(f"the data set's folder {root} does not exist", hint="give its path with --data")
+        raise DatasetError(f"the data set's folder {root} does not exist", hint="specify its path with --data")
     training, testing = _clips(root / "training"), _clips(root / "testing")
     if not training and not testing:
         raise DatasetError(
@@ -94,7 +94,7 @@ def find_folder(
 
 
 def _beside(videos: Path) -> list[str]:
-    """A note on images beside the videos of a split."""
+    """A note about images next to the videos of a split."""
     images = len(content_of(videos).images) if videos.is_dir() else 0
     return [f"{videos}: {images} images beside the videos left out"] if images else []
 
@@ -107,10 +107,12 @@ def _unlabeled(clip: FoundClip, frames: int | None) -> Labels:
 
 
 def _clips(split: Path) -> list[FoundClip]:
-    """Clips of one split; none where the split's folder is missing, an error where it is empty."""
+    """Clips of one split: none if the split's folder is missing, an error if it is empty."""
     videos, frames = split / "videos", split / "frames"
     if videos.is_dir() and frames.is_dir():
-        raise DatasetError(f"{split} has both videos/ and frames/: which are the clips?", hint="keep one")
+        raise DatasetError(
+            f"{split} has both videos/ and frames/; it is unclear which are the clips", hint="remove one of them"
+        )
     clips: list[FoundClip] = []
     if videos.is_dir():
         clips = [FoundClip(path.stem, path, "video") for path in content_of(videos).videos]
@@ -121,16 +123,16 @@ def _clips(split: Path) -> list[FoundClip]:
             raise DatasetError(f"{split} has neither videos/ nor frames/")
         return []
     if not clips:
-        raise DatasetError(f"{videos if videos.is_dir() else frames} holds no clip")
+        raise DatasetError(f"{videos if videos.is_dir() else frames} contains no clips")
     names = [clip.name for clip in clips]
     if len(set(names)) < len(names):
         twice = next(n for n in names if names.count(n) > 1)
-        raise DatasetError(f"{videos} holds several videos named {twice!r}", hint="clip names must differ")
+        raise DatasetError(f"{videos} contains several videos named {twice!r}", hint="clip names must differ")
     return clips
 
 
 def _label_place(root: Path, extra: Sequence[Path], allow_pickle: bool) -> Path:
-    """The file, or the folder of one file a clip, that holds the labels."""
+    """The file, or the folder with one file per clip, that contains the labels."""
     each = root / "testing" / "frame_labels"
     candidates = [*extra, each, root / "frame_labels.npz", *sorted(root.glob("frame_labels_*.np[yz]"))]
     if allow_pickle:
@@ -139,7 +141,7 @@ def _label_place(root: Path, extra: Sequence[Path], allow_pickle: bool) -> Path:
     if path is None:
         raise DatasetError(
             f"no frame labels for the test clips of {root}: looked for {each}, frame_labels.npz and frame_labels_*.npy",
-            hint="one array of 0 and 1 a clip, testing/frame_labels/NAME.npy",
+            hint="provide one array of 0 and 1 per clip, testing/frame_labels/NAME.npy",
         )
     return path
 
@@ -152,7 +154,7 @@ def _labels_in(folder: Path, allow_pickle: bool, clip: FoundClip, frames: int | 
 
 
 def labels_by_clip(path: Path, labels: dict[str, Labels], clip: FoundClip, frames: int | None) -> Labels:
-    """Labels of a clip out of those of all, by its name or number; raises DatasetError where they do not fit."""
+    """Labels of one clip from those of all, by its name or number; raises DatasetError if they do not match."""
     name = same_clip(clip.name, list(labels))
     if name is None:
         raise DatasetError(f"{path} has no labels for clip {clip.name!r} ({clip.path})")
@@ -174,7 +176,7 @@ def _expect(labels: Labels, frames: int | None, clip: FoundClip, path: Path) -> 
 
 
 class _Joined:
-    """Labels of all test clips in one array, cut by the clips' frames, or an array of arrays, one a clip."""
+    """Labels of all test clips in one array, split by the clips' frames, or an array of arrays, one per clip."""
 
     def __init__(self, path: Path, clips: Sequence[FoundClip], allow_pickle: bool) -> None:
         self.path, self.clips = path, clips
@@ -183,7 +185,7 @@ class _Joined:
         }
         self._by_name: dict[str, Labels] | None = None
         order = joined_order([clip.name for clip in clips], path)
-        self.notes = [f"the joined labels were taken for the clips in the order {shown_order(order)}"] * (
+        self.notes = [f"the concatenated labels were assigned to the clips in the order {shown_order(order)}"] * (
             len(order) > 1
         )
 
@@ -207,7 +209,7 @@ class _Joined:
         return split_labels(joined, names, self._lengths(joined.size), self.path)
 
     def _lengths(self, labels: int) -> list[int]:
-        """Frames of each clip; of a video that was cut off what it says it had, of one that is broken what is left."""
+        """Frames of each clip: the declared number if a video was cut off, the readable ones if it is damaged."""
         counted: list[int | None] = []
         broken: DatasetError | None = None
         for clip in self.clips:

@@ -1,4 +1,6 @@
-"""What lies in a data set's folder: found first, judged after, so that one reading serves loading and validation."""
+"""The contents of a data set's folder: found first and checked later, so that loading and validation share one
+reading.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,11 @@ from streamad.evaluation.datasets.records import Clip, Dataset
 
 @dataclass(frozen=True)
 class FoundClip:
-    """A clip that is there; nothing of it was opened yet.
+    """A clip that exists; its content has not been opened yet.
 
     Attributes:
-        name: its name in this copy of the data set.
-        path: the video file, or the folder of images.
+        name: Its name in this copy of the data set.
+        path: The video file, or the folder of images.
         kind: "video" or "images".
     """
 
@@ -29,21 +31,21 @@ class FoundClip:
     kind: Literal["images", "video"]
 
     def facts(self, *, decode: bool = False) -> tuple[int, float | None]:
-        """(frames, frames a second); the rate is None for images.
+        """(frames, frames per second); the rate is None for images.
 
         Args:
-            decode: count what decoding a video gives; otherwise only where its packets cannot be trusted to tell.
+            decode: Count the frames that decoding a video yields. Default: only if its packets are unreliable.
 
         Raises:
-            DatasetError: the folder holds no image, or the file no video.
+            DatasetError: The folder has no images, or the file no video.
         """
         return video_facts(self.path, decode=decode) if self.kind == "video" else (len(image_files(self.path)), None)
 
     def declared(self) -> int:
-        """Frames that the file says it has; 0 for images, and where nobody says.
+        """Number of frames that the file declares; 0 for images, and if undeclared.
 
         Raises:
-            DatasetError: no video can be read from the file.
+            DatasetError: The file contains no readable video.
         """
         return declared_frames(self.path) if self.kind == "video" else 0
 
@@ -61,17 +63,17 @@ class Found:
     """A data set's folder, read as far as its names.
 
     Attributes:
-        name: the data set's.
-        training: normal clips.
-        testing: clips that have labels, or should have.
-        label_set: which labels these are, for results.
-        labels_of: frame labels of a test clip with that many frames, or, for None, with as many as there are labels;
-            raises DatasetError.
-        masks_of: reads the pixel masks of a test clip; None where it has none.
-        fps: frames a second of clips that are folders of images.
-        truth: file with the true events of the test clips.
-        check: raises DatasetError where the labels as a whole do not fit the clips; called before a set is used.
-        notes: what a reader of figures must know and is no damage.
+        name: Name of the data set.
+        training: Normal clips.
+        testing: Clips that have labels, or should have.
+        label_set: Name of the labels, for results.
+        labels_of: Returns the frame labels of a test clip with the given number of frames or, for None, as many as
+            there are labels; raises DatasetError.
+        masks_of: Returns a reader of the pixel masks of a test clip; None if it has none.
+        fps: Frames per second of clips that are folders of images.
+        truth: File with the true events of the test clips.
+        check: Raises DatasetError if the labels as a whole do not match the clips; called before a set is used.
+        notes: What readers of the metrics must know, apart from damage.
     """
 
     name: str
@@ -86,14 +88,14 @@ class Found:
     notes: tuple[str, ...] = ()
 
     def dataset(self, *, keep_damaged: bool = False) -> Dataset:
-        """The data set, every clip with its frames counted and its labels read.
+        """Create the data set: count the frames and read the labels of every clip.
 
         Args:
-            keep_damaged: a test video that cannot be opened, or that was cut off, keeps the frames that its labels
-                count; a training clip that cannot be read is left out. `Dataset.problems` names both.
+            keep_damaged: Keep test videos that cannot be opened or were cut off, with as many frames as they have
+                labels, and leave out training clips that cannot be read. `Dataset.problems` names both.
 
         Raises:
-            DatasetError: a clip cannot be read, or its labels are missing or of another length; names the path.
+            DatasetError: A clip cannot be read, or its labels are missing or of another length; names the path.
         """
         self.check()
         problems: list[str] = []
@@ -115,7 +117,7 @@ class Found:
         )
 
     def _test_clip(self, clip: FoundClip, problems: list[str] | None) -> Clip:
-        """A test clip with its labels; damage goes into `problems`, without which it is an error."""
+        """A test clip with its labels; damage is added to `problems` if given, otherwise it is an error."""
         fps = None
         try:
             frames, fps = clip.facts()
@@ -133,7 +135,7 @@ class Found:
             return self._matching_labels(clip, frames)
         except DatasetError:
             decoded = clip.facts(decode=True)[0]
-            if decoded != frames:  # a damaged video, whose packets say more than it shows
+            if decoded != frames:  # a damaged video, whose packets promise more than it shows
                 with suppress(DatasetError):
                     return self._matching_labels(clip, decoded)
             declared = clip.declared()
@@ -154,13 +156,15 @@ class Found:
 
 
 def clip_number(name: str) -> int | None:
-    """The number that ends a plain clip name: 1 of '01' and 'Test001'; None of '01_0014'."""
+    """The number at the end of a plain clip name: 1 for '01' and 'Test001', None for '01_0014'."""
     digits = name.lstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
     return int(digits) if digits.isdecimal() else None
 
 
 def same_clip(name: str, names: list[str]) -> str | None:
-    """The one of `names` that means the clip `name`: itself, or the only one of its number (Test001, 01 and 1)."""
+    """The one of `names` that refers to the clip `name`: itself, or the only one with its number (Test001, 01 and
+    1).
+    """
     if name in names:
         return name
     number = clip_number(name)

@@ -1,4 +1,4 @@
-"""Official counts of the known data sets: clips, frames of each, abnormal frames of each test clip by label set."""
+"""Official counts of the known data sets: clips, frames per clip, and abnormal frames per test clip by label set."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _FILE = Path(__file__).with_name("manifest.json")
 
 
 class OfficialCounts(BaseModel):
-    """What a complete copy of a data set holds.
+    """Counts of a complete copy of a data set.
 
-    Source: counted in the published sets and their label files; where a set's counts of training frames, clip by clip,
-    are not known here (Avenue, ShanghaiTech), only the number of clips is compared.
+    Source: counted in the published sets and their label files. If the number of training frames per clip is unknown
+    (Avenue, ShanghaiTech), only the number of clips is compared.
 
     Attributes:
-        size: (width, height) of a frame, pixels.
-        masks: test clips with pixel masks.
-        training_clips: training clips.
-        training_frames: frames of all of them; None where not known here.
-        training: frames of each; None where not known here.
-        testing: frames of each test clip.
-        abnormal: for each label set, abnormal frames of each test clip.
+        size: (width, height) of a frame in pixels.
+        masks: Number of test clips with pixel masks.
+        training_clips: Number of training clips.
+        training_frames: Frames of all training clips; None if unknown.
+        training: Frames per training clip; None if unknown.
+        testing: Frames per test clip.
+        abnormal: For each label set, abnormal frames per test clip.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +42,6 @@ class OfficialCounts(BaseModel):
 
 @cache
 def official_counts() -> MappingProxyType[str, OfficialCounts]:
-    """Counts by the name of the data set."""
+    """Counts by name of the data set."""
     content: dict[str, Any] = json.loads(_FILE.read_text(encoding="utf-8"))
     return MappingProxyType({name: OfficialCounts.model_validate(counts) for name, counts in content.items()})

@@ -1,4 +1,4 @@
-"""Pixel masks of a test clip, in the forms that data sets give them; read when asked for, a clip at a time."""
+"""Pixel masks of a test clip in the formats of the data sets, read on demand, one clip at a time."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ _MATLAB_COMPRESSED = 15
 
 Mask = npt.NDArray[np.bool_]
 MaskReader = Callable[[], Iterator[Mask]]
-"""Reads the (height, width) masks of a clip, frame by frame, True where abnormal; raises DatasetError as it goes."""
+"""Yields the (height, width) masks of a clip frame by frame, True where abnormal; may raise DatasetError at any
+frame."""
 
 
 def bitmap_masks(folder: Path) -> Iterator[Mask]:
-    """Masks of a folder of bitmaps, one a frame, in the order of their numbers, however they are named.
+    """Masks from a folder of bitmaps, one per frame, in the order of the numbers in their names.
 
     UCSD's releases have `001.bmp`, `frame001.bmp` and `Test003_001.bmp`; any value over 0 is abnormal.
 
     Raises:
-        DatasetError: a bitmap does not decode, or they differ in size.
+        DatasetError: A bitmap does not decode, or they differ in size.
     """
     size = None
     for path in image_files(folder):
         image = read_gray(path)
         if image is None:
-            raise DatasetError(f"the mask {path} does not decode", hint="fetch the data set again")
+            raise DatasetError(f"the mask {path} does not decode", hint="download the data set again")
         if size not in (None, image.shape):
             raise DatasetError(f"the masks in {folder} have different sizes")
         size = image.shape
@@ -46,10 +47,10 @@ def bitmap_masks(folder: Path) -> Iterator[Mask]:
 
 
 def array_masks(path: Path, name: str) -> Iterator[Mask]:
-    """Masks from an .npz with one (frames, height, width) array a clip, or from the .npy of one clip.
+    """Masks from an .npz with one (frames, height, width) array per clip, or from the .npy of one clip.
 
     Raises:
-        DatasetError: the file cannot be read, lacks the clip, or has another shape.
+        DatasetError: The file cannot be read, lacks the clip, or has another shape.
     """
     try:
         with open_regular(path) as raw:
@@ -74,13 +75,13 @@ def array_masks(path: Path, name: str) -> Iterator[Mask]:
 
 
 def _frames_of(file: IO[bytes], path: Path, size: int) -> Iterator[Mask]:
-    """Frame by frame: the masks of a long clip are larger than memory."""
+    """Read frame by frame, because the masks of a long clip can exceed memory."""
     shape, columns_first, dtype = read_array_header(file, size)
     if len(shape) != 3 or dtype.kind not in "buif":
         raise DatasetError(f"{path}: masks of a clip must be (frames, height, width) numbers, got {shape} of {dtype}")
     if shape[1] * shape[2] > MAX_PIXELS:
         raise DatasetError(f"{path}: masks of {shape[2]}×{shape[1]} pixels, over {MAX_PIXELS:,}")
-    if columns_first:  # no frame lies in one piece
+    if columns_first:  # the values of a frame are not contiguous
         if size > MOST_ARRAY_BYTES:
             raise DatasetError(
                 f"{path}: {size:,} bytes with columns first, of which at most {MOST_ARRAY_BYTES:,} are read"
@@ -96,16 +97,16 @@ def _frames_of(file: IO[bytes], path: Path, size: int) -> Iterator[Mask]:
 
 
 def matlab_masks(path: Path) -> Iterator[Mask]:
-    """Avenue's `volLabel`: a (1, frames) cell array of (height, width) uint8. SciPy reads the file as a whole.
+    """Masks from Avenue's `volLabel`, a (1, frames) cell array of (height, width) uint8. SciPy reads the whole file.
 
     Raises:
-        DatasetError: the file cannot be read, or holds something else; SciPy is not installed.
+        DatasetError: The file cannot be read or has other content, or SciPy is not installed.
     """
     try:
         from scipy.io import loadmat
         from scipy.io.matlab import MatReadError
     except ModuleNotFoundError as error:
-        raise DatasetError(f"{path} is a MATLAB file, which SciPy reads", hint=install_hint("evaluation")) from error
+        raise DatasetError(f"{path} is a MATLAB file, which requires SciPy", hint=install_hint("evaluation")) from error
     try:
         _require_bounded(path)
         content = loadmat(str(path), variable_names=["volLabel"])
@@ -121,16 +122,16 @@ def matlab_masks(path: Path) -> Iterator[Mask]:
     size = np.shape(cells.flat[0])
     for cell in cells.flat:
         if cell.ndim != 2 or cell.shape != size:
-            raise DatasetError(f"{path}: the masks of volLabel must be pictures of one size")
+            raise DatasetError(f"{path}: the masks of volLabel must be images of one size")
         yield np.asarray(cell > 0)
 
 
 def _require_bounded(path: Path) -> None:
-    """Unpack a MATLAB 5 file piece by piece, as SciPy does not: it may be larger than memory.
+    """Decompress a MATLAB 5 file piece by piece to check its size, which SciPy does not: it can exceed memory.
 
     Raises:
-        OSError: the file cannot be read.
-        ValueError: it is larger than `MOST_ARRAY_BYTES` when unpacked.
+        OSError: The file cannot be read.
+        ValueError: It is larger than `MOST_ARRAY_BYTES` when decompressed.
     """
     with open_regular(path, MOST_ARRAY_BYTES) as file:
         order = {b"IM": "<", b"MI": ">"}.get(file.read(128)[126:])

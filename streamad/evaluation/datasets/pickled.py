@@ -1,4 +1,4 @@
-"""Label files that hold pickled arrays: refused unless asked for, and then read without running anything in them."""
+"""Label files with pickled arrays: rejected unless requested, and then read without running any code in them."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ _ALLOWED = {
     ("numpy._core.multiarray", "scalar"),
     ("numpy._core.numeric", "_frombuffer"),
     ("numpy.core.numeric", "_frombuffer"),
-    ("_codecs", "encode"),  # bytes as Python 2 and protocol 2 store them
+    ("_codecs", "encode"),  # bytes as stored by Python 2 and protocol 2
 }
-"""What a pickle of arrays, lists, dicts and numbers needs. None of these calls what it is given."""
+"""What a pickle of arrays, lists, dicts, and numbers needs. None of these calls its arguments."""
 
 
 class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
             raise DatasetError(
-                f"the file asks for {module}.{name}, which no array of labels needs; it was not read",
+                f"the file refers to {module}.{name}, which label arrays do not need; it was not read",
                 hint="save the labels as plain .npy or .npz arrays",
             )
         return super().find_class(module, name)
 
 
 def load_pickled(path: Path) -> dict[str, npt.NDArray[np.generic]]:
-    """Arrays of a pickle file, or of an .npy that holds objects: by name, or "0", "1", … where they have none.
+    """Read the arrays of a pickle file, or of an .npy with objects, by name, or as "0", "1", … if they have no names.
 
     Args:
         path: `.pkl`, `.pickle` or `.npy`.
 
     Raises:
-        DatasetError: the file is missing, damaged, holds other things than arrays of numbers, or asks for code.
+        DatasetError: The file is missing, damaged, contains anything but arrays of numbers, or refers to code.
     """
     try:
         raw = read_bytes(path, MOST_ARRAY_BYTES)
@@ -78,7 +78,7 @@ def _of_objects(content: Any) -> bool:
 
 
 def _after_header(raw: bytes) -> bytes:
-    """What follows the header of an .npy with objects; the whole of any other file."""
+    """The part after the header of an .npy with objects; the whole content of any other file."""
     if not raw.startswith(np.lib.format.MAGIC_PREFIX):
         return raw
     file = io.BytesIO(raw)

@@ -1,4 +1,4 @@
-"""Clip and Dataset: what every data set is read into."""
+"""Clip and Dataset: the form that every data set is read into."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ class Clip:
     """One video of a data set.
 
     Attributes:
-        name: its name in the data set.
-        path: the video file, or the folder of images.
+        name: Its name in the data set.
+        path: The video file, or the folder of images.
         kind: "video", or "images" (numbered image files in one folder).
-        frames: how many there are.
-        labels: (frames,) uint8, 0 = normal, 1 = abnormal; None where there are none (training clips are
-            normal).
-        fps: frames a second; None where nobody says.
-        masks: reads its (height, width) pixel masks frame by frame, True where abnormal; None where there are none.
+        frames: Number of frames.
+        labels: (frames,) uint8, 0 = normal, 1 = abnormal; None if there are none (training clips are normal).
+        fps: Frames per second; None if unknown.
+        masks: Reads its (height, width) pixel masks frame by frame, True where abnormal; None if there are none.
     """
 
     name: str
@@ -42,7 +41,7 @@ class Clip:
         if self.labels.ndim != 1 or self.labels.size != self.frames:
             raise DatasetError(
                 f"{self.path}: {self.frames} frames, but labels of shape {self.labels.shape}",
-                hint="one 0 or 1 for every frame is needed: is the data set complete?",
+                hint="each frame needs a label 0 or 1: is the data set complete?",
             )
         if not np.isin(self.labels, (0, 1)).all():
             wrong = self.labels[~np.isin(self.labels, (0, 1))][0]
@@ -51,17 +50,17 @@ class Clip:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set: normal clips to learn from, labeled clips to test on.
+    """A data set: normal clips for training, and labeled clips for testing.
 
     Attributes:
-        name: its name in results.
-        training: normal clips.
-        testing: clips with labels.
-        fps: frames a second of all clips; None where they differ or nobody says.
-        labels: which label set `testing` carries, for results.
-        truth: file with the true events of the test clips, where the data set has one.
-        problems: clips that are damaged, where these were to be kept.
-        notes: what a reader of figures must know and is no damage.
+        name: Its name in results.
+        training: Normal clips.
+        testing: Clips with labels.
+        fps: Frames per second of all clips; None if they differ or it is unknown.
+        labels: Name of the label set of `testing`, for results.
+        truth: File with the true events of the test clips, if the data set has one.
+        problems: Damaged clips, if they were kept.
+        notes: What readers of the metrics must know, apart from damage.
     """
 
     name: str

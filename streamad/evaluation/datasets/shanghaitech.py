@@ -14,18 +14,18 @@ from streamad.evaluation.datasets.folder import find_folder
 from streamad.evaluation.datasets.layout import Found
 
 FPS = 24.0
-"""Frames a second (of its training videos)."""
+"""Frames per second (of its training videos)."""
 
 
 def find_shanghaitech(root: Path, *, label_set: str | None = None, allow_pickle: bool = False) -> Found:
     """Find ShanghaiTech in the official layout or the common one.
 
-    Labels are looked for in `testing/test_frame_mask`, then in `frame_labels/shanghaitech.npz` and
-    `frame_labels_shanghai.npy` in the data set's folder or the one above. It has one label set, so `label_set` makes no
-    difference.
+    Labels are searched for in `testing/test_frame_mask`, then in `frame_labels/shanghaitech.npz` and
+    `frame_labels_shanghai.npy` in the data set's folder or its parent. It has only one label set, so `label_set` has no
+    effect.
 
     Raises:
-        DatasetError: missing folders or labels; names the path.
+        DatasetError: Folders or labels are missing; names the path.
     """
     files = ("shanghaitech.npz", "frame_labels_shanghai.npy", "frame_labels_shanghaitech.npy")
     places = (root / "frame_labels", root.parent / "frame_labels", root, root.parent)

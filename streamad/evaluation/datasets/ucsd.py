@@ -24,7 +24,7 @@ from streamad.evaluation.datasets.masks import MaskReader, bitmap_masks
 from streamad.files import read_bytes
 
 FPS = 10.0
-"""Frames a second of the UCSD sets (their authors' page)."""
+"""Frames per second of the UCSD sets (their authors' page)."""
 
 Intervals = list[tuple[int, int]]
 
@@ -77,11 +77,11 @@ def find_official(root: Path, *, name: str) -> Found:
     """Find a UCSD set in its official layout.
 
     Args:
-        root: the folder with `Train` and `Test`.
+        root: The folder that contains `Train` and `Test`.
         name: "ped1" or "ped2"; names the `.m` file.
 
     Raises:
-        DatasetError: a missing folder or `.m` file; names the path.
+        DatasetError: A folder or the `.m` file is missing; names the path.
     """
     training = [FoundClip(path.name, path, "images") for path in _clip_folders(root / "Train", "Train")]
     testing = [FoundClip(path.name, path, "images") for path in _clip_folders(root / "Test", "Test")]
@@ -103,7 +103,7 @@ def read_gt_frames(path: Path) -> list[Intervals]:
     """Intervals (first, last), 1-based, both included, of every test clip in a `UCSDpedN.m`.
 
     Raises:
-        DatasetError: the file is missing or has no such lines.
+        DatasetError: The file is missing or has no such lines.
     """
     try:
         text = read_bytes(path).decode("utf-8", "replace")
@@ -121,7 +121,7 @@ def read_gt_frames(path: Path) -> list[Intervals]:
 
 
 def _labels(matlab: Path, intervals: list[Intervals], clip: FoundClip, frames: int | None) -> Labels:
-    """Labels of a clip by its number: Test003 has the third line, whichever clips are missing."""
+    """Labels of a clip by its number: Test003 has the third line, regardless of missing clips."""
     number = clip_number(clip.name)
     if number is None or not 1 <= number <= len(intervals):
         raise DatasetError(f"{matlab} labels {len(intervals)} clips, none of them {clip.name}")
@@ -154,5 +154,5 @@ def _masks(clip: FoundClip) -> MaskReader | None:
 def _clip_folders(split: Path, prefix: str) -> list[Path]:
     folders = [p for p in content_of(split).folders if re.fullmatch(prefix + r"\d+", p.name)]
     if not folders:
-        raise DatasetError(f"{split} holds no folder {prefix}001, {prefix}002, …")
+        raise DatasetError(f"{split} contains no folders {prefix}001, {prefix}002, …")
     return folders

@@ -1,4 +1,4 @@
-"""Is a copy of a data set complete? Every clip against the official counts, its labels, its masks, its frames."""
+"""Check whether a copy of a data set is complete: clips against official counts, labels, masks, and frames."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ Split = Literal["training", "testing"]
 
 @dataclass(frozen=True)
 class ClipCheck:
-    """What was found of one clip.
+    """The findings for one clip.
 
     Attributes:
         split: "training" or "testing".
-        name: the clip's.
-        frames: frames found; None where it cannot be read.
-        expected: frames it should have; None where nobody knows.
-        abnormal: abnormal frames by its labels; None for training clips and where labels are missing.
-        expected_abnormal: how many it should have.
-        masks: frames with a pixel mask; None where there are none, or they were not read.
-        undecodable: frames that do not decode, or not without errors: file names, or positions in a video.
-        problems: all that is wrong with it, in words.
+        name: Name of the clip.
+        frames: Number of frames found; None if it cannot be read.
+        expected: Number of frames it should have; None if unknown.
+        abnormal: Number of abnormal frames by its labels; None for training clips, and if labels are missing.
+        expected_abnormal: Number it should have.
+        masks: Number of frames with a pixel mask; None if there are none, or they were not read.
+        undecodable: Frames that do not decode, or only with errors: file names, or positions in a video.
+        problems: Everything that is wrong with it, as text.
     """
 
     split: Split
@@ -48,17 +48,17 @@ class ClipCheck:
 
 @dataclass(frozen=True)
 class Validation:
-    """What was found of a data set.
+    """The findings for a data set.
 
     Attributes:
-        name: the data set's.
-        label_set: the labels that were compared.
-        clips: one entry for each clip found.
-        missing: official clips that are not there, as "testing/Test003".
-        extra: clips that the official set does not have.
-        problems: what is wrong with the set as a whole.
-        decoded: whether every frame and every mask was decoded.
-        official: whether official counts were there to compare with.
+        name: Name of the data set.
+        label_set: The labels that were compared.
+        clips: One entry for each clip found.
+        missing: Official clips that are missing, as "testing/Test003".
+        extra: Clips that the official set does not have.
+        problems: What is wrong with the set as a whole.
+        decoded: Whether every frame and every mask was decoded.
+        official: Whether official counts were available for comparison.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Validation:
 
     @property
     def ok(self) -> bool:
-        """Nothing is missing, extra, undecodable or unequal."""
+        """Whether nothing is missing, extra, undecodable, or different."""
         return not (self.missing or self.extra or self.problems or any(clip.problems for clip in self.clips))
 
 
@@ -83,13 +83,13 @@ def validate_dataset(
     decode: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Validation:
-    """Compare a data set's folder with the official counts; nothing ends it early.
+    """Compare a data set's folder with the official counts; damage does not end it early.
 
     Args:
-        found: what lies there.
-        official: the official counts; None compares clips with their own labels alone.
-        decode: decode every frame and every mask; else they are only counted.
-        progress: called after each clip with (done, in all).
+        found: The contents of the folder.
+        official: The official counts. None: compare clips only with their own labels.
+        decode: Decode every frame and every mask. Default: only count them.
+        progress: Called after each clip with (done, total).
     """
     splits: tuple[tuple[Split, tuple[FoundClip, ...]], ...] = (("training", found.training), ("testing", found.testing))
     total = len(found.training) + len(found.testing)
@@ -107,9 +107,9 @@ def validate_dataset(
 
 
 def official_differences(dataset: Dataset) -> list[str]:
-    """In what a loaded data set differs from the official counts of its name, a line each; nothing is decoded.
+    """Differences between a loaded data set and the official counts of its name, one per line; nothing is decoded.
 
-    An image that is missing from a folder shifts all labels after it, and nothing else would say so.
+    A missing image in a folder shifts all labels after it, and nothing else would reveal that.
     """
     official = official_counts().get(dataset.name)
     if official is None:
@@ -203,7 +203,7 @@ def _count(counts: dict[str, int] | None, clip: FoundClip | Clip) -> int | None:
 
 
 class _Decoded(NamedTuple):
-    """What decoding a clip gives: frames, those that do not decode, (width, height) of the others, and problems."""
+    """Decode a clip: number of frames, undecodable frames, (width, height) of the others, and problems."""
 
     frames: int
     undecodable: tuple[str, ...]
@@ -223,7 +223,7 @@ def _decode(clip: FoundClip, pool: ThreadPoolExecutor) -> _Decoded:
 def _size(path: Path) -> tuple[int, int] | None:
     image = (
         None if is_damaged(path) else read_gray(path)
-    )  # as scoring reads it: cv2.imread would take a JPEG that was cut off for a whole one
+    )  # read as for scoring: cv2.imread would accept a truncated JPEG
     return None if image is None else (int(image.shape[1]), int(image.shape[0]))
 
 

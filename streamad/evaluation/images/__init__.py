@@ -1,4 +1,4 @@
-"""Image data sets for the one-class protocol: one module a format, all read into `ImageBenchmark`."""
+"""Image data sets for the one-class protocol: one module per format, all read into `ImageBenchmark`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FOLDERS = {
     "cifar10": ("cifar10", "cifar-10-batches-bin", "cifar-10-batches-py", "."),
     "mvtec": ("mvtec", "mvtec_anomaly_detection", "."),
 }
-"""Where to look in the folder given, the data set's own folders first."""
+"""Subfolders to search in the given folder, the data set's own ones first."""
 
 __all__ = [
     "IMAGE_BENCHMARKS",
@@ -43,21 +43,22 @@ __all__ = [
 
 
 def load_images(name: str, folder: Path) -> ImageBenchmark:
-    """Read an image data set in whichever layout the folder has it.
+    """Read an image data set in whichever layout the folder has.
 
     Args:
         name: mnist, fashion-mnist, cifar10 or mvtec.
-        folder: the data set's folder, or one that holds several.
+        folder: The data set's folder, or one that contains several data sets.
 
     Raises:
-        UsageError: the name is unknown.
-        DatasetError: nothing of it is in the folder (the message says what was looked for), or it is damaged.
+        UsageError: The name is unknown.
+        DatasetError: The folder does not contain the data set (the message lists what was looked for), or it is
+            damaged.
     """
     if name not in IMAGE_BENCHMARKS:
-        raise UsageError(f"there is no image data set {name!r}; known: {', '.join(IMAGE_BENCHMARKS)}")
+        raise UsageError(f"unknown image data set {name!r}; known: {', '.join(IMAGE_BENCHMARKS)}")
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
-        raise DatasetError(f"the folder {folder} {what}", hint=f"give the folder that holds {name} with --data")
+        raise DatasetError(f"the folder {folder} {what}", hint=f"specify the folder of {name} with --data")
     for file in _NPZ[name]:
         if (folder / file).is_file():
             return load_npz(name, folder / file)
@@ -75,13 +76,13 @@ def load_images(name: str, folder: Path) -> ImageBenchmark:
         path.name for path in folder.iterdir() if path.name.endswith((".tar", ".tar.gz", ".tgz", ".tar.xz", ".zip"))
     )
     raise DatasetError(
-        f"{folder} does not hold {name}: looked for {looked}{wanted} in it and in {places}",
-        hint=f"unpack {', '.join(archives[:3])}" if archives else "give the folder that holds it with --data",
+        f"{folder} does not contain {name}: looked for {looked}{wanted} in it and in {places}",
+        hint=f"unpack {', '.join(archives[:3])}" if archives else "specify its folder with --data",
     )
 
 
 def _load(name: str, place: Path) -> ImageBenchmark | None:
-    """The data set in exactly this folder; None where nothing of it is there. Half a data set is an error."""
+    """The data set in exactly this folder; None if it has no part of it. An incomplete data set is an error."""
     if name == "mvtec":
         return load_mvtec(place) if categories_in(place) else None
     if name == "cifar10":

@@ -1,4 +1,4 @@
-"""Checks of images and labels before any training: what is wrong with them, said in words."""
+"""Check images and labels before training, with messages that say what is wrong."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from streamad.errors import DatasetError
 from streamad.evaluation.images.records import ClassLabels, Images, shape_text
 
 LEAST_IMAGES = 2
-"""Fewer images cannot be split into some to learn from and some to validate with."""
+"""Fewer images cannot be split into a training and a validation set."""
 
 
 def image_array(array: Any, what: str) -> Images:
-    """Images of a file as (n, c, h, w) uint8, with 1 or 3 channels.
+    """Convert the images of a file to (n, c, h, w) uint8 with 1 or 3 channels.
 
-    Takes (n, h, w), (n, h, w, c) and (n, c, h, w); whole numbers of 0 to 255, or floats of 0 to 1, which are scaled
-    by 255 and rounded.
+    Accepts (n, h, w), (n, h, w, c) and (n, c, h, w); integers from 0 to 255, or floats from 0 to 1, which are scaled by
+    255 and rounded.
 
     Args:
-        array: what was read.
-        what: what it is, for the error: "mnist.npz: x_train".
+        array: The array read.
+        what: Its name, for error messages: "mnist.npz: x_train".
 
     Raises:
-        DatasetError: these are labels, images of several sizes, NaN or infinite values, or values out of range.
+        DatasetError: The array contains labels, images of several sizes, NaN or infinite values, or values out of
+            range.
     """
     images = _one_array(array, what)
     if images.ndim == 3:
@@ -40,17 +41,17 @@ def image_array(array: Any, what: str) -> Images:
 
 
 def label_array(array: Any, what: str, images: int, classes: tuple[str, ...]) -> ClassLabels:
-    """Class labels of a file as (n,) whole numbers.
+    """Convert the class labels of a file to (n,) integers.
 
     Args:
-        array: what was read: (n,) or (n, 1).
-        what: what it is, for the error.
-        images: how many images they belong to.
-        classes: names of all classes; each must occur.
+        array: The array read: (n,) or (n, 1).
+        what: Its name, for error messages.
+        images: Number of images that the labels belong to.
+        classes: Names of all classes; each must occur.
 
     Raises:
-        DatasetError: these are images, other values than 0 to len(classes) − 1, not one for every image, or a class
-            has none.
+        DatasetError: The array contains images, values other than 0 to len(classes) − 1, or not one label per image, or
+            a class has no images.
     """
     given = np.asarray(array)
     labels = given[:, 0] if given.ndim == 2 and given.shape[1] == 1 else given
@@ -61,41 +62,42 @@ def label_array(array: Any, what: str, images: int, classes: tuple[str, ...]) ->
         )
     if len(labels) != images:
         raise DatasetError(
-            f"{what}: {len(labels)} labels for {images} images", hint="one label for every image; fetch the files again"
+            f"{what}: {len(labels)} labels for {images} images",
+            hint="each image needs one label; download the files again",
         )
     if labels.dtype.kind not in "iuf" or not np.isin(labels, np.arange(len(classes))).all():
         odd = [v for v in np.unique(labels).tolist() if v not in range(len(classes))]
-        raise DatasetError(f"{what}: labels must be whole numbers of 0 to {len(classes) - 1}, got {odd[:3]}")
+        raise DatasetError(f"{what}: labels must be integers from 0 to {len(classes) - 1}, got {odd[:3]}")
     whole = labels.astype(np.intp)
     missing = [name for k, name in enumerate(classes) if not (whole == k).any()]
     if missing:
         raise DatasetError(
-            f"{what}: no image of class {', '.join(missing)}",
-            hint="all classes are needed: one is normal, the others are the anomalies; fetch the files again",
+            f"{what}: no images of class {', '.join(missing)}",
+            hint="all classes are required: one is normal, the others are anomalies; download the files again",
         )
     return whole
 
 
 def check_training_images(images: Any, what: str) -> None:
-    """Refuse what no network can learn from.
+    """Reject images that no network can learn from.
 
     Args:
         images: (n, c, h, w) uint8.
-        what: what they are, for the error: "mnist, class 5".
+        what: Their name, for error messages: "mnist, class 5".
 
     Raises:
-        DatasetError: no image or a single one, labels in place of images, images of several sizes, another type or
-            shape, NaN, infinite or out-of-range values, or images that are all the same.
+        DatasetError: There are fewer than two images, they are labels, have several sizes, another type or shape, NaN,
+            infinite, or out-of-range values, or are all equal.
     """
     array = _one_array(images, what)
     if array.ndim != 4:
         raise DatasetError(f"{what}: expected images (n, c, h, w), got an array of shape {array.shape}")
     if len(array) < LEAST_IMAGES:
         raise DatasetError(
-            f"{what}: {len(array)} training image is not enough, {LEAST_IMAGES} are the least"
+            f"{what}: {len(array)} training image is not enough, at least {LEAST_IMAGES} are required"
             if len(array)
-            else f"{what}: there is no training image",
-            hint="a detector needs many normal images (hundreds); look at the folder and at the labels",
+            else f"{what}: there are no training images",
+            hint="a detector needs many normal images (hundreds); check the folder and the labels",
         )
     if 0 in array.shape:
         raise DatasetError(f"{what}: the images have no pixels, their shape is {shape_text(array)}")
@@ -103,18 +105,18 @@ def check_training_images(images: Any, what: str) -> None:
         _as_bytes(array, what)
         raise DatasetError(
             f"{what}: the images are {array.dtype}, expected uint8 (0 to 255)",
-            hint="convert them first; floats of 0 to 1 times 255, rounded",
+            hint="convert them first: multiply floats from 0 to 1 by 255 and round",
         )
     if (array == array[:1]).all():
         flat = f": every pixel is {array.flat[0]}" if (array == array.flat[0]).all() else ""
         raise DatasetError(
             f"{what}: all {len(array)} training images are the same{flat}",
-            hint="nothing can be learnt from one picture; was the copy or the conversion interrupted?",
+            hint="nothing can be learned from a single image; was the copy or the conversion interrupted?",
         )
 
 
 def _one_array(array: Any, what: str) -> npt.NDArray[Any]:
-    """The array, if its images have one size, and it is no list of labels."""
+    """Return the array if its images have one size and it is not a list of labels."""
     if isinstance(array, list | tuple) or (isinstance(array, np.ndarray) and array.dtype == object):
         shapes = {np.shape(image) for image in array}
         if len(shapes) > 1:
@@ -122,23 +124,23 @@ def _one_array(array: Any, what: str) -> npt.NDArray[Any]:
             raise DatasetError(
                 f"{what}: the images have different sizes ({several})", hint="resize or crop them to one size first"
             )
-        # Objects of one shape are stacked; an empty list becomes an empty array, which is refused by its count.
+        # Objects of one shape are stacked; an empty list becomes an empty array, which is rejected by its length.
         array = np.stack([np.asarray(image) for image in array]) if len(array) else np.empty((0, 1, 1, 1), np.uint8)
     values = np.asarray(array)
     if values.dtype.kind not in "iufb":
-        raise DatasetError(f"{what} is of type {values.dtype}; expected images of numbers 0 to 255")
+        raise DatasetError(f"{what} has type {values.dtype}; expected images with values from 0 to 255")
     if values.ndim == 1 or (values.ndim == 2 and values.shape[1] == 1):
         whole = values.dtype.kind in "iub" or (values.size > 0 and bool(np.all(values == np.round(values))))
         looks = f", {values.min()} to {values.max()}: these look like labels" if values.size and whole else ""
         raise DatasetError(
             f"{what} has shape {values.shape}{looks}; expected images (n, h, w) or (n, c, h, w)",
-            hint="give the images (x), not the labels (y)",
+            hint="provide the images (x), not the labels (y)",
         )
     return values
 
 
 def _as_bytes(images: npt.NDArray[Any], what: str) -> Images:
-    """Values as uint8, if they have the range of pixels."""
+    """Convert values to uint8 if they are in the range of pixels."""
     if images.dtype == np.uint8:
         return images
     if images.size == 0:
@@ -150,15 +152,15 @@ def _as_bytes(images: npt.NDArray[Any], what: str) -> Images:
         if broken:
             raise DatasetError(
                 f"{what}: {broken} of {images.size} values are NaN or infinite",
-                hint="pixels must be numbers; look at how the file was made",
+                hint="pixels must be finite; check how the file was created",
             )
     low, high = images.min(), images.max()
     most = 1 if images.dtype.kind == "f" else 255
     if low < 0 or high > most:
-        expected = "floats of 0 to 1" if images.dtype.kind == "f" else "whole numbers of 0 to 255"
+        expected = "floats from 0 to 1" if images.dtype.kind == "f" else "integers from 0 to 255"
         raise DatasetError(
             f"{what}: {images.dtype} values from {low:g} to {high:g}; expected {expected}",
-            hint="give uint8 of 0 to 255, or floats of 0 to 1; standardized images must be undone first",
+            hint="provide uint8 from 0 to 255, or floats from 0 to 1; undo any standardization first",
         )
     if images.dtype.kind == "f":
         return np.asarray(np.rint(images * 255), np.uint8)

@@ -1,4 +1,4 @@
-"""CIFAR-10's binary version: data_batch_1.bin to data_batch_5.bin and test_batch.bin."""
+"""CIFAR-10, binary version: data_batch_1.bin to data_batch_5.bin and test_batch.bin."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from streamad.files import read_bytes
 TRAINING = tuple(f"data_batch_{k}.bin" for k in range(1, 6))
 TEST = "test_batch.bin"
 RECORD = 1 + 3 * 32 * 32
-"""Bytes of an image: its label, then 32×32 of red, of green, of blue."""
+"""Bytes per image: its label, then 32×32 bytes each of red, green, and blue."""
 RECORDS = 10_000
-"""Images in a batch file."""
+"""Images per batch file."""
 
 
 def holds_pickles(folder: Path) -> bool:
-    """Whether the folder has CIFAR-10's Python version, whose batches are pickles and have no suffix."""
+    """Whether the folder contains CIFAR-10's Python version, whose batches are pickles without a suffix."""
     return any((folder / name.removesuffix(".bin")).is_file() for name in (*TRAINING, TEST))
 
 
@@ -29,20 +29,21 @@ def load_cifar10(folder: Path, *, records: int = RECORDS) -> ImageBenchmark:
     """Read CIFAR-10 from its six official binary files.
 
     Args:
-        folder: where they are.
-        records: images in each file.
+        folder: Folder of the files.
+        records: Images per file.
 
     Raises:
-        DatasetError: a file is missing, truncated or has unknown labels; or this is the pickled Python version.
+        DatasetError: A file is missing, truncated, or has unknown labels, or the folder contains the pickled Python
+            version.
     """
     missing = [name for name in (*TRAINING, TEST) if not (folder / name).is_file()]
     if missing:
         if holds_pickles(folder):
             raise DatasetError(
-                f"{folder} holds CIFAR-10's Python version, whose files are pickles",
-                hint="pickles are never loaded: take the binary version (cifar-10-binary.tar.gz)",
+                f"{folder} contains CIFAR-10's Python version, whose files are pickles",
+                hint="pickles are never loaded: use the binary version (cifar-10-binary.tar.gz)",
             )
-        raise DatasetError(f"{folder} has no {', '.join(missing)}", hint="all six batch files are needed")
+        raise DatasetError(f"{folder} has no {', '.join(missing)}", hint="all six batch files are required")
     classes = CLASSES["cifar10"]
     parts = [read_batch(folder / name, records=records) for name in TRAINING]
     images, labels = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
@@ -54,10 +55,10 @@ def load_cifar10(folder: Path, *, records: int = RECORDS) -> ImageBenchmark:
 
 
 def read_batch(path: Path, *, records: int = RECORDS) -> tuple[Images, ClassLabels]:
-    """(n, 3, 32, 32) uint8 images and (n,) labels of one batch file.
+    """Read (n, 3, 32, 32) uint8 images and (n,) labels of one batch file.
 
     Raises:
-        DatasetError: the file cannot be read, or does not have the size of `records` images.
+        DatasetError: The file cannot be read, or does not have the size of `records` images.
     """
     try:
         content = read_bytes(path)
@@ -69,7 +70,7 @@ def read_batch(path: Path, *, records: int = RECORDS) -> tuple[Images, ClassLabe
         word = "is truncated" if len(content) < records * RECORD else "is too long"
         raise DatasetError(
             f"{path} {word}: {len(content)} bytes, expected {records * RECORD} ({records} images of {RECORD} bytes)",
-            hint="the download or copy may have been interrupted, or this is another format: fetch it again",
+            hint="the download or copy may have been interrupted, or this is another format: download it again",
         )
     table = np.frombuffer(content, np.uint8).reshape(records, RECORD)
     return table[:, 1:].reshape(records, 3, 32, 32), table[:, 0].astype(np.intp)

@@ -1,4 +1,4 @@
-"""MNIST's own format: IDX files, plain or gzip (MNIST and Fashion-MNIST)."""
+"""MNIST's format: IDX files, plain or gzip (MNIST and Fashion-MNIST)."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ FILES = {
     ("test", "images"): "t10k-images-idx3-ubyte",
     ("test", "labels"): "t10k-labels-idx1-ubyte",
 }
-"""The official names; also spelt `.idx3-ubyte`, and with `.gz`."""
+"""The official names; also spelled `.idx3-ubyte`, and with `.gz`."""
 
 MOST_UNPACKED_BYTES = 256 << 20
-"""Five times the largest official file."""
+"""Five times the size of the largest official file."""
 
-_AGAIN = "the download or copy may have been interrupted: fetch the file again"
+_AGAIN = "the download or copy may have been interrupted: download the file again"
 
 
 def find_idx(folder: Path) -> dict[tuple[str, str], Path]:
-    """The IDX files in a folder, plain ones before compressed ones; those that are not there are left out."""
+    """Find the IDX files in a folder, preferring plain ones over compressed ones; missing ones are left out."""
     found = {}
     for key, name in FILES.items():
         spellings = (name, name.replace("-idx", ".idx"))
@@ -47,15 +47,15 @@ def load_idx(name: str, folder: Path) -> ImageBenchmark:
 
     Args:
         name: mnist or fashion-mnist.
-        folder: where the files are.
+        folder: Folder of the files.
 
     Raises:
-        DatasetError: a file is missing, truncated or not IDX, or images and labels disagree.
+        DatasetError: A file is missing, truncated, or not IDX, or images and labels disagree.
     """
     files = find_idx(folder)
     missing = [f"{name}[.gz]" for key, name in FILES.items() if key not in files]
     if missing:
-        raise DatasetError(f"{folder} has no {', '.join(missing)}", hint="all four official files are needed")
+        raise DatasetError(f"{folder} has no {', '.join(missing)}", hint="all four official files are required")
     classes = CLASSES[name]
     splits = []
     for split in ("train", "test"):
@@ -68,14 +68,15 @@ def load_idx(name: str, folder: Path) -> ImageBenchmark:
 
 
 def read_idx(path: Path, *, axes: int) -> npt.NDArray[np.uint8]:
-    """The array in an IDX file of unsigned bytes.
+    """Read the array in an IDX file of unsigned bytes.
 
     Args:
-        path: the file; gzip where its name ends in .gz.
+        path: The file; gzip if its name ends in .gz.
         axes: 3 for images (magic number 2051), 1 for labels (2049).
 
     Raises:
-        DatasetError: the file cannot be read, has another magic number, or more or fewer bytes than its header says.
+        DatasetError: The file cannot be read, has another magic number, or more or fewer bytes than its header
+            declares.
     """
     content = _content(path)
     start = 4 + 4 * axes
@@ -84,9 +85,9 @@ def read_idx(path: Path, *, axes: int) -> npt.NDArray[np.uint8]:
         raise DatasetError(f"{path} has {len(content)} bytes, not even a header", hint=_AGAIN)
     found = struct.unpack(">I", content[:4])[0]
     if found != magic:
-        kind = {0x0801: ": that is a file of labels", 0x0803: ": that is a file of images"}.get(found, "")
+        kind = {0x0801: ": this is a file of labels", 0x0803: ": this is a file of images"}.get(found, "")
         raise DatasetError(
-            f"{path} begins with {found:#010x}, expected {magic:#010x} (IDX, unsigned bytes, {axes} axes){kind}",
+            f"{path} starts with {found:#010x}, expected {magic:#010x} (IDX, unsigned bytes, {axes} axes){kind}",
             hint="is it the official file? An error page may have been saved in its place",
         )
     if len(content) < start:
@@ -96,7 +97,7 @@ def read_idx(path: Path, *, axes: int) -> npt.NDArray[np.uint8]:
     if len(content) != wanted:
         word = "is truncated" if len(content) < wanted else "is too long"
         raise DatasetError(
-            f"{path} {word}: {len(content)} bytes, its header ({'×'.join(map(str, shape))}) asks for {wanted}",
+            f"{path} {word}: {len(content)} bytes, its header ({'×'.join(map(str, shape))}) requires {wanted}",
             hint=_AGAIN,
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
@@ -114,6 +115,6 @@ def _content(path: Path) -> bytes:
     except ValueError as error:
         raise DatasetError(f"{path} is not an official file: {error}", hint=_AGAIN) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DatasetError(f"{path} is truncated or no gzip file: {error}", hint=_AGAIN) from error
+        raise DatasetError(f"{path} is truncated or not a gzip file: {error}", hint=_AGAIN) from error
     except OSError as error:
         raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error

@@ -1,12 +1,12 @@
-"""MVTec AD in its official folders, one category a class, read when asked for.
+"""MVTec AD in its official folders, one category per class, read on demand.
 
     CATEGORY/train/good/*.png
     CATEGORY/test/good/*.png, CATEGORY/test/DEFECT/*.png
     CATEGORY/ground_truth/DEFECT/*_mask.png
 
-Images are read as RGB and resized to a square with INTER_AREA, which does not alias (source: our choice). The images of
-a category must have one size, as the official ones do: resized from several sizes, the size itself would become a sign
-by which a network tells images apart.
+Images are read as RGB and resized to a square with INTER_AREA, which avoids aliasing. The images of a category must
+have one size, as the official ones do: after resizing from several sizes, a network could tell images apart by the
+traces of their size.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ GOOD = "good"
 
 
 def categories_in(folder: Path) -> tuple[str, ...]:
-    """Official categories that the folder holds."""
+    """Official categories that the folder contains."""
     return tuple(name for name in CLASSES["mvtec"] if (folder / name / "train").is_dir())
 
 
 def load_mvtec(folder: Path, *, side: int = SIDE) -> ImageBenchmark:
-    """MVTec AD; its images are read when a category is asked for.
+    """Open MVTec AD; its images are read when a category is requested.
 
     Args:
-        folder: holds the categories' folders; those that are not there can be left out by the caller.
-        side: side of the square that images are resized to, pixels.
+        folder: Folder of the categories' folders; missing categories can be left out by the caller.
+        side: Side in pixels of the square that images are resized to.
 
     Raises:
-        UsageError: the side is under 8 pixels.
-        DatasetError: no official category is there.
+        UsageError: The side is less than 8 pixels.
+        DatasetError: There is no official category.
     """
     if side < 8:
         raise UsageError(
-            f"images cannot be resized to {side} pixels", hint="give a side of 8 or more; 256 is the default"
+            f"images cannot be resized to {side} pixels", hint="use a side of 8 or more; 256 is the default"
         )
     present = categories_in(folder)
     if not present:
-        raise DatasetError(f"{folder} holds no category of MVTec AD", hint="expected e.g. bottle/train/good/000.png")
+        raise DatasetError(f"{folder} contains no category of MVTec AD", hint="expected e.g. bottle/train/good/000.png")
     notes = tuple(note for name in present for note in _count_notes(folder / name))
     return ImageBenchmark(
         "mvtec",
@@ -63,27 +63,27 @@ def load_mvtec(folder: Path, *, side: int = SIDE) -> ImageBenchmark:
 
 
 def read_category(folder: Path, *, side: int = SIDE) -> OneClassSplit:
-    """All images of one category, with masks where the category has `ground_truth/`.
+    """Read all images of one category, with masks if the category has `ground_truth/`.
 
     Args:
-        folder: of the category.
-        side: side of the square that images are resized to.
+        folder: Folder of the category.
+        side: Side of the square that images are resized to.
 
     Raises:
-        DatasetError: a folder, an image or a mask is missing, unreadable or truncated, images have several sizes, or
-            the test images are of one kind alone.
+        DatasetError: A folder, an image, or a mask is missing, unreadable, or truncated, images have several sizes, or
+            all test images are of one kind.
     """
     if not folder.is_dir():
         raise DatasetError(
-            f"the category {folder.name} is not there: looked for {folder}",
-            hint="fetch it, or name the categories that are there with --classes",
+            f"the category {folder.name} is missing: looked for {folder}",
+            hint="download it, or select other categories with --classes",
         )
     sizes: dict[tuple[int, int], Path] = {}
     train = _read(_files(folder / "train" / GOOD), side, sizes)
     defects = sorted(path.name for path in _folders(folder / "test"))
     if GOOD not in defects or len(defects) < 2:
         raise DatasetError(
-            f"{folder / 'test'} holds {', '.join(defects) or 'no folder'}; "
+            f"{folder / 'test'} contains {', '.join(defects) or 'no folders'}; "
             f"expected {GOOD} and at least one kind of defect"
         )
     truth = folder / "ground_truth"
@@ -101,19 +101,21 @@ def read_category(folder: Path, *, side: int = SIDE) -> OneClassSplit:
 
 def _folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise DatasetError(f"there is no {folder}", hint="expected train/good, test/good and test/DEFECT in a category")
+        raise DatasetError(
+            f"{folder} does not exist", hint="expected train/good, test/good and test/DEFECT in a category"
+        )
     return [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
 
 
 def _files(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.glob("*.png") if not path.name.startswith("."))
     if not files:
-        raise DatasetError(f"{folder} holds no .png image", hint="was the archive unpacked completely?")
+        raise DatasetError(f"{folder} contains no .png images", hint="was the archive unpacked completely?")
     return files
 
 
 def _read(files: list[Path], side: int, sizes: dict[tuple[int, int], Path]) -> Images:
-    """(n, 3, side, side) images; `sizes` remembers the first file of the category's one size."""
+    """(n, 3, side, side) images; `sizes` remembers the first file with the category's single size."""
     images = np.empty((len(files), 3, side, side), np.uint8)
     for number, path in enumerate(files):
         picture = _decode(path, cv2.IMREAD_COLOR)
@@ -123,7 +125,7 @@ def _read(files: list[Path], side: int, sizes: dict[tuple[int, int], Path]) -> I
             (first, where), _ = sizes.items()
             raise DatasetError(
                 f"{path} is {size[0]}×{size[1]} pixels, but {where} is {first[0]}×{first[1]}",
-                hint="the images of a category must have one size: crop or resize them, or fetch the category again",
+                hint="the images of a category must have one size: crop or resize them, or download the category again",
             )
         small = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
         images[number] = cv2.cvtColor(small, cv2.COLOR_BGR2RGB).transpose(2, 0, 1)
@@ -143,7 +145,7 @@ def _decode(path: Path, mode: int) -> Images:
     try:
         content = read_bytes(path, MAX_BYTES)
     except ValueError as error:
-        raise DatasetError(f"{path} is not an image of MVTec AD: {error}", hint="fetch it again") from error
+        raise DatasetError(f"{path} is not an image of MVTec AD: {error}", hint="download it again") from error
     except OSError as error:
         raise DatasetError(
             f"cannot read {path}: {error.strerror or error}", hint="was the archive unpacked completely?"
@@ -154,7 +156,7 @@ def _decode(path: Path, mode: int) -> Images:
     except cv2.error:  # over MAX_PIXELS
         picture = None
     if picture is None:
-        raise DatasetError(f"{path} is a PNG file that cannot be decoded", hint="fetch it again")
+        raise DatasetError(f"{path} is a PNG file that cannot be decoded", hint="download it again")
     return np.asarray(picture, np.uint8)
 
 

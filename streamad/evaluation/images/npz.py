@@ -1,4 +1,4 @@
-"""NumPy archives: x_train, y_train, x_test, y_test, in any order of classes."""
+"""NumPy archives: x_train, y_train, x_test, y_test, with classes in any order."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 def load_npz(name: str, path: Path) -> ImageBenchmark:
-    """Read a labeled image data set from one .npz file; pickled objects are refused.
+    """Read a labeled image data set from one .npz file; pickled objects are rejected.
 
     Args:
-        name: the data set: mnist, fashion-mnist or cifar10.
-        path: the file, with x_train and x_test as `image_array` takes them, y_train and y_test as `label_array` does.
+        name: Name of the data set: mnist, fashion-mnist or cifar10.
+        path: The file, with x_train and x_test as for `image_array`, y_train and y_test as for `label_array`.
 
     Raises:
-        DatasetError: the file is missing, truncated or would need pickle, lacks an array, or its arrays disagree.
+        DatasetError: The file is missing, truncated, or pickled, lacks an array, or its arrays disagree.
     """
     found = _arrays(path)
     missing = [key for key in ARRAYS if key not in found]
     if missing:
         raise DatasetError(
-            f"{path} has no {', '.join(missing)}; it holds {', '.join(found) or 'nothing'}",
+            f"{path} has no {', '.join(missing)}; it contains {', '.join(found) or 'nothing'}",
             hint=f"expected the arrays {', '.join(ARRAYS)}",
         )
     classes = CLASSES[name]
@@ -51,8 +51,8 @@ def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     except ValueError as error:
         raise DatasetError(
             f"cannot read {path}: {error}",
-            hint="the download or copy may have been interrupted: fetch it again (pickled arrays are never loaded)",
+            hint="the download or copy may have been interrupted: download it again (pickled arrays are never loaded)",
         ) from error
     if list(found) == [path.stem]:
-        raise DatasetError(f"{path} holds a single array", hint=f"expected an .npz with {', '.join(ARRAYS)}")
+        raise DatasetError(f"{path} contains only one array", hint=f"expected an .npz with {', '.join(ARRAYS)}")
     return found

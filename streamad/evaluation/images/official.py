@@ -32,7 +32,7 @@ COUNTS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "fashion-mnist": ((6000,) * 10, (1000,) * 10),
     "cifar10": ((5000,) * 10, (1000,) * 10),
 }
-"""Training and test images of each class, by data set."""
+"""Number of training and test images of each class, by data set."""
 
 MVTEC_COUNTS: dict[str, tuple[int, int, int]] = {
     "bottle": (209, 20, 63), "cable": (224, 58, 92), "capsule": (219, 23, 109), "carpet": (280, 28, 89),
@@ -40,20 +40,20 @@ MVTEC_COUNTS: dict[str, tuple[int, int, int]] = {
     "pill": (267, 26, 141), "screw": (320, 41, 119), "tile": (230, 33, 84), "toothbrush": (60, 12, 30),
     "transistor": (213, 60, 40), "wood": (247, 19, 60), "zipper": (240, 32, 119),
 }  # fmt: skip
-"""Training images, good and defective test images of each category."""
+"""Number of training images, and of good and defective test images, of each category."""
 
 
 def count_notes(name: str, training: ClassLabels, testing: ClassLabels, place: str) -> tuple[str, ...]:
-    """What to say where the counts are not the official ones; nothing where they are.
+    """Return a note if the counts are not the official ones.
 
     Args:
-        name: the data set.
+        name: Name of the data set.
         training: (n,) class labels of the training images.
         testing: (m,) class labels of the test images.
-        place: where they were read, for the error.
+        place: Where they were read from, for error messages.
 
     Raises:
-        DatasetError: the counts are those of another data set (MNIST and Fashion-MNIST share their file names).
+        DatasetError: The counts are those of another data set (MNIST and Fashion-MNIST share their file names).
     """
     found = tuple(tuple(np.bincount(labels, minlength=10).tolist()) for labels in (training, testing))
     if found == COUNTS[name]:
@@ -61,8 +61,8 @@ def count_notes(name: str, training: ClassLabels, testing: ClassLabels, place: s
     other = next((known for known, counts in COUNTS.items() if counts == found), None)
     if other is not None:
         raise DatasetError(
-            f"{place} holds {other}, not {name}: its class counts are those of {other}",
-            hint=f"evaluate {other}, or give the folder of {name}",
+            f"{place} contains {other}, not {name}: its class counts are those of {other}",
+            hint=f"evaluate {other}, or specify the folder of {name}",
         )
     official = COUNTS[name]
     return (

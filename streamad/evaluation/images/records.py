@@ -1,4 +1,4 @@
-"""ImageBenchmark and OneClassSplit: what every image data set is read into."""
+"""ImageBenchmark and OneClassSplit: the form that every image data set is read into."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ClassLabels = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, eq=False)
 class OneClassSplit:
-    """One class is normal: its training images to learn from, all test images to score.
+    """A split with one normal class: its training images for training, and all test images for scoring.
 
     Attributes:
         train: (n, c, h, w) uint8, training images of the normal class.
         test: (m, c, h, w) uint8, all test images.
         labels: (m,) uint8, 0 = normal, 1 = anomaly.
-        masks: (m, h, w) uint8, 1 where a pixel is anomalous; None where the data set has no masks.
+        masks: (m, h, w) uint8, 1 for anomalous pixels; None if the data set has no masks.
     """
 
     train: Images
@@ -37,13 +37,13 @@ class OneClassSplit:
         if self.train.shape[1:] != self.test.shape[1:]:
             raise DatasetError(
                 f"training images are {shape_text(self.train)}, test images {shape_text(self.test)}",
-                hint="both must be of one data set, read from its official files",
+                hint="both must come from one data set, read from its official files",
             )
         if self.masks is not None and self.masks.shape != (len(self.test), *self.test.shape[2:]):
             raise DatasetError(f"masks of shape {self.masks.shape} for test images of shape {self.test.shape}")
 
     def sha256(self) -> str:
-        """Hexadecimal SHA-256 over images and labels, for the record."""
+        """Hexadecimal SHA-256 of images and labels, for the record."""
         digest = hashlib.sha256()
         for array in (self.train, self.test, self.labels):
             digest.update(str(array.shape).encode())
@@ -56,11 +56,11 @@ class ImageBenchmark:
     """An image data set for the one-class protocol: each class in turn is the normal one.
 
     Attributes:
-        name: its name in results: mnist, fashion-mnist, cifar10 or mvtec.
-        classes: class names in the official order.
-        layout: which files it was read from, without a path.
-        notes: what a reader of results must know, such as counts that are not the official ones.
-        read: reads the split in which a class is normal.
+        name: Its name in results: mnist, fashion-mnist, cifar10 or mvtec.
+        classes: Class names in the official order.
+        layout: Which files it was read from, without a path.
+        notes: What readers of results must know, such as counts that are not the official ones.
+        read: Reads the split in which a class is normal.
     """
 
     name: str
@@ -70,16 +70,14 @@ class ImageBenchmark:
     notes: tuple[str, ...] = ()
 
     def split(self, k: int) -> OneClassSplit:
-        """The split in which class `k` (its place in `classes`) is normal.
+        """The split in which class `k` (its position in `classes`) is normal.
 
         Raises:
-            UsageError: there is no such class.
-            DatasetError: its images cannot be read.
+            UsageError: The class does not exist.
+            DatasetError: Its images cannot be read.
         """
         if not 0 <= k < len(self.classes):
-            raise UsageError(
-                f"{self.name} has no class number {k}", hint=f"its classes are 0 to {len(self.classes) - 1}"
-            )
+            raise UsageError(f"{self.name} has no class {k}", hint=f"its classes are 0 to {len(self.classes) - 1}")
         return self.read(k)
 
 
@@ -91,18 +89,18 @@ def labeled_benchmark(
     testing: tuple[Images, ClassLabels],
     notes: tuple[str, ...] = (),
 ) -> ImageBenchmark:
-    """A benchmark from images with class labels, in any order: classes are picked by label.
+    """Create a benchmark from images with class labels, in any order.
 
-    Within a class the order of the file is kept, so a file sorted by class and one that is not give the same splits of
+    Within a class, the order of the file is kept, so a file sorted by class and an unsorted one give the same splits of
     training images.
 
     Args:
-        name: of the data set.
-        classes: class names; label k is class k.
-        layout: what was read, for the record.
+        name: Name of the data set.
+        classes: Class names; label k is class k.
+        layout: What was read, for the record.
         training: (n, c, h, w) images and (n,) labels.
-        testing: the same, of the test split.
-        notes: see `ImageBenchmark`.
+        testing: The same for the test split.
+        notes: See `ImageBenchmark`.
     """
 
     def read(k: int) -> OneClassSplit:
@@ -112,5 +110,5 @@ def labeled_benchmark(
 
 
 def shape_text(images: npt.NDArray[np.generic]) -> str:
-    """Channels, height and width of (n, c, h, w) images, for messages."""
+    """Channels, height, and width of (n, c, h, w) images, for messages."""
     return "×".join(map(str, images.shape[1:]))

@@ -1,4 +1,4 @@
-"""ImageResult: what one training of the image benchmarks came to, one JSON file each."""
+"""ImageResult: the result of one training of the image benchmarks, one JSON file each."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Hardware:
 
     Attributes:
         device: cpu, or the name of the GPU.
-        cpus: processors of the machine.
-        threads: threads that torch used on the processor.
-        machine: architecture, such as x86_64.
-        torch: version of torch.
+        cpus: Number of processors of the machine.
+        threads: Number of CPU threads that torch used.
+        machine: Architecture, such as x86_64.
+        torch: Version of torch.
     """
 
     device: str
@@ -42,27 +42,27 @@ class ImageResult:
 
     Attributes:
         data_set: mnist, fashion-mnist, cifar10 or mvtec.
-        layout: which files it was read from.
-        notes: what a reader of the figures must know about the data.
-        classes: names of all classes in the official order.
-        data_sha256: over the normal class' training images and the test images, labels included.
-        detector: its name.
-        class_index: place of the normal class in `classes`.
-        seed: of everything drawn.
-        given: options given by the user; all others are the detector's defaults.
-        description: everything that was chosen, as the task says it.
-        samples: training images.
-        validation: training images held out.
-        test: test images.
+        layout: Which files it was read from.
+        notes: What readers of the metrics must know about the data.
+        classes: Names of all classes in the official order.
+        data_sha256: SHA-256 of the normal class's training images and the test images, including labels.
+        detector: Name of the detector.
+        class_index: Position of the normal class in `classes`.
+        seed: Seed of all random draws.
+        given: Options given by the user; all others are the detector's defaults.
+        description: All choices, as described by the task.
+        samples: Number of training images.
+        validation: Number of training images held out.
+        test: Number of test images.
         auroc: 0..1 by score; the first is the headline, fixed beforehand.
-        epochs: epochs run.
-        best_epoch: the epoch with the highest validation.
-        rule: what picked the checkpoint.
-        seconds: training with validation, without interruptions.
-        scoring_seconds: scoring all test images.
-        hardware: what it ran on.
-        version: of streamad.
-        format: of this file.
+        epochs: Number of epochs run.
+        best_epoch: The epoch with the best validation result.
+        rule: How the checkpoint was selected.
+        seconds: Time of training with validation, without interruptions.
+        scoring_seconds: Time of scoring all test images.
+        hardware: What it ran on.
+        version: Version of streamad.
+        format: Version of this file format.
     """
 
     data_set: str
@@ -90,7 +90,7 @@ class ImageResult:
 
     @property
     def headline(self) -> str:
-        """The name of the score that counts."""
+        """Name of the headline score."""
         return next(iter(self.auroc))
 
 
@@ -100,10 +100,10 @@ def run_name(classes: Sequence[str], k: int, seed: int) -> str:
 
 
 def write_result(folder: Path, result: ImageResult) -> Path:
-    """Write the result's file, whole or not at all; returns its path.
+    """Write the result's file atomically; returns its path.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: The file cannot be written.
     """
     path = folder / f"{run_name(result.classes, result.class_index, result.seed)}.json"
     write_json(path, asdict(result))
@@ -114,56 +114,56 @@ def read_result(path: Path) -> ImageResult:
     """Read a result's file.
 
     Raises:
-        DatasetError: it is damaged or not of this format.
+        DatasetError: The file is damaged or of another format.
     """
     try:
         document = read_json(path)
         if not isinstance(document, dict) or document.get("format") != FORMAT:
-            raise DatasetError(f"{path} is no result of format {FORMAT}", hint="remove it, or give another --out")
+            raise DatasetError(f"{path} is not a result of format {FORMAT}", hint="remove it, or choose another --out")
         result = TypeAdapter(ImageResult).validate_python(document)
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(map(str, problem["loc"]))
         raise DatasetError(
-            f"{path} is no result of this version: {place}: {problem['msg']}",
-            hint="remove it, or give another --out",
+            f"{path} is not a result of this version: {place}: {problem['msg']}",
+            hint="remove it, or choose another --out",
         ) from error
     except (OSError, ValueError) as error:
         if isinstance(error, DatasetError):
             raise
-        raise DatasetError(f"{path} cannot be read: {error}", hint="remove it, or give another --out") from error
+        raise DatasetError(f"{path} cannot be read: {error}", hint="remove it, or choose another --out") from error
     if not result.auroc or not 0 <= result.class_index < len(result.classes):
-        raise DatasetError(f"{path} names no score or no class", hint="remove it, or give another --out")
+        raise DatasetError(f"{path} lacks a score or a class", hint="remove it, or choose another --out")
     return result
 
 
 def read_results(folder: Path) -> list[ImageResult]:
-    """All results in a folder, by seed and class.
+    """Read all results in a folder, by seed and class.
 
     Raises:
-        DatasetError: one is damaged.
+        DatasetError: A file is damaged.
     """
     results = [read_result(path) for path in sorted(folder.glob("*-seed-*.json")) if not path.name.startswith(".")]
     return sorted(results, key=lambda result: (result.seed, result.class_index))
 
 
 def identity(result: ImageResult) -> dict[str, Any]:
-    """What two runs must share to be of one evaluation."""
+    """What two runs must share to belong to one evaluation."""
     return {"data set": result.data_set, "detector": result.detector, "options given": result.given}
 
 
 def require_same(there: dict[str, Any], here: dict[str, Any], place: str) -> None:
-    """Refuse to mix what was made under different choices.
+    """Reject mixing results that were produced with different choices.
 
     Args:
-        there: what was chosen for what lies at `place`.
-        here: what is chosen now.
-        place: named in the error.
+        there: The choices behind what is at `place`.
+        here: The current choices.
+        place: The location, for the error message.
 
     Raises:
-        UsageError: they differ; the message says in what.
+        UsageError: They differ; the message says how.
     """
-    # Through JSON, since tuples come back from a file as lists.
+    # Through JSON, because tuples come back from a file as lists.
     known, wanted = (json.loads(json.dumps(choice, default=str)) for choice in (there, here))
     differences = [
         f"{key} is {known.get(key, 'not named')!s:.80} there, {wanted.get(key, 'not named')!s:.80} here"
@@ -172,6 +172,6 @@ def require_same(there: dict[str, Any], here: dict[str, Any], place: str) -> Non
     ]
     if differences:
         raise UsageError(
-            f"{place} was made with other options: {'; '.join(differences)}",
-            hint="give another --out, or remove what is there to start afresh",
+            f"{place} was created with other options: {'; '.join(differences)}",
+            hint="choose another --out, or remove the existing files to start over",
         )

@@ -1,4 +1,4 @@
-"""The report's pictures: ROC curves, score traces, histograms, as SVG."""
+"""The report's plots as SVG: ROC curves, score traces, histograms."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from streamad.evaluation.scored_clips import ScoredClip
 from streamad.formatting import readable
 from streamad.scoring import Normalization, normalize
 
-# The palette of Okabe and Ito (2008), told apart with any color vision; dashes say it again.
+# The palette of Okabe and Ito (2008), distinguishable with any color vision; dashes add redundancy.
 STYLES: dict[Normalization, tuple[str, str]] = {
     "calibrated": ("#0072B2", "-"),
     "raw": ("#56B4E9", "--"),
@@ -36,12 +36,12 @@ _BINS = 60
 def figures_of(
     traces: Sequence[ScoredClip], calibration: Calibration | None = None, threshold: float | None = None
 ) -> dict[str, str]:
-    """All pictures by name: "roc", "histogram", "clips" (why protocols differ), "traces"; each an SVG element.
+    """Create all plots: "roc", "histogram", "clips" (why protocols differ), "traces"; each an SVG element.
 
     Args:
-        traces: scores of each clip.
-        calibration: for the ROC curve of calibrated scores; None draws none.
-        threshold: to be marked; None marks none.
+        traces: Scores of each clip.
+        calibration: Adds the ROC curve of calibrated scores. Default: none.
+        threshold: Marks the threshold. Default: none.
     """
     return {
         "roc": roc_figure(traces, calibration),
@@ -103,9 +103,9 @@ def histogram_figure(traces: Sequence[ScoredClip], threshold: float | None) -> s
 
 
 def gap_figure(traces: Sequence[ScoredClip], threshold: float | None) -> str:
-    """Why protocols differ: each clip's range of raw scores, normal and abnormal apart.
+    """Why protocols differ: each clip's range of raw scores, normal and abnormal frames separately.
 
-    `per_video` stretches each row to the same width before it compares; `calibrated` compares them where they stand.
+    `per_video` stretches each row to the same range before comparing; `calibrated` compares them as they are.
     """
 
     def draw(figure: Figure) -> None:
@@ -137,13 +137,13 @@ def gap_figure(traces: Sequence[ScoredClip], threshold: float | None) -> str:
 
 
 def trace_figure(traces: Sequence[ScoredClip], threshold: float | None) -> str:
-    """Raw scores of every clip over time, true intervals shaded, alerts as bars, one scale for all."""
+    """Raw scores of every clip over time on one scale, with true intervals shaded and alerts as bars."""
     rows = -(-len(traces) // _COLUMNS)
     width, height = 13.0, 1.75 * rows
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots(rows, _COLUMNS, squeeze=False)
-        # By hand: a layout engine draws all of it twice, seconds for a hundred clips.
+        # Manual layout: a layout engine renders everything twice, which takes seconds for a hundred clips.
         figure.subplots_adjust(
             left=0.45 / width,
             right=1 - 0.15 / width,
@@ -166,7 +166,7 @@ def trace_figure(traces: Sequence[ScoredClip], threshold: float | None) -> str:
 def pooled(
     traces: Sequence[ScoredClip], protocol: Normalization, calibration: Calibration | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
-    """Scores of all clips under a protocol and their labels, frames without a score left out."""
+    """Scores of all clips under a protocol, and their labels, without frames that have no score."""
     chosen = calibration if protocol == "calibrated" else None
     scores = [t.scores if protocol == "calibrated" or t.own is None else t.own for t in traces]
     values = np.concatenate(normalize(scores, protocol, chosen))
@@ -206,8 +206,8 @@ def _svg(
     draw: Callable[[Figure], None],
     layout: Literal["constrained"] | None = "constrained",
 ) -> str:
-    # Fixed ids and no date: the same figures give the same file.
-    # A clip may be named $x$, which is no formula.
+    # Fixed ids and no date, so that equal plots give equal files.
+    # A clip may be named $x$, which is not a formula.
     fixed = {"svg.hashsalt": "streamad", "svg.fonttype": "none", "font.family": "sans-serif", "text.parse_math": False}
     with rc_context(fixed):  # type: ignore[arg-type]
         figure = Figure(figsize=size, layout=layout, facecolor="white")

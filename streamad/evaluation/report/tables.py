@@ -1,4 +1,4 @@
-"""The report's tables, as rows of text: one source for HTML, Markdown and comparisons."""
+"""The report's tables as rows of text, shared by HTML, Markdown, and comparisons."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from streamad.evaluation.result import EvaluationRecord
 from streamad.formatting import counted
 
 NEEDS = {
-    "local": "normal training video alone, cell by cell: what a camera has",
-    "calibrated": "normal training video alone: what a camera has",
+    "local": "only normal training video, cell by cell: what a camera has",
+    "calibrated": "only normal training video: what a camera has",
     "raw": "nothing",
     "running": "the clip's past",
-    "per_video": "the whole test clip, its future too: for comparison with papers alone",
+    "per_video": "the whole test clip, including its future: only for comparison with papers",
 }
 
 Row = tuple[str, ...]
 
 
 def protocol_rows(result: EvaluationRecord) -> tuple[Row, list[Row]]:
-    """Frame-level figures, one row a protocol, the headline first."""
+    """Frame-level metrics, one row per protocol, the headline first."""
     header = (
         "protocol",
         "needs",
@@ -51,7 +51,7 @@ def protocol_rows(result: EvaluationRecord) -> tuple[Row, list[Row]]:
 
 
 def fact_rows(result: EvaluationRecord) -> list[Row]:
-    """What the figures belong to."""
+    """What the metrics belong to."""
     origin = result.origin
     selected = {True: "YES: a choice was made by looking at test data", False: "no", None: "not stated"}
     first = result.protocols[0]
@@ -77,35 +77,35 @@ def fact_rows(result: EvaluationRecord) -> list[Row]:
     if origin.seconds:
         frames = sum(c.frames for c in result.clips)
         rows.append(
-            ("speed", f"{frames / origin.seconds:.0f} frames/s a worker, decoding included, on {origin.machine}")
+            ("speed", f"{frames / origin.seconds:.0f} frames/s per worker, including decoding, on {origin.machine}")
         )
     return rows
 
 
 def alert_rows(result: EvaluationRecord) -> list[Row]:
-    """Alerts at the threshold; empty without."""
+    """Alerts at the threshold; empty without alerts."""
     a = result.alerts
     if a is None:
         return []
     delay = "–" if a.mean_delay_seconds is None else f"{a.mean_delay_seconds:.2f} s"
     normal = a.frame_false_positive_rate
     over = f"{a.frame_true_positive_rate:.1%} of the abnormal, "
-    over += "there are no normal ones" if normal is None else f"{normal:.1%} of the normal"
-    source = "given with the command: whether test data was looked at for it is not known here"
+    over += "there are no normal frames" if normal is None else f"{normal:.1%} of the normal"
+    source = "given on the command line: it is unknown whether test data was used to choose it"
     if a.alerts_per_day is not None:
-        source = f"from normal video alone, for {counted(a.alerts_per_day, 'false alert')} a day"
+        source = f"from normal video only, for {counted(a.alerts_per_day, 'false alert')} per day"
     return [
         ("threshold (raw score)", f"{a.threshold:.4g}, {source}"),
         ("true events found", f"{a.found} of {a.found + a.missed}"),
         ("alerts", f"{a.right} right, {a.wrong} wrong"),
-        ("false alerts an hour", f"{number(a.false_alerts_per_hour, 1)} (in {a.normal_seconds:.0f} s of normal time)"),
+        ("false alerts per hour", f"{number(a.false_alerts_per_hour, 1)} (in {a.normal_seconds:.0f} s of normal time)"),
         ("mean delay", delay),
         ("scored frames over it", over),
     ]
 
 
 def event_rows(result: EvaluationRecord) -> tuple[Row, list[Row]]:
-    """One row a true event, those that no alert found first; no rows without alerts."""
+    """One row per true event, missed ones first; no rows without alerts."""
     header = ("clip", "event, seconds", "first alert")
     events = () if result.alerts is None else result.alerts.events
     rows: list[Row] = [
@@ -120,7 +120,7 @@ def event_rows(result: EvaluationRecord) -> tuple[Row, list[Row]]:
 
 
 def localization_rows(result: EvaluationRecord) -> list[Row]:
-    """Pixels, regions, tracks; empty without masks or heat maps."""
+    """Pixels, regions, tracks; empty without masks or anomaly maps."""
     found = result.localization
     if found is None:
         return []
@@ -133,26 +133,29 @@ def localization_rows(result: EvaluationRecord) -> list[Row]:
 
 
 def patch_rows(result: EvaluationRecord) -> list[Row]:
-    """The three numbers of the patch protocol, each under its full name; empty where it does not apply."""
+    """The three metrics of the patch protocol, each under its full name; empty if it does not apply."""
     p = result.patches
     if p is None:
         return []
     return [
         (
-            "patch AUC, EER: single patches, no frame-level figure",
+            "patch AUC, EER: single patches, not a frame-level metric",
             f"{p.patch_auc:.4f}, {p.patch_eer:.4f} over {p.patches} patches, {p.abnormal_patches} of them abnormal; "
             f"{p.left_out} left out",
         ),
-        ("frame AUC, EER: highest patch, as it is", f"{p.frame_auc:.4f}, {p.frame_eer:.4f} over {p.frames} frames"),
         (
-            "frame AUC, EER: highest patch, min-max of each clip",
+            "frame AUC, EER: highest patch, not normalized",
+            f"{p.frame_auc:.4f}, {p.frame_eer:.4f} over {p.frames} frames",
+        ),
+        (
+            "frame AUC, EER: highest patch, min-max per clip",
             f"{p.frame_auc_per_video:.4f}, {p.frame_eer_per_video:.4f}",
         ),
     ]
 
 
 def clip_rows(result: EvaluationRecord) -> tuple[Row, list[Row]]:
-    """One row a test clip."""
+    """One row per test clip."""
     header = ("clip", "frames", "scored", "abnormal", "AUC", "problems")
     aucs = result.protocols[0].auc_videos
     rows: list[Row] = [
@@ -163,7 +166,7 @@ def clip_rows(result: EvaluationRecord) -> tuple[Row, list[Row]]:
 
 
 def comparison_rows(results: Sequence[EvaluationRecord]) -> tuple[Row, list[Row]]:
-    """Several runs side by side: a row a figure, a column a run."""
+    """Several runs side by side: one row per metric, one column per run."""
     header = ("", *(result.name for result in results))
     rows: list[Row] = [
         ("data set", *(f"{r.data_set} ({r.label_set})" for r in results)),
@@ -191,7 +194,7 @@ def comparison_rows(results: Sequence[EvaluationRecord]) -> tuple[Row, list[Row]
         alerts = [r.alerts for r in results]
         rows += [
             ("events found", *(f"{a.found} of {a.found + a.missed}" if a else "–" for a in alerts)),
-            ("false alerts an hour", *(number(a.false_alerts_per_hour if a else None, 1) for a in alerts)),
+            ("false alerts per hour", *(number(a.false_alerts_per_hour if a else None, 1) for a in alerts)),
             ("mean delay, s", *(number(a.mean_delay_seconds if a else None, 2) for a in alerts)),
         ]
     said = {True: "YES", False: "no", None: "?"}
@@ -203,7 +206,7 @@ FIGURE_NAMES = {"auc_micro": "AUC micro", "auc_macro": "AUC macro", "eer": "EER"
 
 
 def interval_rows(results: Sequence[EvaluationRecord], intervals: Sequence[FigureIntervals]) -> tuple[Row, list[Row]]:
-    """Figures with their intervals, and what each later run differs by from the first, with its."""
+    """Metrics with their intervals, and the differences of later runs from the first, with theirs."""
     names = [result.name for result in results]
     header = ("", *names, *(f"{name} − {names[0]}" for name in names[1:]))
     rows: list[Row] = [
@@ -218,5 +221,5 @@ def interval_rows(results: Sequence[EvaluationRecord], intervals: Sequence[Figur
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A figure, or a dash."""
+    """Format a metric; a dash for None."""
     return "–" if value is None else f"{value:.{digits}f}"

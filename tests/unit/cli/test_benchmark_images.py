@@ -102,7 +102,7 @@ def test_files_that_are_bad_end_it_at_once(quick: CliServer, tmp_path: Path) -> 
     (tmp_path / "empty").mkdir()
     for name, message in (
         ("truncated", "is truncated"),
-        ("missing", "no image of class 7"),
+        ("missing", "no images of class 7"),
         ("empty", "looked for mnist.npz"),
         ("nowhere", "does not exist"),
     ):

@@ -131,7 +131,7 @@ def test_runs_of_other_programs_are_compared_with_intervals(quick: CliServer, tm
         assert raw[interval.figure]["runs"][1]["high"] == pytest.approx(interval.runs[1].high, abs=1e-9)
     assert {i["normalization"] for i in document["intervals"]} == {"raw", "per_video", "running"}
     page = quick("compare", *folders, "--out", tmp_path / "page.md", cwd=tmp_path)
-    assert "2000 times, 9 of the 9 clips were drawn with replacement" in page.out
+    assert "2000 bootstrap draws of 9 clips with replacement" in page.out
     assert "| two − one |" in page.out
     assert (tmp_path / "page.md").read_text() == page.out
     assert "intervals" not in quick("compare", *folders, "--draws", "0", cwd=tmp_path).out
@@ -150,16 +150,16 @@ def test_what_has_no_intervals_is_compared_without_and_the_reason_said(quick: Cl
     write(folders["other"] / "scores.csv", made(10))
     (folders["gone"] / "scores.csv").unlink()
     for name, message in (
-        ("few", "3 test clips say nothing of others; 5 are needed"),
-        ("fewer", "whole has other test clips than fewer"),
-        ("labels", "whole has other labels than labels"),
-        ("other", "they are not of one evaluation"),
+        ("few", "3 test clips are too few for an interval; at least 5 are required"),
+        ("fewer", "whole and fewer have different test clips"),
+        ("labels", "have different labels"),
+        ("other", "they come from different evaluations"),
         ("gone", "cannot read"),
     ):
         ran = quick("compare", folders[name], folders["whole"], cwd=tmp_path)
         assert ran.code == 0
         assert "| raw: AUC micro |" in ran.out
-        assert "drawn" not in ran.out
+        assert "bootstrap draws" not in ran.out
         assert "note: no intervals: " in ran.err
         assert message in ran.err, name
         results = [EvaluationRecord.load(folders[n]) for n in (name, "whole")]

@@ -15,8 +15,8 @@ RNG = np.random.default_rng(2)
 GOOD = RNG.integers(0, 256, (6, 1, 8, 8), dtype=np.uint8)
 
 BAD: dict[str, tuple[Any, str]] = {
-    "an empty array": (GOOD[:0], "there is no training image"),
-    "an empty list": ([], "there is no training image"),
+    "an empty array": (GOOD[:0], "there are no training images"),
+    "an empty list": ([], "there are no training images"),
     "one image": (GOOD[:1], "1 training image is not enough"),
     "no pixels": (GOOD[..., :0], "no pixels"),
     "labels": (np.arange(50) % 10, "0 to 9: these look like labels"),
@@ -31,11 +31,11 @@ BAD: dict[str, tuple[Any, str]] = {
     "one image repeated": (np.repeat(GOOD[:1], 6, axis=0), "all 6 training images are the same$"),
     "NaN": (np.where(GOOD > 128, np.nan, 0.1), r"of 384 values are NaN or infinite"),
     "infinity": (np.where(GOOD > 128, -np.inf, 0.1), "NaN or infinite"),
-    "standardized floats": (GOOD / 127.5 - 1, "expected floats of 0 to 1"),
-    "floats of 0 to 255": (GOOD.astype(np.float32), "expected floats of 0 to 1"),
+    "standardized floats": (GOOD / 127.5 - 1, "expected floats from 0 to 1"),
+    "floats of 0 to 255": (GOOD.astype(np.float32), "expected floats from 0 to 1"),
     "floats of 0 to 1": (GOOD / 255, "the images are float64, expected uint8"),
-    "large numbers": (GOOD.astype(np.int32) * 100, "expected whole numbers of 0 to 255"),
-    "text": (np.full((6, 1, 8, 8), "a"), "is of type <U1"),
+    "large numbers": (GOOD.astype(np.int32) * 100, "expected integers from 0 to 255"),
+    "text": (np.full((6, 1, 8, 8), "a"), "has type <U1"),
 }
 
 

@@ -58,7 +58,7 @@ def test_mvtec_categories_are_read_when_asked_for(tmp_path: Path) -> None:
     assert len(benchmark.split(0).train) == 6
     with pytest.raises(DatasetError, match=r"zipper.*000\.png is empty"):
         benchmark.split(14)
-    with pytest.raises(DatasetError, match="the category cable is not there") as caught:
+    with pytest.raises(DatasetError, match="the category cable is missing") as caught:
         benchmark.split(1)
     assert "--classes" in (caught.value.hint or "")
 
@@ -89,7 +89,7 @@ MVTEC_DAMAGES: dict[str, tuple[str, Any, str]] = {
         "50×40 pixels, but .* 40×40",
     ),
     "a mask missing": ("ground_truth/dirty/000_mask.png", lambda p: p.unlink(), "cannot read"),
-    "a defect empty": ("test/dirty/000.png", lambda p: p.unlink(), "holds no .png"),
+    "a defect empty": ("test/dirty/000.png", lambda p: p.unlink(), "contains no .png"),
 }  # fmt: skip
 
 
@@ -108,5 +108,5 @@ def test_mvtec_with_one_kind_of_test_images(tmp_path: Path) -> None:
     for path in (folder / "test/good").iterdir():
         path.unlink()
     (folder / "test/good").rmdir()
-    with pytest.raises(DatasetError, match="holds broken, dirty; expected good"):
+    with pytest.raises(DatasetError, match="contains broken, dirty; expected good"):
         load_images("mvtec", tmp_path).split(0)

@@ -99,7 +99,7 @@ def test_counts_that_are_not_official_are_noted_and_official_ones_are_not(tmp_pa
 
 def test_mnist_is_not_taken_for_fashion_mnist() -> None:
     labels = [np.repeat(np.arange(10), count) for count in COUNTS["mnist"]]
-    with pytest.raises(DatasetError, match="holds mnist, not fashion-mnist"):
+    with pytest.raises(DatasetError, match="contains mnist, not fashion-mnist"):
         count_notes("fashion-mnist", labels[0], labels[1], "here")
 
 
@@ -138,7 +138,7 @@ IDX_DAMAGES: dict[str, tuple[str, Any, str]] = {
     "a class missing": (
         "y_train",
         lambda path: path.write_bytes(idx_bytes(DIGITS["y_train"] % 9)),
-        "no image of class 9",
+        "no images of class 9",
     ),
     "an odd label": ("y_test", lambda path: path.write_bytes(idx_bytes(DIGITS["y_test"] + 1)), r"got \[10\]"),
     "other sizes": ("x_test", lambda path: path.write_bytes(idx_bytes(DIGITS["x_test"][:, :20])), "1×20×28"),
@@ -183,14 +183,17 @@ NPZ_DAMAGES: dict[str, tuple[Any, str]] = {
     "counts": (lambda a: {**a, "y_train": a["y_train"][1:]}, "249 labels for 250 images"),
     "nan": (lambda a: {**a, "x_test": np.where(a["x_test"] > 200, np.nan, 0.5)}, "NaN or infinite"),
     "inf": (lambda a: {**a, "x_train": np.where(a["x_train"] > 200, np.inf, 0.5)}, "NaN or infinite"),
-    "range": (lambda a: {**a, "x_train": a["x_train"].astype(np.float32)}, "from 0 to 220; expected floats of 0 to 1"),
-    "negative": (lambda a: {**a, "x_train": a["x_train"].astype(np.int16) - 9}, "expected whole numbers of 0 to 255"),
+    "range": (
+        lambda a: {**a, "x_train": a["x_train"].astype(np.float32)},
+        "from 0 to 220; expected floats from 0 to 1",
+    ),
+    "negative": (lambda a: {**a, "x_train": a["x_train"].astype(np.int16) - 9}, "expected integers from 0 to 255"),
     "channels": (lambda a: {**a, "x_train": np.zeros((250, 5, 28, 28), np.uint8)}, r"has shape \(250, 5, 28, 28\)"),
-    "text": (lambda a: {**a, "x_train": np.full((250, 28, 28), "x")}, "is of type <U1"),
-    "float labels": (lambda a: {**a, "y_train": a["y_train"] + 0.5}, r"whole numbers of 0 to 9"),
+    "text": (lambda a: {**a, "x_train": np.full((250, 28, 28), "x")}, "has type <U1"),
+    "float labels": (lambda a: {**a, "y_train": a["y_train"] + 0.5}, r"integers from 0 to 9"),
     "nan labels": (lambda a: {**a, "y_train": np.where(a["y_train"] == 3, np.nan, a["y_train"])}, r"got \[nan\]"),
-    "a missing class": (lambda a: {**a, "y_test": np.minimum(a["y_test"], 7)}, "no image of class 8, 9"),
-    "empty": (lambda a: {k: v[:0] for k, v in a.items()}, "no image of class 0"),
+    "a missing class": (lambda a: {**a, "y_test": np.minimum(a["y_test"], 7)}, "no images of class 8, 9"),
+    "empty": (lambda a: {k: v[:0] for k, v in a.items()}, "no images of class 0"),
     "pickles": (lambda a: {**a, "x_train": np.array([a["x_train"][0], None], object)}, "cannot read"),
 }
 
@@ -331,5 +334,5 @@ def test_unknown_names_folders_and_classes(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"mnist\.npz is a file"):
         load_images("mnist", path)
     for k in (-1, 10):
-        with pytest.raises(UsageError, match=f"no class number {k}"):
+        with pytest.raises(UsageError, match=f"no class {k}"):
             load_images("mnist", tmp_path).split(k)

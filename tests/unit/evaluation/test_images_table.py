@@ -101,7 +101,7 @@ def test_what_does_not_belong_together_is_refused() -> None:
     with pytest.raises(UsageError, match="twice"):
         image_table([RESULT, RESULT], "")
     for other in ({"detector": "adacl"}, {"data_set": "cifar10"}, {"given": {}}, {"auroc": {"plain": 0.5}}):
-        with pytest.raises(UsageError, match="class 1, seed 1 was made with other options") as caught:
+        with pytest.raises(UsageError, match="class 1, seed 1 was created with other options") as caught:
             image_table([RESULT, replace(RESULT, class_index=1, **other)], "")  # type: ignore[arg-type]
         assert str(next(iter(other.values()))) in str(caught.value) or "scores is ['plain'] there" in str(caught.value)
 

@@ -78,7 +78,7 @@ def test_infinities_rank_as_the_extremes():
 @pytest.mark.parametrize(
     ("scores", "labels", "message"),
     [
-        ([1.0, 2.0], [0], "one length"),
+        ([1.0, 2.0], [0], "equal length"),
         ([[1.0, 2.0]], [[0, 1]], "1-D"),
         ([1.0, np.nan], [0, 1], "1 scores are NaN"),
         ([1.0, 2.0, 3.0], [0, 1, 2], "0 .normal. or 1"),

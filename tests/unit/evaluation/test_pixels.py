@@ -60,5 +60,5 @@ def test_cells_that_lie_apart_are_counted_as_those_that_overlap_are(seed: int) -
 def test_what_cannot_be_evaluated_is_refused() -> None:
     with pytest.raises(DatasetError, match="no score was counted"):
         PixelCounts().auc()
-    with pytest.raises(DatasetError, match="12 cells, but 1 boxes"):
+    with pytest.raises(DatasetError, match="12 cells, but there are 1 boxes"):
         PixelCounts().add(np.zeros((3, 4)), CellPixels([(0, 0, 1, 1)], (4, 4)), np.zeros((4, 4), bool))

@@ -142,7 +142,7 @@ def test_joined_labels_belong_to_clips_in_natural_order(tmp_path: Path, stored: 
 @pytest.mark.parametrize("stored", [["yard", "gate", "hall"], ["north1", "gate2"], ["01", "1"], ["2b", "2a"]])
 def test_an_order_that_the_names_do_not_tell_is_refused(tmp_path: Path, stored: list[str]) -> None:
     scores, path = joined_case(tmp_path, stored, sorted(stored))
-    with pytest.raises(DatasetError, match=f"two orders: {', '.join(stored)} in their file") as caught:
+    with pytest.raises(DatasetError, match=f"ambiguous: {', '.join(stored)} in their file") as caught:
         read_labels(path, scores)
     assert "by clip" in str(caught.value.hint)
 
@@ -159,7 +159,7 @@ def test_labels_of_clips_without_scores_are_reported(tmp_path: Path) -> None:
 def test_one_array_of_labels_is_not_taken_for_two_clips(tmp_path: Path) -> None:
     np.savez(tmp_path / "scores.npz", **{"1": np.zeros(5), "01": np.zeros(5)})
     np.savez(tmp_path / "labels.npz", **{"Test1": np.zeros(5), "Test2": np.zeros(5)})
-    with pytest.raises(DatasetError, match="'Test1' would be those of clips '1' and '01'"):
+    with pytest.raises(DatasetError, match="'Test1' match the clips '1' and '01'"):
         read_labels(tmp_path / "labels.npz", read_scores(tmp_path / "scores.npz")[0])
 
 
@@ -176,4 +176,4 @@ def test_scores_of_normality_are_noticed(sign: float, expected: int) -> None:
     notes = inversion_note(protocols_of(values, labels, names=list(LABELS), protocols=["raw", "per_video"]))
     assert len(notes) == expected
     if notes:
-        assert "Higher must mean more anomalous; are these scores of normality?" in notes[0]
+        assert "Higher must mean more anomalous: are the scores inverted?" in notes[0]

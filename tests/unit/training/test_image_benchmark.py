@@ -249,7 +249,7 @@ def test_nothing_is_trained_where_any_data_are_bad(tmp_path: Path, monkeypatch: 
 
     pixels = np.zeros((0, 1, 28, 28), np.uint8)
     for bad, message in (
-        (second(train=pixels), "mnist, class standing: there is no training image"),
+        (second(train=pixels), "mnist, class standing: there are no training images"),
         (second(train=good.split(1).train[:1]), "class standing: 1 training image is not enough"),
         (second(train=np.zeros((9, 1, 28, 28), np.uint8)), "class standing: all 9 training images are the same"),
         (second(labels=np.ones(16, np.uint8)), "class standing: the test images are all anomalies"),

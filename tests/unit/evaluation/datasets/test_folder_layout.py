@@ -175,9 +175,9 @@ def test_folders_that_are_no_data_set(tmp_path, videos, images):
     (empty / "training").mkdir()
     expect(empty, "training has neither videos/ nor frames/")
     (empty / "training" / "videos").mkdir()
-    expect(empty, "videos holds no clip")
+    expect(empty, "videos contains no clips")
     (images / "testing" / "frames" / "03").mkdir()
-    expect(images, "03 holds no image")
+    expect(images, "03 contains no image")
     (videos / "testing" / "frames").mkdir()
     expect(videos, "has both videos/ and frames/")
 
@@ -208,7 +208,7 @@ def test_pictures_beside_videos_are_noted_and_videos_beside_frames_refused(video
     assert [c.name for c in d.testing] == ["01", "02"]
     assert d.notes == (f"{videos / 'testing' / 'videos'}: 3 images beside the videos left out",)
     write_video(images / "testing" / "frames" / "01" / "preview.mp4", 5)
-    expect(images, "01 holds 1 video beside 12 images")
+    expect(images, "01 contains 1 video beside 12 images")
 
 
 def test_the_order_of_joined_labels_is_said(images):
@@ -216,4 +216,4 @@ def test_the_order_of_joined_labels_is_said(images):
     (images / "testing" / "frames" / "01").rename(images / "testing" / "frames" / "9")
     d = load_dataset(images)
     assert [(c.name, c.frames) for c in d.testing] == [("9", 12), ("10", 5)]
-    assert d.notes == ("the joined labels were taken for the clips in the order 9, 10",)
+    assert d.notes == ("the concatenated labels were assigned to the clips in the order 9, 10",)

@@ -182,7 +182,7 @@ def test_a_pickle_that_would_run_a_command_is_refused_unrun(tmp_path: Path, suff
         np.save(path, np.array([_Attack(mark)], dtype=object), allow_pickle=True)
     else:
         path.write_bytes(pickle.dumps({"a": _Attack(mark)}))
-    with pytest.raises(DatasetError, match=r"asks for \w+\.system"):
+    with pytest.raises(DatasetError, match=r"refers to \w+\.system"):
         load_arrays(path, allow_pickle=True)
     assert not mark.exists()
 
