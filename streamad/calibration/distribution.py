@@ -23,6 +23,7 @@ TAIL_SHARE = 0.05
 TAIL_FRAMES = (10, 500)
 """… but no fewer and no more than these: enough to estimate a scale, few enough to be a tail."""
 
+_MIN_TAIL = 1e-12  # of the spread of scores
 _LN10 = math.log(10.0)
 
 
@@ -150,7 +151,9 @@ def fit_distribution(scores: npt.NDArray[np.float64]) -> ScoreDistribution:
     level = float(values[start])
     excesses = scores[scores > level] - level
     shape = fit_shape(excesses)
-    tail_scale = scale_of(float(excesses.mean()), shape)
+    spread = float(values[-1] - values[0])
+    # Bounded below, so that excesses over a nearly constant tail do not overflow.
+    tail_scale = max(scale_of(float(excesses.mean()), shape), _MIN_TAIL * spread)
     keep = np.arange(start + 1)
     if keep.size > BODY_POINTS:
         # Evenly by rank, so that dense regions get their share of the points.
@@ -162,5 +165,5 @@ def fit_distribution(scores: npt.NDArray[np.float64]) -> ScoreDistribution:
         exceedance=tuple(exceedance[keep].tolist()),
         tail_scale=tail_scale,
         tail_shape=shape,
-        low_scale=float(values[-1] - values[0]),
+        low_scale=spread,
     )

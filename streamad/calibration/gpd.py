@@ -1,6 +1,6 @@
 """Upper tails: the generalized Pareto distribution (GPD), fitted conservatively to few samples.
 
-SciPy has the same distribution; docs/concepts/architecture.md says why it is not used at run time.
+SciPy has the same distribution; docs/concepts/libraries.md says why it is not used at run time.
 """
 
 from __future__ import annotations

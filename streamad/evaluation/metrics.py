@@ -2,7 +2,7 @@
 
 All take (N,) `scores`, higher = more anomalous, and (N,) `labels`, 0 = normal, 1 = abnormal. Tied scores count as one
 step. ±inf are valid ranks. NaN is an error, because frames without a score must be left out deliberately. Tests compare
-them with scikit-learn, whose size and start-up time would burden the base install (docs/concepts/architecture.md).
+them with scikit-learn, whose size and start-up time would burden the base install (docs/concepts/libraries.md).
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ def test_one_failing_sink_does_not_stop_the_next(tmp_path: Path, caplog: pytest.
     assert {o for o in outcomes if o[0] != "failing"} == {("jsonl", "written"), ("log", "written")}
     assert {o for o in outcomes if o[0] == "failing"} == {("failing", "failed"), ("failing", "dropped")}
     assert len(lines(path)) == 1
-    assert caplog.text.count("nobody answers; what is to be written waits") == 1
+    assert caplog.text.count("nobody answers; keeping the data in memory and retrying") == 1
 
 
 def read_line(descriptor: int) -> dict[str, object]:

@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -55,6 +55,7 @@ SAMPLES = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=60).filter(lambda 
 
 
 @given(SAMPLES, st.lists(st.floats(-1e9, 1e9), min_size=2, max_size=20))
+@example([0.0, 5e-324, -1.0], [1.0, 2.0])
 @settings(max_examples=150, deadline=None)
 def test_strictly_monotone_over_the_whole_line(sample, queries):
     fitted = fit_distribution(np.array(sample))

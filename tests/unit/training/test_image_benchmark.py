@@ -268,7 +268,7 @@ def test_nothing_is_trained_where_any_data_are_bad(tmp_path: Path, monkeypatch: 
         ({"seeds": [1, 1]}, "given twice: 1, 1"),
         ({"seeds": [-1]}, "negative"),
         ({"classes": []}, "no class"),
-        ({"classes": [0, 2]}, "no class number 2"),
+        ({"classes": [0, 2]}, "no class 2"),
         ({"options": {"epoch": "1"}}, "no option epoch"),
         ({"options": {"epochs": "one"}}, "epochs"),
     ],
