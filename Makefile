@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
 SOAK_MINUTES ?= 10
-CODE := streamad tests tools scripts benchmarks experiments
+CODE := streamad tests tools scripts benchmarks experiments examples
 BIN := $(VENV)/bin
 # The versions that CI tested; remove the constraint to try newer ones.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt

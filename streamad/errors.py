@@ -12,7 +12,7 @@ from typing import Any
 
 
 class ExitCode(IntEnum):
-    """Exit codes of the command line, documented in docs/reference/cli.md."""
+    """Exit codes of the command line, documented in docs/reference/exit-codes.md."""
 
     OK = 0
     RUNTIME = 1

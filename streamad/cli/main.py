@@ -118,7 +118,7 @@ def _options(
 
 
 def main() -> NoReturn:
-    """Run the command line and exit with the codes of docs/reference/cli.md."""
+    """Run the command line and exit with the codes of docs/reference/exit-codes.md."""
     prepare_streams()
     as_json = "--json" in sys.argv[1:]
     code: int = ExitCode.OK

@@ -170,7 +170,7 @@ def test_command_lines_in_the_pages_exist(page: str, line: str) -> None:
 
 
 def test_exit_codes() -> None:
-    listed = {int(row[0]): row[1] for row in rows(section(text("reference/cli.md"), "Exit codes"))}
+    listed = {int(row[0]): row[1] for row in rows(text("reference/exit-codes.md"))}
     assert listed == {code.value: code.name for code in ExitCode}
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     sentence = re.search(r"Exit codes: (.*?)\n- ", readme, re.DOTALL)
