@@ -40,8 +40,8 @@ from streamad.evaluation.result import EvaluationRecord
 from streamad.files import write_atomic
 from streamad.formatting import counted
 from streamad.inference import Model, open_model
+from streamad.inference.clips import score_clips
 from streamad.sources import ImagesSpec
-from streamad.workflows.calibrate import score_clips
 from streamad.workflows.evaluate import evaluate_dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
@@ -60,8 +60,8 @@ def spec(clip: Clip) -> ImagesSpec:
 
 def held_out(model: Model, data: Dataset, calibration: Calibration) -> dict[str, Any]:
     """Count the frames above the threshold in the held-out normal clips (those of the calibration)."""
-    scores = score_clips([spec(clip) for clip in data.training[-4:]], model)
-    values = np.concatenate(scores)
+    found = score_clips([spec(clip) for clip in data.training[-4:]], model)
+    values = np.concatenate([clip.scores for clip in found])
     values = values[np.isfinite(values)]
     return {"frames": len(values), "over": int((values >= calibration.threshold).sum()), "max": float(values.max())}
 

@@ -1,7 +1,7 @@
 """Calibration: from the scores of normal video to a threshold that meets a budget of false alerts."""
 
 from streamad.calibration.budget import AlertCurve, alert_peaks, sustained_score
-from streamad.calibration.calibrate import calibrate
+from streamad.calibration.calibrate import calibrate, calibrate_bundle
 from streamad.calibration.calibration import Calibration
 from streamad.calibration.distribution import ScoreDistribution
 from streamad.calibration.drift import DriftMonitor, DriftReport, DriftSpec
@@ -26,6 +26,7 @@ __all__ = [
     "ScoreDistribution",
     "alert_peaks",
     "calibrate",
+    "calibrate_bundle",
     "fit_per_location",
     "sustained_score",
 ]

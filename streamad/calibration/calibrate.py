@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 import numpy.typing as npt
 
+from streamad.bundle import Bundle, combined_sha256
 from streamad.calibration.budget import fit_alert_curve
 from streamad.calibration.calibration import Calibration, decide
 from streamad.calibration.distribution import fit_distribution
@@ -111,6 +112,31 @@ def calibrate(
             duration_seconds=duration,
             data_warnings=tuple(notes),
         ),
+    )
+
+
+def calibrate_bundle(
+    bundle: Bundle,
+    scores: Sequence[npt.ArrayLike],
+    *,
+    fps: float,
+    source: str,
+    alerts_per_day: float = 1.0,
+    rules: AlertPolicySpec | None = None,
+    created: datetime | None = None,
+    local: PerLocationStatistics | None = None,
+) -> Calibration:
+    """`calibrate` for a bundle: the calibration belongs to its network, input and score definition."""
+    return calibrate(
+        scores,
+        fps=fps,
+        model=bundle.name,
+        model_sha256=combined_sha256(bundle),
+        source=source,
+        alerts_per_day=alerts_per_day,
+        rules=rules,
+        created=created,
+        local=local,
     )
 
 

@@ -17,6 +17,7 @@ from streamad.cli.common import (
     engine_spec,
     progress_bar,
     source_of,
+    stage_progress,
     table,
 )
 from streamad.cli.help import opt
@@ -71,14 +72,13 @@ def benchmark(
     spec = engine_spec(engine, threads, precision, frames_per_call=frames_per_call, streams_per_call=streams_per_call)
     opened = None if source is None else source_of(source, fps)
     with progress_bar() as bar:
-        task = bar.add_task("measuring", total=rounds)
         result = benchmark_model(
             bundle,
             engine=spec,
             source=opened,
             frames=frames,
             rounds=rounds,
-            progress=lambda done, _: bar.update(task, completed=done),
+            progress=stage_progress(bar),
         )
     if as_json:
         emit(result)

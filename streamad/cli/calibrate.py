@@ -23,6 +23,7 @@ from streamad.cli.common import (
     progress_bar,
     say,
     say_notes,
+    stage_progress,
 )
 from streamad.cli.help import opt
 from streamad.errors import UsageError
@@ -228,7 +229,6 @@ def _on_video(
     lost: list[LeftOut] = []
     rate = look_at_clips(clips.clips, fps, one_rate=True).fps
     with open_model(model, engine, hint="throughput") as loaded, progress_bar() as bar:
-        task = bar.add_task("scoring normal video", total=len(clips.clips))
         calibration = calibrate_model(
             loaded,
             clips.specs,
@@ -238,7 +238,7 @@ def _on_video(
             rules=AlertPolicySpec.of(**rules),
             local=local,
             lost=lambda clip, error: lost.append(LeftOut(clips.specs[clip].path, error.reason, str(error))),
-            progress=lambda clip, _, __: bar.update(task, completed=clip),
+            progress=stage_progress(bar),
         )
     clips = replace(clips, left_out=(*clips.left_out, *lost))
     say_notes(replace(clips, left_out=tuple(lost)).failures())

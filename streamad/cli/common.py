@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from streamad.engines import EngineSpec
+    from streamad.progress import Progress as ReportProgress
     from streamad.sources import Clips, SourceSpec
 
 T = TypeVar("T", bound=str)
@@ -167,7 +168,7 @@ def progress_bar() -> Iterator[Progress]:
         yield bar
 
 
-def stage_progress(bar: Progress, *, announce: bool = False) -> Callable[[str, int, int | None], None]:
+def stage_progress(bar: Progress, *, announce: bool = False) -> ReportProgress:
     """A callback for (stage, done, total) that shows each stage as a task.
 
     Args:
@@ -178,7 +179,7 @@ def stage_progress(bar: Progress, *, announce: bool = False) -> Callable[[str, i
 
     def update(stage: str, done: int, total: int | None) -> None:
         if stage not in tasks:
-            tasks[stage] = bar.add_task(stage, total=total)
+            tasks[stage] = bar.add_task(readable(stage), total=total)
             if announce and bar.disable:
                 say(f"{stage} …")
         bar.update(tasks[stage], completed=done, total=total)

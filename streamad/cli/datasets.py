@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamad.cli.common import JsonOption, data, emit, progress_bar, say, table
+from streamad.cli.common import JsonOption, data, emit, progress_bar, say, stage_progress, table
 from streamad.cli.completion import DATASETS, complete_from
 from streamad.cli.help import arg, opt
 from streamad.errors import ExitCode
@@ -84,12 +84,11 @@ def validate(
 
     found = find_dataset(data_set, folder, label_set=labels, allow_pickle=allow_pickle)
     with progress_bar() as bar:
-        task = bar.add_task("checking clips", total=None)
         validation = validate_dataset(
             found,
             official_counts().get(found.name),
             decode=not quick,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=stage_progress(bar),
         )
     if as_json:
         emit({"ok": validation.ok, **asdict(validation)})

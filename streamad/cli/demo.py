@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from streamad.cli.common import BudgetOption, JsonOption, emit, output_folder, progress_bar, say
+from streamad.cli.common import BudgetOption, JsonOption, emit, output_folder, progress_bar, say, stage_progress
 from streamad.cli.help import opt
 
 if TYPE_CHECKING:
@@ -57,10 +57,7 @@ def demo(
     started = time.monotonic()
     folder = output_folder(out)
     with progress_bar() as bar:
-        task = bar.add_task("rendering the scene")
-        truth = render_scene(
-            folder / "scene", seed=seed, progress=lambda done, total: bar.update(task, completed=done, total=total)
-        )
+        truth = render_scene(folder / "scene", seed=seed, progress=stage_progress(bar))
     normal = sum(video.frames for video in truth.training)
     say(
         f"rendered scene {seed}: {normal / truth.fps:.0f} s of normal video, "
@@ -75,14 +72,13 @@ def demo(
         own = "trained on this camera" if model == WALKWAY else "not trained on this camera; --learn trains one that is"
         say(f"model {model}, {own}")
     with progress_bar() as bar:
-        task = bar.add_task("calibrating on normal video", total=len(truth.training))
         calibration = calibrate_scene(
             truth,
             model,
             folder / "calibration.json",
             alerts_per_day=alerts_per_day,
             trained_on=trained,
-            progress=lambda clip, _, __: bar.update(task, completed=clip),
+            progress=stage_progress(bar),
         )
     say(f"calibrated: {calibration.summary} ({_since(started)})")
     for warning in calibration.warnings:
@@ -91,10 +87,7 @@ def demo(
     with ExitStack() as stack:
         store = stack.enter_context(_store(folder / "events.sqlite"))
         bar = stack.enter_context(progress_bar())
-        task = bar.add_task("watching", total=truth.testing[0].frames)
-        monitor, watch, recorder = connect(
-            truth, config, store, folder, say, progress=lambda done, _: bar.update(task, completed=done)
-        )
+        monitor, watch, recorder = connect(truth, config, store, folder, say, progress=stage_progress(bar))
         stack.enter_context(recorder)
         server = _serve(stack, monitor, store, config)
         say(f"watching the rest of the scene; page and metrics: {server.url}")
@@ -162,12 +155,11 @@ def _learn(truth: SceneTruth, folder: Path, epochs: int) -> tuple[Path, int]:
         epochs=epochs,
     )
     with progress_bar() as bar:
-        task = bar.add_task("training on the scene")
         bundle = detector.train(
             plan,
             [clip_opener(FileSpec(path=truth.file(video)), "walkway") for video in truth.training],
             out,
-            progress=lambda stage, done, total: bar.update(task, description=stage, completed=done, total=total),
+            progress=stage_progress(bar),
         )
     say(f"trained: {bundle.manifest.training.checkpoint}")
     return out, len(split_clips(len(truth.training), plan.validation_share)[0])

@@ -30,7 +30,7 @@ from streamad.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from streamad.evaluation.result import EvaluationRecord
-    from streamad.workflows.evaluate_scoring import ClipScores
+    from streamad.workflows.evaluate_scoring import EvaluatedClip
 
 PROTOCOL = "Protocol"
 
@@ -145,7 +145,7 @@ def evaluate(
     with progress_bar() as bar:
         task = bar.add_task("scoring", total=len(dataset.testing))
 
-        def report_clip(clip: ClipScores) -> None:
+        def report_clip(clip: EvaluatedClip) -> None:
             bar.update(task, advance=1, description=f"scored {clip.name}")
             for problem in clip.problems:
                 say(f"{clip.name}: {problem}")

@@ -23,6 +23,7 @@ from streamad.cli.common import (
     progress_bar,
     say,
     say_notes,
+    stage_progress,
 )
 from streamad.cli.completion import complete_from, complete_model
 from streamad.cli.help import arg, opt
@@ -81,7 +82,6 @@ def fuse(
     spec = engine_spec(engine, threads, precision)
     with ExitStack() as stack, progress_bar() as bar:
         members = [stack.enter_context(open_model(model, spec, hint="throughput")) for model in models]
-        task = bar.add_task("scoring normal video", total=len(clips.clips) * len(members))
         bundle = fuse_models(
             members,
             clips.specs,
@@ -91,7 +91,7 @@ def fuse(
             fps=rate,
             alerts_per_day=alerts_per_day,
             local=local,
-            progress=lambda clip, _, __: bar.update(task, completed=clip),
+            progress=stage_progress(bar),
         )
     assert bundle.calibration_path is not None
     calibration = Calibration.load(bundle.calibration_path)

@@ -30,13 +30,14 @@ from streamad.cli.common import (
     say,
     say_notes,
     source_of,
+    stage_progress,
     table,
 )
 from streamad.cli.completion import complete_from
 from streamad.cli.help import arg, opt
 from streamad.cli.main import report
 from streamad.errors import ExitCode, StreamadError, UsageError
-from streamad.formatting import counted, readable
+from streamad.formatting import counted
 
 if TYPE_CHECKING:
     from streamad.calibration import AlertPolicy
@@ -140,11 +141,6 @@ def score(
         chosen = scale or ("calibrated" if calibrated else "raw")
         with progress_bar() as bar:
             for name, (_, source) in zip(names, sources, strict=True):
-                task = bar.add_task(readable(name), total=None)
-
-                def progress(done: int, total: int | None, task: Any = task) -> None:
-                    bar.update(task, completed=done, total=total)
-
                 try:
                     if isinstance(source, StreamadError):
                         raise source
@@ -158,7 +154,7 @@ def score(
                         write_csv=csv,
                         write_plot=plot,
                         write_video=video,
-                        progress=progress,
+                        progress=stage_progress(bar),
                     )
                 except (StreamadError, KeyboardInterrupt) as error:
                     # One input failed, or Ctrl-C: report it and keep the results of the others.

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from streamad.detectors import CameraScorer
 from streamad.engines import EngineSpec
 from streamad.frame import Frame
+from streamad.inference.gated_scorer import SkippedFrames
 from streamad.inference.model import Model, open_model
 from streamad.inference.session import WINDOW, Session
+from streamad.progress import Progress, no_progress
 from streamad.scoring import FrameScore
 from streamad.sources import Source, SourceError, SourceSpec
 
@@ -52,22 +58,102 @@ def score_video(
             loaded.close()
 
 
+@dataclass(frozen=True)
+class ClipScores:
+    """The scores of one clip.
+
+    Attributes:
+        scores: (n,) raw scores of the frames that left the model, NaN where one has none.
+        indices: (n,) numbers of these frames in the clip; windowed detectors leave out the ends.
+        has_map: (n,) whether a frame has a score and an anomaly map.
+        error: Why the clip could not be read, or not to its end; the scores before it stand. None: it was.
+    """
+
+    scores: npt.NDArray[np.float64]
+    indices: npt.NDArray[np.int_]
+    has_map: npt.NDArray[np.bool_]
+    error: SourceError | None = None
+
+
 def score_clip(
-    clip: SourceSpec, model: Model, scorer: CameraScorer, *, camera: str, lost: Callable[[SourceError], None] | None
-) -> Iterator[FrameScore]:
-    """`score_video` of one clip of several.
+    clip: SourceSpec | Source, session: Session, *, on_score: Callable[[FrameScore], None] | None = None
+) -> ClipScores:
+    """Score one clip of a camera.
 
     Args:
-        clip: the clip.
-        model: what scores it.
-        scorer: the state of the camera that the clips are of.
-        camera: its id.
-        lost: called where the clip cannot be read, or not to its end (a recorder deletes the oldest ones); what came
-            before stands. None: the error is raised.
+        clip: The clip.
+        session: The camera's, which keeps its background from clip to clip.
+        on_score: Called with every score, anomaly map included.
+
+    Raises:
+        EngineError: The engine failed.
     """
+    scores: list[float] = []
+    indices: list[int] = []
+    has_map: list[bool] = []
+    error: SourceError | None = None
     try:
-        yield from score_video(clip, model, camera=camera, scorer=scorer)
-    except SourceError as error:
-        if lost is None:
-            raise
-        lost(error)
+        with closing(session.run_source(clip)) as results:
+            for score in (result.score for result in results):
+                if score.skipped_reason == WINDOW:
+                    continue
+                scores.append(score.score)
+                indices.append(score.index)
+                has_map.append(score.anomaly_map is not None and score.skipped_reason is None)
+                if on_score is not None:
+                    on_score(score)
+    except SourceError as caught:
+        error = caught
+    return ClipScores(
+        np.array(scores, dtype=np.float64), np.array(indices, dtype=int), np.array(has_map, dtype=bool), error
+    )
+
+
+def score_clips(
+    clips: Sequence[SourceSpec],
+    model: Model,
+    *,
+    on_score: Callable[[FrameScore], None] | None = None,
+    progress: Progress = no_progress,
+    lost: Callable[[int, SourceError], None] | None = None,
+) -> list[ClipScores]:
+    """Score clips of one camera, in order, its background carried from clip to clip.
+
+    Logs a warning where frames were rejected as faulty.
+
+    Args:
+        clips: The clips.
+        model: The model.
+        on_score: Called with every score, anomaly map included.
+        progress: Called with the clips done and the clips in all, after every frame.
+        lost: Called with a clip's number and error where it cannot be read, or not to its end (a recorder deletes the
+            oldest ones); what came before stands. Default: the error is raised.
+
+    Returns:
+        The scores of every clip; without those of which nothing was read, where `lost` is given.
+
+    Raises:
+        SourceError: A clip cannot be read, and `lost` is not given.
+        EngineError: The engine failed.
+    """
+    session, skipped = Session(model), SkippedFrames()
+    found = []
+    for number, clip in enumerate(clips):
+
+        def take(score: FrameScore, number: int = number, clip: SourceSpec = clip) -> None:
+            skipped.add(clip, score)
+            if on_score is not None:
+                on_score(score)
+            progress("scoring normal video", number, len(clips))
+
+        scored = score_clip(clip, session, on_score=take)
+        if scored.error is not None:
+            if lost is None:
+                raise scored.error
+            lost(number, scored.error)
+            if not len(scored.scores):
+                continue
+        found.append(scored)
+    progress("scoring normal video", len(clips), len(clips))
+    skipped.warn()
+    return found

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from streamad.errors import StreamadError, UsageError
 from streamad.files import natural_key
+from streamad.progress import Progress, no_progress
 from streamad.sources.failures import FailureReason, SourceAuthError, SourceCodecError, SourceError, SourceNotFoundError
 from streamad.sources.opening import open_source
 from streamad.sources.spec import FileSpec, ImagesSpec
@@ -62,11 +63,11 @@ class Clips:
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def readable(self, progress: Callable[[int, int], None] | None = None) -> Clips:
+    def readable(self, progress: Progress = no_progress) -> Clips:
         """Return the clips that can be opened and yield a frame; the others are added to `left_out`.
 
         Args:
-            progress: Called with the number of clips tried and the total.
+            progress: Called with "opening clips", the number of clips tried and the total.
 
         Raises:
             SourceError: If no clip can be read; the error of the first one.
@@ -83,8 +84,7 @@ class Clips:
                 bad.append(LeftOut(spec.path, error.reason, str(error)))
             else:
                 good.append((name, spec))
-            if progress is not None:
-                progress(number, len(self.clips))
+            progress("opening clips", number, len(self.clips))
         if first is not None and not good:
             if len(bad) == 1:
                 raise first

@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 
 from streamad.errors import OutputError, StreamadError, UsageError
+from streamad.progress import Progress, no_progress
 from streamad.synthetic_scene.anomalies import ANOMALY_KINDS, AnomalyKind, check_kinds, plan
 from streamad.synthetic_scene.layout import Layout, sample_layout
 from streamad.synthetic_scene.stage import VISIBLE_FRACTION, Part, Sighting, iterate_frames, random_of
 from streamad.synthetic_scene.truth import Box, SceneEvent, SceneTruth, SceneVideo, save_pixel_masks, save_truth
 from streamad.video_writer import H264Writer
-
-Progress = Callable[[int, int], None]
 
 _MIN_SIZE = (160, 120)
 
@@ -213,14 +212,14 @@ _Result = tuple[SceneVideo, tuple[SceneEvent, ...]]
 
 def _render_all(jobs: Sequence[_Job], processes: int, progress: Progress | None) -> list[_Result]:
     total = sum(job.frames for job in jobs)
-    report = progress if progress is not None else _silent
+    report = progress if progress is not None else no_progress
     if processes == 1 or len(jobs) == 1:
         done = 0
 
         def tick() -> None:
             nonlocal done
             done += 1
-            report(done, total)
+            report("rendering the scene", done, total)
 
         return [_render_video(job, tick) for job in jobs]
     context = multiprocessing.get_context("spawn")
@@ -235,7 +234,7 @@ def _render_all(jobs: Sequence[_Job], processes: int, progress: Progress | None)
                 finished, pending = wait(pending, timeout=0.1)
                 for future in finished:
                     future.result()
-                report(counter.value, total)
+                report("rendering the scene", counter.value, total)
             return [futures[k].result() for k in range(len(jobs))]
         except BrokenProcessPool as error:
             raise StreamadError(
@@ -245,10 +244,6 @@ def _render_all(jobs: Sequence[_Job], processes: int, progress: Progress | None)
         finally:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _silent(done: int, total: int) -> None:
-    """Ignore progress."""
 
 
 _shared: dict[str, Any] = {}

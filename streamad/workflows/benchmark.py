@@ -23,6 +23,7 @@ from streamad.errors import UsageError
 from streamad.frame import Frame
 from streamad.inference.model import open_model
 from streamad.inference.reading import open_frames
+from streamad.progress import Progress, no_progress
 from streamad.sources import SourceSpec
 
 ROUND_SECONDS = 1.0
@@ -82,7 +83,7 @@ def benchmark_model(
     source: SourceSpec | None = None,
     frames: int | None = None,
     rounds: int = 5,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Measure every form of a bundle's network on the same frames, in turns.
 
@@ -95,7 +96,7 @@ def benchmark_model(
         source: where frames come from; None draws noise in which everything moves.
         frames: how many of them are gone through; None: until `SCORED` of them have a score.
         rounds: rounds in which each contender has its turn.
-        progress: called after each round with (done, in all).
+        progress: Called with "measuring", the rounds done and the rounds in all.
 
     Returns:
         `model`, `frames`, `rounds`, `gemm_gflops` (a float32 matrix product in numpy, median of rounds), and for each
@@ -118,8 +119,7 @@ def benchmark_model(
             gemm.append(_gemm())
             for contender in contenders:
                 _measure(contender, ROUND_SECONDS)
-            if progress is not None:
-                progress(number + 1, rounds)
+            progress("measuring", number + 1, rounds)
     slowest = contenders[-1]
     return {
         "model": bundle.name,

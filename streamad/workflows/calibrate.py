@@ -1,58 +1,66 @@
-"""Calibrating a model on normal video: score every clip as it would be scored live, then set the threshold."""
+"""Calibrate a model on normal video: score every clip as it would be scored live, then set the threshold."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from streamad.bundle import CALIBRATION, Bundle, combined_sha256, load_bundle, write_manifest
-from streamad.calibration import AlertPolicySpec, Calibration, calibrate
-from streamad.inference.clips import score_clip
-from streamad.inference.gated_scorer import SkippedFrames
+from streamad.bundle import CALIBRATION, Bundle, load_bundle, write_manifest
+from streamad.calibration import AlertPolicySpec, Calibration, PerLocationStatistics, calibrate_bundle
+from streamad.inference.clips import score_clips
 from streamad.inference.model import Model
+from streamad.progress import Progress, no_progress
 from streamad.sources import SourceError, SourceSpec
 from streamad.workflows.calibrate_per_location import is_per_location_by_default, score_clips_per_location
 
 
-def score_clips(
-    clips: Sequence[SourceSpec],
+@dataclass(frozen=True)
+class NormalScores:
+    """The scores of normal clips, and the statistics that they are relative to.
+
+    Attributes:
+        scores: (n,) raw scores of every clip, NaN where a frame has none.
+        indices: (n,) numbers of these frames in their clips.
+        statistics: Per-location statistics of all clips, where the scores are relative to such; each frame was scored
+            by statistics of other parts of the video. None: the scores are the model's own.
+    """
+
+    scores: list[npt.NDArray[np.float64]]
+    indices: list[npt.NDArray[np.int_]]
+    statistics: PerLocationStatistics | None = None
+
+
+def score_normal(
     model: Model,
+    clips: Sequence[SourceSpec],
     *,
-    camera: str = "camera",
-    progress: Callable[[int, int, int], None] | None = None,
+    fps: float | None = None,
+    local: bool | None = None,
+    progress: Progress = no_progress,
     lost: Callable[[int, SourceError], None] | None = None,
-) -> list[npt.NDArray[np.float64]]:
-    """Scores of several clips of one camera, in order, its background carried from clip to clip.
+) -> NormalScores:
+    """Score normal clips of one camera as they would be scored live.
 
     Args:
-        clips: the clips.
-        model: what scores them.
-        camera: id of the camera.
-        progress: called with (clip number from 0, frames of it scored, clips in all).
-        lost: called with a clip's number and error, see `score_clip`; a clip of which nothing was read has no array.
+        model: The model.
+        clips: Normal video, in order of time.
+        fps: Frames a second. Default: the bundle's.
+        local: Score each location relative to what is normal there. Default: where it helps the detector.
+        progress: See `score_clips`.
+        lost: See `score_clips`.
 
-    Returns:
-        One (frames,) array a clip, NaN where a frame has no score.
+    Raises:
+        CalibrationError: Per-location statistics are asked for and cannot be fitted.
     """
-    scorer, skipped = model.scorer(camera), SkippedFrames()
-    answer = []
-    for number, clip in enumerate(clips):
-        values = []
-        for score in score_clip(
-            clip, model, scorer, camera=camera, lost=None if lost is None else partial(lost, number)
-        ):
-            values.append(score.score)
-            skipped.add(clip, score)
-            if progress is not None:
-                progress(number, len(values), len(clips))
-        if values or lost is None:
-            answer.append(np.asarray(values, dtype=np.float64))
-    skipped.warn()
-    return answer
+    if is_per_location_by_default(model.bundle.manifest) if local is None else local:
+        made = score_clips_per_location(clips, model, fps=fps, progress=progress, lost=lost)
+        return NormalScores(made.scores, made.indices, made.statistics)
+    found = score_clips(clips, model, progress=progress, lost=lost)
+    return NormalScores([clip.scores for clip in found], [clip.indices for clip in found])
 
 
 def calibrate_model(
@@ -64,40 +72,34 @@ def calibrate_model(
     alerts_per_day: float = 1.0,
     rules: AlertPolicySpec | None = None,
     local: bool | None = None,
-    progress: Callable[[int, int, int], None] | None = None,
+    progress: Progress = no_progress,
     lost: Callable[[int, SourceError], None] | None = None,
 ) -> Calibration:
     """Calibrate a model on clips of one camera's normal video.
 
     Args:
-        model: the model.
-        clips: normal video that the model was not trained on.
-        source: what the video is, in words, for the record.
-        fps: frames a second; None takes the bundle's.
-        alerts_per_day: the budget of false alerts.
-        rules: duration, cooldown and hysteresis that the alerts will be made by.
-        local: hold cells against what is normal at their place; None: where it helps this kind of detector.
-        progress: see `score_clips`.
-        lost: see `score_clips`.
+        model: The model.
+        clips: Normal video that the model was not trained on.
+        source: What the video is, in words, for the record.
+        fps: Frames a second. Default: the bundle's.
+        alerts_per_day: Budget of false alerts.
+        rules: Durations, cooldown and hysteresis of the alerts.
+        local: See `score_normal`.
+        progress: See `score_clips`.
+        lost: See `score_clips`.
 
     Raises:
-        CalibrationError: nothing can be learned from these scores.
+        CalibrationError: Nothing can be learned from these scores.
     """
-    statistics = None
-    if is_per_location_by_default(model.bundle.manifest) if local is None else local:
-        scored = score_clips_per_location(clips, model, fps=fps, progress=progress, lost=lost)
-        scores, statistics = scored.scores, scored.statistics
-    else:
-        scores = score_clips(clips, model, progress=progress, lost=lost)
-    return calibrate(
-        scores,
+    normal = score_normal(model, clips, fps=fps, local=local, progress=progress, lost=lost)
+    return calibrate_bundle(
+        model.bundle,
+        normal.scores,
         fps=fps or model.bundle.manifest.training.fps,
-        model=model.bundle.name,
-        model_sha256=combined_sha256(model.bundle),
         source=source,
         alerts_per_day=alerts_per_day,
         rules=rules,
-        local=statistics,
+        local=normal.statistics,
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -18,9 +17,9 @@ from streamad.calibration.per_location import PerLocationScore, PerLocationSpec,
 from streamad.calibration.per_location_fit import CellSamples, fit_per_location, join_samples
 from streamad.detectors import find_detector
 from streamad.errors import CalibrationError, OutputError
-from streamad.inference.clips import score_clip
-from streamad.inference.gated_scorer import SkippedFrames
+from streamad.inference.clips import score_clips
 from streamad.inference.model import Model
+from streamad.progress import Progress, no_progress
 from streamad.sources import SourceError, SourceSpec
 
 FOLDS, LEAST_CLIPS = 5, 3
@@ -70,56 +69,38 @@ def score_clips_per_location(
     clips: Sequence[SourceSpec],
     model: Model,
     *,
-    spec: PerLocationSpec | None = None,
     fps: float | None = None,
-    camera: str = "camera",
-    progress: Callable[[int, int, int], None] | None = None,
+    progress: Progress = no_progress,
     lost: Callable[[int, SourceError], None] | None = None,
 ) -> LocalClips:
-    """Score normal clips of one camera, in order, its background carried from clip to clip, and fit local statistics.
+    """Score normal clips of one camera, in order, and fit per-location statistics.
 
-    Heat maps are kept in a temporary file meanwhile: 4 bytes a cell and frame, 370 MB for an hour of 32×32 cells at 25
-    frames a second. Memory holds a bounded sample of every cell.
+    Anomaly maps are kept in a temporary file meanwhile: 4 bytes a location and frame, 370 MB for an hour of 32×32
+    locations at 25 frames a second. Memory holds a bounded sample of every location.
 
     Args:
-        clips: normal video.
-        model: what scores it.
-        spec: what is chosen; None takes the detector's.
-        fps: frames a second; None takes the bundle's.
-        camera: id of the camera.
-        progress: called with (clip number from 0, frames of it scored, clips in all).
-        lost: called with a clip's number and error, see `score_clip`; a clip of which nothing was read has no scores.
+        clips: Normal video.
+        model: The model.
+        fps: Frames a second. Default: the bundle's.
+        progress: See `score_clips`.
+        lost: See `score_clips`.
 
     Raises:
-        CalibrationError: the model has no heat map, or nothing can be learned from these clips.
-        OutputError: the temporary file cannot be written.
+        CalibrationError: The model has no anomaly map, or nothing can be learned from these clips.
+        OutputError: The temporary file cannot be written.
     """
-    spec = spec or local_spec(model.bundle.manifest, fps)
-    scorer, skipped = model.scorer(camera), SkippedFrames()
     with Spool() as spool:
-        scored, indices = [], []
-        for number, clip in enumerate(clips):
-            known: list[bool] = []
-            index: list[int] = []
-            for score in score_clip(
-                clip, model, scorer, camera=camera, lost=None if lost is None else partial(lost, number)
-            ):
-                spool.add(score.anomaly_map)
-                skipped.add(clip, score)
-                index.append(score.index)
-                known.append(score.anomaly_map is not None and score.skipped_reason is None)
-                if progress is not None:
-                    progress(number, len(known), len(clips))
-            if known or lost is None:
-                scored.append(np.array(known, dtype=bool))
-                indices.append(np.array(index, dtype=int))
-        skipped.warn()
+        found = score_clips(
+            clips, model, on_score=lambda score: spool.add(score.anomaly_map), progress=progress, lost=lost
+        )
         if spool.shape is None:
             raise CalibrationError(
-                f"the model {model.bundle.name} gives no heat map, which local calibration needs",
+                f"the model {model.bundle.name} has no anomaly map, which per-location calibration needs",
                 hint="calibrate with --no-local, or give more normal video",
             )
-        return replace(crossfit(spool, scored, spec), indices=indices)
+        spec = local_spec(model.bundle.manifest, fps)
+        fitted = crossfit(spool, [clip.has_map for clip in found], spec)
+        return replace(fitted, indices=[clip.indices for clip in found])
 
 
 def crossfit(heat: Spool, scored: Sequence[npt.NDArray[np.bool_]], spec: PerLocationSpec) -> LocalClips:

@@ -21,6 +21,7 @@ from streamad.inference.model import open_model
 from streamad.inference.session import ScoredFrame
 from streamad.live.camera import CameraWatch
 from streamad.live.monitor import Monitor
+from streamad.progress import Progress, no_progress
 from streamad.scoring import FrameScore
 from streamad.sources import FileSpec
 from streamad.synthetic_scene import SceneEvent, SceneTruth
@@ -128,7 +129,7 @@ def calibrate_scene(
     *,
     alerts_per_day: float,
     trained_on: int = 0,
-    progress: Callable[[int, int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Calibration:
     """Calibrate a bundle on the scene's normal part and write it beside the scene.
 
@@ -213,7 +214,7 @@ def connect(
     tell: Callable[[str], None],
     *,
     video: bool = True,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> tuple[Monitor, Watch, ScoreWriter]:
     """A monitor of the scene whose scores and events reach a watch and a recorder."""
     watch = Watch(truth, tell)
@@ -223,8 +224,7 @@ def connect(
     def on_score(camera: CameraWatch, frame: Frame, score: FrameScore) -> None:
         watch.on_time(score.pts_seconds)
         holder[0].add(ScoredFrame(frame, score), truth_boxes=watch.boxes(frame.index))
-        if progress is not None:
-            progress(len(holder[0].scores), total)
+        progress("watching", len(holder[0].scores), total)
 
     def on_event(change: EventChange) -> None:
         watch.on_event(change)

@@ -26,7 +26,7 @@ from streamad.evaluation.scores import Edge, Evaluation, SingleClass
 from streamad.progress import Progress
 from streamad.scoring import Normalization
 from streamad.workflows.evaluate_events import alert_metrics, alerts_of
-from streamad.workflows.evaluate_scoring import ClipScores, score_dataset
+from streamad.workflows.evaluate_scoring import EvaluatedClip, score_dataset
 
 SHOTS = 8
 """False alarms, and misses, that a report shows."""
@@ -49,7 +49,7 @@ class EvaluationResult:
 
     record: EvaluationRecord
     dataset: Dataset
-    clips: tuple[ClipScores, ...]
+    clips: tuple[EvaluatedClip, ...]
     traces: tuple[ScoredClip, ...]
     calibration: Calibration | None
     false_alarms: tuple[FrameRef, ...]
@@ -116,7 +116,7 @@ def evaluate_dataset(
     localize: bool = True,
     threshold: float | None = None,
     progress: Progress | None = None,
-    on_clip: Callable[[ClipScores], None] | None = None,
+    on_clip: Callable[[EvaluatedClip], None] | None = None,
 ) -> EvaluationResult:
     """Evaluate a model on the test clips of a data set.
 
@@ -232,7 +232,7 @@ def _policy(bundle: Bundle, calibration: Calibration | None, threshold: float | 
     return None if calibration is None else AlertPolicySpec().of_calibration(calibration)
 
 
-def _trace(clip: Clip, scored: ClipScores, bundle: Bundle, policy: AlertPolicy | None) -> ScoredClip:
+def _trace(clip: Clip, scored: EvaluatedClip, bundle: Bundle, policy: AlertPolicy | None) -> ScoredClip:
     assert clip.labels is not None  # test clips have them: the data set was read so
     fps = clip.fps or bundle.manifest.training.fps
     own = None if scored.local is None else scored.scores
@@ -242,12 +242,12 @@ def _trace(clip: Clip, scored: ClipScores, bundle: Bundle, policy: AlertPolicy |
     return ScoredClip(clip.name, scores, clip.labels, fps, *alerts_of(clip.name, scores, fps, policy), own)
 
 
-def _heat(clip: ClipScores) -> ClipAnomalyMaps | None:
+def _heat(clip: EvaluatedClip) -> ClipAnomalyMaps | None:
     maps = clip.anomaly_maps()
     return None if maps is None else ClipAnomalyMaps(maps, clip.boxes(), np.isfinite(clip.scores))
 
 
-def _origin(bundle: Bundle, clips: Sequence[ClipScores]) -> Origin:
+def _origin(bundle: Bundle, clips: Sequence[EvaluatedClip]) -> Origin:
     training = bundle.manifest.training
     return Origin(
         model=bundle.name,

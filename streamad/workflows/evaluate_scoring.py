@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +26,11 @@ from streamad.errors import CalibrationError, DatasetError, OutputError
 from streamad.evaluation.datasets import Clip, Dataset, image_files
 from streamad.files import locked, read_json, write_json
 from streamad.inference.anomaly_map_file import AnomalyMapFile, AnomalyMapWriter, EvidenceFile
+from streamad.inference.clips import score_clip
 from streamad.inference.model import Model, open_model
-from streamad.inference.reading import prefetched
 from streamad.inference.session import Session
 from streamad.progress import Progress
+from streamad.scoring import FrameScore
 from streamad.sources import FileSpec, ImagesSpec, SourceError, SourceSpec, open_source
 from streamad.sources.quality import QualitySpec
 
@@ -38,7 +38,7 @@ FORMAT = 2
 
 
 @dataclass(frozen=True)
-class ClipScores:
+class EvaluatedClip:
     """What a model said of one clip.
 
     Attributes:
@@ -121,8 +121,8 @@ def score_dataset(
     engine: EngineSpec | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
-    on_clip: Callable[[ClipScores], None] | None = None,
-) -> list[ClipScores]:
+    on_clip: Callable[[EvaluatedClip], None] | None = None,
+) -> list[EvaluatedClip]:
     """Score every test clip; clips that an earlier run finished are taken from disk.
 
     Each clip is a camera of its own that knows the scene at rest from a training clip (`known_scene`), so that clips do
@@ -162,8 +162,8 @@ def _score_all(
     spec: EngineSpec,
     workers: int | None,
     progress: Progress | None,
-    on_clip: Callable[[ClipScores], None] | None,
-) -> list[ClipScores]:
+    on_clip: Callable[[EvaluatedClip], None] | None,
+) -> list[EvaluatedClip]:
     clips = dataset.testing
     count = min(workers or os.cpu_count() or 1, len(clips))
     if spec.threads is None and count > 1:
@@ -171,7 +171,7 @@ def _score_all(
     local, opened, lock = threading.local(), list[Model](), threading.Lock()
     scenes = _Scenes(bundle, dataset)
 
-    def work(clip: Clip) -> ClipScores:
+    def work(clip: Clip) -> EvaluatedClip:
         identity = _identity(clip, bundle, scenes.of(clip), spec)
         place = folder / clip.name
         found = _finished(clip, place, identity)
@@ -189,11 +189,11 @@ def _score_all(
                 f"cannot write to {place}: {error.strerror or error}", hint="is the disk full? give another --out"
             ) from error
 
-    results: dict[str, ClipScores] = {}
+    results: dict[str, EvaluatedClip] = {}
     pool = ThreadPoolExecutor(count, thread_name_prefix="evaluate")
     try:
         # The longest first, so that no long one is left over at the end.
-        jobs: list[Future[ClipScores]] = [pool.submit(work, c) for c in sorted(clips, key=lambda c: -c.frames)]
+        jobs: list[Future[EvaluatedClip]] = [pool.submit(work, c) for c in sorted(clips, key=lambda c: -c.frames)]
         for job in as_completed(jobs):
             scored = job.result()
             results[scored.name] = scored
@@ -272,7 +272,7 @@ def _fingerprint(clip: Clip) -> str:
     return content.hexdigest()
 
 
-def _finished(clip: Clip, place: Path, identity: dict[str, Any]) -> ClipScores | None:
+def _finished(clip: Clip, place: Path, identity: dict[str, Any]) -> EvaluatedClip | None:
     """What an earlier run made of the clip, with the same model; None where it did not finish."""
     try:
         record = read_json(place / "clip.json")
@@ -281,34 +281,35 @@ def _finished(clip: Clip, place: Path, identity: dict[str, Any]) -> ClipScores |
         return None
     if record.get("identity") != identity or scores.shape != (clip.frames,):
         return None
-    return ClipScores(
+    return EvaluatedClip(
         clip.name, scores, place, float(record["seconds"]), tuple(record["problems"]), str(record["engine"])
     )
 
 
 def _score(
     clip: Clip, model: Model, scorer: CameraScorer, place: Path, identity: dict[str, Any], problems: list[str]
-) -> ClipScores:
+) -> EvaluatedClip:
     place.mkdir(parents=True, exist_ok=True)
     (place / "clip.json").unlink(missing_ok=True)  # written last: with it the clip is finished
     (place / "heat.npy").unlink(missing_ok=True)
     started = time.monotonic()
     scores = np.full(clip.frames, np.nan)
     decoded, heat = 0, AnomalyMapWriter(place / "heat.npy", clip.frames)
+
+    def take(score: FrameScore) -> None:
+        if score.index < clip.frames and score.anomaly_map is not None and score.boxes is not None:
+            heat.add(score.index, score.anomaly_map, score.boxes)
+
     try:
         spec = clip_source(clip, model.bundle.manifest.training.fps)
-        with (
-            open_source(spec, camera=clip.name) as source,
-            heat,
-            closing(prefetched(iter(source))) as frames,
-        ):
-            for score in (result.score for result in Session(model, camera=clip.name, scorer=scorer).run(frames)):
-                if score.index >= clip.frames:
-                    problems.append(f"more than {clip.frames} frames; the others were left out")
-                    break
-                scores[score.index] = score.score
-                if score.anomaly_map is not None and score.boxes is not None:
-                    heat.add(score.index, score.anomaly_map, score.boxes)
+        with open_source(spec, camera=clip.name) as source, heat:
+            scored = score_clip(source, Session(model, camera=clip.name, scorer=scorer), on_score=take)
+            known = scored.indices < clip.frames
+            scores[scored.indices[known]] = scored.scores[known]
+            if not known.all():
+                problems.append(f"more than {clip.frames} frames; the others were left out")
+            if scored.error is not None:
+                raise scored.error
             problems += source.problems
             decoded = source.frames_decoded
     except SourceError as error:
@@ -325,4 +326,4 @@ def _score(
     engine = f"{info.name} {info.version}, {info.device}, {info.precision}"
     record = {"identity": identity, "seconds": seconds, "problems": problems, "engine": engine}
     write_json(place / "clip.json", record)
-    return ClipScores(clip.name, scores, place, seconds, tuple(problems), engine)
+    return EvaluatedClip(clip.name, scores, place, seconds, tuple(problems), engine)

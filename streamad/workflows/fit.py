@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamad.bundle import Bundle, combined_sha256
-from streamad.calibration import AlertPolicySpec, Calibration, calibrate
+from streamad.bundle import Bundle
+from streamad.calibration import AlertPolicySpec, Calibration, calibrate_bundle
 from streamad.detectors import Fit, FittedDetector, TrainedDetector, find_detector, require_trainable
 from streamad.errors import UsageError
 from streamad.formatting import counted
@@ -101,9 +101,8 @@ def fit_model(
             source=f"{plan.data}: {counted(len(held), 'clip')} held out of training{note}",
             alerts_per_day=alerts_per_day,
             rules=rules,
-            progress=lambda clip, _, total: report("calibrating", clip, total),
+            progress=lambda _, done, total: report("calibrating", done, total),
         )
-    report("calibrating", len(held), len(held))
     return FittedModel(bundle, calibration, cuts[0] if cuts else None)
 
 
@@ -124,12 +123,6 @@ def calibrate_fit(
     Raises:
         CalibrationError: Nothing can be learned from the scores.
     """
-    return calibrate(
-        fit.scores,
-        fps=fit.fps,
-        model=fit.bundle.name,
-        model_sha256=combined_sha256(fit.bundle),
-        source=source,
-        alerts_per_day=alerts_per_day,
-        rules=rules,
+    return calibrate_bundle(
+        fit.bundle, fit.scores, fps=fit.fps, source=source, alerts_per_day=alerts_per_day, rules=rules
     )

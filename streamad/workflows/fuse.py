@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -22,15 +22,14 @@ from streamad.bundle import (
     require_name,
     write_manifest,
 )
-from streamad.calibration import AlertPolicySpec, Calibration, PerLocationStatistics, calibrate
+from streamad.calibration import AlertPolicySpec, Calibration, PerLocationStatistics, calibrate_bundle
 from streamad.errors import BundleError, OutputError, UsageError
 from streamad.files import write_atomic
-from streamad.inference.clips import score_video
 from streamad.inference.model import Model
+from streamad.progress import Progress, no_progress
 from streamad.sources import SourceSpec
 from streamad.versions import MANIFEST
-from streamad.workflows.calibrate import save_into_bundle
-from streamad.workflows.calibrate_per_location import is_per_location_by_default, score_clips_per_location
+from streamad.workflows.calibrate import save_into_bundle, score_normal
 
 Rule = Literal["mean", "max"]
 Floats = npt.NDArray[np.float64]
@@ -47,7 +46,7 @@ def fuse_models(
     alerts_per_day: float = 1.0,
     rules: AlertPolicySpec | None = None,
     local: bool | None = None,
-    progress: Callable[[int, int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Bundle:
     """Make a bundle of several models for one camera.
 
@@ -65,7 +64,7 @@ def fuse_models(
         alerts_per_day: the budget of false alerts.
         rules: duration, cooldown and hysteresis.
         local: local statistics of members; None: where they help that detector.
-        progress: called with (clip number from 0 over all members, frames of it scored, clips times members).
+        progress: See `score_clips`; the total is clips times members.
 
     Raises:
         UsageError: fewer than two members, or one twice; or the folder's name is not one for a bundle.
@@ -78,28 +77,25 @@ def fuse_models(
     def calibrated(
         scores: list[Floats], bundle: Bundle, statistics: PerLocationStatistics | None = None
     ) -> Calibration:
-        return calibrate(
-            scores,
-            fps=rate,
-            model=bundle.name,
-            model_sha256=combined_sha256(bundle),
-            source=source,
-            alerts_per_day=alerts_per_day,
-            rules=rules,
-            local=statistics,
+        return calibrate_bundle(
+            bundle, scores, fps=rate, source=source, alerts_per_day=alerts_per_day, rules=rules, local=statistics
         )
 
     calibrations, shown = [], []
     for number, member in enumerate(members):
 
-        def told(clip: int, frames: int, count: int, before: int = number) -> None:
-            if progress is not None:
-                progress(before * count + clip, frames, len(members) * count)
+        def report(stage: str, done: int, total: int | None, before: int = number) -> None:
+            progress(stage, before * len(clips) + done, len(members) * len(clips))
 
-        scores, indices, statistics = _scores(member, clips, rate, local, told)
-        calibration = calibrated(scores, member.bundle, statistics)
+        normal = score_normal(member, clips, fps=rate, local=local, progress=report)
+        calibration = calibrated(normal.scores, member.bundle, normal.statistics)
         calibrations.append(calibration)
-        shown.append([_aligned(calibration.calibrated_array(s), i) for s, i in zip(scores, indices, strict=True)])
+        shown.append(
+            [
+                _aligned(calibration.calibrated_array(scores), indices)
+                for scores, indices in zip(normal.scores, normal.indices, strict=True)
+            ]
+        )
     bundle = _write(members, calibrations, out, rule)
     fused = [fused_scores([member[k] for member in shown], rule) for k in range(len(clips))]
     return save_into_bundle(bundle, calibrated(fused, bundle))
@@ -117,31 +113,6 @@ def fused_scores(calibrated: Sequence[Floats], rule: Rule) -> Floats:
     for row, scores in zip(table, calibrated, strict=True):
         row[: len(scores)] = scores
     return np.asarray(table.mean(axis=0) if rule == "mean" else table.max(axis=0), dtype=np.float64)
-
-
-def _scores(
-    model: Model,
-    clips: Sequence[SourceSpec],
-    fps: float,
-    local: bool | None,
-    progress: Callable[[int, int, int], None],
-) -> tuple[list[Floats], list[npt.NDArray[np.int_]], PerLocationStatistics | None]:
-    """Raw scores of every clip, the numbers of the frames that have them, and local statistics where wanted."""
-    if is_per_location_by_default(model.bundle.manifest) if local is None else local:
-        made = score_clips_per_location(clips, model, fps=fps, progress=progress)
-        return made.scores, made.indices, made.statistics
-    scorer = model.scorer("camera")
-    scores, indices = [], []
-    for number, clip in enumerate(clips):
-        values: list[float] = []
-        index: list[int] = []
-        for score in score_video(clip, model, camera="camera", scorer=scorer):
-            values.append(score.score)
-            index.append(score.index)
-            progress(number, len(values), len(clips))
-        scores.append(np.array(values, dtype=np.float64))
-        indices.append(np.array(index, dtype=int))
-    return scores, indices, None
 
 
 def _aligned(scores: Floats, indices: npt.NDArray[np.int_]) -> Floats:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from streamad.alerts.tracker import EventChange
 from streamad.bundle import Bundle, combined_sha256
-from streamad.calibration import AlertPolicySpec, Calibration, calibrate
+from streamad.calibration import AlertPolicySpec, Calibration, calibrate_bundle
 from streamad.calibration.score_history import HistoryBlock, HistorySpec, RecentScores, ScoreHistory, read_history
 from streamad.errors import CalibrationError, UsageError
 from streamad.live.camera import CameraWatch
@@ -162,11 +162,10 @@ def calibrate_on_recent(
     def chosen(given: float | None, name: str, default: float) -> float:
         return given if given is not None else default if old is None else float(getattr(old, name))
 
-    calibration = calibrate(
+    calibration = calibrate_bundle(
+        bundle,
         recent.clips,
         fps=recent.fps,
-        model=bundle.name,
-        model_sha256=combined_sha256(bundle),
         source=f"camera {camera}, {seconds / 3600:.2g} h of its scores since "
         f"{recent.since.isoformat(timespec='minutes') if recent.since else '?'}",
         alerts_per_day=chosen(alerts_per_day, "alerts_per_day", 1.0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from streamad.inference.gated_scorer import why_skipped
 from streamad.inference.model import Model
 from streamad.inference.reading import prefetched
 from streamad.inference.session import Session
+from streamad.progress import Progress, no_progress
 from streamad.scoring import Normalization, RunningNormalizer, per_video
 from streamad.sources import SourceInfo, SourceSpec, open_source
 from streamad.workflows.score_writer import Recording, ScoreWriter
@@ -63,7 +64,7 @@ def score_file(
     write_csv: bool = True,
     write_plot: bool = True,
     write_video: bool = True,
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress = no_progress,
 ) -> FileResult:
     """Score a file or folder of images and write what was asked for.
 
@@ -77,7 +78,7 @@ def score_file(
         write_csv: write the CSV.
         write_plot: write the plot.
         write_video: write the annotated video.
-        progress: called with (frames scored, frames in all if known).
+        progress: Called with the name, the frames scored and the frames in all.
 
     Raises:
         SourceError: the source cannot be opened or read.
@@ -93,8 +94,7 @@ def score_file(
         ):
             for result in session.run(frames):
                 recorder.add(result)
-                if progress is not None:
-                    progress(len(recorder.scores), source.info.frames)
+                progress(name, len(recorder.scores), source.info.frames)
             for change in session.close():
                 recorder.note(change)
             raw = np.array([s.score for s in recorder.scores], dtype=np.float64)

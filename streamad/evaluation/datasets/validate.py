@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from streamad.evaluation.datasets.layout import Found, FoundClip, same_clip
 from streamad.evaluation.datasets.manifest import OfficialCounts, official_counts
 from streamad.evaluation.datasets.records import Clip, Dataset
 from streamad.frame import FrameFlags
+from streamad.progress import Progress, no_progress
 from streamad.sources.images import is_damaged, read_gray
 
 Split = Literal["training", "testing"]
@@ -81,7 +82,7 @@ def validate_dataset(
     official: OfficialCounts | None = None,
     *,
     decode: bool = True,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Validation:
     """Compare a data set's folder with the official counts; damage does not end it early.
 
@@ -89,7 +90,7 @@ def validate_dataset(
         found: The contents of the folder.
         official: The official counts. None: compare clips only with their own labels.
         decode: Decode every frame and every mask. Default: only count them.
-        progress: Called after each clip with (done, total).
+        progress: Called with "checking clips", the clips done and the clips in all.
     """
     splits: tuple[tuple[Split, tuple[FoundClip, ...]], ...] = (("training", found.training), ("testing", found.testing))
     total = len(found.training) + len(found.testing)
@@ -99,8 +100,7 @@ def validate_dataset(
         for split, clips in splits:
             for clip in clips:
                 checks.append(_check(split, clip, found, official, pool if decode else None))
-                if progress is not None:
-                    progress(len(checks), total)
+                progress("checking clips", len(checks), total)
     return Validation(
         found.name, found.label_set, tuple(checks), missing, extra, problems, decode, official is not None
     )

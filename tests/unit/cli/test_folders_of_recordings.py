@@ -145,13 +145,13 @@ def test_a_recording_that_is_deleted_meanwhile_costs_no_more_than_itself(
     """As recorders do with the oldest: it is there when the folder is read, and gone when its turn comes."""
     folder = shutil.copytree(clean, tmp_path / "rec")
     shutil.copy(clean / "1.mp4", folder / "0.mp4")
-    real = clip_scores.score_video
+    real = clip_scores.score_clip
 
-    def score_video(clip: FileSpec, *arguments: Any, **options: Any) -> Any:
+    def score_clip(clip: FileSpec, *arguments: Any, **options: Any) -> Any:
         clip.path.unlink() if clip.path.name == "1.mp4" else None
         return real(clip, *arguments, **options)
 
-    monkeypatch.setattr(clip_scores, "score_video", score_video)
+    monkeypatch.setattr(clip_scores, "score_clip", score_clip)
     code, out, err = call("calibrate", small_bundle, "--data", folder, "-o", tmp_path / "c.json", local, "--json")
     assert code == 3, err
     document = json.loads(out)

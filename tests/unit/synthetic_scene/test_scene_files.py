@@ -146,7 +146,7 @@ def test_truth_is_read_back_equal(scene: SceneTruth) -> None:
 @pytest.mark.slow
 def test_two_processes_render_the_same_bytes_as_one_and_report_progress(scene: SceneTruth, tmp_path: Path) -> None:
     reports: list[tuple[int, int]] = []
-    _render(tmp_path / "again", processes=2, progress=lambda done, total: reports.append((done, total)))
+    _render(tmp_path / "again", processes=2, progress=lambda _, done, total: reports.append((done, total)))
     assert _hashes(tmp_path / "again") == _hashes(scene.root)
     assert reports[-1] == (350, 350)
     assert [done for done, _ in reports] == sorted(done for done, _ in reports)
@@ -172,7 +172,7 @@ def test_a_scene_rendered_before_is_replaced(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_rendering_leaves_nothing_behind(tmp_path: Path) -> None:
-    def interrupt(done: int, total: int) -> None:
+    def interrupt(stage: str, done: int, total: int) -> None:
         if done == 7:
             raise KeyboardInterrupt
 

@@ -56,7 +56,7 @@ def test_all_ways_compute_the_same(narrow_bundle: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "ROUND_SECONDS", 0.01)
     told: list[tuple[int, int]] = []
     result = benchmark_model(
-        load_bundle(narrow_bundle), engine=ENGINE, frames=18, rounds=2, progress=lambda *done: told.append(done)
+        load_bundle(narrow_bundle), engine=ENGINE, frames=18, rounds=2, progress=lambda _, *done: told.append(done)
     )
     assert told == [(1, 2), (2, 2)]
     rows = {row["name"]: row for row in result["contenders"]}
