@@ -39,7 +39,7 @@ def check(tmp_path: Path, small_bundle: Path, quick: CliServer) -> Check:
 def faults(ran: Ran) -> list[str]:
     """Return the messages of a rejection, after checking that each is one line with a line number of the file."""
     assert ran.code == 2, ran.err
-    listed = ran.err.partition("follows the schema, but:\n")[2].splitlines()
+    listed = ran.err.partition("matches the schema, but:\n")[2].splitlines()
     lines = [line for line in listed if line.startswith("  site.yaml:")]
     assert [line for line in listed if line not in lines] == [listed[-1]], "the hint alone is no fault"
     return lines
