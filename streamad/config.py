@@ -23,6 +23,7 @@ from streamad.calibration.policy import AlertPolicySpec
 from streamad.calibration.score_history import HistorySpec
 from streamad.engines.factory import EngineSpec
 from streamad.errors import ConfigError, suggestion
+from streamad.formatting import counted
 from streamad.observability.endpoints import WebSpec
 from streamad.observability.logging import LoggingSpec
 from streamad.plugins import SINKS, SOURCES, plugin_names
@@ -243,6 +244,8 @@ def _message(error: Any, place: Location, document: YamlDocument) -> str:
         options = _options(_schema(location))
         inner = f"`type` ({_tags(location)})" if len(options) > 1 else ", ".join(list(_fields(options[0]))[:4])
         message = f"expected nested settings, such as {inner}, each on an indented line"
+    elif kind == "too_short":
+        message = f"expected {counted(error['ctx']['min_length'], 'entry', 'entries')} or more"
     elif kind == "tuple_type":
         message = "expected a list, each entry on a line that starts with `- `"
     else:

@@ -89,7 +89,8 @@ import json, os, sys, traceback
 from streamad.cli.main import main
 import streamad.cli.calibrate, streamad.cli.config, streamad.cli.models, streamad.cli.score
 import streamad.workflows.score, streamad.sources.file, streamad.sources.images, streamad.sources.rtsp
-import openvino
+import streamad.cli.config_check, streamad.cli.progress, streamad.config, streamad.evaluation, streamad.inference
+import multiprocessing.reduction, openvino
 
 for line in sys.stdin:
     wish = json.loads(line)

@@ -194,7 +194,7 @@ def test_bad_bundles_exit_with_4(
             "model: m\ncameras:\n- id: a\n  source: {type: rtsp, url: 'rtsp://u:hunter2@h', transport: x}\n",
             ["site.yaml:4", "transport"],
         ),
-        ("model: m\nmodel: n\ncameras: []\n", ["site.yaml:2", "given before"]),
+        ("model: m\nmodel: n\ncameras: []\n", ["site.yaml:2", "duplicate of line"]),
     ],
 )
 @pytest.mark.parametrize("verb", [("run",), ("config", "check")])
