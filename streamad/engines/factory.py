@@ -129,7 +129,7 @@ def _plugin(name: str) -> EnginePlugin | None:
 
 
 def runs_streaming(spec: EngineSpec | None) -> bool:
-    """Whether the engine runs networks that carry state; plugins run the network on windows."""
+    """Whether the engine supports stateful networks; plugins run networks on windows."""
     return spec is None or spec.name in get_args(EngineName)
 
 

@@ -126,7 +126,7 @@ def run_selftest(bundle: Bundle, name: str, precision: str, device: str | None) 
 
     kind = bundle.manifest.tiling.kind
     sizes = batch_sizes_for(kind)
-    tiles = _tiles(bundle, sizes[-1])
+    inputs = _noise(bundle, sizes[-1])
     gpu = Gpu(gpu_index(device))
     before = free_mib(gpu)
     started = time.perf_counter()
@@ -137,13 +137,13 @@ def run_selftest(bundle: Bundle, name: str, precision: str, device: str | None) 
         batch_sizes=sizes,
     )
     try:
-        engine.infer(tiles[:1])
+        engine.infer(inputs[:1])
         seconds = time.perf_counter() - started
         reference = OnnxEngine(bundle.onnx_path, batch_sizes=sizes)
         try:
-            worst, largest = _difference(engine, reference, tiles)
+            worst, largest = _difference(engine, reference, inputs)
             times = tuple(
-                measure(engine.infer, reference.infer, tiles[:size], kind if size > 1 else kind[:-1])
+                measure(engine.infer, reference.infer, inputs[:size], kind if size > 1 else kind[:-1])
                 for size in _spread(sizes)
             )
         finally:
@@ -168,7 +168,7 @@ def run_selftest(bundle: Bundle, name: str, precision: str, device: str | None) 
     )
 
 
-def _tiles(bundle: Bundle, count: int) -> Batch:
+def _noise(bundle: Bundle, count: int) -> Batch:
     """Noise over the whole input range, including its extremes."""
     spec = bundle.manifest.input
     pixels = np.random.default_rng(0).uniform(0, 255, (max(count, 2), spec.channels, spec.height, spec.width))
@@ -176,14 +176,14 @@ def _tiles(bundle: Bundle, count: int) -> Batch:
     return (pixels / spec.scale + spec.offset).astype(np.float32)
 
 
-def _difference(engine: TensorRtEngine, reference: OnnxEngine, tiles: Batch) -> tuple[float, float]:
+def _difference(engine: TensorRtEngine, reference: OnnxEngine, inputs: Batch) -> tuple[float, float]:
     """Largest difference over batches around every size and the border of the profiles, and the largest output."""
     worst = 0.0
     most = engine.batch_sizes[-1]
-    expected = np.concatenate([reference.infer(tiles[k : k + most]) for k in range(0, len(tiles), most)])
+    expected = np.concatenate([reference.infer(inputs[k : k + most]) for k in range(0, len(inputs), most)])
     around = {size + step for size in (*engine.batch_sizes, SMALL) for step in (-1, 0, 1)}
     for count in sorted(size for size in around if 1 <= size <= most):
-        difference = np.abs(engine.infer(tiles[-count:]) - expected[-count:])
+        difference = np.abs(engine.infer(inputs[-count:]) - expected[-count:])
         # Count NaN as the worst difference; comparisons alone would ignore it.
         worst = max(worst, float(difference.max()) if np.isfinite(difference).all() else float("inf"))
     return worst, float(np.abs(expected).max())
