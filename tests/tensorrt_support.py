@@ -340,7 +340,8 @@ def install(monkeypatch: pytest.MonkeyPatch, version: str = "10.16.1.11") -> Sta
 
     With `STREAMAD_STANDIN_CUDA` (set by scripts/check_pycuda.py), PyCUDA is real and runs on a stand-in for the driver.
     """
-    from streamad.engines.tensorrt import availability, gpu, library
+    from streamad.engines import tensorrt
+    from streamad.engines.tensorrt import gpu, library
 
     driver = os.environ.get("STREAMAD_STANDIN_CUDA")
     stage: PythonStage | DriverStage = DriverStage(driver) if driver else PythonStage()
@@ -351,7 +352,7 @@ def install(monkeypatch: pytest.MonkeyPatch, version: str = "10.16.1.11") -> Sta
         parent.__spec__ = ModuleSpec("pycuda", None)
         monkeypatch.setitem(sys.modules, "pycuda", parent)
         monkeypatch.setitem(sys.modules, "pycuda.driver", python_driver(stage))
-        monkeypatch.setattr(availability, "driver_problem", lambda: "")
+        monkeypatch.setattr(tensorrt, "driver_problem", lambda: "")
         monkeypatch.setattr(gpu, "_contexts", {})
     monkeypatch.setattr(library, "_loaded", {})
     return module

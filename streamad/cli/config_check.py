@@ -21,7 +21,7 @@ from streamad.inference.alerting import resolve_policy
 from streamad.inference.model import Model, open_model
 from streamad.sources import DeviceSpec, ReconnectSpec, RtspSpec, SourceAuthError, SupervisedSource, stop_all, wait_any
 from streamad.sources.credentials import suspicious_characters
-from streamad.web.server import listen
+from streamad.web import listen
 from streamad.yaml_document import Location
 
 FRAME_SECONDS = 20.0

@@ -155,7 +155,7 @@ def _device(engine: str) -> str:
             f"{d} ({str(core.get_property(d, 'FULL_DEVICE_NAME')).strip()})" for d in core.available_devices
         )
     if engine.startswith("tensorrt"):
-        from streamad.engines.tensorrt.availability import gpu_names
+        from streamad.engines.tensorrt import gpu_names
 
         return "; ".join(f"cuda:{index} ({gpu})" for index, gpu in enumerate(gpu_names()))
     return "CPU"

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from streamad.bundle import Bundle
+from streamad.engines import tensorrt
 from streamad.engines.base import Engine, EnginePlugin, batch_sizes_for
 from streamad.engines.stateful import StatefulEngine
-from streamad.engines.tensorrt import availability
 from streamad.engines.tensorrt.library import LibraryName
 from streamad.errors import DISTRIBUTION, EngineError, PluginError, install_hint, suggestion
 from streamad.plugins import ENGINES, find_plugin, plugin_names
@@ -116,7 +116,7 @@ def engine_problem(name: str) -> str:
             return ""
         return f"the module {module} is not installed ({install_hint(extra) if extra else f'reinstall {DISTRIBUTION}'})"
     if name in GPU_ENGINES:
-        return availability.gpu_problem("tensorrt" if name == "tensorrt" else "tensorrt-rtx")
+        return tensorrt.gpu_problem("tensorrt" if name == "tensorrt" else "tensorrt-rtx")
     try:
         plugin = _plugin(name)
     except PluginError as error:
@@ -149,10 +149,10 @@ def resolve_engine(spec: EngineSpec) -> tuple[str, str]:
     if spec.device is not None:
         on_gpu = re.match(r"cuda\b", spec.device.lower()) is not None
         return "tensorrt" if on_gpu else "openvino", f"auto: engine for the device {spec.device}"
-    problem = availability.gpu_problem("tensorrt")
+    problem = tensorrt.gpu_problem("tensorrt")
     if problem:
         # Without a driver, other missing parts do not matter.
-        cause = availability.driver_problem() or problem
+        cause = tensorrt.driver_problem() or problem
         return "openvino", f"auto: OpenVINO, because TensorRT is unavailable: {cause}"
     return "tensorrt", "auto: TensorRT, because a GPU, its driver and its libraries are present"
 

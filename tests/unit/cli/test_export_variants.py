@@ -17,7 +17,7 @@ pytest.importorskip("onnxruntime")
 from streamad.bundle import load_bundle
 from streamad.detectors import find_detector
 from streamad.engines import EngineSpec, StatefulEngine, open_engine
-from streamad.engines.tensorrt.availability import driver_problem
+from streamad.engines.tensorrt import driver_problem
 from streamad.engines.tensorrt.selftest_stateful import run_stateful_selftest
 from streamad.errors import BundleError, EngineError
 from streamad.inference import open_model

@@ -25,7 +25,7 @@ from streamad.engines import EngineSpec, available_engines, open_engine  # noqa:
 from streamad.engines.base import batch_sizes_for  # noqa: E402
 from streamad.engines.half import write_half  # noqa: E402
 from streamad.engines.stateful_graph import read_state_buffers, specialize_graph  # noqa: E402
-from streamad.engines.tensorrt.availability import driver_problem  # noqa: E402
+from streamad.engines.tensorrt import driver_problem  # noqa: E402
 from streamad.engines.tensorrt.building import BuildSpec, build_plan  # noqa: E402
 from streamad.engines.tensorrt.failures import (  # noqa: E402
     GpuMemoryError,
