@@ -93,7 +93,7 @@ def seconds_of(text: str) -> float:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*", text)
     value = float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]] if found else 0.0
     if value <= 0:
-        raise UsageError(f"{text!r} is no span of time", hint="for example 90m, 24h or 3d")
+        raise UsageError(f"{text!r} is not a valid duration", hint="use 90m, 24h or 3d")
     return value
 
 

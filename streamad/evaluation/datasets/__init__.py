@@ -53,7 +53,8 @@ def find_dataset(
         if not path.is_dir():
             raise DatasetError(
                 f"data set {str(name_or_path)!r} not found: it is not a folder, and a name needs --data",
-                hint=f"specify a folder, or one of {', '.join(sorted(DATASETS))} with --data FOLDER",
+                hint=suggestion(str(name_or_path), DATASETS)
+                or f"specify a folder, or one of {', '.join(sorted(DATASETS))} with --data FOLDER",
             )
         known = DATASETS.get(path.resolve().name.lower())
         if known is None:

@@ -74,7 +74,7 @@ def test_run_keeps_scores_and_calibrate_takes_them(bundle: Path, call: Any, tmp_
 def test_what_calibrate_refuses(bundle: Path, call: Any, tmp_path: Path) -> None:
     for arguments, words in (
         ([], "give either --data or --recent"),
-        (["--recent", "soon"], "no span of time"),
+        (["--recent", "soon"], "is not a valid duration"),
         (["--recent", "1h"], "holds the recent scores of no camera"),
         (["--recent", "1h", "--camera", "gate", "--history", tmp_path], "no recent scores of camera 'gate'"),
     ):
