@@ -20,7 +20,7 @@ config = typer.Typer(help="Write a configuration, and check one.", no_args_is_he
 
 @config.command()
 def init(
-    file: Annotated[Path, arg(help="The file to write.")] = Path("camera.yaml"),
+    file: Annotated[Path, arg(unit="FILE", help="The file to write.")] = Path("camera.yaml"),
     example: Annotated[
         Literal["camera", "several", "replay"],
         opt("--example", help="One RTSP camera, several cameras of all kinds, or files in place of cameras."),
@@ -60,7 +60,7 @@ def _examples() -> Path:
 
 @config.command()
 def check(
-    file: Annotated[Path, arg(help="The YAML configuration.")],
+    file: Annotated[Path, arg(unit="FILE", help="The YAML configuration.")],
     connect: Annotated[
         bool, opt("--connect", help="Also connect to cameras and devices, once each, for at most 20 s.")
     ] = False,

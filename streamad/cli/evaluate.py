@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
 PROTOCOL = "Protocol"
 
-NameOption = Annotated[str | None, opt("--name", help="Name of the run in reports and comparisons.", panel="Output")]
+NameOption = Annotated[
+    str | None, opt("--name", unit="TEXT", help="Name of the run in reports and comparisons.", panel="Output")
+]
 NormalizationOption = Annotated[
     str | None,
     opt(

@@ -15,7 +15,7 @@ from streamad.errors import ExitCode
 
 
 def run(
-    config: Annotated[Path, arg(help="The YAML configuration.")],
+    config: Annotated[Path, arg(unit="CONFIG", help="The YAML configuration.")],
     once: Annotated[bool, opt("--once", help="Exit at the end of the files.")] = False,
     scores: Annotated[
         Path | None,

@@ -143,4 +143,5 @@ def test_the_help_of_a_command(quick: CliServer, name: str, tmp_path: Path) -> N
     assert out.endswith("Examples:\n" + "".join(f"  {example}\n" for example in examples_of(command)))
     for param in command.params:
         assert getattr(param, "help", None), param.name
+        assert param.metavar or getattr(param, "is_flag", False) or param.name == "example", param.name  # its unit
         assert all(option in out for option in param.opts if option.startswith("-"))
