@@ -19,6 +19,7 @@ import pytest
 import yaml
 from cli_names_support import commands
 
+import streamad
 from streamad.alerts.event import Event, new_event_id
 from streamad.alerts.sinks import PluginSink, SinkSpec
 from streamad.alerts.store import EventStore
@@ -39,7 +40,14 @@ PAGES = sorted(
         *(page for page in DOCS.rglob("*.md") if "images" not in page.relative_to(DOCS).parts),
         *(
             ROOT / name
-            for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "streamad/detectors/adacl/README.md")
+            for name in (
+                "README.md",
+                "CONTRIBUTING.md",
+                "CHANGELOG.md",
+                "SECURITY.md",
+                "examples/README.md",
+                "streamad/detectors/adacl/README.md",
+            )
         ),
     ]
 )
@@ -349,3 +357,15 @@ def test_every_page_is_in_the_navigation_of_the_site() -> None:
     assert len(listed) == len(set(listed))
     assert pages - results <= set(listed) <= pages
     assert results <= linked | set(listed)
+
+
+# ── Release ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_version_is_the_same_wherever_it_is_written() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.search(r"^## \[(\d[^\]]*)\] - (\S+)$", changes, re.MULTILINE)
+    assert released is not None
+    assert (citation["version"], citation["date-released"]) == released.groups()
+    assert streamad.__version__ == released[1]
