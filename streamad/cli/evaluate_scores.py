@@ -79,8 +79,9 @@ def evaluate_scores(
     from streamad.evaluation.score_files import read_labels, read_scores
     from streamad.evaluation.scored_clips import ScoredClip
     from streamad.files import write_atomic
+    from streamad.scoring.score_table import score_table
     from streamad.workflows.evaluate_events import alert_metrics, alerts_of
-    from streamad.workflows.evaluate_report import scores_csv, write_figures
+    from streamad.workflows.evaluate_report import score_rows, write_figures
 
     scores, labels = read_scores(scores_file, allow_pickle=allow_pickle)
     notes: list[str] = []
@@ -116,7 +117,7 @@ def evaluate_scores(
     )
     if out is not None:
         place = output_folder(out)
-        write_atomic(place / "scores.csv", scores_csv(clips))
+        write_atomic(place / "scores.csv", score_table(score_rows(clips)))
         result.save(place / "result.json")
         figures = figures_of(clips, threshold=threshold)
         write_figures(place, figures)

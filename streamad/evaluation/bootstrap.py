@@ -157,7 +157,7 @@ def _frames_of(
     """Scored frames of each clip under a protocol, and its labels; checked against the result's micro AUC."""
     path = (folder if folder.is_dir() else folder.parent) / "scores.csv"
     calibrated = evaluation.normalization in ("calibrated", "local")
-    scores, labels = read(path, ("calibrated_score", *SCORE_COLUMNS) if calibrated else SCORE_COLUMNS)
+    scores, labels = read(path, ("calibrated_score", *reversed(SCORE_COLUMNS)) if calibrated else SCORE_COLUMNS)
     if labels is None or list(scores) != list(names):
         raise DatasetError(f"{path} and the result beside it have different clips", hint="evaluate again")
     truth = [labels[name] for name in names]

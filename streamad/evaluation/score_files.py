@@ -41,7 +41,7 @@ def read_scores(
 
     Formats: `.npz` (one array per clip), `.npy` (one clip), or `.csv` with a header: `clip` or `video` (if missing: one
     clip), `frame` or `index` (if missing: in the order of the lines), `raw_score` or `score` (empty: no score), and
-    optionally `label`. The files `scores.npz` and `scores.csv` written by streamad have this form.
+    optionally `label`. streamad writes such tables itself (`streamad.scoring.score_table`), and `scores.npz`.
 
     Args:
         path: The file.
@@ -144,7 +144,8 @@ def _read_csv(path: Path, columns: Sequence[str] = ()) -> tuple[Scores, dict[str
         raise DatasetError(f"cannot read {path}: {error}") from error
     clip_column, frame_column = _first(header, CLIP_COLUMNS), _first(header, FRAME_COLUMNS)
     score_column = _first(header, columns)
-    label_column = "label" if "label" in header else None
+    has_labels = "label" in header and any(row["label"] for row in rows)  # the score table has the column in any case
+    label_column = "label" if has_labels else None
     if columns and score_column is None:
         raise DatasetError(
             f"{path} has no column {' or '.join(columns)}", hint=f"its columns are {', '.join(header) or 'none'}"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -12,9 +9,9 @@ from typing import Self
 
 from streamad.errors import OutputError
 from streamad.scoring import FrameScore
+from streamad.scoring.score_table import ScoreRow, table_header, table_line
 from streamad.writing import Appender, BackgroundWriter, Outcome
 
-COLUMNS = ("index", "pts_seconds", "raw_score", "score", "latency_seconds", "skipped_reason")
 CAPACITY = 10_000
 """Lines that may wait: half a minute of ten cameras."""
 
@@ -53,11 +50,8 @@ class ScoreLog:
             shown: the score as people see it (calibrated).
             latency_seconds: from the frame's decoding to its score.
         """
-        line = _line((
-            score.index, f"{score.pts_seconds:.6f}", _text(score.score), _text(shown), f"{latency_seconds:.6f}",
-            score.cause or "",
-        ))  # fmt: skip
-        self.writer.put((camera, line))
+        row = ScoreRow.of(camera, score, shown=shown, latency_seconds=latency_seconds)
+        self.writer.put((camera, table_line(row).encode()))
 
     def close(self) -> None:
         """Write what waits, where that is possible, and close all files."""
@@ -78,15 +72,7 @@ class ScoreLog:
     def _append(self, lines: Sequence[tuple[str, bytes]]) -> None:
         for camera, line in lines:
             if camera not in self._files:
-                self._files[camera] = Appender(self._folder / f"{camera}.csv", header=_line(COLUMNS), fresh=True)
+                self._files[camera] = Appender(
+                    self._folder / f"{camera}.csv", header=table_header().encode(), fresh=True
+                )
             self._files[camera].append(line)
-
-
-def _line(values: Sequence[object]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(values)
-    return text.getvalue().encode()
-
-
-def _text(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.7g}"

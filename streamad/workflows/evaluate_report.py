@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from streamad.evaluation.report import ReportContent, Thumbnail, figures_of, htm
 from streamad.evaluation.scored_clips import FPS, FrameRef, ScoredClip
 from streamad.files import write_atomic
 from streamad.formatting import readable
+from streamad.scoring.score_table import ScoreRow, score_table
 from streamad.sources import SourceError, open_source
 from streamad.sources.images import read_gray
 from streamad.visual.thumbnail import heat_thumbnail
@@ -24,32 +24,36 @@ from streamad.workflows.evaluate_scoring import clip_source
 
 
 def write_scores(folder: Path, evaluated: EvaluationResult) -> list[Path]:
-    """`scores.csv` (a line a frame) and `scores.npz` (an array a clip), raw and calibrated, local where they are.
+    """Write `scores.csv` (the score table) and `scores.npz` (the raw scores, an array a clip).
 
     Raises:
         OutputError: a file cannot be written.
     """
-    write_atomic(folder / "scores.csv", scores_csv(evaluated.traces, evaluated.calibration))
+    write_atomic(folder / "scores.csv", score_table(score_rows(evaluated.traces, evaluated.calibration)))
     arrays = io.BytesIO()
     np.savez_compressed(arrays, **{readable(clip.name): clip.scores for clip in evaluated.clips})  # type: ignore[arg-type]
     write_atomic(folder / "scores.npz", arrays.getvalue())
     return [folder / "scores.csv", folder / "scores.npz"]
 
 
-def scores_csv(traces: Sequence[ScoredClip], calibration: Calibration | None = None) -> str:
-    """Label and scores of every frame, a line each; empty where a frame has no score."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+def score_rows(traces: Sequence[ScoredClip], calibration: Calibration | None = None) -> Iterator[ScoreRow]:
+    """Every frame of evaluated clips as a row of the score table."""
     is_local = calibration is not None and calibration.local is not None
-    more = [*(["local_score"] if is_local else []), *(["calibrated_score"] if calibration else [])]
-    writer.writerow(["clip", "frame", "label", "raw_score", *more])
     for trace in traces:
-        columns = [trace.scores if trace.own is None else trace.own, *([trace.scores] if is_local else [])]
-        if calibration:
-            columns.append(calibration.calibrated_array(trace.scores))
-        for k, label in enumerate(trace.labels):
-            writer.writerow([trace.name, k, int(label), *(_number(column[k]) for column in columns)])
-    return text.getvalue()
+        raw = trace.scores if trace.own is None else trace.own
+        shown = trace.scores if calibration is None else calibration.calibrated_array(trace.scores)
+        for index, label in enumerate(trace.labels):
+            seconds = None if trace.fps is None else index / trace.fps
+            yield ScoreRow(
+                trace.name,
+                index,
+                raw[index],
+                shown[index],
+                seconds,
+                alert=seconds is not None and any(start <= seconds < end for start, end in trace.alerts),
+                label=int(label),
+                local_score=trace.scores[index] if is_local else None,
+            )
 
 
 def write_report(folder: Path, evaluated: EvaluationResult) -> list[Path]:
@@ -128,7 +132,3 @@ def _frame(clip: Clip, index: int, fps: float | None) -> npt.NDArray[np.uint8] |
             return next((frame.pixels for frame in source if frame.index == index), None)
     except SourceError:
         return None
-
-
-def _number(value: float) -> str:
-    return "" if np.isnan(value) else repr(float(value))

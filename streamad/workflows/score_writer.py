@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +21,7 @@ from streamad.frame import Frame, UInt8Image
 from streamad.inference.model import Model
 from streamad.inference.session import ScoredFrame
 from streamad.scoring import FrameScore
+from streamad.scoring.score_table import ScoreRow, score_table
 from streamad.video_writer import H264Writer
 from streamad.visual.overlay import draw_overlay
 from streamad.visual.plot import PlotEvent, plot_scores
@@ -116,7 +115,7 @@ class ScoreWriter:
         csv_path = Path(f"{self._base}.csv") if csv_file else None
         plot_path = Path(f"{self._base}.png") if plot and self.scores else None
         if csv_path is not None:
-            write_atomic(csv_path, self._csv(shown))
+            write_atomic(csv_path, score_table(self._rows(shown)))
         if plot_path is not None:
             self._plot(plot_path, shown, normalized is None, label, truth)
         return Recording(csv_path, plot_path, self._video)
@@ -141,19 +140,9 @@ class ScoreWriter:
     def _shown(self, score: float) -> float:
         return self._policy.display_score(score) if self._policy is not None else score
 
-    def _csv(self, shown: npt.NDArray[np.float64]) -> str:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(
-            ["index", "pts_seconds", "raw_score", "score", "alert", "skipped_reason", "peak_row", "peak_col"]
-        )
+    def _rows(self, shown: npt.NDArray[np.float64]) -> Iterator[ScoreRow]:
         for score, value, peak in zip(self.scores, shown, self._peaks, strict=True):
-            row, col = peak or ("", "")
-            writer.writerow([
-                score.index, f"{score.pts_seconds:.6f}", _number(score.score), _number(float(value)),
-                int(score.is_alert), score.cause or "", row, col,
-            ])  # fmt: skip
-        return text.getvalue()
+            yield replace(ScoreRow.of(self._name, score, shown=float(value)), peak=peak)
 
     def _plot(
         self,
@@ -246,10 +235,6 @@ def _scaled(pixels: UInt8Image) -> UInt8Image:
         return pixels
     size = max(1, round(width * MOST_HEIGHT / height)), MOST_HEIGHT
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.6f}"
 
 
 def _clock(seconds: float) -> str:

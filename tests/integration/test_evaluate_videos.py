@@ -398,7 +398,7 @@ def test_local_scores_stand_beside_the_others(data: Path, ran: tuple[Ran, Path],
     with (out / "scores.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["local_score"]]
     truth = np.array([int(row["label"]) for row in rows])
-    for column in ("local_score", "calibrated_score"):
+    for column in ("local_score", "score"):
         values = np.array([float(row[column]) for row in rows])
         assert figures["local"]["auc_micro"] == pytest.approx(roc_auc_score(truth, values), abs=1e-6)
     threshold = done.document()["alerts"]["threshold"]

@@ -157,7 +157,7 @@ def test_run_and_score_give_the_same_scores_and_alerts_on_the_command_line(small
     )  # fmt: skip
     assert scored.code == 0, scored.err
 
-    columns = ("index", "pts_seconds", "raw_score", "score", "skipped")
+    columns = ("index", "pts_seconds", "raw_score", "score", "skipped_reason", "alert", "peak_row", "peak_col")
     tables = []
     for folder in ("live", "file"):
         with (tmp_path / folder / "v.csv").open(newline="") as file:
@@ -165,7 +165,7 @@ def test_run_and_score_give_the_same_scores_and_alerts_on_the_command_line(small
     assert len(tables[0]) == len(tables[1]) == 160
     for live, file_row in zip(*tables, strict=True):
         for name in columns:
-            if live[name] == "" or name == "skipped":
+            if live[name] == "" or name == "skipped_reason":
                 assert live[name] == file_row[name]
             else:
                 assert float(live[name]) == pytest.approx(float(file_row[name]), abs=1.1e-5)

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from streamad.errors import OutputError
-from streamad.live.score_log import COLUMNS, ScoreLog
+from streamad.live.score_log import ScoreLog
 from streamad.scoring import FrameScore
+from streamad.scoring.score_table import COLUMNS
 
 
 def test_every_frame_is_a_line_as_soon_as_it_is_scored(tmp_path: Path) -> None:
@@ -25,8 +26,8 @@ def test_every_frame_is_a_line_as_soon_as_it_is_scored(tmp_path: Path) -> None:
             rows = list(csv.reader(file))
     assert rows == [
         list(COLUMNS),
-        ["3", "0.120000", "0.5", "1.25", "0.010000", ""],
-        ["4", "0.160000", "", "", "0.020000", "warming_up"],
+        ["3", "0.120000", "0.5", "1.25", "0", "", "", "", "0.010000", "", "", "gate"],
+        ["4", "0.160000", "", "", "0", "warming_up", "", "", "0.020000", "", "", "gate"],
     ]
     assert (tmp_path / "scores" / "yard.csv").read_text().splitlines()[1].startswith("0,0.000000,-0.5")
 
@@ -48,7 +49,7 @@ def test_a_log_that_is_deleted_or_spoiled_goes_on_and_an_older_one_is_replaced(t
                 path.unlink()
                 path.mkdir()
         assert log.writer.error is None
-    assert path.read_text().splitlines() == [",".join(COLUMNS), "3,0.120000,0.5,1,0.010000,"]
+    assert path.read_text().splitlines() == [",".join(COLUMNS), "3,0.120000,0.5,1.0,0,,,,0.010000,,,gate"]
     assert ("failed", 1, "EISDIR") in outcomes
 
 
