@@ -1,4 +1,4 @@
-"""Several detectors on one camera: one score from their calibrated ones."""
+"""Several detectors on one camera: one score from their calibrated scores."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ Spans = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class FusedInput(ModelInput):
-    """What each member is to score now; None for a member of which no score is due.
+    """Input of each member; None for a member without a frame to score.
 
-    Its own `batch` is empty: only members have a network.
+    Its own `batch` is empty: only members have networks.
     """
 
     members: tuple[ModelInput | None, ...] = ()
 
 
 class FusedScorer:
-    """One camera's members, side by side.
+    """The scorers of one camera's members.
 
-    A frame has a fused score once every member has given its own, so the slowest decides when (members of windows of 16
-    frames: seven frames later), and frames that a member does not score, at the ends of a window's piece, have none.
-    The alternative, each member's latest score, would fuse what they say of different moments, and live and file
-    scores would differ.
+    A frame has a fused score once every member has scored it. So the slowest member determines the delay (seven frames
+    for a member with windows of 16), and frames that a member does not score, at the ends of an unbroken piece, have no
+    fused score. Using each member's latest score instead would combine scores of different moments, and live scores
+    would differ from those of files.
 
-    Score: the mean of the members' calibrated scores −log10 p, or the highest. If members were independent, the mean
-    were Fisher's statistic and the highest Tippett's; they are not, so what a fused score means is learned from normal
-    video once more: its own calibration (see `streamad.workflows.fuse`). Heat map: the same of the members' maps,
-    calibrated likewise, on the grid of the finest.
+    Score: the mean of the members' calibrated scores −log10 p, or the highest. For independent members the mean would
+        be
+    Fisher's statistic and the highest Tippett's. Members are not independent, so a fused score has a calibration of its
+    own (see `streamad.workflows.fuse`). Anomaly map: the same of the members' calibrated maps, on the finest grid.
 
     Args:
-        members: their scorers.
-        calibrations: theirs.
+        members: The members' scorers.
+        calibrations: The members' calibrations.
         rule: "mean" or "max".
     """
 
@@ -62,17 +62,17 @@ class FusedScorer:
 
     @property
     def gaps(self) -> int:
-        """Times that a member's history was reset because frames were missing."""
+        """Number of times that a member's history was reset because frames were missing."""
         return max(member.gaps for member in self.members)
 
     def preprocess(self, frame: Frame) -> FusedInput | None:
-        """Each member's tiles; None where none has any.
+        """Return each member's input; None if none has any.
 
         Raises:
-            FrameSizeError: the frame is too small for a member.
+            FrameSizeError: The frame is too small for a member.
         """
         if self._last is not None and frame.index <= self._last:
-            self._forget()  # another video: what members left over of the one before has no partner any more
+            self._forget()  # another video: leftover scores of the one before have no counterparts
         self._last = frame.index
         model_input = tuple(member.preprocess(frame) for member in self.members)
         if all(part is None for part in model_input):
@@ -87,10 +87,10 @@ class FusedScorer:
         )
 
     def take(self, member: int, score: FrameScore) -> list[FrameScore]:
-        """A member's next score; the fused scores that are complete with it, in order."""
+        """Add a member's next score, and return the fused scores that it completes, in order."""
         queue = self._waiting[member]
         if queue and score.index <= queue[-1].index:
-            queue.clear()  # of a video before
+            queue.clear()  # from an earlier video
         queue.append(score)
         complete = []
         while all(self._waiting):
@@ -106,17 +106,17 @@ class FusedScorer:
         """Not used: members' scores come through `take`.
 
         Raises:
-            BundleError: always.
+            BundleError: Always.
         """
         raise BundleError(
-            "several models make this score: their frames must go through the model's own queue",
-            hint="use Model.queue() of streamad.inference.open_model",
+            "this score is made from several models; frames must go through the model's own queue",
+            hint="use `Model.queue()`",
         )
 
     def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:
-        """(x0, y0, x1, y1) of a cell of the newest heat map in pixels of its frame; right and lower edge exclusive."""
+        """Return (x0, y0, x1, y1) of a location of the newest anomaly map in pixels of its frame; x1, y1 exclusive."""
         if self._boxes is None:
-            raise ValueError("there is no heat map before the first score")
+            raise ValueError("there is no anomaly map before the first score")
         return self._boxes.box(row, col)
 
     def reset(self) -> None:
@@ -152,17 +152,17 @@ class FusedScorer:
 
     @staticmethod
     def _reason(values: list[float], scores: list[FrameScore]) -> str | None:
-        """The words of the most alarmed member that has any."""
+        """Return the explanation of the member with the highest score that has one."""
         spoken = [(value, score.reason) for value, score in zip(values, scores, strict=True) if score.reason]
         return max(spoken, key=lambda pair: pair[0])[1] if spoken else None
 
     def _anomaly_map(self, scores: list[FrameScore]) -> tuple[npt.NDArray[np.float32] | None, LocationBoxes | None]:
-        """The members' maps, calibrated and joined on the grid with the most cells; and that grid's boxes."""
+        """Combine the members' calibrated maps on the finest grid; return the map and the grid's boxes."""
         maps: list[tuple[LocationBoxes, npt.NDArray[np.floating]]] = []
         for score, calibration in zip(scores, self._calibrations, strict=True):
             if score.anomaly_map is None or score.boxes is None:
                 continue
-            # Local evidence is −log10 p already; a raw cell is held against what whole frames score.
+            # Per-location evidence is already −log10 p; a raw location is calibrated like a frame's score.
             is_evidence = calibration.local is not None
             maps.append(
                 (score.boxes, score.anomaly_map if is_evidence else calibration.calibrated_array(score.anomaly_map))
@@ -172,14 +172,14 @@ class FusedScorer:
         finest = max((boxes for boxes, _ in maps), key=lambda boxes: boxes.grid[0] * boxes.grid[1])
         stack = np.stack([heat[np.ix_(*_cells_under(boxes, finest))] for boxes, heat in maps]).astype(np.float32)
         unknown = np.isnan(stack).all(axis=0)
-        filled = np.nan_to_num(stack, nan=0.0)  # not scored: nothing unusual
+        filled = np.nan_to_num(stack, nan=0.0)  # not scored counts as normal
         combined = filled.mean(axis=0) if self._rule == "mean" else filled.max(axis=0)
         return np.where(unknown, np.float32(np.nan), combined).astype(np.float32), finest
 
 
 @lru_cache(maxsize=64)
 def _cells_under(coarse: LocationBoxes, fine: LocationBoxes) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Row and column of the coarse grid's cells in which the centers of the fine grid's rows and columns lie."""
+    """Return the rows and columns of the coarse grid in which the centers of the fine grid's rows and columns lie."""
 
     def under(ours: Spans, theirs: Spans) -> npt.NDArray[np.intp]:
         if ours == theirs:
@@ -191,16 +191,16 @@ def _cells_under(coarse: LocationBoxes, fine: LocationBoxes) -> tuple[npt.NDArra
 
 
 def fused_scorer(bundle: Bundle, camera: str, streaming: Sequence[bool | None] | None = None) -> FusedScorer:
-    """A fresh scorer of a bundle of several models, for one camera.
+    """Return a fresh scorer of a fused bundle for one camera.
 
     Args:
-        bundle: with `manifest.fusion`.
-        camera: configured id of the camera.
-        streaming: of each member, see `camera_scorer`; None: as their bundles have it.
+        bundle: A bundle with `manifest.fusion`.
+        camera: Configured id of the camera.
+        streaming: For each member, see `camera_scorer`. None: if their bundles have a streaming form.
 
     Raises:
-        BundleError: a member is missing or is not what it was.
-        CalibrationError: the calibration of a member is damaged, or another model's.
+        BundleError: A member is missing or has changed.
+        CalibrationError: The calibration of a member is damaged, or belongs to another model.
     """
     fusion = bundle.manifest.fusion
     assert isinstance(fusion, FusionSpec)

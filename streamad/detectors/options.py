@@ -1,4 +1,4 @@
-"""Options of a detector's training: what was chosen, checked before hours are spent."""
+"""Options of a detector's training, checked before hours are spent."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ T = TypeVar("T")
 
 
 def parse_options(kind: type[T], given: Mapping[str, Any], detector: str) -> T:
-    """A dataclass of options from names and values; values may be text, as a command line gives them.
+    """Make a dataclass of options from names and values; values may be text, as on a command line.
 
     Args:
-        kind: a dataclass whose fields all have defaults.
-        given: values by name; lists may be given as text with commas.
-        detector: for the error.
+        kind: A dataclass whose fields all have defaults.
+        given: Values by name; lists may be text with commas.
+        detector: Name of the detector, for error messages.
 
     Raises:
-        UsageError: a name is unknown, or a value cannot be what it is for.
+        UsageError: A name is unknown, or a value is invalid.
     """
     known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(given) - set(known))

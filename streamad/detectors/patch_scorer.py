@@ -1,4 +1,4 @@
-"""From frames to scores for detectors that score moving cells; needs no torch."""
+"""Scoring for detectors of moving patches; needs no torch."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from streamad.scoring.frame_score import FrameScore
 
 
 class PatchScorer:
-    """One camera's moving cells of each frame, and the highest outputs among them; ADACL and ALPS share it.
+    """One camera's moving patches, and the highest outputs among them.
 
-    Score: mean of the raw output over the bundle's number of highest moving cells. One cell is the papers'
-    maximum (reference protocol (ii)); three are our choice for watching: a thing worth an alarm covers several
-    cells, noise one. Where fewer cells move, the missing ones count as the bundle's `still` score. Then a causal
-    median over `median_frames` frames (our choice), so that one noisy frame is no alarm. The heat map is the newest
-    frame's, not smoothed.
+    Score: mean of the raw outputs over the bundle's number of highest patches. The papers take one patch, the maximum
+    (reference protocol (ii)). For watching, models use three: an object worth an alert covers several patches, noise
+    one. If fewer patches move, the missing ones count as the bundle's `still` score. A causal median over
+    `median_frames` frames follows, so that a single noisy frame raises no alert. The anomaly map is the newest frame's,
+    not smoothed.
 
     Args:
-        manifest: of the bundle.
-        camera: configured id of the camera.
+        manifest: The bundle's manifest.
+        camera: Configured id of the camera.
     """
 
     def __init__(self, manifest: Manifest, camera: str) -> None:
         tiling = manifest.tiling
         if tiling.kind != "cells" or len(tiling.lags) != manifest.input.channels:
             raise BundleError(
-                f"bundle {manifest.name}: {manifest.detector} needs cells with one lag a channel, got tiling "
+                f"bundle {manifest.name}: {manifest.detector} needs the tiling 'cells' with one lag per channel, got "
                 f"{tiling.kind!r}, {len(tiling.lags)} lags and {manifest.input.channels} channels"
             )
         self._manifest = manifest
@@ -50,14 +50,14 @@ class PatchScorer:
 
     @property
     def gaps(self) -> int:
-        """Times that the history was reset because frames were missing."""
+        """Number of times that the history was reset because frames were missing."""
         return self._history.gaps
 
     def preprocess(self, frame: Frame) -> ModelInput:
-        """The moving cells of the frame, in the network's range.
+        """Return the moving patches of the frame, in the network's range.
 
         Raises:
-            FrameSizeError: the frame is smaller than one cell.
+            FrameSizeError: The frame is smaller than one patch.
         """
         patches = self._history.push(frame)
         batch = patches.pixels.astype(np.float32)
@@ -75,9 +75,9 @@ class PatchScorer:
         )
 
     def score(self, model_input: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
-        """Score of the frame from the (n,) outputs for its cells; NaN where skipped or an output is not finite."""
+        """Score the frame from the (n,) outputs for its patches; NaN if skipped or an output is not finite."""
         if model_input.skipped_reason is not None:
-            if model_input.skipped_reason == "warming_up":  # dropped frames leave the median as it is
+            if model_input.skipped_reason == "warming_up":  # dropped frames do not reset the median
                 self._recent.clear()
             return skipped_score(model_input, model_input.skipped_reason)
         assert model_input.locations is not None
@@ -98,7 +98,7 @@ class PatchScorer:
         )
 
     def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:
-        """(x0, y0, x1, y1) of a cell in pixels of the source's newest frame."""
+        """Return (x0, y0, x1, y1) of a location in pixels of the source's newest frame."""
         return self._history.location_box(row, col)
 
     def reset(self) -> None:

@@ -1,4 +1,4 @@
-"""Any detector with a heat map, its cells held against what is normal at their place."""
+"""Per-location scoring for any detector with an anomaly map."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _log = logging.getLogger(__name__)
 
 
 class PerLocationScorer:
-    """A `CameraScorer` around a detector's own: the heat map becomes evidence, the score that of `PerLocationScore`.
+    """Wraps a detector's scorer: the anomaly map becomes evidence per location, the score that of `PerLocationScore`.
 
-    Frames that the detector withholds stay skipped. The causal median begins anew where the detector's does: after a
-    gap and while it warms up. The detector's own smoothing is not used, since it is of its own score.
+    Frames that the detector skips stay skipped. The causal median restarts where the detector's does: after a gap and
+    while it warms up. The detector's own smoothing is not used, since it belongs to its own score.
 
     Args:
-        inner: the detector's.
-        statistics: of the camera's normal video.
-        camera: configured id of the camera, for messages.
+        inner: The detector's scorer.
+        statistics: Per-location statistics of the camera's normal video.
+        camera: Configured id of the camera, for messages.
     """
 
     def __init__(self, inner: CameraScorer, statistics: PerLocationStatistics, camera: str) -> None:
@@ -39,22 +39,22 @@ class PerLocationScorer:
 
     @property
     def gaps(self) -> int:
-        """Times that the history was reset because frames were missing."""
+        """Number of times that the history was reset because frames were missing."""
         return self._inner.gaps
 
     def preprocess(self, frame: Frame) -> ModelInput | None:
-        """The detector's."""
+        """See `CameraScorer.preprocess`."""
         gaps = self._inner.gaps
         model_input = self._inner.preprocess(frame)
         if self._inner.gaps != gaps:
-            self._restarts.add(frame.index)  # its score may come later, after those of frames before it
+            self._restarts.add(frame.index)  # its score may come later, after those of earlier frames
         return model_input
 
     def score(self, model_input: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
-        """The local score, with the evidence of every cell as its heat map.
+        """Return the per-location score, with the evidence of every location as its anomaly map.
 
         Raises:
-            CalibrationError: the detector has no heat map.
+            CalibrationError: The detector has no anomaly map.
         """
         raw = self._inner.score(model_input, outputs)
         passed = {index for index in self._restarts if index <= raw.index}
@@ -65,21 +65,21 @@ class PerLocationScorer:
             return raw
         if raw.anomaly_map is None:
             raise CalibrationError(
-                f"camera {self._camera!r}: its calibration has local statistics, and its model gives no heat map",
+                f"camera {self._camera!r}: the calibration has per-location statistics, but its model has no map",
                 hint="calibrate again with --no-local",
             )
         if raw.anomaly_map.shape != self._local.statistics.grid and not self._told:
             self._told = True
             _log.warning(
-                "camera %s: the heat map has %d×%d cells, the calibration's local statistics %d×%d: all cells are held "
-                "against the whole picture; calibrate with this camera's video",
+                "camera %s: the anomaly map has %d×%d locations, the calibration's statistics %d×%d; all are compared "
+                "with the whole picture; calibrate with this camera's video",
                 self._camera, *raw.anomaly_map.shape, *self._local.statistics.grid,
             )  # fmt: skip
         score, evidence = self._local.update(raw.anomaly_map)
         return replace(raw, score=score, anomaly_map=evidence)
 
     def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:
-        """(x0, y0, x1, y1) of a heat-map cell in pixels of the source's frame; right and lower edge exclusive."""
+        """Return (x0, y0, x1, y1) of a location in pixels of the source's frame; x1, y1 exclusive."""
         return self._inner.location_box(row, col)
 
     def reset(self) -> None:

@@ -1,4 +1,4 @@
-"""A training that fits into a time: how long a step takes here, and which epochs and samples that leaves."""
+"""Fit a training into a time limit: measure a step on this machine, and derive the epochs and samples that fit."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ if TYPE_CHECKING:  # detectors are built on training
     from streamad.detectors.base import TrainedDetector
 
 TIMED_STEPS = 3
-"""Steps that are timed, after one that warms up: ALPS' distorter takes every third."""
+"""Steps that are timed after a warm-up step. Three, because ALPS trains its distorter in every third."""
 
 WARM_ENOUGH = 20.0
-"""Seconds: a first step that takes longer is the measure, since the timing itself must not take minutes."""
+"""A first step that takes longer than this, seconds, is the measurement itself; timing must not take minutes."""
 
 FORWARD = 1 / 3
-"""Time of looking at a sample against that of learning from it, about: the way back costs twice the way there."""
+"""Approximate time to evaluate a sample relative to training on it; the backward pass costs twice the forward pass."""
 
 LEAST_EPOCHS = 3
-"""Fewer epochs leave no schedule; before that, samples are left out (our choice)."""
+"""Samples are left out rather than training for fewer epochs than this, which would leave no schedule."""
 
 LEAST_STEPS = 100
-"""Under so many steps a network has learned next to nothing (our choice)."""
+"""A network learns almost nothing in fewer steps than this."""
 
 
 @dataclass(frozen=True)
 class Shortening:
-    """What a training was cut to, and from what.
+    """What a training was cut to.
 
     Attributes:
-        epochs: planned.
-        steps: in each of them.
-        whole_epochs: the detector's own choice.
-        whole_steps: steps in each of those.
-        whole_seconds: that it would have taken, about.
+        epochs: Number of epochs.
+        steps: Steps in each epoch.
+        whole_epochs: Number of epochs of the full training.
+        whole_steps: Steps in each of its epochs.
+        whole_seconds: Its approximate duration.
     """
 
     epochs: int
@@ -53,12 +53,12 @@ class Shortening:
 
     @property
     def share(self) -> float:
-        """Share of the steps that are left."""
+        """Share of the full training's steps."""
         return self.epochs * self.steps / (self.whole_epochs * self.whole_steps)
 
 
 def step_seconds(recipe: Recipe) -> float:
-    """Time of an optimizer step, measured; the recipe's task has learned a little afterwards."""
+    """Measure the duration of an optimizer step, seconds. The recipe's task has learned a little afterwards."""
     rng = np.random.default_rng(0)
     times = []
     for step in range(1 + TIMED_STEPS):
@@ -72,10 +72,10 @@ def step_seconds(recipe: Recipe) -> float:
 
 
 def fit_into(recipe: Recipe, seconds: float) -> Shortening | None:
-    """Plan a recipe's training so that it ends in about `seconds`: fewer epochs, then fewer samples in each.
+    """Shorten a recipe's training to about `seconds`: fewer epochs first, then fewer samples in each.
 
     Returns:
-        What was cut; None where all of it fits, and nothing was changed but the weights, which are new.
+        What was cut. None: all of it fits; only the weights are fresh.
     """
     per_step = step_seconds(recipe)
     epochs, steps = recipe.epochs, recipe.task.steps_per_epoch
@@ -86,14 +86,14 @@ def fit_into(recipe: Recipe, seconds: float) -> Shortening | None:
 
 
 def planned(epochs: int, steps: int, per_step: float, after: float, seconds: float) -> tuple[int, int]:
-    """Epochs, and steps in each, that fit into a time.
+    """Return the number of epochs, and of steps in each, that fit into a time.
 
     Args:
-        epochs: most of them.
-        steps: most in each.
-        per_step: seconds.
-        after: seconds after each epoch, which shrink with its steps.
-        seconds: that there are.
+        epochs: Maximum number of epochs.
+        steps: Maximum number of steps in each.
+        per_step: Duration of a step, seconds.
+        after: Duration of the validation after each epoch, seconds; it shrinks with the steps.
+        seconds: Available time.
     """
     each = steps * per_step + after
     fit = seconds / each * (1 + 1e-9)
@@ -104,23 +104,22 @@ def planned(epochs: int, steps: int, per_step: float, after: float, seconds: flo
 
 
 def steps_in(detector: TrainedDetector, plan: TrainingPlan, seconds: float) -> int:
-    """How many steps of a detector's training this machine makes in a time, measured on a drawn scene; the detector's
-    options are read on the way.
+    """Return how many steps of a detector's training fit into a time here, measured on a drawn scene.
 
     Raises:
-        UsageError: an option is unknown or wrong.
+        UsageError: An option is unknown or wrong.
     """
     recipe = detector.recipe(plan, [_drawn], [_drawn], lambda: None)
     return int(seconds / step_seconds(recipe))
 
 
 def minutes_for(steps: int, possible: int, seconds: float) -> int:
-    """Whole minutes in which `steps` fit, where `possible` fit into `seconds`."""
+    """Return the whole minutes in which `steps` fit if `possible` fit into `seconds`."""
     return ceil(steps * seconds / max(1, possible) / 60)
 
 
 def _drawn() -> Iterator[Frame]:
-    """Ten seconds in which a square crosses a textured ground."""
+    """Yield ten seconds in which a square crosses a textured background."""
     rng = np.random.default_rng(0)
     ground = np.kron(rng.integers(60, 120, (12, 16)), np.ones((20, 20))).astype(np.uint8)
     patch = rng.integers(150, 250, (48, 32)).astype(np.uint8)

@@ -42,8 +42,8 @@ def card(manifest: Manifest, rows: Sequence[str], reference: str) -> str:
         )
     lines += ["", "## Use", "", "```", f"streamad score VIDEO --model {manifest.name}", "```", ""]
     lines += [
-        "A camera is trained and calibrated on itself: on another camera the scores mean nothing until",
-        "it is calibrated there, and little until it is trained there.",
+        "A model belongs to the camera that it was trained on. On another camera, its scores mean nothing before it",
+        "is calibrated there, and little before it is trained there.",
         "",
     ]
     if manifest.results:
@@ -65,12 +65,12 @@ def patch_rows(manifest: Manifest) -> list[str]:
     training, score = manifest.training, manifest.score
     lags = ", ".join(str(lag) for lag in manifest.tiling.lags)
     return [
-        f"| channels | the cell {lags} frames ago, at {training.fps:g} frames/s |",
+        f"| channels | the patch {lags} frames ago, at {training.fps:g} frames/s |",
         f"| working height | {manifest.input.max_height or 'as the source'}: taller frames are shrunk to it |",
-        f"| score | mean of the {score.cells} highest outputs of moving cells ({score.still:.3g} for one that is "
+        f"| score | mean of the {score.cells} highest outputs of moving patches ({score.still:.3g} for one that is "
         f"missing); causal median over {score.median_frames} frames |",
         f"| trained on | {markdown(training.data)}, {training.frames} frames, "
-        f"{training.options.get('cells', '?')} cells |",
+        f"{training.options.get('cells', '?')} patches |",
     ]
 
 
@@ -81,7 +81,7 @@ def frame_rows(manifest: Manifest) -> list[str]:
     if score.kind == "psnr":
         what = f"-PSNR (peak {score.peak:g}) of frame {score.frame + 1} of a window's reconstruction, decibels"
     else:
-        pooled = {"peak": "the highest cell of the heat map"}.get(
+        pooled = {"peak": "the highest location of the anomaly map"}.get(
             str(training.options.get("pooling")), "the whole frame"
         )
         what = f"the network's own, of {pooled}"
@@ -89,7 +89,7 @@ def frame_rows(manifest: Manifest) -> list[str]:
     return [
         f"| sees | {frames}, whole, resized to the input's size |",
         f"| score | {what}{median} |",
-        f"| heat map | cells of {score.heat_cell} × {score.heat_cell} pixels of the input |",
+        f"| anomaly map | locations of {score.heat_cell} × {score.heat_cell} pixels of the input |",
         f"| trained on | {markdown(training.data)}, {training.frames} frames |",
     ]
 

@@ -1,4 +1,4 @@
-"""Where a network is trained: on the processor, or on a GPU with mixed precision."""
+"""Compute: the device, number format and memory layout of a training."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ Precision = Literal["auto", "float32", "bfloat16"]
 class Compute:
     """Device, number format and memory layout of a training.
 
-    On a GPU: mixed precision (float16 with a scaled loss), channels-last, pinned copies that overlap with computing. On
-    the processor: float32, channels-last, which oneDNN's convolutions are fastest on. Weights, their gradients and the
-    optimizer are float32 everywhere.
+    On a GPU: mixed precision (float16 with a scaled loss), channels-last, and copies from pinned memory that overlap
+    with computation. On the processor: float32 and channels-last, the fastest layout for oneDNN's convolutions.
+    Weights, their gradients and the optimizer are float32 everywhere.
 
     Args:
         device: "cpu", "cuda" or "cuda:N".
-        precision: of convolutions and products: "auto" is float16 on a GPU and float32 on the processor; "bfloat16"
-            wants a GPU or a processor with instructions for it (AVX-512 BF16, AMX), and is slow without them.
+        precision: Precision of convolutions and products. "auto": float16 on a GPU, float32 on the processor.
+            "bfloat16": for a GPU, or a processor with AVX-512 BF16 or AMX; slow on others.
 
     Raises:
-        EngineError: the device is unknown or not there; nothing falls back.
+        EngineError: The device is unknown or not available; there is no fallback.
     """
 
     def __init__(self, device: str = "cpu", precision: Precision = "auto") -> None:
@@ -42,7 +42,7 @@ class Compute:
             not torch.cuda.is_available() or (self.device.index or 0) >= torch.cuda.device_count()
         ):
             raise EngineError(
-                f"device {device!r} is not here: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs",
+                f"device {device!r} is not available: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs",
                 hint="install a CUDA build of torch and the driver, or give --device cpu",
             )
         gpu = self.device.type == "cuda"
@@ -72,22 +72,22 @@ class Compute:
         return tensor
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """What a forward pass runs in."""
+        """Return the context that a forward pass runs in."""
         return nullcontext() if self.dtype == torch.float32 else torch.autocast(self.device.type, self.dtype)
 
     def descend(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        """One step of the optimizer down the gradient of the loss; other gradients that it left are its caller's."""
+        """Make one optimizer step along the gradient of the loss. Gradients of other parameters are the caller's."""
         optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._scaler.step(optimizer)
         self._scaler.update()
 
     def state(self) -> dict[str, Any]:
-        """State of the loss scale, for a checkpoint; empty without mixed precision."""
+        """Return the state of the loss scale for a checkpoint; empty without mixed precision."""
         return self._scaler.state_dict()
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take up a state of `state`."""
+        """Restore a state from `state`."""
         if state:
             self._scaler.load_state_dict(state)
 
@@ -99,9 +99,9 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def one_cycle(step: int, steps: int, highest: float, *, warm: float = 0.1, lowest: float = 0.01) -> float:
-    """Learning rate of a step: linear rise over the share `warm` of all steps, then a cosine down to lowest·highest.
+    """Return the learning rate of a step: a linear rise over the share `warm` of all steps, then a cosine decay.
 
-    Source: our choice, for short trainings (Smith's one-cycle policy, without its third phase).
+    It ends at lowest·highest. Smith's one-cycle policy without its third phase, for short trainings.
     """
     rise = max(1.0, warm * steps)
     if step < rise:

@@ -14,11 +14,11 @@ from streamad.training.plan import OpenClip, TrainingPlan
 from streamad.training.recipe import Recipe
 
 MULTIPLE = 16
-"""The 3-D network halves a frame four times."""
+"""The side must be a multiple of this: the 3-D network halves a frame four times."""
 
 
 class FrameRecipe(Recipe):
-    """What they share: frames at the network's size."""
+    """Frames at the network's size, and windows over them."""
 
     window = 1
 
@@ -28,8 +28,8 @@ class FrameRecipe(Recipe):
         super().__init__(plan, clips, held, tick)
         if plan.side % MULTIPLE or plan.side < 2 * MULTIPLE:
             raise UsageError(
-                f"a side of {plan.side} pixels does not suit {plan.detector}",
-                hint=f"give a multiple of {MULTIPLE} from {2 * MULTIPLE} up; the papers have 256",
+                f"{plan.detector} cannot use a side of {plan.side} pixels",
+                hint=f"give a multiple of {MULTIPLE}, at least {2 * MULTIPLE}; the papers use 256",
             )
         self._collector, (self.pixels, self.starts) = self._collect(clips, plan.max_frames, tick)
         _, (self.held_pixels, self.held_starts) = self._collect(held, max(1024, plan.max_frames // 4), tick)

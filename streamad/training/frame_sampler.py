@@ -1,4 +1,4 @@
-"""Feeding: from clips of normal video to whole frames and the windows over them."""
+"""FrameSampler: from clips of normal video to whole frames and the windows over them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from streamad.frame import Frame
 from streamad.preprocessing.clips import resize_frame
 
 SEGMENT = 64
-"""Frames that are kept or left together, so that windows can be cut from them."""
+"""Frames that are kept or dropped together, so that windows can be cut from them."""
 
 
 class FrameSampler:
-    """Collects frames at the network's size, in segments without a gap; a bounded random sample of them.
+    """Keeps a bounded random sample of frames at the network's size, in segments without gaps.
 
     Args:
-        height: rows of the network's input.
-        width: its columns.
-        window: frames in a window; shorter segments are left out.
-        max_frames: most frames kept; beyond, a uniform sample of the segments (reservoir sampling).
-        seed: of that sample.
+        height: Rows of the network's input.
+        width: Its columns.
+        window: Frames in a window; shorter segments are dropped.
+        max_frames: Maximum number of frames; beyond it, segments are sampled uniformly (reservoir sampling).
+        seed: Seed of the sample.
     """
 
     def __init__(self, height: int, width: int, *, window: int, max_frames: int, seed: int) -> None:
@@ -36,7 +36,7 @@ class FrameSampler:
         self.frames = 0
 
     def feed(self, frames: Iterable[Frame]) -> None:
-        """Take the frames of one clip."""
+        """Add the frames of one clip."""
         segment: list[npt.NDArray[np.uint8]] = []
         last: Frame | None = None
         for frame in frames:
@@ -46,32 +46,32 @@ class FrameSampler:
                 segment = []
             elif len(segment) >= SEGMENT + self._window - 1:
                 self._keep(segment)
-                segment = segment[SEGMENT:]  # windows over the cut are not lost
+                segment = segment[SEGMENT:]  # keep the windows across the cut
             segment.append(resize_frame(frame.pixels, *self._size))
             last = frame
         self._keep(segment)
 
     def windows(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.intp]]:
-        """All frames kept, (n, height, width) uint8, and the first frame of each window, (m,).
+        """Return all frames, (n, height, width) uint8, and the first frame of each window, (m,).
 
         Raises:
-            UsageError: no segment is as long as a window, or all frames are of one gray.
+            UsageError: No segment is as long as a window, or all frames are equal or of one gray level.
         """
         if not self._segments:
             raise UsageError(
-                f"{self.frames} frames hold no {self._window} in a row, which a window needs",
+                f"{self.frames} frames contain no {self._window} consecutive ones, which a window needs",
                 hint="give longer clips of normal video",
             )
         frames = np.concatenate(self._segments)
         if frames.min() == frames.max():
             raise UsageError(
-                f"all {len(frames)} frames are of one gray ({int(frames.min())}), so there is nothing to learn from",
-                hint="check the recording: a covered or broken camera gives such frames",
+                f"all {len(frames)} frames have one gray level ({int(frames.min())}); nothing can be learned from them",
+                hint="check the recording: a covered or broken camera produces such frames",
             )
         if len(frames) > 1 and (frames == frames[0]).all():
             raise UsageError(
                 f"all {len(frames)} frames are the same picture, so there is nothing to learn from",
-                hint="check the recording: a frozen camera gives such frames",
+                hint="check the recording: a frozen camera produces such frames",
             )
         starts, begin = [], 0
         for segment in self._segments:

@@ -1,4 +1,4 @@
-"""The image benchmarks: for every seed and class a training with that class normal, and its AUROC on the test split."""
+"""Image benchmarks: for every seed and class, train with that class as the normal one, and measure the test AUROC."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ if TYPE_CHECKING:  # detectors are built on training
     from streamad.detectors.base import Detector
 
 HELD_OUT = 150
-"""Training images held out to validate (source: paper, ADACL)."""
+"""Training images held out for validation, as in the ADACL paper."""
 HELD_OUT_SHARE = 10
-"""At most one training image in so many is held out (source: our choice; MVTec's categories have 60 to 391 images)."""
+"""At most one in this many training images is held out: MVTec's categories have 60 to 391 images."""
 CHOICES = "run.json"
-"""In a checkpoint's folder: what the unfinished training was started with."""
+"""In a checkpoint's folder: the options that the unfinished training was started with."""
 
 Images = npt.NDArray[np.uint8]
 
 
 class ImageTask(Task, Protocol):
-    """A detector's training on images, which can score others."""
+    """A detector's training on images, which can then score others."""
 
     @property
     def epochs(self) -> int:
@@ -57,22 +57,22 @@ class ImageTask(Task, Protocol):
         """Epochs without improvement before the training stops."""
 
     def score_images(self, images: Images) -> dict[str, npt.NDArray[np.float64]]:
-        """(n,) scores by name, higher is more anomalous; the headline comes first."""
+        """Return (n,) scores by name, higher is more anomalous; the headline score comes first."""
 
 
 @dataclass(frozen=True)
 class BenchmarkProgress:
-    """Where a benchmark stands.
+    """Progress of a benchmark.
 
     Attributes:
-        run: trainings finished before this one, those of an earlier start among them.
-        runs: trainings in all.
-        class_name: the normal class of this training.
-        seed: of this training.
-        share: how much of this training is done, 0..1.
-        remaining_seconds: until all trainings are done, an estimate; None before anything is known.
-        epoch: after an epoch: its report.
-        result: after the training: its result.
+        run: Trainings finished before this one, including those of earlier runs.
+        runs: Trainings in all.
+        class_name: Normal class of this training.
+        seed: Seed of this training.
+        share: Share of this training that is done, 0 to 1.
+        remaining_seconds: Estimated time until all trainings are done. None: not known yet.
+        epoch: Report of the epoch that just ended, if one did.
+        result: Result of the training, if it just ended.
     """
 
     run: int
@@ -97,29 +97,30 @@ def run_image_benchmark(
     threads: int | None = None,
     progress: Callable[[BenchmarkProgress], None] | None = None,
 ) -> list[ImageResult]:
-    """Train and test a detector with each class normal, for every seed.
+    """Train and test a detector with each class as the normal one, for every seed.
 
-    All data are checked before the first training. Each training's result is a file of its own in `out`; started
-    again, what is finished is left, and a training that was killed goes on after its last epoch. Processes with the
-    same `out` may share the work: each training is done by one of them.
+    All data are checked before the first training. Each training writes a result file of its own to `out`. Run again
+    with the same `out`, finished trainings are skipped, and an interrupted one resumes after its last epoch. Several
+    processes with the same `out` share the work.
 
     Args:
-        benchmark: the data set.
-        detector: what is trained.
-        seeds: at least one; each seeds the held-out images, the weights and all draws.
-        out: folder of the results.
-        classes: places of the classes in the benchmark's order; None for all.
+        benchmark: The data set.
+        detector: The detector to train.
+        seeds: At least one; each seeds the held-out images, the weights and all random choices.
+        out: Folder of the results.
+        classes: Indices of the classes in the benchmark's order. None: all.
         device: "cpu", "cuda" or "cuda:N".
-        options: of the detector, by name; the others are its defaults for this data set.
-        threads: of torch on the processor; None leaves it.
-        progress: called after each step, epoch and training.
+        options: The detector's options by name; the others have its defaults for this data set.
+        threads: CPU threads of torch. None: unchanged.
+        progress: Called after each step, epoch and training.
 
     Returns:
-        The results asked for, by seed and class; without those that another process is at work on.
+        The requested results by seed and class, without those that another process is working on.
 
     Raises:
-        UsageError: an unknown detector, class or option, or `out` has results made with other options.
-        DatasetError: images or labels that cannot be trained or tested on, or a damaged result in `out`.
+        UsageError: Unknown class or option, the detector cannot be trained on images, or `out` has results made with
+            other options.
+        DatasetError: Images or labels that cannot be used, or a damaged result in `out`.
         OutputError: `out` cannot be written to.
     """
     chosen = range(len(benchmark.classes)) if classes is None else classes
@@ -159,34 +160,34 @@ def run_image_benchmark(
 
 
 def held_out(count: int, seed: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Rows to train on and rows to validate with, both rising; the seed alone decides."""
+    """Return the rows to train on and those to validate with, both ascending; they depend on the seed only."""
     rows = np.random.default_rng((seed, count)).permutation(count)
     validation = min(HELD_OUT, max(1, count // HELD_OUT_SHARE))
     return np.sort(rows[validation:]), np.sort(rows[:validation])
 
 
 class _Clock:
-    """How long the trainings that remain will take, by the time that those of this process took."""
+    """Estimates the remaining time from that of the trainings of this process."""
 
     def __init__(self, runs: int) -> None:
         self._runs = runs
         self._run = -1
         self._started = time.monotonic()
-        self._given = 0.0  # what earlier starts had done of the trainings that went on
+        self._given = 0.0  # share done by earlier runs of resumed trainings
         self._first: float | None = None
 
     def next(self) -> None:
-        """Begin another training."""
+        """Start the next training."""
         self._run += 1
         self._given += self._first or 0.0
         self._first = None
 
     def remaining(self, share: float, before: float) -> float | None:
-        """Seconds that remain when so much of this training is done; None where nothing was done here.
+        """Return the estimated remaining seconds; None if nothing was done here yet.
 
         Args:
-            share: of this training that is done.
-            before: the same before the step that is told of.
+            share: Share of this training that is done.
+            before: The same before the reported step.
         """
         if self._first is None:
             self._first = before
@@ -197,7 +198,7 @@ class _Clock:
 
 @dataclass(frozen=True)
 class _Plan:
-    """One evaluation: what is trained, on what, and where it is kept."""
+    """One benchmark: what is trained, on what, and where the results are kept."""
 
     benchmark: ImageBenchmark
     detector: Detector
@@ -206,7 +207,7 @@ class _Plan:
     out: Path
 
     def check(self, classes: Sequence[int], seeds: Sequence[int]) -> dict[tuple[int, int], ImageResult]:
-        """Finished results by (seed, class), after all data and everything in `out` was looked at."""
+        """Check all data and everything in `out`, and return the finished results by (seed, class)."""
         there = {(result.seed, result.class_index): result for result in read_results(self.out)}
         here = {"data set": self.benchmark.name, "detector": self.detector.name, "options given": self.options}
         for result in there.values():
@@ -220,7 +221,7 @@ class _Plan:
                 begun = (folder / CHOICES).exists()
                 if old is None and not begun and (number > 0 or k != classes[0]):
                     continue
-                # Made for the first training in any case: options that cannot be are found at once.
+                # Made for the first training in any case, so that wrong options are found at once.
                 wanted = _choices(self._task(split, seed), digest)
                 if old is not None:
                     known = {**old.description, "data_sha256": old.data_sha256}
@@ -231,7 +232,7 @@ class _Plan:
         return finished
 
     def run(self, k: int, seed: int, tell: Callable[..., None]) -> ImageResult | None:
-        """One training and its test; None where another process is at it."""
+        """Run one training and its test; None if another process is working on it."""
         folder = self._folder(k, seed)
         with locked(folder) as mine:
             if not mine:
@@ -288,7 +289,7 @@ class _Plan:
         return result
 
     def _split(self, k: int) -> OneClassSplit:
-        """The split of a class, fit to train and to test on."""
+        """Return the split of a class after checking that it can be trained and tested on."""
         split = self.benchmark.split(k)
         what = f"{self.benchmark.name}, class {self.benchmark.classes[k]}"
         check_training_images(split.train, what)
@@ -311,31 +312,31 @@ class _Plan:
         )
 
     def _folder(self, k: int, seed: int) -> Path:
-        """Of an unfinished training; its result's file has the same name with .json."""
+        """Return the folder of an unfinished training; its result's file has the same name with .json."""
         return self.out / f"{run_name(self.benchmark.classes, k, seed)}.training"
 
 
 def _choices(task: ImageTask, digest: str) -> dict[str, Any]:
-    """What a training must share with one that it continues, or that need not be done again."""
+    """What a training must share with the one that it resumes, or whose result it reuses."""
     return {**_plain(task.description()), "data_sha256": digest}
 
 
 def _plain(document: dict[str, Any]) -> dict[str, Any]:
-    """The document as a JSON file gives it back."""
+    """Return the document as a JSON file would return it."""
     plain: dict[str, Any] = json.loads(json.dumps(document, default=str))
     return plain
 
 
 def _require_unchanged(folder: Path, choices: dict[str, Any]) -> None:
-    """Refuse to go on with a training that was begun under other choices; a missing record has nothing to differ in."""
+    """Refuse to resume a training that was started with other options; without a record there is nothing to compare."""
     path = folder / CHOICES
     try:
         known = read_json(path)
-    except (FileNotFoundError, NotADirectoryError):  # not begun, or finished by another process just now
+    except (FileNotFoundError, NotADirectoryError):  # not started, or just finished by another process
         return
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"{path} cannot be read: {error}", hint="remove its folder to start this one afresh"
+            f"{path} cannot be read: {error}", hint="remove its folder to start this training over"
         ) from error
     require_same(known if isinstance(known, dict) else {}, choices, str(folder))
 

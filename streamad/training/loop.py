@@ -1,4 +1,4 @@
-"""The training loop that all detectors share: seeding, checkpoints, resumption, early stopping, progress."""
+"""The training loop that all detectors share: seeding, checkpoints, resuming, early stopping, progress."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ LOG = "log.json"
 
 
 class Task(Protocol):
-    """What a detector gives the loop."""
+    """What a detector gives to the loop."""
 
     @property
     def network(self) -> nn.Module:
-        """What is exported."""
+        """The network that is exported."""
 
     @property
     def keep(self) -> Literal["best", "last"]:
-        """Which weights are the result: those of the best validation, or the last ones (then nothing stops early)."""
+        """Which weights are kept: those of the best validation, or the last ones (then nothing stops early)."""
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """All that learns, by name (what is exported among it)."""
+        """All networks that learn, by name; the exported one is among them."""
 
     @property
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
@@ -45,7 +45,7 @@ class Task(Protocol):
 
     @property
     def compute(self) -> Compute:
-        """Where it runs."""
+        """Device and number format of the training."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -55,15 +55,15 @@ class Task(Protocol):
         """One optimizer step on the given samples; `step` counts from the start of the training."""
 
     def validate(self) -> float:
-        """Figure of merit from normal data alone; higher is better."""
+        """Measure the validation score, from normal data only; higher is better."""
 
     def description(self) -> dict[str, Any]:
-        """What was chosen, for the record; names the detector, and everything that shapes its networks."""
+        """Return what was chosen, for the record: the detector's name, and everything that shapes its networks."""
 
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What the loop tells after each epoch."""
+    """Report of one epoch."""
 
     epoch: int
     epochs: int
@@ -76,7 +76,7 @@ class EpochReport:
 
 @dataclass(frozen=True)
 class LoopResult:
-    """The end of a training."""
+    """Result of a training."""
 
     epochs_run: int
     best_epoch: int
@@ -95,28 +95,28 @@ def run_loop(
     progress: Callable[[EpochReport], None] | None = None,
     step_progress: Callable[[int, int], None] | None = None,
 ) -> LoopResult:
-    """Train until `epochs` or until `patience` epochs bring nothing, then load the best weights.
+    """Train for `epochs` epochs, or until `patience` epochs bring no improvement, and load the best weights.
 
-    A training that is killed and started again in the same folder goes on after its last finished epoch and ends with
-    the same weights: the order of samples and all draws of an epoch come from (seed, epoch) alone.
+    A training that is killed and started again in the same folder resumes after its last finished epoch and ends with
+    the same weights: the order of samples and all random choices of an epoch depend on (seed, epoch) only.
 
     Args:
-        task: network, step and validation.
-        samples: number of training samples; each epoch visits them in a new order.
-        epochs: most epochs.
-        patience: epochs without a better validation before the training stops.
-        seed: of the order and of every draw.
-        folder: for checkpoint and log.
-        progress: called after each epoch.
-        step_progress: called after each step with (steps done, steps in all).
+        task: Network, step and validation.
+        samples: Number of training samples; each epoch visits them in a new order.
+        epochs: Maximum number of epochs.
+        patience: Epochs without a better validation score before the training stops.
+        seed: Seed of the order and of all random choices.
+        folder: Folder for checkpoint and log.
+        progress: Called after each epoch.
+        step_progress: Called after each step with the steps done and the steps in all.
 
     Raises:
-        UsageError: no samples, or the folder holds the checkpoint of another training or a damaged one.
-        OutputError: the checkpoint cannot be written.
+        UsageError: There are no samples, or the folder has a damaged checkpoint or that of another training.
+        OutputError: The checkpoint cannot be written.
     """
     if samples < 1:
         raise UsageError(
-            "there is nothing to train on: no sample was found", hint="give normal video in which things move"
+            "there is nothing to train on: no sample was found", hint="give normal video in which something moves"
         )
     folder.mkdir(parents=True, exist_ok=True)
     identity = json.dumps({"seed": seed, "samples": samples, **task.description()}, sort_keys=True, default=str)
@@ -201,20 +201,20 @@ def _resume(path: Path, identity: str) -> dict[str, Any] | None:
         state: dict[str, Any] = torch.load(path, weights_only=True)
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise UsageError(
-            f"{path} is no checkpoint that can be read: {type(error).__name__}",
-            hint="remove that folder to start afresh",
+            f"{path} is not a readable checkpoint: {type(error).__name__}",
+            hint="remove that folder to start over",
         ) from error
     known = state.get("identity") if isinstance(state, dict) else None
     if known != identity:
         raise UsageError(
             f"{path} is the checkpoint of another training: {_differences(known, identity)}",
-            hint="give another --out, or remove that folder to start afresh",
+            hint="give another --out, or remove that folder to start over",
         )
     return state
 
 
 def _differences(known: Any, wanted: str) -> str:
-    """What two identities differ in, in words."""
+    """Describe the differences between two identities."""
     if not isinstance(known, str):
         return "it names none"
     there, here = json.loads(known), json.loads(wanted)

@@ -1,7 +1,7 @@
-"""Muon, an optimizer that orthogonalizes its momentum: for short trainings on a processor.
+"""Muon, an optimizer that orthogonalizes its momentum, for short trainings on a processor.
 
-torch.optim.Muon takes matrices alone, so no convolutions, and rounds to bfloat16, which a processor without that format
-is slow at. This one takes every parameter of a network.
+torch.optim.Muon takes only matrices, so no convolutions, and rounds to bfloat16, which is slow on processors without
+that format. This one takes every parameter of a network.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 MATCHED_RMS = 0.2
 SMALLEST = 2e-3
-"""Directions of less than this share of the largest singular value are amplified no further: in float32, below 1e-3 of
-it the square of a matrix is rounding error."""
+"""Directions below this share of the largest singular value are not amplified further: in float32, the square of a
+matrix is rounding error below 1e-3 of it."""
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalized for whatever has two axes or more; Adam for the rest (biases, BatchNorm).
+    """Orthogonalized momentum for parameters of two axes or more; Adam for the rest (biases, BatchNorm).
 
-    Source: Jordan et al., Muon, 2024, with Nesterov's momentum of .95; the length of a step as in Liu et al., Muon is
-    scalable for LLM training, 2025: .2·√(larger side), the usual length of Adam's, so that one learning rate serves
-    both kinds of parameters. A weight of shape (a, b, …) is the matrix a×(b·…). Its polar factor is computed from the
-    eigenvectors of the a×a product with itself instead of by five Newton-Schulz iterations over the whole: four times
-    faster for 256×6912 (our choice).
+    Source: Jordan et al., Muon, 2024, with Nesterov momentum of .95. The step length follows Liu et al., Muon is
+        scalable
+    for LLM training, 2025: .2·√(larger side), the usual length of Adam's step, so that one learning rate serves both
+    kinds of parameters. A weight of shape (a, b, …) is treated as the matrix a×(b·…). Its polar factor is computed from
+    the eigenvectors of the a×a product with itself instead of five Newton-Schulz iterations over the whole matrix: four
+    times faster for 256×6912.
 
     Args:
-        parameters: of a network; those without a gradient are left as they are.
-        lr: learning rate, as one would give to Adam.
+        parameters: Parameters of a network; those without a gradient are left unchanged.
+        lr: Learning rate, as for Adam.
     """
 
     def __init__(self, parameters: Iterable[Tensor], lr: float) -> None:
@@ -77,7 +78,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def polar_factor(matrix: Tensor) -> Tensor:
-    """U·Vᵀ of a matrix U·S·Vᵀ: the nearest one whose rows, or columns if these are fewer, are orthonormal.
+    """Return U·Vᵀ of a matrix U·S·Vᵀ: the nearest matrix whose rows (or columns, if fewer) are orthonormal.
 
     Args:
         matrix: (rows, columns) float32; zero gives zero.

@@ -25,7 +25,7 @@ SCALE, OFFSET = 127.5, -1.0
 _MEASURED_CLIPS = 4
 
 TOP_CELLS = 3
-"""Cells that make a frame's score (see `PatchScorer`)."""
+"""Patches that make up a frame's score (see `PatchScorer`)."""
 
 
 class PatchTask(VideoTask, Protocol):
@@ -33,10 +33,10 @@ class PatchTask(VideoTask, Protocol):
 
     @property
     def options(self) -> Any:
-        """A dataclass of options, with `batch` and `epochs`."""
+        """A dataclass of options with `batch` and `epochs`."""
 
     def lowest_normal(self) -> float:
-        """Lowest output for held-out normal patches: the score of a patch that is missing."""
+        """Return the lowest output for held-out normal patches, which scores a missing patch."""
 
 
 class PatchRecipe(Recipe):
@@ -56,17 +56,17 @@ class PatchRecipe(Recipe):
 
     @property
     def samples(self) -> int:
-        """Number of training cells."""
+        """Number of training patches."""
         return len(self.stacks)
 
     @property
     def batch(self) -> int:
-        """Cells in a step."""
+        """Patches in a step."""
         return int(self.task.options.batch)
 
     @property
     def looked_at(self) -> int:
-        """Held-out cells, and those created or encoded beside them."""
+        """Held-out patches, and those generated or encoded with them."""
         return 2 * len(self.held_stacks)
 
     @property
@@ -83,10 +83,10 @@ class PatchRecipe(Recipe):
 
     @abstractmethod
     def _make_task(self, options: Any) -> Any:
-        """The task on the cells collected."""
+        """Make the task on the collected patches."""
 
     def examples(self) -> npt.NDArray[np.float32]:
-        """(n, channels, 30, 30) held-out cells."""
+        """(n, channels, 30, 30) held-out patches."""
         channels = [self.stack_lags.index(lag) for lag in self.plan.lags]
         cells = self.held_stacks[:256, channels].astype(np.float32)
         return (cells / np.float32(SCALE) + np.float32(OFFSET)).astype(np.float32)
@@ -114,7 +114,7 @@ class PatchRecipe(Recipe):
             "cells_seen": self.collected.seen,
             "flow_consistency": round(self.collected.flow_consistency, 3),
         }
-        title = f"{plan.detector.upper()} on moving cells {form}, {plan.data}"
+        title = f"{plan.detector.upper()} on moving patches {form}, {plan.data}"
         return title, inputs, TilingSpec(kind="cells", lags=plan.lags), score, notes
 
     def _stack_lags(self) -> tuple[int, ...]:
@@ -129,7 +129,7 @@ class PatchRecipe(Recipe):
 
 
 def _measured_height(clips: Sequence[OpenClip]) -> int:
-    """Working height for the camera, measured on up to `_MEASURED_CLIPS` clips spread over the recording."""
+    """Measure the camera's working height on up to `_MEASURED_CLIPS` clips spread over the recording."""
     step = max(1, len(clips) // _MEASURED_CLIPS)
     heights, things = [], []
     for clip in clips[::step]:
@@ -142,5 +142,5 @@ def _measured_height(clips: Sequence[OpenClip]) -> int:
         if found is not None:
             things.append(found)
     if not heights:
-        raise UsageError("the clips hold no frame", hint="give normal video")
+        raise UsageError("the clips contain no frames", hint="give normal video")
     return working_height(heights[0], float(np.median(things)) if things else None)

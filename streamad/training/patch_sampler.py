@@ -1,4 +1,4 @@
-"""Feeding: from clips of normal video to the moving cells that a detector learns from."""
+"""PatchSampler: from clips of normal video to the moving patches that a detector learns from."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from streamad.frame import Frame, UInt8Image
 from streamad.preprocessing import BackgroundModel, PatchHistory
 
 FLOW_CONSISTENT = 0.6
-"""Consistency of the flow from which "against the flow" means something (our choice: at 0.6 four fifths of the
-movement goes one way)."""
+"""Consistency of the optical flow from which "against the flow" is meaningful: at 0.6, four fifths of the movement have
+one direction."""
 
 
 class PatchSampler:
-    """Collects moving cells with their history from frames, a bounded random sample of them.
+    """Keeps a bounded random sample of moving patches with their history.
 
     Args:
-        lags: ages of the channels to collect, frames.
-        max_cells: most cells kept; beyond, a uniform sample of all (reservoir sampling).
-        seed: of that sample.
-        max_height: taller frames are shrunk to this, pixels.
+        lags: Ages of the channels, in frames.
+        max_cells: Maximum number of patches; beyond it, they are sampled uniformly (reservoir sampling).
+        seed: Seed of the sample.
+        max_height: Taller frames are shrunk to this height, pixels.
     """
 
     def __init__(self, lags: tuple[int, ...], *, max_cells: int, seed: int, max_height: int | None = None) -> None:
@@ -39,7 +39,7 @@ class PatchSampler:
         self._flow = _FlowMeter()
 
     def feed(self, frames: Iterable[Frame], tick: Callable[[], None] | None = None) -> None:
-        """Take the frames of one clip; another camera than before starts with a background of its own."""
+        """Add the frames of one clip. A change of camera resets the background."""
         for frame in frames:
             if frame.camera != self._camera:
                 self._history.reset()
@@ -54,10 +54,10 @@ class PatchSampler:
                 tick()
 
     def stacks(self) -> npt.NDArray[np.uint8]:
-        """(n, len(lags), 30, 30) uint8.
+        """Return the patches, (n, len(lags), 30, 30) uint8.
 
         Raises:
-            UsageError: nothing moved.
+            UsageError: Nothing moved.
         """
         if not self._kept:
             raise UsageError(
@@ -68,7 +68,7 @@ class PatchSampler:
 
     @property
     def flow_consistency(self) -> float:
-        """|Σ v| / Σ |v| of the movement in moving cells, 0 (all ways) to 1 (one way)."""
+        """|Σ v| / Σ |v| of the flow in moving patches, from 0 (all directions) to 1 (one direction)."""
         return self._flow.consistency
 
     def _offer(self, cell: npt.NDArray[np.uint8]) -> None:
@@ -82,7 +82,7 @@ class PatchSampler:
 
 
 class _FlowMeter:
-    """Sums the optical flow of moving cells on every tenth frame."""
+    """Sums the optical flow of moving patches on every tenth frame."""
 
     def __init__(self) -> None:
         self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)

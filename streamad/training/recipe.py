@@ -15,15 +15,15 @@ from streamad.training.loop import LoopResult, Task
 from streamad.training.plan import OpenClip, TrainingPlan
 
 MEDIAN_SECONDS = 0.5
-"""Span of the causal median over frame scores (our choice; it delays an alarm by half of it)."""
+"""Length of the causal median over frame scores. It delays an alert by half of it."""
 
 
 class VideoTask(Task, Protocol):
-    """A task that knows how long it is to be trained."""
+    """A task that knows how long to train."""
 
     @property
     def epochs(self) -> int:
-        """Most epochs."""
+        """Maximum number of epochs."""
 
     @property
     def patience(self) -> int:
@@ -34,17 +34,17 @@ class Recipe(ABC):
     """How one detector is trained from clips of normal video.
 
     Args:
-        plan: what to train.
-        clips: clips to train on.
-        held: clips held out.
-        tick: called after each clip is read.
+        plan: What to train.
+        clips: Clips to train on.
+        held: Held-out clips.
+        tick: Called after each clip is read.
 
     Raises:
-        UsageError: the clips hold nothing to learn from, or an option is wrong.
+        UsageError: There is nothing to learn from in the clips, or an option is wrong.
     """
 
     task: VideoTask
-    """What the loop drives."""
+    """The task that the loop runs."""
 
     def __init__(
         self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
@@ -64,18 +64,18 @@ class Recipe(ABC):
     @property
     @abstractmethod
     def looked_at(self) -> int:
-        """Samples that the task looks at after each epoch, without learning from them."""
+        """Samples that the task evaluates after each epoch without learning from them."""
 
     @abstractmethod
     def shorten(self, epochs: int, steps: int) -> None:
-        """Plan the training anew, from fresh weights: at most so many epochs, of at most so many steps each.
+        """Shorten the training: at most this many epochs of at most this many steps, from fresh weights.
 
-        Samples that are too many for that are left out, by chance (the plan's seed).
+        Excess samples are left out at random (with the plan's seed).
         """
 
     @property
     def epochs(self) -> int:
-        """Most epochs."""
+        """Maximum number of epochs."""
         return self.task.epochs
 
     @property
@@ -90,22 +90,22 @@ class Recipe(ABC):
 
     @abstractmethod
     def exported(self) -> nn.Module:
-        """The network that is exported, scoring included."""
+        """Return the network that is exported, scoring included."""
 
     @abstractmethod
     def examples(self) -> npt.NDArray[np.float32]:
-        """(n, …) held-out tiles, for the parity of the export."""
+        """Return (n, …) held-out inputs for the parity of the export."""
 
     @abstractmethod
     def specs(self) -> tuple[str, InputSpec, TilingSpec, ScoreSpec, dict[str, Any]]:
-        """Description, input, tiling, score, and what else the record shall hold."""
+        """Return description, input, tiling, score, and further entries of the training record."""
 
     def checkpoint_rule(self, result: LoopResult) -> str:
-        """In words, which weights are the result."""
-        return f"last of {result.epochs_run} epochs; nothing was picked"
+        """Describe which weights are kept."""
+        return f"last of {result.epochs_run} epochs; no selection"
 
     def manifest(self, result: LoopResult) -> Manifest:
-        """The bundle's manifest, without its files."""
+        """Return the bundle's manifest, without its files."""
         description, inputs, tiling, score, notes = self.specs()
         plan = self.plan
         return Manifest(

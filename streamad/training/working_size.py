@@ -1,4 +1,4 @@
-"""How large moving things are in a camera's picture, and the frame height at which a cell fits them."""
+"""Size of moving objects in a camera's picture, and the frame height at which a patch fits them."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from streamad.frame import Frame
 from streamad.preprocessing import BackgroundModel
 
 OBJECT_HEIGHT = 50.0
-"""Height of moving things, pixels, at which a 30×30 cell sees what the papers' cells see: the area-weighted mean over
-UCSD Ped2's training half, on which the papers chose the cell. Other cameras are shrunk to it."""
+"""Height of moving objects, in pixels, at which a 30×30 patch sees what the papers' patches see: the area-weighted mean
+over UCSD Ped2's training half, for which the papers chose the patch. Other cameras are shrunk to it."""
 
 SMALLEST, LARGEST = 120, 480
-"""Bounds of the working height, pixels: four rows of cells at least; above 480 the cells of a picture cost too much."""
+"""Bounds of the working height, pixels: at least four rows of patches; above 480, a picture has too many patches."""
 
 MOST_THINGS = 5000
-"""Sightings after which the height is known well enough: of long video, the rest is not read for it."""
+"""Sightings after which the height is known well enough; the rest of a long video is not read."""
 
 _EVERY = 5
 _LEVEL = 15
 
 
 def object_height(frames: Iterable[Frame]) -> float | None:
-    """Area-weighted mean height of moving things, pixels of the source's frame.
+    """Measure the area-weighted mean height of moving objects, in pixels of the source's frame.
 
-    Things are connected regions that differ from the background, whole in the picture, not mere slivers. Weighted by
-    area, since specks are many and small (source: our choice).
+    Objects are connected regions that differ from the background, lie entirely in the picture, and are not mere
+    slivers. They are weighted by area because specks are many and small.
 
     Args:
-        frames: of one camera's normal video.
+        frames: Frames of one camera's normal video.
 
     Returns:
-        None where nothing moved.
+        The height; None if nothing moved.
     """
     background = BackgroundModel()
     heights: list[float] = []
@@ -58,11 +58,11 @@ def object_height(frames: Iterable[Frame]) -> float | None:
 
 
 def working_height(frame_height: int, things: float | None) -> int:
-    """Frame height at which moving things are `OBJECT_HEIGHT` pixels tall, never above the source's own.
+    """Return the frame height at which moving objects are `OBJECT_HEIGHT` pixels tall, at most the source's own.
 
     Args:
-        frame_height: of the source, pixels.
-        things: their height in the source, pixels; None where nothing moved.
+        frame_height: Height of the source's frames, pixels.
+        things: Height of moving objects in the source, pixels; None if nothing moved.
     """
     wanted = frame_height if things is None else frame_height * OBJECT_HEIGHT / things
     return int(min(frame_height, np.clip(round(wanted / 30) * 30, SMALLEST, LARGEST)))

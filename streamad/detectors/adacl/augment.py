@@ -1,7 +1,7 @@
-"""Created anomalies: what ADACL learns to tell from normal cells.
+"""Synthetic anomalies: what ADACL learns to separate from normal patches.
 
-The four spatial kinds are the paper's; their parameters are read where it is silent. The temporal kinds are ours:
-they need the cell's history as channels and are made from normal video alone, as the spatial ones are.
+The four spatial kinds are the paper's; parameters that it does not state are chosen here. The temporal kinds are an
+extension: they need the patch's history as channels and, like the spatial ones, are made from normal video only.
 
 All functions take and return (n, channels, side, side) float32; channel 0 is the newest frame.
 """
@@ -29,10 +29,10 @@ _SHUFFLES = np.array([p for p in permutations(range(4)) if p != (0, 1, 2, 3)])
 
 
 def cut_paste(patches: Patches, rng: Rng, area: Interval = AREA) -> Patches:
-    """Copy a random rectangle of each cell to another place of it.
+    """Copy a random rectangle of each patch to another place in it.
 
-    Source: paper; area, as a share of the cell, U(.02, .15) where nothing else is given, aspect log-U(.3, 3.3): our
-    choice.
+    Source: paper. Not stated there: the area as a share of the patch, by default U(.02, .15), and the aspect,
+    log-U(.3, 3.3).
     """
     least, most = area
     side = patches.shape[-1]
@@ -44,7 +44,7 @@ def cut_paste(patches: Patches, rng: Rng, area: Interval = AREA) -> Patches:
         width = int(np.clip(round((size / aspect) ** 0.5), 2, side - 1))
         y0, y1 = rng.integers(0, side - height + 1, 2)
         x0, x1 = rng.integers(0, side - width + 1, 2)
-        if (y0, x0) == (y1, x1):  # "another place" must be one
+        if (y0, x0) == (y1, x1):  # it must be another place
             places = side - width + 1  # at least 2
             x1 = (x1 + 1 + (max(1, width // 2) - 1) % (places - 1)) % places
         out[k, :, y1 : y1 + height, x1 : x1 + width] = patches[k, :, y0 : y0 + height, x0 : x0 + width]
@@ -52,9 +52,9 @@ def cut_paste(patches: Patches, rng: Rng, area: Interval = AREA) -> Patches:
 
 
 def puzzle(patches: Patches, rng: Rng) -> Patches:
-    """Shuffle the four quarters of each cell, never leaving them all in place.
+    """Shuffle the four quarters of each patch, never leaving them all in place.
 
-    Source: paper; the identity is left out, odd sides are reflect-padded: our choice.
+    Source: paper. Not stated there: the identity is excluded, and odd sides are reflect-padded.
     """
     side = patches.shape[-1]
     padded = np.pad(patches, ((0, 0), (0, 0), (0, side % 2), (0, side % 2)), mode="reflect")
@@ -70,34 +70,34 @@ def puzzle(patches: Patches, rng: Rng) -> Patches:
 
 
 def rotate(patches: Patches, rng: Rng) -> Patches:
-    """Rotate each cell by 90° or 270° (source: paper)."""
+    """Rotate each patch by 90° or 270° (source: paper)."""
     quarter = np.rot90(patches, 1, axes=(-2, -1))
     three = np.rot90(patches, 3, axes=(-2, -1))
     return np.where(rng.random(len(patches))[:, None, None, None] < 0.5, quarter, three)
 
 
 def mix_up(patches: Patches, rng: Rng, share: Interval = SHARE) -> Patches:
-    """a·cell + (1 − a)·rotated cell (source: paper; a ~ U(.3, .7) where nothing else is given: our choice)."""
+    """Return a·patch + (1 − a)·rotated patch (source: paper); by default a ~ U(.3, .7), which it does not state."""
     a = rng.uniform(*share, len(patches)).astype(np.float32)[:, None, None, None]
     return a * patches + (1 - a) * rotate(patches, rng)
 
 
 def mirror(patches: Patches, rng: Rng) -> Patches:
-    """Mirror each cell left to right (our extension, for things that have a left and a right, such as characters)."""
+    """Mirror each patch left to right: an extension, for objects whose left and right differ, such as characters."""
     del rng
     return patches[..., ::-1]
 
 
 def upside_down(patches: Patches, rng: Rng) -> Patches:
-    """Mirror each cell top to bottom (our extension, for things that stand)."""
+    """Mirror each patch top to bottom: an extension, for objects that stand upright."""
     del rng
     return patches[..., ::-1, :]
 
 
 def stretch(patches: Patches, rng: Rng) -> Patches:
-    """Stretch each cell along one axis by 1.35 to 2, or shrink it to as little, about its middle.
+    """Stretch each patch along one axis by a factor of 1.35 to 2, or shrink it by as much, about its center.
 
-    Source: our extension, for things whose proportions are what they are; ground is continued by the edge.
+    An extension, for objects with fixed proportions. The background is continued from the edge.
     """
     side = patches.shape[-1]
     middle = (side - 1) / 2
@@ -127,29 +127,29 @@ SPATIAL: dict[str, Augmentation] = {
 """The paper's four kinds."""
 
 MIRRORED: dict[str, Augmentation] = {"mirror": mirror, "upside_down": upside_down, "stretch": stretch}
-"""Our further kinds for single pictures."""
+"""Further kinds for single pictures, not in the paper."""
 
 WHOLE = ("rotate", "mirror", "upside_down", "stretch")
-"""Kinds that move every pixel and leave the picture whole: of a symmetric thing they make another normal one."""
+"""Kinds that move every pixel and leave the picture whole: they turn a symmetric object into another normal one."""
 
 TEMPORAL = ("speed", "reverse", "freeze")
-"""Our kinds, for cells with a history. `speed`: the same place at 1.5 or 2 times the pace (channels taken further
-apart). `reverse`: the history backwards, which is movement against the flow where the flow has one direction.
-`freeze`: the newest frame in all channels, which is something that appeared and stands still."""
+"""Kinds for patches with a history, not in the paper. `speed`: the same place at 1.5 or 2 times the speed (channels
+taken further apart). `reverse`: the history backwards, which is movement against the flow if the flow has one
+direction. `freeze`: the newest frame in all channels, which is something that appeared and stands still."""
 
 SPEED_FACTORS = (1.5, 2.0)
-"""How much faster `speed` plays a cell (our choice: a runner or a slow bicycle against walkers, and twice a walk)."""
+"""Speed-up of a patch by `speed`: a runner or a slow bicycle among walkers, and twice walking speed."""
 
 
 REFERENCES, QUERIES = 1000, 200
-"""Pictures that `distinct_kinds` compares with, and how many it compares (our choice)."""
+"""Number of pictures that `distinct_kinds` compares with, and of those that it compares."""
 
 TRIES = 6
-"""Draws of a created anomaly before one that changes little is taken as it is (our choice)."""
+"""Draws of a synthetic anomaly before one that changes little is accepted."""
 
 
 def lags_needed(lags: tuple[int, ...], kinds: tuple[str, ...]) -> tuple[int, ...]:
-    """All ages, frames, that training needs of a cell so that every kind can be made from it."""
+    """Return all ages, in frames, that training needs of a patch so that every kind can be made from it."""
     wanted = set(lags)
     if "speed" in kinds:
         for factor in SPEED_FACTORS:
@@ -158,20 +158,20 @@ def lags_needed(lags: tuple[int, ...], kinds: tuple[str, ...]) -> tuple[int, ...
 
 
 def distinct_kinds(pictures: npt.NDArray[np.uint8], kinds: tuple[str, ...], least: float, rng: Rng) -> tuple[str, ...]:
-    """The kinds without those of `WHOLE` whose anomalies lie as near to normal pictures as normal pictures do.
+    """Drop the kinds of `WHOLE` whose anomalies are as close to normal pictures as normal pictures are to each other.
 
-    For each kind: the median distance from a spoiled picture to its nearest among `REFERENCES` normal ones, as a
-    multiple of the same for pictures that were not spoiled. An eight upside down is an eight (1.2), a seven is not
-    (1.6). Source: our choice; it looks at normal data alone.
+    For each kind: the median distance from an altered picture to its nearest among `REFERENCES` normal ones, relative
+    to the same for unaltered pictures. An eight upside down is an eight (1.2), a seven is not (1.6). Only normal data
+    are used.
 
     Args:
         pictures: (n, channels, side, side) uint8, normal.
-        kinds: names to choose from.
-        least: ratio from which a kind is taken; 0 takes all.
-        rng: draws the pictures compared.
+        kinds: Names to choose from.
+        least: Ratio from which a kind is kept; 0 keeps all.
+        rng: Draws the pictures that are compared.
 
     Returns:
-        The kinds that are left, in their order; all where none would be or where fewer than 40 pictures are there.
+        The remaining kinds in their order; all if none would remain or if there are fewer than 40 pictures.
     """
     if least <= 0 or len(pictures) < 40:
         return kinds
@@ -206,21 +206,21 @@ def create_anomalies(
     area: Interval = AREA,
     share: Interval = SHARE,
 ) -> Patches:
-    """One created anomaly for every normal cell, of a kind drawn uniformly from `kinds`.
+    """Make one synthetic anomaly for every normal patch, of a kind drawn uniformly from `kinds`.
 
     Args:
-        stacks: (n, len(stack_lags), side, side) uint8 history of each cell.
-        lags: ages of the network's channels, frames.
-        stack_lags: ages of the stacks' channels, frames; see `lags_needed`.
-        kinds: names out of `SPATIAL`, `MIRRORED` and `TEMPORAL`.
-        rng: source of all randomness.
-        noise: standard deviation of the sensor noise added to each channel, gray levels. It keeps `freeze` from being
-            told by its channels' being equal to the last bit.
-        least_change: an anomaly whose mean squared difference from its cell is below this share of the cell's variance
-            is drawn again, up to `TRIES` times.
-        twice: share of anomalies that are spoiled a second time, by a kind that needs no history (our choice).
-        area: of `cut_paste`, share of the cell.
-        share: of the cell in `mix_up`.
+        stacks: (n, len(stack_lags), side, side) uint8 history of each patch.
+        lags: Ages of the network's channels, in frames.
+        stack_lags: Ages of the stacks' channels, in frames; see `lags_needed`.
+        kinds: Names from `SPATIAL`, `MIRRORED` and `TEMPORAL`.
+        rng: Source of all randomness.
+        noise: Standard deviation of the sensor noise added to each channel, in gray levels. Without it, `freeze` could
+            be recognized by its identical channels.
+        least_change: An anomaly whose mean squared difference from its patch is below this share of the patch's
+            variance is drawn again, up to `TRIES` times.
+        twice: Share of anomalies that are altered a second time, by a kind that needs no history.
+        area: Share of the patch for `cut_paste`.
+        share: Share of the patch in `mix_up`.
 
     Returns:
         (n, len(lags), side, side) float32, gray levels.
@@ -273,14 +273,14 @@ def _create(
                 out[chosen] = stacks[chosen][:, [where[round(lag * factor)] for lag in lags]]
         else:
             raise UsageError(
-                f"there is no kind of created anomaly {kind!r}",
+                f"there is no kind of synthetic anomaly {kind!r}",
                 hint=f"known: {', '.join((*SPATIAL, *MIRRORED, *TEMPORAL))}",
             )
     return out
 
 
 def _spoil(patches: Patches, kinds: tuple[str, ...], rng: Rng, area: Interval, share: Interval) -> Patches:
-    """One of the kinds, drawn for each cell."""
+    """Apply one of the kinds, drawn for each patch."""
     out = patches.copy()
     drawn = rng.integers(len(kinds), size=len(patches)) if len(kinds) > 1 else np.zeros(len(patches), int)
     for number, kind in enumerate(kinds):

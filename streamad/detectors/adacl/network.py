@@ -14,13 +14,13 @@ STRIDES = (2, 2, 1, 1)
 class AdaclNet(nn.Module):
     """Four convolutions, global max-pooling, two fully connected layers, one output without activation.
 
-    Source: paper (layers, fewer than 300k parameters); 5×5 kernels, 16-32-64-128 channels, strides 2, 2, 1, 1,
-    BatchNorm, LeakyReLU 0.2 and 64 hidden units: our choice. 278 001 parameters for one channel:
-    the convolutions have no bias, which BatchNorm would cancel (with those 240 it would be 278 241).
+    Source: paper (layers, fewer than 300k parameters). Not stated there: 5×5 kernels, 16-32-64-128 channels, strides
+    2, 2, 1, 1, BatchNorm, LeakyReLU 0.2 and 64 hidden units. 278 001 parameters for one channel: the convolutions have
+    no bias, which BatchNorm would cancel (with those 240 it would be 278 241).
 
     Args:
-        channels: channels of the input.
-        strides: of the four convolutions.
+        channels: Channels of the input.
+        strides: Strides of the four convolutions.
     """
 
     def __init__(self, channels: int = 1, strides: tuple[int, ...] = STRIDES) -> None:
@@ -41,10 +41,10 @@ class AdaclNet(nn.Module):
         """Regress the label.
 
         Args:
-            cells: (n, channels, side, side) float32, gray / 127.5 − 1.
+            patches: (n, channels, side, side) float32, gray / 127.5 − 1.
 
         Returns:
-            (n,) float32, about 0..0.3 for normal cells and 0.7..1 for anomalies; not clipped.
+            (n,) float32, about 0..0.3 for normal patches and 0.7..1 for anomalies; not clipped.
         """
         maps = self.features(patches)  # (n, 128, side / product of strides, …)
         pooled = torch.amax(maps, dim=(2, 3))  # (n, 128)
@@ -52,5 +52,5 @@ class AdaclNet(nn.Module):
 
 
 def build(manifest: Manifest) -> AdaclNet:
-    """The untrained network of a bundle."""
+    """Return the untrained network of a bundle."""
     return AdaclNet(manifest.input.channels, tuple(manifest.training.options.get("strides", STRIDES)))

@@ -1,4 +1,4 @@
-"""ADACL's training: labels, loss, one step, and what is validated."""
+"""ADACL's training: labels, loss, training step, validation, and the recipe for video."""
 
 from __future__ import annotations
 
@@ -33,35 +33,35 @@ from streamad.training.plan import OpenClip, TrainingPlan
 
 @dataclass(frozen=True)
 class AdaclOptions:
-    """What is chosen for a training.
+    """Options of a training.
 
     Attributes:
-        lags: age of each input channel, frames; (0,) is the paper's single picture.
-        kinds: kinds of created anomalies.
-        flip: mirror normal cells left to right half of the time (more data). Off where the direction of movement means
-            something ("reverse" among the kinds).
-        noise: standard deviation of noise added to every input, gray levels.
-        loss: squared error (source: paper), or binary cross-entropy, its ablation.
-        labels: drawn anew from the intervals for every batch (source: paper), or "discrete": 0 and 1, its ablation.
-        normal: interval of normal labels (source: paper, [0, .3]).
-        anomaly: interval of labels of created anomalies (source: paper, [.7, 1]).
-        least_change: a created anomaly that differs from its sample by less than this share of the sample's variance is
-            drawn again (our choice; a patch of empty ground on empty ground is no anomaly). 0 keeps all.
-        distinct: kinds that leave a picture whole are taken where they bring it this much further from other normal
-            pictures than those are from each other (our choice; see `distinct_kinds`). 0 takes all.
-        twice: share of created anomalies that are spoiled a second time (our choice).
-        area: of the rectangle of "cut_paste", share of the cell (our choice).
-        share: of the cell itself in "mix_up" (our choice).
-        strides: of the four convolutions (our choice).
-        averaging: η of the polynomial-decay averaging of the weights (source: Shamir and Zhang, Stochastic gradient
-            descent for non-smooth optimization, 2013): what is kept is the mean of all steps' weights, in which step t
-            counts about t^η. 0 keeps the last ones as they are (source: paper, which names no averaging).
-        keep: "best": weights of the best validation (source: paper); "last": those at the end of the cycle.
-        batch: normal cells in a batch; as many created anomalies join them.
-        learning_rates: lower and upper end of the triangular cycle.
-        half_cycle_epochs: epochs from the lower end to the upper.
-        epochs: most epochs, where the caller names none.
-        patience: epochs without improvement before the training stops, where the caller names none.
+        lags: Age of each input channel, in frames; (0,) is the paper's single picture.
+        kinds: Kinds of synthetic anomalies.
+        flip: Mirror half of the normal patches left to right, for more data. Off if the direction of movement matters
+            ("reverse" among the kinds).
+        noise: Standard deviation of the noise added to every input, in gray levels.
+        loss: Squared error (paper), or binary cross-entropy, its ablation.
+        labels: Drawn from the intervals for every batch (paper), or "discrete": 0 and 1, its ablation.
+        normal: Interval of normal labels (paper: [0, .3]).
+        anomaly: Interval of labels of synthetic anomalies (paper: [.7, 1]).
+        least_change: A synthetic anomaly that differs from its sample by less than this share of the sample's variance
+            is drawn again: a rectangle of background on background is no anomaly. 0 keeps all.
+        distinct: Kinds that leave a picture whole are used if they move it this much further from other normal pictures
+            than those are from each other; see `distinct_kinds`. 0 uses all.
+        twice: Share of synthetic anomalies that are altered a second time.
+        area: Area of the rectangle of "cut_paste", share of the patch.
+        share: Share of the patch itself in "mix_up".
+        strides: Strides of the four convolutions.
+        averaging: η of the polynomial-decay averaging of the weights (Shamir and Zhang, Stochastic gradient descent for
+            non-smooth optimization, 2013): the result is the mean of all steps' weights, in which step t has a weight
+            of about t^η. 0 takes the last weights (paper, which mentions no averaging).
+        keep: "best": weights of the best validation (paper); "last": those at the end of the cycle.
+        batch: Normal patches in a batch; the same number of synthetic anomalies is added.
+        learning_rates: Lower and upper end of the triangular cycle.
+        half_cycle_epochs: Epochs from the lower end to the upper.
+        epochs: Maximum number of epochs, unless the caller gives one.
+        patience: Epochs without improvement before the training stops, unless the caller gives a number.
     """
 
     lags: tuple[int, ...] = (0,)
@@ -88,18 +88,18 @@ class AdaclOptions:
 
 
 class AdaclTask:
-    """One training of ADACL; the loop that all detectors share drives it.
+    """One training of ADACL, run by the common loop.
 
-    The weights of the best validation are the result (source: paper, early stopping), or those at the end of the
-    learning rate's cycle.
+    The result are the weights of the best validation (paper: early stopping), or those at the end of the learning
+    rate's cycle.
 
     Args:
-        stacks: (n, len(stack_lags), side, side) uint8 normal cells with their history, or images.
-        validation: the same for held-out normal data.
-        stack_lags: ages of the stacks' channels, frames.
-        options: what was chosen.
-        seed: of the weights and of the fixed validation set.
-        device: where it runs.
+        stacks: (n, len(stack_lags), side, side) uint8 normal patches with their history, or images.
+        validation: The same for held-out normal data.
+        stack_lags: Ages of the stacks' channels, in frames.
+        options: Options of the training.
+        seed: Seed of the weights and of the fixed validation set.
+        device: "cpu", "cuda" or "cuda:N".
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class AdaclTask:
 
     @property
     def keep(self) -> Literal["best", "last"]:
-        """Which weights are the result."""
+        """Which weights are kept."""
         return self.options.keep
 
     @property
@@ -139,7 +139,7 @@ class AdaclTask:
 
     @property
     def epochs(self) -> int:
-        """Most epochs."""
+        """Maximum number of epochs."""
         return self.options.epochs
 
     @property
@@ -153,10 +153,10 @@ class AdaclTask:
         return max(1, len(self.stacks) // self.options.batch)
 
     def training_step(self, step: int, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> float:
-        """One step on the given normal cells and as many created anomalies; returns the loss.
+        """Make one step on the given normal patches and as many synthetic anomalies, and return the loss.
 
-        Loss (source: paper, equation 4): squared error to labels drawn anew for every batch; on the unclipped output
-        (our choice: a clip has no gradient outside [0, 1]).
+        Loss (paper, equation 4): squared error to labels drawn for every batch. It is taken on the unclipped output,
+        since a clip has no gradient outside [0, 1].
         """
         stacks = self.stacks[rows]
         if self.options.flip and rng.random() < 0.5:
@@ -178,15 +178,15 @@ class AdaclTask:
         return float(loss.detach())
 
     def validate(self) -> float:
-        """AUROC of held-out normal cells against anomalies created from them, no real anomaly (source: paper)."""
+        """Return the AUROC of held-out normal patches against anomalies made from them, no real ones (paper)."""
         return _auroc(*(self._outputs(patches) for patches in self._validation))
 
     def lowest_normal(self) -> float:
-        """1st percentile of the output over held-out normal cells: the score of a frame in which nothing moves."""
+        """Return the 1st percentile of the output over held-out normal patches: the score without movement."""
         return float(np.quantile(self._outputs(self._validation[0]), 0.01))
 
     def score_images(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float64]]:
-        """The unclipped output for each image.
+        """Return the unclipped output for each image.
 
         Args:
             images: (n, channels, side, side) uint8.
@@ -194,16 +194,16 @@ class AdaclTask:
         return {"regressed": self._outputs(images).astype(np.float64)}
 
     def description(self) -> dict[str, Any]:
-        """What was chosen, for the record."""
+        """Return what was chosen, for the record."""
         return {"detector": "adacl", **asdict(self.options), "stack_lags": self.stack_lags}
 
     @torch.no_grad()
     def _average(self, step: int) -> None:
-        """Take the weights after this step, and BatchNorm's statistics, into their mean."""
+        """Add the weights after this step, and BatchNorm's statistics, to their mean."""
         share = (self.options.averaging + 1) / (step + 1 + self.options.averaging)
         for mean, value in zip(
             self.network.state_dict().values(), self._learner.state_dict().values(), strict=True
-        ):  # both share their memory with the networks
+        ):  # both share memory with the networks
             if mean.is_floating_point():
                 mean.lerp_(value, share)
             else:
@@ -239,7 +239,7 @@ class AdaclTask:
     def _fixed_validation(
         self, validation: npt.NDArray[np.uint8]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        # The paper takes 150 samples; we take up to 2000, since cells of one frame resemble one another.
+        # Up to 2000 samples rather than the paper's 150, since patches of one frame resemble one another.
         rng = np.random.default_rng(self.seed)
         rows = rng.permutation(len(validation))[:2000]
         stacks = validation[rows]
@@ -265,18 +265,18 @@ def image_task(
     device: str = "cpu",
     options: Mapping[str, Any],
 ) -> AdaclTask:
-    """ADACL on the images of one class; colors take the place of a cell's history.
+    """Make the training of ADACL on images of one class; colors take the place of a patch's history.
 
     Args:
         images: (n, channels, side, side) uint8, the normal class.
-        validation: the same, held out.
-        data_set: picks the epochs.
-        seed: of everything.
-        device: where it runs.
-        options: `AdaclOptions` by name; they win over the choices for images.
+        validation: The same, held out.
+        data_set: Selects the preset.
+        seed: Seed of all random choices.
+        device: "cpu", "cuda" or "cuda:N".
+        options: `AdaclOptions` by name; they take precedence over the preset.
 
     Raises:
-        UsageError: an option is unknown or wrong.
+        UsageError: An option is unknown or wrong.
     """
     channels = tuple(range(images.shape[1]))
     chosen = {**IMAGE_OPTIONS, **IMAGE_SETS.get(data_set, {}), "lags": channels, **options}
@@ -295,21 +295,21 @@ IMAGE_OPTIONS: dict[str, Any] = {
     "epochs": 10,
     "half_cycle_epochs": 5.0,
 }
-"""Our choices for images. One cycle of the learning rate spans the training, so that it ends at the low rate. What was
-tried, and on what: docs/results/README.md."""
+"""Choices for images. One cycle of the learning rate spans the training, so that it ends at the low rate.
+docs/results/README.md lists what was tried, and on what."""
 
 IMAGE_SETS: dict[str, dict[str, Any]] = {
     "mnist": {
-        "kinds": (*SPATIAL, "mirror", "upside_down"),  # a digit that is stretched is the same digit
+        "kinds": (*SPATIAL, "mirror", "upside_down"),  # a stretched digit is the same digit
         "distinct": 1.3,
         "area": (0.05, 0.4),
         "share": (0.2, 0.8),
         "twice": 0.5,
     },
     "fashion-mnist": {"averaging": 1},
-    "cifar10": {"epochs": 15, "half_cycle_epochs": 7.5},  # source of the epochs: paper
+    "cifar10": {"epochs": 15, "half_cycle_epochs": 7.5},  # number of epochs: paper
 }
-"""Digits are told apart by whole strokes, so theirs are spoiled more; clothes by small parts."""
+"""Digits differ by whole strokes, so theirs are altered more; clothes differ by small parts."""
 
 
 def _auroc(normal: npt.NDArray[np.float32], anomaly: npt.NDArray[np.float32]) -> float:
@@ -319,12 +319,12 @@ def _auroc(normal: npt.NDArray[np.float32], anomaly: npt.NDArray[np.float32]) ->
 
 
 STANDING_NOISE = 2.0
-"""Noise added to inputs where "stands still" is among the created anomalies, gray levels (our choice: about that of a
-camera by day): without it a frozen cell would be told by its channels' being equal."""
+"""Noise added to inputs if "stands still" is among the synthetic anomalies, in gray levels: about that of a camera by
+day. Without it, a frozen patch could be recognized by its identical channels."""
 
 
 class AdaclRecipe(PatchRecipe):
-    """ADACL: a label regressed from a cell."""
+    """ADACL on video: a label regressed from a patch."""
 
     def __init__(
         self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
@@ -342,16 +342,16 @@ class AdaclRecipe(PatchRecipe):
         self.task: AdaclTask = self._make_task(parse_options(AdaclOptions, chosen, "adacl"))
 
     def exported(self) -> nn.Module:
-        """The regressor."""
+        """Return the regressor."""
         return self.task.network
 
     def checkpoint_rule(self, result: LoopResult) -> str:
-        """The best validation's, unless the last weights were asked for."""
+        """The weights of the best validation, unless the last ones were asked for."""
         if self.task.keep == "last":
             return super().checkpoint_rule(result)
         return (
-            f"epoch {result.best_epoch}: best AUROC ({result.best_validation:.4f}) of held-out normal cells "
-            "against anomalies created from them; no real anomaly was used"
+            f"epoch {result.best_epoch}: best AUROC ({result.best_validation:.4f}) of held-out normal patches "
+            "against synthetic anomalies made from them; no real anomaly was used"
         )
 
     def _make_task(self, options: AdaclOptions) -> AdaclTask:

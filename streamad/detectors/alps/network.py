@@ -1,4 +1,4 @@
-"""The networks of ALPS: encoder, decoder, distorter, and what is exported of them."""
+"""The networks of ALPS: encoder, decoder, distorter, and the exported score."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from streamad.errors import BundleError, UsageError
 
 LEAK = 0.2
 SIDES = range(16, 129, 2)
-"""Sides of a square input that the decoder can give back, pixels."""
+"""Sides of a square input that the decoder can reproduce, pixels."""
 
 Mode = Literal["alps", "ae", "noise"]
 """What perturbs the latents in training: a learned distorter, nothing, or random noise."""
 
 Score = Literal["perturbed", "weighted"]
-"""The score fixed beforehand: the paper's perturbed error, or that error weighted by how unusual the latent is."""
+"""Exported score: the paper's perturbed error, or that error weighted by how unusual the latent is."""
 
 _MOMENTUM = 0.1
 _SMALLEST_STD = 1e-6
@@ -28,17 +28,18 @@ _FLAT = 0.05
 
 
 class Encoder(nn.Module):
-    """Four convolutions 5×5, then global average pooling: from an image to one vector.
+    """Four 5×5 convolutions and global average pooling: from an image to one vector.
 
     Source: four convolutions and global average pooling, paper; kernel 5, BatchNorm, LeakyReLU 0.2, its authors' other
-    code; strides 2, 2, 2, 1, channels width/2-width-width-latent, our choice (small enough to train on a processor).
+    code. Not stated there: strides 2, 2, 2, 1 and channels width/2-width-width-latent, small enough to train on a
+    processor.
 
     Args:
-        channels: channels of the input.
-        width: channels of the second and third convolution.
-        latent: length of the vector.
-        signed: the last convolution has neither BatchNorm nor LeakyReLU, so that the vector takes both signs alike
-            (for the distorter; our choice).
+        channels: Channels of the input.
+        width: Channels of the second and third convolution.
+        latent: Length of the vector.
+        signed: Omit BatchNorm and LeakyReLU after the last convolution, so that both signs are equally likely; for the
+            distorter.
     """
 
     def __init__(self, channels: int, width: int, latent: int, *, signed: bool = False) -> None:
@@ -55,14 +56,14 @@ class Encoder(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(n, latent) of (n, channels, side, side) in [-1, 1]."""
+        """Encode (n, channels, side, side) in [-1, 1] as (n, latent)."""
         return torch.mean(self.layers(images), dim=(2, 3))
 
 
 class Distorter(Encoder):
-    """An encoder of the same input that gives the raw perturbation of its latent (source: paper).
+    """An encoder of the same input that outputs the raw perturbation of its latent (source: paper).
 
-    `AlpsNet.perturb` makes the bounded perturbation of it. The decoder and the encoder never see its gradient.
+    `AlpsNet.perturb` makes the bounded perturbation from it. Its gradient never reaches the decoder and the encoder.
     """
 
     def __init__(self, channels: int, width: int, latent: int) -> None:
@@ -72,16 +73,16 @@ class Distorter(Encoder):
 class Decoder(nn.Module):
     """Dense layer, reshape, six transposed convolutions without BatchNorm, tanh: from a vector to an image.
 
-    Source: dense, reshape, six transposed convolutions, paper; no BatchNorm, its authors' other code; the rest, our
-    choice: the start is a quarter of the side, rounded up; kernels 3 (stride 1) three times there, 4 (stride 2) to
-    twice that, 3 (stride 1) there with half the channels, 4 (stride 2) to the image, whose surplus rows and columns
-    (side 30: one on each edge) the last layer's padding takes away.
+    Source: dense, reshape, six transposed convolutions, paper; no BatchNorm, its authors' other code. Not stated there:
+    the first size is a quarter of the side, rounded up. Then three layers with kernel 3 (stride 1), one with kernel 4
+    (stride 2) to twice that size, one with kernel 3 (stride 1) and half the channels, and one with kernel 4 (stride 2)
+    to the image. The last layer's padding removes surplus rows and columns (side 30: one on each edge).
 
     Args:
-        channels: channels of the image.
-        side: of the image, pixels; even.
-        width: channels of the first four layers; the last two have half.
-        latent: length of the vector.
+        channels: Channels of the image.
+        side: Side of the image, pixels; even.
+        width: Channels of the first four layers; the last two have half.
+        latent: Length of the vector.
     """
 
     def __init__(self, channels: int, side: int, width: int, latent: int) -> None:
@@ -103,13 +104,13 @@ class Decoder(nn.Module):
         self._initialize()
 
     def forward(self, latents: Tensor) -> Tensor:
-        """(n, channels, side, side) in [-1, 1] of (n, latent)."""
+        """Decode (n, latent) to (n, channels, side, side) in [-1, 1]."""
         maps = self.dense(latents).unflatten(1, (self.width, self.start, self.start))
         return self.layers(maps)  # type: ignore[no-any-return]
 
     def _initialize(self) -> None:
-        # He's, with the fan of a transposed convolution: torch's own is half that gain and, without BatchNorm, seven
-        # layers of it leave next to nothing of the latent at the start of a short training.
+        # He's, with the fan of a transposed convolution: torch's default has half that gain and, without BatchNorm,
+        # seven such layers leave almost nothing of the latent at the start of a short training.
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.ConvTranspose2d):
                 fan = float(module.weight.shape[0] if isinstance(module, nn.ConvTranspose2d) else module.in_features)
@@ -121,13 +122,11 @@ class Decoder(nn.Module):
 
 
 class LatentScale(nn.Module):
-    """Standard deviation of each latent dimension: what the bound of the perturbations is measured in.
+    """Standard deviation of each latent dimension, the unit of the perturbation's bound.
 
-    In training that of the batch, gradient included, so that the autoencoder gains nothing by scaling its latents up; a
-    running mean of it is kept, and takes its place in evaluation mode: an image's score does not depend on what it is
-    scored with. The two forms are those of BatchNorm.
-
-    Source: our choice.
+    In training it is that of the batch, gradient included, so that the autoencoder gains nothing by scaling its latents
+    up. In evaluation mode it is a running mean, so that an image's score does not depend on the rest of its batch. The
+    two forms are those of BatchNorm. Not in the paper.
     """
 
     running: Tensor
@@ -137,7 +136,7 @@ class LatentScale(nn.Module):
         self.register_buffer("running", torch.ones(latent))
 
     def forward(self, latents: Tensor) -> Tensor:
-        """(latent,) standard deviations of the (n, latent) batch in training, running ones in evaluation."""
+        """Return (latent,) standard deviations: of the (n, latent) batch in training, running ones in evaluation."""
         if not self.training:
             return self.running
         std = torch.sqrt(torch.var(latents.float(), dim=0, correction=0) + _SMALLEST_STD**2)
@@ -147,10 +146,10 @@ class LatentScale(nn.Module):
 
 
 class NormalLatents(nn.Module):
-    """Mean and covariance of the latents of normal images, and how far a latent lies from them.
+    """Mean and covariance of the latents of normal images, and the distance of a latent from them.
 
-    Source: our choice. An autoencoder gives an image that is simple a low error whatever it shows (a bag's network
-    redraws shoes well); where such an image lies among the latents tells it apart.
+    Not in the paper. An autoencoder reconstructs simple images well, whatever they show (a network trained on bags
+    redraws shoes well); where such an image lies among the latents reveals it.
     """
 
     mean: Tensor
@@ -162,41 +161,41 @@ class NormalLatents(nn.Module):
         self.register_buffer("precision", torch.eye(latent))
 
     def fit(self, latents: Tensor) -> None:
-        """Take up the (n, latent) latents of normal images, those of the network as it scores."""
+        """Fit to the (n, latent) latents of normal images, as the network scores them."""
         latents = latents.detach().double().cpu()
         centered = latents - latents.mean(dim=0)
         covariance = centered.T @ centered / max(1, len(latents) - 1)
-        # A dimension that says nothing (a dead channel) must not divide by zero.
+        # A constant dimension (a dead channel) must not divide by zero.
         ridge = _RIDGE * float(covariance.diagonal().mean()) + _SMALLEST_STD**2
         precision = torch.linalg.inv(covariance + ridge * torch.eye(len(covariance), dtype=torch.float64))
         self.mean.copy_(latents.mean(dim=0))
         self.precision.copy_(precision)
 
     def forward(self, latents: Tensor) -> Tensor:
-        """(n,) Mahalanobis distance of (n, latent) from the mean of the normal ones, divided by √latent: about 1."""
+        """Return the (n,) Mahalanobis distance of (n, latent) from the normal mean, divided by √latent: about 1."""
         centered = latents.float() - self.mean
         squared = torch.sum(centered @ self.precision * centered, dim=1) / latents.shape[1]
         return torch.sqrt(torch.clamp(squared, min=_SMALLEST_STD**2))
 
 
 class AlpsNet(nn.Module):
-    """Encoder, decoder, distorter and the score that is fixed beforehand.
+    """Encoder, decoder, distorter and the exported score.
 
     Args:
-        channels: channels of the image, 1 to 3 (gray, color, or a cell's history).
-        side: of the square image, pixels; one of `SIDES`.
-        width: channels of the widest layers; even.
-        latent: length of the latent vector.
-        mode: "alps" has a distorter, and the perturbed error is its score; "ae" and "noise" have none, and the plain
-            error is theirs.
-        epsilon: bound of the perturbation, standard deviations of each latent dimension.
-        bounded: apply the bound; False gives the distorter's raw output (the paper states no bound).
-        contrast: bring every image to the same mean and contrast first, see `equal_contrast`.
-        score: the error alone (source: paper), or weighted: multiplied by the distance of the image's latent from the
-            normal ones, see `NormalLatents` (source: our choice).
+        channels: Channels of the image, 1 to 3 (gray, color, or a patch's history).
+        side: Side of the square image, pixels; one of `SIDES`.
+        width: Channels of the widest layers; even.
+        latent: Length of the latent vector.
+        mode: "alps" has a distorter, and its score is the perturbed error; "ae" and "noise" have none, and their score
+            is the plain error.
+        epsilon: Bound of the perturbation, in standard deviations of each latent dimension.
+        bounded: Apply the bound. False: the distorter's raw output (the paper states no bound).
+        contrast: Bring every image to the same mean and contrast first, see `equal_contrast`.
+        score: The error alone (paper), or weighted: multiplied by the distance of the image's latent from the normal
+            ones, see `NormalLatents` (not in the paper).
 
     Raises:
-        UsageError: a size that the networks cannot have.
+        UsageError: The networks cannot have this size.
     """
 
     def __init__(
@@ -229,34 +228,34 @@ class AlpsNet(nn.Module):
         self.normal = NormalLatents(latent) if score == "weighted" else None
 
     def forward(self, images: Tensor) -> Tensor:
-        """The headline score: mean squared error of the perturbed reconstruction ("ae", "noise": of the plain one).
+        """Return the score: mean squared error of the perturbed reconstruction ("ae", "noise": of the plain one).
 
         Args:
             images: (n, channels, side, side) float32 in [-1, 1].
 
         Returns:
-            (n,) float32 in [0, 4], with the score "weighted" from 0 on; higher is more anomalous.
+            (n,) float32 in [0, 4], or from 0 for the score "weighted"; higher is more anomalous.
         """
         seen = self.prepare(images)
         error = squared_error(seen, self.reconstruct(seen, perturbed=self.distorter is not None))
         return error if self.normal is None else error * self.normal(self.encoder(seen))
 
     def prepare(self, images: Tensor) -> Tensor:
-        """What the networks see and give back: the images, of equal contrast where that was chosen; the same shape."""
+        """Return the images as the networks process them, of equal contrast if that was chosen; the same shape."""
         return equal_contrast(images) if self.contrast else images
 
     def reconstruct(self, images: Tensor, *, perturbed: bool = False) -> Tensor:
-        """D(E(x)), or D(E(x) + AD(x)) where `perturbed`.
+        """Return D(E(x)), or D(E(x) + AD(x)) if `perturbed`.
 
         Args:
             images: (n, channels, side, side) from `prepare`.
-            perturbed: with the distorter's perturbation.
+            perturbed: Apply the distorter's perturbation.
 
         Returns:
             (n, channels, side, side) in [-1, 1].
 
         Raises:
-            UsageError: `perturbed` of a network that has no distorter.
+            UsageError: `perturbed`, but the network has no distorter.
         """
         latents = self.encoder(images)
         if perturbed:
@@ -264,7 +263,7 @@ class AlpsNet(nn.Module):
         return self.decoder(latents)  # type: ignore[no-any-return]
 
     def perturb(self, images: Tensor, scale: Tensor) -> Tensor:
-        """The distorter's perturbation: ε·std(z)·tanh(AD(x)) (source: our choice), or AD(x) where it is not bounded.
+        """Return the distorter's perturbation: ε·std(z)·tanh(AD(x)), or the paper's AD(x) if it is not bounded.
 
         Args:
             images: (n, channels, side, side) from `prepare`.
@@ -274,7 +273,7 @@ class AlpsNet(nn.Module):
             (n, latent).
 
         Raises:
-            UsageError: this network has no distorter.
+            UsageError: The network has no distorter.
         """
         if self.distorter is None:
             raise UsageError(f'mode "{self.mode}" has no distorter', hint='train with mode "alps"')
@@ -283,16 +282,16 @@ class AlpsNet(nn.Module):
 
 
 def squared_error(images: Tensor, reconstructions: Tensor) -> Tensor:
-    """(n,) mean over all elements of an image of the squared difference, in float32 (source: paper)."""
+    """Return the (n,) mean squared difference over all elements of an image, in float32 (source: paper)."""
     return torch.mean((reconstructions.float() - images.float()) ** 2, dim=(1, 2, 3))
 
 
 def equal_contrast(images: Tensor) -> Tensor:
-    """(x − mean) / (6·(standard deviation + 0.05)), both over all elements of each image, floating point.
+    """Return (x − mean) / (6·(standard deviation + 0.05)), both over all elements of each image, floating point.
 
-    Without it, an image with little in it has a low squared error whatever that little is. Source: our choice (global
-    contrast normalization is common with one-class methods). The 6 keeps strokes on 3 % of the pixels within the
-    range of tanh; the 0.05 (6 gray levels) keeps noise in a flat image small.
+    Without it, an image with little content has a low squared error, whatever the content. Global contrast
+    normalization is common with one-class methods; the paper has none. The 6 keeps strokes on 3 % of the pixels within
+    the range of tanh. The 0.05 (6 gray levels) keeps noise in a flat image small.
 
     Args:
         images: (n, channels, side, side) in [-1, 1].
@@ -307,10 +306,10 @@ def equal_contrast(images: Tensor) -> Tensor:
 
 
 def build(manifest: Manifest) -> AlpsNet:
-    """The untrained network of a bundle; what shapes it stands among the options of the training's record.
+    """Return the untrained network of a bundle. The options of the training record define its shape.
 
     Raises:
-        BundleError: the record lacks an option, or the input is not square.
+        BundleError: The record lacks an option, or the input is not square.
     """
     spec, options = manifest.input, manifest.training.options
     wanted = ("width", "latent", "mode", "epsilon", "bounded", "contrast")
@@ -324,7 +323,7 @@ def build(manifest: Manifest) -> AlpsNet:
     if spec.height != spec.width:
         raise BundleError(f"bundle {manifest.name}: ALPS needs a square input, got {spec.height}×{spec.width}")
     shape: dict[str, Any] = {name: options[name] for name in wanted}
-    shape["score"] = options.get("score", "perturbed")  # the first bundles do not name it
+    shape["score"] = options.get("score", "perturbed")  # early bundles lack it
     return AlpsNet(spec.channels, spec.height, **shape)
 
 

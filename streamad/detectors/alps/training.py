@@ -1,4 +1,4 @@
-"""ALPS's training: the two opposing steps, the scores, and what is validated."""
+"""ALPS's training: the two opposing steps, the scores, validation, and the recipe for video."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from streamad.training.plan import OpenClip, TrainingPlan
 
 _SCORED_AT_ONCE = 256
 _LATENTS = 4096
-"""Training images whose latents say which are normal: enough for a covariance of any latent length in use."""
+"""Training images whose latents define what is normal: enough for a covariance of any latent length in use."""
 
 Images = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.float64]
@@ -31,43 +31,42 @@ PRESETS: dict[str, dict[str, Any]] = {
     "cifar10": {"latent": 32},
     "mvtec": {"latent": 32},
 }
-"""Options that differ from the defaults, by data set (our choice). How much ink a digit has says nothing of which one
-it is, so MNIST gets equal contrast; the brightness of a garment, a photograph or a cell of video is content.
-Photographs vary in more ways and get a longer latent, as in the authors' other code."""
+"""Options that differ from the defaults, by data set. How much ink a digit has does not tell which one it is, so MNIST
+gets equal contrast; the brightness of a garment, a photograph or a patch of video is content. Photographs vary in more
+ways and get a longer latent, as in the authors' other code."""
 
 
 @dataclass(frozen=True)
 class AlpsOptions:
-    """What is chosen for a training.
+    """Options of a training.
 
     Attributes:
-        mode: "alps"; or the paper's ablations "ae" (no perturbation) and "noise" (random perturbation alone). All three
+        mode: "alps"; or the paper's ablations "ae" (no perturbation) and "noise" (random perturbation only). All three
             run the same code.
-        plain_term: the autoencoder's loss has the plain reconstruction's error beside the perturbed one's. Off as in
-            the thesis' equation 3.2, which has the perturbed one alone; on, a step costs half as much again. Without
-            meaning for "ae", which has the plain one alone.
-        distorter_every: a distorter step in every so many steps (paper: every n epochs; 3 from the authors' other code;
-            steps for epochs is our choice, as a short training has few epochs).
-        epsilon: bound of the distorter's perturbation, standard deviations of each latent dimension. With all of 16
-            dimensions at 0.25 it is as long as `noise` is along any one direction (our choice).
-        noise: normal noise added to the latents in training, standard deviations of each latent dimension: all that
-            perturbs in mode "noise", and added to the distorter's perturbation in mode "alps" (our choice: what is a
-            fixed function of the image can be learned and canceled by the autoencoder; 0 is the paper's). Never added
-            when scoring.
-        bounded: bound the distorter's output; see `AlpsNet`.
-        contrast: bring every image to the same mean and contrast first; see `equal_contrast`.
-        score: "perturbed", the paper's, or "weighted": the same times the latent's distance from the normal ones.
-        width: channels of the widest layers; even.
-        latent: length of the latent vector.
-        batch: images in a batch.
-        rate: highest learning rate of the autoencoder (Adam, one cycle).
-        distorter_rate: the same for the distorter. With Adam a weight on a loss does nothing; the two rates are what
-            balances the networks.
-        epochs: epochs of the cycle.
-        patience: without effect, as the last weights are the result (see `AlpsTask.keep`); for the common interface.
+        plain_term: Add the plain reconstruction's error to the perturbed one's in the autoencoder's loss. Off as in the
+            thesis' equation 3.2, which has only the perturbed one; on, a step costs half as much again. Without effect
+            for "ae", which has only the plain one.
+        distorter_every: Number of steps per distorter step (paper: every n epochs; 3 from the authors' other code;
+            steps instead of epochs because a short training has few epochs).
+        epsilon: Bound of the distorter's perturbation, in standard deviations of each latent dimension. With all of 16
+            dimensions at 0.25 it is as long as `noise` is along any one direction.
+        noise: Normal noise added to the latents in training, in standard deviations of each latent dimension: the only
+            perturbation in mode "noise", and added to the distorter's in mode "alps", since the autoencoder could learn
+            to cancel a fixed function of the image (paper: 0). Never added when scoring.
+        bounded: Bound the distorter's output; see `AlpsNet`.
+        contrast: Bring every image to the same mean and contrast first; see `equal_contrast`.
+        score: "perturbed" (paper), or "weighted": the same times the latent's distance from the normal ones.
+        width: Channels of the widest layers; even.
+        latent: Length of the latent vector.
+        batch: Images in a batch.
+        rate: Highest learning rate of the autoencoder (Adam, one cycle).
+        distorter_rate: The same for the distorter. With Adam, a weight on a loss has no effect; the two rates balance
+            the networks.
+        epochs: Epochs of the cycle.
+        patience: Without effect, since the last weights are the result (see `AlpsTask.keep`); for the common interface.
 
     Raises:
-        UsageError: a value that is out of its range.
+        UsageError: A value is out of range.
     """
 
     mode: Mode = "alps"
@@ -92,32 +91,32 @@ class AlpsOptions:
         for name in ("epsilon", "rate", "distorter_rate"):
             _require(0 < getattr(self, name) < float("inf"), name, getattr(self, name), "a number above 0")
         _require(0 <= self.noise < float("inf"), "noise", self.noise, "a number from 0 on")
-        _require(self.width >= 2 and self.width % 2 == 0, "width", self.width, "an even number from 2 on")
+        _require(self.width >= 2 and self.width % 2 == 0, "width", self.width, "an even number, at least 2")
         _require(self.mode in ("alps", "ae", "noise"), "mode", self.mode, "alps, ae or noise")
         _require(self.score in ("perturbed", "weighted"), "score", self.score, "perturbed or weighted")
 
 
 @dataclass
 class AlpsTask:
-    """One training of ALPS on images or on cells of video; the loop that all detectors share drives it.
+    """One training of ALPS on images or on patches of video, run by the common loop.
 
-    Every step: the autoencoder learns to reconstruct under the distorter's perturbations. Every third step, before that
-    and on the same batch: the distorter learns to perturb more harmfully. In the distorter's step the autoencoder is
-    frozen (its BatchNorm statistics too); in the autoencoder's, the distorter is, and runs in evaluation mode, so that
-    the autoencoder meets the perturbations that it will be scored with.
+    In every step, the autoencoder learns to reconstruct under the distorter's perturbations. In every third step,
+    before that and on the same batch, the distorter learns to perturb more harmfully. In the distorter's step the
+    autoencoder is frozen, with its BatchNorm statistics. In the autoencoder's step the distorter is frozen and runs in
+    evaluation mode, so that the autoencoder meets the perturbations that it will be scored with.
 
-    Source: the two aims, paper (equation 3.2 of the thesis); order and freezing, our choice.
+    Source: the two objectives, paper (equation 3.2 of the thesis). Order and freezing are not stated there.
 
     Args:
         images: (n, channels, side, side) uint8, normal.
-        validation: the same, held out of training.
-        options: what was chosen.
-        seed: of the weights.
+        validation: The same, held out.
+        options: Options of the training.
+        seed: Seed of the weights.
         device: "cpu", "cuda" or "cuda:N".
 
     Raises:
-        UsageError: images of a shape or type that ALPS does not take.
-        EngineError: there is no such device.
+        UsageError: Images of an unsupported shape or type.
+        EngineError: The device is not available.
     """
 
     images: Images
@@ -127,8 +126,8 @@ class AlpsTask:
     device: str = "cpu"
 
     keep: Literal["best", "last"] = field(default="last", init=False)
-    """The last weights. The perturbed error of two epochs says nothing of which is better, as the distorter grew
-    stronger between them; and the learning rate is at its lowest at the end."""
+    """The last weights. The perturbed error does not show which of two epochs is better, since the distorter grew
+    stronger between them; and the learning rate is lowest at the end."""
 
     def __post_init__(self) -> None:
         for name, images in (("images", self.images), ("validation", self.validation)):
@@ -165,12 +164,12 @@ class AlpsTask:
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """The one network; the distorter is part of it, since it takes part in scoring."""
+        """The one network; the distorter is part of it because it takes part in scoring."""
         return {"network": self.network}
 
     @property
     def epochs(self) -> int:
-        """Epochs to run."""
+        """Number of epochs."""
         return self.options.epochs
 
     @property
@@ -184,7 +183,7 @@ class AlpsTask:
         return max(1, len(self.images) // self.options.batch)
 
     def training_step(self, step: int, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> float:
-        """One step of the autoencoder, after one of the distorter where it is due; returns the autoencoder's loss."""
+        """Make one step of the autoencoder, after one of the distorter if it is due; return the autoencoder's loss."""
         images = self._net.prepare(self._input(self.images[rows]))
         self.network.train()
         with self.compute.autocast():
@@ -198,26 +197,26 @@ class AlpsTask:
         return self._autoencoder_step(images, latents, scale, rng)
 
     def validate(self) -> float:
-        """Minus the mean headline score of held-out normal images; nothing labeled is used."""
+        """Return minus the mean score of held-out normal images; no labels are used."""
         if self._net.normal is not None:
             self._net.normal.fit(self._latents(self.images[:_LATENTS]))
         return -float(self.score_images(self.validation)[self._headline].mean())
 
     def lowest_normal(self) -> float:
-        """1st percentile of the headline score over held-out normal images: that of a frame in which nothing moves."""
+        """Return the 1st percentile of the score over held-out normal images, which scores a frame without movement."""
         return float(np.quantile(self.score_images(self.validation)[self._headline], 0.01))
 
     def score_images(self, images: Images) -> dict[str, Scores]:
-        """Scores of images; the first is the headline, fixed beforehand.
+        """Score images; the first score is the headline score, fixed beforehand.
 
-        "perturbed" and "plain" are the mean squared errors of the two reconstructions. "mean" is the mean of these two
-        ("averaging between the two losses before scaling", says the paper; the scaling itself would change no order
-        and is left out). "mean_scaled" is the mean of the two after each was scaled to [0, 1] by its lowest and highest
-        value among the images given: it depends on what an image is scored with, and is for offline comparison alone.
-        The paper reports the best of its scores, chosen on labeled data; we do not.
-        "weighted", where that was chosen, is "perturbed" times the distance of the latent from the normal ones.
+        "perturbed" and "plain" are the mean squared errors of the two reconstructions. "mean" is their mean ("averaging
+        between the two losses before scaling" in the paper; the scaling itself changes no order and is omitted).
+        "mean_scaled" is the mean of the two after each was scaled to [0, 1] by its lowest and highest value among the
+        given images. It depends on the other images and serves offline comparison only. The paper reports the best of
+        its scores, chosen on labeled data; here none is chosen.
+        "weighted", if selected, is "perturbed" times the distance of the latent from the normal ones.
 
-        Modes "ae" and "noise" have "plain" (and "weighted") alone: no noise is added when scoring.
+        Modes "ae" and "noise" have only "plain" (and "weighted"): no noise is added when scoring.
 
         Args:
             images: (n, channels, side, side) uint8.
@@ -226,7 +225,7 @@ class AlpsTask:
             (n,) of each score, higher is more anomalous.
 
         Raises:
-            UsageError: images of another shape or type than those trained on.
+            UsageError: Images of another shape or type than those trained on.
         """
         if images.shape[1:] != self.images.shape[1:] or images.dtype != np.uint8:
             raise UsageError(
@@ -242,12 +241,12 @@ class AlpsTask:
         return {self._headline: errors.pop(self._headline), **errors}
 
     def description(self) -> dict[str, Any]:
-        """What was chosen, for the record; shapes the networks."""
+        """Return what was chosen, for the record; it defines the networks' shape."""
         channels, side = self.images.shape[1:3]
         return {"detector": "alps", "channels": channels, "side": side, **asdict(self.options)}
 
     def _distorter_step(self, images: Tensor, latents: Tensor, scale: Tensor, rng: np.random.Generator) -> None:
-        self._net.decoder.requires_grad_(False)  # saves computing gradients that nobody uses
+        self._net.decoder.requires_grad_(False)  # avoids computing unused gradients
         noisy = latents + self._noise(scale, len(images), rng)
         with self.compute.autocast():
             distorted = self._net.decoder(noisy + self._net.perturb(images, scale))
@@ -285,7 +284,7 @@ class AlpsTask:
         return "plain" if self._net.distorter is None else "perturbed"
 
     def _errors(self, images: Images) -> dict[str, Scores]:
-        """(n,) of each score that is not made of others."""
+        """Return (n,) of each score that is not derived from others."""
         self.network.eval()
         parts: list[dict[str, Tensor]] = []
         with torch.no_grad():
@@ -301,7 +300,7 @@ class AlpsTask:
         return {name: torch.cat([part[name] for part in parts]).double().cpu().numpy() for name in parts[0]}
 
     def _latents(self, images: Images) -> Tensor:
-        """(n, latent) of the network as it scores."""
+        """Return the (n, latent) latents of the network as it scores."""
         self.network.eval()
         with torch.no_grad():
             return torch.cat(
@@ -324,19 +323,19 @@ def image_task(
     device: str = "cpu",
     options: Mapping[str, Any] | None = None,
 ) -> AlpsTask:
-    """A training on images of one class.
+    """Make the training on images of one class.
 
     Args:
         images: (n, channels, side, side) uint8 of the normal class.
-        validation: the same, held out of training.
-        data_set: picks a preset, see `PRESETS`.
-        seed: of the weights.
+        validation: The same, held out.
+        data_set: Selects a preset, see `PRESETS`.
+        seed: Seed of the weights.
         device: "cpu", "cuda" or "cuda:N".
-        options: fields of `AlpsOptions` that differ from the preset; may be text.
+        options: Fields of `AlpsOptions` that differ from the preset; may be text.
 
     Raises:
-        UsageError: an unknown data set or option, or images that ALPS does not take.
-        EngineError: there is no such device.
+        UsageError: Unknown data set or option, or images of an unsupported shape.
+        EngineError: The device is not available.
     """
     if data_set not in PRESETS:
         raise UsageError(f"ALPS has no preset for {data_set!r}; known: {', '.join(PRESETS)}")
@@ -345,7 +344,7 @@ def image_task(
 
 
 def _adam(learned: list[nn.Parameter], rate: float) -> torch.optim.Optimizer:
-    # Betas as in the authors' other code: a short memory suits losses that move against one another.
+    # Betas as in the authors' other code: a short memory suits opposing losses.
     return torch.optim.Adam(learned, lr=rate, betas=(0.5, 0.9), fused=True)
 
 
@@ -360,7 +359,7 @@ def _scaled(values: Scores) -> Scores:
 
 
 class AlpsRecipe(PatchRecipe):
-    """ALPS: a cell reconstructed from its perturbed latent."""
+    """ALPS on video: a patch reconstructed from its perturbed latent."""
 
     def __init__(
         self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
@@ -369,7 +368,7 @@ class AlpsRecipe(PatchRecipe):
         self.task: AlpsTask = self._make_task(parse_options(AlpsOptions, plan.overrides, "alps"))
 
     def exported(self) -> nn.Module:
-        """Encoder, distorter and decoder with the perturbed error."""
+        """Return encoder, distorter and decoder with the perturbed error."""
         return self.task.network
 
     def _make_task(self, options: AlpsOptions) -> AlpsTask:

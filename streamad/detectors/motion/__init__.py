@@ -40,7 +40,7 @@ class Motion(FittedDetector):
     min_fps = 1 / LONGEST_SECONDS
     one_rate = False
     reference = "numpy"
-    has_reference_program = False  # its network takes descriptors
+    has_reference_program = False  # its network takes descriptors, not pixels
 
     def scorer(self, manifest: Manifest, camera: str, *, streaming: bool = False) -> CameraScorer:
         """See `Detector.scorer`."""
@@ -49,7 +49,7 @@ class Motion(FittedDetector):
         return MotionScorer(manifest, camera)
 
     def network(self, manifest: Manifest) -> Any:
-        """Return the model as a torch module: what engines other than OpenVINO are compared with."""
+        """Return the model as a torch module, for the torch engine and as a reference."""
         from streamad.detectors.motion.network import build
 
         return build(manifest)
@@ -80,7 +80,7 @@ class Motion(FittedDetector):
         if fps < self.min_fps:
             raise UsageError(
                 f"the video has {fps:.2g} frames a second; the motion detector needs at least {self.min_fps:.2g}, "
-                "because in between things move too far to be followed",
+                "since objects move too far between frames to be tracked",
                 hint="raise the camera's frame rate; for a folder of images, --fps states the rate it was taken at",
             )
 

@@ -1,4 +1,4 @@
-"""How what moves looks: size, shape and texture of foreground, in blocks around a cell."""
+"""Appearance of what moves: size, shape and texture of the foreground, in blocks around a patch."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from streamad.frame import UInt8Image
 Floats = npt.NDArray[np.float32]
 
 EDGE = 16.0
-"""Gray levels a half pixel of an edge that counts as much as full foreground does (our choice)."""
+"""Edge strength, in gray levels per half pixel, that counts as much as full foreground."""
 
 SHADE = 64.0
-"""Gray levels over or under the scene at rest that count as much (our choice)."""
+"""Difference in brightness to the background, in gray levels, that counts as much as full foreground."""
 
 
 def look_maps(pixels: UInt8Image, rest: UInt8Image, foreground: Floats) -> Floats:
-    """What is measured of looks at each half-size pixel, all of it weighted by foreground.
+    """Measure appearance at each half-size pixel, weighted by foreground.
 
-    The channels: foreground; the strength of edges in four orientations (upright, level, both diagonals: a coarse
-    histogram of oriented gradients, Dalal and Triggs 2005); how much brighter than the scene at rest, and how much
-    darker. Size and shape are in the first, texture in the others.
+    The channels are: foreground; edge strength in four orientations (vertical, horizontal, both diagonals: a coarse
+    histogram of oriented gradients, Dalal and Triggs 2005); how much brighter, and how much darker than the background.
+    The first channel shows size and shape, the others texture.
 
     Args:
-        pixels: (H, W) the frame at its working size.
-        rest: (H, W) the scene at rest.
-        foreground: (H/2, W/2) 0..1.
+        pixels: (H, W) frame at its working size.
+        rest: (H, W) background.
+        foreground: (H/2, W/2) foreground, 0 to 1.
 
     Returns:
-        (`CHANNELS`, H/2, W/2) at least 0, most of it below 1.
+        (`CHANNELS`, H/2, W/2) values of at least 0, mostly below 1.
     """
     half = foreground.shape[::-1]
     small = cv2.resize(pixels, half, interpolation=cv2.INTER_AREA)
@@ -54,15 +54,15 @@ def look_maps(pixels: UInt8Image, rest: UInt8Image, foreground: Floats) -> Float
 
 
 def looks_of(blocks: Floats, patches: npt.NDArray[np.intp]) -> Floats:
-    """(n, CONTEXT² · CHANNELS) looks of cells.
+    """Return the appearance of patches, (n, CONTEXT² · CHANNELS).
 
     Args:
-        blocks: (rows, cols, `CHANNELS`) means over blocks of `look_maps`.
-        cells: (n, 2) row and column of cells, which lie at the corners of four blocks. Beyond the picture is nothing.
+        blocks: (rows, cols, `CHANNELS`) block means of `look_maps`.
+        patches: (n, 2) row and column of patches, which lie at the corners of four blocks. Outside the picture is 0.
     """
     edge = CONTEXT // 2 - 1
     padded = np.pad(blocks, ((edge, edge), (edge, edge), (0, 0)))
-    # The window of the cell at a corner begins `edge` blocks before the corner's own four, which padding makes 0.
+    # The window of the patch at a corner begins `edge` blocks before the corner's own four, which padding makes 0.
     windows = np.lib.stride_tricks.sliding_window_view(padded, (CONTEXT, CONTEXT), axis=(0, 1))
     found = windows[patches[:, 0], patches[:, 1]]  # (n, channels, rows, cols)
     return np.ascontiguousarray(found.transpose(0, 2, 3, 1), np.float32).reshape(
@@ -71,9 +71,9 @@ def looks_of(blocks: Floats, patches: npt.NDArray[np.intp]) -> Floats:
 
 
 def turned(looks: Floats, quarters: int) -> Floats:
-    """Looks of things turned by quarters, counter-clockwise."""
+    """Rotate appearances by quarter turns, counterclockwise."""
     grid = looks.reshape(-1, CONTEXT, CONTEXT, CHANNELS)
     answer = np.rot90(grid, quarters, axes=(1, 2))
-    if quarters % 2:  # upright edges lie level then, and diagonals change places
+    if quarters % 2:  # vertical and horizontal edges change places, and so do the diagonals
         answer = answer[..., [0, 2, 1, 4, 3, 5, 6]]
     return np.ascontiguousarray(answer).reshape(looks.shape)

@@ -1,4 +1,4 @@
-"""From a frame's movement to one descriptor for each moving cell."""
+"""From a frame's movement to one descriptor for each moving patch."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from streamad.detectors.motion.layout import BLOCK, LENGTH, LOOK, PLACE, SPEED, 
 Floats = npt.NDArray[np.float32]
 
 MOVING_SHARE = 0.10
-"""Share of a cell that must be foreground for it to be described (as for cells of 30×30, see `PatchHistory`)."""
+"""Share of a patch that must be foreground for it to be described, as for 30×30 patches (see `PatchHistory`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PatchDescriptors:
-    """The moving cells of one frame.
+    """The moving patches of one frame.
 
     Attributes:
         locations: (n, 2) row and column of each in the grid.
-        values: (n, `layout.LENGTH`) float32, see `layout`.
+        values: (n, `layout.LENGTH`) float32 descriptors, see `layout`.
         grid: (rows, cols) of the grid.
     """
 
@@ -34,18 +34,18 @@ class PatchDescriptors:
 
 
 def grid_shape(height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of cells for a working frame: one for every corner between four blocks."""
+    """Return the rows and columns of patches for a working frame: one for every corner between four blocks."""
     return max(1, round(height / BLOCK) - 1), max(1, round(width / BLOCK) - 1)
 
 
 def describe(movement: Movement, share: float = MOVING_SHARE) -> PatchDescriptors:
-    """Descriptors of the cells in which something moves.
+    """Describe the patches in which something moves.
 
-    Everything is averaged over blocks first, weighted by foreground, so that the cost hardly depends on how much moves.
+    Everything is first averaged over blocks, weighted by foreground, so that the cost hardly depends on how much moves.
 
     Args:
-        movement: of the frame; its flow and looks must be known.
-        share: see `MOVING_SHARE`.
+        movement: Movement of the frame, with flow and appearance.
+        share: See `MOVING_SHARE`.
     """
     assert movement.flow is not None
     assert movement.looks is not None
@@ -66,7 +66,7 @@ def describe(movement: Movement, share: float = MOVING_SHARE) -> PatchDescriptor
 
 
 def _block_means(foreground: Floats, flow: Floats) -> Floats:
-    """(rows, cols, 6) means over blocks: foreground, foreground × speed², foreground × speed in four directions."""
+    """Return (rows, cols, 6) block means: foreground, foreground × speed², foreground × speed in four directions."""
     height, width = foreground.shape
     size = (max(2, round(2 * width / BLOCK)), max(2, round(2 * height / BLOCK)))
     weighted = flow * foreground[..., None]

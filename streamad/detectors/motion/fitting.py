@@ -1,4 +1,4 @@
-"""Fitting the model to the descriptors of a camera's normal video; numpy alone."""
+"""Fitting the model to the descriptors of a camera's normal video, with NumPy only."""
 
 from __future__ import annotations
 
@@ -22,87 +22,87 @@ from streamad.errors import UsageError
 Floats = npt.NDArray[np.float32]
 
 BLOCK_SECONDS = 8.0
-"""Length of the blocks whose maxima are counted (our choice: about the time that a thing takes to cross a picture, so
-that maxima of different blocks are of different things)."""
+"""Length of the time blocks whose maxima are counted: about the time that an object takes to cross the picture, so that
+maxima of different blocks belong to different objects."""
 
 SHORTEST_BLOCK_SECONDS = 1.0
 WANTED_BLOCKS = 8
-"""Where the video has fewer blocks than this, they are made shorter, down to a second: little video is better fitted to
-than refused."""
+"""If the video has fewer blocks than this, they are made shorter, down to a second: fitting to little video is better
+than refusing it."""
 
 SPACING = 20.0
-"""Distance of the anchors of the usual speed, working pixels: a cell."""
+"""Distance between the anchors of the usual speed, working pixels: one patch."""
 
 BANDWIDTH = 12.0
-"""Standard deviation of the kernel between them, working pixels: as smooth as the spacing allows."""
+"""Standard deviation of the kernel between anchors, working pixels: as smooth as the spacing allows."""
 
 GATHERED = 40.0
-"""Standard deviation of the neighborhood from which the usual speed at an anchor is counted, working pixels: about the
-height of a thing."""
+"""Standard deviation of the neighborhood from which the usual speed at an anchor is estimated, working pixels: about
+the height of an object."""
 
 BACKING = 4.0
-"""Descriptors of the whole picture that are added to each neighborhood, so that a place which has few takes the
-picture's usual speed (per cell of the neighborhood's size; our choice)."""
+"""Descriptors from the whole picture added to each neighborhood, per patch of its size, so that a place with few takes
+the picture's usual speed."""
 
 USUAL = 0.75
-"""Quantile of the speeds that is called usual: much of what is described stands, or is a limb at rest."""
+"""Quantile of the speeds that counts as usual: much of what is described stands still, or is a limb at rest."""
 
 NEARNESS = 0.002
-"""Units of a measure to a working pixel: places as far apart as ten things' heights differ as much as standing and
-walking do (our choice; 0, 0.002, 0.005 and 0.02 were compared on rendered scenes)."""
+"""Units of a measure per working pixel: places ten object heights apart differ as much as standing and walking.
+Chosen among 0, 0.002, 0.005 and 0.02 on rendered scenes."""
 
 MOST_EXAMPLES = 4000
-"""Most examples of a kind: what 2 cores search in about a millisecond for a frame."""
+"""Maximum number of examples of a kind: what 2 cores search in about a millisecond per frame."""
 
 APART = 0.15
-"""Side of the cells of space of which one example is kept, units of a measure: examples are to cover what was normal,
-not to repeat what is common."""
+"""Side of the cubes of space in which one example is kept, units of a measure: examples should cover what was normal
+rather than repeat what is common."""
 
 LOOK_PARTS = 48
-"""Principal components of looks that are kept (our choice; 8 to 64 were compared on things pasted into Ped2's normal
-clips, 32 to 64 are alike)."""
+"""Principal components of appearance that are kept. Of 8 to 64, compared on objects pasted into Ped2's normal clips, 32
+to 64 are equally good."""
 
 LOOK_NEARNESS = 0.005
-"""Units of a look's measure to a working pixel (our choice; 0 to 0.02 are alike: the perspective of most views changes
-little from one thing to the next)."""
+"""Units of the appearance measure per working pixel. 0 to 0.02 are equally good: in most views, perspective changes
+little from one object to the next."""
 
 LOOK_RIDGE = 1e-3
-"""Share of the largest variance that is added to each: what hardly ever varies shall not count without bound."""
+"""Share of the largest variance that is added to each, so that what hardly ever varies does not count without bound."""
 
 MOST_LOOKS = 2000
-"""Most examples of looks (our choice; 4000 and 12000 were no better)."""
+"""Maximum number of examples of appearance; 4000 and 12000 were no better."""
 
 MEASURED_LOOKS = 20_000
-"""Most descriptors that the principal components are reckoned from."""
+"""Maximum number of descriptors that the principal components are computed from."""
 
 TOP_PATCHES = 5
-"""Cells that make a frame's score (our choice; 1, 3 and 8 were compared, see docs/results/motion.md)."""
+"""Patches that make up a frame's score. Chosen among 1, 3, 5 and 8, see docs/results/motion.md."""
 
 MIN_BLOCKS = 4
 MIN_PATCHES = 500
-"""Least that anything can be learned from: a few seconds of video in which something moves, and as many cells as one
-person gives in them."""
+"""Minimum to learn from: a few seconds of video in which something moves, and as many patches as one person fills in
+them."""
 
 FOLDS = 6
-"""Parts of the normal video that are each held against a model of the others (our choice: each model has five sixths of
-what the last one has)."""
+"""Parts of the normal video, each of which is scored by a model of the others: each model has five sixths of what the
+final one has."""
 
 LARGEST_CLIP = 1 / 3
-"""Largest share of the video that a clip may hold for the parts to be made of whole clips."""
+"""Largest share of the video that one clip may have if the parts consist of whole clips."""
 
 MADE = 1200
-"""Anomalies that are made, over all parts."""
+"""Synthetic anomalies, over all parts."""
 
 LEAST_SPEED_SLOPE = 1.0
-"""Least slope of the speed: what goes twice as fast is twice as likely an anomaly, even where seconds of video, each
-part unlike the others, cannot show it (our choice)."""
+"""Minimum slope of the speed: what moves twice as fast is twice as likely an anomaly, even if seconds of video, each
+part unlike the others, cannot show it."""
 
 SCORED_PATCHES = 4096
-"""Cells that are measured together when a long video is scored: enough for the products of matrices to be fast."""
+"""Patches that are measured together when a long video is scored: enough for fast matrix products."""
 
 NO_EVIDENCE = 0.5
-"""Quantile of the normal frames' measures up to which there is no evidence, a usual frame (our choice; 0.1, 0.25 and
-0.5 were compared)."""
+"""Quantile of the normal frames' measures up to which there is no evidence: a usual frame. Chosen among 0.1, 0.25 and
+0.5."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +110,9 @@ class Sample:
     """One frame of normal video.
 
     Attributes:
-        values: (n, length) descriptors of its cells.
-        clip: number of its clip.
-        seconds: its time in the clip.
+        values: (n, length) descriptors of its patches.
+        clip: Number of its clip.
+        seconds: Its time in the clip.
     """
 
     values: Floats
@@ -122,17 +122,17 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A model and what fitting it told.
+    """A fitted model, with what fitting it showed.
 
     Attributes:
-        model: the model.
-        still: score of a frame in which nothing moves.
-        blocks: blocks of time in which something moves.
-        block_seconds: their length.
-        scores: (frames,) score of every sample by a model that was not shown its part of the video, each by itself:
-            not yet averaged over time.
-        parts: where each part of the video begins: number of the clip, and seconds in it.
-        others: for each part the model that was fitted to the other parts.
+        model: The model.
+        still: Score of a frame in which nothing moves.
+        blocks: Number of time blocks in which something moves.
+        block_seconds: Their length.
+        scores: (frames,) score of every sample by a model that was not fitted to its part of the video, each frame by
+            itself, not yet averaged over time.
+        parts: Start of each part of the video: number of the clip, and seconds in it.
+        others: For each part, the model that was fitted to the other parts.
     """
 
     model: MotionModel
@@ -144,10 +144,10 @@ class Fitted:
     others: tuple[MotionModel, ...]
 
     def scored(self, samples: Iterable[Sample]) -> Iterator[tuple[Sample, float]]:
-        """The samples, each with its score by a model that was not shown its part of the video; see `scores`.
+        """Yield the samples, each with its score by a model that was not fitted to its part of the video.
 
         Args:
-            samples: frames of the video that the model was fitted to, also those that it was not shown.
+            samples: Frames of the video that the model was fitted to, including those that were left out.
         """
         waiting: list[Sample] = []
         part, patches = 0, 0
@@ -179,13 +179,13 @@ def fit(
     """Fit the model.
 
     Args:
-        samples: frames of normal video, in order: all of them, or a sample.
+        samples: Frames of normal video in order: all of them, or a sample.
         working: (height, width) of the working frame, pixels.
-        seed: of the choice among examples.
-        progress: called with (steps done, steps in all).
+        seed: Seed of the choice among examples.
+        progress: Called with the steps done and the steps in all.
 
     Raises:
-        UsageError: too little moves, or for too short a time.
+        UsageError: Too little moves, or for too short a time.
     """
     moving = [sample for sample in samples if len(sample.values)]
     block_of, block_seconds = _blocks(moving)
@@ -195,7 +195,7 @@ def fit(
         raise UsageError(
             f"too little moves in the normal video: {count} moving patches in {len(blocks)} stretches of "
             f"{block_seconds:g} s; {MIN_PATCHES} in {MIN_BLOCKS} are needed",
-            hint="give more video, of a time when people or vehicles pass",
+            hint="give more video from times when people or vehicles pass",
         )
     rng = np.random.default_rng(seed)
     values = np.concatenate([sample.values for sample in moving])
@@ -204,7 +204,7 @@ def fit(
     def learned(shown: Floats) -> MotionModel:
         return _examples(shown, working, rng)
 
-    # Measures of every part, and of anomalies made of it, by examples of the other parts alone.
+    # Measures of every part, and of anomalies made from it, by examples of the other parts only.
     fold_of = _folds(moving)
     owner = np.repeat(fold_of, np.diff(starts))
     measures = np.empty((len(values), len(MEASURES)), np.float32)
@@ -224,7 +224,7 @@ def fit(
     normal, anomalies = _frame_measures(measures, starts), np.concatenate(made)
     slopes = [LEAST_SPEED_SLOPE, 0.0, 0.0]
     if len(anomalies):
-        # Two, since anomalies are made of each block, too.
+        # Two, since anomalies are made from each block too.
         found = [logistic_slope(normal[:, k], anomalies[:, k], 2.0 * len(blocks)) for k in range(len(MEASURES))]
         slopes = [max(pair) for pair in zip(slopes, found, strict=True)]
     base = np.quantile(normal, NO_EVIDENCE, axis=0).astype(np.float32)
@@ -242,7 +242,7 @@ def fit(
 
 
 def _examples(values: Floats, working: tuple[int, int], rng: np.random.Generator) -> MotionModel:
-    """A model whose examples are of `values`; its evidence is not known yet."""
+    """Return a model whose examples come from `values`; its evidence is not fitted yet."""
     anchors, usual = _usual_speeds(values, working)
     mean, basis = _look_parts(values[rng.permutation(len(values))[:MEASURED_LOOKS], LOOK])
     blank = MotionModel(
@@ -264,7 +264,7 @@ def _examples(values: Floats, working: tuple[int, int], rng: np.random.Generator
 
 
 def _look_parts(looks: Floats) -> tuple[Floats, Floats]:
-    """Mean and whitening basis of the roots of looks; see `MotionModel`."""
+    """Return mean and whitening basis of the square roots of appearance; see `MotionModel`."""
     roots = np.sqrt(np.maximum(looks, 0)).astype(np.float64)
     mean = roots.mean(axis=0)
     variances, parts = np.linalg.eigh(np.cov((roots - mean).T))  # ascending
@@ -274,7 +274,7 @@ def _look_parts(looks: Floats) -> tuple[Floats, Floats]:
 
 
 def _frame_measures(measures: Floats, starts: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
-    """(frames, 3) logarithms of each measure of frames, whose cells begin at `starts`, as a score is made of cells."""
+    """Return (frames, 3) log measures of frames whose patches begin at `starts`, pooled as a score pools patches."""
     logs = np.log(np.maximum(measures, CLOSEST))
     return np.array(
         [[frame_score(logs[a:b, k], TOP_PATCHES, 0.0) for k in range(len(MEASURES))] for a, b in pairwise(starts)],
@@ -283,7 +283,7 @@ def _frame_measures(measures: Floats, starts: npt.NDArray[np.intp]) -> npt.NDArr
 
 
 def _measured_anomalies(model: MotionModel, made: list[tuple[Floats, ...]]) -> npt.NDArray[np.float64]:
-    """(things, 3) logarithms of each measure of the anomalies that are made to show in it."""
+    """Return (objects, 3) log measures of the anomalies that are made to show in each measure."""
     answer = np.empty((len(made), len(MEASURES)), np.float64)
     for k in range(len(MEASURES)) if made else ():
         starts = np.cumsum([0] + [len(parts[k]) for parts in made])
@@ -292,7 +292,7 @@ def _measured_anomalies(model: MotionModel, made: list[tuple[Floats, ...]]) -> n
 
 
 def _starts_of(samples: list[Sample], fold_of: npt.NDArray[np.intp]) -> tuple[tuple[int, float], ...]:
-    """Where the parts begin that `_folds` made: at the beginning of a clip, or at a sample in one."""
+    """Return where the parts of `_folds` begin: at the start of a clip, or at a sample within one."""
     starts = np.flatnonzero(np.diff(fold_of, prepend=-1))
     first_of_clip = [k == 0 or samples[k - 1].clip != samples[k].clip for k in starts]
     return tuple(
@@ -301,7 +301,7 @@ def _starts_of(samples: list[Sample], fold_of: npt.NDArray[np.intp]) -> tuple[tu
 
 
 def _folds(samples: list[Sample]) -> npt.NDArray[np.intp]:
-    """Number of the part of the video that each sample lies in: runs of clips, or of time where a clip is long."""
+    """Return the number of the part of the video of each sample: runs of clips, or of time if a clip is long."""
     count = len(samples)
     _, starts, sizes = np.unique([sample.clip for sample in samples], return_index=True, return_counts=True)
     if sizes.max() > LARGEST_CLIP * count:
@@ -311,7 +311,7 @@ def _folds(samples: list[Sample]) -> npt.NDArray[np.intp]:
 
 
 def _blocks(samples: list[Sample]) -> tuple[npt.NDArray[np.intp], float]:
-    """Number of the block of time that each sample lies in, and the length of a block, seconds."""
+    """Return the number of each sample's time block, and the length of a block, seconds."""
     if not samples:
         return np.zeros(0, np.intp), BLOCK_SECONDS
     lengths: dict[int, float] = {}
@@ -324,9 +324,9 @@ def _blocks(samples: list[Sample]) -> tuple[npt.NDArray[np.intp], float]:
 
 
 def _usual_speeds(values: Floats, working: tuple[int, int]) -> tuple[Floats, Floats]:
-    """Anchors (a, 2), and the logarithm of the usual speed at each: a quantile of the speeds around it.
+    """Return anchors (a, 2) and the logarithm of the usual speed at each: a quantile of the speeds around it.
 
-    Counted in histograms of the logarithm, one an anchor, smoothed over the picture.
+    Counted in one histogram of the logarithm per anchor, smoothed over the picture.
     """
     height, width = working
     rows, cols = math.ceil(height / SPACING) + 1, math.ceil(width / SPACING) + 1
@@ -351,10 +351,10 @@ def _usual_speeds(values: Floats, working: tuple[int, int]) -> tuple[Floats, Flo
 
 
 def _spread(points: Floats, rng: np.random.Generator) -> npt.NDArray[np.intp]:
-    """Numbers of the points kept: one of each cell of space, then a random choice of at most `MOST_EXAMPLES`."""
+    """Return the indices of the points kept: one in each cube of space, then at most `MOST_EXAMPLES` at random."""
     shuffled = rng.permutation(len(points))
     patches = np.floor(points[shuffled] / APART).astype(np.int64).view(np.uint64)
-    # A random number for each cell of space stands for it: sorting these is many times as fast as sorting rows.
+    # Each cube of space is represented by a random number: sorting these is many times faster than sorting rows.
     keys = (patches * rng.integers(1, 2**63, points.shape[1], dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
     _, first = np.unique(keys, return_index=True)
     kept = shuffled[first]

@@ -1,4 +1,4 @@
-"""How the picture moves: foreground and optical flow of a camera's frames, in working pixels a second."""
+"""Movement in the picture: foreground and optical flow of a camera's frames, in working pixels per second."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from streamad.frame import Frame, UInt8Image
 from streamad.preprocessing import BackgroundModel
 
 PROBE_SECONDS = 0.1
-"""Age of the frame that the flow is measured against before anything is known of a camera."""
+"""Age of the frame that the flow is measured against before anything is known about a camera, seconds."""
 
 DISPLACEMENT = 2.5
-"""Way that a usual thing goes between the two frames of a flow, working pixels (our choice): much more than the error
-of the flow, about 0.2, while a thing three times as fast is still found. On a rendered scene, in which people walk 38
-pixels a second, AUC was 0.98 with 3, 0.94 with 6 and 0.87 with 11; on Ped2's normal clips, 8 pixels a second, people
-replayed twice as fast were found with 0.99 at 2.4 and 0.95 at 3.2."""
+"""Distance that a usual object moves between the two frames of a flow, working pixels: much more than the error of the
+flow, about 0.2, while an object three times as fast is still found. On a rendered scene in which people walk 38 pixels
+per second, the AUC was 0.98 with 3, 0.94 with 6 and 0.87 with 11. On Ped2's normal clips, 8 pixels per second, people
+replayed twice as fast were found with an AUC of 0.99 at 2.4 and 0.95 at 3.2."""
 
 LONGEST_SECONDS = 0.6
-"""Oldest frame that the flow is still measured against: beyond, things have left their place."""
+"""Maximum age of the frame that the flow is measured against, seconds; objects have left their place after that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """What moves in a frame.
+    """Movement in a frame.
 
     Attributes:
-        foreground: (H/2, W/2) float32, 0..1: how surely a pixel differs from the scene at rest.
-        flow: (H/2, W/2, 2) float32: speed to the right and down, working pixels a second; None where there is no
-            earlier frame to measure it against.
-        seconds: time since the frame before, None for the first after a gap.
-        dropped: there is no flow because frames were dropped, not because the stream has just begun.
-        looks: (channels, H/2, W/2) float32, see `look_maps`; None where there is no flow.
+        foreground: (H/2, W/2) float32, 0 to 1: how clearly a pixel differs from the background.
+        flow: (H/2, W/2, 2) float32: speed to the right and down, working pixels per second. None if there is no earlier
+            frame to measure it against.
+        seconds: Time since the previous frame. None for the first after a gap.
+        dropped: There is no flow because frames were dropped, not because the stream has just begun.
+        looks: (channels, H/2, W/2) float32, see `look_maps`. None if there is no flow.
     """
 
     foreground: npt.NDArray[np.float32]
@@ -48,17 +48,17 @@ class Movement:
 
 
 class FlowMeter:
-    """Foreground and flow of one camera.
+    """Foreground and optical flow of one camera.
 
-    The flow is the dense inverse search of Kroeger et al. 2016 (OpenCV's DIS, without its variational refinement),
-    from the newest frame back to the one about `flow_seconds` before, divided by the time between: speeds do not
-    depend on the rate of the frames.
+    The flow is the dense inverse search of Kroeger et al. 2016 (OpenCV's DIS, without its variational refinement), from
+    the newest frame back to one about `flow_seconds` earlier, divided by the time between them. Speeds therefore do not
+    depend on the frame rate.
 
     Args:
-        background: the scene at rest.
-        level: gray levels by which a pixel must differ to be half foreground.
-        max_height: taller frames are shrunk to it first, pixels.
-        flow_seconds: age wanted of the frame that the flow is measured against; the nearest there is is taken.
+        background: The background model.
+        level: Gray levels by which a pixel must differ to count as half foreground.
+        max_height: Taller frames are shrunk to this height first, pixels.
+        flow_seconds: Desired age of the frame that the flow is measured against; the nearest available one is used.
     """
 
     def __init__(
@@ -72,15 +72,15 @@ class FlowMeter:
         self._last_index = -1
         self._dis = _new_flow()
         self.gaps = 0
-        """Times that the past was thrown away because the stream broke off."""
+        """Number of times that the past was discarded because the stream broke off."""
 
     @property
     def is_warm(self) -> bool:
-        """Whether the scene at rest is known."""
+        """Whether the background is known."""
         return self._background.is_warm
 
     def push(self, frame: Frame) -> Movement:
-        """Take the next frame."""
+        """Add the next frame."""
         pixels = shrunk(frame.pixels, self._max_height)
         now = frame.pts_seconds
         broken = bool(self._past) and (
@@ -109,12 +109,12 @@ class FlowMeter:
         return Movement(foreground, flow, seconds, dropped, looks)
 
     def reset(self) -> None:
-        """Forget the frames and the scene at rest."""
+        """Forget the frames and the background."""
         self._past.clear()
         self._background.reset()
 
     def __deepcopy__(self, memo: dict[int, object]) -> FlowMeter:
-        """A copy that goes on by itself; OpenCV's own object, which holds no state between frames, is made anew."""
+        """Return an independent copy. OpenCV's object, which holds no state between frames, is created again."""
         other = FlowMeter.__new__(FlowMeter)
         for name, value in self.__dict__.items():
             other.__dict__[name] = _new_flow() if name == "_dis" else copy.deepcopy(value, memo)
@@ -128,20 +128,20 @@ class FlowMeter:
             return None
         _, at, past = min(aged, key=lambda item: item[0])
         if now - at < 0.5 * self._flow_seconds:
-            return None  # just begun: the error of the flow would be as large as what moves
-        # From the newest frame back: at a pixel of the newest frame stands how its content came there.
+            return None  # just begun: the error of the flow would be as large as the movement
+        # From the newest frame back: each pixel of the newest frame has the way that its content came.
         back = self._dis.calc(pixels, past, None)  # type: ignore[call-overload]
         flow = cv2.resize(back, half, interpolation=cv2.INTER_AREA)
         return np.asarray(flow * np.float32(-1.0 / (now - at)), dtype=np.float32)
 
 
 def flow_seconds_for(usual_speed: float) -> float:
-    """Age of the frame that a camera's flow is measured against, by the usual speed there, working pixels a second."""
+    """Return the age of the frame to measure the flow against, by the usual speed in working pixels per second."""
     return float(np.clip(DISPLACEMENT / max(usual_speed, 1e-3), 0.01, 0.4))
 
 
 def shrunk(pixels: UInt8Image, max_height: int | None) -> UInt8Image:
-    """A frame no taller than `max_height`, aspect kept, areas averaged."""
+    """Shrink a frame to at most `max_height`, keeping the aspect ratio and averaging areas."""
     height, width = pixels.shape
     if max_height is None or height <= max_height:
         return pixels

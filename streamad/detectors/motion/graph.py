@@ -43,7 +43,7 @@ def write_graph(model: MotionModel, path: Path) -> None:
         return str(graph.add("Sqrt", graph.add("Relu", graph.add("Add", least, own))))
 
     place = columns(PLACE)
-    # |p − a|² over all anchors; |p|² is common to them and falls out of the softmax.
+    # |p − a|² over all anchors; |p|² is common to them and cancels in the softmax.
     product = graph.add("MatMul", place, constant("anchors", 2.0 * model.sharpness * model.anchors.T))
     away = constant("anchors_squares", -model.sharpness * (model.anchors**2).sum(axis=1))
     weights = graph.add("Softmax", graph.add("Add", product, away), axis=1)

@@ -1,47 +1,47 @@
-"""What the numbers of a descriptor are, and the constants that all parts of the detector share."""
+"""Layout of a descriptor, and the constants that all parts of the detector share."""
 
 from __future__ import annotations
 
 BLOCK = 10
-"""Side of a block, working pixels: a fifth of the height that moving things have at the working size (our choice; two
-blocks are a cell, about the width of a person)."""
+"""Side of a block, working pixels: a fifth of the height that moving objects have at the working size. Two blocks are a
+patch, about the width of a person."""
 
 PATCH_SIZE = 2 * BLOCK
-"""Side of a cell, working pixels; cells overlap by half."""
+"""Side of a patch, working pixels; patches overlap by half."""
 
 PLACE = slice(0, 2)
-"""Row and column of the cell's center, working pixels."""
+"""Row and column of the patch's center, working pixels."""
 
 SPEED = slice(2, 3)
-"""Root mean square of the speed of what moves in the cell, working pixels a second."""
+"""Root mean square speed of what moves in the patch, working pixels per second."""
 
 VELOCITY = slice(3, 7)
-"""Mean speed to the right, down, left and up, working pixels a second, each at least 0 (half-wave rectified, as in
-Efros et al. 2003), so that opposite movements in a cell do not cancel."""
+"""Mean speed to the right, down, left and up, working pixels per second, each at least 0 (half-wave rectified, as in
+Efros et al. 2003), so that opposite movements in a patch do not cancel out."""
 
 CONTEXT = 4
-"""Blocks of a cell's look to a side: 40 working pixels, most of a thing (our choice; 6 were no better on things
-pasted into Ped2's normal clips)."""
+"""Blocks on a side of a patch's appearance: 40 working pixels, most of an object. 6 were no better on objects pasted
+into Ped2's normal clips."""
 
 CHANNELS = 7
-"""What each block of a look holds: see `looks`."""
+"""Values of each block's appearance, see `appearance`."""
 
 LOOK = slice(VELOCITY.stop, VELOCITY.stop + CONTEXT * CONTEXT * CHANNELS)
-"""How the cell and what is around it looks: (rows, columns, channels) of blocks, flattened."""
+"""Appearance of the patch and its surroundings: (rows, columns, channels) of blocks, flattened."""
 
 LENGTH = LOOK.stop
-"""Numbers in a descriptor."""
+"""Length of a descriptor."""
 
 MEASURES = ("speed", "direction", "look")
-"""What a network gives the evidence of for a cell, in this order, followed by the usual speed there, working pixels a
-second."""
+"""Measures for which the network outputs a patch's evidence, in this order; the usual speed there follows, in working
+pixels per second."""
 
 USUAL_SPEED = len(MEASURES)
-"""Column of the usual speed in a network's output."""
+"""Column of the usual speed in the network's output."""
 
 SLOWEST = 0.5
-"""Speed below which all is rest, working pixels a second: a hundredth of a thing's height (our choice)."""
+"""Speed below which everything counts as at rest, working pixels per second: a hundredth of an object's height."""
 
 CLOSEST = 0.1
-"""Least distance to the nearest example that is told apart, in units of the usual speed there (our choice: below
-what tells anything, far above the rounding of a distance in 32 bits)."""
+"""Smallest distance to the nearest example that is resolved, in units of the usual speed there: below what is
+informative, far above the rounding of a distance in 32 bits."""

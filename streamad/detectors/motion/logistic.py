@@ -1,4 +1,4 @@
-"""How fast the odds rise with a measure that something is an anomaly and not normal video."""
+"""How fast the odds of an anomaly rise with a measure."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import numpy.typing as npt
 Doubles = npt.NDArray[np.float64]
 
 PRIOR = 0.1
-"""Precision of the slope's normal prior around 0, in standard deviations of the measure: it only matters where normal
-video and anomalies do not overlap, and keeps the slope finite there (our choice; 0.1, 1 and 5 were compared)."""
+"""Precision of the slope's normal prior around 0, in standard deviations of the measure. It only matters if normal
+video and anomalies do not overlap, and keeps the slope finite then. Chosen among 0.1, 1 and 5."""
 
 _STEPS = 100
 _FARTHEST = 3.0
 
 
 def logistic_slope(normal: Doubles, anomalies: Doubles, independent: float) -> float:
-    """Slope of a logistic regression of "is an anomaly" on one measure; 0 where it would fall.
+    """Return the slope of a logistic regression of "is an anomaly" on one measure; 0 if it would be negative.
 
-    Both sides weigh the same, however many there are.
+    Both classes have the same weight, however many samples they have.
 
     Args:
-        normal: (n,) the measure in normal video that the model was not shown.
-        anomalies: (m,) the measure in anomalies.
-        independent: how many independent observations they are worth, by which the prior is weighed.
+        normal: (n,) measure in normal video that the model was not fitted to.
+        anomalies: (m,) measure in anomalies.
+        independent: Number of independent observations that the samples are worth; it sets the weight of the prior.
     """
     both = np.concatenate([normal, anomalies])
     center, spread = both.mean(), both.std()
@@ -36,7 +36,7 @@ def logistic_slope(normal: Doubles, anomalies: Doubles, independent: float) -> f
     design = np.stack([np.ones_like(x), x], axis=1)
     ridge = np.diag([1e-6, PRIOR])
     found = np.zeros(2)
-    for _ in range(_STEPS):  # Newton's method, its steps bounded
+    for _ in range(_STEPS):  # Newton's method with bounded steps
         odds = 1 / (1 + np.exp(-np.clip(design @ found, -40, 40)))
         gradient = design.T @ (weights * (odds - is_anomaly)) + ridge @ found
         curvature = (design * (weights * odds * (1 - odds))[:, None]).T @ design + ridge

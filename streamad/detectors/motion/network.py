@@ -26,13 +26,13 @@ _SIZES = ("anchors", "velocities", "looks", "look_parts")
 class MotionNet(nn.Module):
     """Evidence of descriptors; see `density.MotionModel`, whose arrays are the buffers.
 
-    Input (n, length, 1, 1), output (n, 4): evidence of speed, direction and look, usual speed there.
+    Input (n, length, 1, 1); output (n, 4): evidence of speed, direction and appearance, and the usual speed there.
 
     Args:
-        anchors: number of anchors.
-        velocities: number of examples of velocity.
-        looks: number of examples of looks.
-        look_parts: number of principal components of looks.
+        anchors: Number of anchors.
+        velocities: Number of examples of velocity.
+        looks: Number of examples of appearance.
+        look_parts: Number of principal components of appearance.
     """
 
     def __init__(self, *, anchors: int, velocities: int, looks: int, look_parts: int) -> None:
@@ -76,13 +76,13 @@ class MotionNet(nn.Module):
 
 
 def build(manifest: Manifest) -> MotionNet:
-    """The network that a bundle's arrays belong to.
+    """Return the network that fits a bundle's arrays.
 
     Raises:
-        BundleError: the manifest is not one of this detector.
+        BundleError: The manifest is not one of this detector's.
     """
     options = manifest.training.options
-    needed = (*_SIZES, "slopes")  # bundles of before looks, or slopes, have other arrays
+    needed = (*_SIZES, "slopes")  # older bundles have other arrays
     if manifest.input.channels != LENGTH or any(name not in options for name in needed):
         raise BundleError(
             f"bundle {manifest.name}: motion needs {LENGTH} input channels and the options {', '.join(needed)} in its "

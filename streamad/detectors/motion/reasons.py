@@ -1,4 +1,4 @@
-"""Why a cell is unusual, in an operator's words."""
+"""Explanation of why a patch is unusual, for operators."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import numpy.typing as npt
 from streamad.detectors.motion.layout import MEASURES, SPEED, USUAL_SPEED, VELOCITY
 
 AT_REST = 0.35
-"""Share of the usual speed under which a thing is said to hardly move (our choice)."""
+"""Share of the usual speed below which an object is reported as hardly moving."""
 
 REST = 2.0
-"""Usual speed under which a place is one of rest, working pixels a second: a 25th of a thing's height (our choice)."""
+"""Usual speed below which things usually stand at a place, working pixels per second: a 25th of an object's height."""
 
 CLEAR = 0.5
-"""Share of the direction's evidence that the speed's must be for the speed to be told: what is too fast is far from all
-examples of its direction, too, and the speed is the plainer word (our choice)."""
+"""Share of the direction's evidence that the speed's must reach to be reported instead: what is too fast is also far
+from all examples of its direction, and the speed is the clearer explanation."""
 
 _DIRECTIONS = ("to the right", "down", "to the left", "up")
 
 
 def reason_of(values: npt.NDArray[np.float32], outputs: npt.NDArray[np.float32]) -> str:
-    """What is unusual about a cell: the measure with the most evidence.
+    """Explain what is unusual about a patch: the measure with the most evidence.
 
     Args:
-        values: (length,) its descriptor.
-        outputs: (4,) the network's answer.
+        values: (length,) the patch's descriptor.
+        outputs: (4,) the network's output.
     """
     usual = float(outputs[USUAL_SPEED])
     ratio = float(values[SPEED][0]) / max(usual, 1e-6)

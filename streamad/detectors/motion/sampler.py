@@ -1,4 +1,4 @@
-"""Descriptors of normal video: every frame is looked at, and a bounded sample of frames is kept to fit to."""
+"""Descriptors of normal video: every frame is described, and a bounded sample of frames is kept to fit to."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from streamad.frame import Frame
 
 MAX_FRAMES = 4000
 MAX_PATCHES = 400_000
-"""Most frames and cells that are fitted to: some 200 MB, and a minute's work for one core."""
+"""Maximum number of frames and patches to fit to: some 200 MB, and a minute of work for one core."""
 
 
 class Describer:
-    """Turns clips of a camera's normal video into samples, one a frame that the detector would score.
+    """Turns clips of a camera's normal video into samples, one for each frame that the detector would score.
 
     Args:
-        manifest: how frames become descriptors.
+        manifest: How frames become descriptors.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -36,7 +36,7 @@ class Describer:
         return self._scorer.working
 
     def described(self, frames: Iterable[Frame]) -> Iterator[Sample]:
-        """The samples of the next clip; the scene at rest is carried on from the clip before."""
+        """Yield the samples of the next clip. The background carries over from the clip before."""
         self._clip += 1
         began: float | None = None
         for frame in frames:
@@ -51,15 +51,15 @@ class Describer:
 class MotionSampler:
     """Keeps a sample of the frames of a camera's normal video.
 
-    Short video is kept whole. Of longer video, frames in which something moves are drawn by chance, each with the
-    same probability wherever it lies: a random number is drawn for each, and those with the lowest are kept. So an hour
-    at night and an hour of traffic take no room from each other, and what is kept does not depend on the frame rate.
+    Short video is kept whole. Of longer video, frames in which something moves are sampled, each with the same
+    probability wherever it lies: a random number is drawn for each, and those with the lowest are kept. An hour at
+    night and an hour of traffic therefore do not compete for room, and the sample does not depend on the frame rate.
 
     Args:
-        manifest: how frames become descriptors.
-        most_frames: most frames kept.
-        most_cells: most cells kept.
-        seed: of the draw.
+        manifest: How frames become descriptors.
+        max_frames: Maximum number of frames.
+        max_patches: Maximum number of patches.
+        seed: Seed of the sample.
     """
 
     def __init__(
@@ -69,14 +69,14 @@ class MotionSampler:
         self._most_frames, self._most_cells = max_frames, max_patches
         self._rng = np.random.default_rng(seed)
         self._moving: list[tuple[float, int, Sample]] = []
-        """A heap: the highest draw, negated, first; with the number of the sample and the sample."""
+        """A heap: the highest random number, negated, first; with the number of the sample and the sample."""
         self._still: list[tuple[int, Sample]] = []
         self._lowest_dropped = 1.0
         self._cells = 0
         self.described = 0
-        """Frames described so far, of which some are kept."""
+        """Number of frames described so far; some of them are kept."""
         self.is_whole = True
-        """Whether every described frame is kept; else the frames in which nothing moves are not."""
+        """Whether every described frame is kept. Otherwise frames in which nothing moves are not."""
 
     @property
     def frames(self) -> int:
@@ -90,12 +90,12 @@ class MotionSampler:
 
     @property
     def samples(self) -> list[Sample]:
-        """What was kept, in order of time."""
+        """The kept samples in order of time."""
         kept = self._still + [(number, sample) for _, number, sample in self._moving]
         return [sample for _, sample in sorted(kept, key=lambda item: item[0])]
 
     def feed(self, frames: Iterable[Frame]) -> None:
-        """Take one clip."""
+        """Add one clip."""
         for sample in self._describer.described(frames):
             self._keep(sample)
             self.described += 1

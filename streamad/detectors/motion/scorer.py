@@ -1,4 +1,4 @@
-"""From frames to the motion detector's scores; needs no torch."""
+"""Scoring by the motion detector; needs no torch."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from streamad.preprocessing import BackgroundModel, FrameSizeError, ModelInput
 from streamad.scoring.frame_score import FrameScore
 
 SMOOTHING_SECONDS = 0.3
-"""Time constant of the mean over frame scores (our choice; 0, 0.3, 0.6 and 1 s, and medians, were compared on rendered
-scenes and on faster people put into Ped2's normal clips): shorter than the half second that an alert must last."""
+"""Time constant of the mean over frame scores: shorter than the half second that an alert must last. Chosen among 0,
+0.3, 0.6 and 1 s, and medians, on rendered scenes and on faster people inserted into Ped2's normal clips."""
 
 SETTLING = 8
-"""Times the warm-up in which the scene at rest is set anew by all that was seen, 26 s by default (our choice: longer
-than a person stands in a place who does not stay)."""
+"""Length of the time in which the background adapts to all that was seen, in warm-ups: 26 s by default, longer than a
+passing person stands in one place."""
 
 
 class RunningMean:
@@ -35,7 +35,7 @@ class RunningMean:
         self._last: tuple[float, float] | None = None
 
     def push(self, seconds: float, score: float) -> float:
-        """The mean with the next frame's score, whose time is `seconds`."""
+        """Add the next frame's score, at the time `seconds`, and return the mean."""
         if self._last is not None and seconds > self._last[0]:
             kept = math.exp((self._last[0] - seconds) / SMOOTHING_SECONDS)
             score = kept * self._last[1] + (1 - kept) * score
@@ -43,35 +43,36 @@ class RunningMean:
         return score
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Start over."""
         self._last = None
 
 
 class MotionScorer:
-    """What moves in one camera's frames, and how strong the evidence is that something of it is not normal.
+    """The moving patches of one camera's frames, and the evidence that something in them is not normal.
 
-    A cell's score is the largest of its evidence (`MotionModel`), a frame's the mean over its `cells` highest: by how
-    much the logarithm of the odds of an anomaly is above that of a usual frame. Where fewer cells move, the lowest of
-    them counts again (a small thing is not less unusual for being small); where none moves, the score is the bundle's
-    `still`. Noise is averaged before, along the movement (`TemporalSmoother`). A `RunningMean` of frame scores, which
-    is reset at a gap, removes most of what is left.
+    A patch's score is the largest of its evidence (`MotionModel`). A frame's score is the mean over its highest
+    patches: how far the log odds of an anomaly are above those of a usual frame. If fewer patches move, the lowest of
+        them counts
+    again (a small object is not less unusual for being small); if none moves, the score is the bundle's `still`. Noise
+    is averaged out before that, along the movement (`TemporalSmoother`). A `RunningMean` of frame scores, which is
+    reset at a gap, removes most of the rest.
 
-    The heat map holds every moving cell's score. Cells overlap by half.
+    The anomaly map has every moving patch's score. Patches overlap by half.
 
     Args:
-        manifest: of the bundle.
-        camera: configured id of the camera.
+        manifest: The bundle's manifest.
+        camera: Configured id of the camera.
 
     Raises:
-        BundleError: the bundle is not one of this detector.
+        BundleError: The bundle is not one of this detector's.
     """
 
     def __init__(self, manifest: Manifest, camera: str) -> None:
         tiling, score = manifest.tiling, manifest.score
         if tiling.kind != "cells" or manifest.input.channels != LENGTH or score.kind != "top_cells":
             raise BundleError(
-                f"bundle {manifest.name}: motion needs cells of {LENGTH} numbers and the score top_cells, got tiling "
-                f"{tiling.kind!r}, {manifest.input.channels} channels and score {score.kind!r}",
+                f"bundle {manifest.name}: motion needs the tiling 'cells' with {LENGTH} channels and the score "
+                f"top_cells, got tiling {tiling.kind!r}, {manifest.input.channels} channels and score {score.kind!r}",
                 hint="fit the model again with this version",
             )
         self._score_spec = score
@@ -99,14 +100,14 @@ class MotionScorer:
 
     @property
     def gaps(self) -> int:
-        """Times that the past was thrown away because frames were missing."""
+        """Number of times that the past was discarded because frames were missing."""
         return self._meter.gaps
 
     def preprocess(self, frame: Frame) -> ModelInput:
-        """Descriptors of the frame's moving cells, (n, length, 1, 1).
+        """Describe the frame's moving patches, (n, length, 1, 1).
 
         Raises:
-            FrameSizeError: the frame is smaller than two cells.
+            FrameSizeError: The frame is smaller than two patches.
         """
         found = self.described(frame)
         skipped = found if isinstance(found, str) else None
@@ -127,7 +128,7 @@ class MotionScorer:
         )
 
     def described(self, frame: Frame) -> PatchDescriptors | str:
-        """The frame's descriptors, averaged along the movement; or why there are none."""
+        """Return the frame's descriptors, averaged along the movement, or the reason why there are none."""
         if min(frame.shape) < 2 * PATCH_SIZE:
             raise FrameSizeError(
                 f"the frame is {frame.shape[1]}×{frame.shape[0]} pixels, smaller than two patches "
@@ -151,7 +152,7 @@ class MotionScorer:
         return PatchDescriptors(found.locations, values, found.grid)
 
     def score(self, model_input: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
-        """Score of the frame from the (n, 4) outputs for its cells; NaN where skipped or an output is not finite."""
+        """Score the frame from the (n, 4) outputs for its patches; NaN if skipped or an output is not finite."""
         skipped = model_input.skipped_reason
         if skipped is None and not np.isfinite(outputs).all():
             skipped = "non_finite"
@@ -182,9 +183,9 @@ class MotionScorer:
         )
 
     def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:
-        """(x0, y0, x1, y1) of a cell in pixels of the source's newest frame; right and lower edge exclusive."""
+        """Return (x0, y0, x1, y1) of a patch in pixels of the source's newest frame; x1, y1 exclusive."""
         if self._boxes is None:
-            raise ValueError("no frame was seen yet, so the size of a cell is unknown")
+            raise ValueError("no frame has been seen yet, so the size of a patch is unknown")
         return self._boxes.box(row, col)
 
     def reset(self) -> None:
@@ -195,13 +196,13 @@ class MotionScorer:
 
 
 def _boxes(shape: tuple[int, int], grid: tuple[int, int]) -> LocationBoxes:
-    """The cells of the grid on a frame of that (height, width): one for every corner between four blocks."""
+    """Return the boxes of the grid on a frame of this (height, width): one for every corner between four blocks."""
     ys, xs = ([k * length // (n + 1) for k in range(n + 2)] for length, n in zip(shape, grid, strict=True))
     return LocationBoxes.between(shape, ys, xs, span=PATCH_SIZE // BLOCK)
 
 
 def frame_score(patches: npt.NDArray[np.float32], wanted: int, still: float) -> float:
-    """Mean of the highest cells' scores; see `MotionScorer`."""
+    """Return the mean of the highest patches' scores; see `MotionScorer`."""
     if not len(patches):
         return still
     if len(patches) <= wanted:

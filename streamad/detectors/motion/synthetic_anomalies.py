@@ -1,4 +1,4 @@
-"""Anomalies made of normal descriptors: what a camera's measures are asked to tell from its normal video."""
+"""Synthetic anomalies from normal descriptors, to measure how well each measure separates them from normal video."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from streamad.detectors.motion.layout import LOOK, MEASURES, PATCH_SIZE, PLACE, 
 Floats = npt.NDArray[np.float32]
 
 MOVES = 0.5
-"""Share of the usual speed from which a cell is taken to be of a thing that passes (our choice)."""
+"""Share of the usual speed from which a patch is considered part of a passing object."""
 
 PATCHES_OF_AN_OBJECT = 9
-"""Most cells that are taken together as one thing: 3×3 of them, 40 working pixels wide (our choice)."""
+"""Maximum number of patches that form one object: 3×3, 40 working pixels wide."""
 
 FASTER = (1.5, 3.0)
-"""Times as fast as it was: a run or a bicycle among walkers (our choice)."""
+"""Factors on the speed: a runner or a bicycle among walkers."""
 
 
 def synthetic_anomalies(
     frames: list[Floats], ratios: list[Floats], count: int, rng: np.random.Generator
 ) -> list[tuple[Floats, ...]]:
-    """Things of normal frames, each made unusual in one way for each measure.
+    """Make objects of normal frames unusual, in one way for each measure.
 
-    A thing is a cell that moves and what moves around it. Made faster, or sent another way by a quarter, a half or
-    three quarters of a turn, it is what an operator wants to hear of on most cameras, whatever the scene. Laid on its
-    side, it looks like another thing: as much of it moves, and its edges are as strong, but it is wide where it was
-    tall. To learn what is normal by telling it from made data is Steinwart, Hush and Scovel's (2005, "A classification
-    framework for anomaly detection"); these data are our choice.
+    An object is a moving patch and what moves around it. Made faster, or sent another way by a quarter, half or three
+    quarters of a turn, it is what operators want to know about on most cameras, whatever the scene. Laid on its side,
+    it looks like another object: as much of it moves, and its edges are as strong, but it is wide instead of tall.
+    Learning what is normal by separating it from synthetic data is due to Steinwart, Hush and Scovel (2005, "A
+    classification framework for anomaly detection").
 
     Args:
         frames: (n, length) descriptors of each frame.
-        ratios: (n,) their speeds over the usual speed.
-        count: most things.
-        rng: of the choice.
+        ratios: (n,) their speeds divided by the usual speed.
+        count: Maximum number of objects.
+        rng: Random generator.
 
     Returns:
-        For each thing (cells, length) descriptors in the order of `layout.MEASURES`.
+        For each object, (patches, length) descriptors in the order of `layout.MEASURES`.
     """
     made: list[tuple[Floats, ...]] = []
     for number in rng.permutation(len(frames))[:count]:

@@ -1,4 +1,4 @@
-"""Descriptors followed along the movement: what a thing did over the last half second, not in one noisy frame."""
+"""Descriptors averaged along the movement: what an object did over the last half second, not in one noisy frame."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from streamad.detectors.motion.layout import BLOCK, PLACE, VELOCITY
 Floats = npt.NDArray[np.float32]
 
 TRACE_SECONDS = 0.5
-"""Time over which a descriptor is averaged along its thing's path (our choice; chosen among 0, 0.2, 0.4 and 0.7 s on
-rendered scenes and on normal clips of Ped2 with faster people put in)."""
+"""Time constant of the average along an object's path, seconds. Chosen among 0, 0.2, 0.4 and 0.7 s on rendered scenes
+and on normal clips of Ped2 with faster people inserted."""
 
 
 class TemporalSmoother:
     """Averages descriptors over time along the flow.
 
-    The average is exponential and causal: a cell takes up the average of the place that its content came from (as the
-    semi-Lagrangian scheme of fluid dynamics does), weighted by how long it could be followed. So noise of the flow
-    averages out while a fast thing, which is fast all along its path, stays what it is. Our choice.
+    The average is exponential and causal: a patch continues the average of the place that its content came from (as in
+    the semi-Lagrangian scheme of fluid dynamics), weighted by how long it could be tracked. Noise of the flow averages
+    out, while an object that is fast all along its path keeps its speed.
 
     Args:
-        seconds: time constant; 0 averages nothing.
+        seconds: Time constant; 0 averages nothing.
     """
 
     def __init__(self, seconds: float = TRACE_SECONDS) -> None:
@@ -35,15 +35,15 @@ class TemporalSmoother:
 
     @property
     def is_averaged(self) -> bool:
-        """Whether descriptors were followed for as long as they are averaged; before, they are less usual for it."""
+        """Whether descriptors have been tracked for the averaging time. Before that, they look less usual."""
         return self._followed >= self._seconds
 
     def follow(self, found: PatchDescriptors, elapsed: float) -> Floats:
-        """(n, length) averaged descriptors of the cells.
+        """Return the (n, length) averaged descriptors of the patches.
 
         Args:
-            found: descriptors of the newest frame.
-            elapsed: seconds since the frame before.
+            found: Descriptors of the newest frame.
+            elapsed: Seconds since the previous frame.
         """
         self._followed += elapsed
         values, patches = found.values, found.locations
@@ -71,7 +71,7 @@ class TemporalSmoother:
 
 
 def _sampled(field: Floats, rows: Floats, cols: Floats) -> Floats:
-    """(n, channels) bilinear samples of a (rows, cols, channels) field, held at its edges."""
+    """Return (n, channels) bilinear samples of a (rows, cols, channels) field, clamped at its edges."""
     height, width = field.shape[:2]
     rows, cols = np.clip(rows, 0, height - 1), np.clip(cols, 0, width - 1)
     top, left = (

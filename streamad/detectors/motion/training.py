@@ -1,4 +1,4 @@
-"""Learning the motion detector from a camera's normal video; needs no torch."""
+"""Fitting the motion detector to a camera's normal video; needs no torch."""
 
 from __future__ import annotations
 
@@ -42,22 +42,22 @@ from streamad.training.plan import Clip, frames_of, of_one_size
 from streamad.training.working_size import object_height, working_height
 
 MEASURED_CLIPS = 4
-"""Clips in which the size and the speed of what moves are measured, spread over the recording."""
+"""Clips in which size and speed of what moves are measured, spread over the recording."""
 
 MEASURED_SECONDS = 60.0
-"""Most seconds of each of them, counting only frames in which something moves."""
+"""Maximum length measured in each of them, seconds, counting only frames in which something moves."""
 
 TOLD_FRAMES = 250
-"""Frames between two reports of progress within a clip, which may be hours long."""
+"""Frames between two progress reports within a clip, which may be hours long."""
 
 LONGEST_GAP_SECONDS = 60.0
-"""A longer gap between two scores counts as so long: alerts before and after it are separate either way."""
+"""Longer gaps between two scores count as this long: alerts before and after are separate in any case."""
 
 ABSORBED_SECONDS = 0.4
-"""Time in which the scene at rest takes up one gray level (that of the other detectors' 4 frames at 10 frames/s)."""
+"""Time in which the background adapts by one gray level: that of the other detectors' 4 frames at 10 frames/s."""
 
 WARMUP_SECONDS = 3.2
-"""Time until the scene at rest is trusted (their 32 frames at 10 frames/s)."""
+"""Time until the background is trusted: their 32 frames at 10 frames/s."""
 
 
 def fit_motion_bundle(
@@ -74,26 +74,26 @@ def fit_motion_bundle(
 ) -> Fit:
     """Fit the motion detector to clips of one camera's normal video and write a bundle.
 
-    However long the video is, every frame of it is scored for the threshold, and memory stays bounded: where it has
-    more frames than are fitted to (`MotionSampler`), it is read a second time to be scored.
+    However long the video is, every frame of it is scored for the threshold, and memory stays bounded: if it has more
+    frames than are fitted to (`MotionSampler`), it is read a second time to be scored.
 
     Args:
-        clips: normal video, in order of time; one clip is enough.
-        out: folder of the bundle.
-        name: of the bundle.
-        data: name of the video, for the record.
-        license: terms of the video, for the record.
-        fps: frames a second; None takes the first source's, 25 where it does not say.
-        progress: told how far it is.
-        max_height: taller frames are shrunk to this, pixels; None measures how large moving things are.
-        seed: of the choice among examples.
+        clips: Normal video in order of time; one clip is enough.
+        out: Folder of the bundle.
+        name: Name of the bundle.
+        data: Name of the video, for the record.
+        license: Terms of the video, for the record.
+        fps: Frame rate. None: that of the first source, or 25 if it states none.
+        progress: Called with each stage's name, the steps done, and the steps in all.
+        max_height: Taller frames are shrunk to this height, pixels. None: measured from the size of what moves.
+        seed: Seed of the choice among examples.
 
     Returns:
-        The bundle, exported, and scores to calibrate it by.
+        The exported bundle, and scores to calibrate it with.
 
     Raises:
-        UsageError: no clip, clips of different sizes, too few frames a second, too little video, or nothing moves in
-            it; or `name` is not a name for a bundle.
+        UsageError: No clip, clips of different sizes, too few frames a second, too little video, or nothing moves in
+            it; or `name` is not valid for a bundle.
         OutputError: `out` cannot be written to.
     """
     tell = progress or (lambda stage, done, total: None)
@@ -127,11 +127,11 @@ def fit_motion_bundle(
 
 
 def cross_fitted_scores(scored: Iterable[tuple[Sample, float]], fps: float) -> tuple[npt.NDArray[np.float64], ...]:
-    """Scores of samples as arrays of their clips, averaged over time as the scorer does.
+    """Arrange scores of samples as arrays of their clips, averaged over time as the scorer does.
 
     Args:
-        scored: frames in order, each with its score by itself.
-        fps: frames a second of the arrays.
+        scored: Frames in order, each with its own score.
+        fps: Frames a second of the arrays.
 
     Returns:
         One (frames,) array a clip, NaN where no frame was scored at that time.
@@ -149,7 +149,7 @@ def cross_fitted_scores(scored: Iterable[tuple[Sample, float]], fps: float) -> t
             places.append(round((last - start) * fps))
             values.append(mean.push(last, score))
         clip_scores = np.full(places[-1] + 1, np.nan)
-        # Where the frame rate varies, a score stands until the next frame; a longer gap is one without scores.
+        # If the frame rate varies, a score is held until the next frame; longer gaps have no scores.
         at = np.frombuffer(places, np.int64)
         steps = np.diff(at, append=at[-1] + 1)
         steps[steps >= TRACE_SECONDS * fps] = 1
@@ -166,7 +166,7 @@ def _described_again(clips: Sequence[Clip], manifest: Manifest, tell: Progress) 
 
 
 def _each(clips: Sequence[Clip], stage: str, tell: Progress) -> Iterator[Iterator[Frame]]:
-    """The frames of each clip, to be read before the next; says how far the stage is, within clips, too."""
+    """Yield the frames of each clip, to be read before the next, and report progress, within clips too."""
     for number, clip in enumerate(clips):
         yield _told(clip, partial(tell, stage, number, len(clips)))
         tell(stage, number + 1, len(clips))
@@ -187,7 +187,7 @@ def _rate(clip: Clip) -> float:
 
 
 def _measured_height(clips: Sequence[Clip], tell: Progress) -> int:
-    """Working height for the camera, by the size of what moves in some of the clips."""
+    """Measure the camera's working height by the size of what moves in some of the clips."""
     chosen = clips[:: max(1, len(clips) // MEASURED_CLIPS)]
     heights, things = [], []
     for frames in _each(chosen, "measuring what moves", tell):
@@ -198,12 +198,12 @@ def _measured_height(clips: Sequence[Clip], tell: Progress) -> int:
             if found is not None:
                 things.append(found)
     if not heights:
-        raise UsageError("the clips hold no frame", hint="give normal video")
+        raise UsageError("the clips contain no frames", hint="give normal video")
     return working_height(heights[0], float(np.median(things)) if things else None)
 
 
 def _measured_flow_seconds(clips: Sequence[Clip], manifest: Manifest, tell: Progress) -> float:
-    """Over how long a time the camera's flow is best measured, by the usual speed in some of the clips."""
+    """Measure the best time between the frames of a flow, by the usual speed in some of the clips."""
     chosen = clips[:: max(1, len(clips) // MEASURED_CLIPS)]
     describer, speeds = Describer(manifest), []
     wanted = round(MEASURED_SECONDS * manifest.training.fps)
@@ -214,7 +214,7 @@ def _measured_flow_seconds(clips: Sequence[Clip], manifest: Manifest, tell: Prog
 
 
 def with_flow_seconds(manifest: Manifest, seconds: float) -> Manifest:
-    """The manifest with the time over which the flow is measured."""
+    """Return the manifest with the time between the frames of a flow."""
     options = {**manifest.training.options, "flow_seconds": round(seconds, 4)}
     return manifest.model_copy(update={"training": manifest.training.model_copy(update={"options": options})})
 
@@ -222,7 +222,7 @@ def with_flow_seconds(manifest: Manifest, seconds: float) -> Manifest:
 def motion_manifest(
     name: str, *, data: str, license: str, fps: float, max_height: int | None, seed: int = 17
 ) -> Manifest:
-    """How a camera's frames become descriptors; what is learned comes later. See `fit_motion_bundle`."""
+    """Return a manifest that defines how a camera's frames become descriptors; see `fit_motion_bundle`."""
     return Manifest(
         format_version=FORMAT_VERSION,
         name=name,
@@ -242,7 +242,7 @@ def motion_manifest(
             fps=fps,
             seed=seed,
             epochs=0,
-            checkpoint="fitted in closed form; nothing was picked",
+            checkpoint="fitted in closed form; no selection",
         ),
         parameters=1,
         files={},
@@ -304,5 +304,5 @@ def card_rows(manifest: Manifest) -> list[str]:
         f"| score | mean of the {manifest.score.cells} highest patches: by how much the logarithm of the odds of an "
         "anomaly is above that of a usual frame |",
         f"| fitted to | {markdown(training.data)}, {training.frames} frames at {training.fps:g} frames/s, "
-        f"{options.get('cells', '?')} cells in {options.get('blocks', '?')} blocks |",
+        f"{options.get('cells', '?')} patches in {options.get('blocks', '?')} blocks |",
     ]

@@ -61,11 +61,11 @@ def test_the_sample_is_bounded_and_repeatable() -> None:
 def test_too_short_clips_and_blank_ones_are_refused() -> None:
     collector = FrameSampler(32, 32, window=16, max_frames=4000, seed=0)
     collector.feed(clip(15))
-    with pytest.raises(UsageError, match="15 frames hold no 16 in a row"):
+    with pytest.raises(UsageError, match="15 frames contain no 16 consecutive ones"):
         collector.windows()
     blank = FrameSampler(32, 32, window=1, max_frames=4000, seed=0)
     blank.feed([Frame("c", 0, 0.0, 0.0, np.full((40, 40), 16, np.uint8))])
-    with pytest.raises(UsageError, match=r"of one gray \(16\)"):
+    with pytest.raises(UsageError, match=r"have one gray level \(16\)"):
         blank.windows()
     frozen = FrameSampler(32, 32, window=1, max_frames=4000, seed=0)
     picture = clip(1)[0].pixels

@@ -102,7 +102,7 @@ def test_one_clip_is_not_enough(tmp_path: Path, count: int) -> None:
 
 
 def test_empty_clips_are_told_from_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="the clips hold no frame"):
+    with pytest.raises(UsageError, match="the clips contain no frames"):
         ADACL.train(PLAN, [list, list], tmp_path / "out")
 
 
