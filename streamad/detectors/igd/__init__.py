@@ -78,7 +78,7 @@ class Igd(TrainedDetector):
 
         note = "single model; the paper's encoder is distilled from a ResNet-18 trained on ImageNet"
         # bottle, cable, capsule, carpet, grid, hazelnut, leather, metal_nut, pill, screw, tile, toothbrush, transistor,
-        # wood, zipper: the paper's order is another.
+        # wood, zipper: the paper's order differs.
         mvtec = (99.8, 90.1, 88.4, 79.9, 82.3, 98.1, 91.5, 88.9, 81.5, 74.8, 97.1, 98.6, 90.9, 95.8, 94.6)
         return {
             "mnist": Published(99.12, f"{self.paper}, table 1", note=note),

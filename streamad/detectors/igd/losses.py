@@ -15,19 +15,18 @@ WANG_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 WINDOW_SIGMA = 1.5
 """Standard deviation of the Gaussian window, pixels (source: Wang et al. 2004)."""
 K1, K2 = 0.01, 0.03
-"""C1 = (K1·L)² and C2 = (K2·L)² with L the range of the pixels (source: paper, after Wang et al. 2004)."""
+"""C1 = (K1·L)² and C2 = (K2·L)², with L the range of the pixels (source: paper, after Wang et al. 2004)."""
 SMALLEST = 1e-6
-"""A contrast-structure or a luminance below this counts as this (our choice: a power of a negative number is none,
-and at 0 its gradient is infinite)."""
+"""Smallest contrast-structure and luminance: negative numbers have no power, and at 0 its gradient is infinite."""
 
 
 def scale_weights(scales: int) -> tuple[float, ...]:
-    """Weights of the finest `scales` scales, in the proportions of Wang et al. and with the sum 1.
+    """Return the weights of the finest `scales` scales, in the proportions of Wang et al., with the sum 1.
 
     For four scales they are the paper's local weights (0.0516, 0.3295, 0.3463, 0.2726) to three decimals.
 
     Raises:
-        UsageError: there are no weights for that number of scales.
+        UsageError: There are no weights for this number of scales.
     """
     if not 1 <= scales <= len(WANG_WEIGHTS):
         raise UsageError(
@@ -41,12 +40,12 @@ def check_window(side: int, scales: int, window: int) -> None:
     """Check that the window fits into the coarsest scale.
 
     Args:
-        side: of the image, pixels.
-        scales: number of scales; each halves the side (rounded down).
-        window: taps of the window, odd.
+        side: Side of the image, pixels.
+        scales: Number of scales; each halves the side (rounded down).
+        window: Taps of the window, odd.
 
     Raises:
-        UsageError: the window is even, or larger than the image at the coarsest scale.
+        UsageError: The window is even, or larger than the image at the coarsest scale.
     """
     scale_weights(scales)
     if window < 3 or window % 2 == 0:
@@ -55,20 +54,22 @@ def check_window(side: int, scales: int, window: int) -> None:
     if coarsest < window:
         raise UsageError(
             f"images of {side} px are {coarsest} px at scale {scales} of {scales}, less than the window of {window} px",
-            hint="take fewer `scales`, a smaller `window` or larger images",
+            hint="use fewer `scales`, a smaller `window` or larger images",
         )
 
 
 def mean_absolute_error(x: Tensor, y: Tensor) -> Tensor:
-    """(n,) mean of |x − y| over channels and pixels of (n, c, h, w) images; in [0, 1] where they are.
+    """Return the (n,) mean of |x − y| over channels and pixels of (n, c, h, w) images; in [0, 1] if they are.
 
-    Source: paper's L1 distance; a mean, so that it does not depend on the size of the image: our choice.
+    The paper's L1 distance, as a mean, so that it does not depend on the size of the image.
     """
     return (x - y).abs().mean(dim=(1, 2, 3))
 
 
 def interpolate(z: Tensor, alpha: Tensor) -> Tensor:
-    """Mixtures alpha · z + (1 − alpha) · z of the batch in reverse order (source: paper; along the batch: public code).
+    """Return mixtures alpha · z + (1 − alpha) · z of the batch in reverse order.
+
+    Source: paper; mixing along the batch, public code.
 
     Args:
         z: (n, length).
@@ -79,10 +80,10 @@ def interpolate(z: Tensor, alpha: Tensor) -> Tensor:
 
 
 def critic_error(answers: Tensor, targets: Tensor) -> Tensor:
-    """ℓ_d, the mean over both halves: (d(mixture) − alpha)² + d(unmixed)² (source: paper, equation 5).
+    """Return ℓ_d, the mean over both halves: (d(mixture) − alpha)² + d(unmixed)² (source: paper, equation 5).
 
     Args:
-        answers: (2k,) what the critic said of k mixtures, then of k images that are not mixed.
+        answers: (2k,) outputs of the critic for k mixtures, then for k images that are not mixed.
         targets: (2k,) the k alphas, then k zeros.
     """
     return 2 * (answers - targets).square().mean()
@@ -93,7 +94,7 @@ class Gaussian(nn.Module):
 
     Attributes:
         mu: (length,) mean of the descriptors.
-        sigma: its width.
+        sigma: Its width.
     """
 
     mu: Tensor
@@ -105,19 +106,19 @@ class Gaussian(nn.Module):
         self.register_buffer("sigma", torch.ones(()))
 
     def forward(self, descriptors: Tensor) -> Tensor:
-        """ℓ_h = 1 − h(z): (n, length) to (n,) in [0, 1], 0 at the mean."""
+        """Return ℓ_h = 1 − h(z): (n, length) to (n,) in [0, 1], 0 at the mean."""
         distance = (descriptors - self.mu).square().sum(dim=1)
         return 1 - torch.exp(-distance / self.sigma.square())
 
     @torch.no_grad()
     def estimate(self, descriptors: Tensor, *, kappa: float, floor: float, share: float = 1.0) -> None:
-        """The E step: mu = mean z, sigma² = max(floor, kappa · mean ‖z − mu‖²) with the new mu (source: paper).
+        """Make the E step: mu = mean z, sigma² = max(floor, kappa · mean ‖z − mu‖²) with the new mu (source: paper).
 
         Args:
             descriptors: (n, length) of training images.
-            kappa: share of the mean squared distance.
-            floor: smallest sigma².
-            share: how far mu and sigma² go from where they are to the estimate; 1 all the way.
+            kappa: Share of the mean squared distance.
+            floor: Smallest sigma².
+            share: Share of the way that mu and sigma² move to the estimate.
         """
         z = descriptors.double()
         mu = torch.lerp(self.mu.double(), z.mean(dim=0), share)
@@ -129,19 +130,19 @@ class Gaussian(nn.Module):
 class MsSsim(nn.Module):
     """Multi-scale structural similarity of images of one size (source: Wang, Simoncelli and Bovik 2003).
 
-    Each scale is filtered with a separable Gaussian window, done as two products with a banded matrix: on a processor
-    that is faster than a convolution for small images, and its gradient is as cheap. Scales are made by averages of
-    2×2 pixels. Each channel is compared alone; the mean over the channels is the result (source: common practice).
+    Each scale is filtered with a separable Gaussian window, as two products with a banded matrix: on a processor that
+    is faster than a convolution for small images, and its gradient costs as little. Scales are averages of 2×2 pixels.
+    Channels are compared separately, and the mean over them is the result, as is common.
 
     Args:
-        side: of the images, pixels.
+        side: Side of the images, pixels.
         scales: 1 to 5.
-        window: taps of the Gaussian window, odd; 11 in Wang et al.
-        data_range: largest minus smallest possible value of a pixel (L). The paper's 4.7579 is that of its
-            standardized input; ours is 1.
+        window: Taps of the Gaussian window, odd; 11 in Wang et al.
+        data_range: Largest minus smallest possible value of a pixel (L). The paper's 4.7579 is that of its standardized
+            input; here it is 1.
 
     Raises:
-        UsageError: the window does not fit into the coarsest scale.
+        UsageError: The window does not fit into the coarsest scale.
     """
 
     def __init__(self, side: int, *, scales: int = 5, window: int = 11, data_range: float = 1.0) -> None:
@@ -154,19 +155,19 @@ class MsSsim(nn.Module):
         self._c2 = (K2 * data_range) ** 2
         for scale in range(scales):
             inner, same = _window_matrices(side >> scale, window)
-            # They follow from the arguments, so they are kept out of the weights.
+            # They follow from the arguments, so they are not stored with the weights.
             self.register_buffer(f"inner{scale}", torch.from_numpy(inner), persistent=False)
             self.register_buffer(f"same{scale}", torch.from_numpy(same), persistent=False)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """MS-SSIM of each image pair.
+        """Compare each image pair.
 
         Args:
             x: (n, c, side, side) float32.
-            y: the same shape.
+            y: The same shape.
 
         Returns:
-            (n,) in about [0, 1]; 1 for equal images.
+            (n,) MS-SSIM in about [0, 1]; 1 for equal images.
         """
         product = torch.ones(x.shape[:2], dtype=x.dtype, device=x.device)
         for scale, weight in enumerate(self.weights):
@@ -176,18 +177,17 @@ class MsSsim(nn.Module):
         return product.mean(dim=1)
 
     def with_map(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """MS-SSIM of each image pair as `forward` gives it, and around each pixel, for little more than one of them.
+        """Compare each image pair as `forward` does, and around each pixel, for little more than the cost of one.
 
-        Source of the map: the paper's equation 12 wants a score per pixel; how the scales meet there is our choice:
-        each scale's map is brought to full size bilinearly, and at the border the window is cut off and normalized
-        anew.
+        The paper's equation 12 needs a score per pixel, but does not state how scales are combined there. Here each
+        scale's map is enlarged to full size bilinearly, and at the border the window is cut off and normalized again.
 
         Args:
             x: (n, c, side, side) float32.
-            y: the same shape.
+            y: The same shape.
 
         Returns:
-            (n,) and (n, side, side), both in about [0, 1]; 1 where the images are equal.
+            (n,) and (n, side, side), both in about [0, 1]; 1 if the images are equal.
         """
         size = (self.side, self.side)
         total, pixels = torch.ones(x.shape[:2], dtype=x.dtype, device=x.device), torch.ones_like(x)
@@ -204,7 +204,7 @@ class MsSsim(nn.Module):
         return total.mean(dim=1), pixels.mean(dim=1)
 
     def _value(self, x: Tensor, y: Tensor, scale: int, matrix: Tensor) -> Tensor:
-        """Contrast · structure at every place of the window, (n, c, rows, rows); at the coarsest scale · luminance."""
+        """Return contrast · structure at every window position, (n, c, rows, rows); coarsest scale: · luminance."""
         moments = torch.stack([x, y, x * x + y * y, x * y])  # both variances are needed only as their sum
         mean_x, mean_y, power, product = (matrix @ moments @ matrix.transpose(0, 1)).unbind(0)
         squares, cross = mean_x * mean_x + mean_y * mean_y, mean_x * mean_y
@@ -215,12 +215,12 @@ class MsSsim(nn.Module):
 
 
 def _mean_power(values: Tensor, weight: float) -> Tensor:
-    # The mean over the pixels comes before the power (Wang et al. 2003).
+    # The mean over the pixels is taken before the power (Wang et al. 2003).
     return values.mean(dim=(2, 3)).clamp_min(SMALLEST) ** weight
 
 
 def _window_matrices(side: int, window: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """The window as (side − window + 1, side) and as (side, side) matrix; rows sum to 1."""
+    """Return the window as (side − window + 1, side) and as (side, side) matrix; rows sum to 1."""
     distance = np.arange(side)[:, None] - np.arange(side)[None, :]
     same = np.where(np.abs(distance) <= window // 2, np.exp(-(distance**2) / (2 * WINDOW_SIGMA**2)), 0.0)
     same /= same.sum(axis=1, keepdims=True)

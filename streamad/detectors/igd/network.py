@@ -1,4 +1,4 @@
-"""IGD's networks: encoder, decoder, critic, teacher, and what is exported."""
+"""IGD's networks: encoder, decoder, critic, teacher, and the exported score."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from streamad.errors import BundleError, UsageError
 PATCH = 32
 """Side of the local branch's patches, pixels (source: paper)."""
 MAP_SIDE = 32
-"""Rows and columns of a large image's heat map."""
-TEACHER_SIDE = 64  # smaller images are enlarged to this before a teacher sees them
+"""Rows and columns of a large image's anomaly map."""
+TEACHER_SIDE = 64  # smaller images are enlarged to this for a teacher
 
 
 class Block(nn.Module):
     """Pre-activation residual block: twice BatchNorm, ReLU, 3×3 convolution (source: paper, after He et al. 2016).
 
     Args:
-        before: channels of the input.
-        after: channels of the output.
-        size: side of the output when it grows; None when it shrinks to half (rounded up).
+        before: Channels of the input.
+        after: Channels of the output.
+        size: Side of the output if the block enlarges. None: it halves the side (rounded up).
     """
 
     def __init__(self, before: int, after: int, size: int | None = None) -> None:
@@ -41,12 +41,12 @@ class Block(nn.Module):
         self.shortcut = nn.Conv2d(before, after, 1, bias=False)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(n, before, h, w) to (n, after, h', w')."""
+        """Map (n, before, h, w) to (n, after, h', w')."""
         active = functional.relu(self.norm1(maps))
         inner = functional.relu(self.norm2(self.conv1(active)))
-        # Not a stride of 2: oneDNN's 1×1 convolution with a stride writes past its memory for fewer than 8 channels.
+        # Not a stride of 2: oneDNN's 1×1 convolution with a stride writes out of bounds for fewer than 8 channels.
         short = self.shortcut(active[:, :, ::2, ::2] if self.size is None else active)
-        if self.size is not None:  # grows after the first convolution: that one then costs a quarter
+        if self.size is not None:  # enlarged after the first convolution, which then costs a quarter
             inner = functional.interpolate(inner, size=(self.size, self.size), mode="nearest")
             short = functional.interpolate(short, size=(self.size, self.size), mode="nearest")
         return cast(Tensor, self.conv2(inner) + short)
@@ -55,14 +55,14 @@ class Block(nn.Module):
 class Encoder(nn.Module):
     """Encoder f, and with one output the critic d.
 
-    Widths (source: paper, in its proportions): w-2w-4w for images below 64 px, w-2w-4w-4w above, w = 128 there. A
-    stride of 2 in the first convolution above 64 px, and the linear layer over all places: our choice.
+    Widths are in the paper's proportions: w-2w-4w for images below 64 px, w-2w-4w-4w above, where the paper has w =
+    128. Not in the paper: a stride of 2 in the first convolution above 64 px, and a linear layer over all positions.
 
     Args:
-        channels: of the image.
-        side: of the image, pixels.
+        channels: Channels of the image.
+        side: Side of the image, pixels.
         width: w.
-        outputs: length of the descriptor.
+        outputs: Length of the descriptor.
     """
 
     def __init__(self, channels: int, side: int, width: int, outputs: int) -> None:
@@ -75,7 +75,7 @@ class Encoder(nn.Module):
         self.head = nn.Linear(widths[-1] * sides[-1] ** 2, outputs)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(n, channels, side, side) in [0, 1] to (n, outputs)."""
+        """Map (n, channels, side, side) in [0, 1] to (n, outputs)."""
         maps = functional.relu(self.norm(self.blocks(self.stem(images * 2 - 1))))
         return cast(Tensor, self.head(maps.flatten(1)))
 
@@ -83,7 +83,8 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Decoder g: a linear layer, residual blocks that double the side, a 3×3 convolution, a sigmoid.
 
-    Widths (source: paper, in its proportions): 2w-w-w/2 below 64 px, 4w-2w-w-w/2 and a pixel shuffle (ours) above.
+    Widths are in the paper's proportions: 2w-w-w/2 below 64 px; 4w-2w-w-w/2 and, unlike the paper, a pixel shuffle
+    above.
     """
 
     def __init__(self, channels: int, side: int, width: int, inputs: int) -> None:
@@ -99,7 +100,7 @@ class Decoder(nn.Module):
         self.image = nn.Conv2d(widths[-1], channels * (4 if self.shuffle else 1), 3, padding=1)
 
     def forward(self, descriptors: Tensor) -> Tensor:
-        """(n, inputs) to (n, channels, side, side) in [0, 1]."""
+        """Map (n, inputs) to (n, channels, side, side) in [0, 1]."""
         maps = self.head(descriptors).reshape(-1, *self.first)
         image = self.image(functional.relu(self.norm(self.blocks(maps))))
         return torch.sigmoid(functional.pixel_shuffle(image, 2) if self.shuffle else image)
@@ -109,14 +110,14 @@ class Branch(nn.Module):
     """One autoencoder with its Gaussian, for images of one size.
 
     Args:
-        channels: of the image.
-        side: of the image, pixels.
+        channels: Channels of the image.
+        side: Side of the image, pixels.
         width: w of encoder and decoder.
-        descriptor: length of z.
-        rho: share of the absolute error in ℓ_m.
-        scales: of MS-SSIM.
-        window: taps of MS-SSIM's window.
-        encoder: another encoder than the usual one (a teacher's).
+        descriptor: Length of z.
+        rho: Share of the absolute error in ℓ_m.
+        scales: Scales of MS-SSIM.
+        window: Taps of MS-SSIM's window.
+        encoder: Encoder to use instead of the usual one (a teacher's).
     """
 
     def __init__(
@@ -139,11 +140,11 @@ class Branch(nn.Module):
         self.similarity = MsSsim(side, scales=scales, window=window)
 
     def reconstruction_loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """ℓ_m = rho · MAE + (1 − rho) · (1 − MS-SSIM) for each image: (n,) in [0, 1] (source: paper, equation 8)."""
+        """Return ℓ_m = rho · MAE + (1 − rho) · (1 − MS-SSIM) for each image, (n,) in [0, 1] (paper, equation 8)."""
         return self.rho * mean_absolute_error(x, y) + (1 - self.rho) * (1 - cast(Tensor, self.similarity(x, y)))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """ℓ_m (n,), ℓ_h (n,) and ℓ_m at each pixel (n, side, side) (source: paper, equations 7, 8 and 12)."""
+        """Return ℓ_m (n,), ℓ_h (n,) and ℓ_m at each pixel (n, side, side) (source: paper, equations 7, 8 and 12)."""
         z = self.encoder(x)
         y = self.decoder(z)
         errors = (x - y).abs().mean(dim=1)
@@ -153,7 +154,7 @@ class Branch(nn.Module):
 
 
 class IgdParts(NamedTuple):
-    """What the score is made of, each (n,) and (n, map_side, map_side)."""
+    """The parts of the score, each (n,) and (n, map_side, map_side)."""
 
     combined: Tensor
     reconstruction: Tensor
@@ -162,31 +163,32 @@ class IgdParts(NamedTuple):
 
 
 class IgdNet(nn.Module):
-    """What is exported: from images to score and heat map.
+    """The exported network: from images to score and anomaly map.
 
-    Below 64 px there is one branch, the image being its own patch (source: paper, which applies no local MS-SSIM to
-    MNIST, Fashion-MNIST and CIFAR-10). From 64 px on, a second branch sees the 32 px patches of the image; all losses
-    of the two, not MS-SSIM alone, are mixed as beta · global + (1 − beta) · local (our reading of equation 8).
+    Below 64 px there is one branch, since the image is its own patch (the paper applies no local MS-SSIM to MNIST,
+    Fashion-MNIST and CIFAR-10). From 64 px on, a second branch processes the 32 px patches of the image. All losses of
+    the two branches, not only MS-SSIM, are combined as beta · global + (1 − beta) · local; equation 8 can be read
+    otherwise.
 
     Args:
-        channels: of the image, 1 or 3.
-        side: of the image, pixels; from 64 on a multiple of 32.
-        width: channels of the first block.
-        descriptor: length of z.
-        rho: share of the absolute error in ℓ_m.
-        xi: share of ℓ_m in the score.
-        svdd: weight of ℓ_h against ℓ_m, the one that it had in the loss.
-        balance: what the score's two parts are weighed by, see `parts`.
-        beta: share of the global branch; 1 is without a local one.
-        scales: of MS-SSIM on the whole image.
-        window: taps of MS-SSIM's window on the whole image.
-        pooling: "mean" scores an image by its ℓ_m and ℓ_h (source: paper), "peak" by the highest cell of its heat map
-            (our choice, for frames in which an anomaly is small).
-        teacher: backbone with frozen features in place of the global encoder, None for none.
-        pretrained: load the teacher's published weights; False where a bundle's weights follow.
+        channels: Channels of the image, 1 or 3.
+        side: Side of the image, pixels; from 64 on a multiple of 32.
+        width: Channels of the first block.
+        descriptor: Length of z.
+        rho: Share of the absolute error in ℓ_m.
+        xi: Share of ℓ_m in the score.
+        svdd: Weight of ℓ_h against ℓ_m, the same as in the loss.
+        balance: How the score's two parts are weighted, see `parts`.
+        beta: Share of the global branch; 1 has no local one.
+        scales: Scales of MS-SSIM on the whole image.
+        window: Taps of MS-SSIM's window on the whole image.
+        pooling: "mean" scores an image by its ℓ_m and ℓ_h (paper), "peak" by the highest location of its anomaly map,
+            for frames in which an anomaly is small.
+        teacher: Backbone with frozen features instead of the global encoder. None: no teacher.
+        pretrained: Load the teacher's published weights. False if a bundle's weights follow.
 
     Raises:
-        UsageError: an argument is out of its range, or the teacher is not installed.
+        UsageError: An argument is out of range, or the teacher is not installed.
     """
 
     units: Tensor
@@ -234,20 +236,20 @@ class IgdNet(nn.Module):
         )
         self.patch: Branch | None = None
         if self.beta < 1:
-            # Four scales as in the paper; 4 px at the coarsest leave a window of 3.
+            # Four scales as in the paper; 4 px at the coarsest one allow a window of 3.
             self.patch = Branch(channels, PATCH, width, descriptor=descriptor, rho=rho, scales=4, window=3)
 
     def parts(self, x: Tensor) -> IgdParts:
-        """The score and what it is made of.
+        """Return the score and its parts.
 
         Args:
             x: (n, channels, side, side) float32 in [0, 1].
 
         Returns:
-            combined = xi · ℓ_m + (1 − xi) · ℓ_h, ℓ_m, ℓ_h and the combined heat map (source: paper, equations 11 and
-            12). How the two parts compare in size is ours: with `balance` "loss", ℓ_h has the factor svdd that it had
-            in the loss; with "normal", each part is divided by its standard deviation over held-out normal images
-            (`units`).
+            combined = xi · ℓ_m + (1 − xi) · ℓ_h, then ℓ_m, ℓ_h and the combined anomaly map (source: paper, equations
+            11 and 12). The relative size of the two parts is not the paper's: with `balance` "loss", ℓ_h has the factor
+            svdd as in the loss; with "normal", each part is divided by its standard deviation over held-out normal
+            images (`units`).
         """
         loss, far, pixels = self.whole(x)
         across = far[:, None, None].expand(-1, self.map_side, self.map_side)
@@ -273,13 +275,13 @@ class IgdNet(nn.Module):
         return (near, rest) if self.balance == "loss" else (near / self.units[0], rest / self.units[1])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Score and heat map.
+        """Return score and anomaly map.
 
         Args:
             x: (n, channels, side, side) float32 in [0, 1]: gray / 255.
 
         Returns:
-            (n, 1 + map_side²): the score, then the heat map's rows one after another.
+            (n, 1 + map_side²): the score, then the map row by row.
         """
         parts = self.parts(x)
         return torch.cat([parts.combined[:, None], parts.anomaly_map.flatten(1)], dim=1)
@@ -288,17 +290,18 @@ class IgdNet(nn.Module):
 class TeacherEncoder(nn.Module):
     """Frozen features of a trained backbone, and a trained linear layer to the descriptor.
 
-    Source: paper (features of an ImageNet-trained ResNet18, frozen, and a linear layer to 128); taking the backbone
-    itself and not a network distilled from it is what the public code does for the global branch.
+    Source: paper (frozen features of an ImageNet-trained ResNet18, and a linear layer to 128). Using the backbone
+        itself
+    instead of a network distilled from it follows the public code for the global branch.
 
     Args:
-        name: a model of torchvision or timm, such as "resnet18"; "torchvision:NAME" and "timm:NAME" say which.
-        channels: of the image; gray is repeated to three.
-        outputs: length of the descriptor.
-        pretrained: load published weights (the library may fetch them).
+        name: A model of torchvision or timm, such as "resnet18"; "torchvision:NAME" and "timm:NAME" are explicit.
+        channels: Channels of the image; gray is repeated to three.
+        outputs: Length of the descriptor.
+        pretrained: Load published weights (the library may download them).
 
     Raises:
-        UsageError: no such backbone is installed, or its weights cannot be loaded.
+        UsageError: The backbone is not installed, or its weights cannot be loaded.
     """
 
     mean: Tensor
@@ -307,7 +310,7 @@ class TeacherEncoder(nn.Module):
     def __init__(self, name: str, channels: int, outputs: int, *, pretrained: bool) -> None:
         super().__init__()
         if channels not in (1, 3):
-            raise UsageError(f"a teacher sees images of 1 or 3 channels, got {channels}", hint="train without teacher")
+            raise UsageError(f"a teacher needs images of 1 or 3 channels, got {channels}", hint="train without teacher")
         self.backbone = _backbone(name, pretrained).eval().requires_grad_(False)
         # ImageNet's statistics, which published backbones expect.
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1), persistent=False)
@@ -317,13 +320,13 @@ class TeacherEncoder(nn.Module):
         self.head = nn.Linear(length, outputs)
 
     def train(self, mode: bool = True) -> TeacherEncoder:
-        """Training mode for the linear layer alone: a frozen BatchNorm keeps its statistics."""
+        """Set the mode of the linear layer only: a frozen BatchNorm keeps its statistics."""
         super().train(mode)
         self.backbone.eval()
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """(n, channels, side, side) in [0, 1] to (n, outputs)."""
+        """Map (n, channels, side, side) in [0, 1] to (n, outputs)."""
         if images.shape[-1] < TEACHER_SIDE:
             images = functional.interpolate(
                 images, size=(TEACHER_SIDE, TEACHER_SIDE), mode="bilinear", align_corners=False
@@ -334,23 +337,23 @@ class TeacherEncoder(nn.Module):
 
 
 def to_patches(x: Tensor) -> Tensor:
-    """(n, c, side, side) to its (n · grid², c, 32, 32) patches, row by row."""
+    """Split (n, c, side, side) into its (n · grid², c, 32, 32) patches, row by row."""
     grid = x.shape[-1] // PATCH
     cut = x.reshape(-1, x.shape[1], grid, PATCH, grid, PATCH)
     return cut.permute(0, 2, 4, 1, 3, 5).reshape(-1, x.shape[1], PATCH, PATCH)
 
 
 def from_patches(patches: Tensor, grid: int) -> Tensor:
-    """(n · grid², 32, 32) to (n, grid · 32, grid · 32)."""
+    """Join (n · grid², 32, 32) to (n, grid · 32, grid · 32)."""
     whole = patches.reshape(-1, grid, grid, PATCH, PATCH).permute(0, 1, 3, 2, 4)
     return whole.reshape(-1, grid * PATCH, grid * PATCH)
 
 
 def build(manifest: Manifest) -> IgdNet:
-    """The untrained network of a bundle; its training record names what shapes it.
+    """Return the untrained network of a bundle. The options of the training record define its shape.
 
     Raises:
-        BundleError: the record does not, or the input is not square.
+        BundleError: The record lacks an option, or the input is not square.
     """
     spec, options = manifest.input, manifest.training.options
     names = ("width", "descriptor", "rho", "xi", "svdd", "beta", "scales", "window", "pooling", "teacher")
@@ -370,7 +373,7 @@ def _widths(side: int, width: int) -> tuple[int, ...]:
 
 
 def _sides(side: int) -> tuple[int, ...]:
-    """Sides of the maps from the first convolution on; halves are rounded up, as a stride of 2 does."""
+    """Return the sides of the maps from the first convolution on; halves are rounded up, as with a stride of 2."""
     first = (side + 1) // 2 if side >= LARGE else side
     sides = [first]
     for _ in _widths(side, 1):
@@ -390,7 +393,7 @@ def _backbone(name: str, pretrained: bool) -> nn.Module:
             return _from_timm(model, pretrained) if candidate == "timm" else _from_torchvision(model, pretrained)
         except ModuleNotFoundError:
             problems.append(f"{candidate} is not installed")
-        except (ValueError, RuntimeError, OSError) as error:  # unknown name, or weights that cannot be fetched
+        except (ValueError, RuntimeError, OSError) as error:  # unknown name, or weights that cannot be downloaded
             problems.append(f"{candidate}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
     raise UsageError(
         f"the teacher {name!r} cannot be loaded: {'; '.join(problems)}",
@@ -410,4 +413,4 @@ def _from_torchvision(model: str, pretrained: bool) -> nn.Module:
         if hasattr(network, head):
             setattr(network, head, nn.Identity())
             return network
-    raise ValueError(f"{model} has no classifier that could be taken off")
+    raise ValueError(f"{model} has no classifier that could be removed")

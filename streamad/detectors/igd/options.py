@@ -1,4 +1,4 @@
-"""IGD's options: what is chosen for a training."""
+"""IGD's options of a training."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ Balance = Literal["loss", "normal"]
 
 @dataclass(frozen=True)
 class IgdOptions:
-    """What is chosen for a training.
+    """Options of a training.
 
-    "None" stands for what suits the size of the images; the task's own `options` name the number.
+    None stands for a value that suits the size of the images; the task's own `options` have the number.
 
     Attributes:
-        epochs: passes over the training images (paper: 128; ours is for a processor).
-        patience: without effect, since the last weights are kept.
-        batch: images in a batch (paper: 64); None: 32, from 64 px on 16, since few epochs need many steps.
-        learning_rate: highest rate of Adam (paper: 1e-4, for 128 epochs).
-        schedule: "one_cycle" (ours, for few epochs) or "polynomial" (paper: to 0; power 0.9, our choice).
-        weight_decay: of Adam (source: paper).
-        width: channels of the first block (paper: 128); None: 16, from 64 px on 8.
-        descriptor: length of z (source: paper).
-        rho: share of the absolute error in ℓ_m (source: paper).
-        xi: share of ℓ_m in the score (source: paper).
-        beta: share of the global branch (source: paper, for MVTec AD); without effect below 64 px.
-        critic: weight lambda of the critic in the autoencoder's loss (source: paper).
-        zeta: share of the image in the mixture that the critic shall call unmixed (source: paper).
-        kappa: share of the mean squared distance in sigma² (source: paper).
-        floor: smallest sigma² (source: paper).
-        svdd: weight of ℓ_h against ℓ_m, in the loss and in the score (paper: 1; ours, from scratch: at 1 an encoder
-            that no teacher holds pulls all descriptors together before it has learned to reconstruct). It rises from 0
+        epochs: Passes over the training images (paper: 128; fewer here, for a processor).
+        patience: Without effect, since the last weights are kept.
+        batch: Images in a batch (paper: 64). None: 32, or 16 from 64 px on, since few epochs need many steps.
+        learning_rate: Highest learning rate of Adam (paper: 1e-4, for 128 epochs).
+        schedule: "one_cycle", for few epochs, or "polynomial" (paper: to 0; its power is not stated, 0.9 here).
+        weight_decay: Weight decay of Adam (paper).
+        width: Channels of the first block (paper: 128). None: 16, or 8 from 64 px on.
+        descriptor: Length of z (paper).
+        rho: Share of the absolute error in ℓ_m (paper).
+        xi: Share of ℓ_m in the score (paper).
+        beta: Share of the global branch (paper, for MVTec AD); without effect below 64 px.
+        critic: Weight lambda of the critic in the autoencoder's loss (paper).
+        zeta: Share of the image in the mixture that the critic should call unmixed (paper).
+        kappa: Share of the mean squared distance in sigma² (paper).
+        floor: Smallest sigma² (paper).
+        svdd: Weight of ℓ_h against ℓ_m, in the loss and in the score (paper: 1). From scratch, an encoder that no
+            teacher holds would at 1 pull all descriptors together before it has learned to reconstruct. It rises from 0
             over the first epoch.
-        balance: how the score weighs ℓ_m against ℓ_h: "normal", each in units of its standard deviation over held-out
-            normal images, or "loss", by `svdd` as in the loss (paper: as in the loss, 1; ours: which of two losses is
-            larger says nothing of which tells more).
-        noise: standard deviation of the noise on each element of z in training, 0 for none (our choice: without noise
-            the encoder can shrink z and the decoder enlarge it, and ℓ_h says nothing).
-        follow: share of the way that mu and sigma² go to each batch's estimate in between E steps, 0 for none (our
-            choice, the incremental EM of Neal and Hinton: at our learning rates z moves away from a mu that stands
-            still for an epoch, to where ℓ_h has no gradient).
-        e_step_epochs: epochs from one E step over all training images to the next (public code: 10 of 128).
-        interpolated: share of each batch of which mixtures are made (paper: all; ours is cheaper).
-        scales: scales of MS-SSIM on the whole image; None: 3, from 176 px on the paper's 5.
-        window: taps of its window; None: 5, from 176 px on 11.
-        patches: random patches of each image that the local branch learns from in one epoch (our choice).
-        pooling: "mean" (source: paper) or "peak", the highest cell of the heat map (our choice).
-        teacher: a torchvision or timm backbone in place of the global encoder, None for none.
+        balance: How the score weighs ℓ_m against ℓ_h: "normal", each in units of its standard deviation over held-out
+            normal images, or "loss", by `svdd` as in the loss (paper, with 1). Which of two losses is larger does not
+            show which is more informative.
+        noise: Standard deviation of the noise on each element of z in training, 0 for none (paper: none). Without noise
+            the encoder can shrink z and the decoder enlarge it, and ℓ_h is not informative.
+        follow: Share of the way that mu and sigma² move to each batch's estimate between E steps, 0 for none (paper).
+            This is the incremental EM of Neal and Hinton: at high learning rates z moves away from a mu that is fixed
+            for an epoch, to where ℓ_h has no gradient.
+        e_step_epochs: Epochs from one E step over all training images to the next (public code: 10 of 128).
+        interpolated: Share of each batch from which mixtures are made (paper: all; fewer are cheaper).
+        scales: Scales of MS-SSIM on the whole image. None: 3, or the paper's 5 from 176 px on.
+        window: Taps of its window. None: 5, or 11 from 176 px on.
+        patches: Random patches of each image that the local branch learns from in one epoch.
+        pooling: "mean" (paper) or "peak", the highest location of the anomaly map.
+        teacher: A torchvision or timm backbone instead of the global encoder. None: no teacher.
     """
 
     epochs: int = 6
@@ -83,10 +83,10 @@ class IgdOptions:
     teacher: str | None = None
 
     def for_side(self, side: int) -> IgdOptions:
-        """The same with numbers where None stands for what suits images of that side.
+        """Return the options with numbers that suit images of this side instead of None.
 
         Raises:
-            UsageError: a number is out of its range.
+            UsageError: A number is out of range.
         """
         large, paper = side >= LARGE, side >= 176  # 176 = 11 · 2⁴: the paper's window at its fifth scale
         chosen = replace(
@@ -118,4 +118,4 @@ PRESETS: dict[str, dict[str, Any]] = {
     "cifar10": {},
     "mvtec": {"epochs": 64},
 }
-"""Options of the image benchmarks; nothing in them was chosen by looking at anomalies of a test set."""
+"""Options of the image benchmarks. None was chosen by looking at anomalies of a test set."""

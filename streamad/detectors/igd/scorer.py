@@ -1,4 +1,4 @@
-"""From frames to IGD's scores; needs no torch."""
+"""Scoring by IGD; needs no torch."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ SMALLEST_FRAME = 32
 
 
 class IgdScorer:
-    """IGD for one camera: the whole frame in, its score and its heat map out.
+    """IGD for one camera: from the whole frame to its score and anomaly map.
 
-    Score: the network's, then a causal median over the bundle's `median_frames` frames (our choice). The heat map is
-    the newest frame's, not smoothed.
+    Score: the network's, then a causal median over the bundle's `median_frames` frames. The anomaly map is the newest
+    frame's, not smoothed.
 
     Args:
-        manifest: of the bundle.
-        camera: configured id of the camera.
+        manifest: The bundle's manifest.
+        camera: Configured id of the camera.
 
     Raises:
-        BundleError: the bundle is not one of whole frames with a score map.
+        BundleError: The bundle is not one of whole frames with a score map.
     """
 
     def __init__(self, manifest: Manifest, camera: str) -> None:
@@ -52,13 +52,13 @@ class IgdScorer:
         self._restarts: set[int] = set()
         self._boxes: LocationBoxes | None = None
         self.gaps = 0
-        """Times that the median was begun anew because of a gap."""
+        """Number of times that the median was reset because of a gap."""
 
     def preprocess(self, frame: Frame) -> ModelInput:
-        """The frame in the network's size and range: a batch of (1, 1, height, width).
+        """Return the frame in the network's size and range: a batch of (1, 1, height, width).
 
         Raises:
-            FrameSizeError: a side of the frame is shorter than 32 px.
+            FrameSizeError: A side of the frame is shorter than 32 px.
         """
         if min(frame.shape) < SMALLEST_FRAME:
             raise FrameSizeError(
@@ -67,7 +67,7 @@ class IgdScorer:
                 hint="use a larger stream",
             )
         if self._last is not None and (frame.is_discontinuity or frame.index <= self._last):
-            self._restarts.add(frame.index)  # its score may come later, after those of frames before it
+            self._restarts.add(frame.index)  # its score may come later, after those of earlier frames
             self.gaps += 1
         self._last = frame.index
         spec = self._manifest.input
@@ -84,10 +84,10 @@ class IgdScorer:
         )
 
     def score(self, model_input: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
-        """Score and heat map of the frame from the (1, 1 + side²) outputs; NaN where one of them is not finite.
+        """Return the frame's score and anomaly map from the (1, 1 + side²) outputs; NaN if one of them is not finite.
 
         Raises:
-            BundleError: the network's output is not of that shape.
+            BundleError: The network's output does not have this shape.
         """
         side = isqrt(max(0, outputs.shape[-1] - 1))
         if outputs.shape != (1, 1 + side * side) or side < 1:
@@ -114,14 +114,14 @@ class IgdScorer:
         )
 
     def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:
-        """(x0, y0, x1, y1) of a cell of the newest heat map in pixels of its frame; right and lower edge exclusive.
+        """Return (x0, y0, x1, y1) of a location of the newest anomaly map in pixels of its frame; x1, y1 exclusive.
 
         Raises:
-            ValueError: no frame has been scored, so the heat map's size is not known.
-            IndexError: there is no such cell.
+            ValueError: No frame has been scored, so the size of the map is not known.
+            IndexError: There is no such location.
         """
         if self._boxes is None:
-            raise ValueError("there is no heat map before the first score")
+            raise ValueError("there is no anomaly map before the first score")
         return self._boxes.box(row, col)
 
     def reset(self) -> None:
@@ -133,6 +133,6 @@ class IgdScorer:
 
 @cache
 def _boxes(shape: tuple[int, int], side: int) -> LocationBoxes:
-    """side×side cells over a frame of that (height, width)."""
+    """Return the boxes of side×side locations over a frame of this (height, width)."""
     ys, xs = ([round(k * length / side) for k in range(side + 1)] for length in shape)
     return LocationBoxes.between(shape, ys, xs)

@@ -1,4 +1,4 @@
-"""IGD's training: the E and the M step, and what is validated."""
+"""IGD's training: the E and the M step, validation, and the recipe for video."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from streamad.training.recipe import MEDIAN_SECONDS
 
 Images = npt.NDArray[np.uint8]
 BATCH_PIXELS = 256 * 32 * 32
-"""Pixels that are scored or encoded at once."""
+"""Pixels that are scored or encoded together."""
 
 
 @dataclass
 class IgdTask:
-    """One training of IGD, on images or on the frames of a video; the loop that all detectors share drives it.
+    """One training of IGD on images or on the frames of a video, run by the common loop.
 
     Args:
         images: (n, channels, side, side) uint8 normal images; may be a memory map.
-        validation: (m, channels, side, side) uint8 normal images held out of them.
-        options: what was chosen; the attribute afterwards has numbers in place of None.
-        seed: of the weights.
+        validation: (m, channels, side, side) uint8 held-out normal images.
+        options: Options of the training; the attribute has numbers instead of None.
+        seed: Seed of the weights.
         device: "cpu", "cuda" or "cuda:N".
 
     Raises:
-        UsageError: images are not square or of a size that does not work, an option is out of its range, or the teacher
-            is not installed.
-        EngineError: the device is not there.
+        UsageError: Images are not square or have an unsupported size, an option is out of range, or the teacher is not
+            installed.
+        EngineError: The device is not available.
     """
 
     images: Images
@@ -68,7 +68,7 @@ class IgdTask:
         torch.manual_seed(self.seed)
         shape = {name: getattr(options, name) for name in _SHAPE}
         net = IgdNet(channels, side, pretrained=True, **shape)
-        # One critic a branch, on images of its size (source: paper).
+        # One critic per branch, on images of its size (source: paper).
         self._critics = nn.ModuleList(
             Encoder(channels, branch.similarity.side, cast(int, options.width), 1) for branch in _branches(net)
         )
@@ -84,7 +84,7 @@ class IgdTask:
 
     @property
     def epochs(self) -> int:
-        """Epochs that the learning rate is planned for."""
+        """Number of epochs that the learning rate is scheduled for."""
         return self.options.epochs
 
     @property
@@ -94,12 +94,12 @@ class IgdTask:
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """All that learns."""
+        """All networks that learn, by name."""
         return {"network": self._net, "critic": self._critics}
 
     @property
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """All optimizers."""
+        """All optimizers, by name."""
         return {"autoencoder": self._autoencoder_steps, "critic": self._critic_steps}
 
     @property
@@ -108,10 +108,10 @@ class IgdTask:
         return max(1, len(self.images) // cast(int, self.options.batch))
 
     def training_step(self, step: int, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> float:
-        """The M step on the given images: one step of the autoencoders, one of the critics.
+        """Make the M step on the given images: one step of the autoencoders, one of the critics.
 
         Returns:
-            the autoencoders' loss: ℓ_m + lambda · d(mixture)² + ℓ_h, for both branches together.
+            The autoencoders' loss: ℓ_m + lambda · d(mixture)² + ℓ_h, for both branches together.
         """
         self._steps_done = step + 1
         rate = self._rate(step)
@@ -144,9 +144,9 @@ class IgdTask:
         return float(loss.detach())
 
     def validate(self) -> float:
-        """The E step where it is due; then minus the mean ℓ_m of the held-out normal images.
+        """Make the E step if it is due, and return minus the mean ℓ_m of the held-out normal images.
 
-        The E step stands here, at the end of an epoch, so that the Gaussian belongs to the weights that are kept.
+        The E step is made here, at the end of an epoch, so that the Gaussian belongs to the weights that are kept.
         """
         epoch = -(-self._steps_done // self.steps_per_epoch)
         if epoch <= 1 or epoch % self.options.e_step_epochs == 0 or epoch >= self.options.epochs:
@@ -156,9 +156,9 @@ class IgdTask:
         return -float(self.score_images(self.validation)["reconstruction"].mean())
 
     def estimate(self) -> None:
-        """The E step: mu and sigma of each branch from all training images, as they are scored (evaluation mode).
+        """Make the E step: mu and sigma of each branch from all training images, as they are scored (evaluation mode).
 
-        The local branch takes `patches` patches of each image, always the same ones.
+        The local branch uses `patches` patches of each image, always the same ones.
         """
         self._net.eval()
         draws = np.random.default_rng(self.seed)
@@ -175,14 +175,14 @@ class IgdTask:
             branch.gaussian.estimate(torch.cat(descriptors), kappa=self.options.kappa, floor=self.options.floor)
 
     def _measure_units(self) -> None:
-        """The units of the score's two parts: their spread over the held-out normal images, as they are scored."""
+        """Measure the units of the score's two parts: their spread over the held-out normal images, as scored."""
         self._net.units.fill_(1.0)
         parts = self.score_images(self.validation)
         spreads = [float(parts[name].std()) for name in ("reconstruction", "svdd")]
         self._net.units.copy_(torch.tensor([max(spread, _SMALLEST_UNIT) for spread in spreads]))
 
     def score_images(self, images: Images) -> dict[str, npt.NDArray[np.float64]]:
-        """Scores of images, each (n,); "combined" is the headline.
+        """Score images, each score (n,); "combined" is the headline score.
 
         Args:
             images: (n, channels, side, side) uint8.
@@ -194,14 +194,14 @@ class IgdTask:
         return {"combined": combined, "reconstruction": reconstruction, "svdd": svdd}
 
     def description(self) -> dict[str, Any]:
-        """What was chosen, for the record."""
+        """Return what was chosen, for the record."""
         channels, side = self.images.shape[1:3]
         return {"detector": "igd", "channels": channels, "side": side, **asdict(self.options)}
 
     def _losses(
         self, branch: Branch, critic: nn.Module, x: Tensor, alpha: Tensor, noise: Tensor, *, ramp: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """A branch's loss, and what its critic shall learn from: images and their alphas."""
+        """Return a branch's loss, and what its critic learns from: images and their alphas."""
         count = len(alpha)
         with self.compute.autocast():
             z = branch.encoder(x)
@@ -237,7 +237,7 @@ class IgdTask:
 
     def _mixtures(self, images: int) -> int:
         wanted = round(self.options.interpolated * images)
-        return wanted if wanted >= 2 else 0  # one image has no other to be mixed with
+        return wanted if wanted >= 2 else 0  # a single image has no other to mix with
 
     def _random_patches(self, pixels: Images, rng: np.random.Generator) -> Images:
         places = rng.integers(0, pixels.shape[2] - PATCH + 1, (len(pixels), self.options.patches, 2))
@@ -255,7 +255,7 @@ class IgdTask:
 
 
 _SMALLEST_UNIT = 1e-6
-"""ℓ_h can be all but zero, and a unit of the score must not be."""
+"""ℓ_h can be almost zero, but a unit of the score must not be."""
 
 _SHAPE = ("width", "descriptor", "rho", "xi", "svdd", "balance", "beta", "scales", "window", "pooling", "teacher")
 
@@ -269,18 +269,18 @@ def image_task(
     device: str = "cpu",
     options: Mapping[str, Any],
 ) -> IgdTask:
-    """The task of an image benchmark.
+    """Make the training of an image benchmark.
 
     Args:
         images: (n, channels, side, side) uint8 of the one normal class.
-        validation: the same, held out of them.
-        data_set: picks a preset: mnist, fashion-mnist, cifar10, mvtec; any other has none.
-        seed: of the weights.
+        validation: The same, held out.
+        data_set: Selects a preset: mnist, fashion-mnist, cifar10, mvtec; others have none.
+        seed: Seed of the weights.
         device: "cpu", "cuda" or "cuda:N".
-        options: fields of `IgdOptions` that override the preset.
+        options: Fields of `IgdOptions` that override the preset.
 
     Raises:
-        UsageError: see `IgdTask`.
+        UsageError: See `IgdTask`.
     """
     chosen = parse_options(IgdOptions, {**PRESETS.get(data_set, {}), **options}, "igd")
     return IgdTask(images, validation, chosen, seed, device)
@@ -291,15 +291,15 @@ def _branches(net: IgdNet) -> list[Branch]:
 
 
 SCALE = 255.0
-"""IGD's networks see 0 to 1."""
+"""IGD's networks take pixels from 0 to 1."""
 
 POOLING = "peak"
-"""On video a frame's score is its highest heat-map cell: the mean of a frame hardly moves for a thing that covers a
-hundredth of it (our choice; the paper, on images, has the mean)."""
+"""On video, a frame's score is the highest location of its anomaly map: the mean over a frame hardly changes for an
+object that covers a hundredth of it. The paper, on images, uses the mean."""
 
 
 class IgdRecipe(FrameRecipe):
-    """IGD: single frames, reconstructed and described."""
+    """IGD on video: single frames, reconstructed and described."""
 
     def __init__(
         self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
@@ -319,11 +319,11 @@ class IgdRecipe(FrameRecipe):
 
     @property
     def looked_at(self) -> int:
-        """The training frames, encoded anew, and those held out, scored twice."""
+        """The training frames, which are encoded again, and the held-out ones, which are scored twice."""
         return len(self.pixels) + 2 * len(self.held_pixels)
 
     def shorten(self, epochs: int, steps: int) -> None:
-        """See `Recipe.shorten`; of the frames held out the same share is left."""
+        """See `Recipe.shorten`; the same share of the held-out frames is kept."""
         before = self.task.steps_per_epoch
         if steps < before:
             rng = np.random.default_rng(self.plan.seed)
@@ -342,7 +342,7 @@ class IgdRecipe(FrameRecipe):
         return IgdTask(self.pixels[:, None], self.held_pixels[:, None], options, plan.seed, plan.device)
 
     def exported(self) -> nn.Module:
-        """Autoencoder and descriptor with the score and the heat map."""
+        """Return autoencoder and descriptor with score and anomaly map."""
         return self.task.network
 
     def examples(self) -> npt.NDArray[np.float32]:

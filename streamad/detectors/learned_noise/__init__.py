@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class LearnedNoiseStreaming:
-    """Its form that takes one frame at a time; see `streaming.py` and docs/concepts/streaming-network.md."""
+    """The form that takes one frame at a time; see `streaming.py` and docs/concepts/streaming-network.md."""
 
     def network(self, network: Any, manifest: Manifest) -> Any:
         """See `StreamingForm.network`."""

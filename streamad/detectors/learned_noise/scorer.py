@@ -1,4 +1,4 @@
-"""From frames to learned noise's scores; needs no torch."""
+"""Scoring by learned noise; needs no torch."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ from streamad.scoring.frame_score import FrameScore
 from streamad.scoring.psnr import psnr
 
 SMALLEST = 32
-"""Least side of a frame, pixels: below it the network would see nothing but interpolation (our choice)."""
+"""Shortest side of a frame, pixels: of smaller ones, the network would see only interpolation."""
 
 
 class LearnedNoiseScorer:
     """Learned noise for one camera: windows of 16 frames, of which the 9th is scored.
 
-    Score: −PSNR of that frame's reconstruction, decibels, with the bundle's peak (source: paper, equation 8, before its
-    per-video scaling), then a causal median over `median_frames` frames (our choice; 1 is none). A frame's score is due
-    seven frames after it; the first eight frames and the last seven of an unbroken piece have none. The heat map is the
-    mean squared error of each 8×8 pixels of the network's input, of the scored frame, not smoothed in time.
+    Score: −PSNR of that frame's reconstruction, decibels, with the bundle's peak (paper, equation 8, before its
+        per-video
+    scaling), then a causal median over `median_frames` frames (1: none). A frame's score is due seven frames after it;
+    the first eight frames and the last seven of an unbroken piece have none. The anomaly map is the mean squared error
+    of each 8×8 pixels of the network's input in the scored frame, not smoothed in time.
 
     Args:
-        manifest: of the bundle.
-        camera: configured id of the camera.
-        streaming: the network is the streaming form: it is given each new frame and carries the rest itself.
+        manifest: The bundle's manifest.
+        camera: Configured id of the camera.
+        streaming: The network is the streaming form: it takes each new frame and carries its own state.
     """
 
     def __init__(self, manifest: Manifest, camera: str, *, streaming: bool = False) -> None:
         tiling, score = manifest.tiling, manifest.score
         if tiling.kind != "clips" or tiling.window != manifest.input.channels or score.kind != "psnr":
             raise BundleError(
-                f"bundle {manifest.name}: learned noise needs clips, one channel a frame and a psnr score, got tiling "
-                f"{tiling.kind!r} of {tiling.window} frames, {manifest.input.channels} channels, score {score.kind!r}"
+                f"bundle {manifest.name}: learned noise needs clips, one channel per frame and a psnr score, got "
+                f"tiling {tiling.kind!r} of {tiling.window} frames, {manifest.input.channels} channels, score {score.kind!r}"
             )
         self._manifest = manifest
         self._camera = camera
@@ -52,16 +53,16 @@ class LearnedNoiseScorer:
 
     @property
     def gaps(self) -> int:
-        """Times that the window was thrown away because frames were missing."""
+        """Number of times that the window was discarded because frames were missing."""
         return self._window.gaps
 
     def preprocess(self, frame: Frame) -> ModelInput | None:
-        """The window whose scored frame is due, in the network's range; None while none is due.
+        """Return the window whose scored frame is due, in the network's range; None if none is due.
 
-        For the streaming form it is the newest frame, from the first one after a gap on.
+        For the streaming form, return the newest frame, from the first one after a gap on.
 
         Raises:
-            FrameSizeError: the frame is smaller than 32 pixels.
+            FrameSizeError: The frame is smaller than 32 pixels.
         """
         height, width = frame.shape
         if min(height, width) < SMALLEST:
@@ -69,15 +70,15 @@ class LearnedNoiseScorer:
         spec, ahead = self._manifest.input, self._ahead
         small = replace(frame, pixels=resize_frame(frame.pixels, spec.height, spec.width))
         gaps, resized = self._window.gaps, self._boxes is not None and self._boxes.shape != frame.shape
-        if resized:  # the small frames would not show it
+        if resized:  # the resized frames would not show it
             small = replace(small, flags=small.flags | FrameFlags.DISCONTINUITY)
         if self._boxes is None or resized:
             self._boxes = self._boxes_on(frame.shape)
         window = self._window.push(small)
         self._since_gap = 1 if self._window.gaps != gaps or self._since_gap == 0 else self._since_gap + 1
         if self._stream is not None and self._since_gap == 1:
-            self._stream = StreamSlot()  # what is under way keeps the old one
-        due = self._since_gap > ahead  # by now a frame's score would be due
+            self._stream = StreamSlot()  # frames in flight keep the old one
+        due = self._since_gap > ahead  # from here on, a frame's score is due
         if not due and self._stream is None:
             return None
         scored = self._window.newest(ahead) if due else small
@@ -86,7 +87,7 @@ class LearnedNoiseScorer:
         return self._tiles(scored, frame, window or (), window is not None, due)
 
     def score(self, model_input: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
-        """Score from the (1, 1 + rows·cols) output for its window; NaN where skipped or the output is not finite."""
+        """Score the frame from the (1, 1 + rows·cols) output for its window; NaN if skipped or not finite."""
         result = FrameScore(
             camera=model_input.camera,
             index=model_input.index,
@@ -105,43 +106,43 @@ class LearnedNoiseScorer:
         return replace(result, score=float(median(self._recent)), anomaly_map=anomaly_map, boxes=model_input.boxes)
 
     def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:
-        """(x0, y0, x1, y1) of a heat-map cell in pixels of the source's newest frame; right, lower edge exclusive."""
+        """Return (x0, y0, x1, y1) of a location in pixels of the source's newest frame; x1, y1 exclusive."""
         if self._boxes is None:
-            raise ValueError("no frame was seen yet, so the size of a cell is unknown")
+            raise ValueError("no frame has been seen yet, so the size of a location is unknown")
         return self._boxes.box(row, col)
 
     def reset(self) -> None:
         """Forget all frames."""
         self._window.reset()
         self._recent.clear()
-        self._since_gap = 0  # the next frame begins a new piece, which carries nothing over
+        self._since_gap = 0  # the next frame starts a new piece without history
 
     @property
     def _ahead(self) -> int:
-        """Frames of a window after the scored one."""
+        """Number of frames of a window after the scored one."""
         return self._window.length - 1 - self._manifest.score.frame
 
     @property
     def _cells(self) -> tuple[int, int]:
-        """Rows and columns of the heat map."""
+        """Rows and columns of the anomaly map."""
         spec, side = self._manifest.input, self._manifest.score.heat_cell
         return spec.height // side, spec.width // side
 
     def _boxes_on(self, shape: tuple[int, int]) -> LocationBoxes:
-        """Where the heat map's cells lie on a frame of that (height, width)."""
+        """Return the boxes of the map's locations on a frame of this (height, width)."""
         (height, width), (rows, cols) = shape, self._cells
         ys = [row * height // rows for row in range(rows + 1)]
         return LocationBoxes.between(shape, ys, [col * width // cols for col in range(cols + 1)])
 
     def _tiles(self, scored: Frame, newest: Frame, shown: tuple[Frame, ...], complete: bool, due: bool) -> ModelInput:
-        """ModelInput of the frames that the network is shown.
+        """Make the input from the frames that the network is shown.
 
         Args:
-            scored: whose score is due.
-            newest: the frame that came.
-            shown: a window, the newest frame alone for the streaming form, or none.
-            complete: enough frames follow the last gap.
-            due: a score is due at all.
+            scored: Frame whose score is due.
+            newest: Newest frame.
+            shown: A window, only the newest frame for the streaming form, or none.
+            complete: Whether enough frames follow the last gap.
+            due: Whether a score is due at all.
         """
         spec = self._manifest.input
         channels = spec.channels if self._stream is None else 1

@@ -1,9 +1,9 @@
 """F as a network over single frames: the same score, without computing the same thing sixteen times.
 
-Two windows one frame apart share nearly everything that the encoder makes of them. At each of its levels there are
-three kinds of features: those of a window's middle, those that touch its zero-padded left edge, those that touch its
-right edge. Each depends on the absolute time alone, so each is computed once a frame and kept. Of the decoder only what
-the 9th frame needs is computed. A 3-D convolution with three taps in time is three 2-D convolutions and two additions.
+Two windows one frame apart share almost everything that the encoder computes. Each of its levels has three kinds of
+features: those in the middle of a window, those that touch its zero-padded left edge, and those that touch its right
+edge. Each depends on the absolute time only, so each is computed once per frame and kept. The decoder computes only
+what the 9th frame needs. A 3-D convolution with three taps in time is three 2-D convolutions and two additions.
 
 With x[f] a frame, a the activation, and P, Q, S, T the four levels' taps 0, 1, 2 in time, a window that begins at w
 needs
@@ -16,9 +16,9 @@ needs
              R3[w+12] = a(S0 C2[w+10] + S1 C2[w+12] + S2 R2[w+14])
     level 4: z0 = a(T1 L3[w] + T2 C3[w+4]),  z1 = a(T0 C3[w+4] + T1 C3[w+8] + T2 R3[w+12])
 
-Each of a level's products is made once: the three taps of the middle, one of the left, one of the right. The sum
-A[f] = Q0 C1[f-1] + Q1 C1[f] serves both C2 and R2. What is carried are products and sums, which are smaller than the
-features that they are made of. docs/concepts/streaming-network.md counts what this costs.
+Each of a level's products is computed once: the three taps of the middle, one of the left, one of the right. The sum
+A[f] = Q0 C1[f-1] + Q1 C1[f] serves both C2 and R2. The state consists of products and sums, which are smaller than the
+features that they are made from. docs/concepts/streaming-network.md counts the cost.
 """
 
 from __future__ import annotations
@@ -35,63 +35,64 @@ from streamad.detectors.learned_noise.network import HEAT_CELL, LEAK, SCORED, WI
 from streamad.engines.state_buffers import FRAMES, OUTPUTS, StateBuffer, state_buffer_name
 
 AHEAD = WINDOW - 1 - SCORED
-"""Frames between the newest one of a window and the scored one."""
+"""Number of frames between the newest frame of a window and the scored one."""
 
 REBUILT = "rebuilt"
-"""Name of the output that holds the reconstructed frames."""
+"""Name of the output with the reconstructed frames."""
 
 Taps = Sequence[Sequence[int | None]]
-"""Which 2-D kernels of a layer's three stand where in a larger one: rows are outputs, columns inputs, None is zero."""
+"""Which of a layer's three 2-D kernels are placed where in a larger one: rows are outputs, columns inputs, None is
+zero."""
 
 Value = TypeVar("Value")
 
 
 class Operations(Protocol[Value]):
-    """What the form is computed with: torch, or a graph that is being written. Values are (frames, channels, …)."""
+    """What computes the form: torch, or a graph that is being written. Values are (frames, channels, …)."""
 
     def weight(self, layer: str, taps: Taps) -> Value:
-        """Kernels of a layer put together, scaled as its BatchNorm does."""
+        """Combine kernels of a layer, scaled as by its BatchNorm."""
 
     def bias(self, layer: str) -> Value:
-        """A layer's bias."""
+        """Return a layer's bias."""
 
     def ago(self, value: Value, name: str, frames: int) -> Value:
-        """What a value was some frames ago; the name is its own, whatever the number of frames."""
+        """Return a value from some frames ago; the name is the value's own, whatever the number of frames."""
 
     def conv(self, value: Value, weight: Value, bias: Value | None) -> Value:
-        """Convolution with kernel 3, stride 2, padding 1."""
+        """Convolve with kernel 3, stride 2, padding 1."""
 
     def deconv(self, value: Value, weight: Value, bias: Value | None) -> Value:
-        """Transposed convolution with kernel 3, stride 2, padding 1 and output padding 1."""
+        """Convolve transposed with kernel 3, stride 2, padding 1 and output padding 1."""
 
     def add(self, first: Value, second: Value) -> Value:
-        """Sum."""
+        """Add."""
 
     def leaky(self, value: Value) -> Value:
-        """LeakyReLU."""
+        """Apply LeakyReLU."""
 
     def join(self, values: Sequence[Value], axis: int) -> Value:
-        """Concatenation."""
+        """Concatenate."""
 
     def picture(self, values: Sequence[Value], layer: str, taps: Sequence[int]) -> Value:
-        """A transposed layer of one channel: the sum of its kernels' answers to a value each, and its bias."""
+        """Apply a transposed layer of one channel: the sum of its kernels' outputs for one value each, and its bias."""
 
     def tanh(self, value: Value) -> Value:
-        """Hyperbolic tangent."""
+        """Apply the hyperbolic tangent."""
 
     def squared_error(self, value: Value, target: Value, cell: int) -> Value:
-        """(frames, 1 + cells): mean squared error of each frame, then of each of its cells, row by row."""
+        """Return (frames, 1 + locations): mean squared error of each frame, then of each location, row by row."""
 
 
 def stream(ops: Operations[Value], frames: Value) -> tuple[Value, Value]:
-    """The whole form: from new frames to the error of those seven before them, and their reconstruction.
+    """Compute the whole form: from new frames to the error of those seven before them, and their reconstruction.
 
     Args:
-        ops: what computes it.
-        frames: (n, 1, height, width) the new frames in [-1, 1].
+        ops: What computes it.
+        frames: (n, 1, height, width) new frames in [-1, 1].
 
     Returns:
-        (n, 1 + height/8 · width/8) errors as `ClipError` has them, and (n, 1, height, width) reconstructions.
+        (n, 1 + height/8 · width/8) errors as in `ClipError`, and (n, 1, height, width) reconstructions.
     """
     one, two = ops.ago(frames, FRAMES, 1), ops.ago(frames, FRAMES, 2)
     # With f the newest frame: L1[f-2], C1[f-1] and R1[f].
@@ -100,7 +101,7 @@ def stream(ops: Operations[Value], frames: Value) -> tuple[Value, Value]:
     right = ops.leaky(ops.conv(ops.join([one, frames], 1), ops.weight("down0", [[0, 1]]), ops.bias("down0")))
     for level, step in ((1, 1), (2, 2), (3, 4)):
         left, middle, right = _level(ops, level, step, left, middle, right)
-    # What was added last to the left edge came 8 frames after the window's first, to the right edge 15.
+    # The newest addition to the left edge came 8 frames after the window's first, to the right edge 15.
     first, second = ops.ago(left, "first", AHEAD), right
     frame = _decode(ops, first, second)
     return ops.squared_error(frame, ops.ago(frames, FRAMES, AHEAD), HEAT_CELL), frame
@@ -109,15 +110,15 @@ def stream(ops: Operations[Value], frames: Value) -> tuple[Value, Value]:
 def _level(
     ops: Operations[Value], level: int, step: int, left: Value, middle: Value, right: Value
 ) -> tuple[Value, Value, Value]:
-    """One level of the encoder: what a new frame adds to each kind of features.
+    """Compute what a new frame adds to each kind of features at one level of the encoder.
 
     Args:
-        ops: what computes it.
-        level: from 1.
-        step: frames between two features of the level before that a kernel in time sees.
-        left: of the level before, the left edge's newest.
-        middle: the middle's newest.
-        right: the right edge's newest.
+        ops: What computes it.
+        level: Number of the level, from 1.
+        step: Frames between two features of the previous level that a kernel in time covers.
+        left: Newest left-edge features of the previous level.
+        middle: Its newest middle features.
+        right: Its newest right-edge features.
     """
     layer = f"down{level}"
     before, at, after = (
@@ -125,7 +126,7 @@ def _level(
     )
     both = ops.add(at, ops.ago(before, f"before{level}", step))
     edge = ops.conv(left, ops.weight(layer, [[1]]), ops.bias(layer))
-    # The first level is asked for the left edge when its next frame is there already; the others wait for it.
+    # At the first level, the left edge's next frame is already available; the other levels wait for it.
     edge = edge if level == 1 else ops.ago(edge, f"left{level}", step)
     new_left = ops.leaky(ops.add(edge, after))
     due = both if level == 1 else ops.ago(both, f"both{level}", step - 1)
@@ -135,12 +136,12 @@ def _level(
 
 
 def _decode(ops: Operations[Value], first: Value, second: Value) -> Value:
-    """The 9th frame from the encoder's two; a transposed layer makes its frames 2i-1, 2i and 2i+1 of frame i."""
-    # Frames 1-3 of the first layer: the first of both, the others of the second alone.
+    """Decode the 9th frame from the encoder's two; a transposed layer makes frames 2i-1, 2i and 2i+1 from frame i."""
+    # Frames 1-3 of the first layer: the first from both, the others from the second only.
     a, b, c = (ops.deconv(second, ops.weight("up0", [[tap]]), ops.bias("up0")) for tap in (0, 1, 2))
     a = ops.add(ops.deconv(first, ops.weight("up0", [[2]]), None), a)
     maps = [ops.leaky(a), ops.leaky(b), ops.leaky(c)]
-    for layer in ("up1", "up2"):  # frames 3-5 of frames 1-3, then 7-9 of frames 3-5
+    for layer in ("up1", "up2"):  # frames 3-5 from frames 1-3, then 7-9 from frames 3-5
         bias, odd = ops.bias(layer), ops.weight(layer, [[2, 0]])
         maps = [
             ops.leaky(ops.deconv(ops.join(maps[:2], 1), odd, bias)),
@@ -152,13 +153,13 @@ def _decode(ops: Operations[Value], first: Value, second: Value) -> Value:
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of F with its BatchNorm as a factor and a bias.
+    """A layer of F, with its BatchNorm as a factor and a bias.
 
     Attributes:
-        taps: the three 2-D kernels in time, (out, in, 3, 3), or (in, out, 3, 3) where transposed; as trained.
+        taps: The three trained 2-D kernels in time, (out, in, 3, 3), or (in, out, 3, 3) if transposed.
         scale: (out,) factor on the outputs.
         bias: (out,).
-        transposed: whether it makes maps larger.
+        transposed: Whether it enlarges maps.
     """
 
     taps: tuple[Tensor, Tensor, Tensor]
@@ -168,7 +169,7 @@ class Layer:
 
 
 def folded_layers(network: ClipAutoencoder) -> dict[str, Layer]:
-    """The layers of a trained F by name: down0-3, up0-3. BatchNorm goes by its running statistics."""
+    """Return the layers of a trained F by name, down0-3 and up0-3. BatchNorm uses its running statistics."""
     answer = {}
     for side, layers in (("down", network.encoder), ("up", network.decoder)):
         for number, (conv, norm) in enumerate(_convolutions(layers)):
@@ -187,7 +188,7 @@ def folded_layers(network: ClipAutoencoder) -> dict[str, Layer]:
 
 
 def put_together(layer: Layer, taps: Taps) -> Tensor:
-    """Kernels of a layer as one, scaled as its BatchNorm does: (out, in, 3, 3), or (in, out, 3, 3) where transposed."""
+    """Combine kernels of a layer, scaled as by its BatchNorm: (out, in, 3, 3), or (in, out, 3, 3) if transposed."""
     out_axis = 1 if layer.transposed else 0
     shape = [1, 1, 1, 1]
     shape[out_axis] = -1
@@ -202,7 +203,7 @@ def put_together(layer: Layer, taps: Taps) -> Tensor:
 def _convolutions(
     layers: nn.Module,
 ) -> Iterator[tuple[nn.Conv3d | nn.ConvTranspose3d, nn.BatchNorm3d | None]]:
-    """Each convolution with the BatchNorm behind it."""
+    """Yield each convolution with the BatchNorm that follows it."""
     parts = list(layers.children())
     for part, after in zip(parts, [*parts[1:], None], strict=True):
         if isinstance(part, nn.Conv3d | nn.ConvTranspose3d):
@@ -213,9 +214,9 @@ class TorchOperations:
     """The form computed by torch.
 
     Args:
-        layers: of F.
-        before: what the carried outputs held, by the names of the inputs that take them.
-        kernels: those that were put together before; grows.
+        layers: Layers of F.
+        before: Earlier values of the carried outputs, by the names of the inputs that take them.
+        kernels: Combined kernels computed earlier; added to.
     """
 
     def __init__(
@@ -225,7 +226,7 @@ class TorchOperations:
         self._before = before
         self._kernels = {} if kernels is None else kernels
         self.carried: dict[str, Tensor] = {}
-        """What is to be carried on, by name."""
+        """Values to carry on, by name."""
 
     def weight(self, layer: str, taps: Taps) -> Tensor:
         """See `Operations.weight`."""
@@ -279,7 +280,7 @@ class TorchOperations:
 
 
 class _Recorder(TorchOperations):
-    """Notes what is carried and of which shape; computes nothing where the tensors are torch's `meta` ones."""
+    """Records the names and shapes of the state. On torch's `meta` tensors, nothing is computed."""
 
     def __init__(self, layers: Mapping[str, Layer]) -> None:
         super().__init__(layers, {})
@@ -294,7 +295,7 @@ class _Recorder(TorchOperations):
 def shapes_and_state_buffers(
     layers: Mapping[str, Layer], height: int, width: int
 ) -> tuple[dict[str, tuple[int, ...]], tuple[StateBuffer, ...]]:
-    """Shape of one frame's value of every input and output by name, and what is carried, for frames of this size."""
+    """Return the shape of one frame's value of every input and output by name, and the state buffers."""
     shadow = {
         name: Layer((a.to("meta"), b.to("meta"), c.to("meta")), s.scale.to("meta"), s.bias.to("meta"), s.transposed)
         for name, s in layers.items()
@@ -310,9 +311,9 @@ class StreamingNetwork(nn.Module):
     """F's streaming form in torch.
 
     Args:
-        network: F with its error, trained; BatchNorm by its running statistics.
-        height: of the frames, a multiple of 16.
-        width: of the frames, a multiple of 16.
+        network: Trained F with its error; BatchNorm uses its running statistics.
+        height: Height of the frames, a multiple of 16.
+        width: Width of the frames, a multiple of 16.
     """
 
     def __init__(self, network: ClipError, height: int, width: int) -> None:
@@ -324,13 +325,13 @@ class StreamingNetwork(nn.Module):
         self.state_buffers: tuple[StateBuffer, ...] = state_buffers
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """All outputs by name, of the new frames and what is carried by name."""
+        """Compute all outputs by name from the new frames and the state by name."""
         ops = TorchOperations(self._layers, inputs, self._kernels)
         errors, frames = stream(ops, inputs[FRAMES])
         return {OUTPUTS: errors, REBUILT: frames, **ops.carried}
 
 
 def streaming_network(network: nn.Module, manifest: Manifest) -> StreamingNetwork:
-    """The streaming form of a bundle's trained network."""
+    """Return the streaming form of a bundle's trained network."""
     assert isinstance(network, ClipError)
     return StreamingNetwork(network, manifest.input.height, manifest.input.width)

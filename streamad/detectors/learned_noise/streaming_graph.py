@@ -22,17 +22,17 @@ from streamad.engines.graph_writer import GraphWriter
 from streamad.engines.state_buffers import FRAMES, OUTPUTS, state_buffer_name
 
 PHASE_ROWS = {0: [(1, 0)], 1: [(2, 0), (0, 1)]}
-"""Where the outputs of a transposed layer at even (0) and odd (1) places come from: (row of the kernel, inputs further
-on). With stride 2, padding 1 and output padding 1, input i gives kernel row k to output 2i - 1 + k."""
+"""Sources of a transposed layer's outputs at even (0) and odd (1) positions: (row of the kernel, offset of the input).
+With stride 2, padding 1 and output padding 1, kernel row k takes input i to output 2i - 1 + k."""
 
 
 class GraphOperations:
     """The form written into a graph; a value is its name.
 
     Args:
-        graph: grows.
-        layers: of F.
-        half: store kernels in 16 bits; they are cast back and scaled when the graph is loaded.
+        graph: The graph to add to.
+        layers: Layers of F.
+        half: Store kernels in 16 bits; they are cast back and scaled when the graph is loaded.
         shapes: (channels, height, width) of a carried value by name.
     """
 
@@ -68,7 +68,7 @@ class GraphOperations:
         return self.join([old, graph.add("Slice", value, graph.numbers(0), missing, graph.numbers(0))], 0)
 
     def _carry_out(self, value: str, name: str, length: int | str) -> None:
-        """An output that is carried, channels last: so engines lay them inside, and need not turn them around."""
+        """Add an output that is carried, channels last: engines use that layout and need not transpose it."""
         if name not in self._carried:
             channels, height, width = self._shapes[name]
             turned = self._graph.add("Transpose", value, perm=[0, 2, 3, 1])
@@ -109,8 +109,8 @@ class GraphOperations:
     def picture(self, values: Sequence[str], layer: str, taps: Sequence[int]) -> str:
         """See `Operations.picture`.
 
-        An engine computes an output of one channel as if it were sixteen. So first the nine products of a kernel are
-        made of each place as channels, then they are added up where they belong: in four phases, whose sums are known.
+        An engine computes an output of one channel as if it had sixteen. So the nine products of a kernel are first
+        computed at each position as channels, and then added up where they belong: in four phases with known sums.
         """
         graph, total = self._graph, ""
         for value, tap in zip(values, taps, strict=True):
@@ -163,9 +163,9 @@ class GraphOperations:
 
 
 def _phases() -> npt.NDArray[np.float32]:
-    """(4, 9, 2, 2) zeros and ones: which products of a 3×3 kernel make the pixels at even and odd places of a picture.
+    """Return (4, 9, 2, 2) zeros and ones: which products of a 3×3 kernel make the pixels at even and odd positions.
 
-    An even row comes of row 1 of its own input, an odd one of row 2 of its own and of row 0 of the next.
+    An even row comes from row 1 of its own input, an odd one from row 2 of its own and row 0 of the next.
     """
     answer = np.zeros((4, 9, 2, 2), np.float32)
     for y, x in np.ndindex(2, 2):
@@ -176,14 +176,14 @@ def _phases() -> npt.NDArray[np.float32]:
 
 
 def write_streaming(network: ClipAutoencoder, height: int, width: int, path: Path, *, half_weights: bool) -> None:
-    """Write F's streaming form as one ONNX file, for any number of frames in a run.
+    """Write F's streaming form as one ONNX file, for any number of frames per run.
 
     Args:
-        network: trained; BatchNorm by its running statistics.
-        height: of the frames, a multiple of 16.
-        width: of the frames, a multiple of 16.
-        path: the file to write.
-        half_weights: store kernels in 16 bits, which loses nothing where they were rounded before; computed in float32.
+        network: Trained network; BatchNorm uses its running statistics.
+        height: Height of the frames, a multiple of 16.
+        width: Width of the frames, a multiple of 16.
+        path: The file to write.
+        half_weights: Store kernels in 16 bits, without loss if they were rounded before; computed in float32.
     """
     layers = folded_layers(network)
     shapes, _ = shapes_and_state_buffers(layers, height, width)
@@ -194,14 +194,14 @@ def write_streaming(network: ClipAutoencoder, height: int, width: int, path: Pat
 def write_form(
     graph: GraphWriter, ops: GraphOperations, shapes: dict[str, tuple[int, ...]], length: int | str, path: Path
 ) -> None:
-    """Write the whole form into a graph and the graph into a file.
+    """Write the whole form into a graph, and the graph into a file.
 
     Args:
-        graph: empty.
-        ops: writes into it.
+        graph: An empty graph.
+        ops: What writes into it.
         shapes: (channels, height, width) of a value by name.
-        length: frames in a run: a number, or a name where any number is taken.
-        path: the file.
+        length: Frames per run: a number, or a name for any number.
+        path: The file to write.
     """
     errors, frames = stream(ops, graph.input(FRAMES, (length, *shapes[FRAMES])))
     graph.output(errors, OUTPUTS, (length, *shapes[OUTPUTS]))

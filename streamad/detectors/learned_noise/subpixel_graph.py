@@ -1,10 +1,10 @@
-"""The streaming form of convolutions alone, for engines that compute those in 8 bits and transposed ones in 32.
+"""The streaming form as convolutions only, for engines that compute these in 8 bits but transposed ones in 32.
 
-With stride 2, kernel 3, padding 1 and output padding 1, a transposed convolution gives input i's kernel row k to output
-2i - 1 + k. So the outputs at even and odd places, in rows and in columns, are four convolutions of 1, 2, 2 and 4 taps
-over the input, whose answers are laid between one another. Nothing is added to the nine taps, and nothing approximated.
+With stride 2, kernel 3, padding 1 and output padding 1, a transposed convolution takes input i by kernel row k to
+output 2i - 1 + k. So the outputs at even and odd positions, in rows and in columns, are four convolutions of 1, 2, 2
+and 4 taps over the input, whose outputs are interleaved. The number of taps stays nine, and nothing is approximated.
 
-The activation comes before that, so that what is laid between one another has 8 bits.
+The activation comes before that, so that what is interleaved has 8 bits.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from streamad.engines.state_buffers import FRAMES, state_buffer_name
 
 
 class SubpixelOperations(GraphOperations):
-    """The form written for runs of one frame, every transposed convolution as four convolutions.
+    """The form written for runs of one frame, with every transposed convolution as four convolutions.
 
-    The four phases of a map go by one name until they are laid between one another.
+    The four phases of a map share one name until they are interleaved.
 
     Args:
-        graph: grows.
-        layers: of F.
+        graph: The graph to add to.
+        layers: Layers of F.
         shapes: (channels, height, width) of a carried value by name.
     """
 
@@ -53,7 +53,7 @@ class SubpixelOperations(GraphOperations):
         return name
 
     def ago(self, value: str, name: str, frames: int) -> str:
-        """See `Operations.ago`: in a run of one frame all of it comes from before."""
+        """See `Operations.ago`; in a run of one frame, all of it comes from earlier runs."""
         graph, shape = self._graph, self._shapes[name]
         if name == FRAMES:
             return graph.input(state_buffer_name(name, frames), (1, *shape))
@@ -71,7 +71,7 @@ class SubpixelOperations(GraphOperations):
             rows, columns = (_taps(parity) for parity in (y, x))
             kernel = self._weights[weight][:, :, rows][:, :, :, columns].transpose(1, 0, 2, 3)
             inputs = [value, self._graph.constant(f"{weight}_{y}{x}", kernel), *([] if bias is None else [bias])]
-            # A row or column of zeros below and to the right, where an output takes of the next input.
+            # A row or column of zeros below and to the right, where an output uses the next input.
             phases.append(self._graph.add("Conv", *inputs, kernel_shape=[len(rows), len(columns)], pads=[0, 0, y, x]))
         return self._together_as_phases(phases)
 
@@ -83,7 +83,7 @@ class SubpixelOperations(GraphOperations):
         return self._together_as_phases([super(SubpixelOperations, self).add(a, b) for a, b in pairs])
 
     def leaky(self, value: str) -> str:
-        """See `Operations.leaky`; lays phases between one another."""
+        """See `Operations.leaky`; interleaves phases."""
         if value not in self._phases:
             return super().leaky(value)
         active: list[Any] = [super(SubpixelOperations, self).leaky(phase) for phase in self._phases[value]]
@@ -97,17 +97,17 @@ class SubpixelOperations(GraphOperations):
 
 
 def _taps(parity: int) -> list[int]:
-    """Rows of a kernel of three that outputs at even (0) or odd (1) places take, by inputs further on."""
+    """Return the kernel rows that outputs at even (0) or odd (1) positions use, by offset of the input."""
     return [row for row, _ in sorted(PHASE_ROWS[parity], key=lambda pair: pair[1])]
 
 
 def export_quantizable(network: ClipError, manifest: Manifest, path: Path) -> None:
-    """Write the streaming form of a bundle's trained network for one frame a run, of convolutions alone.
+    """Write the streaming form of a bundle's trained network for one frame per run, as convolutions only.
 
     Args:
-        network: trained; BatchNorm by its running statistics.
-        manifest: of its bundle.
-        path: the ONNX file to write, float32.
+        network: Trained network; BatchNorm uses its running statistics.
+        manifest: Manifest of its bundle.
+        path: The ONNX file to write, float32.
     """
     layers = folded_layers(network.cpu().eval().reconstructor)
     shapes, _ = shapes_and_state_buffers(layers, manifest.input.height, manifest.input.width)

@@ -1,4 +1,4 @@
-"""Learned noise: training of the reconstructor F and the noise generator G, with the paper's baseline and variants."""
+"""Learned noise: training of the reconstructor F and the noise generator G, and the recipe for video."""
 
 from __future__ import annotations
 
@@ -39,39 +39,37 @@ from streamad.training.plan import OpenClip, TrainingPlan
 SCALE = 127.5
 OFFSET = -1.0
 VALIDATED = 32
-"""Held-out crops that the figure in the log is of."""
+"""Held-out crops that the logged PSNR is measured on."""
 
 CANDIDATES = 4
-"""Places out of which the one that moves most is taken for a crop that shall show movement (our choice)."""
+"""Positions among which the one with the most movement is taken, for a crop that should show movement."""
 
 
 @dataclass(frozen=True)
 class LearnedNoiseOptions:
-    """What is chosen for a training.
+    """Options of a training.
 
     Attributes:
-        noise: "learned" (source: paper), "gaussian" or "none": the paper's variant and its baseline.
-        sigma: standard deviation of the Gaussian noise, in the network's range (source: paper: .1, .5 or 1).
-        probability: share p of samples that are pseudo anomalies (source: paper, .5).
-        amplitude: λ, the weight of the noise's power in G's loss (source: paper: .1 on video, 5 on CIFAR-10).
-        width: factor on all channels; 1.0 is the paper's.
-        crop: side of the crops that are trained on, pixels; 0 takes whole frames, as the paper does. The network is
-            fully convolutional; a crop of 64 costs a sixteenth (our choice).
-        moving: share of crops taken where most moves out of four places (our choice; without it most crops of a fixed
-            camera show a still ground).
-        batch: clips or images in a step (source: paper: 4 and 256).
-        optimizer: "adam" (source: paper), or "muon" for short trainings (our choice: in as many steps it went as far as
-            Adam in three times as many).
-        learning_rate: the optimizer's (source: paper: 1e-4 and 1e-3, constant; a short training wants more).
-        generator_rate: G's learning rate as a share of F's (source: paper: 1). Beside an F that already rebuilds well,
-            a G that learns as fast is louder than F can undo before F has learned anything (our choice).
-        schedule: "constant" (source: paper) or "one-cycle", for short trainings (our choice).
-        precision: see `Compute`; "bfloat16" made a step at full width twice as fast on a processor that has it.
-        epochs: passes over the samples.
-        samples: clips drawn for an epoch of a video training; 0 takes every window once (source: paper).
-        start: name or folder of a trained model whose F this training starts from, of the same width or lighter: a
-            wider network begins as one that computes the same, and G begins all but silent (our choice; "" starts from
-            random weights, as the paper does).
+        noise: "learned" (paper), "gaussian" or "none": the paper's variant and its baseline.
+        sigma: Standard deviation of the Gaussian noise, in the network's range (paper: .1, .5 or 1).
+        probability: Share p of samples that are pseudo anomalies (paper: .5).
+        amplitude: λ, the weight of the noise's power in G's loss (paper: .1 on video, 5 on CIFAR-10).
+        width: Factor on all channels; 1.0 is the paper's.
+        crop: Side of the crops to train on, pixels; 0 uses whole frames (paper). The network is fully convolutional; a
+            crop of 64 costs a sixteenth.
+        moving: Share of crops taken where most moves among four positions (paper: none). Otherwise most crops of a
+            fixed camera show only background.
+        batch: Clips or images in a step (paper: 4 and 256).
+        optimizer: "adam" (paper), or "muon" for short trainings, which got as far as Adam in a third of the steps.
+        learning_rate: Learning rate of the optimizer (paper: 1e-4 and 1e-3, constant; a short training needs more).
+        generator_rate: G's learning rate as a share of F's (paper: 1). If F already reconstructs well, a G that learns
+            as fast makes more noise than F can remove before F has learned anything.
+        schedule: "constant" (paper), or "one-cycle" for short trainings.
+        precision: See `Compute`; "bfloat16" made a step at full width twice as fast on a processor that supports it.
+        epochs: Passes over the samples.
+        samples: Clips drawn for an epoch of a video training; 0 takes every window once (paper).
+        start: Name or folder of a trained model whose F the training starts from, of the same width or narrower: a
+            wider network starts by computing the same, and G starts almost silent. "": random weights (paper).
     """
 
     noise: Literal["learned", "gaussian", "none"] = "learned"
@@ -94,7 +92,7 @@ class LearnedNoiseOptions:
     def __post_init__(self) -> None:
         if self.crop % 16:
             raise UsageError(
-                f"crop {self.crop} is no multiple of 16, by which the network shrinks a clip",
+                f"crop {self.crop} is not a multiple of 16, the factor by which the network shrinks a clip",
                 hint="give 0 (whole frames), 64 or 128",
             )
         if not 0 <= self.probability <= 1 or not 0 <= self.moving <= 1:
@@ -102,7 +100,7 @@ class LearnedNoiseOptions:
         rates = self.learning_rate, self.generator_rate
         if self.sigma < 0 or self.amplitude < 0 or min(rates) <= 0 or self.batch < 1 or self.epochs < 1:
             raise UsageError(
-                "sigma and amplitude must not be negative; learning_rate, generator_rate, batch and epochs be over 0"
+                "sigma and amplitude must not be negative; learning_rate, generator_rate, batch and epochs must be positive"
             )
 
 
@@ -110,9 +108,9 @@ class _NoiseTask(ABC):
     """What trainings on clips and on images share: the two steps, the loss, the schedule.
 
     Each iteration makes one step of G, in which F's weights and its BatchNorm statistics are frozen, then one of F on
-    normal and pseudo-anomalous samples (our choice of the order; the paper trains them alternately). G sees only the
-    samples that become pseudo anomalies, share p of them: nothing of what it makes is thrown away, and where none was
-    drawn, no time is spent on it (our choice). The last weights are the result.
+    normal and pseudo-anomalous samples (the paper trains them alternately and does not state the order). G processes
+    only the samples that become pseudo anomalies, share p of them, so that none of its work is wasted. The last weights
+    are the result.
     """
 
     keep: Literal["best", "last"] = "last"
@@ -136,12 +134,12 @@ class _NoiseTask(ABC):
 
     @property
     def network(self) -> nn.Module:
-        """F; G is dropped after training (source: paper)."""
+        """F; G is discarded after training (source: paper)."""
         return self.reconstructor
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """F, and G where noise is learned."""
+        """F, and G if noise is learned."""
         learned = {} if self.generator is None else {"generator": self.generator}
         return {"reconstructor": self.reconstructor, **learned}
 
@@ -152,7 +150,7 @@ class _NoiseTask(ABC):
 
     @property
     def patience(self) -> int:
-        """Nothing stops early."""
+        """Without effect; nothing stops early."""
         return self.options.epochs
 
     @property
@@ -161,7 +159,7 @@ class _NoiseTask(ABC):
         """Optimizer steps in an epoch."""
 
     def _step(self, normal: Tensor, step: int, rng: np.random.Generator) -> float:
-        """One iteration on normal samples (n, channels, …); returns F's loss."""
+        """Make one iteration on normal samples (n, channels, …), and return F's loss."""
         options = self.options
         if options.schedule == "one-cycle":
             rate = one_cycle(step, options.epochs * self.steps_per_epoch, options.learning_rate)
@@ -186,7 +184,7 @@ class _NoiseTask(ABC):
         return self._bounded(normal + self.options.sigma * noise)
 
     def _generate(self, normal: Tensor) -> Tensor:
-        """One step of G (source: paper, equation 7); returns its pseudo anomalies, detached."""
+        """Make one step of G (source: paper, equation 7), and return its pseudo anomalies, detached."""
         assert self.generator is not None
         self.reconstructor.eval()
         self.reconstructor.requires_grad_(False)
@@ -195,7 +193,7 @@ class _NoiseTask(ABC):
             pseudo = self._bounded(normal + self.generator(normal))
             rebuilt = self.reconstructor(pseudo)
         pseudo = pseudo.float()
-        change = pseudo - normal  # of what is left after the bound
+        change = pseudo - normal  # what is left of it within the bounds
         loss = torch.mean((rebuilt.float() - pseudo) ** 2) - self.options.amplitude * torch.mean(change**2)
         self.compute.descend(loss, self.optimizers["generator"])
         self.reconstructor.requires_grad_(True)
@@ -206,7 +204,7 @@ class _NoiseTask(ABC):
         return samples.clamp(self.low, 1.0)
 
     def _error(self, samples: Tensor) -> Tensor:
-        """Squared error of each value, in evaluation mode."""
+        """Return the squared error of each value, in evaluation mode."""
         self.reconstructor.eval()
         with torch.inference_mode():
             error: Tensor = (self.reconstructor(samples).float() - samples) ** 2
@@ -218,16 +216,16 @@ class ClipTask(_NoiseTask):
 
     Args:
         frames: (n, height, width) uint8 gray frames; height and width multiples of 16.
-        starts: first frame of each window; a window never crosses a gap.
-        validation: the same for held-out normal video.
-        validation_starts: its windows.
-        options: what was chosen.
-        seed: of the weights and of the fixed validation crops.
-        device: where it runs.
-        start: a trained F to start from, of this width or lighter.
+        starts: First frame of each window; windows never cross gaps.
+        validation: The same for held-out normal video.
+        validation_starts: Its windows.
+        options: Options of the training.
+        seed: Seed of the weights and of the fixed validation crops.
+        device: "cpu", "cuda" or "cuda:N".
+        start: A trained F to start from, of this width or narrower.
 
     Raises:
-        UsageError: a crop is larger than the frames, or `start` is wider.
+        UsageError: A crop is larger than the frames, or `start` is wider.
     """
 
     def __init__(
@@ -265,19 +263,19 @@ class ClipTask(_NoiseTask):
         return max(1, (self.options.samples or len(self.starts)) // self.options.batch)
 
     def training_step(self, step: int, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> float:
-        """One iteration on the given windows; returns F's loss."""
+        """Make one iteration on the given windows, and return F's loss."""
         if self.options.samples:
             rows = rng.integers(len(self.starts), size=self.options.batch)
         clips = np.stack([self._clip(self.frames, int(self.starts[row]), rng) for row in rows])
         return self._step(self._input(clips), step, rng)
 
     def validate(self) -> float:
-        """PSNR of the 9th frame over fixed held-out crops, decibels (peak 1); for the log, nothing is picked by it."""
+        """Return the PSNR of the 9th frame over fixed held-out crops, decibels (peak 1); only logged."""
         errors = [self._error(self._input(self._validation[k : k + 4]))[:, :, SCORED] for k in range(0, VALIDATED, 4)]
         return float(-10 * torch.log10(torch.cat([e for e in errors if len(e)]).mean()).cpu())
 
     def description(self) -> dict[str, Any]:
-        """What was chosen, for the record."""
+        """Return what was chosen, for the record."""
         return {"detector": "learned_noise", **asdict(self.options)}
 
     def _clip(self, frames: npt.NDArray[np.uint8], start: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
@@ -301,17 +299,17 @@ class ClipTask(_NoiseTask):
 
 
 class LearnedNoiseImageTask(_NoiseTask):
-    """A training on images; 28-pixel ones are padded to 32 by their edge.
+    """A training on images; 28-pixel ones are padded to 32 by repeating the edge.
 
     Args:
         images: (n, channels, side, side) uint8, side 28 to 32.
-        validation: the same, held out.
-        options: what was chosen.
-        seed: of the weights.
-        device: where it runs.
+        validation: The same, held out.
+        options: Options of the training.
+        seed: Seed of the weights.
+        device: "cpu", "cuda" or "cuda:N".
 
     Raises:
-        UsageError: the images are larger than 32 pixels, or smaller than 28.
+        UsageError: The images are larger than 32 pixels, or smaller than 28.
     """
 
     def __init__(
@@ -341,22 +339,22 @@ class LearnedNoiseImageTask(_NoiseTask):
         return max(1, len(self.images) // self.options.batch)
 
     def training_step(self, step: int, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> float:
-        """One iteration on the given images; returns F's loss."""
+        """Make one iteration on the given images, and return F's loss."""
         return self._step(self._input(self.images[rows]), step, rng)
 
     def validate(self) -> float:
-        """PSNR of the held-out normal images, decibels (peak 1); for the log, nothing is picked by it."""
+        """Return the PSNR of the held-out normal images, decibels (peak 1); only logged."""
         return float(-10 * np.log10(self.score_images(self._validation)["reconstruction"].mean()))
 
     def score_images(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float64]]:
-        """Mean squared error of F's reconstruction of each image (n, channels, side, side) uint8."""
+        """Return the mean squared error of F's reconstruction of each image (n, channels, side, side) uint8."""
         errors = [
             self._error(self._input(images[k : k + 512])).mean(dim=(1, 2, 3)).cpu() for k in range(0, len(images), 512)
         ]
         return {"reconstruction": torch.cat(errors).numpy().astype(np.float64)}
 
     def description(self) -> dict[str, Any]:
-        """What was chosen, for the record."""
+        """Return what was chosen, for the record."""
         return {"detector": "learned_noise", "form": "image", **asdict(self.options)}
 
     def _input(self, images: npt.NDArray[np.uint8]) -> Tensor:
@@ -367,8 +365,8 @@ class LearnedNoiseImageTask(_NoiseTask):
 
 
 IMAGE_OPTIONS: dict[str, Any] = {"batch": 256, "learning_rate": 1e-3, "amplitude": 5.0, "crop": 0, "epochs": 60}
-"""Source: paper, CIFAR-10; the epochs are our choice (the paper picks the best validated one out of a number that it
-does not state)."""
+"""Source: paper, CIFAR-10, but for the number of epochs: the paper picks the best validated one out of a number that it
+does not state."""
 
 
 def image_task(
@@ -380,30 +378,30 @@ def image_task(
     device: str = "cpu",
     options: Mapping[str, Any],
 ) -> LearnedNoiseImageTask:
-    """Learned noise on the images of one class.
+    """Make the training of learned noise on images of one class.
 
     Args:
         images: (n, channels, side, side) uint8, the normal class.
-        validation: the same, held out; only logged.
-        data_set: makes no difference here.
-        seed: of everything.
-        device: where it runs.
-        options: `LearnedNoiseOptions` by name; they win over the paper's choices for images.
+        validation: The same, held out; only logged.
+        data_set: Without effect here.
+        seed: Seed of all random choices.
+        device: "cpu", "cuda" or "cuda:N".
+        options: `LearnedNoiseOptions` by name; they take precedence over the paper's choices for images.
 
     Raises:
-        UsageError: an option is unknown or wrong.
+        UsageError: An option is unknown or wrong.
     """
     chosen = parse_options(LearnedNoiseOptions, {**IMAGE_OPTIONS, **options}, "learned_noise")
     return LearnedNoiseImageTask(images, validation, chosen, seed, device)
 
 
 def _movement(crop: npt.NDArray[np.uint8]) -> float:
-    # Every fifth frame tells enough: a walker moves in half a second.
+    # Every fifth frame suffices: a walker moves in half a second.
     return float(crop[::5].astype(np.float32).std(axis=0).mean())
 
 
 class LearnedNoiseRecipe(FrameRecipe):
-    """Learned noise: windows of 16 frames reconstructed."""
+    """Learned noise on video: windows of 16 frames, reconstructed."""
 
     window = WINDOW
 
@@ -416,7 +414,7 @@ class LearnedNoiseRecipe(FrameRecipe):
         start = None
         if options.start:
             bundle, start = self._start(options.start)
-            # The record names the model, not its folder, which is this machine's affair; the hash says which it was.
+            # The record names the model rather than its folder on this machine; the hash identifies it.
             options = replace(options, start=bundle.name)
             self._started_from = bundle.sha256
         self._from = start
@@ -433,7 +431,7 @@ class LearnedNoiseRecipe(FrameRecipe):
         return VALIDATED
 
     def shorten(self, epochs: int, steps: int) -> None:
-        """See `Recipe.shorten`; windows are drawn anew for each epoch."""
+        """See `Recipe.shorten`; windows are drawn again for each epoch."""
         options = self.task.options
         if steps < self.task.steps_per_epoch:
             options = replace(options, samples=steps * options.batch)
@@ -444,19 +442,18 @@ class LearnedNoiseRecipe(FrameRecipe):
         return ClipTask(*windows, options, plan.seed, plan.device, self._from)
 
     def _start(self, name: str) -> tuple[Bundle, ClipAutoencoder]:
-        """A trained model and its F."""
+        """Load a trained model and return it with its F."""
         bundle = load_bundle(name)
         if bundle.manifest.detector != self.plan.detector:
             raise UsageError(
-                f"{bundle.path} is a model of {bundle.manifest.detector}, and a training of learned_noise was to start "
-                "from it",
+                f"{bundle.path} is a model of {bundle.manifest.detector}; learned_noise cannot start from it",
                 hint="give a model of learned_noise to --option start",
             )
         network = cast(ClipError, load_weights(lambda: build(bundle.manifest), bundle.weights_path))
         return bundle, network.reconstructor
 
     def exported(self) -> nn.Module:
-        """F with the error of the 9th frame."""
+        """Return F with the error of the 9th frame."""
         return ClipError(cast(ClipAutoencoder, self.task.network))
 
     def examples(self) -> npt.NDArray[np.float32]:
