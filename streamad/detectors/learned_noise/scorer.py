@@ -41,7 +41,7 @@ class LearnedNoiseScorer:
         if tiling.kind != "clips" or tiling.window != manifest.input.channels or score.kind != "psnr":
             raise BundleError(
                 f"bundle {manifest.name}: learned noise needs clips, one channel per frame and a psnr score, got "
-                f"tiling {tiling.kind!r} of {tiling.window} frames, {manifest.input.channels} channels, score {score.kind!r}"
+                f"tiling {tiling.kind!r} of {tiling.window} frames, {manifest.input.channels} channels, {score.kind!r}"
             )
         self._manifest = manifest
         self._camera = camera

@@ -99,9 +99,7 @@ class LearnedNoiseOptions:
             raise UsageError("probability and moving are shares", hint="give numbers from 0 to 1")
         rates = self.learning_rate, self.generator_rate
         if self.sigma < 0 or self.amplitude < 0 or min(rates) <= 0 or self.batch < 1 or self.epochs < 1:
-            raise UsageError(
-                "sigma and amplitude must not be negative; learning_rate, generator_rate, batch and epochs must be positive"
-            )
+            raise UsageError("sigma and amplitude must not be negative; the rates, batch and epochs must be positive")
 
 
 class _NoiseTask(ABC):

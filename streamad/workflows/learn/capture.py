@@ -1,4 +1,4 @@
-"""Looking at normal video of a camera or of files: good frames alone, in clips, resumable."""
+"""Recording: good frames of a camera or of files, in clips, resumable."""
 
 from __future__ import annotations
 
@@ -30,47 +30,47 @@ from streamad.workflows.learn.recording_store import GoodVideo, RecordingStore, 
 
 CLIPS = 12
 LONGEST_CLIP_SECONDS, SHORTEST_CLIP_SECONDS = 60.0, 5.0
-"""A recording is cut into twelve clips or more, of a minute at most, so that every fourth can be held out; clips of a
-camera that a fault or a gap cut shorter than 5 s are thrown away."""
+"""A recording is cut into at least twelve clips of at most a minute, so that every fourth can be held out. Clips of a
+camera that a fault or a gap cut to less than 5 s are discarded."""
 
 SHORTEST_GIVEN_SECONDS = 1.0
-"""The same of files, which may be short by intention: less is no window of 16 frames."""
+"""The same for files, which may be short on purpose: a window of 16 frames needs more than this."""
 
 USUAL_SECONDS = 600.0
-"""Length that clips are cut by where nobody knows how much video there will be."""
+"""Assumed length of the video, seconds, if it is not known; clips are cut accordingly."""
 
 PATIENCE = 3.0
-"""A camera that gives no good video for so many times the minutes asked for is given up."""
+"""A camera without good video for this many times the requested length is given up."""
 
 START_SECONDS = 20.0
-"""A camera that fails and never gave a frame is given up after this: somebody waits for it. One that gave frames is
-connected to again and again."""
+"""A camera that fails without ever giving a frame is given up after this many seconds, since somebody is waiting for
+it. One that gave frames is reconnected to again and again."""
 
 NEVER = frozenset({FailureReason.AUTH, FailureReason.NOT_FOUND, FailureReason.CODEC, FailureReason.TLS})
-"""Failures before the first frame that waiting does not mend: they end the recording at once."""
+"""Failures before the first frame that waiting does not cure: they end the recording at once."""
 
 RATE_FRAMES = 64
-"""Steps between frames that the frame rate is known by."""
+"""Steps between frames from which the frame rate is measured."""
 
 DEFAULT_FPS = 25.0
 POLL_SECONDS = 0.2
 
 Progress = Callable[[float, float | None, str], None]
-"""Called with the seconds of good video, the seconds wanted (None: all), and and what is wrong now ("": nothing)."""
+"""Called with the seconds of good video, the seconds wanted (None: all), and the current problem ("": none)."""
 
 
 @dataclass(frozen=True)
 class Capture:
-    """What a recording gave.
+    """Result of a recording.
 
     Attributes:
-        session: its entry in the index.
-        survey: what was seen.
-        seconds: good video of this recording: of a camera in clips, of files in all.
-        reconnects: times that the camera was lost.
-        place: (h, w) uint8 picture of the place; None where it never became known.
-        problem: why it ended early, as a sentence; None where it did not.
-        left_out: files of which nothing could be read, or not all.
+        session: Its entry in the index.
+        survey: Statistics of what was seen.
+        seconds: Good video of this recording: in clips for a camera, in all for files.
+        reconnects: Number of times that the camera was lost.
+        place: (h, w) uint8 picture of the place. None: it never became known.
+        problem: Why the recording ended early, as a sentence. None: it did not.
+        left_out: Files that could not be read, or not completely.
     """
 
     session: Session
@@ -98,32 +98,32 @@ def capture(
     stop: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Capture:
-    """Record so much good video of a camera, or look through files.
+    """Record good video of a camera, or go through files.
 
-    Frames that the frame-quality gate rejects are left out, and a clip ends at them. An interrupted recording from a
-    camera is continued by the next call. Files are learned from where they lie (`RecordingStore.given`); of them, clips
-    drawn by chance are recorded, for the next time.
+    Frames that the frame-quality gate rejects are left out, and end a clip. An interrupted recording of a camera is
+    resumed by the next call. Files are learned from where they are (`RecordingStore.given`); a random sample of their
+    clips is recorded for the next time.
 
     Args:
-        sources: one camera, or files in order.
-        recordings: where clips go.
-        seconds: good video wanted; None: all of the files.
-        profile: what it is of.
-        words: the source in words, without credentials.
-        quality: the gate's configuration.
-        max_bytes: bound of all recordings on the disk.
-        keep_seconds: most that is recorded of files; None: all.
-        given_seconds: how long the files are, where that is known.
-        check_rate: called once with the frame rate, as soon as it is known; what it raises ends the recording.
-        progress: told how far it is.
-        stop: asked between frames; True ends the recording as an interrupt does.
+        sources: One camera, or files in order.
+        recordings: Where clips are stored.
+        seconds: Good video wanted. None: all of the files.
+        profile: Name of what is recorded, such as "night".
+        words: Description of the source, without credentials.
+        quality: Configuration of the gate.
+        max_bytes: Limit on the size of all recordings.
+        keep_seconds: Limit on what is recorded from files. None: all.
+        given_seconds: Length of the files, if known.
+        check_rate: Called once with the frame rate, as soon as it is known; an exception ends the recording.
+        progress: Called with the progress.
+        stop: Called between frames; True ends the recording as an interrupt does.
         clock: `time.monotonic`.
 
     Raises:
-        SourceError: nothing could be read; of a camera, it fails and never gave a frame.
-        UsageError: the picture's size differs from that of earlier recordings.
-        OutputError: the disk is full.
-        KeyboardInterrupt: by the user; what was recorded stays.
+        SourceError: Nothing could be read, or a camera fails and never gave a frame.
+        UsageError: The picture's size differs from that of earlier recordings.
+        OutputError: The disk is full.
+        KeyboardInterrupt: Raised by the user; what was recorded is kept.
     """
     live = any(source.live for source in sources)
     camera = sources[0] if live else None
@@ -166,7 +166,7 @@ def capture(
                 "--max-gigabytes allows more"
             )
         elif not job.full:
-            problem = f"the video is over after {span(job.recorded)}"
+            problem = f"the video ended after {span(job.recorded)}"
     return Capture(session, job.survey, job.recorded, reconnects, gate.reference, problem, tuple(left_out))
 
 
@@ -178,7 +178,7 @@ def _take_all(
     began: float,
     patience: float | None,
 ) -> tuple[SourceStatus, str | None]:
-    """Feed one source to the job until it is over or there is enough; its last status, and why it was given up."""
+    """Feed one source to the job until it ends or there is enough; return its last status, and why it was given up."""
     problem, started = None, False
     with SupervisedSource("learn", spec, ReconnectSpec(max_seconds=10.0), drop=None if spec.live else False) as source:
         while not job.full and not stop():
@@ -194,20 +194,20 @@ def _take_all(
                     _give_up(status, clock() - began)
                 job.tell(status.message or "")
             if patience is not None and clock() - began > patience:
-                problem = f"the camera gave no more good video within {PATIENCE:g} times the time asked for"
+                problem = f"the camera gave no more good video within {PATIENCE:g} times the requested time"
                 break
         return source.status, problem
 
 
 def _give_up(status: SourceStatus, waited: float) -> None:
-    """Raise the failure of a camera that never gave a frame, where waiting longer does not help."""
+    """Raise the failure of a camera that never gave a frame, if waiting longer does not help."""
     failure = status.error()
     if failure is not None and (failure.reason in NEVER or waited > START_SECONDS):
         raise failure
 
 
 class _Job:
-    """One recording under way."""
+    """One recording in progress."""
 
     def __init__(
         self,
@@ -254,7 +254,7 @@ class _Job:
 
     @property
     def has_no_room(self) -> bool:
-        """Whether the recordings take as much of the disk as they may."""
+        """Whether the recordings have reached their limit on the disk."""
         return self._recordings.size_bytes >= self._max_bytes
 
     @property
@@ -262,18 +262,18 @@ class _Job:
         """Whether there is enough, or no room for more of a camera."""
         if self._live and self.has_no_room:
             return True
-        # The last clip goes on until it is long enough to be kept.
+        # The last clip continues until it is long enough to be kept.
         short = self._writer is not None and self._writer.seconds < self._shortest
         return self._wanted is not None and self.recorded >= self._wanted and not short
 
     def begin(self, spec: SourceSpec) -> None:
-        """The frames that follow are of this source."""
+        """Start a source: the frames that follow belong to it."""
         self._spec, self._runs, self._last, self._given_before = spec, [], None, self._kept
         self._origin = "" if spec.live else origin_of(spec)
         self._steps = []
 
     def end(self, *, whole: bool) -> None:
-        """The source is over; a file that was read to its end, or as far as was wanted, can be learned from itself."""
+        """End a source. A file that was read to its end, or as far as wanted, can be learned from directly."""
         self.cut()
         if self._live or not whole or not self._runs:
             return
@@ -286,7 +286,7 @@ class _Job:
         )  # fmt: skip
 
     def take(self, frame: Frame, fps: float | None) -> None:
-        """The next frame of the source."""
+        """Add the next frame of the source."""
         reason = self.gate.check(frame).reason
         last, self._last = self._last, frame
         if reason is not None:
@@ -330,12 +330,12 @@ class _Job:
         self._recordings.update(replace(self._session, survey=self.survey.to_json()))
 
     def tell(self, problem: str) -> None:
-        """Say how far it is."""
+        """Report the progress."""
         if self._progress is not None:
             self._progress(self.recorded, self._wanted, problem)
 
     def _next_writer(self, fps: float) -> ClipWriter | _Unwritten:
-        """Writes the next clip; of files, a sample of their clips, in which each is as likely as any other."""
+        """Return a writer for the next clip; of files, a uniform sample of their clips is written."""
         self._begun += 1
         role: Role | None = None
         if not self._live:
@@ -357,7 +357,7 @@ class _Job:
                 self._check_rate(self._rate() or DEFAULT_FPS)
 
     def _rate(self) -> float | None:
-        """Frames a second, by the median step between frames: declared rates of cameras are often wrong."""
+        """Frame rate by the median step between frames: the declared rates of cameras are often wrong."""
         return round(1.0 / max(float(np.median(self._steps)), 1e-3), 2) if self._steps else None
 
     def _check_size(self, frame: Frame) -> None:
@@ -365,14 +365,14 @@ class _Job:
         known = sizes[0] if sizes else self.survey.shape
         if known is not None and known != frame.shape:
             raise UsageError(
-                f"the picture is {frame.shape[1]}×{frame.shape[0]}, earlier recordings are {known[1]}×{known[0]}; a "
+                f"the picture is {frame.shape[1]}×{frame.shape[0]}, earlier recordings have {known[1]}×{known[0]}; a "
                 "model belongs to one camera at one size",
                 hint="give another --out, or --fresh to forget the earlier recordings",
             )
 
 
 class _Unwritten:
-    """Stands for the writer of a clip that is not recorded."""
+    """Stands in for the writer of a clip that is not recorded."""
 
     def __init__(self, fps: float) -> None:
         self._fps = fps

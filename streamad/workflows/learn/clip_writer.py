@@ -1,4 +1,4 @@
-"""A clip of luma as it was scored: full range, real timestamps, whole or not there."""
+"""A clip of luma as it was scored: full range, real timestamps, complete or absent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streamad.errors import OutputError
 from streamad.frame import Frame
 
 CRF = 16
-"""Quality of the recordings: the background's noise and edges stay what they are live, at 2.3 Mbit/s for a street in
+"""Quality of the recordings: noise and edges of the background stay as they are live, at 2.3 Mbit/s for a street in
 640×360."""
 
 _MILLISECONDS = Fraction(1, 1000)
@@ -25,11 +25,11 @@ class ClipWriter:
     """Writes frames of one size as H.264 in Matroska, under a temporary name until it is closed.
 
     Args:
-        path: the file.
-        fps: frames a second, for the encoder.
+        path: The file.
+        fps: Frame rate, for the encoder.
 
     Raises:
-        OutputError: the file cannot be made.
+        OutputError: The file cannot be created.
     """
 
     def __init__(self, path: Path, *, fps: float) -> None:
@@ -39,7 +39,7 @@ class ClipWriter:
         self._first: float | None = None
         self._last = -1
         self.seconds = 0.0
-        """From the first frame to the newest, and one frame."""
+        """Time from the first frame to the newest, plus one frame."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._container = av.open(str(self._temporary), "w", format="matroska")
@@ -48,10 +48,10 @@ class ClipWriter:
         self._stream: av.VideoStream | None = None
 
     def write(self, frame: Frame) -> None:
-        """Add a frame; an odd last row or column is left out, since H.264 wants even sizes.
+        """Add a frame. An odd last row or column is left out, since H.264 needs even sizes.
 
         Raises:
-            OutputError: the disk is full.
+            OutputError: The disk is full.
         """
         height, width = (side // 2 * 2 for side in frame.shape)
         self._first = frame.pts_seconds if self._first is None else self._first
@@ -73,7 +73,7 @@ class ClipWriter:
         """Finish the file.
 
         Raises:
-            OutputError: the disk is full.
+            OutputError: The disk is full.
         """
         try:
             if self._stream is not None:
@@ -84,7 +84,7 @@ class ClipWriter:
             raise self._failure(error) from error
 
     def discard(self) -> None:
-        """Leave nothing behind."""
+        """Remove what was written."""
         self._container.close()
         self._temporary.unlink(missing_ok=True)
 
@@ -102,5 +102,5 @@ class ClipWriter:
     def _failure(self, error: Exception) -> OutputError:
         return OutputError(
             f"cannot record to {self.path}: {getattr(error, 'strerror', None) or error}",
-            hint="free some disk, or give another folder with --out",
+            hint="free some disk space, or give another folder with --out",
         )

@@ -1,4 +1,4 @@
-"""What clips that were given have in common, looked at before any of them is read: frame rate, size, length."""
+"""What given clips have in common, checked before any of them is read: frame rate, size, length."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from streamad.errors import UsageError
 from streamad.sources import SourceSpec, open_source
 
 SAME_RATE = 1.1
-"""Frame rates up to so many times apart are one: pieces of a recording with a variable rate differ by some percent."""
+"""Frame rates within this factor count as equal: parts of a recording with a variable rate differ by some percent."""
 
 LOOKED_AT = 64
-"""Frames of each clip that its rate is measured by."""
+"""Frames of each clip from which its rate is measured."""
 
 SHOWN = 3
-"""Most clips that a message names of a kind."""
+"""Maximum number of clips of a kind that a message names."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Given:
     """What clips of one camera have in common.
 
     Attributes:
-        fps: the highest of their frame rates.
-        seconds: their length together, by the frames that their containers state; None where one does not. Where the
-            rate of a clip is in doubt, the longer of two answers.
+        fps: The highest of their frame rates.
+        seconds: Their total length by the frame counts of their containers. None: one states none. If the rate of a
+            clip is in doubt, the longer of two answers.
     """
 
     fps: float
@@ -36,18 +36,19 @@ class Given:
 
 
 def look_at_clips(clips: Sequence[tuple[str, SourceSpec]], fps: float, *, one_rate: bool) -> Given:
-    """Open every clip, and read its first frames.
+    """Open every clip and read its first frames.
 
-    A clip's rate is the declared one where its frames agree, else that of its frames: cameras are often wrong about it.
+    A clip's rate is the declared one if its frames agree, else that of its frames: the declared rates of cameras are
+    often wrong.
 
     Args:
-        clips: names and sources, which can be opened.
-        fps: frame rate of sources that state none.
-        one_rate: whether all must have the same frame rate, as where time is counted in frames.
+        clips: Names and sources, which can be opened.
+        fps: Frame rate of sources that state none.
+        one_rate: Whether all must have the same frame rate, because time is counted in frames.
 
     Raises:
-        UsageError: the clips have different sizes or frame rates.
-        SourceError: one cannot be read.
+        UsageError: The clips have different sizes or frame rates.
+        SourceError: A clip cannot be read.
     """
     rates: dict[float, list[str]] = {}
     sizes: dict[tuple[int, int], list[str]] = {}

@@ -1,4 +1,4 @@
-"""A look over normal video while it is recorded: is the picture good, does enough move, and where."""
+"""Statistics of normal video while it is recorded: is the picture good, does enough move, and where."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from streamad.preprocessing import BackgroundModel, PatchHistory
 
 EVERY_SECONDS = 0.1
 HEIGHT = 240
-"""The picture is looked at ten times a second, shrunk to this height: the background model's own pace."""
+"""The picture is analyzed ten times a second, shrunk to this height: the background model's usual pace."""
 
 
 class RecordingStats:
     """Counts what moves, and where.
 
     Attributes:
-        seconds: good video looked at.
-        moving_seconds: of it, those in which something moved.
-        held: frames held back, by reason.
-        frames: good frames.
-        hits: (rows, cols) times that something moved in each cell; None before the first frame.
+        seconds: Good video.
+        moving_seconds: Part of it in which something moved.
+        held: Rejected frames, by reason.
+        frames: Good frames.
+        hits: (rows, cols) number of times that something moved at each location. None before the first frame.
     """
 
     def __init__(self) -> None:
@@ -41,12 +41,12 @@ class RecordingStats:
         self.shape: tuple[int, int] | None = None
 
     def hold(self, reason: str) -> None:
-        """A frame was held back."""
+        """Count a rejected frame."""
         self.held[reason] += 1
         self._last = self._looked = None
 
     def add(self, frame: Frame) -> float:
-        """Take a good frame; the seconds that it adds."""
+        """Add a good frame, and return the seconds that it adds."""
         self.frames += 1
         self.shape = frame.shape
         step = 0.0 if self._last is None else frame.pts_seconds - self._last
@@ -66,7 +66,7 @@ class RecordingStats:
         return 1.0 if self.hits is None else float((self.hits == 0).mean())
 
     def still_parts(self) -> list[str]:
-        """Parts of the picture in which nothing ever moved, in words."""
+        """Names of the parts of the picture in which nothing ever moved."""
         if self.hits is None:
             return []
         rows, cols = self.hits.shape
@@ -79,7 +79,7 @@ class RecordingStats:
         return names
 
     def to_json(self) -> dict[str, Any]:
-        """What was seen, to go on from."""
+        """Return the state, to continue from."""
         return {
             "seconds": self.seconds,
             "moving_seconds": self.moving_seconds,
@@ -91,7 +91,7 @@ class RecordingStats:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> RecordingStats:
-        """Go on from what was seen before."""
+        """Continue from an earlier state."""
         survey = cls()
         if document:
             survey.seconds, survey.moving_seconds = document["seconds"], document["moving_seconds"]
@@ -101,7 +101,7 @@ class RecordingStats:
         return survey
 
     def _look(self, frame: Frame) -> None:
-        # Numbered anew, since only some frames are shown to it.
+        # Renumbered, since it is given only some frames.
         shown = Frame(frame.camera, self._number, frame.pts_seconds, frame.received_at, frame.pixels)
         self._number += 1
         patches = self._history.push(shown)

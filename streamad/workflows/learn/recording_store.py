@@ -21,7 +21,7 @@ INDEX = "index.json"
 FORMAT = "streamad-recordings"
 
 HELD_EVERY = 4
-"""Every fourth clip is held out of the fit, for the calibration; which ones never changes."""
+"""Every fourth clip is held out for the calibration; the choice never changes."""
 
 Role = Literal["train", "held"]
 
@@ -31,13 +31,13 @@ class Clip:
     """One clip of normal video.
 
     Attributes:
-        file: its name in the folder.
-        session: number of the recording that it belongs to.
-        profile: what the recording was of ("day", "night").
-        role: fitted to, or held out.
-        seconds: its length.
-        size_bytes: of the file.
-        origin: which file it was recorded from (`origin_of`); empty where it was a camera.
+        file: Its name in the folder.
+        session: Number of the recording that it belongs to.
+        profile: What the recording shows ("day", "night").
+        role: Whether it is fitted to or held out.
+        seconds: Its length.
+        size_bytes: Size of the file.
+        origin: The file that it was recorded from (`origin_of`); empty for a camera.
     """
 
     file: str
@@ -51,16 +51,16 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class GoodVideo:
-    """The good frames of a file that is learned from where it lies; called, it yields them.
+    """The good frames of a file that is learned from where it is; calling it yields them.
 
     Attributes:
-        spec: the file.
-        origin: see `Clip`.
-        session: number of the recording in which it was looked at.
-        profile: see `Clip`.
-        runs: first and last index of each run of good frames, in order.
-        seconds: their length.
-        fps: frames a second.
+        spec: The file.
+        origin: See `Clip`.
+        session: Number of the recording in which it was read.
+        profile: See `Clip`.
+        runs: First and last index of each run of good frames, in order.
+        seconds: Length of the good frames.
+        fps: Frame rate.
     """
 
     spec: SourceSpec
@@ -72,7 +72,7 @@ class GoodVideo:
     fps: float
 
     def __call__(self) -> Iterator[Frame]:
-        """The good frames; the first after one that was left out is marked as a break.
+        """Yield the good frames; the first after a rejected one is marked as a discontinuity.
 
         An odd last row or column is left out, as in recordings.
         """
@@ -94,17 +94,17 @@ class GoodVideo:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One recording, which may be interrupted and gone on with.
+    """One recording, which may be interrupted and resumed.
 
     Attributes:
-        number: from 0.
-        profile: see `Clip`.
-        source: the source in words, without credentials.
-        wanted_seconds: how much was asked for.
-        done: whether it is complete.
-        survey: what was seen, as `RecordingStats.to_json` has it.
-        address: salted digest of a camera's address, by which its own recording is continued and no other's: `source`
-            names the host alone, and a recorder has many cameras. Empty for files, and in older indexes.
+        number: From 0.
+        profile: See `Clip`.
+        source: Description of the source, without credentials.
+        wanted_seconds: Requested length.
+        done: Whether it is complete.
+        survey: Statistics, as from `RecordingStats.to_json`.
+        address: Salted digest of a camera's address, so that only its own recording is resumed: `source` names just the
+            host, and a recorder has many cameras. Empty for files, and in older indexes.
     """
 
     number: int
@@ -117,14 +117,14 @@ class Session:
 
 
 class RecordingStore:
-    """The folder of recordings and its index, written anew at every change, atomically.
+    """The folder of recordings and its index, which is rewritten atomically at every change.
 
     Args:
-        folder: made where missing.
+        folder: Created if missing.
 
     Raises:
-        OutputError: it cannot be written to.
-        UsageError: its index is damaged.
+        OutputError: It cannot be written to.
+        UsageError: Its index is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -132,10 +132,10 @@ class RecordingStore:
         self.clips: list[Clip] = []
         self.sessions: list[Session] = []
         self.given: list[GoodVideo] = []
-        """Files that are learned from where they lie, this time; of them the folder keeps a sample for the next."""
+        """Files that are learned from where they are, this time; the folder keeps a sample of them for the next."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for part in folder.glob(".*.part"):  # of a process that was killed
+            for part in folder.glob(".*.part"):  # left by a killed process
                 part.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"cannot write to {folder}: {error.strerror}", hint="give another --out") from error
@@ -158,12 +158,12 @@ class RecordingStore:
 
     @property
     def learned_profiles(self) -> dict[str, float]:
-        """Seconds of each profile that there are to learn from: `whole`."""
+        """Seconds of each profile that is learned from, see `whole`."""
         return _by_profile([*self._beside_given, *self.given])
 
     @property
     def whole(self) -> list[FileSpec | GoodVideo]:
-        """All normal video that there is: the files that were given, whole, and clips of all else, in order of time."""
+        """All normal video: the files that were given, whole, and clips of everything else, in order of time."""
         return [*(FileSpec(path=self.folder / clip.file) for clip in self._beside_given), *self.given]
 
     @property
@@ -172,7 +172,7 @@ class RecordingStore:
         return [clip for clip in self.clips if clip.origin not in origins]
 
     def surveyed(self, name: str) -> float:
-        """Sum of a figure of the surveys ("seconds", "moving_seconds") over all recordings that have clips still."""
+        """Sum of a statistic ("seconds", "moving_seconds") over all recordings that still have clips."""
         kept = {clip.session for clip in self.clips} | {video.session for video in self.given}
         return sum(float(s.survey.get(name, 0.0)) for s in self.sessions if s.number in kept)
 
@@ -185,13 +185,13 @@ class RecordingStore:
         return [clip for clip in self.clips if clip.session == number]
 
     def begin(self, *, profile: str, source: str, wanted_seconds: float, camera: SourceSpec | None = None) -> Session:
-        """A new recording, or the interrupted one of the same profile and source; others that are not done are dropped.
+        """Start a recording, or resume the interrupted one of the same profile and source; drop other unfinished ones.
 
         Args:
-            profile: see `Clip`.
-            source: in words, without credentials.
-            wanted_seconds: how much is asked for.
-            camera: the camera, of which a recording can be continued; None of files, which begin from the start.
+            profile: See `Clip`.
+            source: Description of the source, without credentials.
+            wanted_seconds: Requested length.
+            camera: The camera, whose recording can be resumed. None: files, which start from the beginning.
         """
         address = "" if camera is None else _address_of(camera)
         for session in [s for s in self.sessions if not s.done]:
@@ -209,12 +209,12 @@ class RecordingStore:
         return session
 
     def update(self, session: Session) -> None:
-        """Keep the new state of a recording."""
+        """Store the new state of a recording."""
         self.sessions = [session if s.number == session.number else s for s in self.sessions]
         self.save()
 
     def next_file(self, session: Session, role: Role | None = None) -> tuple[Path, Role]:
-        """Where the next clip of a recording goes, and what it is for (where that is not given: by its number)."""
+        """Return the path of a recording's next clip, and its role (by its number, unless given)."""
         number = len(self.of_session(session.number))
         role = role or ("held" if number % HELD_EVERY == HELD_EVERY - 1 else "train")
         taken = {clip.file for clip in self.clips}
@@ -223,7 +223,7 @@ class RecordingStore:
         return self.folder / name, role
 
     def add(self, session: Session, path: Path, role: Role, seconds: float, origin: str = "") -> None:
-        """Keep a finished clip."""
+        """Add a finished clip."""
         self.clips.append(Clip(path.name, session.number, session.profile, role, seconds, path.stat().st_size, origin))
         self.save()
 
@@ -233,16 +233,16 @@ class RecordingStore:
         self.save()
 
     def replace_origins(self, session: Session, origins: set[str]) -> None:
-        """Delete what earlier recordings kept of the files of this one: twice the same video would pass for more."""
+        """Delete what earlier recordings kept of this one's files: the same video must not count twice."""
         self.drop([clip for clip in self.clips if clip.session != session.number and clip.origin in origins])
 
     def thin(self, *, keep_seconds: float, keep_bytes: int, seed: int = 17) -> int:
-        """Drop clips by chance where a profile has more than it may keep, so that old and new ones stay alike.
+        """Drop random clips of profiles that exceed their limits, so that old and new ones are equally likely to stay.
 
         A profile keeps at most `keep_seconds`; all share `keep_bytes` by their length. One clip of each role stays.
 
         Returns:
-            Clips dropped.
+            The number of clips dropped.
         """
         rng = np.random.default_rng(seed)
         dropped: list[Clip] = []
@@ -255,7 +255,7 @@ class RecordingStore:
             ):
                 roles = [c.role for c in kept]
                 free = [k for k, c in enumerate(kept) if roles.count(c.role) > 1]
-                # The role that has more than its share gives first.
+                # The role that exceeds its share is thinned first.
                 over: Role = "held" if roles.count("held") * HELD_EVERY > len(roles) else "train"
                 choice = [k for k in free if kept[k].role == over] or free
                 if not choice:
@@ -309,7 +309,7 @@ def _by_profile(parts: Sequence[Clip | GoodVideo]) -> dict[str, float]:
 
 
 def _address_of(camera: SourceSpec) -> str:
-    """What tells a camera from others: all of its address but the user and the password."""
+    """Return what identifies a camera: its whole address without user and password."""
     if isinstance(camera, RtspSpec):
         return camera.url.reveal(credentials=False)
     return str(camera.device) if isinstance(camera, DeviceSpec) else camera.type
@@ -328,7 +328,7 @@ def _is_address(address: str, stored: str) -> bool:
 
 
 def origin_of(spec: SourceSpec) -> str:
-    """A digest by which a file that is given again is known: of its path, size and time of change; "" of a camera."""
+    """Return a digest that identifies a file by path, size and modification time; "" for a camera."""
     if not isinstance(spec, FileSpec | ImagesSpec):
         return ""
     path = spec.path.resolve()

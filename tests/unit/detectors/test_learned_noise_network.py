@@ -68,7 +68,7 @@ def test_a_lighter_width_scales_every_layer() -> None:
 
 @pytest.mark.parametrize("width", [0.0, -1.0, 5.0])
 def test_a_width_that_is_none_is_refused(width: float) -> None:
-    with pytest.raises(UsageError, match="no width factor"):
+    with pytest.raises(UsageError, match="not a valid width factor"):
         clip_reconstructor(width)
 
 

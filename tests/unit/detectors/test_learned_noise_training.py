@@ -253,7 +253,7 @@ def test_images_that_do_not_fit_and_options_that_are_wrong_are_refused() -> None
     images = np.zeros((4, 1, 64, 64), np.uint8)
     with pytest.raises(UsageError, match="28 to 32 pixels"):
         image_task(images, images, data_set="mvtec", seed=1, options={})
-    with pytest.raises(UsageError, match="no multiple of 16"):
+    with pytest.raises(UsageError, match="not a multiple of 16"):
         options(crop=40)
     with pytest.raises(UsageError, match="no option sigmas"):
         options(sigmas=1)
