@@ -197,15 +197,6 @@ def learn(
             if found.problem:
                 say(f"note: {found.problem}; continuing with {span(found.seconds)}")
             recorded = time.monotonic()
-            tasks = {}
-
-            def step(stage: str, done: int, total: int | None) -> None:
-                if stage not in tasks:
-                    tasks[stage] = bar.add_task(stage, total=total)
-                    if bar.disable:
-                        say(f"{stage} …")
-                bar.update(tasks[stage], completed=done, total=total)
-
             try:
                 learned = learn_from(
                     plan, recordings, folder, place=found.place, survey=found.survey,

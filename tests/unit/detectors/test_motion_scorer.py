@@ -152,5 +152,5 @@ def test_tiny_frames_and_foreign_bundles_are_refused() -> None:
         MotionScorer(manifest(), "x").preprocess(Frame("x", 0, 0.0, 0.0, np.zeros((30, 200), np.uint8)))
     foreign = manifest()
     foreign = foreign.model_copy(update={"input": foreign.input.model_copy(update={"channels": 3})})
-    with pytest.raises(BundleError, match="motion needs the tiling .cells. with 119 channels"):
+    with pytest.raises(BundleError, match="motion needs the tiling 'cells' with 119 channels"):
         MotionScorer(foreign, "x")
