@@ -129,5 +129,7 @@ def watch(
             on_start(monitor)
         cameras = monitor.run(once=once)
         unsaved = store.unsaved()
+        for event in unsaved:  # closing the store raises an error, so they are reported before
+            message(f"not stored: {event.to_json()}")
     is_complete = monitor.first_error is None and not any(writer.dropped for writer in writers)
     return WatchResult(tuple(cameras), tuple(unsaved), is_complete)

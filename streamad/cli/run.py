@@ -56,9 +56,6 @@ def run(
             metrics=metrics,
             outputs=[stderr.writer],
         )
-        # The disk was full to the end: print the events, so that none is lost silently.
-        for event in result.unsaved:
-            say(f"not stored: {event.to_json()}")
     summaries = result.cameras
     rows: list[dict[str, Any]] = [
         {
