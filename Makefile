@@ -55,11 +55,10 @@ $(VENV)/.docs: $(VENV)/.base
 	$(PIP) -e '.[docs]'
 	@touch $@
 
-# Docstring sections that griffe cannot place are warnings to Zensical; here they are errors, too.
 docs: $(VENV)/.docs
 	@mkdir -p build
 	@$(BIN)/zensical build --strict --clean > build/docs.log 2>&1 || { cat build/docs.log; exit 1; }
-	@! grep '^griffe:' build/docs.log
+	$(BIN)/python scripts/check_docstrings.py
 	@echo "build/site/index.html"
 
 bench: $(VENV)/.dev

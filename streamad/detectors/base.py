@@ -360,7 +360,7 @@ def skipped_score(model_input: ModelInput, reason: str, fault: str | None = None
     """Return the score of a frame that gets none.
 
     Args:
-        tiles: The frame's model input.
+        model_input: The frame's model input.
         reason: See `FrameScore.skipped_reason`.
         fault: What is wrong with the picture, if that is why.
     """

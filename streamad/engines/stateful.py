@@ -141,7 +141,7 @@ class StatefulEngine(ABC):
         The chunks may differ in length. The longest possible runs come first, each with as many cameras as possible.
 
         Args:
-            pieces: One chunk per camera.
+            chunks: One chunk per camera.
             names: Names of the requested outputs.
 
         Returns:

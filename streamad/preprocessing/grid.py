@@ -34,7 +34,7 @@ class PatchGrid:
     Args:
         height: Frame height, pixels.
         width: Frame width, pixels.
-        cell: Side of a patch, pixels.
+        size: Side of a patch, pixels.
 
     Raises:
         FrameSizeError: If the frame is smaller than one patch.

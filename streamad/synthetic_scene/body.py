@@ -118,7 +118,8 @@ def riding(person: Person, crank: float, saddle: Point, bottom: Point, grips: tu
     Args:
         person: The rider.
         crank: Angle of the cranks, radians.
-        saddle, bottom: Saddle and bottom bracket in the bicycle's axes, meters.
+        saddle: Saddle in the bicycle's axes, meters.
+        bottom: Bottom bracket in the bicycle's axes, meters.
         grips: Left and right handlebar grip.
     """
     h = person.height

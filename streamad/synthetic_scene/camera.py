@@ -73,7 +73,8 @@ class Camera:
         """Find the ground points at canvas pixels.
 
         Args:
-            x, y: Canvas pixels of any common shape.
+            x: Horizontal canvas pixels, of any shape.
+            y: Vertical canvas pixels, of the same shape.
 
         Returns:
             World X and Y in meters, and a mask that is False where the ray does not hit the ground (sky).

@@ -49,7 +49,8 @@ def paving(rng: np.random.Generator, look: Look, s: Floats, v: Floats, footprint
     Args:
         rng: Random generator.
         look: Size, bond and variation of the slabs.
-        s, v: Position along and across the walkway, meters.
+        s: Position along the walkway, meters.
+        v: Position across the walkway, meters.
         footprint: Size of a canvas pixel on the ground, meters. Finer joints fade in proportion.
     """
     along, across = look.slab

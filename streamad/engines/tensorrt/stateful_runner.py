@@ -98,7 +98,7 @@ class StatefulRunner:
         """Run the same number of frames for each camera and wait for the results. New state follows the old in memory.
 
         Args:
-            lines: State of each camera.
+            buffers: State of each camera.
             frames: (n, channels, height, width) frames of each camera.
             names: Names of the requested outputs.
 
@@ -234,7 +234,7 @@ class StatefulRunner:
 
         Args:
             together: Address of the side-by-side values, (rows, cameras, …).
-            places: Address of each camera's values, (rows, …).
+            locations: Address of each camera's values, (rows, …).
             rows: Number of rows per camera.
             name: Name of the value.
             aside: Whether to copy to side by side; otherwise back.

@@ -163,7 +163,7 @@ class RollingQuantiles:
 
     Args:
         span: Number of samples kept.
-        least: Number of samples required before statistics are used.
+        min_samples: Number of samples required before statistics are used.
     """
 
     def __init__(self, span: int, min_samples: int) -> None:

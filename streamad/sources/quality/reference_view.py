@@ -88,7 +88,7 @@ class ReferenceView:
 
     Args:
         span: Number of samples that define the usual state.
-        least: Number of samples required before statistics are used.
+        min_samples: Number of samples required before statistics are used.
     """
 
     def __init__(self, span: int, min_samples: int) -> None:
