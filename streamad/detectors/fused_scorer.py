@@ -170,7 +170,7 @@ class FusedScorer:
         if not maps:
             return None, None
         finest = max((boxes for boxes, _ in maps), key=lambda boxes: boxes.grid[0] * boxes.grid[1])
-        stack = np.stack([heat[np.ix_(*_cells_under(boxes, finest))] for boxes, heat in maps]).astype(np.float32)
+        stack = np.stack([heat[np.ix_(*_locations_under(boxes, finest))] for boxes, heat in maps]).astype(np.float32)
         unknown = np.isnan(stack).all(axis=0)
         filled = np.nan_to_num(stack, nan=0.0)  # not scored counts as normal
         combined = filled.mean(axis=0) if self._rule == "mean" else filled.max(axis=0)
@@ -178,7 +178,7 @@ class FusedScorer:
 
 
 @lru_cache(maxsize=64)
-def _cells_under(coarse: LocationBoxes, fine: LocationBoxes) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def _locations_under(coarse: LocationBoxes, fine: LocationBoxes) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Return the rows and columns of the coarse grid in which the centers of the fine grid's rows and columns lie."""
 
     def under(ours: Spans, theirs: Spans) -> npt.NDArray[np.intp]:

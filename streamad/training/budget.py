@@ -26,10 +26,10 @@ WARM_ENOUGH = 20.0
 FORWARD = 1 / 3
 """Approximate time to evaluate a sample relative to training on it; the backward pass costs twice the forward pass."""
 
-LEAST_EPOCHS = 3
+MIN_EPOCHS = 3
 """Samples are left out rather than training for fewer epochs than this, which would leave no schedule."""
 
-LEAST_STEPS = 100
+MIN_STEPS = 100
 """A network learns almost nothing in fewer steps than this."""
 
 
@@ -79,7 +79,7 @@ def fit_into(recipe: Recipe, seconds: float) -> Shortening | None:
     """
     per_step = step_seconds(recipe)
     epochs, steps = recipe.epochs, recipe.task.steps_per_epoch
-    after = recipe.looked_at * per_step / recipe.batch * FORWARD
+    after = recipe.evaluated * per_step / recipe.batch * FORWARD
     left = planned(epochs, steps, per_step, after, seconds)
     recipe.shorten(*left)
     return None if left == (epochs, steps) else Shortening(*left, epochs, steps, epochs * (steps * per_step + after))
@@ -97,9 +97,9 @@ def planned(epochs: int, steps: int, per_step: float, after: float, seconds: flo
     """
     each = steps * per_step + after
     fit = seconds / each * (1 + 1e-9)
-    if fit >= min(epochs, LEAST_EPOCHS):
+    if fit >= min(epochs, MIN_EPOCHS):
         return min(epochs, int(fit)), steps
-    epochs = min(epochs, LEAST_EPOCHS)
+    epochs = min(epochs, MIN_EPOCHS)
     return epochs, max(1, int(steps * fit / epochs))
 
 

@@ -24,7 +24,7 @@ SCALE, OFFSET = 127.5, -1.0
 
 _MEASURED_CLIPS = 4
 
-TOP_CELLS = 3
+TOP_PATCHES = 3
 """Patches that make up a frame's score (see `PatchScorer`)."""
 
 
@@ -65,7 +65,7 @@ class PatchRecipe(Recipe):
         return int(self.task.options.batch)
 
     @property
-    def looked_at(self) -> int:
+    def evaluated(self) -> int:
         """Held-out patches, and those generated or encoded with them."""
         return 2 * len(self.held_stacks)
 
@@ -104,7 +104,7 @@ class PatchRecipe(Recipe):
         )
         score = ScoreSpec(
             kind="top_cells",
-            cells=TOP_CELLS if plan.temporal else 1,
+            cells=TOP_PATCHES if plan.temporal else 1,
             still=self.task.lowest_normal(),
             median_frames=max(1, round(MEDIAN_SECONDS * plan.fps)) if plan.temporal else 1,
         )

@@ -63,7 +63,7 @@ class Recipe(ABC):
 
     @property
     @abstractmethod
-    def looked_at(self) -> int:
+    def evaluated(self) -> int:
         """Samples that the task evaluates after each epoch without learning from them."""
 
     @abstractmethod

@@ -17,7 +17,7 @@ over UCSD Ped2's training half, for which the papers chose the patch. Other came
 SMALLEST, LARGEST = 120, 480
 """Bounds of the working height, pixels: at least four rows of patches; above 480, a picture has too many patches."""
 
-MOST_THINGS = 5000
+MAX_SIGHTINGS = 5000
 """Sightings after which the height is known well enough; the rest of a long video is not read."""
 
 _EVERY = 5
@@ -52,7 +52,7 @@ def object_height(frames: Iterable[Frame]) -> float | None:
             if whole and area >= 0.25 * width * height and max(8, 0.03 * rows) <= height <= 0.8 * rows:
                 heights.append(float(height))
                 areas.append(float(area))
-        if len(heights) >= MOST_THINGS:
+        if len(heights) >= MAX_SIGHTINGS:
             break
     return float(np.average(heights, weights=areas)) if heights else None
 

@@ -318,7 +318,7 @@ class IgdRecipe(FrameRecipe):
         return len(self.pixels)
 
     @property
-    def looked_at(self) -> int:
+    def evaluated(self) -> int:
         """The training frames, which are encoded again, and the held-out ones, which are scored twice."""
         return len(self.pixels) + 2 * len(self.held_pixels)
 

@@ -424,7 +424,7 @@ class LearnedNoiseRecipe(FrameRecipe):
         return self.task.options.batch
 
     @property
-    def looked_at(self) -> int:
+    def evaluated(self) -> int:
         """Held-out crops."""
         return VALIDATED
 

@@ -51,7 +51,7 @@ NEARNESS = 0.002
 """Units of a measure per working pixel: places ten object heights apart differ as much as standing and walking.
 Chosen among 0, 0.002, 0.005 and 0.02 on rendered scenes."""
 
-MOST_EXAMPLES = 4000
+MAX_EXAMPLES = 4000
 """Maximum number of examples of a kind: what 2 cores search in about a millisecond per frame."""
 
 APART = 0.15
@@ -69,7 +69,7 @@ little from one object to the next."""
 LOOK_RIDGE = 1e-3
 """Share of the largest variance that is added to each, so that what hardly ever varies does not count without bound."""
 
-MOST_LOOKS = 2000
+MAX_LOOKS = 2000
 """Maximum number of examples of appearance; 4000 and 12000 were no better."""
 
 MEASURED_LOOKS = 20_000
@@ -93,7 +93,7 @@ LARGEST_CLIP = 1 / 3
 MADE = 1200
 """Synthetic anomalies, over all parts."""
 
-LEAST_SPEED_SLOPE = 1.0
+MIN_SPEED_SLOPE = 1.0
 """Minimum slope of the speed: what moves twice as fast is twice as likely an anomaly, even if seconds of video, each
 part unlike the others, cannot show it."""
 
@@ -222,7 +222,7 @@ def fit(
         if progress is not None:
             progress(done + 1, len(folds) + 1)
     normal, anomalies = _frame_measures(measures, starts), np.concatenate(made)
-    slopes = [LEAST_SPEED_SLOPE, 0.0, 0.0]
+    slopes = [MIN_SPEED_SLOPE, 0.0, 0.0]
     if len(anomalies):
         # Two, since anomalies are made from each block too.
         found = [logistic_slope(normal[:, k], anomalies[:, k], 2.0 * len(blocks)) for k in range(len(MEASURES))]
@@ -259,7 +259,7 @@ def _examples(values: Floats, working: tuple[int, int], rng: np.random.Generator
         slope=np.ones(len(MEASURES), np.float32),
     )
     velocities = blank.velocity_points(values)
-    looks = blank.look_points(values[np.sort(rng.permutation(len(values))[:MOST_LOOKS])])
+    looks = blank.look_points(values[np.sort(rng.permutation(len(values))[:MAX_LOOKS])])
     return replace(blank, velocities=velocities[_spread(velocities, rng)], looks=looks)
 
 
@@ -351,13 +351,13 @@ def _usual_speeds(values: Floats, working: tuple[int, int]) -> tuple[Floats, Flo
 
 
 def _spread(points: Floats, rng: np.random.Generator) -> npt.NDArray[np.intp]:
-    """Return the indices of the points kept: one in each cube of space, then at most `MOST_EXAMPLES` at random."""
+    """Return the indices of the points kept: one in each cube of space, then at most `MAX_EXAMPLES` at random."""
     shuffled = rng.permutation(len(points))
     patches = np.floor(points[shuffled] / APART).astype(np.int64).view(np.uint64)
     # Each cube of space is represented by a random number: sorting these is many times faster than sorting rows.
     keys = (patches * rng.integers(1, 2**63, points.shape[1], dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
     _, first = np.unique(keys, return_index=True)
     kept = shuffled[first]
-    if len(kept) > MOST_EXAMPLES:
-        kept = rng.permutation(kept)[:MOST_EXAMPLES]
+    if len(kept) > MAX_EXAMPLES:
+        kept = rng.permutation(kept)[:MAX_EXAMPLES]
     return np.sort(kept)

@@ -12,7 +12,7 @@ from streamad.detectors.motion.layout import BLOCK, PLACE, VELOCITY
 
 Floats = npt.NDArray[np.float32]
 
-TRACE_SECONDS = 0.5
+AVERAGING_SECONDS = 0.5
 """Time constant of the average along an object's path, seconds. Chosen among 0, 0.2, 0.4 and 0.7 s on rendered scenes
 and on normal clips of Ped2 with faster people inserted."""
 
@@ -28,7 +28,7 @@ class TemporalSmoother:
         seconds: Time constant; 0 averages nothing.
     """
 
-    def __init__(self, seconds: float = TRACE_SECONDS) -> None:
+    def __init__(self, seconds: float = AVERAGING_SECONDS) -> None:
         self._seconds = seconds
         self._sums: Floats | None = None
         self._followed = 0.0

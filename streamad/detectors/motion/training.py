@@ -30,7 +30,7 @@ from streamad.detectors.motion.flow import PROBE_SECONDS, flow_seconds_for
 from streamad.detectors.motion.layout import BLOCK, LENGTH, PATCH_SIZE, SPEED
 from streamad.detectors.motion.sampler import Describer, MotionSampler
 from streamad.detectors.motion.scorer import SMOOTHING_SECONDS, RunningMean
-from streamad.detectors.motion.temporal_smoother import TRACE_SECONDS
+from streamad.detectors.motion.temporal_smoother import AVERAGING_SECONDS
 from streamad.errors import UsageError
 from streamad.formatting import markdown
 from streamad.frame import Frame
@@ -47,7 +47,7 @@ MEASURED_CLIPS = 4
 MEASURED_SECONDS = 60.0
 """Maximum length measured in each of them, seconds, counting only frames in which something moves."""
 
-TOLD_FRAMES = 250
+PROGRESS_FRAMES = 250
 """Frames between two progress reports within a clip, which may be hours long."""
 
 LONGEST_GAP_SECONDS = 60.0
@@ -152,7 +152,7 @@ def cross_fitted_scores(scored: Iterable[tuple[Sample, float]], fps: float) -> t
         # If the frame rate varies, a score is held until the next frame; longer gaps have no scores.
         at = np.frombuffer(places, np.int64)
         steps = np.diff(at, append=at[-1] + 1)
-        steps[steps >= TRACE_SECONDS * fps] = 1
+        steps[steps >= AVERAGING_SECONDS * fps] = 1
         within = np.arange(steps.sum()) - np.repeat(np.cumsum(steps) - steps, steps)
         clip_scores[np.repeat(at, steps) + within] = np.repeat(np.frombuffer(values), steps)
         answer.append(clip_scores)
@@ -168,13 +168,13 @@ def _described_again(clips: Sequence[Clip], manifest: Manifest, tell: Progress) 
 def _each(clips: Sequence[Clip], stage: str, tell: Progress) -> Iterator[Iterator[Frame]]:
     """Yield the frames of each clip, to be read before the next, and report progress, within clips too."""
     for number, clip in enumerate(clips):
-        yield _told(clip, partial(tell, stage, number, len(clips)))
+        yield _reporting(clip, partial(tell, stage, number, len(clips)))
         tell(stage, number + 1, len(clips))
 
 
-def _told(clip: Clip, tell: Callable[[], None]) -> Iterator[Frame]:
+def _reporting(clip: Clip, tell: Callable[[], None]) -> Iterator[Frame]:
     for count, frame in enumerate(frames_of(clip)):
-        if count % TOLD_FRAMES == 0:
+        if count % PROGRESS_FRAMES == 0:
             tell()
         yield frame
 
@@ -260,7 +260,7 @@ def _fitted_manifest(manifest: Manifest, fitted: Fitted, gatherer: MotionSampler
         "block_seconds": fitted.block_seconds,
         "cells": int(sum(len(sample.values) for sample in gatherer.samples)),
         "flow_seconds": manifest.training.options["flow_seconds"],
-        "trace_seconds": TRACE_SECONDS,
+        "trace_seconds": AVERAGING_SECONDS,
         "smoothing_seconds": SMOOTHING_SECONDS,
         "block_pixels": BLOCK,
         "slopes": [round(float(slope), 3) for slope in model.slope],

@@ -78,14 +78,14 @@ def require_time(plan: LearnPlan) -> int | None:
     detector = find_detector(plan.detector)
     if not isinstance(detector, TrainedDetector) or plan.train_seconds is None:
         return None
-    from streamad.training.budget import LEAST_STEPS, minutes_for, steps_in
+    from streamad.training.budget import MIN_STEPS, minutes_for, steps_in
 
     possible = steps_in(detector, plan.training_plan(fps=10.0, validation_share=0.5), plan.train_seconds)
-    if possible < LEAST_STEPS:
+    if possible < MIN_STEPS:
         raise UsageError(
             f"{plan.detector} makes {possible} steps of its training in {plan.train_seconds / 60:g} minutes here; at "
-            f"least {LEAST_STEPS} are needed",
-            hint=f"give --train-minutes {minutes_for(LEAST_STEPS, possible, plan.train_seconds)} or more, options that "
+            f"least {MIN_STEPS} are needed",
+            hint=f"give --train-minutes {minutes_for(MIN_STEPS, possible, plan.train_seconds)} or more, options that "
             f"make it lighter (docs/how-to/train.md), or use the detector {DEFAULT}, which takes a minute or two",
         )
     return possible

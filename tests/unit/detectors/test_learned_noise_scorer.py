@@ -107,7 +107,7 @@ def test_the_median_is_causal_and_forgets_at_a_gap() -> None:
 
 def test_the_heat_map_and_its_boxes_cover_the_source() -> None:
     scorer = LearnedNoiseScorer(manifest(), "cam")
-    with pytest.raises(ValueError, match="no frame was seen"):
+    with pytest.raises(ValueError, match="no frame has been seen"):
         scorer.location_box(0, 0)
     tiles = [scorer.preprocess(frame(k)) for k in range(16)][-1]
     assert tiles is not None

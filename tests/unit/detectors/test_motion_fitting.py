@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamad.detectors.motion.fitting import LEAST_SPEED_SLOPE, Fitted, Sample, fit
+from streamad.detectors.motion.fitting import MIN_SPEED_SLOPE, Fitted, Sample, fit
 from streamad.detectors.motion.layout import CHANNELS, CONTEXT, LENGTH, LOOK, PLACE, SPEED, VELOCITY
 
 RIGHT, DOWN, LEFT, UP = range(4)
@@ -82,5 +82,5 @@ def test_the_measures_are_as_usual_in_half_of_the_frames() -> None:
 
 def test_speed_counts_for_something_even_where_normal_speeds_are_all_there_are() -> None:
     fitted, _ = learned([[RIGHT]] * 4, spread=2.5)
-    assert fitted.model.slope[0] >= LEAST_SPEED_SLOPE
+    assert fitted.model.slope[0] >= MIN_SPEED_SLOPE
     assert fitted.model.slope[1] >= 0
