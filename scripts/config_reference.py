@@ -136,7 +136,7 @@ def _type(field: Schema, root: Schema) -> str:
 
 def _default(field: Schema, required: bool) -> str:
     if required:
-        return "needed"
+        return "required"
     if "default" not in field:
         return "as below" if "$ref" in field else ""
     value = field["default"]
