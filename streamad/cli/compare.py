@@ -10,7 +10,7 @@ from streamad.cli.common import JsonOption, data, emit, say, say_notes
 from streamad.cli.help import arg, opt
 
 if TYPE_CHECKING:
-    from streamad.evaluation.bootstrap import FigureIntervals
+    from streamad.evaluation.bootstrap import MetricIntervals
 
 
 def compare(
@@ -47,7 +47,7 @@ def compare(
     frames = {r.protocols[0].frames for r in loaded}
     if len(sets) == 1 and len(frames) > 1:
         say(f"note: the runs scored different numbers of frames ({', '.join(map(str, sorted(frames)))})")
-    intervals: list[FigureIntervals] = []
+    intervals: list[MetricIntervals] = []
     if draws:
         try:
             intervals = intervals_of(results, loaded, draws=draws)

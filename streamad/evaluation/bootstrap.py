@@ -18,8 +18,8 @@ from streamad.evaluation.result import EvaluationRecord
 from streamad.evaluation.score_files import SCORE_COLUMNS, Scores, read_scores
 from streamad.evaluation.scores import Evaluation, scored_frames
 
-Figure = Literal["auc_micro", "auc_macro", "eer"]
-FIGURES: tuple[Figure, ...] = get_args(Figure)
+Metric = Literal["auc_micro", "auc_macro", "eer"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
 
 LEVEL = 0.95
 MIN_CLIPS = 5
@@ -41,7 +41,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class FigureIntervals:
+class MetricIntervals:
     """One metric of several runs over the same clips.
 
     Attributes:
@@ -52,7 +52,7 @@ class FigureIntervals:
     """
 
     normalization: str
-    figure: Figure
+    figure: Metric
     runs: tuple[Interval, ...]
     differences: tuple[Interval, ...]
 
@@ -63,7 +63,7 @@ def clip_intervals(
     *,
     draws: int,
     seed: int = 0,
-) -> list[FigureIntervals]:
+) -> list[MetricIntervals]:
     """Intervals of frame-level metrics by the percentile bootstrap over clips (Efron and Tibshirani, 1993, chapter 13).
 
     Clips, not frames, are drawn with replacement: frames of one clip are correlated, and drawing them independently
@@ -91,18 +91,18 @@ def clip_intervals(
         raise ValueError(f"{clips} clips and {draws} draws; at least {MIN_CLIPS} and 1 are required")
     counts = np.random.default_rng(seed).multinomial(clips, np.full(clips, 1.0 / clips), size=draws)
     all_once = np.ones((1, clips), counts.dtype)
-    drawn = [_figures(frames, aucs, np.concatenate((all_once, counts))) for frames, aucs in runs]
+    drawn = [_metrics(frames, aucs, np.concatenate((all_once, counts))) for frames, aucs in runs]
     found = []
-    for figure in FIGURES:
-        table = np.stack([one[figure] for one in drawn])  # (runs, 1 + draws); the first column has all clips once
+    for metric in METRICS:
+        table = np.stack([one[metric] for one in drawn])  # (runs, 1 + draws); the first column has all clips once
         usable = np.isnan(table).sum(axis=0) == 0
         if not usable[0] or usable[1:].mean() < USABLE:
             continue
         rows = table[:, usable]
         found.append(
-            FigureIntervals(
+            MetricIntervals(
                 normalization,
-                figure,
+                metric,
                 tuple(_interval(row) for row in rows),
                 tuple(_interval(row - rows[0]) for row in rows[1:]),
             )
@@ -110,7 +110,7 @@ def clip_intervals(
     return found
 
 
-def intervals_of(folders: Sequence[Path], results: Sequence[EvaluationRecord], *, draws: int) -> list[FigureIntervals]:
+def intervals_of(folders: Sequence[Path], results: Sequence[EvaluationRecord], *, draws: int) -> list[MetricIntervals]:
     """`clip_intervals` of evaluated runs, for each protocol that all of them have, from the `scores.csv` in their
     folders.
 
@@ -131,7 +131,7 @@ def intervals_of(folders: Sequence[Path], results: Sequence[EvaluationRecord], *
         if [clip.name for clip in result.clips] != names:
             raise DatasetError(f"{result.name} and {results[0].name} have different test clips")
         common = [name for name in common if name in {e.normalization for e in result.protocols}]
-    found: list[FigureIntervals] = []
+    found: list[MetricIntervals] = []
     truth: list[npt.NDArray[np.uint8]] | None = None
     read = cache(_read)  # a file is used by several protocols
     for normalization in common:
@@ -168,7 +168,7 @@ def _frames_of(
         edge=evaluation.edge,
         names=names,
     )
-    auc = _figures(frames, evaluation.auc_videos, np.ones((1, len(names)), np.int64))["auc_micro"][0]
+    auc = _metrics(frames, evaluation.auc_videos, np.ones((1, len(names)), np.int64))["auc_micro"][0]
     if abs(auc - evaluation.auc_micro) > 1e-6:
         raise DatasetError(
             f"{path} gives a micro AUC of {auc:.4f} ({evaluation.normalization}), the result beside it "
@@ -178,7 +178,7 @@ def _frames_of(
     return frames, truth
 
 
-def _figures(frames: Frames, aucs: Sequence[float | None], counts: npt.NDArray[np.int64]) -> dict[Figure, Floats]:
+def _metrics(frames: Frames, aucs: Sequence[float | None], counts: npt.NDArray[np.int64]) -> dict[Metric, Floats]:
     """Metrics of each draw, (draws,), NaN where undefined. `counts`, (draws, clips): how often a draw contains each
     clip.
     """

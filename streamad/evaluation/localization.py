@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from streamad.errors import DatasetError
 from streamad.evaluation.datasets import Clip
-from streamad.evaluation.patches import PatchCounts, PatchFigures, patch_figures
+from streamad.evaluation.patches import PatchCounts, PatchMetrics, patch_metrics
 from streamad.evaluation.pixels import Box, CellPixels, Mask, PixelCounts
 from streamad.evaluation.regions import AnomalyMapRegions, RegionTracker
 
@@ -83,14 +83,14 @@ class Located:
     """Result of comparing anomaly maps with masks.
 
     Attributes:
-        figures: The metrics; None if no clip has masks and anomaly maps, or nothing in them is abnormal.
+        metrics: The metrics; None if no clip has masks and anomaly maps, or nothing in them is abnormal.
         patches: The patch protocol, under the same conditions.
         problems: (clip, problem with its masks); such a clip is left out of both.
         masks: The masks requested by `keep`, by clip and frame.
     """
 
-    figures: Localization | None = None
-    patches: PatchFigures | None = None
+    metrics: Localization | None = None
+    patches: PatchMetrics | None = None
     problems: tuple[tuple[int, str], ...] = ()
     masks: Mapping[tuple[int, int], Mask] = field(default_factory=dict, repr=False)
 
@@ -133,10 +133,10 @@ def localization_of(
         curves = regions.curves()
     except DatasetError:  # nothing in any of them is abnormal
         return Located(problems=tuple(problems), masks=masks)
-    figures = Localization(
+    metrics = Localization(
         counts.auc(), curves.rbdc, curves.tbdc, curves.regions, curves.tracks, curves.frames, compared
     )
-    return Located(figures, patch_figures(patches), tuple(problems), masks)
+    return Located(metrics, patch_metrics(patches), tuple(problems), masks)
 
 
 _TRACKS = 1_000_000

@@ -18,7 +18,7 @@ ignored. The papers do not specify this."""
 
 
 @dataclass(frozen=True)
-class PatchFigures:
+class PatchMetrics:
     """Metrics of single 30×30 patches, and of frames by their highest patch.
 
     The papers' tables call their metrics frame-level, but follow code that pools labeled normal and abnormal patches:
@@ -93,7 +93,7 @@ class PatchCounts:
         self.left_out += int((~kept).sum())
 
 
-def patch_figures(clips: Sequence[PatchCounts]) -> PatchFigures | None:
+def patch_metrics(clips: Sequence[PatchCounts]) -> PatchMetrics | None:
     """Compute the metrics.
 
     A frame in which nothing moves has no patch; it gets the lowest patch score of all.
@@ -115,7 +115,7 @@ def patch_figures(clips: Sequence[PatchCounts]) -> PatchFigures | None:
         return None
     raw = evaluate_scores(frames, labels, normalization="raw")
     stretched = evaluate_scores(frames, labels, normalization="per_video")
-    return PatchFigures(
+    return PatchMetrics(
         patch_auc=ranks.auc(),
         patch_eer=ranks.eer(),
         patches=patches,

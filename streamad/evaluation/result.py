@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from streamad.calibration import Calibration
 from streamad.errors import DatasetError
 from streamad.evaluation.localization import Localization
-from streamad.evaluation.patches import PatchFigures
+from streamad.evaluation.patches import PatchMetrics
 from streamad.evaluation.scores import Edge, Evaluation, SingleClass, evaluate_scores
 from streamad.files import read_json, write_json
 from streamad.scoring import NORMALIZATIONS, Normalization
@@ -146,7 +146,7 @@ class EvaluationRecord:
     localization: Localization | None
     alerts: AlertMetrics | None
     origin: Origin
-    patches: PatchFigures | None = None
+    patches: PatchMetrics | None = None
     notes: tuple[str, ...] = ()
 
     __pydantic_config__ = ConfigDict(extra="forbid")

@@ -191,7 +191,7 @@ def evaluate_dataset(
             for number, (scored, trace) in enumerate(zip(clips, traces, strict=True))
         ),
         protocols=protocols_found,
-        localization=located.figures,
+        localization=located.metrics,
         patches=located.patches,
         alerts=None if policy is None else alert_metrics(traces, policy),
         origin=_origin(bundle, clips),

@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from streamad.evaluation.bootstrap import FigureIntervals
+from streamad.evaluation.bootstrap import MetricIntervals
 from streamad.evaluation.report import tables
 from streamad.evaluation.report.plots import figures_of
 from streamad.evaluation.result import EvaluationRecord
@@ -87,7 +87,7 @@ def markdown_report(result: EvaluationRecord, figures: Sequence[str] = ()) -> st
 
 
 def comparison_markdown(
-    results: Sequence[EvaluationRecord], intervals: Sequence[FigureIntervals] = (), draws: int = 0
+    results: Sequence[EvaluationRecord], intervals: Sequence[MetricIntervals] = (), draws: int = 0
 ) -> str:
     """Render several runs side by side as a Markdown table, with a second table of intervals if any are given."""
     clips = len(results[0].clips)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streamad.evaluation.bootstrap import FigureIntervals
+from streamad.evaluation.bootstrap import MetricIntervals
 from streamad.evaluation.result import EvaluationRecord
 from streamad.formatting import counted
 
@@ -202,16 +202,16 @@ def comparison_rows(results: Sequence[EvaluationRecord]) -> tuple[Row, list[Row]
     return header, rows
 
 
-FIGURE_NAMES = {"auc_micro": "AUC micro", "auc_macro": "AUC macro", "eer": "EER"}
+METRIC_NAMES = {"auc_micro": "AUC micro", "auc_macro": "AUC macro", "eer": "EER"}
 
 
-def interval_rows(results: Sequence[EvaluationRecord], intervals: Sequence[FigureIntervals]) -> tuple[Row, list[Row]]:
+def interval_rows(results: Sequence[EvaluationRecord], intervals: Sequence[MetricIntervals]) -> tuple[Row, list[Row]]:
     """Metrics with their intervals, and the differences of later runs from the first, with theirs."""
     names = [result.name for result in results]
     header = ("", *names, *(f"{name} − {names[0]}" for name in names[1:]))
     rows: list[Row] = [
         (
-            f"{of.normalization}: {FIGURE_NAMES[of.figure]}",
+            f"{of.normalization}: {METRIC_NAMES[of.figure]}",
             *(f"{i.value:.4f} ({i.low:.3f} to {i.high:.3f})" for i in of.runs),
             *(f"{i.value:+.4f} ({i.low:+.3f} to {i.high:+.3f})" for i in of.differences),
         )

@@ -43,7 +43,7 @@ def test_the_three_numbers() -> None:
         [c for c, _, _ in parts], [h for _, h, _ in parts], cells_are_patches=True, keep={(1, 9), (2, 0)}
     )
     figures = located.patches
-    assert located.figures is not None
+    assert located.metrics is not None
     assert set(located.masks) == {(1, 9), (2, 0)}
     np.testing.assert_array_equal(located.masks[1, 9], parts[1][2][9])
     assert figures is not None
@@ -99,10 +99,10 @@ def test_masks_that_are_broken_or_too_few_are_named_and_their_clip_left_out() ->
     few = Clip("few", one.path, one.kind, one.frames, one.labels, one.fps, lambda: iter(masks[:20]))
     located = localization_of([bad, two, few], [heat, other, heat], cells_are_patches=True)
     assert located.problems == ((0, "the mask 011.bmp does not decode"), (2, "x: 25 frames, but 20 pixel masks"))
-    assert located.figures is not None
-    assert alone.figures is not None
-    assert located.figures.clips == 1
-    assert located.figures.pixel_auc == alone.figures.pixel_auc
+    assert located.metrics is not None
+    assert alone.metrics is not None
+    assert located.metrics.clips == 1
+    assert located.metrics.pixel_auc == alone.metrics.pixel_auc
     assert located.patches == alone.patches
 
 
@@ -125,6 +125,6 @@ def test_memory_is_flat_in_the_number_of_frames(monkeypatch: pytest.MonkeyPatch)
     located = localization_of([Clip("x", Path("x"), "images", frames, labels, 10.0, masks)], [heat])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert located.figures is not None
-    assert located.figures.frames == frames
+    assert located.metrics is not None
+    assert located.metrics.frames == frames
     assert peak < 115e6 / 20
