@@ -127,7 +127,7 @@ def test_images_that_are_bad_end_it_before_any_training(tmp_path: Path, one_torc
     cv2.imwrite(str(folder / "train/good/003.png"), np.zeros((30, 40), np.uint8))
     with pytest.raises(DatasetError, match=r"wood.*003\.png is 40×30 pixels"):
         call("mvtec", tmp_path / "mvtec", tmp_path / "out", classes="bottle,wood")
-    with pytest.raises(DatasetError, match="category cable is not there"):
+    with pytest.raises(DatasetError, match="category cable is missing"):
         call("mvtec", tmp_path / "mvtec", tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
