@@ -110,7 +110,8 @@ class Detector(ABC):
         min_fps: Lowest frame rate at which it works, frames a second.
         one_rate: Whether time is counted in frames, so that all clips of a camera need one frame rate.
         per_location: Whether calibration uses per-location statistics unless told otherwise. They help error maps of
-            whole frames much; scores of moving patches are comparable already (docs/results/per-location-calibration.md).
+            whole frames much; scores of moving patches are comparable already
+            (docs/results/per-location-calibration.md).
         reference: What engines are compared with at export, "torch" or "numpy".
         streaming: Its form that carries state; None if there is none.
         has_reference_program: Whether the paper's straightforward computation can stand beside ours in benchmarks.

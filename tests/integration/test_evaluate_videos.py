@@ -100,7 +100,13 @@ def test_the_page_needs_nothing_else(ran: tuple[Ran, Path]) -> None:
     assert "data:image/jpeg;base64," in page
     assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
     assert not re.findall(r"url\((?!#)[^)]*\)", page)
-    for words in ("Why protocols differ", "Highest-scoring normal frames", "Lowest-scoring abnormal frames", "RBDC", "selected on test data"):
+    for words in (
+        "Why protocols differ",
+        "Highest-scoring normal frames",
+        "Lowest-scoring abnormal frames",
+        "RBDC",
+        "selected on test data",
+    ):
         assert words in page
     markdown = (ran[1] / "report.md").read_text()
     assert "| raw | nothing |" in markdown
