@@ -165,7 +165,9 @@ class Manifest(_Part):
     score: ScoreSpec
     training: TrainingRecord
     parameters: int = Field(ge=1, description="trained parameters of the network")
-    parity: tuple[Parity, ...] = Field((), description="engines compared with torch (motion: with NumPy)")
+    parity: tuple[Parity, ...] = Field(
+        (), description="engines compared with torch, or with NumPy for detectors fitted in closed form"
+    )
     results: tuple[dict[str, Any], ...] = Field((), description="measured results, each with its protocol")
     fusion: FusionSpec | None = Field(None, description="the models that make the score, if there are several")
     files: dict[str, str] = Field(description="SHA-256 of every other file of the bundle")

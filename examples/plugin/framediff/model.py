@@ -63,7 +63,8 @@ class Model:
 def changes_of(pairs: Array) -> Array:
     """Mean absolute difference of each cell: (n, rows, cols) of (n, 2, height, width)."""
     difference = np.abs(pairs[:, 0] - pairs[:, 1])
-    return difference.reshape(len(pairs), HEIGHT // CELL, CELL, WIDTH // CELL, CELL).mean(axis=(2, 4))
+    cells = difference.reshape(len(pairs), HEIGHT // CELL, CELL, WIDTH // CELL, CELL)
+    return np.asarray(cells.mean(axis=(2, 4)), np.float32)
 
 
 def fit(
@@ -143,7 +144,7 @@ def write_onnx(model: Model, path: Path) -> None:
     from onnx import TensorProto, helper, numpy_helper
 
     cells = model.mean.size
-    constants = {
+    constants: dict[str, npt.NDArray[np.generic]] = {
         "mean": model.mean[None, None],
         "deviation": model.deviation[None, None],
         "halves": np.array([1, 1], np.int64),

@@ -65,7 +65,7 @@ class SquareSource(Source):
             pixels = wall + rng.normal(0, 1.5, wall.shape)
             x, y = 2 * index % (WIDTH - SIDE), HEIGHT // 2
             if self._spec.jumps_from is not None and 0 <= index - self._spec.jumps_from < 50:
-                y, x = rng.integers(0, HEIGHT - SIDE), rng.integers(0, WIDTH - SIDE)
+                y, x = int(rng.integers(HEIGHT - SIDE)), int(rng.integers(WIDTH - SIDE))
             pixels[y : y + SIDE, x : x + SIDE] = 220
             flags = FrameFlags.NONE if index else FrameFlags.DISCONTINUITY
             self.frames_decoded += 1
