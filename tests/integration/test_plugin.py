@@ -81,6 +81,15 @@ def test_the_model_is_listed_and_described(run: Command, model: str, installed: 
     assert "parity with numpy | openvino" in card
 
 
+def test_its_detector_learns_from_its_source(run: Command, installed: Path) -> None:
+    ran = run(
+        "learn", "square://1500", "--detector", "frame_difference", "--minutes", "0.8", "-o", "models/new", "--json"
+    )
+    assert ran.code == 0, ran.err
+    document = ran.document()
+    assert (document["detector"], round(document["recorded_seconds"])) == ("frame_difference", 48)
+
+
 def test_its_own_engine_gives_the_scores_of_openvino(run: Command, model: str, installed: Path) -> None:
     scores = {}
     for engine in ("openvino", "frame_difference_numpy"):
