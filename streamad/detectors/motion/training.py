@@ -35,7 +35,7 @@ from streamad.errors import UsageError
 from streamad.formatting import markdown
 from streamad.frame import Frame
 from streamad.progress import Progress
-from streamad.sources import open_source
+from streamad.sources.frame_rate import DEFAULT_FPS, look_at
 from streamad.training.card import card
 from streamad.training.closed_form import make_folder, write_fitted_bundle
 from streamad.training.plan import Clip, frames_of, of_one_size
@@ -83,7 +83,7 @@ def fit_motion_bundle(
         name: Name of the bundle.
         data: Name of the video, for the record.
         license: Terms of the video, for the record.
-        fps: Frame rate. None: that of the first source, or 25 if it states none.
+        fps: Frames a second. None: the first clip's (`streamad.sources.frame_rate`).
         progress: Called with each stage's name, the steps done, and the steps in all.
         max_height: Taller frames are shrunk to this height, pixels. None: measured from the size of what moves.
         seed: Seed of the choice among examples.
@@ -101,7 +101,8 @@ def fit_motion_bundle(
     if not clips:
         raise UsageError("no normal video was given", hint="give at least one clip")
     make_folder(out)
-    rate = fps or _rate(clips[0])
+    first = clips[0]
+    rate = fps or (DEFAULT_FPS if callable(first) else look_at(first).fps)
     DETECTOR.require_rate(rate)
     height = max_height or _measured_height(clips, tell)
     manifest = motion_manifest(name, data=data, license=license, fps=rate, max_height=height, seed=seed)
@@ -177,13 +178,6 @@ def _reporting(clip: Clip, tell: Callable[[], None]) -> Iterator[Frame]:
         if count % PROGRESS_FRAMES == 0:
             tell()
         yield frame
-
-
-def _rate(clip: Clip) -> float:
-    if callable(clip):
-        return 25.0
-    with open_source(clip, camera="fitting") as source:
-        return source.info.fps or 25.0
 
 
 def _measured_height(clips: Sequence[Clip], tell: Progress) -> int:

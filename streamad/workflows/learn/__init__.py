@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from streamad.bundle import CALIBRATION, PLACE, Bundle, load_bundle, write_manifest
 from streamad.calibration import AlertPolicySpec, Calibration
 from streamad.detectors import DEFAULT, FittedDetector, find_detector
@@ -18,7 +16,8 @@ from streamad.formatting import counted
 from streamad.frame import UInt8Image
 from streamad.inference.gated_scorer import write_place
 from streamad.progress import Progress
-from streamad.sources import FileSpec, open_source
+from streamad.sources import FileSpec
+from streamad.sources.frame_rate import look_at
 from streamad.training.plan import Clip
 from streamad.versions import activate, new_version
 from streamad.workflows.fit import fit_model
@@ -111,7 +110,10 @@ def learn(
         clips, share, profiles = list(recordings.whole), 0.0, recordings.learned_profiles
         if not clips:
             raise UsageError("the recordings hold no video", hint="record again")
-        rate = recordings.given[0].fps if recordings.given else _rate(recordings.folder / recordings.clips[0].file)
+        if recordings.given:
+            rate = recordings.given[0].fps
+        else:
+            rate = look_at(FileSpec(path=recordings.folder / recordings.clips[0].file)).fps
     else:
         train, held = recordings.of_role("train"), recordings.of_role("held")
         if not train or not held:
@@ -122,7 +124,7 @@ def learn(
                 f"{DEFAULT} holds nothing out",
             )
         clips, share = [FileSpec(path=path) for path in (*train, *held)], len(held) / (len(train) + len(held))
-        rate, profiles = _rate(train[0]), recordings.profiles
+        rate, profiles = look_at(FileSpec(path=train[0])).fps, recordings.profiles
     fitted = fit_model(
         plan.training_plan(fps=rate, validation_share=share),
         clips,
@@ -143,13 +145,3 @@ def learn(
     write_manifest(fresh, bundle.manifest)
     activate(out, fresh)
     return Learned(load_bundle(out), calibration, words, report)
-
-
-def _rate(clip: Path) -> float:
-    """Measure a clip's frame rate by the median step of its frames: the declared rates of cameras are often wrong."""
-    with open_source(FileSpec(path=clip), camera="learn") as source:
-        times = np.array([frame.pts_seconds for frame in source])
-    steps = np.diff(times)
-    if not len(steps):
-        raise UsageError(f"{clip} holds a single frame", hint="record again")
-    return round(1.0 / max(float(np.median(steps)), 1e-3), 2)

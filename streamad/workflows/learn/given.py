@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
-
-import numpy as np
 
 from streamad.errors import UsageError
-from streamad.sources import SourceSpec, open_source
-
-SAME_RATE = 1.1
-"""Frame rates within this factor count as equal: parts of a recording with a variable rate differ by some percent."""
-
-LOOKED_AT = 64
-"""Frames of each clip from which its rate is measured."""
+from streamad.sources import SourceSpec
+from streamad.sources.frame_rate import SAME_RATE, look_at
 
 SHOWN = 3
 """Maximum number of clips of a kind that a message names."""
@@ -54,16 +46,11 @@ def look_at_clips(clips: Sequence[tuple[str, SourceSpec]], fps: float, *, one_ra
     sizes: dict[tuple[int, int], list[str]] = {}
     seconds: float | None = 0.0
     for name, spec in clips:
-        with open_source(spec, camera=name) as source:
-            declared, frames = source.info.fps or fps, source.info.frames
-            first = list(islice(source, LOOKED_AT))
-        steps = [after.pts_seconds - before.pts_seconds for before, after in pairwise(first)]
-        measured = 1.0 / max(float(np.median(steps)), 1e-3) if steps else declared
-        rate = declared if 1 / SAME_RATE < measured / declared < SAME_RATE else measured
-        rates.setdefault(round(rate, 3), []).append(name)
-        seconds = None if frames is None or seconds is None else seconds + frames / min(rate, declared)
-        if first:
-            sizes.setdefault(first[0].shape, []).append(name)
+        look = look_at(spec, default_fps=fps)
+        rates.setdefault(look.fps, []).append(name)
+        seconds = None if look.seconds is None or seconds is None else seconds + look.seconds
+        if look.shape is not None:
+            sizes.setdefault(look.shape, []).append(name)
     if len(sizes) > 1:
         found = ", ".join(f"{width}×{height} ({_some(names)})" for (height, width), names in sizes.items())
         raise UsageError(
