@@ -65,12 +65,12 @@ def resolve_policy(
 
 
 def _foreign(calibration: Calibration, shipped_with: Bundle | None, camera: str) -> str | None:
-    """Why a calibration may be another camera's, None where nothing says so.
+    """Say why a calibration may be another camera's; None where nothing suggests it.
 
     Args:
-        calibration: the camera's.
-        shipped_with: the bundle that it came with, None where the configuration names it.
-        camera: the configured id.
+        calibration: The camera's calibration.
+        shipped_with: The bundle that it came with; None if the configuration names it.
+        camera: The configured id.
     """
     made_for = re.match(r"camera (\S+),", calibration.source)
     if made_for and made_for[1] != camera:

@@ -1,4 +1,4 @@
-"""Heat maps of a clip on disk, written and read a few frames at a time: a long clip's are larger than memory."""
+"""Anomaly maps of a clip on disk, written and read a few frames at a time, since they may be larger than memory."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from streamad.frame import LocationBoxes
 
 
 class AnomalyMapWriter:
-    """Writes a (frames, rows, cols) float32 .npy in order; frames without a heat map are NaN.
+    """Writes a (frames, rows, cols) float32 .npy in order; frames without an anomaly map are NaN.
 
-    The file is there once a first heat map came.
+    The file is created with the first anomaly map.
 
     Args:
-        path: the file.
-        frames: how many frames it gets.
+        path: The file.
+        frames: Number of frames in all.
     """
 
     def __init__(self, path: Path, frames: int) -> None:
@@ -31,10 +31,10 @@ class AnomalyMapWriter:
         self.boxes: LocationBoxes | None = None
         """Where the cells lie, the same on every frame; None before the first heat map."""
         self.left_out = 0
-        """Heat maps that were not written because their cells lie elsewhere: the picture has another size."""
+        """Number of anomaly maps that were not written because the picture has another size."""
 
     def add(self, frame: int, anomaly_map: npt.NDArray[np.float32], boxes: LocationBoxes) -> None:
-        """Write the heat map of a frame, after all earlier ones."""
+        """Write the anomaly map of a frame, after all earlier ones."""
         if self.boxes is not None and boxes != self.boxes:
             self.left_out += 1
             return
@@ -66,7 +66,7 @@ class AnomalyMapWriter:
 
 
 class EvidenceFile:
-    """A `AnomalyMapFile` read through local statistics: (n, rows, cols) evidence in place of raw scores."""
+    """An `AnomalyMapFile` read through per-location statistics: (n, rows, cols) evidence instead of raw scores."""
 
     def __init__(self, heat: AnomalyMapFile, statistics: PerLocationStatistics) -> None:
         self._heat, self._statistics = heat, statistics
@@ -76,23 +76,23 @@ class EvidenceFile:
         return len(self._heat)
 
     def __getitem__(self, frames: slice) -> npt.NDArray[np.float32]:
-        """Evidence of consecutive frames, (n, rows, cols)."""
+        """Return the evidence of consecutive frames, (n, rows, cols)."""
         maps = self._heat[frames]
         return np.stack([self._statistics.evidence(anomaly_map) for anomaly_map in maps]) if len(maps) else maps
 
 
 class AnomalyMapFile:
-    """Reads what `AnomalyMapWriter` wrote, frame ranges at a time.
+    """Reads a file of `AnomalyMapWriter`, one range of frames at a time.
 
     Args:
-        path: the file.
+        path: The file.
 
     Attributes:
         shape: (frames, rows, cols).
 
     Raises:
-        OSError: it is missing.
-        ValueError: it is no such file.
+        OSError: It is missing.
+        ValueError: It is not such a file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -107,10 +107,10 @@ class AnomalyMapFile:
         return int(self.shape[0])
 
     def __getitem__(self, frames: slice) -> npt.NDArray[np.float32]:
-        """Heat maps of consecutive frames, (n, rows, cols)."""
+        """Return the anomaly maps of consecutive frames, (n, rows, cols)."""
         first, stop, step = frames.indices(len(self))
         if step != 1:
-            raise ValueError(f"heat maps are read in steps of 1, got {step}")
+            raise ValueError(f"anomaly maps are read in steps of 1, got {step}")
         count = max(0, stop - first)
         offset = self._offset + first * self._cells * self._dtype.itemsize
         flat = np.fromfile(self._path, self._dtype, count * self._cells, offset=offset)

@@ -1,4 +1,4 @@
-"""Batches across frames and cameras: tiles go in, scores come out in the same order."""
+"""Batches across frames and cameras: inputs go in, scores come out in the same order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Batcher", "Scored"]
 
 @dataclass(slots=True)
 class _Slice:
-    """Consecutive tiles of one job inside a batch."""
+    """Consecutive inputs of one job inside a batch."""
 
     job: Job
     start: int
@@ -26,15 +26,14 @@ class _Slice:
 
 
 class Batcher(FrameQueue):
-    """Packs the tiles of many frames into full batches and hands the outputs back.
+    """Packs the inputs of many frames into full batches and distributes the outputs.
 
-    Frames leave in the order in which they came, whatever order batches finish in. One thread calls `put`, `flush`,
-    `ready` and `drain`; the engine's threads call back.
+    Frames leave in the order in which they came, whatever order the batches finish in.
 
     Args:
-        engine: runs the batches.
-        on_batch: told the number of tiles of each batch and the seconds it took, from a thread of the engine's.
-        clock: monotonic seconds, for the batch window.
+        engine: Runs the batches.
+        on_batch: See `OnBatch`.
+        clock: Monotonic seconds, for the batch window.
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class Batcher(FrameQueue):
         self._pending_tiles = 0
 
     def put(self, scorer: CameraScorer, tiles: ModelInput) -> None:
-        """Add a frame's tiles; full batches start at once. Blocks while the engine is busy with earlier ones."""
+        """See `FrameQueue.put`."""
         count = 0 if tiles.skipped_reason else len(tiles.batch)
         job = Job(scorer, tiles, count)
         self._add(job)
@@ -64,7 +63,7 @@ class Batcher(FrameQueue):
                 self.flush()
 
     def flush(self) -> None:
-        """Start what is waiting for a full batch."""
+        """See `FrameQueue.flush`."""
         if not self._pending:
             return
         slices, self._pending, self._pending_tiles, self._pending_since = self._pending, [], 0, None
@@ -83,7 +82,7 @@ class Batcher(FrameQueue):
                             job.outputs = np.empty((len(job.tiles.batch), *outputs.shape[1:]), np.float32)
                         job.outputs[part.start : part.stop] = outputs[offset : offset + size]
                         offset += size
-            except ValueError as error:  # the engine's outputs have not the shape of its inputs
+            except ValueError as error:  # the outputs do not match the inputs
                 failed(error)
                 return
             ended()
@@ -105,7 +104,7 @@ class Batcher(FrameQueue):
         try:
             parts = [s.job.tiles.batch[s.start : s.stop] for s in slices]
             self.engine.submit(parts[0] if len(parts) == 1 else np.concatenate(parts), done, failed)
-        except Exception as error:  # noqa: BLE001 - every frame is answered, else its camera would wait for ever
+        except Exception as error:  # noqa: BLE001 - every frame gets an answer, or its camera would wait forever
             failed(error)
 
     def _drain_engine(self) -> None:

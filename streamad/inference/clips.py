@@ -1,4 +1,4 @@
-"""Scores of files: a session fed from a source, ahead of which frames are decoded. Nothing is dropped."""
+"""Scores of whole clips: sessions that are fed from sources, of which no frame is dropped."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ def score_video(
     camera: str = "video",
     scorer: CameraScorer | None = None,
 ) -> Iterator[FrameScore]:
-    """Score every frame of a source.
+    """Score the frames of a source that the model covers; `Model.score` yields every frame.
 
     Args:
-        source: a path, an address, a specification, an open source, or any frames.
-        model: path or name of a bundle, or a loaded model (which is then left open).
-        engine: which engine, where the model is to be loaded.
-        camera: id that frames and scores carry.
-        scorer: the state of a camera to go on with, so that several clips of one camera share their background.
+        source: A path, an address, a specification, an open source, or frames.
+        model: Path or name of a bundle, or a loaded model, which is left open.
+        engine: Which engine, if the model is to be loaded.
+        camera: Id that frames and scores carry.
+        scorer: The state of the camera to continue with, so that several clips of one camera share their background.
 
     Yields:
-        One `FrameScore` a frame, in order; `score` is NaN where the frame is skipped. Detectors of windows score a
-        frame some frames late, and give none for those that end a piece of video (the last seven of 16).
+        The scores, in order. Windowed detectors score a frame some frames late, and not the frames at the ends of a
+        piece of video (the last seven for windows of 16).
 
     Raises:
-        SourceError: the source cannot be opened or read.
-        BundleError: the bundle is missing or damaged.
-        EngineError: the engine cannot run here, or failed on a batch.
+        SourceError: The source cannot be opened or read.
+        BundleError: The bundle is missing or damaged.
+        EngineError: The engine cannot run here, or failed on a batch.
     """
     owned = not isinstance(model, Model)
     loaded = model if isinstance(model, Model) else open_model(model, engine, hint="throughput")

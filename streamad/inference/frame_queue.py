@@ -1,4 +1,4 @@
-"""Frames on their way through an engine: they leave in the order in which they came."""
+"""Queue of frames in front of an engine; scores leave in the order in which the frames came."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from streamad.preprocessing import ModelInput
 from streamad.scoring import FrameScore
 
 OnBatch = Callable[[int, float], None]
-"""Told the number of tiles of each batch and the seconds it took, from a thread of the engine's."""
+"""Called with the size of each batch and the seconds it took, from one of the engine's threads."""
 
 
 BATCH_WINDOW_SECONDS = 0.05
 """Longest time that a frame waits for others to fill its batch: about one frame of a camera at 25 frames/s."""
 
 BATCHES_AHEAD = 2
-"""Batches under way at which an engine needs no more: one runs, one waits. A further one would block the caller."""
+"""An engine with this many batches is busy: one runs, one waits. Another would block the caller."""
 
 
 @dataclass(slots=True)
@@ -33,11 +33,11 @@ class Job:
     """One frame on its way through the engine.
 
     Attributes:
-        scorer: its camera's.
-        tiles: what the engine is given.
-        remaining: tiles that are not answered yet.
-        outputs: the answers so far.
-        error: why the engine failed on it.
+        scorer: The camera's scorer.
+        tiles: The network's input.
+        remaining: Inputs without an output so far.
+        outputs: The outputs so far.
+        error: Why the engine failed.
     """
 
     scorer: CameraScorer
@@ -52,9 +52,9 @@ class Scored:
     """A frame that left the engine.
 
     Attributes:
-        score: its score.
-        error: why the engine or the camera's scorer failed on it; the score is then skipped.
-        is_broken: the scorer failed, so what it remembers of the camera is not to be trusted any more.
+        score: Its score.
+        error: Why the engine or the camera's scorer failed; the frame then has no score.
+        is_broken: Whether the scorer failed, so that its state is no longer valid.
     """
 
     score: FrameScore
@@ -63,12 +63,12 @@ class Scored:
 
 
 class FrameQueue(ABC):
-    """Hands frames to an engine and their scores back, in order.
+    """Passes frames to an engine and returns their scores in order.
 
-    One thread calls `put`, `flush`, `ready`, `wait` and `drain`; the engine's threads call back.
+    One thread calls `put`, `flush`, `ready`, `wait`, and `drain`; the engine's threads call back.
 
     Args:
-        clock: monotonic seconds, for the batch window.
+        clock: Monotonic seconds, for the batch window.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -78,11 +78,11 @@ class FrameQueue(ABC):
         self._pending_since: float | None = None
         self._under_way = 0  # batches, under `_changed`: the engine's threads count down
         self._changed = threading.Condition()
-        self._unsaid: dict[int, Exception] = {}
+        self._unreported: dict[int, Exception] = {}
 
     @property
     def waiting(self) -> int:
-        """Frames that have not left yet."""
+        """Number of frames that have not left yet."""
         return len(self._jobs)
 
     @property
@@ -91,22 +91,22 @@ class FrameQueue(ABC):
         return self._under_way >= BATCHES_AHEAD
 
     def waiting_of(self, camera: str) -> int:
-        """Frames of one camera that have not left yet."""
+        """Number of frames of one camera that have not left yet."""
         return self._of_camera[camera]
 
     def forget(self, camera: str) -> None:
-        """Drop a camera's frames: their scores would be of a state that is no more."""
+        """Drop a camera's frames; their scores would belong to a discarded state."""
         with self._changed:
             self._jobs = deque(job for job in self._jobs if job.tiles.camera != camera)
         del self._of_camera[camera]
 
     def flush_due(self, *, idle: bool = False) -> None:
-        """Start what waits for a full batch if it has waited for the batch window; never blocks.
+        """Start an incomplete batch that has waited for the batch window; never blocks.
 
-        While the engine has enough to do (`is_busy`) nothing is started: it would not begin any sooner.
+        Nothing is started while the engine is busy (`is_busy`), because it would not run any sooner.
 
         Args:
-            idle: no further frame is to be expected now, so waiting is of no use: start it at once.
+            idle: No further frame is expected now: start the batch at once.
         """
         since = self._pending_since
         if since is not None and not self.is_busy and (idle or self._clock() - since >= BATCH_WINDOW_SECONDS):
@@ -118,14 +118,14 @@ class FrameQueue(ABC):
 
     @abstractmethod
     def put(self, scorer: CameraScorer, tiles: ModelInput) -> None:
-        """Add a frame's tiles; full batches start at once. Blocks while the engine is busy with earlier ones."""
+        """Add a frame's input. Full batches start at once, which blocks while the engine is busy with earlier ones."""
 
     @abstractmethod
     def flush(self) -> None:
-        """Start what is waiting for a full batch."""
+        """Start an incomplete batch."""
 
     def ready(self) -> list[Scored]:
-        """Frames that are finished and whose predecessors are, in order."""
+        """Return the finished frames whose predecessors are finished, in order."""
         finished = []
         with self._changed:
             while self._jobs and self._jobs[0].remaining == 0:
@@ -135,13 +135,13 @@ class FrameQueue(ABC):
         return [scored for job in finished if (scored := self._scored(job)) is not None]
 
     def wait(self, timeout: float) -> list[Scored]:
-        """`ready()`, after waiting up to `timeout` seconds for the first frame."""
+        """Return `ready()` after waiting up to `timeout` seconds for the first frame."""
         with self._changed:
             self._changed.wait_for(lambda: not self._jobs or self._jobs[0].remaining == 0, timeout)
         return self.ready()
 
     def drain(self) -> list[Scored]:
-        """Start what is pending, wait for everything, return the rest."""
+        """Start what is pending, wait for it, and return the remaining frames."""
         self.flush()
         self._drain_engine()
         finished = []
@@ -151,21 +151,21 @@ class FrameQueue(ABC):
 
     @abstractmethod
     def _drain_engine(self) -> None:
-        """Wait until the engine has answered everything."""
+        """Wait until the engine has finished."""
 
     def _scored(self, job: Job) -> Scored | None:
-        """The score of a finished frame; None where it has none of its own."""
+        """Score a finished frame; None if its input scores nothing."""
         tiles, camera = job.tiles, id(job.scorer)
         if not tiles.due:
             if job.error is not None:
-                self._unsaid[camera] = job.error  # told with the camera's next score
+                self._unreported[camera] = job.error  # reported with the camera's next score
             return None
         outputs = job.outputs if job.outputs is not None else np.empty(0, np.float32)
         if job.error is not None:
-            # NaN outputs make the scorer withhold the frame and keep its own state consistent.
+            # With NaN outputs the scorer skips the frame and keeps its own state consistent.
             outputs = np.full(max(1, len(tiles.batch)), np.nan, np.float32)
-        error = job.error or self._unsaid.pop(camera, None)
+        error = job.error or self._unreported.pop(camera, None)
         try:
             return Scored(job.scorer.score(tiles, outputs), error)
-        except Exception as fault:  # noqa: BLE001 - whoever reads the score decides; other cameras' frames go on
+        except Exception as fault:  # noqa: BLE001 - the reader of the score decides; other cameras continue
             return Scored(skipped_score(tiles, "fault"), fault, is_broken=True)

@@ -1,4 +1,4 @@
-"""Several models as one: each member's engine and queue, and their scores joined."""
+"""Several models as one: the engine and queue of each member, and their joint score."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _log = logging.getLogger(__name__)
 
 
 class FusedModel(Model):
-    """A bundle of several models with their engines. `engine` is the first member's, for what is told of it.
+    """A bundle of several models with their engines. `engine` is the first member's, for reports.
 
     Attributes:
-        members: the models.
+        members: The models.
     """
 
     def __init__(self, bundle: Bundle, members: Sequence[Model]) -> None:
@@ -37,10 +37,10 @@ class FusedModel(Model):
     def scorer(
         self, camera: str, local: PerLocationStatistics | None = None, *, quality: QualitySpec | None = None
     ) -> CameraScorer:
-        """A fresh scorer for one camera, behind one frame-quality gate.
+        """Make a new scorer for one camera, behind one frame-quality gate.
 
         Raises:
-            BundleError: local statistics are given: those of members stand in their own calibrations.
+            BundleError: Per-location statistics are given; those of members are in their own calibrations.
         """
         if local is not None:
             raise BundleError("a fused score has no cells of its own: members are calibrated locally, each for itself")
@@ -48,7 +48,7 @@ class FusedModel(Model):
         return gated(fused_scorer(self.bundle, camera, streaming), self.bundle, quality, camera=camera)
 
     def queue(self, on_batch: OnBatch | None = None) -> FrameQueue:
-        """What takes frames to all engines and the fused scores back."""
+        """Make a queue to all engines."""
         return FusedQueue([member.queue(on_batch) for member in self.members])
 
     def warm_up(self) -> None:
@@ -63,10 +63,10 @@ class FusedModel(Model):
 
 
 class FusedQueue(FrameQueue):
-    """Hands each member's tiles to its queue; a frame leaves when the last member has scored it.
+    """Passes each member's input to its queue; a frame leaves when the last member has scored it.
 
     Args:
-        queues: of the members.
+        queues: The members' queues.
     """
 
     def __init__(self, queues: Sequence[FrameQueue]) -> None:
@@ -77,16 +77,16 @@ class FusedQueue(FrameQueue):
 
     @property
     def waiting(self) -> int:
-        """Frames that the slowest engine has not answered yet."""
+        """Number of frames that the slowest engine has not finished."""
         return max(queue.waiting for queue in self._queues)
 
     @property
     def is_busy(self) -> bool:
-        """Whether an engine has enough to do."""
+        """Whether an engine is busy."""
         return any(queue.is_busy for queue in self._queues)
 
     def waiting_of(self, camera: str) -> int:
-        """Frames of one camera that the slowest engine has not answered yet."""
+        """Number of frames of one camera that the slowest engine has not finished."""
         return max(queue.waiting_of(camera) for queue in self._queues)
 
     def forget(self, camera: str) -> None:
@@ -96,21 +96,21 @@ class FusedQueue(FrameQueue):
         self._failed.pop(camera, None)
 
     def flush_due(self, *, idle: bool = False) -> None:
-        """Start what has waited for long enough, each member's by its own rule."""
+        """See `FrameQueue.flush_due`; each member decides for itself."""
         for queue in self._queues:
             queue.flush_due(idle=idle)
 
     def put(self, scorer: CameraScorer, tiles: ModelInput) -> None:
-        """Add a frame's tiles of all members.
+        """Add a frame's inputs of all members.
 
         Raises:
-            ValueError: the scorer is not one of several models.
+            ValueError: The scorer is not that of a fused model.
         """
         fused = scorer.inner if isinstance(scorer, GatedScorer) else scorer
         if not isinstance(fused, FusedScorer):
             raise ValueError("this scorer is of one model and the queue is of several: was it made by the model?")
         self._scorers[tiles.camera] = fused
-        if not isinstance(tiles, FusedInput):  # the gate held the frame back: every member's answer is that it is
+        if not isinstance(tiles, FusedInput):  # the gate rejected the frame, for every member
             for queue in self._queues:
                 queue.put(scorer, tiles)
             return
@@ -119,16 +119,16 @@ class FusedQueue(FrameQueue):
                 queue.put(member, part)
 
     def flush(self) -> None:
-        """Start what is waiting for a full batch."""
+        """Start incomplete batches."""
         for queue in self._queues:
             queue.flush()
 
     def ready(self) -> list[Scored]:
-        """Frames that every member has scored, in order for each camera."""
+        """Return the frames that every member has scored, in order for each camera."""
         return self._joined([queue.ready() for queue in self._queues])
 
     def wait(self, timeout: float) -> list[Scored]:
-        """`ready()`, after waiting up to `timeout` seconds for the slowest member."""
+        """Return `ready()` after waiting up to `timeout` seconds for the slowest member."""
         end = time.monotonic() + timeout
         answers = []
         for queue in sorted(self._queues, key=lambda q: -q.waiting):
@@ -138,7 +138,7 @@ class FusedQueue(FrameQueue):
         return self._joined([order[id(queue)] for queue in self._queues])
 
     def drain(self) -> list[Scored]:
-        """Start what is pending, wait for everything, return the rest."""
+        """Start what is pending, wait for it, and return the remaining frames."""
         self.flush()
         finished = self._joined([queue.drain() for queue in self._queues])
         for camera, error in self._failed.items():
@@ -159,10 +159,10 @@ class FusedQueue(FrameQueue):
                     finished.append(one)
                     continue
                 if one.error is not None:
-                    self._failed[camera] = one.error  # told with the camera's next fused score
+                    self._failed[camera] = one.error  # reported with the camera's next fused score
                 try:
                     complete = self._scorers[camera].take(number, one.score)
-                except Exception as fault:  # noqa: BLE001 - as in `FrameQueue`: other cameras' frames go on
+                except Exception as fault:  # noqa: BLE001 - as in `FrameQueue`: other cameras continue
                     finished.append(
                         Scored(replace(one.score, score=math.nan, skipped_reason="fault"), fault, is_broken=True)
                     )

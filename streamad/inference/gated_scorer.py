@@ -1,4 +1,4 @@
-"""The frame-quality gate before a detector, in the one path that scores live streams and files."""
+"""The frame-quality gate in front of a detector."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ from streamad.sources.quality import QualitySpec
 from streamad.sources.quality.gate import GOOD, QualityGate, Verdict
 
 QUALITY = "quality"
-"""`FrameScore.skipped_reason` of a frame that the gate holds back."""
+"""`FrameScore.skipped_reason` of a frame that the gate rejects."""
 
 _NOTHING = np.zeros((0, 1, 1, 1), np.float32)
 
 _log = logging.getLogger(__name__)
 
 _WORDS = {
-    "corrupt": "the decoder reports damage; frames are held back until a clean key frame. Check the network",
+    "corrupt": "the decoder reports damage; frames are rejected until a clean key frame. Check the network",
     "dark": "the picture is black, or far darker than usual. Check the light and the lens",
     "washed_out": "the picture is white, or far brighter than usual. Check exposure, and what shines into the lens",
-    "covered": "nothing of the place is seen. Check what is before the lens",
-    "frozen": "the same picture comes again and again. Restart the camera or its encoder",
-    "light": "the light changed everywhere at once",
-    "moved": "the camera no longer shows its place. Turn it back, or learn the new view (streamad learn)",
+    "covered": "the scene is not visible. Check what is in front of the lens",
+    "frozen": "the picture does not change. Restart the camera or its encoder",
+    "light": "the light changed in the whole picture at once",
+    "moved": "the camera no longer shows its usual view. Turn it back, or learn the new view (streamad learn)",
     "shaken": "the picture shakes. Check the mount",
     "blurred": "the picture is out of focus. Check the lens",
 }
 
 
 def in_words(reason: str) -> str:
-    """What a reason of the gate means, and what to do."""
+    """Describe a reason of the gate and what to do about it."""
     return _WORDS.get(reason, reason)
 
 
 def why_skipped(spec: SourceSpec, skipped: Mapping[str, int], frames: int) -> list[str]:
-    """Sentences for a user whose recording got fewer scores than frames: what is wrong with it, where something is.
+    """Explain to a user why frames of a recording have no score.
 
     Args:
-        spec: the recording.
-        skipped: frames without a score, by cause (`FrameScore.cause`).
-        frames: all of them.
+        spec: The recording.
+        skipped: Number of frames without a score, by cause (`FrameScore.cause`).
+        frames: Number of all frames.
     """
     faults = {cause.partition(":")[2]: count for cause, count in skipped.items() if cause.startswith(f"{QUALITY}:")}
     said = [f"{count} of {frames} frames were rejected: {fault} ({in_words(fault)})" for fault, count in faults.items()]
@@ -68,7 +68,7 @@ def why_skipped(spec: SourceSpec, skipped: Mapping[str, int], frames: int) -> li
 
 
 class SkippedFrames:
-    """Counts frames without a score over several recordings, for a warning."""
+    """Counts frames without a score over several recordings."""
 
     def __init__(self) -> None:
         self._causes: Counter[str] = Counter()
@@ -84,31 +84,31 @@ class SkippedFrames:
             self._at_fault = self._at_fault or spec
 
     def warn(self) -> None:
-        """Log what is wrong with the recordings, where frames were rejected."""
+        """Log what is wrong with the recordings if frames were rejected."""
         for sentence in why_skipped(self._at_fault, self._causes, self._frames) if self._at_fault else ():
             _log.warning("%s", sentence)
 
 
 @dataclass(frozen=True, slots=True)
-class RejectedTiles(ModelInput):
-    """In place of the tiles of a frame at fault."""
+class RejectedInput(ModelInput):
+    """The empty input of a rejected frame."""
 
     fault: str = ""
 
 
 class GatedScorer:
-    """A camera's scorer behind the gate: frames at fault reach no detector, and their scores are skipped.
+    """A camera's scorer behind the gate: rejected frames do not reach the detector and get no score.
 
     Args:
-        scorer: of the detector.
-        gate: of the camera.
+        scorer: The detector's scorer.
+        gate: The camera's gate.
     """
 
     def __init__(self, scorer: CameraScorer, gate: QualityGate) -> None:
         self.inner = scorer
         self.gate = gate
         self.verdict: Verdict = GOOD
-        """Of the newest frame."""
+        """The verdict on the newest frame."""
         self._held = False
 
     @property
@@ -117,15 +117,15 @@ class GatedScorer:
         return self.inner.gaps
 
     def preprocess(self, frame: Frame) -> ModelInput | None:
-        """What the engine shall score; of a frame at fault, nothing.
+        """Return what the engine should run; nothing for a rejected frame.
 
         Raises:
-            FrameSizeError: the frame is too small for this detector.
+            FrameSizeError: The frame is too small for this detector.
         """
         self.verdict = self.gate.check(frame)
         if self.verdict.reason is not None:
             self._held = True
-            return RejectedTiles(
+            return RejectedInput(
                 camera=frame.camera,
                 index=frame.index,
                 pts_seconds=frame.pts_seconds,
@@ -135,34 +135,34 @@ class GatedScorer:
                 fault=str(self.verdict.reason),
             )
         if self._held:
-            # Frames are missing to the detector: what remembers earlier ones starts anew.
+            # The detector missed frames: whatever remembers earlier ones starts over.
             self._held = False
             frame = replace(frame, flags=frame.flags | FrameFlags.DISCONTINUITY)
         return self.inner.preprocess(frame)
 
     def score(self, tiles: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
-        """The score of the frame; NaN where it was held back."""
-        if isinstance(tiles, RejectedTiles):
+        """Score the frame; NaN if it was rejected."""
+        if isinstance(tiles, RejectedInput):
             return skipped_score(tiles, QUALITY, tiles.fault)
         return self.inner.score(tiles, outputs)
 
     def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:
-        """(x0, y0, x1, y1) of a heat-map cell in pixels of the source's frame."""
+        """Return (x0, y0, x1, y1) of a location of the anomaly map in pixels of the source's frame."""
         return self.inner.location_box(row, col)
 
     def reset(self) -> None:
-        """Forget all frames; what the gate knows of the camera stays."""
+        """Forget all frames; the gate keeps what it knows of the camera."""
         self.inner.reset()
 
 
 def gated(scorer: CameraScorer, bundle: Bundle, spec: QualitySpec | None, *, camera: str) -> CameraScorer:
-    """The scorer behind a gate, or as it is where the gate is switched off.
+    """Put a scorer behind a gate, unless the gate is switched off.
 
     Args:
-        scorer: of the detector.
-        bundle: whose remembered place is taken where the camera has none of its own.
-        spec: the gate's configuration; None: as shipped.
-        camera: its id, for messages.
+        scorer: The detector's scorer.
+        bundle: Its reference view is used if the camera has none of its own.
+        spec: The gate's configuration. Default: as shipped.
+        camera: The camera's id, for messages.
     """
     spec = spec or QualitySpec()
     if not spec.enabled:
@@ -175,21 +175,21 @@ def gated(scorer: CameraScorer, bundle: Bundle, spec: QualitySpec | None, *, cam
 
 
 def read_place(path: Path, *, camera: str) -> UInt8Image | None:
-    """(h, w) uint8 picture of a place; None, with a warning, where it is none or cannot be read."""
+    """Read an (h, w) uint8 reference view; None, with a warning, if it cannot be read."""
     picture = read_gray(path)
     if picture is None:
-        _log.warning("camera %s: %s is no picture; the place is learned anew", camera, path)
+        _log.warning("camera %s: %s is not a picture; the reference view is learned again", camera, path)
         return None
     return np.asarray(picture, dtype=np.uint8)
 
 
 def write_place(path: Path, picture: UInt8Image) -> None:
-    """Keep the picture of a place, as PNG, atomically.
+    """Write a reference view as PNG, atomically.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: The file cannot be written.
     """
     done, data = cv2.imencode(".png", picture)
     if not done:
-        raise OutputError(f"cannot encode the picture of the place for {path}")
+        raise OutputError(f"cannot encode the reference view for {path}")
     write_atomic(path, data.tobytes())

@@ -39,15 +39,15 @@ from streamad.sources.quality import QualitySpec
 
 
 class Model:
-    """A loaded model: its bundle and its engine, warm.
+    """A loaded model: its bundle and its engine.
 
     Attributes:
-        bundle: the checked bundle.
-        engine: what runs its network; one that carries state runs its streaming form.
+        bundle: The checked bundle.
+        engine: Runs the network; one that carries state runs the streaming form.
 
     Args:
-        bundle: the checked bundle.
-        engine: what runs its network.
+        bundle: The checked bundle.
+        engine: Runs the network.
         hint: "throughput" fills runs of a network that carries state, "latency" starts what is there.
         engine_spec: How the engine was chosen. Default: automatically.
     """
@@ -215,12 +215,12 @@ class Model:
     def scorer(
         self, camera: str, local: PerLocationStatistics | None = None, *, quality: QualitySpec | None = None
     ) -> CameraScorer:
-        """A fresh scorer for one camera, behind the frame-quality gate.
+        """Make a new scorer for one camera, behind the frame-quality gate.
 
         Args:
-            camera: its configured id.
-            local: of its calibration: cells are then held against what is normal at their place.
-            quality: the gate's configuration; None: as shipped.
+            camera: The configured id.
+            local: Per-location statistics from the camera's calibration; each location is then scored relative to them.
+            quality: The gate's configuration. Default: as shipped.
         """
         scorer = camera_scorer(self.bundle, camera, streaming=isinstance(self.engine, StatefulEngine))
         if local is not None:
@@ -228,13 +228,13 @@ class Model:
         return gated(scorer, self.bundle, quality, camera=camera)
 
     def queue(self, on_batch: OnBatch | None = None) -> FrameQueue:
-        """What takes frames to the engine and their scores back."""
+        """Make a queue to the engine."""
         if isinstance(self.engine, StatefulEngine):
             return StatefulQueue(self.engine, on_batch, full_runs=self._hint == "throughput")
         return Batcher(self.engine, on_batch)
 
     def warm_up(self) -> None:
-        """Run every static batch size once, so that the first frame does not wait for it."""
+        """Run every static batch size once, so that the first frame does not wait for that."""
         if isinstance(self.engine, StatefulEngine):
             self.engine.warm_up()
             return
@@ -265,19 +265,19 @@ def open_model(
     """Load a bundle, check it, and open its engine.
 
     Args:
-        name: path or name of the bundle, or the loaded bundle.
-        engine: which engine; None is auto.
-        hint: latency for live cameras, throughput for files.
-        streaming: run the form of the network that takes one frame at a time and carries the rest; None: where the
-            bundle has it. The scores are the same; False serves comparisons.
+        name: Path or name of the bundle, or the loaded bundle.
+        engine: Which engine. Default: auto.
+        hint: "latency" for live cameras, "throughput" for files.
+        streaming: Run the form of the network that takes one frame at a time and carries state. Default: if the bundle
+            has it. The scores are the same; False serves comparisons.
 
     Raises:
-        BundleError: the bundle is missing or damaged.
-        EngineError: the engine cannot run here.
+        BundleError: The bundle is missing or damaged.
+        EngineError: The engine cannot run here.
     """
     bundle = name if isinstance(name, Bundle) else load_bundle(name)
     if bundle.manifest.fusion is not None:
-        from streamad.inference.fused_model import FusedModel  # a model of models: it builds on this module
+        from streamad.inference.fused_model import FusedModel  # a model of models, which builds on this module
 
         return FusedModel(bundle, [open_model(m, engine, hint=hint, streaming=streaming) for m in bundle.members()])
 

@@ -27,7 +27,7 @@ PREFETCH = 64
 def open_frames(
     source: str | Path | SourceSpec | Source | Iterable[Frame], camera: str
 ) -> Generator[Frame, None, None]:
-    """The frames of a source; what was opened here is closed at the end."""
+    """Yield the frames of a source; a source that is opened here is closed at the end."""
     if isinstance(source, str | Path):
         source = parse_source(str(source))
     if isinstance(source, FileSpec | ImagesSpec | RtspSpec | DeviceSpec | PluginSource):
@@ -38,9 +38,9 @@ def open_frames(
 
 
 def prefetched(frames: Iterator[Frame]) -> Generator[Frame, None, None]:
-    """Run the iterator in a thread of its own, a bounded number of frames ahead.
+    """Run an iterator in a thread, a bounded number of frames ahead.
 
-    Close it before what it reads from: a source cannot be closed while that thread is inside it.
+    Close the generator before the source: a source cannot be closed while the thread reads it.
     """
     waiting: queue.Queue[Frame | BaseException | None] = queue.Queue(PREFETCH)
     stop = threading.Event()
@@ -60,7 +60,7 @@ def prefetched(frames: Iterator[Frame]) -> Generator[Frame, None, None]:
                 if not offer(frame):
                     return
             offer(None)
-        except BaseException as error:  # noqa: BLE001 - it is raised again where the frames are read
+        except BaseException as error:  # noqa: BLE001 - raised again where the frames are read
             offer(error)
 
     thread = threading.Thread(target=read, name="decode", daemon=True)

@@ -1,4 +1,4 @@
-"""Frames through an engine that carries each camera's state."""
+"""Queue of frames in front of an engine that carries each camera's state."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from streamad.preprocessing import ModelInput, StreamSlot
 
 
 class StatefulQueue(FrameQueue):
-    """Gives an engine each camera's frames in their order, several frames and cameras in a run as it is prepared for.
+    """Passes each camera's frames to an engine in order, several frames and cameras in one run if it supports that.
 
-    What waits starts when runs are full: when each camera has the frames of a run, or as many cameras as a run takes.
-    `flush` starts it before. Unless `full_runs` is set, a frame that comes while the engine has nothing to do starts at
-    once, so runs grow only by what comes while it is busy.
+    A run starts when it is full: when each camera has the frames of a run, or as many cameras as a run takes. `flush`
+    starts it earlier. Unless `full_runs` is set, a frame that arrives while the engine is idle starts at once, so that
+    runs grow only while it is busy.
 
     Args:
-        engine: runs them.
-        on_batch: see `OnBatch`.
-        full_runs: for files: wait for full runs, which also makes them the same each time.
-        clock: monotonic seconds, for the batch window.
+        engine: Runs the network.
+        on_batch: See `OnBatch`.
+        full_runs: For files: wait for full runs, which also makes them the same each time.
+        clock: Monotonic seconds, for the batch window.
     """
 
     def __init__(
@@ -50,10 +50,12 @@ class StatefulQueue(FrameQueue):
         """Add a camera's newest frame. Blocks while the engine is busy with earlier ones and runs are full.
 
         Raises:
-            ValueError: the tiles are not of a network that carries state.
+            ValueError: The input is not that of a network that carries state.
         """
         stream = tiles.stream
-        if stream is None and tiles.skipped_reason is not None:  # held back before the network: it only keeps its place
+        if (
+            stream is None and tiles.skipped_reason is not None
+        ):  # rejected before the network: it only keeps its position
             self._add(Job(scorer, tiles, 0))
             return
         if stream is None:
@@ -70,7 +72,7 @@ class StatefulQueue(FrameQueue):
             self.flush()
 
     def flush(self) -> None:
-        """Start what is waiting for a full run."""
+        """Start an incomplete run."""
         if self._pending:
             waiting, self._pending, self._pending_since = list(self._pending.values()), {}, None
             self._start(waiting)
@@ -82,7 +84,7 @@ class StatefulQueue(FrameQueue):
         frames, cameras = self.engine.run_sizes[-1], self.engine.camera_sizes[-1]
         lengths = [len(jobs) for _, jobs in self._pending.values()]
         ready = sum(length >= frames for length in lengths)
-        # A camera that is over keeps no other waiting for long.
+        # A camera that has ended does not keep others waiting for long.
         return ready >= min(cameras, len(self._cameras)) or sum(lengths) >= 2 * frames * cameras
 
     def _start(self, waiting: list[tuple[StreamSlot, list[Job]]]) -> None:
@@ -98,7 +100,7 @@ class StatefulQueue(FrameQueue):
                             job.error = answer
                         else:
                             job.outputs = answer[OUTPUTS][row : row + 1]
-            except (ValueError, KeyError) as error:  # the engine's answers are not those of its pieces
+            except (ValueError, KeyError) as error:  # the answers do not match the chunks
                 failed(error)
                 return
             ended()
@@ -127,5 +129,5 @@ class StatefulQueue(FrameQueue):
                 frames = jobs[0].tiles.batch if len(jobs) == 1 else np.concatenate([job.tiles.batch for job in jobs])
                 pieces.append(StreamChunk(stream.state, frames))
             self.engine.submit(pieces, done, failed)
-        except Exception as error:  # noqa: BLE001 - every frame is answered, else its camera would wait for ever
+        except Exception as error:  # noqa: BLE001 - every frame gets an answer, or its camera would wait forever
             failed(error)

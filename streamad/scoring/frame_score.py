@@ -1,4 +1,4 @@
-"""FrameScore: what a detector says of one frame."""
+"""FrameScore: the score of one frame."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class FrameScore:
     """The anomaly score of one frame. Higher is more anomalous.
 
     Attributes:
-        camera: the configured id of the camera.
-        index: the frame's number in its source (windowed models score a frame inside their window, so this is
-            not always the newest one).
-        pts_seconds: presentation time of that frame, seconds.
-        score: the detector's raw score; NaN where the frame has no score (see `skipped`).
-        anomaly_map: (rows, cols) float32 raw score of every cell, NaN where a cell was not scored; None where the
-            detector localizes nothing.
+        camera: The configured id of the camera.
+        index: Number of the frame in its source. Windowed models score a frame inside their window, so this is not
+            always the newest one.
+        pts_seconds: Presentation time of that frame, seconds.
+        score: The raw score; NaN if the frame has none (see `skipped_reason`).
+        anomaly_map: (rows, cols) float32 raw score of every location, NaN where a location was not scored; None if the
+            detector does not localize.
         received_at: `time.monotonic()` when the frame was decoded, for end-to-end latency.
         skipped_reason: Why the frame has no score ("warming_up", "gap", "quality", "non_finite"; in files also
             "window": the piece of video ends before the window around it is whole), None where it has one.
@@ -44,7 +44,7 @@ class FrameScore:
 
     @property
     def peak(self) -> tuple[int, int] | None:
-        """(row, col) of the heat map's highest cell; None where no cell has a finite score."""
+        """(row, col) of the anomaly map's highest location; None if no location has a finite score."""
         if self.anomaly_map is None or not (scored := np.isfinite(self.anomaly_map)).any():
             return None
         row, col = np.unravel_index(int(np.argmax(np.where(scored, self.anomaly_map, -np.inf))), self.anomaly_map.shape)
@@ -52,7 +52,7 @@ class FrameScore:
 
     @property
     def cause(self) -> str | None:
-        """Why the frame has no score, with what is wrong with its picture ("quality:dark"); None where it has one."""
+        """Why the frame has no score, with the fault of its picture ("quality:dark"); None if it has one."""
         if self.skipped_reason is None or self.reason is None:
             return self.skipped_reason
         return f"{self.skipped_reason}:{self.reason}"
