@@ -126,7 +126,7 @@ def image_markdown(table: dict[str, Any]) -> str:
         "",
         "One class normal, AUROC in %, mean ± standard deviation over seeds.",
         "",
-        "| class | ours | paper | seeds | epochs | s a training |",
+        "| class | ours | paper | seeds | epochs | seconds per training |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -145,7 +145,7 @@ def image_markdown(table: dict[str, Any]) -> str:
     ]
     if len(mean["seeds"]) < len(table["seeds"]):
         lines.append(
-            f"- The mean is over {len(mean['seeds'])} of {len(table['seeds'])} seeds: the others are not finished."
+            f"- The mean is over {len(mean['seeds'])} of {len(table['seeds'])} seeds; the others are unfinished."
         )
     if paper:
         lines.append(f"- Paper: {paper['source']}." + (f" Note: {paper['note']}." if paper["note"] else ""))
@@ -157,7 +157,7 @@ def image_markdown(table: dict[str, Any]) -> str:
         *(f"- Hardware: {_hardware(item)}." for item in table["hardware"]),
         f"- Time: {_time(table['seconds']['training'])} of training, {_time(table['seconds']['scoring'])} of scoring.",
         f"- Command: `{table['command']}`",
-        f"- Options given: {_options(table['options_given'])}; all that was chosen: {_options(table['options'])}.",
+        f"- Options given: {_options(table['options_given'])}; all options: {_options(table['options'])}.",
         "",
         "All scores of the detector:",
         "",
