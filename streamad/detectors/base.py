@@ -60,7 +60,7 @@ class CameraScorer(Protocol):
         """Score the frame from the engine's (n, …) outputs for its input; called in the order of `preprocess`."""
 
     def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:
-        """Return (x0, y0, x1, y1) of a cell of the anomaly map in pixels of the source's frame; x1, y1 exclusive."""
+        """Return (x0, y0, x1, y1) of a location of the map in pixels of the source's frame; x1, y1 exclusive."""
 
     def reset(self) -> None:
         """Forget all frames."""

@@ -88,8 +88,8 @@ class PatchRecipe(Recipe):
     def examples(self) -> npt.NDArray[np.float32]:
         """(n, channels, 30, 30) held-out patches."""
         channels = [self.stack_lags.index(lag) for lag in self.plan.lags]
-        cells = self.held_stacks[:256, channels].astype(np.float32)
-        return (cells / np.float32(SCALE) + np.float32(OFFSET)).astype(np.float32)
+        patches = self.held_stacks[:256, channels].astype(np.float32)
+        return (patches / np.float32(SCALE) + np.float32(OFFSET)).astype(np.float32)
 
     def specs(self) -> tuple[str, InputSpec, TilingSpec, ScoreSpec, dict[str, Any]]:
         """See `Recipe.specs`."""

@@ -46,8 +46,8 @@ class PatchSampler:
                 self._camera = frame.camera
             patches = self._history.push(frame)
             self.frames += 1
-            for cell in patches.pixels:
-                self._offer(cell)
+            for patch in patches.pixels:
+                self._offer(patch)
             if len(patches.locations):
                 self._flow.feed(frame)
             if tick is not None:
@@ -71,14 +71,14 @@ class PatchSampler:
         """|Σ v| / Σ |v| of the flow in moving patches, from 0 (all directions) to 1 (one direction)."""
         return self._flow.consistency
 
-    def _offer(self, cell: npt.NDArray[np.uint8]) -> None:
+    def _offer(self, patch: npt.NDArray[np.uint8]) -> None:
         self.seen += 1
         if len(self._kept) < self._max:
-            self._kept.append(cell.copy())
+            self._kept.append(patch.copy())
             return
         place = int(self._rng.integers(self.seen))
         if place < self._max:
-            self._kept[place] = cell.copy()
+            self._kept[place] = patch.copy()
 
 
 class _FlowMeter:

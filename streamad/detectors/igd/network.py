@@ -261,8 +261,8 @@ class IgdNet(nn.Module):
             patch_far = patch_far.reshape(-1, 1, grid, grid)
             far = beta * far + rest * patch_far.mean(dim=(1, 2, 3))
             pixels = beta * pixels + rest * from_patches(patch_pixels, grid)
-            cells = functional.interpolate(patch_far, size=(self.map_side, self.map_side), mode="nearest")
-            across = beta * across + rest * cells[:, 0]
+            patches = functional.interpolate(patch_far, size=(self.map_side, self.map_side), mode="nearest")
+            across = beta * across + rest * patches[:, 0]
         rows = functional.avg_pool2d(pixels.unsqueeze(1), self.side // self.map_side)[:, 0]
         near, away = self._weights()
         anomaly_map = near * rows + away * across

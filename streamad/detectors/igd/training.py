@@ -167,9 +167,9 @@ class IgdTask:
             for x in self._batches(self.images):
                 found[0].append(self._net.whole.encoder(x))
                 if self._net.patch is not None:
-                    cells = (x.shape[-1] // PATCH) ** 2
-                    taken = draws.permuted(np.tile(np.arange(cells), (len(x), 1)), axis=1)[:, : self.options.patches]
-                    numbers = torch.from_numpy((taken + cells * np.arange(len(x))[:, None]).ravel()).to(x.device)
+                    patches = (x.shape[-1] // PATCH) ** 2
+                    taken = draws.permuted(np.tile(np.arange(patches), (len(x), 1)), axis=1)[:, : self.options.patches]
+                    numbers = torch.from_numpy((taken + patches * np.arange(len(x))[:, None]).ravel()).to(x.device)
                     found[1].append(self._net.patch.encoder(to_patches(x)[numbers]))
         for branch, descriptors in zip(_branches(self._net), found, strict=True):
             branch.gaussian.estimate(torch.cat(descriptors), kappa=self.options.kappa, floor=self.options.floor)

@@ -15,7 +15,7 @@ WINDOW = 16
 SCORED = 8
 """Index of the frame of a window that is scored: the 9th (source: paper)."""
 
-HEAT_CELL = 8
+LOCATION_SIDE = 8
 """Side of a location of the anomaly map, pixels of the network's input."""
 
 CLIP_CHANNELS = (96, 128, 256, 256)
@@ -209,8 +209,8 @@ class ClipError(nn.Module):
         """
         clips = windows.unsqueeze(1)
         error = (self.rebuilt(clips) - clips[:, :, SCORED]) ** 2  # (n, 1, height, width)
-        cells = nn.functional.avg_pool2d(error, HEAT_CELL)
-        return torch.cat([cells.mean(dim=(2, 3)), cells.flatten(1)], dim=1)
+        locations = nn.functional.avg_pool2d(error, LOCATION_SIDE)
+        return torch.cat([locations.mean(dim=(2, 3)), locations.flatten(1)], dim=1)
 
     def rebuilt(self, clips: Tensor) -> Tensor:
         """Return the 9th frame of F's reconstruction, (n, 1, height, width), of clips (n, 1, 16, height, width)."""

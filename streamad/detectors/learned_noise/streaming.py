@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from streamad.bundle import Manifest
-from streamad.detectors.learned_noise.network import HEAT_CELL, LEAK, SCORED, WINDOW, ClipAutoencoder, ClipError
+from streamad.detectors.learned_noise.network import LEAK, LOCATION_SIDE, SCORED, WINDOW, ClipAutoencoder, ClipError
 from streamad.engines.state_buffers import FRAMES, OUTPUTS, StateBuffer, state_buffer_name
 
 AHEAD = WINDOW - 1 - SCORED
@@ -80,7 +80,7 @@ class Operations(Protocol[Value]):
     def tanh(self, value: Value) -> Value:
         """Apply the hyperbolic tangent."""
 
-    def squared_error(self, value: Value, target: Value, cell: int) -> Value:
+    def squared_error(self, value: Value, target: Value, side: int) -> Value:
         """Return (frames, 1 + locations): mean squared error of each frame, then of each location, row by row."""
 
 
@@ -104,7 +104,7 @@ def stream(ops: Operations[Value], frames: Value) -> tuple[Value, Value]:
     # The newest addition to the left edge came 8 frames after the window's first, to the right edge 15.
     first, second = ops.ago(left, "first", AHEAD), right
     frame = _decode(ops, first, second)
-    return ops.squared_error(frame, ops.ago(frames, FRAMES, AHEAD), HEAT_CELL), frame
+    return ops.squared_error(frame, ops.ago(frames, FRAMES, AHEAD), LOCATION_SIDE), frame
 
 
 def _level(
@@ -273,10 +273,10 @@ class TorchOperations:
         """See `Operations.tanh`."""
         return torch.tanh(value)
 
-    def squared_error(self, value: Tensor, target: Tensor, cell: int) -> Tensor:
+    def squared_error(self, value: Tensor, target: Tensor, side: int) -> Tensor:
         """See `Operations.squared_error`."""
-        cells = nn.functional.avg_pool2d((value - target) ** 2, cell)
-        return torch.cat([cells.mean(dim=(2, 3)), cells.flatten(1)], dim=1)
+        locations = nn.functional.avg_pool2d((value - target) ** 2, side)
+        return torch.cat([locations.mean(dim=(2, 3)), locations.flatten(1)], dim=1)
 
 
 class _Recorder(TorchOperations):

@@ -126,13 +126,13 @@ class GraphOperations:
         """See `Operations.tanh`."""
         return str(self._graph.add("Tanh", value))
 
-    def squared_error(self, value: str, target: str, cell: int) -> str:
+    def squared_error(self, value: str, target: str, side: int) -> str:
         """See `Operations.squared_error`."""
         graph = self._graph
         difference = graph.add("Sub", value, target)
         squared = graph.add("Mul", difference, difference)
-        cells = graph.add("AveragePool", squared, kernel_shape=[cell, cell], strides=[cell, cell])
-        flat = graph.add("Flatten", cells, axis=1)
+        locations = graph.add("AveragePool", squared, kernel_shape=[side, side], strides=[side, side])
+        flat = graph.add("Flatten", locations, axis=1)
         mean = graph.add("ReduceMean", flat, graph.numbers(1), keepdims=1)
         return self.join([mean, flat], 1)
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from streamad.bundle import Bundle, InputSpec, ScoreSpec, TilingSpec, load_bundle
 from streamad.detectors.learned_noise.network import (
-    HEAT_CELL,
     IMAGE_SIDE,
+    LOCATION_SIDE,
     SCORED,
     WINDOW,
     ClipAutoencoder,
@@ -465,7 +465,7 @@ class LearnedNoiseRecipe(FrameRecipe):
         options = self.task.options
         kind = {"learned": "learned noise", "gaussian": f"Gaussian noise {options.sigma:g}", "none": "baseline"}
         title = f"3-D autoencoder, {kind[options.noise]}, width {options.width:g}, {self.plan.data}"
-        score = ScoreSpec(kind="psnr", frame=SCORED, peak=1.0, heat_cell=HEAT_CELL)
+        score = ScoreSpec(kind="psnr", frame=SCORED, peak=1.0, heat_cell=LOCATION_SIDE)
         tiling = TilingSpec(kind="clips", window=WINDOW)
         notes: dict[str, Any] = {"windows": len(self.starts)}
         if options.start:
