@@ -35,19 +35,19 @@ class AlertPolicySpec(BaseModel):
         0.5,
         ge=0,
         le=3600,
-        description="an alert opens once the score has stayed over the threshold this long",
+        description="how long the score must stay at or over the threshold before an alert opens",
     )
     cooldown_seconds: float = Field(
         10.0,
         ge=0,
         le=86400,
-        description="a rise this soon after an alert closed reopens that alert instead of raising a new one",
+        description="a rise within this time after an alert closed reopens that alert instead of opening a new one",
     )
     hysteresis: float = Field(
         0.2,
         ge=0,
         lt=1,
-        description="an open alert closes under threshold - hysteresis x (threshold - normal median score)",
+        description="an open alert closes below threshold - hysteresis x (threshold - normal median score)",
     )
     critical_margin: float | None = Field(
         None,
@@ -56,9 +56,7 @@ class AlertPolicySpec(BaseModel):
         description="critical from threshold + critical_margin x (threshold - normal median score); "
         "null: from the calibration's own critical score",
     )
-    gap_seconds: float = Field(
-        2.0, gt=0, le=3600, description="without a score for longer than this, an open alert is closed"
-    )
+    gap_seconds: float = Field(2.0, gt=0, le=3600, description="an open alert closes after this long without a score")
 
     @classmethod
     def of(cls, **values: float) -> AlertPolicySpec:
