@@ -51,7 +51,7 @@ def test_a_dot_and_a_trailing_slash_have_a_name(tmp_path: Path, monkeypatch: pyt
     assert bundle_folder(Path(f"{tmp_path}/yard/")).name == "yard"
     (tmp_path / "Gate").mkdir()
     monkeypatch.chdir(tmp_path / "Gate")
-    with pytest.raises(UsageError, match="'Gate' is not a valid name"):
+    with pytest.raises(UsageError, match="'Gate' is not a valid model name"):
         bundle_folder(Path("."))
 
 
