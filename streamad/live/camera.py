@@ -1,4 +1,4 @@
-"""One camera of the monitor: from its decoder's frames to events, with what an operator wants to see."""
+"""One camera of the monitor: a session with its metrics, health, load and status."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ _log = logging.getLogger(__name__)
 
 
 class CameraWatch:
-    """The state of one camera inside the monitor. Used by the main loop; `status` and `newest` by the web thread too.
+    """One camera of the monitor. The main loop uses it; the web thread reads `status` and `newest`.
 
     Args:
-        spec: the camera's configuration.
-        source: its supervised decoder, not yet started.
-        model: what scores it.
+        spec: The camera's configuration.
+        source: Its supervised decoder, not yet started.
+        model: The model that scores it.
         policy: When its scores become alerts.
-        metrics: its series.
-        quality: its frame-quality gate; None: as shipped.
-        drift: when its scores count as drifted; None: as shipped.
-        queue: The model's, shared with other cameras.
-        wall_clock: aware datetimes, for events.
+        metrics: Its metrics.
+        quality: Its frame-quality gate. Default: as shipped.
+        drift: When its scores count as drifted. Default: as shipped.
+        queue: The model's queue, shared with other cameras.
+        wall_clock: Aware datetimes, for events.
         clock: `time.monotonic`.
     """
 
@@ -72,11 +72,11 @@ class CameraWatch:
         self.faults = CameraFaults(is_live=source.spec.drops, clock=clock)
         self.overload = Overload(clock)
         self.failure: StreamadError | None = None
-        """Why the camera was given up, None where it was not."""
+        """Why the camera was given up; None if it was not."""
         self.newest: tuple[Frame, FrameScore] | None = None
         self.scored = 0
         self.skipped: Counter[str] = Counter()
-        """Frames without a score, by cause."""
+        """Number of frames without a score, by cause."""
         self._metrics = metrics
         self._clock = clock
         self._recent: deque[tuple[float, float | None]] = deque(maxlen=RECENT_SCORES)
@@ -95,11 +95,11 @@ class CameraWatch:
         metrics.set_threshold(policy.display_score(policy.threshold))
 
     def poll(self) -> Frame | None:
-        """The next frame of the source, None where none has come.
+        """Return the next frame of the source; None if none has come.
 
-        A network that sees windows needs frames without a hole. Where a machine does not keep up, every few frames one
-        is dropped, and no window would ever be whole. So once one was dropped, all that wait go with it: the next
-        frames then find room, and windows are whole until it is full again.
+        A windowed network needs consecutive frames. On an overloaded machine one frame in every few is dropped, so that
+        no window would ever be complete. After a drop, all queued frames are therefore discarded: the next frames find
+        room, and windows are complete until the queue is full again.
         """
         frame = self.source.poll()
         while frame is not None and self.faults.is_resting:
@@ -113,10 +113,10 @@ class CameraWatch:
         return frame
 
     def take(self, frame: Frame) -> None:
-        """A frame arrived: hand it to the session.
+        """Hand a frame that arrived to the session.
 
         Raises:
-            FrameSizeError: the frame is smaller than a cell.
+            FrameSizeError: The frame is smaller than a patch.
         """
         self._metrics.frame("decoded")
         self._metrics.received(time.time() - (self._clock() - frame.received_at))
@@ -129,7 +129,7 @@ class CameraWatch:
         self.health.follow(frame)
 
     def receive(self, scored: Scored) -> list[ScoredFrame]:
-        """A frame's score arrived, in order.
+        """Take a frame's score, in order.
 
         Returns:
             The frame, and frames without a score before it that changed an event.
@@ -161,15 +161,15 @@ class CameraWatch:
             self.drift.follow(score)
 
     def finish(self) -> list[EventChange]:
-        """The source is over."""
+        """The source has ended: close an open event."""
         return self._note(self.session.close())
 
     def tick(self) -> list[EventChange]:
-        """Close an open alert where no frame has come for the rule's `gap_seconds` by the clock.
+        """Close an open alert if no frame has come for the policy's `gap_seconds` by the clock.
 
-        The rule knows only the video's time, which stands still while a camera is down. What the last frames showed is
-        then no longer known: no alert, no score, no faulty picture. Sources that wait for the machine are not silent,
-        however long a frame takes; neither is one whose frames are still in the engine.
+        The policy follows the video's time, which stands still while a camera is down. The camera then has no alert, no
+        score and no faulty picture. Sources that wait for the machine never count as silent, nor does a source whose
+        frames are still in the engine.
         """
         if self._last_received is None or self._is_silent or not self.source.spec.drops or self.source.over:
             return []
@@ -181,7 +181,7 @@ class CameraWatch:
         return self._note(self.session.gap())
 
     def reset(self) -> list[EventChange]:
-        """Begin again after a fault, with a scorer that remembers nothing; closes an open alert."""
+        """Start over after a fault with a new scorer; closes an open alert."""
         self._metrics.fault()
         self._metrics.set_score(float("nan"))
         self._last_index = None
@@ -190,16 +190,16 @@ class CameraWatch:
         return self._note(changes)
 
     def give_up(self, error: StreamadError) -> None:
-        """Stop the source for good: its frames cannot be scored."""
+        """Stop the source for good because its frames cannot be scored."""
         self.failure = error
         self.health.give_up(reason_of(error), str(error), self.newest)
         self.source.stop()
 
     def refresh(self) -> bool:
-        """Copy the source's own counts into the metrics; cheap, called about twice a second.
+        """Copy the source's counts into the metrics; called about twice a second.
 
         Returns:
-            Whether the machine has begun or ceased to fall behind this camera.
+            Whether the machine started or stopped falling behind this camera.
         """
         status = self.source.status
         is_up = status.state in ("up", "stale") or (status.state == "ended" and self.scored > 0)
@@ -216,7 +216,7 @@ class CameraWatch:
         return self._follow_load(status)
 
     def status(self) -> CameraStatus:
-        """What `/status` says of this camera."""
+        """The camera's part of `/status`."""
         source, failure = self.source.status, self.failure
         newest = self.newest
         recent = list(self._recent)
@@ -265,8 +265,8 @@ class CameraWatch:
     def _foreign(self) -> str | None:
         if self.policy.calibration is not None and self.health.is_other_view:
             return (
-                "the place that the model remembers was not recognized: the model is another camera's, the camera was "
-                "moved, or the light is another one. If it is not the light, learn this view: streamad learn"
+                "the model's reference view was not recognized: the model belongs to another camera, the camera was "
+                "moved, or the light changed. Unless it is the light, learn this view: streamad learn"
             )
         return self.policy.foreign
 
@@ -306,7 +306,7 @@ class CameraWatch:
         return (len(times) - 1) / max(1e-6, times[-1] - times[0])
 
     def _warn_of_skew(self, status: SourceStatus) -> None:
-        """A model that sees movement expects the frame rate that it was trained at."""
+        """Warn if a model that sees movement gets another frame rate than it was trained at."""
         expected = self.model.bundle.manifest.training.fps
         fps = status.info.fps if status.info else None
         if self._skewed or not fps or 0.8 <= fps / expected <= 1.25 or len(self.model.bundle.manifest.tiling.lags) < 2:
@@ -319,5 +319,5 @@ class CameraWatch:
 
 
 def _counts(result: ScoredFrame) -> bool:
-    """Whether a frame has a score of its own, or changed an event; others pass unseen."""
+    """Whether a frame left the model or changed an event; others are ignored."""
     return result.score.skipped_reason != WINDOW or bool(result.changes)

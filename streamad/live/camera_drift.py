@@ -16,21 +16,21 @@ from streamad.observability.status import DriftStatus
 from streamad.scoring import FrameScore
 
 METRIC_FRAMES = 25
-"""The gauges are set on every so many frames."""
+"""The gauges are set every so many frames."""
 
 _log = logging.getLogger(__name__)
 
 
 class CameraDrift:
-    """Holds a camera's normal scores against its calibration.
+    """Compares a camera's normal scores with its calibration.
 
     Args:
-        camera: the configured id.
-        calibration: None: there is nothing to hold them against, and nothing is said.
-        spec: windows and the rate of false warnings.
-        metrics: the camera's series.
-        note: takes changes of the event.
-        wall_clock: aware datetimes, for events.
+        camera: The configured id.
+        calibration: The calibration. None: drift is not monitored.
+        spec: Windows and the rate of false warnings.
+        metrics: The camera's metrics.
+        note: Takes changes of the event.
+        wall_clock: Aware datetimes, for events.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class CameraDrift:
 
     @property
     def status(self) -> DriftStatus | None:
-        """For `/status`; None where there is no calibration."""
+        """For `/status`; None without a calibration."""
         if self._monitor is None:
             return None
         report = self._monitor.report
@@ -66,7 +66,7 @@ class CameraDrift:
         )
 
     def follow(self, score: FrameScore) -> None:
-        """Take the score of a frame that is under no alert."""
+        """Take the score of a frame outside alerts."""
         if self._monitor is None or score.skipped_reason is not None:
             return
         if self._window_from is None:
@@ -80,7 +80,7 @@ class CameraDrift:
             self._window_from = None
 
     def finish(self) -> None:
-        """The source is over."""
+        """The source has ended: close an open event."""
         if self._event is not None:
             self._close(self._event.updated_pts_seconds)
 

@@ -1,4 +1,4 @@
-"""What is wrong with a camera itself: its gate's verdicts as events, counts and a remembered place."""
+"""Health of a camera: its gate's verdicts as events and counts, and its reference view."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from streamad.scoring import FrameScore
 from streamad.sources.quality import QualitySpec
 
 SAVE_SECONDS = 600.0
-"""The remembered place is written this often, and at the end."""
+"""The reference view is written this often, and at the end."""
 
 _log = logging.getLogger(__name__)
 
@@ -28,11 +28,11 @@ class CameraHealth:
     """Follows the gate of one camera.
 
     Args:
-        camera: the configured id.
-        scorer: the camera's, with its gate where it has one.
-        spec: the gate's configuration.
-        metrics: the camera's series.
-        wall_clock: aware datetimes, for events.
+        camera: The configured id.
+        scorer: The camera's scorer, with its gate if it has one.
+        spec: The gate's configuration.
+        metrics: The camera's metrics.
+        wall_clock: Aware datetimes, for events.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class CameraHealth:
         self._saved_at: float | None = None
         self._warned = False
         self.reason: str | None = None
-        """Why the newest frame was held back, None where it was not."""
+        """Why the newest frame was rejected; None if it was not."""
         self.held: Counter[str] = Counter()
-        """Frames held back since the start, by reason."""
+        """Number of frames rejected since the start, by reason."""
 
     def attach(self, scorer: CameraScorer) -> None:
         """Follow another scorer of this camera from now on."""
@@ -68,11 +68,11 @@ class CameraHealth:
 
     @property
     def is_other_view(self) -> bool:
-        """Whether the picture is not the place that was remembered for this camera."""
+        """Whether the picture does not match the camera's reference view."""
         return self._scorer is not None and self._scorer.gate.is_other_view
 
     def follow(self, frame: Frame) -> None:
-        """The gate has judged this frame."""
+        """Take the gate's verdict on this frame."""
         if self._scorer is None:
             return
         self.reason = self._scorer.verdict.reason
@@ -83,8 +83,8 @@ class CameraHealth:
         if self._scorer.gate.is_other_view and not self._warned:
             self._warned = True
             _log.warning(
-                "camera %s: the remembered place was not recognized (another view, or the same in another light); it "
-                "is learned anew",
+                "camera %s: the reference view was not recognized (another view, or the same in another light); it "
+                "is learned again",
                 self._camera,
             )
         if self._saved_at is None or frame.pts_seconds < self._saved_at:
@@ -102,23 +102,23 @@ class CameraHealth:
         self._changes.append(change)
 
     def changes(self) -> list[HealthChange]:
-        """What has changed since the last call."""
+        """Return the changes since the last call."""
         changes, self._changes = self._changes, []
         return changes
 
     def silent(self) -> None:
-        """No frame has come for a while: nothing is known of the picture now."""
+        """No frame has come for a while: the state of the picture is unknown."""
         self.reason = None
         self._metrics.held(None)
         self.note(self._tracker.finish())
 
     def give_up(self, reason: str, message: str, newest: tuple[Frame, FrameScore] | None) -> None:
-        """The camera's frames cannot be scored: an event that stays open until the end.
+        """The camera's frames cannot be scored: open an event that stays open until the end.
 
         Args:
-            reason: typed.
-            message: the same in words.
-            newest: the last frame that was scored, None where none was.
+            reason: The typed reason.
+            message: The reason in words.
+            newest: The last scored frame; None if there was none.
         """
         now = self._wall_clock()
         index, seconds = (0, 0.0) if newest is None else (newest[0].index, newest[0].pts_seconds)
@@ -130,7 +130,7 @@ class CameraHealth:
         self.note(HealthChange(self._given_up, "opened"))
 
     def finish(self) -> None:
-        """The source is over."""
+        """The source has ended: close open events and save the reference view."""
         self.note(self._tracker.finish())
         given_up, self._given_up = self._given_up, None
         if given_up is not None:
@@ -140,7 +140,7 @@ class CameraHealth:
         self._save()
 
     def _save(self) -> None:
-        """Remember the place, unless something is wrong with the picture now."""
+        """Write the reference view, unless the picture is faulty now."""
         if self._scorer is None or self._spec.reference is None or self.reason is not None:
             return
         picture = self._scorer.gate.reference
@@ -149,4 +149,4 @@ class CameraHealth:
         try:
             write_place(self._spec.reference, picture)
         except OutputError as error:
-            _log.error("camera %s: the place is not remembered: %s", self._camera, error)
+            _log.error("camera %s: cannot save the reference view: %s", self._camera, error)

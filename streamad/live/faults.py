@@ -1,4 +1,4 @@
-"""What follows from an unexpected exception: one traceback in the log, a count, and perhaps the end of a camera."""
+"""Consequences of an unexpected exception: one traceback in the log, a count, and perhaps the end of a camera."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from streamad.errors import EngineError, ProcessingError, StreamadError
 from streamad.preprocessing import FrameSizeError
 
 GiveUpReason = Literal["size", "engine", "processing"]
-"""Too small for the model, the engine fails on its frames, or an exception that nobody foresaw."""
+"""The picture is too small for the model, the engine fails on its frames, or an unexpected exception."""
 
 MAX_FAULTS = 8
-"""Faults in a row, without a score between them, after which a camera is given up."""
+"""A camera is given up after this many faults without a score between them."""
 
 PAUSE_SECONDS = 1.0
-"""A live camera rests for this long after the second fault in a row and twice as long after each further one, a minute
-in all: a picture that is odd for a while (another resolution, a placeholder) does not end the watch."""
+"""A live camera pauses for this long after the second fault in a row, and twice as long after each further one, a
+minute in all, so that a temporarily unusable picture (another resolution, a placeholder) does not end the watch."""
 
 _log = logging.getLogger(__name__)
 
 
 class FaultLog:
-    """Logs exceptions: with the traceback where the same place raises for the first time, in one line after that."""
+    """Logs exceptions: with a traceback the first time that a line raises, in one line after that."""
 
     def __init__(self) -> None:
         self._seen: set[tuple[str, type[BaseException], str]] = set()
@@ -34,8 +34,8 @@ class FaultLog:
         """Log an exception.
 
         Args:
-            where: what failed, for the message: "camera gate", "event store".
-            error: what was raised. Errors that are meant for users (`StreamadError`) need no traceback.
+            where: What failed, for the message: "camera gate", "event store".
+            error: The exception. Errors that are meant for users (`StreamadError`) need no traceback.
         """
         frames = traceback.extract_tb(error.__traceback__)
         place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
@@ -47,11 +47,11 @@ class FaultLog:
 
 
 class CameraFaults:
-    """Counts one camera's faults and decides when it rests and when it is given up. Pure but for its clock.
+    """Counts one camera's faults and decides when it pauses and when it is given up.
 
     Args:
-        is_live: whether frames go on coming by themselves, so that resting helps; a file is read on.
-        clock: monotonic seconds.
+        is_live: Whether frames keep coming, so that a pause helps; a file is simply read on.
+        clock: Monotonic seconds.
     """
 
     def __init__(self, *, is_live: bool, clock: Callable[[], float] = time.monotonic) -> None:
@@ -61,15 +61,15 @@ class CameraFaults:
         self._newest: Exception | None = None
         self._rests_until: float | None = None
         self.last: StreamadError | None = None
-        """The newest fault since the last score; None where there was none since."""
+        """The newest fault since the last score; None if there was none."""
 
     @property
     def is_resting(self) -> bool:
-        """Whether frames are not to be looked at now."""
+        """Whether the camera pauses now."""
         return self._rests_until is not None and self._clock() < self._rests_until
 
     def good(self) -> None:
-        """A frame was scored: the row of faults ends."""
+        """A frame was scored: reset the count."""
         if self.last is not None:
             self._in_a_row, self._rests_until, self.last = 0, None, None
 
@@ -93,7 +93,7 @@ class CameraFaults:
 
 
 def reason_of(error: StreamadError) -> GiveUpReason:
-    """Why a camera was given up, as `/status` and health events have it."""
+    """The reason for giving up a camera, as in `/status` and health events."""
     if isinstance(error, FrameSizeError):
         return "size"
     return "engine" if isinstance(error, EngineError) else "processing"

@@ -1,4 +1,4 @@
-"""The monitor: watches cameras (or files as if they were cameras) until stopped."""
+"""The monitor: watches cameras, or files as if they were cameras, until stopped."""
 
 from __future__ import annotations
 
@@ -37,32 +37,33 @@ from streamad.sources import SupervisedSource, stop_all, wait_any
 _log = logging.getLogger(__name__)
 
 ENGINE_WAIT_SECONDS = 0.005
-"""Longest wait for the engine before the sources are looked at again."""
+"""Longest wait for the engine before the sources are polled again."""
 
 LIVE_IN_FLIGHT = 2
-"""Frames of a live camera inside the engine at once. More would only age: what waits, waits in the decoder's ring,
-where the oldest gives way to the newest. A limit of each camera's own, so that none takes the others' share."""
+"""Maximum number of a live camera's frames in the engine. Others wait in the decoder's ring, where the newest replaces
+the oldest. Each camera has its own limit, so that none takes the share of others."""
 
 FILE_IN_FLIGHT = 32
-"""The same for files, where nothing is dropped and throughput counts."""
+"""The same for files, where nothing is dropped and throughput matters."""
 
 FEW_SLOTS = 6
-"""Frames of a camera that may wait for the main loop."""
+"""Number of a camera's frames that may wait for the main loop."""
 
 REFRESH_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class CameraSummary:
-    """What became of one camera.
+    """Summary of one camera's run.
 
     Attributes:
-        frames: frames decoded.
-        scored: frames that left the engine (a score may be skipped).
-        skipped: those without a score, by cause ("warming_up", "quality:dark").
-        dropped: frames dropped before.
-        alerts: alerts opened.
-        error: why its source failed, None where it did not.
+        camera: The configured id.
+        frames: Number of frames decoded.
+        scored: Number of frames that left the engine, including those without a score.
+        skipped: Number of frames without a score, by cause ("warming_up", "quality:dark").
+        dropped: Number of frames dropped before the engine.
+        alerts: Number of alerts opened.
+        error: Why the camera failed; None if it did not.
     """
 
     camera: str
@@ -78,21 +79,21 @@ class Monitor:
     """Watches all cameras of a configuration in one loop.
 
     Args:
-        config: checked configuration.
-        metrics: where figures go.
-        health: told of readiness and ticks.
-        store: where events are kept; None keeps none.
-        sinks: where events are sent.
-        on_score: called with (camera, frame, score) for every frame, in the main loop's thread, after its events.
-        on_event: called with every change of an event, in the main loop's thread.
-        on_health: the same for health events.
-        wall_clock: aware datetimes, for events.
+        config: The checked configuration.
+        metrics: Where metrics go.
+        health: Receives readiness and ticks.
+        store: Where events are kept. Default: nowhere.
+        sinks: Where events are sent.
+        on_score: Called with (camera, frame, score) for every frame, in the main loop's thread, after its events.
+        on_event: Called with every change of an event, in the main loop's thread.
+        on_health: Called with every change of a health event, likewise.
+        wall_clock: Aware datetimes, for events.
 
-    Whatever a camera's frames raise ends at that camera (`streamad.live.faults`), and whatever a callback, the
-    event store or a sink raises is logged and counted: the loop goes on. `first_error` keeps the first of the latter.
+    Exceptions from a camera's frames affect only that camera (`streamad.live.faults`). Exceptions from callbacks, the
+    event store and sinks are logged and counted, and the loop continues; `first_error` keeps the first of them.
 
     Raises:
-        BundleError, EngineError, CalibrationError: before anything is started.
+        BundleError, EngineError, CalibrationError: Before anything is started.
     """
 
     def __init__(
@@ -122,7 +123,7 @@ class Monitor:
         self._alerts: dict[str, int] = {}
         self._fault_log = FaultLog()
         self.first_error: Exception | None = None
-        """What a callback, the event store or a sink raised first; None while all went well."""
+        """The first exception from a callback, the event store or a sink; None if there was none."""
         self.health.set_ready("config")
         try:
             self.cameras = [self._camera(config, index, wall_clock) for index in range(len(config.cameras))]
@@ -136,14 +137,14 @@ class Monitor:
         self._batcher_of = {spec.id: self._batchers[config.model_of(spec)] for spec in config.cameras}
 
     def stop(self) -> None:
-        """End `run` after the current round; may be called from any thread or a signal handler."""
+        """End `run` after the current round; can be called from any thread or a signal handler."""
         self._stop.set()
 
     def run(self, *, once: bool = False) -> list[CameraSummary]:
-        """Watch until `stop`, or with `once` until every source is over.
+        """Watch until `stop`, or with `once` until every source has ended.
 
         Returns:
-            One summary a camera.
+            One summary per camera.
         """
         sources = [camera.source for camera in self.cameras]
         finished: set[str] = set()
@@ -174,12 +175,12 @@ class Monitor:
             return [self._summary(camera) for camera in self.cameras]
 
     def keep_alive(self) -> None:
-        """After `run`: stay healthy for whoever looks at the endpoints, until `stop` or an interrupt."""
+        """After `run`: keep the endpoints healthy until `stop` or an interrupt."""
         while not self._stop.wait(0.5):
             self.health.tick()
 
     def status(self) -> StatusDocument:
-        """The document of `/status`; safe from any thread."""
+        """Return the document of `/status`; safe from any thread."""
         info = next(iter(self._models.values())).engine.info
         bundles = [model.bundle for model in self._models.values()]
         uptime = time.monotonic() - self._started
@@ -195,13 +196,13 @@ class Monitor:
         )
 
     def preview(self, camera: str) -> bytes | None:
-        """Newest frame of a camera as JPEG, None before the first or where it cannot be one; safe from any thread."""
+        """Return the newest frame of a camera as JPEG; None if there is none that JPEG can hold. Thread-safe."""
         watch = self._by_id.get(camera)
         if watch is None or watch.newest is None:
             return None
         try:
             ok, data = cv2.imencode(".jpg", watch.newest[0].pixels, (cv2.IMWRITE_JPEG_QUALITY, 75))
-        except cv2.error:  # JPEG knows no side beyond 65 535 pixels
+        except cv2.error:  # JPEG's sides end at 65,535 pixels
             return None
         return data.tobytes() if ok else None
 
@@ -217,10 +218,10 @@ class Monitor:
         return EventsStatus(total=total, path=str(store.path), error=None if error is None else str(error))
 
     def _camera_status(self, camera: CameraWatch) -> CameraStatus:
-        """A camera's status; the one before where it cannot be had, so that one camera never hides the others."""
+        """Return a camera's status; the previous one if it fails, so that one camera never hides the others."""
         try:
             self._last_status[camera.spec.id] = camera.status()
-        except Exception as error:  # noqa: BLE001 - read by the web thread beside the main loop
+        except Exception as error:  # noqa: BLE001 - read by the web thread while the main loop runs
             self._fault_log.report(f"status of camera {camera.spec.id}", error)
         return self._last_status[camera.spec.id]
 
@@ -262,12 +263,12 @@ class Monitor:
         )
 
     def _round(self, finished: set[str]) -> None:
-        """Take what has arrived, start what is due, publish what is done.
+        """Take frames that arrived, start batches that are due, publish scores that are done.
 
-        Cameras take turns: each gives one frame a round, the ones that had to wait are asked first in the next, and
-        none has more than its own share of frames in the engine. So where a machine does not keep up, all lose alike.
-        A queue that got no frame in a round starts what it has, and one that goes on getting some does when its batch
-        window is over: neither waits for the cameras of another model.
+        Cameras take turns: each gives one frame a round, those that had to wait come first in the next, and none has
+        more than its share of frames in the engine. On an overloaded machine all cameras thus lose frames alike. A
+        queue that got no frame in a round starts its incomplete batch, and one that keeps getting frames does so when
+        its batch window ends: neither waits for the cameras of another model.
         """
         fed: set[FrameQueue] = set()
         served: list[CameraWatch] = []
@@ -295,7 +296,7 @@ class Monitor:
             wait_any([camera.source for camera in self.cameras if not camera.source.over], 0.1)
 
     def _take(self, camera: CameraWatch, batcher: FrameQueue) -> bool:
-        """Give the camera's next frame to its queue; whether there was one and room for it."""
+        """Give the camera's next frame to its queue; return whether there was one and room for it."""
         is_live = camera.source.spec.drops
         most = LIVE_IN_FLIGHT if is_live else FILE_IN_FLIGHT
         if batcher.waiting_of(camera.spec.id) >= most or (is_live and batcher.is_busy):
@@ -309,22 +310,22 @@ class Monitor:
 
     @contextmanager
     def _isolated(self, camera: CameraWatch, *, scoring: bool = False) -> Iterator[None]:
-        """Whatever a camera's frames raise ends here: the camera begins again, or is given up; others go on.
+        """Contain exceptions from a camera's frames: the camera starts over or is given up; the others continue.
 
         Args:
-            camera: whose frames are processed.
-            scoring: a score is being handled, so that the scorer has failed on frames that came before.
+            camera: The camera whose frames are processed.
+            scoring: Whether a score is being handled, so that the scorer failed on earlier frames.
         """
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - one camera's fault must not end the others' watch
+        except Exception as error:  # noqa: BLE001 - one camera's fault must not affect the others
             self._fault_log.report(f"camera {camera.spec.id}", error)
             if not camera.source.spec.drops and not scoring:
-                self._drain()  # of a file nothing is lost: the frames before this one keep their scores
+                self._drain()  # nothing of a file is lost: earlier frames keep their scores
             give_up = camera.faults.note(error)
             try:
                 self._publish(camera.reset())
-            except Exception as again:  # noqa: BLE001 - a camera that cannot even begin again is of no use
+            except Exception as again:  # noqa: BLE001 - a camera that cannot even start over is given up
                 self._fault_log.report(f"camera {camera.spec.id}, beginning again", again)
                 give_up = True
             if give_up:
@@ -333,10 +334,10 @@ class Monitor:
 
     @contextmanager
     def _surviving(self, part: str) -> Iterator[None]:
-        """Whatever a part raises that watching goes on without is logged and counted."""
+        """Log and count exceptions from a part that watching can do without."""
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - nothing that writes may end the watch
+        except Exception as error:  # noqa: BLE001 - no output may end the watch
             self.first_error = self.first_error or error
             self.metrics.internal_errors.labels(part=part).inc()
             self._fault_log.report(part.replace("_", " "), error)
@@ -350,7 +351,7 @@ class Monitor:
         for scored in finished:
             camera = self._by_id[scored.score.camera]
             if camera.spec.id in begun_again:
-                continue  # of a state that is no more
+                continue  # of a discarded state
             scorer = camera.session.scorer
             with self._isolated(camera, scoring=True):
                 self._handle_one(camera, scored)
@@ -366,7 +367,7 @@ class Monitor:
             if self._on_score is not None and result.score.skipped_reason != WINDOW:
                 with self._surviving("score_callback"):
                     self._on_score(camera, result.frame, result.score)
-        if scored.error is not None:  # the engine's: the scorer has skipped the frame, and its state holds
+        if scored.error is not None:  # of the engine: the scorer skipped the frame, and its state is valid
             self.metrics.inference_errors.labels(engine=camera.model.engine.info.name).inc()
             self._fault_log.report(f"camera {camera.spec.id}, frame not scored", scored.error)
             if camera.faults.note(scored.error):
@@ -422,7 +423,7 @@ class Monitor:
                 self._store.flush()
 
     def _report_load(self) -> None:
-        """Log once that the machine has fallen behind, and once that it keeps up again."""
+        """Log once that the machine falls behind, and once that it keeps up again."""
         behind = [camera.spec.id for camera in self.cameras if camera.overload.is_active]
         if bool(behind) == self._overloaded:
             return
@@ -442,7 +443,7 @@ class Monitor:
         self.metrics.stage_duration.labels(stage="inference").observe(seconds)
 
     def _give_up(self, camera: CameraWatch) -> None:
-        """Stop a camera whose frames cannot be scored at all; the others go on."""
+        """Stop a camera whose frames cannot be scored; the others continue."""
         error = camera.faults.last
         if error is not None and camera.failure is None:
             _log.error("camera %s is given up: %s", camera.spec.id, error)
@@ -451,7 +452,7 @@ class Monitor:
     def _report_end(self, camera: CameraWatch) -> None:
         status = camera.source.status
         if camera.failure is not None:
-            return  # said already
+            return  # reported already
         if status.state == "failed":
             _log.error("camera %s failed (%s): %s", camera.spec.id, status.reason, status.message)
         else:
@@ -477,6 +478,6 @@ class Monitor:
 
 
 def _slots(model: Model) -> int:
-    """Frames of a camera that may wait: more than a window, so that one is whole where the machine does not keep up."""
+    """Number of a camera's frames that may wait: more than a window, so that one is complete under overload."""
     window = model.bundle.manifest.tiling.window or 1
     return FEW_SLOTS if window == 1 else window + FEW_SLOTS

@@ -1,4 +1,4 @@
-"""Whether the machine keeps up with a camera: the share of its frames that were dropped lately, with hysteresis."""
+"""Overload of the machine by a camera: the share of its frames that were dropped recently, with hysteresis."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections import deque
 from collections.abc import Callable
 
 WINDOW_SECONDS = 6.0
-"""Frames are counted over this time. Overload must last for all of it: a burst, such as a camera sends when it
-connects, is none."""
+"""Frames are counted over this time. Overload must last for all of it, so that a burst, such as a camera sends when it
+connects, does not count."""
 
 BEGIN_SHARE = 0.05
-"""Overload begins where more than this share of the frames in the window was dropped …"""
+"""Overload begins when more than this share of the frames in the window was dropped …"""
 
 END_SHARE = 0.01
-"""… and ends where no more than this share was, so that what comes and goes is reported once."""
+"""… and ends when no more than this share was, so that fluctuations are reported once."""
 
 
 class Overload:
-    """Follows one camera's counts of frames. Pure but for its clock.
+    """Follows one camera's frame counts.
 
     Args:
-        clock: monotonic seconds.
+        clock: Monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -30,14 +30,14 @@ class Overload:
         self.is_active = False
         """Whether the machine does not keep up with the camera."""
         self.share = 0.0
-        """Share of the frames in the window that was dropped, 0..1."""
+        """Share of the frames in the window that were dropped, 0..1."""
 
     def update(self, arrived: int, dropped: int) -> bool:
-        """Take the camera's counts since the start; call it about every half second.
+        """Take the camera's counts since the start; call this about every half second.
 
         Args:
-            arrived: frames decoded, the dropped ones too.
-            dropped: frames dropped because they were not taken in time.
+            arrived: Number of frames decoded, including dropped ones.
+            dropped: Number of frames dropped because they were not taken in time.
 
         Returns:
             Whether `is_active` changed.
@@ -58,5 +58,5 @@ class Overload:
 
 
 def _share(first: tuple[float, int, int], last: tuple[float, int, int]) -> float:
-    """Share of the frames between two counts that was dropped."""
+    """Share of the frames between two counts that were dropped."""
     return (last[2] - first[2]) / max(1, last[1] - first[1])

@@ -1,4 +1,4 @@
-"""A file of scores for each camera of a running monitor, written line by line."""
+"""The score table of each camera of a running monitor, written line by line."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from streamad.scoring.score_table import ScoreRow, table_header, table_line
 from streamad.writing import Appender, BackgroundWriter, Outcome
 
 CAPACITY = 10_000
-"""Lines that may wait: half a minute of ten cameras."""
+"""Maximum number of waiting lines: half a minute of ten cameras."""
 
 
 class ScoreLog:
-    """Appends one line a frame to FOLDER/CAMERA.csv, on a thread of its own.
+    """Appends one line a frame to FOLDER/CAMERA.csv, in a thread of its own.
 
     Args:
-        folder: made where missing.
-        on_outcome: see `BackgroundWriter`.
+        folder: Created if missing.
+        on_outcome: See `BackgroundWriter`.
 
     Raises:
-        OutputError: the folder cannot be written to.
+        OutputError: The folder cannot be written to.
     """
 
     def __init__(self, folder: Path, *, on_outcome: Callable[[Outcome, int, str], None] | None = None) -> None:
@@ -42,19 +42,19 @@ class ScoreLog:
             ) from error
 
     def add(self, camera: str, score: FrameScore, *, shown: float, latency_seconds: float) -> None:
-        """Append a frame's score; a disk that cannot be written is reported by the log and `/status`.
+        """Append a frame's score. The log and `/status` report a disk that cannot be written to.
 
         Args:
-            camera: its id.
-            score: the frame's score.
-            shown: the score as people see it (calibrated).
-            latency_seconds: from the frame's decoding to its score.
+            camera: The camera's id.
+            score: The frame's score.
+            shown: The score on the display scale (calibrated).
+            latency_seconds: From the frame's decoding to its score.
         """
         row = ScoreRow.of(camera, score, shown=shown, latency_seconds=latency_seconds)
         self.writer.put((camera, table_line(row).encode()))
 
     def close(self) -> None:
-        """Write what waits, where that is possible, and close all files."""
+        """Write the waiting lines if possible, and close all files."""
         self.writer.close()
         if self.writer.is_over:
             for file in self._files.values():

@@ -1,4 +1,4 @@
-"""Local statistics from a camera's normal video, such that no frame is scored by statistics that it is in."""
+"""Per-location statistics from a camera's normal video; no frame is scored by statistics that include it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ cells wide. Moving cells are things' size already."""
 
 @dataclass(frozen=True)
 class LocalClips:
-    """What local calibration made of normal clips.
+    """Result of per-location calibration on normal clips.
 
     Attributes:
         scores: (n,) local scores of every clip, each frame by statistics of other parts; NaN where it has none.

@@ -1,4 +1,4 @@
-"""The demo: render a scene, calibrate on its normal part, watch the rest, hold every alert against the truth."""
+"""The demo: render a scene, calibrate on its normal part, watch the rest, compare every alert with the truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluating a model on a data set: score its test clips, then every figure with what it belongs to."""
+"""Evaluate a model on a data set: score its test clips, then compute every metric with its protocol."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from streamad.workflows.evaluate_events import alert_metrics, alerts_of
 from streamad.workflows.evaluate_scoring import EvaluatedClip, score_dataset
 
 SHOTS = 8
-"""False alarms, and misses, that a report shows."""
+"""Number of false alarms, and of misses, in a report."""
 
 
 @dataclass(frozen=True)
@@ -121,26 +121,26 @@ def evaluate_dataset(
     """Evaluate a model on the test clips of a data set.
 
     Args:
-        dataset: clips and labels.
-        bundle: the model, with its calibration for `calibrated` and the alerts.
+        dataset: Clips and labels.
+        bundle: The model, with its calibration for `calibrated` and the alerts.
         folder: Gets the scores of every clip; clips that an earlier run finished are not scored again.
-        name: of the run, for comparisons; None: data set and model.
-        engine: which engine.
-        workers: clips at a time.
-        protocols: those wanted; None: all that are possible.
-        edge: see `evaluate_scores`.
-        single_class: see `evaluate_scores`.
-        localize: compare heat maps with pixel masks, where there are both.
-        threshold: raw score from which a frame is anomalous; None: the calibration's.
+        name: Name of the run, for comparisons. Default: data set and model.
+        engine: Which engine. Default: auto.
+        workers: Number of clips scored at a time.
+        protocols: Protocols of the metrics. Default: all that are possible.
+        edge: See `evaluate_scores`.
+        single_class: See `evaluate_scores`.
+        localize: Compare anomaly maps with pixel masks, if there are both.
+        threshold: Raw score from which a frame is anomalous. Default: the calibration's.
         progress: See `score_dataset`.
         on_clip: See `score_dataset`.
 
     Raises:
-        DatasetError: nothing can be evaluated.
-        CalibrationError: `calibrated` is wanted without a calibration, or the calibration is another model's.
-        EngineError: the engine cannot run here.
+        DatasetError: Nothing can be evaluated.
+        CalibrationError: `calibrated` is requested without a calibration, or the calibration is another model's.
+        EngineError: The engine cannot run here.
     """
-    # What would fail later fails now, before hours of scoring.
+    # Fail now, not after hours of scoring.
     _require_both_classes(dataset)
     calibration = _calibration(bundle, protocols or ())
     clips = score_dataset(

@@ -19,16 +19,19 @@ TOLERANCE_SECONDS = 1.0
 def alerts_of(
     name: str, scores: npt.NDArray[np.float64], fps: float, policy: AlertPolicy
 ) -> tuple[tuple[Alert, ...], frozenset[int]]:
-    """(start, end) in seconds of the times that an alert stands, and the positions of those that are no new alert.
+    """Apply an alert policy to the scores of a clip.
 
-    start is when it is raised. An alert that rises again within its cooldown is the same alert for an operator, who is
-    not called twice; it did not stand in between.
+    An alert that is reopened within its cooldown is the same alert for an operator, but was not open in between.
 
     Args:
-        name: of the clip.
+        name: Name of the clip.
         scores: (frames,) raw scores, NaN where a frame has none.
-        fps: frames a second.
+        fps: Frames a second.
         policy: When a score becomes an alert.
+
+    Returns:
+        (start, end) in seconds of each time that an alert is open, start being when it is raised; and the positions of
+        those that reopen an earlier alert.
     """
     machine = AlertStateMachine(policy, name)
     standing: list[Alert] = []
@@ -48,13 +51,13 @@ def alerts_of(
 
 
 def alert_metrics(traces: Sequence[ScoredClip], policy: AlertPolicy) -> AlertMetrics:
-    """Alerts of all clips against their true intervals; every trace has its frames a second.
+    """Compare the alerts of all clips with their true intervals.
 
-    A false alert is one that was raised where nothing was abnormal. What rises again within the cooldown can find an
-    event, but is no new alert, right or wrong.
+    A false alert is one that was raised where nothing was abnormal. A reopened alert can find an event, but does not
+    count as a new alert, right or wrong.
 
     Raises:
-        ValueError: a trace has no frames a second.
+        ValueError: A trace has no frame rate.
     """
     events: list[ClipEvent] = []
     alerts = wrong = 0

@@ -1,4 +1,4 @@
-"""Scoring the test clips of a data set: in parallel, resumable, with the code that scores a camera."""
+"""Score the test clips of a data set: in parallel, resumable, by the session that scores a camera."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class EvaluatedClip:
-    """What a model said of one clip.
+    """Scores of one test clip.
 
     Attributes:
-        name: the clip's.
+        name: Name of the clip.
         scores: (frames,) raw scores, NaN where a frame has none.
-        folder: holds `heat.npy`, (frames, rows, cols) float32, and `boxes.npy`, (rows · cols, 4), where the detector
+        folder: Holds `heat.npy`, (frames, rows, cols) float32, and `boxes.npy`, (rows · cols, 4), if the detector
             localizes.
-        seconds: wall time of decoding and scoring it.
-        problems: damage that did not end the run: frames that do not decode, a clip that breaks off.
-        engine: what ran the network: name, version, device, precision.
-        local: statistics that heat maps are read through; None: they are raw.
+        seconds: Wall time of decoding and scoring.
+        problems: Damage that did not end the run: frames that do not decode, a clip that ends early.
+        engine: What ran the network: name, version, device, precision.
+        local: Per-location statistics that the anomaly maps are read through; None: they are raw.
     """
 
     name: str
@@ -61,9 +61,9 @@ class EvaluatedClip:
     local: PerLocationStatistics | None = None
 
     def anomaly_maps(self) -> AnomalyMapFile | EvidenceFile | None:
-        """(frames, rows, cols), read from disk as it is used; None where the detector localizes nothing.
+        """Anomaly maps, (frames, rows, cols), read from disk as they are used; None if the detector does not localize.
 
-        With local statistics these are evidence.
+        With per-location statistics these are evidence.
         """
         path = self.folder / "heat.npy"
         if not path.is_file():
@@ -314,12 +314,12 @@ def _score(
             decoded = source.frames_decoded
     except SourceError as error:
         problems.append(str(error))
-    if decoded < clip.frames and not problems:  # a few frames at a video's end go without a word
+    if decoded < clip.frames and not problems:  # a few missing frames at a video's end are not reported
         problems.append(f"{decoded} of {clip.frames} frames came")
     if heat.boxes is not None:
         np.save(place / "boxes.npy", np.array([heat.boxes.box(*cell) for cell in np.ndindex(heat.boxes.grid)]))
     if heat.left_out:
-        problems.append(f"the picture changes its size: {heat.left_out} heat maps were left out")
+        problems.append(f"the picture changes its size: {heat.left_out} anomaly maps were left out")
     np.save(place / "scores.npy", scores)
     seconds = time.monotonic() - started
     info = model.engine.info

@@ -1,4 +1,4 @@
-"""Fusing models: each is calibrated on a camera's normal video, then their joint score is calibrated again."""
+"""Fuse models: each is calibrated on a camera's normal video, then their joint score is calibrated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calibrating anew on what a running monitor has scored lately; no video is read."""
+"""Recalibrate on the recent scores of a running monitor; no video is read."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from streamad.scoring import FrameScore
 from streamad.writing import BackgroundWriter, Outcome
 
 LEAST_SECONDS = 1800.0
-"""Less scored time than this is refused: half an hour holds a few of the peaks that thresholds come from (our
-choice)."""
+"""Less scored time than this is refused: half an hour contains a few of the peaks that thresholds come from."""
 
 MUCH_ALERT = 0.01
-"""Alerts on more of the time than this: leaving them out leaves out what has changed, and a note says so."""
+"""If alerts take a larger share of the time, a note says that leaving them out may hide a change."""
 
 
 def scores_sha256(bundle: Bundle, calibration: Calibration | None) -> str:
-    """What scores belong to: the model, and the local statistics that its cells were held against."""
+    """Identify what scores belong to: the model, and the per-location statistics that they are relative to."""
     model = combined_sha256(bundle)
     return model if calibration is None or calibration.local is None else f"{model}+{calibration.local.sha256}"
 
@@ -52,7 +51,7 @@ class ScoreHistoryRecorder:
         self._histories: dict[str, ScoreHistory] = {}
 
     def on_score(self, camera: CameraWatch, score: FrameScore) -> None:
-        """A frame's score, after its events."""
+        """Take a frame's score, after its events."""
         if self._spec.hours <= 0:
             return
         name = camera.spec.id
@@ -67,13 +66,13 @@ class ScoreHistoryRecorder:
         )  # fmt: skip
 
     def on_event(self, change: EventChange) -> None:
-        """A change of an event: what rose to it belongs to it."""
+        """Take a change of an event; the frames of its rise belong to it."""
         history = self._histories.get(change.event.camera)
         if history is not None and (change.kind == "opened" or change.event.reason == "reopened"):
             history.mark_alert(change.event.started_index)
 
     def close(self) -> None:
-        """Write what waits, where that is possible."""
+        """Write the waiting scores if possible."""
         for history in self._histories.values():
             history.close()
         self.writer.close()

@@ -1,4 +1,4 @@
-"""Scoring one file as `streamad score` does: scores, alerts and the files that show them."""
+"""Score a file: scores, alerts and the files that show them."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from streamad.workflows.score_writer import Recording, ScoreWriter
 
 @dataclass(frozen=True)
 class FileResult:
-    """What became of one file.
+    """Scores and alerts of one file.
 
     Attributes:
-        frames: frames read.
-        scored: frames with a score.
-        skipped: frames without one, by cause ("warming_up", "quality:dark").
-        seconds: wall time.
-        highest: the highest raw score, None where no frame has one.
+        frames: Number of frames.
+        scored: Number of frames with a score.
+        skipped: Number of frames without one, by cause ("warming_up", "quality:dark").
+        seconds: Wall time.
+        highest: Highest raw score; None if no frame has one.
         scores: (frames,) scores by the chosen normalization, NaN where skipped.
-        events: alerts, in order.
-        info: what the source says of itself.
-        problems: damage that did not end the file, and why frames got no score.
-        files: what was written.
+        events: The alerts, in order.
+        info: Properties of the source.
+        problems: Damage that did not end the file, and why frames got no score.
+        files: The files that were written.
     """
 
     frames: int
@@ -66,23 +66,23 @@ def score_file(
     write_video: bool = True,
     progress: Progress = no_progress,
 ) -> FileResult:
-    """Score a file or folder of images and write what was asked for.
+    """Score a file or folder of images and write the requested outputs.
 
     Args:
-        spec: the source.
-        model: the model.
-        name: name of the outputs, and the camera's id in them.
-        folder: where they go.
+        spec: The source.
+        model: The model.
+        name: Name of the outputs, and the camera's id in them.
+        folder: Folder of the outputs.
         policy: When a score becomes an alert; None makes no alerts.
-        normalization: of the scores in CSV and plot.
-        write_csv: write the CSV.
-        write_plot: write the plot.
-        write_video: write the annotated video.
+        normalization: Scale of the scores in table and plot.
+        write_csv: Write the score table.
+        write_plot: Write the plot.
+        write_video: Write the annotated video.
         progress: Called with the name, the frames scored and the frames in all.
 
     Raises:
-        SourceError: the source cannot be opened or read.
-        OutputError: an output cannot be written.
+        SourceError: The source cannot be opened or read.
+        OutputError: An output cannot be written.
     """
     started = time.monotonic()
     session = Session(model, policy, camera=name)

@@ -1,4 +1,4 @@
-"""What a scored video leaves behind: a CSV of scores, a plot, an annotated video, its events."""
+"""Outputs of a scored video: the score table, a plot, an annotated video, its events."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from streamad.visual.overlay import draw_overlay
 from streamad.visual.plot import PlotEvent, plot_scores
 
 MOST_HEIGHT = 720
-"""Pixels: taller frames are shrunk to this in the annotated video."""
+"""Pixels; taller frames are shrunk to this height in the annotated video."""
 
 _SLOWLY = 0.05
-"""Share of a frame in the running median of its cells, for the heat map's colors alone."""
+"""Weight of a frame in the running median of its anomaly map, for the map's colors alone."""
 
 Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What a recorder wrote; None where it was not asked for, or nothing could be shown."""
+    """Files of a `ScoreWriter`; None for those that were not requested, or had nothing to show."""
 
     csv: Path | None
     plot: Path | None
@@ -48,11 +48,11 @@ class ScoreWriter:
     """Collects the scores of one video and writes its files.
 
     Args:
-        folder: where the files go.
-        name: their name without ending.
-        model: what scored it.
+        folder: Folder of the files.
+        name: Their name without ending.
+        model: The model that scored it.
         policy: When a score becomes an alert; None: scores are shown raw, without alerts.
-        fps: frames a second of the annotated video; None writes none.
+        fps: Frames a second of the annotated video; None writes none.
     """
 
     def __init__(self, folder: Path, name: str, model: Model, policy: AlertPolicy | None, *, fps: float | None) -> None:
@@ -73,7 +73,7 @@ class ScoreWriter:
         """Take a scored frame, in order, and what it changed.
 
         Raises:
-            OutputError: the annotated video cannot be written.
+            OutputError: The annotated video cannot be written.
         """
         score = result.score
         for change in result.changes:
@@ -98,17 +98,17 @@ class ScoreWriter:
         csv_file: bool = True,
         plot: bool = True,
     ) -> Recording:
-        """Write CSV and plot, close the video.
+        """Write table and plot, close the video.
 
         Args:
-            normalized: (frames,) scores as they shall be written beside the raw ones; None takes what is shown live.
-            label: what they are, for the plot's axis.
+            normalized: (frames,) scores on the chosen scale. Default: the display scale of live watching.
+            label: Their name, for the plot's axis.
             truth: (start, end, kind) of true anomalies, seconds.
-            csv_file: write the CSV.
-            plot: write the plot.
+            csv_file: Write the table.
+            plot: Write the plot.
 
         Raises:
-            OutputError: a file cannot be written.
+            OutputError: A file cannot be written.
         """
         self.close()
         shown = np.array([self._shown(s.score) for s in self.scores]) if normalized is None else normalized
@@ -133,7 +133,7 @@ class ScoreWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._writer is not None:
-            # An interrupted video is thrown away by its writer, a finished one was closed by finish().
+            # The writer discards an interrupted video; finish() closed a complete one.
             self._writer.__exit__(kind, error, trace)
             self._writer = None
 
@@ -187,7 +187,7 @@ class ScoreWriter:
             assert fps is not None
             self._writer = H264Writer(Path(f"{self._base}.mp4"), width=width, height=height, fps=fps)
         elif (pixels.shape[1], pixels.shape[0]) != self._size:
-            # A video has one size: its first picture's. Later ones are stretched to it, with what is drawn on them.
+            # A video has one size, its first picture's; later ones are stretched to it with what is drawn on them.
             pixels = np.asarray(cv2.resize(pixels, self._size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         down, across = (ours / theirs for ours, theirs in zip(pixels.shape, frame.shape, strict=True))
         threshold = None if self._policy is None else self._policy.threshold
@@ -209,11 +209,11 @@ class ScoreWriter:
         )
 
     def _scale(self, anomaly_map: npt.NDArray[np.float32] | None) -> tuple[float, float]:
-        """Scores of cells between which they are tinted.
+        """Range of scores over which locations are tinted.
 
-        From the normal score to well over the threshold, where cells have the frame's unit. Where they do not (of a
-        PSNR or of whole frames' descriptors, without local calibration), or no threshold is known, what is high is
-        relative: from the median cell to the highest, of the frames so far.
+        From the normal score to well over the threshold if locations have the frame's unit. If they do not (a PSNR, or
+        descriptors of whole frames, without per-location calibration), or there is no threshold: from the median
+        location to the highest of the frames so far.
         """
         policy, kind = self._policy, self._model.bundle.manifest.score.kind
         if policy is not None and (policy.per_location is not None or kind == "top_cells"):
@@ -229,7 +229,7 @@ class ScoreWriter:
 
 
 def _scaled(pixels: UInt8Image) -> UInt8Image:
-    """The frame at a height that is quick to draw on and to encode."""
+    """Shrink a tall frame, so that drawing and encoding are quick."""
     height, width = pixels.shape
     if height <= MOST_HEIGHT:
         return pixels
