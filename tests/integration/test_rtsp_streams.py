@@ -20,6 +20,7 @@ from rtsp_support import RtspServer, frame_number, require_rtsp_server, write_vi
 from streamad.frame import Frame, FrameFlags
 from streamad.sources import (
     FailureReason,
+    FileSpec,
     ReconnectSpec,
     RtspSpec,
     SourceError,
@@ -258,3 +259,26 @@ def test_a_missing_server_skips_or_fails(monkeypatch: pytest.MonkeyPatch) -> Non
             require_rtsp_server()
     finally:
         rtsp_support._missing.cache_clear()
+
+
+def test_the_recording_command_of_the_docs_takes_any_stream(videos: dict[str, Path], tmp_path: Path) -> None:
+    """Streams with B-frames too: RTSP has no decoding times, and ffmpeg's Matroska writer refuses such a stream."""
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "train.md").read_text(encoding="utf-8")
+    command = page.partition("ffmpeg ")[2].partition("```")[0].replace("\\\n", " ").replace("600", "4")
+    reordered = tmp_path / "reordered.mp4"
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-i", str(videos["h264"]), "-c:v", "libx264", "-bf", "3", "-g", "25", str(reordered)],
+        check=True,
+    )
+    (tmp_path / "recordings" / "train").mkdir(parents=True)
+    with RtspServer({"stream1": reordered}) as server:
+        argv = ["ffmpeg", "-v", "error", *command.replace("rtsp://CAMERA/stream1", server.url("stream1")).split()]
+        subprocess.run(argv, check=True, cwd=tmp_path, timeout=60)
+    recorded = sorted((tmp_path / "recordings" / "train").iterdir())
+    assert len(recorded) >= 2
+    frames = []
+    for path in recorded:
+        with open_source(FileSpec(path=path), camera="gate") as source:
+            frames += [frame_number(frame.pixels) for frame in source]
+    assert frames == sorted(set(frames))
+    assert len(frames) > 240
