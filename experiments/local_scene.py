@@ -19,7 +19,7 @@ import numpy.typing as npt
 from streamad.calibration import Calibration
 from streamad.engines import EngineSpec
 from streamad.evaluation.metrics import roc_auc
-from streamad.inference import Model, open_model, score_video
+from streamad.inference import Model, Session, open_model
 from streamad.sources import FileSpec
 from streamad.synthetic_scene import render_scene
 from streamad.synthetic_scene.truth import SceneTruth
@@ -31,10 +31,10 @@ Floats = npt.NDArray[np.float64]
 
 def test_scores(model: Model, truth: SceneTruth, calibration: Calibration) -> tuple[Floats, npt.NDArray[np.uint8]]:
     """Return calibrated scores and labels of all scored test frames. The background is known."""
-    scorer = model.scorer("camera", calibration.local)
+    session = Session(model, scorer=model.scorer("camera", calibration.local))
     scores, labels = [], []
     for video in (truth.training[-1], *truth.testing):
-        for score in score_video(FileSpec(path=truth.file(video)), model, camera="camera", scorer=scorer):
+        for score in (result.score for result in session.run_source(FileSpec(path=truth.file(video)))):
             if video in truth.testing and np.isfinite(score.score):
                 scores.append(calibration.calibrated(score.score))
                 labels.append(truth.labels_of(video)[score.index])

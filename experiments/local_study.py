@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from streamad.calibration.per_location import PerLocationScore, PerLocationSpec,
 from streamad.calibration.per_location_fit import CellSamples, fit_per_location, join_samples
 from streamad.engines import EngineSpec
 from streamad.evaluation.metrics import roc_auc
-from streamad.inference import Model, open_model, score_video
+from streamad.inference import Model, Session, open_model
 from streamad.sources import FileSpec, ImagesSpec, SourceSpec
 from streamad.workflows.calibrate_per_location import is_per_location_by_default, local_spec
 
@@ -48,10 +49,10 @@ def scored(model: Model, paths: list[Path], folder: Path, limit: int | None) -> 
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{path.stem}.npz" for path in paths]
     if not all(file.is_file() for file in files):
-        scorer = model.scorer("camera")
+        session = Session(model)
         for path, file in zip(paths, files, strict=True):
-            clip = score_video(source(path, model.bundle.manifest.training.fps), model, camera="camera", scorer=scorer)
-            rows = list(itertools.islice(clip, limit))
+            with closing(session.run_source(source(path, model.bundle.manifest.training.fps))) as results:
+                rows = [result.score for result in itertools.islice(results, limit)]
             shape = next(row.anomaly_map.shape for row in rows if row.anomaly_map is not None)
             empty = np.full(shape, np.nan, np.float32)
             heat = np.stack([empty if row.anomaly_map is None else row.anomaly_map for row in rows])

@@ -23,7 +23,7 @@ from streamad.calibration.budget import alert_peaks, sustained_score
 from streamad.detectors.motion.training import fit_motion_bundle
 from streamad.engines import EngineSpec
 from streamad.evaluation.metrics import roc_auc
-from streamad.inference import Model, open_model, score_video
+from streamad.inference import Model, open_model, score_clips
 from streamad.sources import FileSpec, ImagesSpec, SourceSpec
 from streamad.workflows.fit import calibrate_fit
 
@@ -39,12 +39,7 @@ def spec_of(path: Path, fps: float) -> SourceSpec:
 
 def scores_of(model: Model, clips: list[SourceSpec], first: SourceSpec) -> list[Floats]:
     """Score every clip, with the background learned from `first`."""
-    scorer = model.scorer("camera")
-    answer = []
-    for clip in (first, *clips):
-        found = score_video(clip, model, camera="camera", scorer=scorer)
-        answer.append(np.array([score.score for score in found], dtype=np.float64))
-    return answer[1:]
+    return [clip.scores for clip in score_clips([first, *clips], model)[1:]]
 
 
 def auc(anomalies: Floats, normal: Floats) -> float:

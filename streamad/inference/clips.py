@@ -2,60 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from streamad.detectors import CameraScorer
-from streamad.engines import EngineSpec
-from streamad.frame import Frame
 from streamad.inference.gated_scorer import SkippedFrames
-from streamad.inference.model import Model, open_model
+from streamad.inference.model import Model
 from streamad.inference.session import WINDOW, Session
 from streamad.progress import Progress, no_progress
 from streamad.scoring import FrameScore
 from streamad.sources import Source, SourceError, SourceSpec
-
-
-def score_video(
-    source: str | Path | SourceSpec | Source | Iterable[Frame],
-    model: str | Path | Model,
-    *,
-    engine: EngineSpec | None = None,
-    camera: str = "video",
-    scorer: CameraScorer | None = None,
-) -> Iterator[FrameScore]:
-    """Score the frames of a source that the model covers; `Model.score` yields every frame.
-
-    Args:
-        source: A path, an address, a specification, an open source, or frames.
-        model: Path or name of a bundle, or a loaded model, which is left open.
-        engine: Which engine, if the model is to be loaded.
-        camera: Id that frames and scores carry.
-        scorer: The state of the camera to continue with, so that several clips of one camera share their background.
-
-    Yields:
-        The scores, in order. Windowed detectors score a frame some frames late, and not the frames at the ends of a
-        piece of video (the last seven for windows of 16).
-
-    Raises:
-        SourceError: The source cannot be opened or read.
-        BundleError: The bundle is missing or damaged.
-        EngineError: The engine cannot run here, or failed on a batch.
-    """
-    owned = not isinstance(model, Model)
-    loaded = model if isinstance(model, Model) else open_model(model, engine, hint="throughput")
-    try:
-        results = Session(loaded, camera=camera, scorer=scorer).run_source(source)
-        with closing(results):
-            yield from (result.score for result in results if result.score.skipped_reason != WINDOW)
-    finally:
-        if owned:
-            loaded.close()
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ import yaml
 from bundle_support import THRESHOLD, decoded, moving_shapes, write_mp4
 from cli_support import streamad
 from rtsp_support import RtspServer, require_rtsp_server
+from scoring_support import score_video
 
 from streamad.config import parse_config
 from streamad.frame import Frame, FrameFlags
-from streamad.inference import score_video
 from streamad.live import Monitor
 from streamad.live.camera import CameraWatch
 from streamad.scoring import FrameScore

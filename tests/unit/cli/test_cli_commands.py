@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import yaml
 from bundle_support import THRESHOLD, moving_shapes, write_mp4
+from scoring_support import score_video
 
 from streamad import __version__
 from streamad.bundle import load_bundle
-from streamad.inference import score_video
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

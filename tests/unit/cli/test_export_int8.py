@@ -15,6 +15,7 @@ pytest.importorskip("torch")
 pytest.importorskip("nncf")
 
 import openvino as ov
+from scoring_support import score_video
 
 from streamad.bundle import load_bundle, write_manifest
 from streamad.engines import EngineSpec
@@ -22,7 +23,7 @@ from streamad.engines.openvino_engine import OpenVinoEngine
 from streamad.engines.openvino_stateful import OpenVinoStatefulEngine
 from streamad.errors import BundleError, EngineError
 from streamad.frame import Frame
-from streamad.inference import open_model, score_video
+from streamad.inference import open_model
 
 pytestmark = [
     pytest.mark.usefixtures("one_torch_thread"),

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from motion_support import Square, walkers, world
+from scoring_support import score_video
 
 from streamad.bundle import Bundle, combined_sha256, load_bundle
 from streamad.detectors import Fit
@@ -19,7 +20,7 @@ from streamad.detectors.motion.sampler import MotionSampler
 from streamad.detectors.motion.training import cross_fitted_scores, fit_motion_bundle
 from streamad.engines import EngineSpec
 from streamad.errors import UsageError
-from streamad.inference import open_model, score_video
+from streamad.inference import open_model
 from streamad.sources import ImagesSpec
 from streamad.workflows.fit import calibrate_fit
 

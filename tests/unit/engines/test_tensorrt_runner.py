@@ -17,6 +17,8 @@ import tensorrt_support
 
 pytest.importorskip("onnxruntime")
 
+from scoring_support import score_video
+
 from streamad.bundle import load_bundle
 from streamad.engines import EngineSpec, open_engine
 from streamad.engines.factory import resolve_engine
@@ -31,7 +33,6 @@ from streamad.engines.tensorrt.failures import (
     UnsupportedOperatorError,
 )
 from streamad.errors import EngineError, ExitCode
-from streamad.inference import score_video
 
 NOTHING = {"device": 0, "pinned": 0, "streams": 0}
 

@@ -15,12 +15,13 @@ from bundle_support import STILL, WARMUP, decoded, moving_shapes, small_manifest
 
 pytest.importorskip("onnxruntime")
 from reference_scorer import reference_scores
+from scoring_support import score_video
 
 from streamad.bundle import Bundle, load_bundle
 from streamad.engines import EngineSpec
 from streamad.errors import BundleError, EngineError
 from streamad.frame import Frame, FrameFlags
-from streamad.inference import Model, open_model, score_video
+from streamad.inference import Model, open_model
 from streamad.preprocessing import FrameSizeError
 from streamad.sources import SourceNotFoundError
 

@@ -14,6 +14,8 @@ from bundle_support import moving_shapes, write_mp4
 
 torch = pytest.importorskip("torch")
 
+from scoring_support import score_video  # noqa: E402
+
 from streamad.bundle import ONNX, WEIGHTS, load_bundle, write_manifest  # noqa: E402
 from streamad.config import parse_config  # noqa: E402
 from streamad.engines import EngineSpec, StatefulEngine  # noqa: E402
@@ -21,7 +23,7 @@ from streamad.engines.stateful import Answers, StreamChunk  # noqa: E402
 from streamad.errors import EngineError  # noqa: E402
 from streamad.evaluation.datasets import Clip, Dataset  # noqa: E402
 from streamad.frame import Frame, FrameFlags  # noqa: E402
-from streamad.inference import Model, open_model, score_video  # noqa: E402
+from streamad.inference import Model, open_model  # noqa: E402
 from streamad.live.monitor import Monitor  # noqa: E402
 from streamad.scoring import FrameScore  # noqa: E402
 from streamad.workflows.evaluate_scoring import score_dataset  # noqa: E402

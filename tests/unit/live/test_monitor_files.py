@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from bundle_support import THRESHOLD, moving_shapes, write_mp4
+from scoring_support import score_video
 
 from streamad.alerts.event import Event
 from streamad.alerts.store import EventStore
@@ -20,7 +21,7 @@ from streamad.calibration import AlertPolicySpec
 from streamad.config import Config, parse_config
 from streamad.engines import Engine
 from streamad.errors import BundleError, CalibrationError, EngineError
-from streamad.inference import Model, open_model, score_video
+from streamad.inference import Model, open_model
 from streamad.inference.alerting import resolve_policy
 from streamad.live import CameraSummary, Monitor
 from streamad.preprocessing import FrameSizeError

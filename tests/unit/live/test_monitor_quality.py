@@ -9,12 +9,13 @@ import pytest
 import yaml
 from bundle_support import THRESHOLD, write_mp4
 from quality_support import gain, watched
+from scoring_support import score_video
 
 from streamad.alerts import EventStore, HealthChange
 from streamad.config import parse_config
 from streamad.errors import ConfigError
 from streamad.frame import Frame
-from streamad.inference import Model, open_model, score_video
+from streamad.inference import Model, open_model
 from streamad.inference.gated_scorer import read_place
 from streamad.live import Monitor
 from streamad.scoring import FrameScore

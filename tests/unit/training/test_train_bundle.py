@@ -12,11 +12,13 @@ from bundle_support import moving_shapes, single_torch_thread
 
 pytest.importorskip("torch")
 
+from scoring_support import score_video
+
 from streamad.bundle import Bundle, load_bundle
 from streamad.detectors import trained_detector
 from streamad.errors import OutputError, UsageError
 from streamad.frame import Frame, FrameFlags
-from streamad.inference import open_model, score_video
+from streamad.inference import open_model
 from streamad.training.plan import TrainingPlan, split_clips
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")

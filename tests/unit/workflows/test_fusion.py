@@ -13,6 +13,8 @@ from bundle_support import moving_shapes, write_mp4
 
 pytest.importorskip("onnxruntime")
 
+from scoring_support import score_video
+
 from streamad.bundle import load_bundle
 from streamad.calibration import Calibration
 from streamad.config import parse_config
@@ -20,7 +22,7 @@ from streamad.detectors.fused_scorer import fused_scorer
 from streamad.engines import EngineSpec
 from streamad.errors import BundleError, UsageError
 from streamad.frame import Frame, FrameFlags
-from streamad.inference import open_model, score_video
+from streamad.inference import open_model
 from streamad.inference.fused_model import FusedModel
 from streamad.live import Monitor
 from streamad.scoring import FrameScore

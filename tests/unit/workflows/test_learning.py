@@ -16,12 +16,13 @@ import pytest
 from bundle_support import write_mp4
 from quality_support import Picture, frames_of, gain, watched
 from rtsp_support import RtspServer, require_rtsp_server
+from scoring_support import score_video
 
 from streamad.bundle import load_bundle
 from streamad.calibration import Calibration
 from streamad.errors import UsageError
 from streamad.frame import Frame
-from streamad.inference import open_model, score_video
+from streamad.inference import open_model
 from streamad.sources import FileSpec, RtspSpec, open_source, parse_source
 from streamad.workflows.learn import Capture, LearnPlan, RecordingStats, RecordingStore, capture, learn, require_enough
 from streamad.workflows.learn.clip_writer import ClipWriter

@@ -11,11 +11,13 @@ from bundle_support import moving_shapes, write_mp4
 
 pytest.importorskip("onnxruntime")
 
+from scoring_support import score_video
+
 from streamad.calibration import PerLocationScore, PerLocationSpec
 from streamad.engines import EngineSpec
 from streamad.errors import CalibrationError
 from streamad.frame import Frame, FrameFlags
-from streamad.inference import Model, open_model, score_video
+from streamad.inference import Model, open_model
 from streamad.sources import FileSpec
 from streamad.workflows.calibrate import calibrate_model
 from streamad.workflows.calibrate_per_location import Spool, crossfit, local_spec, parts
