@@ -194,7 +194,7 @@ def test_a_member_that_changed_or_is_missing_is_told(models: Path, tmp_path: Pat
     with pytest.raises(BundleError, match="unknown model 'small'"):
         load_bundle(tmp_path / "both").members()
     (tmp_path / "both" / "member-1.json").write_text("{}")
-    with pytest.raises(BundleError, match="not what"):
+    with pytest.raises(BundleError, match="does not match"):
         load_bundle(tmp_path / "both")
 
 
