@@ -340,6 +340,19 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert missing == []
 
 
+def test_pages_named_in_code_and_configurations_exist() -> None:
+    files = [ROOT / "Makefile"]
+    for folder in ("streamad", "configs", "scripts", "tools", "benchmarks", "experiments", "examples"):
+        files += [path for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".md", ".yaml", ".yml")]
+    named = {
+        (str(path.relative_to(ROOT)), page)
+        for path in files
+        for page in re.findall(r"docs/[\w/-]+\.md", path.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 20
+    assert [(path, page) for path, page in sorted(named) if not (ROOT / page).is_file()] == []
+
+
 def pages_in(entry: Any) -> Iterator[str]:
     """File names in a part of the site's navigation."""
     if isinstance(entry, str):
