@@ -23,7 +23,7 @@ class FrameFlags(IntFlag):
     """The decoder met errors in this frame, or in one since the last clean key frame, on which it may build."""
     DISCONTINUITY = 4
     """First frame after a (re)connect, a seek or loop, a jump of the clock or a change of size: whatever
-    remembers earlier frames (clips, backgrounds) must start anew."""
+    remembers earlier frames (clips, backgrounds) must be reset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Frame:
 
     @property
     def is_discontinuity(self) -> bool:
-        """True where everything that remembers earlier frames must start anew."""
+        """True if everything that remembers earlier frames must be reset."""
         return bool(self.flags & FrameFlags.DISCONTINUITY)
 
 

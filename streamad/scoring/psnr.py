@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 MAX_PSNR_DB = 100.0
-"""Upper limit of a PSNR, dB (our choice). A perfect reconstruction has none by the formula; 100 dB lies far
+"""Upper limit of a PSNR, dB. Chosen without measurement: a perfect reconstruction has none by the formula; 100 dB lies far
 above what 8-bit video can reach (rounding to 256 levels alone costs about 59 dB), so the limit orders nothing
 that occurs, and keeps scores finite."""
 
