@@ -55,7 +55,7 @@ RATE_FRAMES = 64
 DEFAULT_FPS = 25.0
 POLL_SECONDS = 0.2
 
-Progress = Callable[[float, float | None, str], None]
+RecordingProgress = Callable[[float, float | None, str], None]
 """Called with the seconds of good video, the seconds wanted (None: all), and the current problem ("": none)."""
 
 
@@ -94,7 +94,7 @@ def capture(
     keep_seconds: float | None = None,
     given_seconds: float | None = None,
     check_rate: Callable[[float], None] = lambda fps: None,
-    progress: Progress | None = None,
+    progress: RecordingProgress | None = None,
     stop: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Capture:
@@ -216,7 +216,7 @@ class _Job:
         wanted: float | None,
         gate: QualityGate,
         max_bytes: int,
-        progress: Progress | None,
+        progress: RecordingProgress | None,
         check_rate: Callable[[float], None],
         *,
         live: bool,
