@@ -67,7 +67,8 @@ class Session:
         scorer: The state of the camera to continue with, so that several clips of one camera share their background.
             Default: a new one.
         quality: Configuration of the frame-quality gate. Default: as shipped.
-        queue: The queue to the engine, where several sessions share one. Default: one of its own.
+        queue: A queue that sessions share; its owner calls `submit` and `receive` instead of `push` and `run`. Default:
+            one of its own.
         on_event: Called with every change of an event.
         fps: Frames a second of pictures that come as arrays without a time. Default: the rate the model was trained at.
         wall_clock: Aware datetimes, for events.
