@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 MAX_PSNR_DB = 100.0
-"""Upper limit of a PSNR, dB. Chosen without measurement: a perfect reconstruction has none by the formula; 100 dB lies far
-above what 8-bit video can reach (rounding to 256 levels alone costs about 59 dB), so the limit orders nothing
-that occurs, and keeps scores finite."""
+"""Upper limit of a PSNR, dB. Chosen without measurement: a perfect reconstruction has no PSNR by the formula, and
+100 dB is far above what 8-bit video can reach (rounding to 256 levels alone costs about 59 dB). The limit changes no
+order that occurs, and keeps scores finite."""
 
 
 def psnr(mse: npt.ArrayLike, peak: float = 1.0) -> npt.NDArray[np.float64]:
