@@ -120,7 +120,7 @@ def test_sources_are_opened(check: Check, tmp_path: Path, source: dict[str, Any]
         ({"engine": {"name": "tensorrt"}}, "engine tensorrt cannot run here"),
         ({"engine": {"precision": "int8"}}, "no int8 variant"),
         ({"web": {"host": "192.0.2.1", "port": 0}}, "cannot listen on 192.0.2.1"),
-        ({"events": {"path": "frames"}}, "it is a folder"),
+        ({"events": {"path": "frames"}}, "is a folder"),
         ({"events": {"path": "e"}, "sinks": [{"type": "jsonl", "path": "e"}]}, "is also written by `events.path`"),
         ({"quality": {"reference": "frames"}}, "frames"),
     ],

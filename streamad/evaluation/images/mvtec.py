@@ -168,6 +168,10 @@ def _check_png(content: bytes, path: Path) -> None:
             Image.open(io.BytesIO(content), formats=["PNG"]) as image,
         ):
             image.verify()  # compares the checksums of all image data
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise DatasetError(
+            f"{path} cannot be decoded: it has more pixels than any camera", hint="check the file"
+        ) from error
     except Exception as error:  # Pillow documents no set of errors; damaged files raise several kinds
         what = "is empty" if not content else f"is not a complete PNG file: {error}"
         raise DatasetError(

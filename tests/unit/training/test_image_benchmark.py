@@ -194,7 +194,9 @@ def test_a_killed_benchmark_goes_on_and_ends_with_the_same_figures(tmp_path: Pat
     assert (out / "01-standing-seed-1.training" / "checkpoint.pt").exists()
     # With the finished one aside, the unfinished one is what differs.
     finished = (out / "00-lying-seed-1.json").rename(tmp_path / "aside.json")
-    with pytest.raises(UsageError, match=r"01-standing-seed-1\.training was made .*batch is 16 there, 8 here"):
+    with pytest.raises(
+        UsageError, match=r"01-standing-seed-1\.training was created with other options: batch is 16 there, 8 here"
+    ):
         run(out, options={"epochs": "4", "batch": "8"}, seeds=[1], classes=[1])
     finished.rename(out / "00-lying-seed-1.json")
     told: list[BenchmarkProgress] = []

@@ -120,4 +120,4 @@ def test_another_picture_size_is_scored_against_the_whole_picture(
     other = write_mp4(tmp_path / "other.mp4", moving_shapes(60, (240, 180), shapes=3, seed=1))
     scores = list(score_video(other, model, scorer=model.scorer("cam", calibration.local)))
     assert np.isfinite([s.score for s in scores if s.skipped_reason is None]).all()
-    assert sum("against the whole picture" in record.getMessage() for record in caplog.records) == 1
+    assert sum("with the whole picture" in record.getMessage() for record in caplog.records) == 1
