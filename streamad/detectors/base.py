@@ -6,6 +6,7 @@ to one camera is in its `CameraScorer`.
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -321,9 +322,40 @@ class FittedDetector(Detector):
 
 
 class TrainedDetector(Detector):
-    """A detector whose network is trained step by step, with clips held out; needs the `train` extra."""
+    """A detector whose network is trained step by step, with clips held out; needs the `train` extra.
 
-    @abstractmethod
+    Its folder holds two modules, imported when they are needed: `network` with `build(manifest)`, and `training` with
+    `OPTIONS` (a dataclass), `RECIPE` (a `streamad.training.recipe.Recipe`) and `image_task`.
+    """
+
+    def _module(self, name: str) -> Any:
+        return importlib.import_module(f"{type(self).__module__}.{name}")
+
+    def network(self, manifest: Manifest) -> Any:
+        """See `Detector.network`."""
+        return self._module("network").build(manifest)
+
+    def options(self) -> type[Any]:
+        """See `Detector.options`."""
+        options: type[Any] = self._module("training").OPTIONS
+        return options
+
+    def image_task(
+        self,
+        images: npt.NDArray[np.uint8],
+        validation: npt.NDArray[np.uint8],
+        *,
+        data_set: str,
+        seed: int,
+        device: str = "cpu",
+        options: Mapping[str, Any] = NO_OPTIONS,
+    ) -> ImageTask:
+        """See `Detector.image_task`."""
+        task: ImageTask = self._module("training").image_task(
+            images, validation, data_set=data_set, seed=seed, device=device, options=options
+        )
+        return task
+
     def recipe(
         self,
         plan: TrainingPlan,
@@ -332,6 +364,8 @@ class TrainedDetector(Detector):
         tick: Callable[[], None],
     ) -> Recipe:
         """Read the clips and prepare the training; see `streamad.training.recipe.Recipe`."""
+        recipe: Recipe = self._module("training").RECIPE(plan, clips, held, tick)
+        return recipe
 
     def train(
         self,

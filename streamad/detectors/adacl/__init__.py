@@ -6,20 +6,14 @@ from them labels from [0.7, 1]. README.md in this folder lists what is the paper
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from streamad.bundle import Manifest
-from streamad.detectors.base import NO_OPTIONS, CameraScorer, TrainedDetector
-from streamad.training.plan import OpenClip, TrainingPlan
+from streamad.detectors.base import CameraScorer, TrainedDetector
 
 if TYPE_CHECKING:
     from streamad.evaluation.image_table import Published
-    from streamad.training.image_benchmark import ImageTask
-    from streamad.training.recipe import Recipe
 
 
 class Adacl(TrainedDetector):
@@ -34,41 +28,6 @@ class Adacl(TrainedDetector):
         from streamad.detectors.patch_scorer import PatchScorer
 
         return PatchScorer(manifest, camera)
-
-    def network(self, manifest: Manifest) -> Any:
-        """Return the untrained regressor."""
-        from streamad.detectors.adacl.network import build
-
-        return build(manifest)
-
-    def options(self) -> type[Any]:
-        """See `Detector.options`."""
-        from streamad.detectors.adacl.training import AdaclOptions
-
-        return AdaclOptions
-
-    def recipe(
-        self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
-    ) -> Recipe:
-        """See `TrainedDetector.recipe`."""
-        from streamad.detectors.adacl.training import AdaclRecipe
-
-        return AdaclRecipe(plan, clips, held, tick)
-
-    def image_task(
-        self,
-        images: npt.NDArray[np.uint8],
-        validation: npt.NDArray[np.uint8],
-        *,
-        data_set: str,
-        seed: int,
-        device: str = "cpu",
-        options: Mapping[str, Any] = NO_OPTIONS,
-    ) -> ImageTask:
-        """See `Detector.image_task`."""
-        from streamad.detectors.adacl.training import image_task
-
-        return image_task(images, validation, data_set=data_set, seed=seed, device=device, options=options)
 
     def published(self) -> Mapping[str, Published]:
         """See `Detector.published`."""

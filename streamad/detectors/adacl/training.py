@@ -364,3 +364,7 @@ class AdaclRecipe(PatchRecipe):
 
     def _stack_lags(self) -> tuple[int, ...]:
         return lags_needed(self.plan.lags, self._kinds)
+
+
+OPTIONS, RECIPE = AdaclOptions, AdaclRecipe
+"""What `TrainedDetector` looks for in this module, next to `image_task`."""

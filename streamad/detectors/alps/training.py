@@ -373,3 +373,7 @@ class AlpsRecipe(PatchRecipe):
 
     def _make_task(self, options: AlpsOptions) -> AlpsTask:
         return AlpsTask(self.stacks, self.held_stacks, options, self.plan.seed, self.plan.device)
+
+
+OPTIONS, RECIPE = AlpsOptions, AlpsRecipe
+"""What `TrainedDetector` looks for in this module, next to `image_task`."""

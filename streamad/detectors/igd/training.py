@@ -357,3 +357,7 @@ class IgdRecipe(FrameRecipe):
         tiling = TilingSpec(kind="clips", window=1)
         title = f"IGD on whole frames, {self.plan.data}"
         return title, self._input(1, SCALE, 0.0), tiling, score, {"frames_kept": len(self.pixels)}
+
+
+OPTIONS, RECIPE = IgdOptions, IgdRecipe
+"""What `TrainedDetector` looks for in this module, next to `image_task`."""

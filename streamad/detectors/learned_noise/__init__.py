@@ -5,21 +5,15 @@ README.md in this folder lists what is the paper's and what is not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from streamad.bundle import Manifest
-from streamad.detectors.base import NO_OPTIONS, CameraScorer, TrainedDetector
-from streamad.training.plan import OpenClip, TrainingPlan
+from streamad.detectors.base import CameraScorer, TrainedDetector
 
 if TYPE_CHECKING:
     from streamad.evaluation.image_table import Published
-    from streamad.training.image_benchmark import ImageTask
-    from streamad.training.recipe import Recipe
 
 
 class LearnedNoiseStreaming:
@@ -60,46 +54,11 @@ class LearnedNoise(TrainedDetector):
 
         return LearnedNoiseScorer(manifest, camera, streaming=streaming)
 
-    def network(self, manifest: Manifest) -> Any:
-        """Return the untrained reconstructor with its error."""
-        from streamad.detectors.learned_noise.network import build
-
-        return build(manifest)
-
     def paper_network(self, manifest: Manifest) -> Any:
         """Return the network that decodes whole windows, as the paper does."""
         from streamad.detectors.learned_noise.network import build_whole
 
         return build_whole(manifest)
-
-    def options(self) -> type[Any]:
-        """See `Detector.options`."""
-        from streamad.detectors.learned_noise.training import LearnedNoiseOptions
-
-        return LearnedNoiseOptions
-
-    def recipe(
-        self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
-    ) -> Recipe:
-        """See `TrainedDetector.recipe`."""
-        from streamad.detectors.learned_noise.training import LearnedNoiseRecipe
-
-        return LearnedNoiseRecipe(plan, clips, held, tick)
-
-    def image_task(
-        self,
-        images: npt.NDArray[np.uint8],
-        validation: npt.NDArray[np.uint8],
-        *,
-        data_set: str,
-        seed: int,
-        device: str = "cpu",
-        options: Mapping[str, Any] = NO_OPTIONS,
-    ) -> ImageTask:
-        """See `Detector.image_task`."""
-        from streamad.detectors.learned_noise.training import image_task
-
-        return image_task(images, validation, data_set=data_set, seed=seed, device=device, options=options)
 
     def published(self) -> Mapping[str, Published]:
         """See `Detector.published`."""

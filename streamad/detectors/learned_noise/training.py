@@ -471,3 +471,7 @@ class LearnedNoiseRecipe(FrameRecipe):
         if options.start:
             notes["start_sha256"] = self._started_from
         return title, self._input(WINDOW, SCALE, OFFSET), tiling, score, notes
+
+
+OPTIONS, RECIPE = LearnedNoiseOptions, LearnedNoiseRecipe
+"""What `TrainedDetector` looks for in this module, next to `image_task`."""
