@@ -15,6 +15,7 @@ from streamad.alerts.sinks import SinkFanout, build_sink
 from streamad.alerts.store import AnyEvent, EventStore
 from streamad.alerts.tracker import EventChange, utc_now
 from streamad.config import Config, load_config
+from streamad.formatting import counted
 from streamad.frame import Frame
 from streamad.live.camera import CameraWatch
 from streamad.live.monitor import CameraSummary, Monitor
@@ -87,7 +88,8 @@ def watch(
             )
         )
         if store.interrupted:
-            message(f"{store.interrupted} events were open when an earlier process died; they are now `interrupted`")
+            events = counted(store.interrupted, "event")
+            message(f"{events} left open by a process that died: now `interrupted`")
         sinks = SinkFanout([build_sink(spec) for spec in settings.sinks], on_outcome=metrics.notified)
         log = None
         if scores is not None:

@@ -128,7 +128,7 @@ def test_sigkill_during_an_alert_leaves_an_interrupted_event(
     assert not [pid for pid in decoders if alive(pid)]  # no decoder outlives its monitor
 
     with running(path) as run:
-        assert "1 events were left open" in run.text
+        assert "1 event left open" in run.text
         found = [event for event in run.events("a") if event["id"] == opened["id"]]
         assert [(e["state"], e["reason"]) for e in found] == [("interrupted", "process_died")]
         run.eventually(lambda: run.camera("a")["alert"] == "warning")  # and monitoring continues

@@ -255,7 +255,7 @@ with Ending() as ending:
         ([signal.SIGTERM], 1, "hangs"),
         ([signal.SIGHUP, signal.SIGINT], 1, "hangs"),
         ([signal.SIGTERM, signal.SIGTERM], 130, "exiting at once: second SIGTERM"),
-        pytest.param([signal.SIGINT, signal.SIGTERM], 130, "by a second SIGTERM", marks=pytest.mark.slow),
+        pytest.param([signal.SIGINT, signal.SIGTERM], 130, "second SIGTERM", marks=pytest.mark.slow),
     ],
 )
 def test_a_main_thread_that_never_comes_back_is_ended(signals: list[int], code: int, words: str) -> None:
