@@ -45,6 +45,7 @@ def test_a_wrong_path_and_a_wrong_password(server: RtspServer, tmp_path: Path) -
 
 
 @pytest.mark.rtsp
+@pytest.mark.slow
 def test_a_port_where_nothing_listens_or_nothing_answers(tmp_path: Path) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
