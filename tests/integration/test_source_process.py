@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -51,6 +52,11 @@ def drain(source: SupervisedSource, seconds: float = 30) -> list[Frame]:
 
 def resident_mib() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
+
+
+def open_descriptors() -> int:
+    gc.collect()  # what an earlier test left in a reference cycle is closed before counting, not between two counts
+    return len(os.listdir("/proc/self/fd"))
 
 
 def test_the_same_frames_as_in_this_process(video: Path) -> None:
@@ -263,11 +269,11 @@ def test_a_hundred_openings_leave_memory_flat(video: Path) -> None:
 
     for _ in range(20):
         cycle()
-    before, descriptors = resident_mib(), len(os.listdir("/proc/self/fd"))
+    before, descriptors = resident_mib(), open_descriptors()
     for _ in range(100):
         cycle()
     assert resident_mib() - before < 10
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert open_descriptors() <= descriptors
 
 
 def test_restarted_processes_leave_nothing(video: Path) -> None:
@@ -277,11 +283,11 @@ def test_restarted_processes_leave_nothing(video: Path) -> None:
 
     shared = set(os.listdir("/dev/shm"))
     cycle()
-    before, descriptors = resident_mib(), len(os.listdir("/proc/self/fd"))
+    before, descriptors = resident_mib(), open_descriptors()
     for _ in range(8):
         cycle()
     assert resident_mib() - before < 10
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert open_descriptors() <= descriptors
     assert set(os.listdir("/dev/shm")) <= shared
 
 
