@@ -38,7 +38,6 @@ from streamad.evaluation.datasets.records import Clip, Dataset
 from streamad.evaluation.report.tables import NEEDS
 from streamad.evaluation.result import EvaluationRecord
 from streamad.files import write_atomic
-from streamad.formatting import counted
 from streamad.inference import Model, open_model
 from streamad.inference.clips import score_clips
 from streamad.sources import ImagesSpec
@@ -221,7 +220,7 @@ def page(
         "",
         "## Alerts at the calibrated threshold",
         "",
-        f"Budget {counted(calibration.alerts_per_day, 'false alert')} a day from {calibration.frames} normal frames "
+        f"Budget ({calibration.budget}) from {calibration.frames} normal frames "
         f"({calibration.duration_seconds:.0f} s): threshold {calibration.threshold:.4f}, 95 % interval "
         f"{calibration.threshold_low:.4f} to {calibration.threshold_high:.4f}.",
         "",

@@ -27,8 +27,18 @@ from streamad.calibration.gpd import (
 )
 from streamad.calibration.policy import AlertPolicy, AlertPolicySpec
 from streamad.errors import CalibrationError
+from streamad.formatting import counted, number, span
 
 Scores = npt.NDArray[np.float64]
+
+SECONDS_A_DAY = 86_400.0
+
+FIRST_DAY_ALERTS = 24.0
+"""Budget in alerts a day, one an hour, that is set until enough was seen for a lower one …"""
+REACH = 3.0
+"""… which may have a period of this many times the video. One alert is then expected in three times what was watched: a
+threshold between what was seen and little more, where the shape of the tail hardly matters. A day's period from ten
+minutes of video is 144 times, and such thresholds were so high that no anomaly reached them."""
 
 _LEVELS = 96
 """Number of thresholds at which the alerts of the calibration video are counted."""
@@ -41,6 +51,39 @@ _PRIOR_CLUSTERS = 5
 _INTERVAL_DRAWS = 4000
 _CONTRADICTED_BELOW = 0.05  # expected alerts; see `AlertCurve.threshold`
 _SLACK = 1e-6  # frames; far above rounding, far below a frame
+
+
+def vouched_budget(alerts_per_day: float, exposure_seconds: float) -> float:
+    """Return the lowest budget, in alerts a day, that may be set for a requested one after this much normal video.
+
+    Args:
+        alerts_per_day: The requested budget, > 0; never less than it is returned.
+        exposure_seconds: Length of the video > 0.
+    """
+    return max(alerts_per_day, min(FIRST_DAY_ALERTS, SECONDS_A_DAY / (REACH * exposure_seconds)))
+
+
+def seconds_to_budget(alerts_per_day: float, exposure_seconds: float) -> float:
+    """Return how much more normal video `vouched_budget` needs for the requested budget, in seconds; 0: none."""
+    if vouched_budget(alerts_per_day, exposure_seconds) <= alerts_per_day:
+        return 0.0
+    return SECONDS_A_DAY / (REACH * alerts_per_day) - exposure_seconds
+
+
+def budget_words(alerts_per_day: float, vouched: float, missing_seconds: float) -> str:
+    """Describe a budget: "1 false alert a day", "first day: at most 1 false alert an hour; 1 a day after 6 hours more".
+
+    Args:
+        alerts_per_day: The requested budget.
+        vouched: The budget that is set now, alerts a day.
+        missing_seconds: Normal video that the requested one needs.
+    """
+    if vouched <= alerts_per_day:
+        return f"{counted(alerts_per_day, 'false alert')} a day"
+    now = f"so far: at most {number(vouched, 2)} false alerts a day"
+    if vouched == FIRST_DAY_ALERTS:
+        now = "first day: at most 1 false alert an hour"
+    return f"{now}; {number(alerts_per_day)} a day after {span(missing_seconds)} more"
 
 
 def sustained_score(scores: Scores, *, fps: float, min_duration_seconds: float, gap_seconds: float = 2.0) -> Scores:
@@ -167,7 +210,7 @@ class AlertCurve:
 
     def expected(self, alerts_per_day: float) -> float:
         """Number of alerts in the calibration video that corresponds to a rate."""
-        return alerts_per_day * self.exposure_seconds / 86_400.0
+        return alerts_per_day * self.exposure_seconds / SECONDS_A_DAY
 
     def threshold(self, expected: float) -> float:
         """Raw threshold that gives `expected` > 0 alerts in the calibration video.

@@ -13,7 +13,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 
-from streamad.calibration.budget import AlertCurve
+from streamad.calibration.budget import (
+    SECONDS_A_DAY,
+    AlertCurve,
+    budget_words,
+    seconds_to_budget,
+    vouched_budget,
+)
 from streamad.calibration.distribution import ScoreDistribution
 from streamad.calibration.per_location import PerLocationStatistics
 from streamad.calibration.policy import release_of
@@ -25,11 +31,12 @@ from streamad.formatting import counted, number, span
 FORMAT = "streamad-calibration"
 VERSION = 1
 
-SECONDS_A_DAY = 86_400.0
-
 RULE_OF_THREE = 3.0
 """If no event occurs in a time T, up to 3/T events per unit of time are possible with 95 % confidence (−ln 0.05 ≈
 3)."""
+
+HIGHEST_LEVEL = 3.0
+"""The threshold lies at most this many times as far above the median as the highest sustained score of the video."""
 
 CRITICAL_RARITY = 10.0
 """A critical alert is expected this many times less often than the budget."""
@@ -58,12 +65,15 @@ class Calibration:
         distribution: Distribution of the scores of normal frames; yields the calibrated score.
         alert_curve: Alerts in the calibration video as a function of the threshold, with its tail.
         alerts_per_day: The budget: the requested number of false alerts per day.
+        vouched_alerts_per_day: The budget that the threshold is set for: the requested one, or a larger one until
+            enough video was seen (`vouched_budget`).
         threshold: Score at which an alert opens.
         threshold_low: Lower end of the threshold's 95 % interval.
         threshold_high: Upper end of that interval.
         release: Score below which an alert closes.
         critical: Score from which an alert is critical: reached ten times less often than the budget.
-        extrapolation: The budget's period divided by the length of the video; above 1, the threshold is extrapolated.
+        extrapolation: The period of the vouched budget divided by the length of the video; above 1, the threshold is
+            extrapolated.
         resolvable_alerts_per_day: The lowest rate that this much video supports (rule of three, 95 %).
         data_warnings: Warnings about the data.
         warnings: `data_warnings`, and warnings about this budget.
@@ -90,6 +100,7 @@ class Calibration:
     distribution: ScoreDistribution
     alert_curve: AlertCurve
     alerts_per_day: float
+    vouched_alerts_per_day: float
     threshold: float
     threshold_low: float
     threshold_high: float
@@ -106,6 +117,7 @@ class Calibration:
             "fps",
             "duration_seconds",
             "alerts_per_day",
+            "vouched_alerts_per_day",
             "extrapolation",
             "resolvable_alerts_per_day",
         ):
@@ -135,7 +147,21 @@ class Calibration:
     @property
     def summary(self) -> str:
         """The threshold as a calibrated score, with its budget: "threshold 4.99 for 1 false alert a day"."""
-        return f"threshold {number(self.shown_threshold)} for {counted(self.alerts_per_day, 'false alert')} a day"
+        return f"threshold {number(self.shown_threshold)}{', ' if self.seconds_to_budget else ' for '}{self.budget}"
+
+    @property
+    def seconds_to_budget(self) -> float:
+        """Normal video that is missing for the requested budget, seconds; 0 if the threshold is set for it."""
+        if self.vouched_alerts_per_day <= self.alerts_per_day:
+            return 0.0
+        return seconds_to_budget(self.alerts_per_day, self.alert_curve.exposure_seconds)
+
+    @property
+    def budget(self) -> str:
+        """What the threshold is set for, and when the requested budget will be reached: "1 false alert a day",
+        "first day: at most 1 false alert an hour; 1 a day after 7.67 hours more".
+        """
+        return budget_words(self.alerts_per_day, self.vouched_alerts_per_day, self.seconds_to_budget)
 
     def calibrated_array(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """`calibrated` for an array of any shape."""
@@ -202,6 +228,8 @@ class Calibration:
             name: Name of the file, for messages.
             folder: Folder of the file with the per-location statistics, if there are any.
 
+        A document of streamad 0.2 states one budget, for which its threshold is set.
+
         Raises:
             CalibrationError: The document is not a calibration, has another version, or has a missing, unknown, or
                 invalid key; names file and key.
@@ -219,6 +247,8 @@ class Calibration:
                 hint="update streamad" if newer else "calibrate again: streamad calibrate",
             )
         body = {key: value for key, value in document.items() if key not in ("format", "version", "local")}
+        if "alerts_per_day" in body:
+            body.setdefault("vouched_alerts_per_day", body["alerts_per_day"])
         local = _local_of(document["local"], name, folder) if "local" in document else None
         try:
             return replace(_ADAPTER.validate_json(json.dumps(body), strict=True), local=local)
@@ -336,41 +366,48 @@ def decide(
             f"alerts_per_day must be a positive number, got {alerts_per_day}",
             hint="1 means one false alert per day, 0.14 one per week",
         )
-    days = duration_seconds / SECONDS_A_DAY
-    expected = curve.expected(alerts_per_day)
-    threshold = curve.threshold(expected)
+    vouched = vouched_budget(alerts_per_day, curve.exposure_seconds)
+    expected = curve.expected(vouched)
+    highest = median + HIGHEST_LEVEL * (curve.highest_peak - median) if curve.highest_peak > median else np.inf
+    fitted = curve.threshold(expected)
+    threshold = min(fitted, highest)
     low, high = curve.interval(expected)
     rarer = curve.threshold(expected / CRITICAL_RARITY)
-    extrapolation = 1.0 / (alerts_per_day * days)
+    warnings = _budget_warnings(curve, alerts_per_day, vouched, frames, duration_seconds)
+    if fitted > highest:
+        warnings += (
+            f"the threshold is held at {HIGHEST_LEVEL:g} times the height of the highest normal score; the budget "
+            "would take a higher one: expect more false alerts",
+        )
     return {
         "alerts_per_day": float(alerts_per_day),
+        "vouched_alerts_per_day": float(vouched),
         "threshold": threshold,
         "threshold_low": min(low, threshold),
-        "threshold_high": max(high, threshold),
+        "threshold_high": max(min(high, highest), threshold),
         "release": release_of(threshold, median, hysteresis),
         "critical": rarer if rarer > threshold else threshold + curve.tail_scale,
-        "extrapolation": extrapolation,
-        "resolvable_alerts_per_day": RULE_OF_THREE / days,
+        "extrapolation": 1.0 / expected,
+        "resolvable_alerts_per_day": RULE_OF_THREE / curve.expected(1.0),
         "data_warnings": data_warnings,
-        "warnings": (*data_warnings, *_budget_warnings(curve, alerts_per_day, frames, days)),
+        "warnings": (*data_warnings, *warnings),
     }
 
 
-def _budget_warnings(curve: AlertCurve, alerts_per_day: float, frames: int, days: float) -> tuple[str, ...]:
-    rests = f"the threshold rests on {counted(frames, 'frame')} = {span(days * SECONDS_A_DAY)} of normal video"
+def _budget_warnings(
+    curve: AlertCurve, alerts_per_day: float, vouched: float, frames: int, duration_seconds: float
+) -> tuple[str, ...]:
+    rests = f"the threshold rests on {counted(frames, 'frame')} = {span(duration_seconds)} of normal video"
+    extrapolation = 1.0 / curve.expected(vouched)
+    if extrapolation > 1:
+        rests += f", extrapolated {number(extrapolation)}-fold"
+    if vouched > alerts_per_day:
+        missing = seconds_to_budget(alerts_per_day, curve.exposure_seconds)
+        return (f"{rests}; {budget_words(alerts_per_day, vouched, missing)}",)
     budget = f"{counted(alerts_per_day, 'alert')} a day"
-    period = SECONDS_A_DAY / alerts_per_day
-    have = days * SECONDS_A_DAY
-    if period > have:
-        advice = f"{span(RULE_OF_THREE * period - have)} more would support it (95 %)"
-        if period / 10 > have:
-            advice = f"{span(period / 10 - have)} more would make that 10-fold, and {advice}"
-        return (f"{rests}; {budget} is extrapolated {number(period / have)}-fold: {advice}",)
-    if RULE_OF_THREE * period > have:
-        return (
-            f"{rests}; it covers the period of {budget} {number(have / period, 2)} times, and 3 times are needed to "
-            f"support it (95 %): collect {span(RULE_OF_THREE * period - have)} more",
-        )
+    missing = RULE_OF_THREE * SECONDS_A_DAY / alerts_per_day - curve.exposure_seconds
+    if missing > 0:
+        return (f"{rests}; {span(missing)} more would support {budget} (95 %)",)
     if curve.expected(alerts_per_day) > curve.counts[0]:
         most = curve.counts[0] / curve.exposure_seconds * SECONDS_A_DAY
         return (

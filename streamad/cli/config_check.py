@@ -173,6 +173,9 @@ def _models(config: Config, frames: dict[int, Frame]) -> Iterator[Finding]:
                     alerts_per_day=camera.alerts_per_day,
                     threshold=camera.threshold,
                 )
+                known = settings.calibration
+                if known is not None and known.seconds_to_budget:
+                    yield Finding("warning", ("cameras", index, "alerts_per_day"), known.budget)
                 scorer = model.scorer(camera.id, settings.per_location, quality=config.quality_of(camera))
                 if index in frames:
                     scorer.preprocess(frames[index])

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from streamad.synthetic_scene import SceneTruth
 
 BUDGET = 120.0
-"""False alerts per day, that is, five per hour. The demo calibrates on 72 s of normal video, which can be extrapolated
-tenfold but not a thousandfold. A camera that is calibrated on hours has a budget of one per day."""
+"""False alerts per day, that is, five per hour. The demo calibrates on 72 s of normal video, which is extrapolated
+tenfold for it. A camera that is calibrated on hours has a budget of one per day."""
 
 WALKWAY_SEED = 1
 WALKWAY, GENERIC = "adacl-demo-walkway", "adacl-demo-generic"

@@ -99,8 +99,8 @@ def fuse(
     if as_json:
         emit({
             "model": str(bundle.path), "members": list(models), "rule": rule, "threshold": calibration.shown_threshold,
-            "alerts_per_day": alerts_per_day, "frames": calibration.frames, "warnings": list(calibration.warnings),
-            **clips.report(),
+            "alerts_per_day": alerts_per_day, "vouched_alerts_per_day": calibration.vouched_alerts_per_day,
+            "frames": calibration.frames, "warnings": list(calibration.warnings), **clips.report(),
         })  # fmt: skip
     else:
         say(

@@ -159,6 +159,7 @@ def train(
         "parity_max_abs": max(p.max_abs_output for p in bundle.manifest.parity),
         "threshold": calibration.shown_threshold,
         "alerts_per_day": calibration.alerts_per_day,
+        "vouched_alerts_per_day": calibration.vouched_alerts_per_day,
         "calibration_frames": calibration.frames,
         "warnings": list(calibration.warnings),
         **found.report(),

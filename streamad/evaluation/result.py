@@ -66,8 +66,8 @@ class AlertMetrics:
 
     Attributes:
         threshold: Raw score from which a frame is anomalous.
-        alerts_per_day: The budget of false alerts that the threshold was set for, from normal video only; None if the
-            user gave the threshold.
+        alerts_per_day: The requested budget of false alerts, from normal video only; None if the user gave the
+            threshold.
         found: Number of true events with an alert.
         missed: Number of true events without one.
         right: Number of alerts that overlapped a true event when they were first raised.
@@ -78,6 +78,7 @@ class AlertMetrics:
         frame_true_positive_rate: Share of abnormal scored frames at or over the threshold.
         frame_false_positive_rate: Share of normal scored frames at or over the threshold; None if there are none.
         events: All true events.
+        vouched_alerts_per_day: The budget that the threshold was set for. None: the requested one.
     """
 
     threshold: float
@@ -92,6 +93,7 @@ class AlertMetrics:
     frame_true_positive_rate: float
     frame_false_positive_rate: float | None
     events: tuple[ClipEvent, ...] = ()
+    vouched_alerts_per_day: float | None = None
 
 
 @dataclass(frozen=True)

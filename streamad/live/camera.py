@@ -236,6 +236,7 @@ class CameraWatch:
             reconnects=sum(source.reconnects.values()),
             score=recent[-1][1] if recent and is_watched else None,
             threshold=self.policy.display_score(self.policy.threshold),
+            budget=self._budget(),
             recurrence=self._recurrence() if is_watched else None,
             foreign=self._foreign(),
             alert=self._alert_label(),
@@ -269,6 +270,10 @@ class CameraWatch:
                 "moved, or the light changed. Unless it is the light, learn this view: streamad learn"
             )
         return self.policy.foreign
+
+    def _budget(self) -> str | None:
+        known = self.policy.calibration
+        return known.budget if known is not None and known.seconds_to_budget else None
 
     def _recurrence(self) -> ReturnPeriodStatus | None:
         known = None if self.newest is None else self.policy.return_period(self.newest[1].score)

@@ -78,6 +78,8 @@ class CameraStatus(TypedDict):
         reconnects: Reconnects since the start.
         score: Newest score; None if it was skipped or the camera is not being watched.
         threshold: The threshold, on the same scale as the score.
+        budget: What the threshold is set for, until enough was seen for the requested budget: "first day: at most 1
+            false alert an hour; 1 a day after 7.67 hours more". None afterwards, and without a calibration.
         recurrence: How often normal video reaches the newest score; None without a score or calibration.
         foreign: Why the calibration may belong to another camera, so that the scores may not be meaningful; None if
             nothing suggests it.
@@ -102,6 +104,7 @@ class CameraStatus(TypedDict):
     reconnects: int
     score: float | None
     threshold: float | None
+    budget: str | None
     recurrence: ReturnPeriodStatus | None
     foreign: str | None
     alert: AlertLabel

@@ -93,4 +93,5 @@ def alert_metrics(traces: Sequence[ScoredClip], policy: AlertPolicy) -> AlertMet
         frame_true_positive_rate=float(over[abnormal].mean()) if abnormal.any() else 0.0,
         frame_false_positive_rate=float(over[~abnormal].mean()) if (~abnormal).any() else None,
         events=tuple(events),
+        vouched_alerts_per_day=None if policy.calibration is None else policy.calibration.vouched_alerts_per_day,
     )

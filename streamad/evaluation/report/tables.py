@@ -93,7 +93,10 @@ def alert_rows(result: EvaluationRecord) -> list[Row]:
     over += "there are no normal frames" if normal is None else f"{normal:.1%} of the normal"
     source = "given on the command line: it is unknown whether test data was used to choose it"
     if a.alerts_per_day is not None:
-        source = f"from normal video only, for {counted(a.alerts_per_day, 'false alert')} per day"
+        vouched = a.vouched_alerts_per_day or a.alerts_per_day
+        source = f"from normal video only, for {counted(vouched, 'false alert')} per day"
+        if vouched > a.alerts_per_day:
+            source += f", the fewest that this much video can vouch for ({number(a.alerts_per_day)} asked)"
     return [
         ("threshold (raw score)", f"{a.threshold:.4g}, {source}"),
         ("true events found", f"{a.found} of {a.found + a.missed}"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from streamad.bundle import Bundle
 from streamad.calibration import Calibration
 from streamad.detectors import DEFAULT, TrainedDetector, detector_of
-from streamad.formatting import counted, number, span
+from streamad.formatting import counted, span
 from streamad.workflows.learn.recording_stats import RecordingStats
 from streamad.workflows.learn.recording_store import RecordingStore
 
@@ -74,12 +74,10 @@ def describe(
             "and likely an alert; if that is normal, record when it happens and run again with the same --out"
         )
     words += detector.limitations(manifest)
-    resolvable = calibration.resolvable_alerts_per_day
-    if calibration.extrapolation > 1:
+    if calibration.seconds_to_budget:
         words.append(
-            f"its threshold is for {counted(calibration.alerts_per_day, 'false alert')} a day, "
-            f"{number(calibration.extrapolation)} times beyond the {span(calibration.duration_seconds)} it was set on; "
-            f"this much video supports no rate below {number(resolvable)} a day: watch, then "
+            f"{counted(calibration.alerts_per_day, 'false alert')} a day was asked for, and "
+            f"{span(calibration.duration_seconds)} of video cannot vouch for it: {calibration.budget}; watch, then "
             f"`streamad calibrate {shlex.quote(str(out))} --recent 24h`"
         )
     if calibration.duration_seconds < GUESS_SECONDS:
@@ -107,7 +105,9 @@ def describe(
         "held_frames": dict(survey.held),
         "smallest_pixels": least,
         "alerts_per_day": calibration.alerts_per_day,
-        "resolvable_alerts_per_day": resolvable,
+        "vouched_alerts_per_day": calibration.vouched_alerts_per_day,
+        "seconds_to_budget": calibration.seconds_to_budget,
+        "resolvable_alerts_per_day": calibration.resolvable_alerts_per_day,
         "extrapolation": calibration.extrapolation,
         "threshold": calibration.shown_threshold,
         "warnings": list(calibration.warnings),

@@ -1,9 +1,12 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
-from streamad.calibration import AlertPolicySpec, calibrate
+from streamad.calibration import AlertCurve, AlertPolicySpec, calibrate
+from streamad.calibration.budget import seconds_to_budget, vouched_budget
+from streamad.calibration.calibration import decide
 from streamad.errors import CalibrationError, UsageError
 
 SHA = "ab" * 32
@@ -29,15 +32,69 @@ def test_record():
     assert c.release == pytest.approx(c.threshold - 0.2 * (c.threshold - c.median))
     assert c.threshold_low <= c.threshold <= c.threshold_high
     assert c.critical > c.threshold
-    assert c.extrapolation == pytest.approx(1350)
-    assert c.resolvable_alerts_per_day == pytest.approx(3 * 1350)
+    # Of each clip, all but the first half second can open an alert.
+    assert c.extrapolation == pytest.approx(3600 / 63)
+    assert c.resolvable_alerts_per_day == pytest.approx(3 * 86_400 / 63)
 
 
 def test_warning_says_what_the_threshold_rests_on():
-    (warning,) = [w for w in run([normal(640)]).warnings if "rests on" in w]
-    assert "640 frames = 64 s of normal video" in warning
-    assert "1 alert a day is extrapolated 1,350-fold" in warning
-    assert "2.38 hours more would make that 10-fold, and 3 days more would support it (95 %)" in warning
+    c = run([normal(640)])
+    (warning,) = [w for w in c.warnings if "rests on" in w]
+    assert "640 frames = 64 s of normal video, extrapolated 56.7-fold" in warning
+    assert "first day: at most 1 false alert an hour; 1 a day after 7.98 hours more" in warning
+    assert c.summary.startswith("threshold ")
+    assert c.summary.endswith(", first day: at most 1 false alert an hour; 1 a day after 7.98 hours more")
+
+
+def test_budget_that_video_can_vouch_for():
+    """One an hour until a third of an hour was seen, then one alert in three times the video, then what was asked."""
+    hour = 3600.0
+    for asked, seen, vouched, missing in (
+        (1.0, 60.0, 24.0, 8 * hour - 60),
+        (1.0, hour / 3, 24.0, 8 * hour - hour / 3),
+        (1.0, hour / 2, 16.0, 7.5 * hour),
+        (1.0, 6 * hour, 4 / 3, 2 * hour),
+        (1.0, 8 * hour, 1.0, 0.0),
+        (1.0, 80 * hour, 1.0, 0.0),
+        (0.5, 8 * hour, 1.0, 8 * hour),
+        (48.0, 60.0, 48.0, 0.0),
+    ):
+        assert vouched_budget(asked, seen) == pytest.approx(vouched)
+        assert seconds_to_budget(asked, seen) == pytest.approx(missing)
+
+
+def test_threshold_is_set_for_the_vouched_budget_and_the_asked_one_is_kept():
+    c = run([normal(36_000)])
+    assert c.alerts_per_day == 1.0
+    assert c.vouched_alerts_per_day == pytest.approx(8.0, rel=1e-3)
+    assert c.threshold == pytest.approx(c.alert_curve.threshold(1 / 3))
+    assert c.threshold == pytest.approx(run([normal(36_000)], alerts_per_day=c.vouched_alerts_per_day).threshold)
+    assert c.budget == "so far: at most 8 false alerts a day; 1 a day after 7 hours more"
+    asked = run([normal(36_000)], alerts_per_day=24.0)
+    assert asked.vouched_alerts_per_day == 24.0
+    assert asked.seconds_to_budget == 0.0
+    assert asked.budget == "24 false alerts a day"
+
+
+def test_threshold_is_held_at_three_times_the_highest_normal_score():
+    curve = AlertCurve(
+        levels=(11.0, 11.9),
+        counts=(9.0, 4.0),
+        tail_scale=5.0,
+        tail_shape=0.2,
+        highest_peak=12.0,
+        exposure_seconds=900.0,
+    )
+    common = {"median": 10.0, "hysteresis": 0.2, "frames": 9000, "duration_seconds": 900.0, "data_warnings": ()}
+    made = decide(curve, alerts_per_day=1.0, **common)
+    assert curve.threshold(curve.expected(24.0)) > 16.0  # what the tail says
+    assert made["threshold"] == 10.0 + 3 * (12.0 - 10.0)
+    assert made["threshold_low"] <= made["threshold"] <= made["threshold_high"] <= 16.0
+    assert made["release"] == pytest.approx(16.0 - 0.2 * 6.0)
+    assert made["critical"] > made["threshold"]
+    assert any("held at 3 times" in warning for warning in made["warnings"])
+    flat = replace(curve, highest_peak=10.0)  # nothing above the median: no height to take three times
+    assert decide(flat, alerts_per_day=1.0, **common)["threshold"] > 16.0
 
 
 def test_no_warning_where_the_video_vouches_for_the_budget():
@@ -49,8 +106,7 @@ def test_no_warning_where_the_video_vouches_for_the_budget():
 
 def test_warning_between_one_and_three_periods():
     (warning,) = run([normal(36_000)], alerts_per_day=48.0).warnings
-    assert "it covers the period of 48 alerts a day 2 times, and 3 times are needed" in warning
-    assert "collect 30 minutes more" in warning
+    assert warning.endswith("60 minutes of normal video; 30 minutes more would support 48 alerts a day (95 %)")
 
 
 def test_impossible_budget_takes_the_lowest_level_and_says_so():

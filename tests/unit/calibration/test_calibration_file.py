@@ -63,7 +63,7 @@ def test_another_version(document, version, hint):
 
 
 def test_every_missing_key_is_named(document):
-    for key in document.keys() - {"format", "version"}:
+    for key in document.keys() - {"format", "version", "vouched_alerts_per_day"}:
         rest = {k: v for k, v in document.items() if k != key}
         with pytest.raises(CalibrationError, match=rf"f\.json: key '{key}'"):
             Calibration.from_json(rest, name="f.json")
@@ -87,6 +87,18 @@ def test_wrong_values_are_refused(document, key, value):
     with pytest.raises(CalibrationError, match=r"f\.json: key") as caught:
         Calibration.from_json({**document, key: value}, name="f.json")
     assert key in str(caught.value)
+
+
+def test_a_file_of_one_budget_keeps_its_threshold(calibration, document):
+    """Files of streamad 0.2 have no vouched budget: their threshold is for the requested one."""
+    curve = calibration.alert_curve
+    far = curve.threshold(curve.expected(1.0))
+    old = {key: value for key, value in document.items() if key != "vouched_alerts_per_day"}
+    read = Calibration.from_json({**old, "threshold": far, "threshold_high": far + 1, "critical": far + 1})
+    assert read.vouched_alerts_per_day == read.alerts_per_day == 1.0
+    assert read.threshold == far > calibration.threshold
+    assert read.budget == "1 false alert a day"
+    assert read.with_budget(1.0).threshold == calibration.threshold
 
 
 def test_nan_in_a_file_is_refused(document, tmp_path):
@@ -133,7 +145,9 @@ def test_with_budget_is_calibrating_with_that_budget(calibration):
 def test_with_budget_after_a_round_trip(calibration, document):
     read = Calibration.from_json(document)
     assert read.with_budget(24.0) == calibration.with_budget(24.0)
-    assert read.with_budget(24.0).threshold < calibration.threshold < read.with_budget(0.1).threshold
+    assert read.with_budget(240.0).threshold < read.with_budget(24.0).threshold
+    # Two hundred seconds vouch for no lower budget.
+    assert read.with_budget(24.0).threshold == calibration.threshold == read.with_budget(0.1).threshold
 
 
 @pytest.mark.parametrize("budget", [0.0, -1.0, float("nan"), float("inf")])

@@ -45,7 +45,7 @@ def rates(process, minutes, extrapolation):
         scores = process(int(minutes * 60 * FPS), np.random.default_rng(seed))
         budget = 86_400 / (minutes * 60) / extrapolation
         c = calibrate([scores], fps=FPS, alerts_per_day=budget, model="m", model_sha256="0" * 64, source="s")
-        assert c.extrapolation == pytest.approx(extrapolation)
+        assert c.extrapolation == pytest.approx(extrapolation, rel=0.01)
         expected = budget * HELD_OUT / FPS / 86_400
         ratios.append(alerts(held_out, c.threshold, c.release) / expected)
     return np.array(ratios)
@@ -61,9 +61,9 @@ def test_budget_inside_the_data_is_kept_within_a_factor_of_two(name):
 
 @pytest.mark.parametrize("name", PROCESSES)
 def test_tenfold_extrapolation_stays_within_a_stated_factor(name):
-    """10 minutes, one alert in 100: the median within 4 (tails lighter than exponential may stay far below),
+    """6 minutes, one alert an hour: the median within 4 (tails lighter than exponential may stay far below),
     no more than one calibration of eight beyond 8 times the budget."""
-    ratios = rates(PROCESSES[name], 10, 10)
+    ratios = rates(PROCESSES[name], 6, 10)
     assert np.median(ratios) < 4, ratios
     assert (ratios > 8).sum() <= 1, ratios
 
@@ -71,6 +71,35 @@ def test_tenfold_extrapolation_stays_within_a_stated_factor(name):
 def test_exponential_tails_are_met_both_ways_under_extrapolation():
     ratios = rates(PROCESSES["iid exponential"], 10, 5)
     assert 1 / 3 < np.median(ratios) < 3, ratios
+
+
+def bursts(hours, rng, fps=5.0, per_hour=60.0):
+    """Low noise with bursts of one second at random times, of heights 1 + Exp(1): at a threshold u > 1, the true rate
+    of alerts is per_hour · e^(1 − u)."""
+    n = int(hours * 3600 * fps)
+    scores = rng.uniform(0.0, 0.1, n)
+    starts = np.cumsum(12 * fps + rng.exponential((3600 / per_hour - 12) * fps, int(2 * hours * per_hour) + 9))
+    for start in starts[starts < n - 2 * fps].astype(int):
+        scores[start : start + int(fps) + 1] = 1.0 + rng.exponential()
+    return scores
+
+
+@pytest.mark.parametrize(
+    ("hours", "vouched", "factor"), [(1 / 3, 24.0, 4), (1.0, 8.0, 3), (3.0, 8 / 3, 2), (6.0, 4 / 3, 2), (24.0, 1.0, 2)]
+)
+def test_vouched_budget_is_met_by_bursts_of_a_known_rate(hours, vouched, factor):
+    """The realized rate by the formula of the process, not by the code's own alert rule: the median within `factor`,
+    and no more than one calibration of twenty beyond twice that. Few bursts weigh little against single frames, which
+    are nearly all noise here, so the threshold of the first hour is too low rather than too high."""
+    ratios = []
+    for seed in range(20):
+        c = calibrate(
+            [bursts(hours, np.random.default_rng(seed))], fps=5.0, model="m", model_sha256="0" * 64, source="s"
+        )
+        assert c.vouched_alerts_per_day == pytest.approx(vouched, rel=1e-3)
+        ratios.append(24 * 60 * np.exp(1 - c.threshold) / c.vouched_alerts_per_day)
+    assert 1 / factor < np.median(ratios) < factor, ratios
+    assert sum(ratio > 2 * factor for ratio in ratios) <= 1, ratios
 
 
 def test_the_interval_covers_the_right_threshold():

@@ -65,6 +65,7 @@ def camera(name: str, **changes: Any) -> dict[str, Any]:
         "latency_seconds": 0.112,
         "last_frame_at": time.time() - 90,
         "last_frame_seconds": 90.0,
+        "budget": None,
         "recurrence": None,
         "foreign": None,
         "quality": None,
