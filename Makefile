@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # The versions that CI tested; remove the constraint to try newer ones.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test soak lint docs bench bench-docs clean help
+.PHONY: demo test soak lint docs bench bench-docs panel panel-docs clean help
 
 help:
 	@echo "make demo   render a scene, calibrate on it, watch it, leave plot, video and metrics in runs/demo"
@@ -18,6 +18,8 @@ help:
 	@echo "make docs   the documentation site in build/site; a broken link, anchor or docstring section is an error"
 	@echo "make bench  speed, cameras and memory of every model and engine, within 8 minutes; BENCH_ARGS=... for more"
 	@echo "make bench-docs  table and plots of docs/results/performance.md from what make bench measured"
+	@echo "make panel  learn and watch the cameras of STREAMAD_DATA beside three baselines; PANEL_ARGS=... for some or all"
+	@echo "make panel-docs  tables and pictures of docs/results/panel.md from what make panel measured"
 
 # The base install: no torch.
 $(VENV)/.base: pyproject.toml constraints.txt
@@ -67,6 +69,12 @@ bench: $(VENV)/.dev
 
 bench-docs: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench.py --from runs/bench.json --write-docs
+
+panel: $(VENV)/.base
+	$(BIN)/python benchmarks/panel.py $(PANEL_ARGS)
+
+panel-docs: $(VENV)/.base
+	$(BIN)/python benchmarks/panel.py --from runs/panel/panel.json --write-docs
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .cache build runs
