@@ -173,15 +173,15 @@ def streamad(*arguments: str | Path) -> str:
 def read_video(table: Path, camera: Camera, path: Path) -> WatchedVideo:
     """Read the CSV of a scored video. Frames without a line have no score and no alert."""
     with table.open(encoding="utf-8", newline="") as file:
-        rows = [
-            (int(row["index"]), float(row["raw_score"] or "nan"), row["alert"] == "1") for row in csv.DictReader(file)
-        ]
-    labels = camera.labels_of(path, max(index for index, _, _ in rows) + 1)
-    scores, alerts = np.full(len(labels), np.nan), np.zeros(len(labels), bool)
-    for index, score, alert in rows:
+        rows = list(csv.DictReader(file))
+    labels = camera.labels_of(path, int(rows[-1]["index"]) + 1)
+    scores, shown, alerts = np.full(len(labels), np.nan), np.full(len(labels), np.nan), np.zeros(len(labels), bool)
+    for row in rows:
+        index = int(row["index"])
         if index < len(labels):
-            scores[index], alerts[index] = score, alert
-    return WatchedVideo(scores, alerts, labels)
+            scores[index], shown[index] = float(row["raw_score"] or "nan"), float(row["score"] or "nan")
+            alerts[index] = row["alert"] == "1"
+    return WatchedVideo(scores, alerts, labels, shown)
 
 
 def commit() -> str:

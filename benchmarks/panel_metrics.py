@@ -29,14 +29,16 @@ class WatchedVideo:
     """Scores, alerts and labels of a video's frames.
 
     Attributes:
-        scores: (T,) higher is more anomalous; NaN where a frame has none.
+        scores: (T,) raw scores, higher is more anomalous; NaN where a frame has none.
         alerts: (T,) whether an alert is on.
         labels: (T,) `NORMAL`, `ANOMALOUS` or `NOT_COUNTED`.
+        shown: (T,) scores on the scale of the threshold; None: as `scores`.
     """
 
     scores: npt.NDArray[np.float64]
     alerts: npt.NDArray[np.bool_]
     labels: npt.NDArray[np.uint8]
+    shown: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if not len(self.scores) == len(self.alerts) == len(self.labels):
@@ -129,7 +131,7 @@ def trace(videos: Sequence[WatchedVideo], fps: float, threshold: float) -> dict[
     """
     lengths = [len(video.labels) for video in videos]
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    scores = np.concatenate([video.scores for video in videos])
+    scores = np.concatenate([video.scores if video.shown is None else video.shown for video in videos])
     step = -(-len(scores) // MAX_POINTS)
     padded = np.pad(np.where(np.isnan(scores), -np.inf, scores), (0, -len(scores) % step), constant_values=-np.inf)
     highest = padded.reshape(-1, step).max(axis=1)

@@ -185,7 +185,7 @@ def picture(trace: Mapping[str, Any], title: str) -> str:
         axes.set_xlim(0, starts[-1])
         axes.set_title(title, fontsize=10, loc="left")
         axes.set_xlabel(f"time ({unit})", fontsize=8)
-        axes.set_ylabel("raw score", fontsize=8)
+        axes.set_ylabel("score", fontsize=8)
         axes.tick_params(labelsize=8)
         figure.legend(loc="outside upper right", fontsize=8, ncols=5, frameon=False)
         for side in ("top", "right"):

@@ -213,6 +213,22 @@ def test_releases_are_compared_with_the_first_result(load: Any, metrics: ModuleT
     assert "| upcam | – → – | – → – | 47 → – |" in table
 
 
+def test_scores_are_read_as_written(load: Any, tmp_path: Path) -> None:
+    table = tmp_path / "7.csv"
+    table.write_text("index,raw_score,score,alert\n0,,,0\n1,2.5,1.5,0\n3,4,2,1\n4,9,3,0\n", encoding="utf-8")
+    panel = load("panel")
+    labels = {"7": np.array([0, 0, 1, 1], np.uint8)}
+    labeled, free = (panel.Camera("gate", FPS, (), (Path("7.mp4"),), known) for known in (labels, {}))
+    read = panel.read_video(table, labeled, Path("7.mp4"))
+    np.testing.assert_array_equal(read.scores, [np.nan, 2.5, np.nan, 4])
+    np.testing.assert_array_equal(read.shown, [np.nan, 1.5, np.nan, 2])
+    assert read.alerts.tolist() == [False, False, False, True]
+    assert read.labels.tolist() == [0, 0, 1, 1]
+    assert labeled.events() == 1
+    assert panel.read_video(table, free, Path("7.mp4")).labels.tolist() == [0] * 5
+    assert free.events() == 0
+
+
 def test_without_cameras_the_panel_says_what_is_missing(
     load: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
