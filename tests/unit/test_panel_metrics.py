@@ -213,6 +213,17 @@ def test_releases_are_compared_with_the_first_result(load: Any, metrics: ModuleT
     assert "| upcam | – → – | – → – | 47 → – |" in table
 
 
+def test_a_command_that_fails_is_reported_without_the_machines_paths(load: Any, tmp_path: Path) -> None:
+    panel, folder = load("panel"), tmp_path / "gate"
+    labels = {"8": np.array([1, 1, 0, 1], np.uint8)}
+    camera = panel.Camera("gate", FPS, (folder / "normal" / "7.mp4",), (folder / "test" / "8.mp4",), labels)
+    videos, product = panel.measure_product(camera, tmp_path / "out")
+    assert videos == []
+    assert product["failed"].startswith("learn: normal/7.mp4 does not exist")
+    assert str(tmp_path) not in product["failed"]
+    assert (product["found"], product["events"], product["macro"]) == (0, 2, None)
+
+
 def test_scores_are_read_as_written(load: Any, tmp_path: Path) -> None:
     table = tmp_path / "7.csv"
     table.write_text("index,raw_score,score,alert\n0,,,0\n1,2.5,1.5,0\n3,4,2,1\n4,9,3,0\n", encoding="utf-8")
