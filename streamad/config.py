@@ -85,7 +85,7 @@ class Config(BaseModel):
         default_factory=lambda: DriftSpec(), description="when scores no longer match the calibration"
     )
     history: HistorySpec = Field(
-        default_factory=lambda: HistorySpec(), description="recent scores, kept for `streamad calibrate --recent`"
+        default_factory=lambda: HistorySpec(), description="recent scores, on which thresholds are set anew"
     )
     reconnect: ReconnectSpec = Field(
         default_factory=lambda: ReconnectSpec(), description="waits between attempts to reconnect"

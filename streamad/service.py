@@ -26,6 +26,7 @@ from streamad.observability.status import StatusDocument
 from streamad.scoring import FrameScore
 from streamad.web import WebServer, create_app
 from streamad.workflows.recalibrate import ScoreHistoryRecorder
+from streamad.workflows.tighten import Tightening
 from streamad.writing import BackgroundWriter
 
 _log = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ def watch(
 
         def take_score(camera: CameraWatch, frame: Frame, score: FrameScore) -> None:
             history.on_score(camera, score)
+            tightening.on_score(camera)
             if log is not None:
                 latency = time.monotonic() - score.received_at
                 log.add(camera.spec.id, score, shown=camera.policy.display_score(score.score), latency_seconds=latency)
@@ -113,6 +115,8 @@ def watch(
         monitor = Monitor(
             settings, metrics=metrics, health=health, store=store, sinks=sinks, on_score=take_score, on_event=take_event
         )
+        tightening = Tightening(settings, monitor.cameras, utc_now)
+        stack.callback(tightening.close)
         writers: list[BackgroundWriter[Any]] = [
             store.writer,
             history.writer,

@@ -110,6 +110,7 @@ class AlertStateMachine:
         if not progress_seconds > 0:
             raise ValueError(f"progress_seconds must be more than 0, got {progress_seconds}")
         self.policy = policy
+        """May be replaced while `state` is "idle": no run or alert of another threshold is then under way."""
         self.camera = camera
         self._progress_seconds = progress_seconds
 

@@ -58,7 +58,6 @@ class EventTracker:
         wall_clock: Callable[[], datetime] = utc_now,
         progress_seconds: float = PROGRESS_SECONDS,
     ) -> None:
-        self.policy = policy
         self._machine = AlertStateMachine(policy, camera, progress_seconds=progress_seconds)
         self._model = model
         self._model_sha256 = model_sha256
@@ -66,6 +65,15 @@ class EventTracker:
         self._event: Event | None = None
         self._peak_index: int | None = None
         self._peak_of: tuple[Cell | None, Box | None, str | None] = (None, None, None)
+
+    @property
+    def policy(self) -> AlertPolicy:
+        """When a score becomes an alert; may be replaced while `state` is "idle"."""
+        return self._machine.policy
+
+    @policy.setter
+    def policy(self, policy: AlertPolicy) -> None:
+        self._machine.policy = policy
 
     @property
     def state(self) -> AlertState:

@@ -8,7 +8,7 @@ scores below `release`. If the score rises again within `cooldown_seconds`, it i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -60,7 +60,9 @@ def vouched_budget(alerts_per_day: float, exposure_seconds: float) -> float:
         alerts_per_day: The requested budget, > 0; never less than it is returned.
         exposure_seconds: Length of the video > 0.
     """
-    return max(alerts_per_day, min(FIRST_DAY_ALERTS, SECONDS_A_DAY / (REACH * exposure_seconds)))
+    vouched = min(FIRST_DAY_ALERTS, SECONDS_A_DAY / (REACH * exposure_seconds))
+    # One percent is none: the first half second of each clip is missing from what is eight hours otherwise.
+    return vouched if vouched > 1.01 * alerts_per_day else alerts_per_day
 
 
 def seconds_to_budget(alerts_per_day: float, exposure_seconds: float) -> float:
@@ -80,7 +82,7 @@ def budget_words(alerts_per_day: float, vouched: float, missing_seconds: float) 
     """
     if vouched <= alerts_per_day:
         return f"{counted(alerts_per_day, 'false alert')} a day"
-    now = f"so far: at most {number(vouched, 2)} false alerts a day"
+    now = f"so far: at most {counted(float(f'{vouched:.2g}'), 'false alert')} a day"
     if vouched == FIRST_DAY_ALERTS:
         now = "first day: at most 1 false alert an hour"
     return f"{now}; {number(alerts_per_day)} a day after {span(missing_seconds)} more"
@@ -268,7 +270,13 @@ class AlertCurve:
 
 
 def fit_alert_curve(
-    clips: Sequence[Scores], rules: AlertPolicySpec, *, fps: float, median: float, fallback_scale: float
+    clips: Sequence[Scores],
+    rules: AlertPolicySpec,
+    *,
+    fps: float,
+    median: float,
+    fallback_scale: float,
+    ceilings: Collection[float] = (),
 ) -> AlertCurve:
     """Count alerts over a ladder of thresholds and fit the tail of their peaks.
 
@@ -284,6 +292,9 @@ def fit_alert_curve(
         fps: Frames per second of the scores.
         median: Median of all scores.
         fallback_scale: Scale > 0 to use if sustained scores have no spread of their own.
+        ceilings: Scores that frames of alerts were cut off at (see `calibrate`). A peak at one of them is a censored
+            observation: it is counted at all levels up to there, and the mean excess is the maximum-likelihood one of a
+            censored exponential, the sum of all excesses over the number of those that are known.
 
     Raises:
         CalibrationError: No clip is long enough for an alert to open.
@@ -323,11 +334,13 @@ def fit_alert_curve(
     start = next((i for i, (_, alerts) in enumerate(counted) if alerts >= wanted), len(counted) - 1)
     level, _ = counted[start]
     peaks = np.array(alert_peaks(pairs, rules.at(level, baseline=median), fps=fps))
-    shape = fit_shape(peaks - level)
-    high = float(np.quantile(sustained, 0.9))
-    over = sustained[sustained > high] - high
+    is_known = ~np.isin(peaks, list(ceilings))
+    shape = fit_shape(peaks[is_known] - level)
+    frames = sustained[~np.isin(sustained, list(ceilings))]
+    high = float(np.quantile(frames, 0.9)) if frames.size else level
+    over = frames[frames > high] - high
     frame_excess = float(over.mean()) if over.size else fallback_scale
-    mean = (float((peaks - level).sum()) + _PRIOR_CLUSTERS * frame_excess) / (peaks.size + _PRIOR_CLUSTERS)
+    mean = (float((peaks - level).sum()) + _PRIOR_CLUSTERS * frame_excess) / (int(is_known.sum()) + _PRIOR_CLUSTERS)
     kept = counted[start:][::-1]
     return AlertCurve(
         levels=tuple(level for level, _ in kept),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -31,6 +31,7 @@ def calibrate(
     rules: AlertPolicySpec | None = None,
     created: datetime | None = None,
     local: PerLocationStatistics | None = None,
+    ceilings: Collection[float] = (),
 ) -> Calibration:
     """Fit the distribution of normal scores, and set the threshold for a budget of false alerts.
 
@@ -47,6 +48,10 @@ def calibrate(
         rules: The alert policy to calibrate for. Default: `AlertPolicySpec()`.
         created: The time to record, timezone-aware. Default: now.
         local: Per-location statistics that the scores are relative to; they become part of the calibration.
+        ceilings: Scores that frames of earlier alerts were cut off at: the thresholds in force. Such an alert counts as
+            one alert at any threshold up to there, and its frames belong to no distribution. Left out altogether,
+            alerts would lower each threshold below the one before; taken as they are, the first true event would raise
+            it above all that follow.
 
     Raises:
         UsageError: A parameter is out of range.
@@ -66,10 +71,13 @@ def calibrate(
         )
     pooled = np.concatenate(scored)
     pooled = pooled[~np.isnan(pooled)]
+    unscored = total - pooled.size
+    pooled = pooled[~np.isin(pooled, list(ceilings))]
     distribution = fit_distribution(pooled)
     median = float(np.median(pooled))
-    curve = fit_alert_curve(scored, rules, fps=fps, median=median, fallback_scale=distribution.tail_scale)
-    unscored = total - pooled.size
+    curve = fit_alert_curve(
+        scored, rules, fps=fps, median=median, fallback_scale=distribution.tail_scale, ceilings=ceilings
+    )
 
     notes: list[str] = []
     if curve.counts[-1] < FEW_ALERTS:
@@ -125,6 +133,7 @@ def calibrate_bundle(
     rules: AlertPolicySpec | None = None,
     created: datetime | None = None,
     local: PerLocationStatistics | None = None,
+    ceilings: Collection[float] = (),
 ) -> Calibration:
     """`calibrate` for a bundle: the calibration belongs to its network, input and score definition."""
     return calibrate(
@@ -137,6 +146,7 @@ def calibrate_bundle(
         rules=rules,
         created=created,
         local=local,
+        ceilings=ceilings,
     )
 
 

@@ -1,8 +1,8 @@
 """The recent scores of a running camera, on disk: the input of `streamad calibrate --recent`.
 
-Each camera has a folder with one file per hour and process: a line of JSON that identifies camera and model, followed
-by appended records of nine bytes. A record that a killed process left incomplete is skipped. Files older than the
-retention time are removed. A camera at 25 frames per second needs 0.8 MB per hour.
+Each camera has a folder with one file per hour, process and threshold: a line of JSON that identifies camera, model and
+threshold, followed by appended records of nine bytes. A record that a killed process left incomplete is skipped. Files
+older than the retention time are removed. A camera at 25 frames per second needs 0.8 MB per hour.
 """
 
 from __future__ import annotations
@@ -52,6 +52,10 @@ class HistorySpec(BaseModel):
     )
     hours: float = Field(
         72.0, ge=0, le=24 * 366, description="how long scores are kept (0.8 MB per hour and camera); 0: none are stored"
+    )
+    tighten: bool = Field(
+        True,
+        description="set the thresholds of live cameras anew on these scores until their budgets are reached",
     )
 
 
@@ -105,6 +109,7 @@ class ScoreHistory:
         camera: The camera's id.
         model_sha256: Hash of the model, which a calibration belongs to.
         hours: How long files are kept.
+        threshold: The threshold in force; see `set_threshold`. Default: unknown.
         wall_clock: Returns timezone-aware datetimes, for names and ages of files.
         put: Receives the blocks to write, about one every `FLUSH_SECONDS`. Default: they are written immediately.
     """
@@ -117,10 +122,12 @@ class ScoreHistory:
         *,
         hours: float,
         wall_clock: Callable[[], datetime],
+        threshold: float | None = None,
         put: Callable[[HistoryBlock], None] = HistoryBlock.write,
     ) -> None:
         self._folder = folder / camera
         self._header = {"format": FORMAT, "version": 1, "camera": camera, "model_sha256": model_sha256}
+        self.threshold = threshold
         self._hours = hours
         self._wall_clock = wall_clock
         self._put = put
@@ -143,6 +150,12 @@ class ScoreHistory:
         self._waiting.append((index, pts_seconds, score, flags))
         if pts_seconds - self._waiting[0][1] >= FLUSH_SECONDS:
             self.flush()
+
+    def set_threshold(self, threshold: float) -> None:
+        """From the next frame on, another threshold is in force: a new file begins, which states it."""
+        if threshold != self.threshold:
+            self.flush()
+            self._file, self.threshold = None, threshold
 
     def mark_alert(self, since_index: int) -> None:
         """Mark the frames of an alert that begins at this frame, as far as they are not written yet."""
@@ -173,7 +186,8 @@ class ScoreHistory:
         self._first = pts_seconds
         # Names sort by time and are unique across processes and files, whatever the clock does.
         name = f"{now:%Y%m%dT%H%M%S}.{now.microsecond:06d}-{os.getpid()}-{next(_NUMBERS):04d}{SUFFIX}"
-        header = json.dumps({**self._header, "started_at": now.isoformat()}, separators=(",", ":"))
+        fields = {**self._header, "threshold": self.threshold, "started_at": now.isoformat()}
+        header = json.dumps(fields, separators=(",", ":"))
         oldest = now.timestamp() - 3600 * self._hours
         return self._folder / name, header.encode() + b"\n", oldest
 
@@ -183,13 +197,15 @@ class RecentScores:
     """The scores of one model in a history.
 
     Attributes:
-        clips: (T,) scores of every uninterrupted stretch; NaN for frames without a score and frames of alerts.
+        clips: (T,) scores of every uninterrupted stretch; NaN for frames without a score. Frames of alerts are cut off
+            at the threshold that was in force, or NaN if that is unknown.
         fps: Frames per second.
-        frames: Number of frames with a usable score.
-        alert_frames: Number of frames left out because they belonged to an alert.
+        frames: Number of frames with a score that is taken in full.
+        alert_frames: Number of frames that were cut off or left out because they belonged to an alert.
         skipped_frames: Number of frames without a score: during warm-up, or rejected by the frame-quality gate.
         other_models: Number of files of other models, which were ignored.
         since: Start of the first of these files.
+        ceilings: The thresholds that frames of alerts are cut off at (see `calibrate`).
     """
 
     clips: list[npt.NDArray[np.float64]]
@@ -199,6 +215,7 @@ class RecentScores:
     skipped_frames: int
     other_models: int
     since: datetime | None
+    ceilings: frozenset[float] = frozenset()
 
 
 def read_history(
@@ -211,7 +228,7 @@ def read_history(
         camera: The camera's id.
         model_sha256: Only scores of this model are read.
         since: Files that ended earlier, and earlier records in other files, are ignored.
-        keep_alerts: Treat frames of alerts as normal, because the operator confirmed that they were.
+        keep_alerts: Take the scores of alerts in full, because the operator confirmed that they were normal.
 
     Raises:
         CalibrationError: There is no history, or none of this model.
@@ -227,7 +244,8 @@ def read_history(
         )
     clips: list[npt.NDArray[np.float64]] = []
     steps: list[npt.NDArray[np.float64]] = []
-    alerts = skipped = others = 0
+    ceilings: set[float] = set()
+    full = alerts = skipped = others = 0
     first: datetime | None = None
     for path in paths:
         header, records = _read(path)
@@ -248,7 +266,13 @@ def read_history(
         scores[has_none] = np.nan
         if not keep_alerts:
             alerts += int(in_alert.sum())
-            scores[in_alert] = np.nan
+            ceiling = header.get("threshold")
+            if isinstance(ceiling, int | float) and math.isfinite(ceiling):
+                scores[in_alert] = np.minimum(scores[in_alert], ceiling)
+                ceilings.add(float(ceiling))
+            else:  # of streamad 0.2
+                scores[in_alert] = np.nan
+        full += int(np.isfinite(scores).sum() if keep_alerts else np.isfinite(scores[~in_alert]).sum())
         gaps = np.flatnonzero((records["flags"] & GAP).astype(bool))
         clips += [clip for clip in np.split(scores, gaps[gaps > 0]) if np.isfinite(clip).any()]
         steps.append(np.diff(seconds))
@@ -261,11 +285,12 @@ def read_history(
     return RecentScores(
         clips=clips,
         fps=1.0 / max(step, 1e-3),
-        frames=int(sum(np.isfinite(clip).sum() for clip in clips)),
+        frames=full,
         alert_frames=alerts,
         skipped_frames=skipped,
         other_models=others,
         since=first,
+        ceilings=frozenset(ceilings),
     )
 
 

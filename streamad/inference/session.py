@@ -127,6 +127,16 @@ class Session:
         """Where the alert stands after the newest score."""
         return "idle" if self._tracker is None else self._tracker.state
 
+    def use(self, policy: AlertPolicy) -> None:
+        """Replace the policy of a session that has one; its per-location statistics must be the same.
+
+        Raises:
+            ValueError: An alert is open, pending or in its cooldown, and belongs to the old threshold.
+        """
+        if self._tracker is None or self.alert_state != "idle":
+            raise ValueError("only an idle session with a policy can take another")
+        self.policy = self._tracker.policy = policy
+
     def push(self, frame: Frame | UInt8Image, *, pts_seconds: float | None = None) -> list[ScoredFrame]:
         """Score the next frame, and wait until everything that can be scored is.
 

@@ -94,6 +94,16 @@ class CameraWatch:
         )
         metrics.set_threshold(policy.display_score(policy.threshold))
 
+    def use(self, policy: AlertPolicy) -> None:
+        """Watch with another policy from the next frame on; see `Session.use`. Earlier scores, whose display scale is
+        that of the old calibration, are no longer shown.
+        """
+        self.session.use(policy)
+        self.policy = policy
+        self.drift.use(policy.calibration)
+        self._recent.clear()
+        self._metrics.set_threshold(policy.display_score(policy.threshold))
+
     def poll(self) -> Frame | None:
         """Return the next frame of the source; None if none has come.
 

@@ -65,6 +65,11 @@ class CameraDrift:
             message=None if self._event is None else self._event.message,
         )
 
+    def use(self, calibration: Calibration | None) -> None:
+        """Compare with another calibration from now on; the window begins again."""
+        self._monitor = None if calibration is None else DriftMonitor(calibration, self._spec)
+        self._window_from = None
+
     def follow(self, score: FrameScore) -> None:
         """Take the score of a frame outside alerts."""
         if self._monitor is None or score.skipped_reason is not None:

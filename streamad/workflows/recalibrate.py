@@ -60,6 +60,7 @@ class ScoreHistoryRecorder:
             self._histories[name] = ScoreHistory(
                 self._spec.folder, name, owner, hours=self._spec.hours, wall_clock=self._wall_clock, put=self.writer.put
             )
+        self._histories[name].set_threshold(camera.policy.threshold)
         self._histories[name].add(
             score.index, score.pts_seconds, score.score,
             alert=camera.open_event is not None, skipped=score.skipped_reason is not None,
@@ -136,7 +137,7 @@ def calibrate_on_recent(
         now: the wall clock, aware.
         recent_seconds: how far back.
         least_seconds: less scored time than this is refused.
-        keep_alerts: frames of alerts count as normal.
+        keep_alerts: scores of alerts count in full.
         alerts_per_day: the budget.
         min_duration_seconds: of the rule that will run.
         cooldown_seconds: of that rule.
@@ -175,6 +176,7 @@ def calibrate_on_recent(
         ),
         created=now,
         local=None if old is None else old.local,
+        ceilings=recent.ceilings,
     )
     return calibration, recent
 
@@ -185,8 +187,8 @@ def notes_on(recent: RecentScores) -> list[str]:
     total = recent.frames + recent.alert_frames
     if recent.alert_frames > MUCH_ALERT * total:
         notes.append(
-            f"{recent.alert_frames / total:.1%} of the time was under an alert and is left out; if those alerts were "
-            "false, they are part of the new normal: calibrate with --keep-alerts"
+            f"{recent.alert_frames / total:.1%} of the time was under an alert, whose height is left out; if those "
+            "alerts were false, they are part of the new normal: calibrate with --keep-alerts"
         )
     if recent.other_models:
         notes.append(f"{recent.other_models} files hold scores of another model or calibration and were left out")

@@ -139,7 +139,7 @@ def learn(
     calibration.save(fresh / CALIBRATION)
     if place is not None:
         write_place(fresh / PLACE, place)
-    words, report = describe(bundle, calibration, recordings, survey, out, shortened=fitted.shortened)
+    words, report = describe(bundle, calibration, recordings, survey, shortened=fitted.shortened)
     write_json(fresh / REPORT, report)
     shutil.rmtree(fresh / "training", ignore_errors=True)
     write_manifest(fresh, bundle.manifest)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamad.bundle import Bundle
@@ -26,7 +24,6 @@ def describe(
     calibration: Calibration,
     recordings: RecordingStore,
     survey: RecordingStats,
-    out: Path,
     *,
     shortened: Shortening | None = None,
 ) -> tuple[tuple[str, ...], dict[str, Any]]:
@@ -37,7 +34,6 @@ def describe(
         calibration: Its calibration.
         recordings: What it was learned from.
         survey: Statistics of the newest recording.
-        out: The model's folder, as the user gave it.
         shortened: What the training was cut to.
 
     Returns:
@@ -77,8 +73,8 @@ def describe(
     if calibration.seconds_to_budget:
         words.append(
             f"{counted(calibration.alerts_per_day, 'false alert')} a day was asked for, and "
-            f"{span(calibration.duration_seconds)} of video cannot vouch for it: {calibration.budget}; watch, then "
-            f"`streamad calibrate {shlex.quote(str(out))} --recent 24h`"
+            f"{span(calibration.duration_seconds)} of video cannot vouch for it: {calibration.budget}; "
+            "`streamad run` gets there by itself"
         )
     if calibration.duration_seconds < GUESS_SECONDS:
         words.append(

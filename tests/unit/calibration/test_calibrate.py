@@ -57,6 +57,7 @@ def test_budget_that_video_can_vouch_for():
         (1.0, 8 * hour, 1.0, 0.0),
         (1.0, 80 * hour, 1.0, 0.0),
         (0.5, 8 * hour, 1.0, 8 * hour),
+        (1.0, 8 * hour - 60, 1.0, 0.0),  # a percent is none
         (48.0, 60.0, 48.0, 0.0),
     ):
         assert vouched_budget(asked, seen) == pytest.approx(vouched)
@@ -113,6 +114,25 @@ def test_impossible_budget_takes_the_lowest_level_and_says_so():
     c = run([normal(36_000)], alerts_per_day=1e6)
     assert any("more than this video gives" in w for w in c.warnings)
     assert c.threshold == c.alert_curve.levels[0]
+
+
+def test_cut_off_alerts_count_once_and_their_height_enters_nothing():
+    """Bursts of heights 1 + Exp(1), cut off at 3: a tail of scale 1 is recovered although its upper part is cut off."""
+    rng = np.random.default_rng(5)
+    scores = rng.uniform(0.0, 0.1, 120_000)
+    heights = 1.0 + rng.exponential(size=400)
+    for k, height in enumerate(heights):
+        scores[300 * k + 100 : 300 * k + 110] = height
+    cut = run([np.minimum(scores, 3.0)], ceilings={3.0})
+    curve = cut.alert_curve
+    assert curve.counts == run([scores]).alert_curve.counts  # of levels under the cut
+    assert curve.tail_scale == pytest.approx(1.0, rel=0.15)
+    assert run([np.minimum(scores, 3.0)]).alert_curve.tail_scale < 0.6  # taken for peaks of that height
+    assert curve.highest_peak == 3.0
+    assert cut.frames == 120_000 - 10 * (heights >= 3.0).sum()
+    assert curve.exposure_seconds == pytest.approx(12_000, rel=1e-3)
+    scores[300 * int(heights.argmax()) + 100 :][:10] = 1e6  # a true event
+    assert run([np.minimum(scores, 3.0)], ceilings={3.0}).threshold == cut.threshold
 
 
 def test_data_warnings():

@@ -1,0 +1,185 @@
+"""Tighten: set a running camera's threshold anew on its own scores until its budget is reached, without a restart."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from streamad.bundle import CALIBRATION
+from streamad.calibration import AlertPolicy, Calibration
+from streamad.config import Config
+from streamad.errors import CalibrationError, StreamadError
+from streamad.inference.alerting import resolve_policy
+from streamad.live.camera import CameraWatch
+from streamad.workflows.recalibrate import calibrate_on_recent, keep_previous, scores_sha256
+
+LEAST_SECONDS = 1200.0
+"""Shortest scored time that a threshold is set on; up to it, the first day's budget holds anyway."""
+
+LOOK_SECONDS = 300.0
+"""A camera's history is read this often, until it holds enough …"""
+REST_SECONDS = 3600.0
+"""… and no earlier than this after its threshold was set."""
+
+CLOSE_SECONDS = 1.0
+"""Longest wait for a calibration that is under way when the watch ends."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Course:
+    """What is under way for one camera.
+
+    Attributes:
+        camera: The camera.
+        path: Its calibration in the folder of its scores.
+        is_own: Whether its threshold was set on its own scores already.
+        next_look: When its history is read next, by the clock.
+        ready: A new policy, which waits for a frame without an alert.
+    """
+
+    camera: CameraWatch
+    path: Path
+    is_own: bool = False
+    next_look: float = 0.0
+    ready: AlertPolicy | None = None
+
+
+class Tightening:
+    """Sets the thresholds of cameras on the scores that a `ScoreHistoryRecorder` keeps.
+
+    From little video a threshold is set for more alerts than requested (`vouched_budget`). The camera's own scores
+    vouch for fewer, so its threshold is set anew when they are longer than what it rests on, then at each doubling,
+    until the requested budget is reached. The calculation runs in a thread; the policy is replaced between two frames,
+    while no alert is under way. The calibration is kept beside the scores, with the one before, and a later run
+    continues with it. Only live cameras are tightened: files have the same alerts in every run.
+
+    Args:
+        config: The configuration of the watch.
+        cameras: Its cameras.
+        wall_clock: Aware datetimes.
+        clock: `time.monotonic`.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        cameras: Iterable[CameraWatch],
+        wall_clock: Callable[[], datetime],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config = config
+        self._wall_clock = wall_clock
+        self._clock = clock
+        self._worker: threading.Thread | None = None
+        self._courses: dict[str, _Course] = {}
+        if not config.history.tighten or config.history.hours <= 0:
+            return
+        for camera in cameras:
+            if camera.policy.calibration is not None and camera.source.spec.drops:
+                course = _Course(camera, config.history.folder / camera.spec.id / CALIBRATION)
+                self._courses[camera.spec.id] = course
+                self._continue(course, camera.policy.calibration)
+
+    def on_score(self, camera: CameraWatch) -> None:
+        """Take note of a scored frame, after its events: replace the policy, or begin a calculation, if it is time."""
+        course = self._courses.get(camera.spec.id)
+        if course is None:
+            return
+        if course.ready is not None:
+            self._replace(course, course.ready)
+            return
+        now = self._clock()
+        if now < course.next_look or (self._worker is not None and self._worker.is_alive()):
+            return
+        known = camera.policy.calibration
+        if known is None or not known.seconds_to_budget:
+            del self._courses[camera.spec.id]
+            return
+        course.next_look = now + LOOK_SECONDS
+        self._worker = threading.Thread(
+            target=self._calibrate, args=(course, known), name=f"tighten {camera.spec.id}", daemon=True
+        )
+        self._worker.start()
+
+    def close(self) -> None:
+        """Wait for a calculation that is under way, but not for long: what it would write is written atomically."""
+        if self._worker is not None:
+            self._worker.join(CLOSE_SECONDS)
+
+    def _continue(self, course: _Course, base: Calibration) -> None:
+        """Continue with what an earlier run kept, unless the camera was learned or calibrated since then."""
+        if not course.path.exists():
+            return
+        camera = course.camera
+        try:
+            kept = Calibration.load(course.path)
+        except StreamadError as error:
+            _log.warning("camera %s: %s", camera.spec.id, error)
+            return
+        bundle = camera.model.bundle
+        if scores_sha256(bundle, kept) != scores_sha256(bundle, base) or kept.model_sha256 != base.model_sha256:
+            return
+        if kept.created < base.created:  # both UTC, ISO 8601
+            return
+        if kept.alerts_per_day != base.alerts_per_day:
+            kept = kept.with_budget(base.alerts_per_day)
+        course.is_own = True
+        self._replace(course, self._policy_of(camera, kept))
+
+    def _policy_of(self, camera: CameraWatch, calibration: Calibration) -> AlertPolicy:
+        rules = self._config.rules_of(camera.spec)
+        return resolve_policy(camera.model.bundle, rules, camera=camera.spec.id, calibration=calibration)
+
+    def _replace(self, course: _Course, policy: AlertPolicy) -> None:
+        camera, old, new = course.camera, course.camera.policy, policy.calibration
+        if camera.session.alert_state != "idle":
+            return
+        assert old.calibration is not None
+        assert new is not None
+        camera.use(policy)
+        course.ready, course.is_own = None, True
+        _log.info(
+            "camera %s: %s (raw score %.4g) from %s; before: %s (%.4g)",
+            camera.spec.id, new.summary, new.threshold, new.source, old.calibration.summary, old.threshold,
+        )  # fmt: skip
+
+    def _calibrate(self, course: _Course, known: Calibration) -> None:
+        """In a thread: set the threshold on the camera's scores if there are enough of them."""
+        camera, rests_on = course.camera, known.alert_curve.exposure_seconds
+        wanted = min(2 * rests_on, rests_on + known.seconds_to_budget) if course.is_own else rests_on
+        rules = self._config.rules_of(camera.spec)
+        try:
+            calibration, _ = calibrate_on_recent(
+                camera.model.bundle,
+                known,
+                folder=self._config.history.folder,
+                camera=camera.spec.id,
+                now=self._wall_clock(),
+                recent_seconds=3600 * self._config.history.hours,
+                least_seconds=max(wanted, LEAST_SECONDS),
+                min_duration_seconds=rules.min_duration_seconds,
+                cooldown_seconds=rules.cooldown_seconds,
+                hysteresis=rules.hysteresis,
+            )
+            policy = self._policy_of(camera, calibration)
+        except CalibrationError as error:
+            _log.debug("camera %s: %s", camera.spec.id, error)  # too little yet
+            return
+        except Exception:  # noqa: BLE001 - watching goes on with the old threshold
+            _log.exception("camera %s: its threshold could not be set on its own scores", camera.spec.id)
+            return
+        course.next_look = self._clock() + REST_SECONDS
+        try:
+            keep_previous(course.path)
+            calibration.save(course.path)
+        except StreamadError as error:  # it is used all the same, and set again after a restart
+            _log.warning("camera %s: %s", camera.spec.id, error)
+        course.ready = policy
