@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from bundle_support import moving_shapes
+from bundle_support import moving_shapes, write_mp4
 from monitor_support import Clock, EndlessSource
 
 from streamad.bundle import load_bundle
@@ -21,6 +21,8 @@ from streamad.calibration import Calibration, calibrate_bundle
 from streamad.calibration.score_history import ScoreHistory
 from streamad.config import parse_config
 from streamad.live import Monitor
+from streamad.live.camera import CameraWatch
+from streamad.service import watch
 from streamad.workflows.recalibrate import ScoreHistoryRecorder, scores_sha256
 from streamad.workflows.tighten import REST_SECONDS, Tightening
 
@@ -193,6 +195,40 @@ def test_an_open_alert_is_not_broken_off(small_bundle: Path, tmp_path: Path) -> 
     watch.pictures[:] = [watch.pictures[0]] * 40  # nothing moves any more
     watch.until(lambda: watch.calibration != learned)
     assert watch.camera.open_event is None
+
+
+def test_what_streamad_run_runs_tightens_too(small_bundle: Path, tmp_path: Path) -> None:
+    learned = learn(small_bundle, tmp_path)
+    watched(small_bundle, tmp_path, 40, began=datetime.now(UTC) - timedelta(hours=2))
+    video = write_mp4(tmp_path / "still.mp4", moving_shapes(750, busy=()))  # half a minute, ended as soon as it is done
+    config = {
+        "model": str(small_bundle),
+        "cameras": [
+            {
+                "id": "gate",
+                "source": {"type": "file", "path": str(video), "realtime": True},
+                "calibration": str(tmp_path / "learned.json"),
+            }
+        ],
+        "rules": RULES,
+        "quality": {"enabled": False},
+        "engine": {"threads": 1},
+        "history": {"folder": str(tmp_path / "scores")},
+        "events": {"path": str(tmp_path / "events.sqlite")},
+        "web": {"enabled": False},
+    }
+    monitors: list[Monitor] = []
+    found: list[Calibration | None] = []
+
+    def on_score(camera: CameraWatch, frame: Any, score: Any) -> None:
+        if camera.policy.threshold != learned.threshold:
+            found.append(camera.policy.calibration)
+            monitors[0].stop()
+
+    result = watch(parse_config(yaml.safe_dump(config)), once=True, on_score=on_score, on_start=monitors.append)
+    assert result.is_complete
+    assert found[0] == Calibration.load(tmp_path / "scores" / "gate" / "calibration.json")
+    assert found[0].vouched_alerts_per_day == pytest.approx(12.0, rel=0.01)
 
 
 @pytest.mark.parametrize(
