@@ -255,7 +255,8 @@ def test_odd_requests_are_refused_and_the_connection_closed(url: str, name: str)
         except ConnectionError:
             pass  # closed before all of it was sent
     if answer:
-        assert status(answer) == (431 if name.startswith(("long", "many")) else 400)
+        # A head that does not arrive in one piece is refused by the server before its size is known.
+        assert status(answer) in ((431, 400) if name.startswith(("long", "many")) else (400,))
         assert EXPECTED.items() <= headers(answer).items()
         assert answer.count(b"HTTP/1.1 ") == 1, "nothing that followed was taken for a request"
     assert httpx.get(f"{url}/status").status_code == 200
