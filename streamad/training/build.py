@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from streamad.bundle import CARD, ONNX, STREAMING, WEIGHTS, Bundle, require_name, write_manifest
 from streamad.engines.base import batch_sizes_for
@@ -110,7 +110,7 @@ def export_bundle(detector: TrainedDetector, recipe: Recipe, result: LoopResult,
     weights = {
         name: (value.half() if name in learned else value).contiguous() for name, value in network.state_dict().items()
     }
-    save_file(weights, out / WEIGHTS)
+    write_atomic(out / WEIGHTS, save(weights))  # its own save_file lets nobody else read the file
     inputs = recipe.examples()
     detector.export(network, manifest, out / ONNX)
     with closing(OpenVinoEngine(out / ONNX, batch_sizes=batch_sizes_for(manifest.tiling.kind))) as engine:

@@ -54,9 +54,9 @@ def write_fitted_bundle(
         EngineError: A module is missing, or the network does not run.
     """
     try:
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
-        save_file(dict(weights), out / WEIGHTS)
+        write_atomic(out / WEIGHTS, save(dict(weights)))  # its own save_file lets nobody else read the file
         write_network(out / ONNX)
     except ModuleNotFoundError as error:
         raise EngineError(
