@@ -4,9 +4,9 @@
     python experiments/motion_study.py --pseudo PSEUDO --fps 10 CLIP CLIP...
 
 For every quarter of the clips, a model is fitted to the rest, as `streamad train motion` does, and scores the quarter's
-clips and their synthetic anomalies. Prints the AUC of each kind against the original clips, the weights of speed,
-direction and appearance, and the false alerts on the clips compared with the expected number. What is normal in one
-quarter need not occur in the others; a detector must cope with that.
+clips and their synthetic anomalies. Prints the AUC of each kind against the original clips, and the false alerts on the
+clips compared with the expected number. What is normal in one quarter need not occur in the others; a detector must
+cope with that.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def spec_of(path: Path, fps: float) -> SourceSpec:
     return FileSpec(path=path) if path.is_file() else ImagesSpec(path=path, fps=fps)
 
 
-def scores_of(model: Model, clips: list[SourceSpec], first: SourceSpec) -> list[Floats]:
-    """Score every clip, with the background learned from `first`."""
-    return [clip.scores for clip in score_clips([first, *clips], model)[1:]]
+def scores_of(model: Model, clips: list[SourceSpec]) -> list[Floats]:
+    """Score every clip."""
+    return [clip.scores for clip in score_clips(clips, model)]
 
 
 def auc(anomalies: Floats, normal: Floats) -> float:
@@ -81,13 +81,13 @@ def main() -> None:
             fit = fit_motion_bundle(shown, Path(folder), name="study", fps=given.fps)
             calibration = calibrate_fit(fit, source="study", alerts_per_day=given.alerts_per_day)
             with open_model(fit.bundle, EngineSpec(threads=1), hint="throughput") as model:
-                normal = scores_of(model, [spec_of(clip, given.fps) for clip in new], shown[-1])
-                line = f"quarter {number}: weights {fit.bundle.manifest.training.options['slopes']}"
+                normal = scores_of(model, [spec_of(clip, given.fps) for clip in new])
+                line = f"quarter {number}:"
                 for kind in KINDS:
                     names = [f"{kind}-{clip.stem}" for clip in new]
                     if not all((given.pseudo / name).is_dir() for name in names):
                         continue  # foreign objects need rendered scenes
-                    made = scores_of(model, [spec_of(given.pseudo / name, given.fps) for name in names], shown[-1])
+                    made = scores_of(model, [spec_of(given.pseudo / name, given.fps) for name in names])
                     marked = [s[np.load(given.pseudo / f"{n}.npy")] for s, n in zip(made, names, strict=True)]
                     line += f"  {kind} {auc(np.concatenate(marked), np.concatenate(normal)):.3f}"
         alerts, seconds = alerts_of(normal, calibration, given.fps)

@@ -10,15 +10,11 @@ from typing import Any
 from streamad.bundle import Manifest
 from streamad.detectors.base import CameraScorer, Fit, FittedDetector
 from streamad.detectors.motion.flow import LONGEST_SECONDS
-from streamad.detectors.motion.layout import PATCH_SIZE
+from streamad.detectors.motion.layout import CELL
 from streamad.detectors.options import parse_options
 from streamad.errors import UsageError
 from streamad.progress import Progress
 from streamad.training.plan import Clip, TrainingPlan
-
-INFORMATIVE_SLOPE = 1.0
-"""A measure of motion with a smaller slope is reported as saying little: what is twice as far from normal as a usual
-frame is then not even twice as likely to be an anomaly."""
 
 
 @dataclass(frozen=True)
@@ -26,17 +22,17 @@ class MotionOptions:
     """Options of the motion detector.
 
     Attributes:
-        max_height: Taller frames are shrunk to this height in pixels. None: measured from the size of what moves.
+        max_height: Taller frames are shrunk to this height in pixels. Default: 240.
     """
 
     max_height: int | None = None
 
 
 class Motion(FittedDetector):
-    """Speed, direction and look of what moves, fitted in closed form."""
+    """Movement in every part of the picture, fitted in closed form."""
 
     name = "motion"
-    summary = "speed, direction and look of what moves, against what was normal there; fitted in seconds, no torch"
+    summary = "movement in every part of the picture, against what was normal there; fitted in seconds, no torch"
     min_fps = 1 / LONGEST_SECONDS
     one_rate = False
     reference = "numpy"
@@ -86,17 +82,7 @@ class Motion(FittedDetector):
 
     def smallest_object(self, manifest: Manifest) -> int | None:
         """See `Detector.smallest_object`."""
-        return PATCH_SIZE
-
-    def limitations(self, manifest: Manifest) -> list[str]:
-        """See `Detector.limitations`; judged by the slopes of speed, direction and look."""
-        _, direction, look = manifest.training.options["slopes"]
-        sentences = []
-        if direction < INFORMATIVE_SLOPE:
-            sentences.append("things move in too many directions here for a wrong direction to be seen")
-        if look < INFORMATIVE_SLOPE:
-            sentences.append("things that move here look too little alike for an unusual one to be seen by its looks")
-        return sentences
+        return CELL
 
     def card_rows(self, manifest: Manifest) -> list[str]:
         """See `Detector.card_rows`."""

@@ -1,4 +1,4 @@
-"""The detector's model in NumPy: how far a descriptor is from what was normal there, and how much evidence that is."""
+"""The detector's model in NumPy: how far the movement in a cell is from what was normal there."""
 
 from __future__ import annotations
 
@@ -7,106 +7,72 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from streamad.detectors.motion.layout import (
-    CLOSEST,
-    LOOK,
-    PLACE,
-    SLOWEST,
-    SPEED,
-    VELOCITY,
-)
+from streamad.detectors.motion.layout import CLOSEST, FAST, MOVEMENT, OUTPUTS, PLACE, SLOW
 
 Floats = npt.NDArray[np.float32]
+
+TIME_OF = np.repeat([0, 1], [FAST.stop - FAST.start, SLOW.stop - SLOW.start])
+"""Column of `MotionModel.usual` that each number of the movement belongs to."""
+
+CHUNK = 128
+"""Points that are compared with the examples at once: their distances stay in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class MotionModel:
     """What was learned from a camera's normal video.
 
-    **Usual speed.** u(place): a Gaussian kernel regression, over `anchors`, of the logarithm of the usual speed.
+    **Usual movement and pace.** Gaussian kernel regressions, over `anchors`, of the logarithms of the usual movement
+    over each of the two times (mean speed over a cell in which something moves) and of the usual pace (speed of what
+    moves).
 
-    **Three measures** of a patch's descriptor, each larger for what is less usual:
+    **Distance.** A cell's movement is divided by the usual movement there and by `spread`, so that near and far, busy
+    and quiet places are measured alike. Its distance is the Euclidean one from (movement, place · `nearness`) to the
+    nearest normal example, but at most that to no movement at all, which is normal everywhere. Places are counted from
+    the middle of the anchors, for the rounding of squares.
 
-    - speed: its speed divided by u.
-    - direction: Euclidean distance from (velocity / u, place · `nearness`) to the nearest normal example.
-    - look: Euclidean distance from ((√look − `look_mean`) · `look_basis`, place · `look_nearness`) to the nearest
-      normal example. The basis is this camera's own: the principal components of the appearance in its normal video,
-      each scaled to unit variance. Square roots reduce the difference between strong and weak edges.
-
-    **Evidence.** For each measure m: slope · max(ln m − base, 0). `base` is the value of a usual frame of this camera.
-    `slope` is the increase of the log odds that this is an anomaly of the measure's kind rather than normal video that
-    the model was not fitted to (see `fitting`). Measures of different kinds therefore add up, and one that cannot
-    separate this camera's normal video from anomalies has a slope of 0 and no effect.
-
-    One density for each kind of attribute is the idea of AI-VAD (Reiss and Hoshen 2022, arXiv 2212.00789). Places, the
-    usual speed and the evidence are additions.
+    A density of velocities by nearest neighbors is the idea of AI-VAD (Reiss and Hoshen 2022, arXiv 2212.00789). Cells
+    instead of detected objects, two times, and the scale of the place are additions.
 
     Attributes:
         anchors: (a, 2) rows and columns, working pixels.
-        usual: (a,) natural logarithm of the usual speed there, working pixels per second.
+        usual: (a, 3) natural logarithms of the usual movement over the shorter and the longer time, and of the usual
+            pace there, working pixels per second.
         sharpness: (1,) 1 / (2 · bandwidth²) of the kernel, 1 / pixel².
-        nearness: (1,) units of a measure per working pixel of distance.
-        velocities: (m, 6) examples of velocity / u and place · nearness.
-        look_mean: (l,) mean of the square roots of appearance.
-        look_basis: (l, d) their principal components divided by the standard deviation along each.
-        look_nearness: (1,) units of the appearance measure per working pixel of distance.
-        looks: (e, d + 2) examples of appearance and place · look_nearness.
-        base: (3,) logarithm of speed, direction and appearance up to which there is no evidence.
-        slope: (3,) evidence for each unit of the logarithm beyond it, at least 0.
+        spread: (10,) root mean square of each number of the movement, in units of the usual movement over its time.
+        nearness: (1,) distance per working pixel between places.
+        examples: (m, 12) normal examples of movement and place · nearness.
     """
 
     anchors: Floats
     usual: Floats
     sharpness: Floats
+    spread: Floats
     nearness: Floats
-    velocities: Floats
-    look_mean: Floats
-    look_basis: Floats
-    look_nearness: Floats
-    looks: Floats
-    base: Floats
-    slope: Floats
+    examples: Floats
 
-    def usual_speed(self, place: Floats) -> Floats:
-        """Return the (n,) usual speed, working pixels per second, at (n, 2) rows and columns in working pixels."""
+    def usual_there(self, place: Floats) -> Floats:
+        """Return the (n, 3) usual movement and pace, working pixels per second, at (n, 2) rows and columns."""
         # There are few distinct places: each is computed once, its two 32-bit numbers viewed as one of 64 bits.
         keys, which = np.unique(np.ascontiguousarray(place, np.float32).view(np.int64).ravel(), return_inverse=True)
         places = keys.view(np.float32).reshape(-1, 2)
         squares = ((places[:, None, :] - self.anchors[None]) ** 2).sum(axis=-1) * self.sharpness
         weights = np.exp(squares.min(axis=1, keepdims=True) - squares)
-        logs = (weights * self.usual).sum(axis=1) / weights.sum(axis=1)
+        logs = (weights @ self.usual) / weights.sum(axis=1, keepdims=True)
         return np.asarray(np.exp(logs), dtype=np.float32)[which]
 
-    def velocity_points(self, values: Floats) -> Floats:
-        """Return the (n, 6) points of (n, length) descriptors that compare with `velocities`."""
+    def points(self, values: Floats) -> Floats:
+        """Return the (n, 12) points of (n, length) descriptors that compare with `examples`."""
         place = values[:, PLACE]
-        return np.concatenate([values[:, VELOCITY] / self.usual_speed(place)[:, None], place * self.nearness], axis=1)
-
-    def look_points(self, values: Floats) -> Floats:
-        """Return the (n, d + 2) points of (n, length) descriptors that compare with `looks`."""
-        seen = np.sqrt(np.maximum(values[:, LOOK], 0)) - self.look_mean
-        return np.concatenate([seen @ self.look_basis, values[:, PLACE] * self.look_nearness], axis=1)
-
-    def speed_ratios(self, values: Floats) -> Floats:
-        """Return the (n,) speeds divided by the usual speed there."""
-        ratio = np.maximum(values[:, SPEED][:, 0], SLOWEST) / self.usual_speed(values[:, PLACE])
-        return np.asarray(ratio, dtype=np.float32)
-
-    def measures(self, values: Floats) -> Floats:
-        """Return (n, 3) speed, direction and appearance measures of (n, length) descriptors."""
-        direction = nearest(self.velocity_points(values), self.velocities)
-        look = nearest(self.look_points(values), self.looks)
-        return np.stack([self.speed_ratios(values), direction, look], axis=1)
-
-    def evidence(self, measures: Floats) -> Floats:
-        """Return (…, 3) evidence, at least 0, of (…, 3) measures."""
-        beyond = np.maximum(np.log(np.maximum(measures, CLOSEST)) - self.base, 0)
-        return np.asarray(self.slope * beyond, dtype=np.float32)
+        moved = values[:, MOVEMENT] / (self.usual_there(place)[:, TIME_OF] * self.spread)
+        return np.concatenate([moved, (place - self.anchors.mean(axis=0)) * self.nearness], axis=1)
 
     def __call__(self, values: Floats) -> Floats:
-        """Return (n, 4) evidence and the usual speed there: the network's output."""
-        usual = self.usual_speed(values[:, PLACE])[:, None]
-        return np.concatenate([self.evidence(self.measures(values)), usual], axis=1)
+        """Return the (n, 4) network's output for (n, length) descriptors; see `layout`."""
+        answer = np.empty((len(values), OUTPUTS), np.float32)
+        answer[:, 0] = distances(self.points(values), self.examples)
+        answer[:, 1:] = self.usual_there(values[:, PLACE])
+        return answer
 
     @property
     def numbers(self) -> int:
@@ -118,12 +84,34 @@ class MotionModel:
         return {item.name: np.ascontiguousarray(getattr(self, item.name), np.float32) for item in fields(self)}
 
 
-def nearest(points: Floats, examples: Floats) -> Floats:
-    """Return the (n,) Euclidean distance of each point to the nearest example, by one matrix product."""
-    answer = np.empty(len(points), np.float32)
-    lengths = (examples**2).sum(axis=1)
-    for start in range(0, len(points), 4096):  # limits memory
-        part = points[start : start + 4096]
-        squares = lengths - 2.0 * (part @ examples.T)
-        answer[start : start + 4096] = np.sqrt(np.maximum(squares.min(axis=1) + (part**2).sum(axis=1), 0))
-    return answer
+def distances(
+    points: Floats,
+    examples: Floats,
+    own: npt.NDArray[np.intp] | None = None,
+    of: npt.NDArray[np.intp] | None = None,
+) -> Floats:
+    """Return the (n,) distance, at least `CLOSEST`, of each point to the nearest example, or to no movement if nearer.
+
+    Args:
+        points: (n, 12) points, see `MotionModel.points`.
+        examples: (m, 12) examples.
+        own: (n,) number of the stretch of time that each point comes from. Default: examples of all stretches count.
+        of: (m,) ascending number of the stretch that each example comes from; those of a point's own stretch do not
+            count for it.
+    """
+    still = (points[:, : MOVEMENT.stop - MOVEMENT.start] ** 2).sum(axis=1)
+    least = np.full(len(points), np.inf, np.float32)
+    # |e|² − 2 p·e as one product of matrices; |p|² is common to a point's row.
+    right = np.ascontiguousarray(np.concatenate([-2.0 * examples, (examples**2).sum(axis=1, keepdims=True)], axis=1).T)
+    left = np.concatenate([points, np.ones((len(points), 1), np.float32)], axis=1)
+    room = np.empty((CHUNK, len(examples)), np.float32)
+    for start in range(0, len(points) if len(examples) else 0, CHUNK):
+        part = left[start : start + CHUNK]
+        squares = np.matmul(part, right, out=room[: len(part)])
+        if own is not None and of is not None:
+            mine = own[start : start + CHUNK]
+            for stretch in np.unique(mine):
+                first, last = np.searchsorted(of, [stretch, stretch + 1])
+                squares[mine == stretch, first:last] = np.inf
+        squares.min(axis=1, out=least[start : start + CHUNK])
+    return np.asarray(np.sqrt(np.maximum(np.minimum(least + (points**2).sum(axis=1), still), CLOSEST**2)), np.float32)

@@ -1,26 +1,24 @@
-"""From a frame's movement to one descriptor for each moving patch."""
+"""From the movement in a picture to one descriptor for each cell in which something moves."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from streamad.detectors.motion.appearance import looks_of
-from streamad.detectors.motion.flow import Movement
-from streamad.detectors.motion.layout import BLOCK, LENGTH, LOOK, PLACE, SPEED, VELOCITY
+from streamad.detectors.motion.layout import CELL, LENGTH, MOVEMENT, PLACE, SHARE, SPEED
+from streamad.frame import LocationBoxes
 
 Floats = npt.NDArray[np.float32]
 
-MOVING_SHARE = 0.10
-"""Share of a patch that must be foreground for it to be described, as for 30×30 patches (see `PatchHistory`)."""
+ACTIVE = 0.05
+"""Mean speed from which a cell is described, working pixels per second: below it, nothing in the cell moves."""
 
 
 @dataclass(frozen=True, slots=True)
-class PatchDescriptors:
-    """The moving patches of one frame.
+class CellDescriptors:
+    """The cells of one frame in which something moves.
 
     Attributes:
         locations: (n, 2) row and column of each in the grid.
@@ -33,47 +31,23 @@ class PatchDescriptors:
     grid: tuple[int, int]
 
 
-def grid_shape(height: int, width: int) -> tuple[int, int]:
-    """Return the rows and columns of patches for a working frame: one for every corner between four blocks."""
-    return max(1, round(height / BLOCK) - 1), max(1, round(width / BLOCK) - 1)
-
-
-def describe(movement: Movement, share: float = MOVING_SHARE) -> PatchDescriptors:
-    """Describe the patches in which something moves.
-
-    Everything is first averaged over blocks, weighted by foreground, so that the cost hardly depends on how much moves.
+def describe(movement: Floats) -> CellDescriptors:
+    """Describe the cells in which something moves.
 
     Args:
-        movement: Movement of the frame, with flow and appearance.
-        share: See `MOVING_SHARE`.
+        movement: (rows, cols, 11) share and movement of every cell, see `FlowMeter`.
     """
-    assert movement.flow is not None
-    assert movement.looks is not None
-    blocks = _block_means(movement.foreground, movement.flow)
-    grid = (blocks.shape[0] - 1, blocks.shape[1] - 1)
-    cells4 = 0.25 * (blocks[:-1, :-1] + blocks[1:, :-1] + blocks[:-1, 1:] + blocks[1:, 1:])
-    rows, cols = np.nonzero(cells4[..., 0] >= share)
-    mean = cells4[rows, cols]
-    values = np.empty((len(rows), LENGTH), np.float32)
-    values[:, PLACE] = (np.stack([rows, cols], axis=1) + 1) * BLOCK
-    values[:, SPEED] = np.sqrt(mean[:, 1:2] / mean[:, :1])
-    values[:, VELOCITY] = mean[:, 2:] / mean[:, :1]
-    patches = np.stack([rows, cols], axis=1)
-    size = blocks.shape[1::-1]
-    seen = [cv2.resize(channel, size, interpolation=cv2.INTER_AREA) for channel in movement.looks]
-    values[:, LOOK] = looks_of(np.stack(seen, axis=-1), patches)
-    return PatchDescriptors(patches, values, grid)
+    grid = (movement.shape[0], movement.shape[1])
+    slow_speed = MOVEMENT.stop - 1 - SHARE.start
+    speed = np.maximum(movement[..., SPEED - SHARE.start], movement[..., slow_speed])
+    locations = np.argwhere(speed > ACTIVE)
+    values = np.empty((len(locations), LENGTH), np.float32)
+    values[:, PLACE] = (locations + 0.5) * CELL
+    values[:, SHARE.start :] = movement[locations[:, 0], locations[:, 1]]
+    return CellDescriptors(locations, values, grid)
 
 
-def _block_means(foreground: Floats, flow: Floats) -> Floats:
-    """Return (rows, cols, 6) block means: foreground, foreground × speed², foreground × speed in four directions."""
-    height, width = foreground.shape
-    size = (max(2, round(2 * width / BLOCK)), max(2, round(2 * height / BLOCK)))
-    weighted = flow * foreground[..., None]
-    ahead = np.maximum(weighted, 0.0)
-    square = (flow[..., 0] ** 2 + flow[..., 1] ** 2) * foreground
-    means = [
-        cv2.resize(part, size, interpolation=cv2.INTER_AREA)
-        for part in (np.dstack([foreground, square]), ahead, ahead - weighted)
-    ]
-    return np.concatenate(means, axis=-1, dtype=np.float32)
+def cell_boxes(shape: tuple[int, int], grid: tuple[int, int]) -> LocationBoxes:
+    """Return the boxes of a grid's cells on a frame of this (height, width), pixels."""
+    ys, xs = ([k * length // n for k in range(n + 1)] for length, n in zip(shape, grid, strict=True))
+    return LocationBoxes.between(shape, ys, xs, span=1)

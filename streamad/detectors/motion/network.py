@@ -8,47 +8,33 @@ import torch
 from torch import Tensor, nn
 
 from streamad.bundle import Manifest
-from streamad.detectors.motion.layout import (
-    CLOSEST,
-    LENGTH,
-    LOOK,
-    MEASURES,
-    PLACE,
-    SLOWEST,
-    SPEED,
-    VELOCITY,
-)
+from streamad.detectors.motion.density import TIME_OF
+from streamad.detectors.motion.layout import CLOSEST, LENGTH, MOVEMENT, PLACE
 from streamad.errors import BundleError
 
-_SIZES = ("anchors", "velocities", "looks", "look_parts")
+_SIZES = ("anchors", "examples")
 
 
 class MotionNet(nn.Module):
-    """Evidence of descriptors; see `density.MotionModel`, whose arrays are the buffers.
+    """Distances of descriptors; see `density.MotionModel`, whose arrays are the buffers.
 
-    Input (n, length, 1, 1); output (n, 4): evidence of speed, direction and appearance, and the usual speed there.
+    Input (n, length, 1, 1); output (n, 4): the distance, and the usual movement and pace there.
 
     Args:
         anchors: Number of anchors.
-        velocities: Number of examples of velocity.
-        looks: Number of examples of appearance.
-        look_parts: Number of principal components of appearance.
+        examples: Number of examples.
     """
 
-    def __init__(self, *, anchors: int, velocities: int, looks: int, look_parts: int) -> None:
+    def __init__(self, *, anchors: int, examples: int) -> None:
         super().__init__()
+        movement = MOVEMENT.stop - MOVEMENT.start
         shape = {
             "anchors": (anchors, 2),
-            "usual": (anchors,),
+            "usual": (anchors, 3),
             "sharpness": (1,),
+            "spread": (movement,),
             "nearness": (1,),
-            "velocities": (velocities, 6),
-            "look_mean": (LOOK.stop - LOOK.start,),
-            "look_basis": (LOOK.stop - LOOK.start, look_parts),
-            "look_nearness": (1,),
-            "looks": (looks, look_parts + 2),
-            "base": (len(MEASURES),),
-            "slope": (len(MEASURES),),
+            "examples": (examples, movement + 2),
         }
         for name, size in shape.items():
             self.register_buffer(name, torch.zeros(size))
@@ -56,20 +42,17 @@ class MotionNet(nn.Module):
     def forward(self, descriptors: Tensor) -> Tensor:
         """See the class."""
         values = descriptors.flatten(1)
-        place = values[:, PLACE]
-        anchors, usual_there = self._array("anchors"), self._array("usual")
-        squares = (place[:, None, :] - anchors).square().sum(-1)
+        place, examples = values[:, PLACE], self._array("examples")
+        squares = (place[:, None, :] - self._array("anchors")).square().sum(-1)
         weights = torch.softmax(-squares * self._array("sharpness"), dim=1)
-        usual = (weights * usual_there).sum(1, keepdim=True).exp()
-        near = place * self._array("nearness")
-        speed = values[:, SPEED].clamp_min(SLOWEST) / usual
-        velocity = torch.cat([values[:, VELOCITY] / usual, near], 1)
-        seen = (values[:, LOOK].clamp_min(0).sqrt() - self._array("look_mean")) @ self._array("look_basis")
-        look = torch.cat([seen, place * self._array("look_nearness")], 1)
-        nearest = [_nearest(velocity, self._array("velocities")), _nearest(look, self._array("looks"))]
-        measures = torch.cat([speed, *nearest], 1)
-        beyond = (measures.clamp_min(CLOSEST).log() - self._array("base")).clamp_min(0)
-        return torch.cat([beyond * self._array("slope"), usual], 1)
+        usual = (weights @ self._array("usual")).exp()
+        moved = values[:, MOVEMENT] / (usual[:, TIME_OF] * self._array("spread"))
+        near = (place - self._array("anchors").mean(0)) * self._array("nearness")
+        points = torch.cat([moved, near], 1)
+        away = examples.square().sum(1) - 2.0 * points @ examples.T
+        nearest = away.amin(1) + points.square().sum(1)
+        distance = torch.minimum(nearest, moved.square().sum(1)).clamp_min(CLOSEST**2).sqrt()
+        return torch.cat([distance[:, None], usual], 1)
 
     def _array(self, name: str) -> Tensor:
         return cast(Tensor, getattr(self, name))
@@ -82,16 +65,10 @@ def build(manifest: Manifest) -> MotionNet:
         BundleError: The manifest is not one of this detector's.
     """
     options = manifest.training.options
-    needed = (*_SIZES, "slopes")  # older bundles have other arrays
-    if manifest.input.channels != LENGTH or any(name not in options for name in needed):
+    if manifest.input.channels != LENGTH or any(name not in options for name in _SIZES):
         raise BundleError(
-            f"bundle {manifest.name}: motion needs {LENGTH} input channels and the options {', '.join(needed)} in its "
+            f"bundle {manifest.name}: motion needs {LENGTH} input channels and the options {', '.join(_SIZES)} in its "
             f"training record; got {manifest.input.channels} and {', '.join(options) or 'none'}",
             hint="fit the model again with this version",
         )
     return MotionNet(**{name: int(options[name]) for name in _SIZES})
-
-
-def _nearest(points: Tensor, examples: Tensor) -> Tensor:
-    squares = examples.square().sum(1) - 2.0 * points @ examples.T
-    return (squares.amin(1, keepdim=True) + points.square().sum(1, keepdim=True)).clamp_min(0).sqrt()

@@ -1,86 +1,163 @@
-"""What a measure counts for, on descriptors whose directions and speeds are known."""
+"""What is kept of normal video, what counts as usual, and that no stretch of time is judged by itself."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
 import numpy as np
 import pytest
+from motion_support import walkers, world
 
-from streamad.detectors.motion.fitting import MIN_SPEED_SLOPE, Fitted, Sample, fit
-from streamad.detectors.motion.layout import CHANNELS, CONTEXT, LENGTH, LOOK, PLACE, SPEED, VELOCITY
+from streamad.detectors.motion.descriptors import CellDescriptors
+from streamad.detectors.motion.fitting import MAX_EXAMPLES, TOP_CELLS, fit, stretches
+from streamad.detectors.motion.layout import CELL, FAST, LENGTH, PLACE, SHARE, SLOW
+from streamad.detectors.motion.sampler import PER_CELL, MotionSampler
+from streamad.detectors.motion.scorer import MotionScorer, frame_scores
+from streamad.detectors.motion.training import motion_manifest
+from streamad.errors import OutputError, UsageError
+from streamad.frame import Frame
 
-RIGHT, DOWN, LEFT, UP = range(4)
-
-
-def clip(number: int, ways: list[int], rng: np.random.Generator, *, spread: float = 0.1) -> list[Sample]:
-    """20 s at 4 frames/s: a thing of nine cells for each way, in a new place every 2 s, at about 20 pixels a second."""
-    samples = []
-    for frame in range(80):
-        if frame % 8 == 0:
-            corners = rng.uniform(20, 180, (len(ways), 2))
-            speeds = 20 * np.exp(rng.normal(0, spread, len(ways)))
-        things = []
-        for way, corner, speed in zip(ways, corners, speeds, strict=True):
-            values = np.zeros((9, LENGTH), np.float32)
-            values[:, PLACE] = 10 * np.rint(corner / 10) + 10 * np.stack(np.divmod(np.arange(9), 3), axis=1)
-            values[:, SPEED] = speed
-            values[:, VELOCITY] = np.abs(rng.normal(0, 0.5, (9, 4)))
-            values[:, VELOCITY.start + way] = speed
-            things.append(values)
-        samples.append(Sample(np.concatenate(things), number, frame / 4))
-    return samples
+MANIFEST = motion_manifest("wall", data="squares", license="none", fps=10, max_height=160)
+GRID = (10, 15)
+Way = Callable[[int], int]
 
 
-def learned(ways_of: list[list[int]], *, spread: float = 0.1) -> tuple[Fitted, list[Sample]]:
-    rng = np.random.default_rng(4)
-    samples = [sample for number, ways in enumerate(ways_of) for sample in clip(number, ways, rng, spread=spread)]
-    return fit(samples, (240, 240)), samples
+@pytest.fixture
+def sampler(tmp_path: Path) -> Iterator[MotionSampler]:
+    with MotionSampler(MANIFEST, tmp_path) as sampler:
+        yield sampler
 
 
-@pytest.mark.slow
-def test_direction_counts_where_all_go_one_way_and_hardly_where_they_cross() -> None:
-    one, _ = learned([[RIGHT, RIGHT]] * 8)
-    every, _ = learned([[RIGHT, LEFT], [DOWN, UP]] * 4)
-    assert one.model.slope[1] > 5 * every.model.slope[1]
-    assert every.model.slope[0] > 5
+@pytest.fixture
+def passing(tmp_path: Path) -> Iterator[Passing]:
+    with Passing(MANIFEST, tmp_path) as sampler:
+        yield sampler
 
 
-def with_looks(samples: list[Sample], rng: np.random.Generator, *, upright: bool) -> list[Sample]:
-    """The same samples: all things tall and with upright edges; or each cell one thing or another, at random."""
-    tall = np.zeros((CONTEXT, CONTEXT, CHANNELS), np.float32)
-    tall[:, 1:3, :2] = 1.0
-    for sample in samples:
-        for row in sample.values:
-            look = tall if upright else rng.uniform(0, 1, tall.shape)
-            row[LOOK] = np.maximum(look + rng.normal(0, 0.02, tall.shape), 0).ravel()
-    return samples
+class Passing(MotionSampler):
+    """Fed with descriptors instead of frames: a cell at a time, at known paces and ways."""
+
+    def clip(self, seconds: float, pace: Callable[[int], float], way: Way, rng: np.random.Generator) -> None:
+        self._clip += 1
+        if self._kept is None:
+            self._begin(GRID)
+        for number in range(round(seconds * 10)):
+            col = number % GRID[1]
+            locations = np.array([[row, col] for row in (2, 3, 4, 5)], np.intp)
+            values = np.zeros((4, LENGTH), np.float32)
+            values[:, PLACE] = (locations + 0.5) * CELL
+            values[:, SHARE] = 0.5
+            for part in (FAST, SLOW):
+                values[:, part.start + way(col)] = values[:, part.stop - 1] = 0.5 * pace(col) * rng.uniform(0.9, 1.1, 4)
+            found = CellDescriptors(locations, values, GRID)
+            self._keep(found.locations, found.values)
+            self._counts.append(4)
+            self._clips.append(self._clip)
+            self._seconds.append(number / 10)
 
 
-@pytest.mark.slow
-def test_looks_count_where_all_look_alike_and_hardly_where_nothing_does() -> None:
-    rng = np.random.default_rng(4)
-    samples = [sample for number in range(8) for sample in clip(number, [RIGHT, RIGHT], rng)]
-    alike = fit(with_looks(samples, rng, upright=True), (240, 240)).model
-    varied = fit(with_looks(samples, rng, upright=False), (240, 240)).model
-    assert alike.slope[2] > 3
-    assert varied.slope[2] < 0.3 * alike.slope[2]
+def test_what_was_described_is_read_back_and_summed(sampler: MotionSampler) -> None:
+    frames = list(world(walkers(30), 30.0, fps=10))
+    sampler.feed(frames[:150])
+    sampler.feed(frames[150:])
+    scorer, expected = MotionScorer(MANIFEST, "x"), []
+    for clip in (frames[:150], frames[150:]):
+        scorer.reset()
+        expected += [found for frame in clip if not isinstance(found := scorer.described(frame), str)]
+    assert sampler.frames == 300
+    assert sampler.counts.tolist() == [len(found.values) for found in expected]
+    assert np.unique(sampler.clips).tolist() == [0, 1]
+    values = np.concatenate([found.values for found in expected])
+    runs = list(sampler.read())
+    assert [run.start for run, _ in runs[1:]] == [run.stop for run, _ in runs[:-1]]
+    np.testing.assert_allclose(np.concatenate([data for _, data in runs]), values, rtol=1e-3, atol=1e-3)
+    assert sampler.moments is not None
+    assert sampler.moments.counts.sum() == len(values)
+    np.testing.assert_allclose(sampler.moments.squares.sum((0, 1)), (values[:, 3:] ** 2).sum(0), rtol=0.01)
 
 
-def test_a_clip_is_scored_by_models_that_were_not_shown_any_of_it() -> None:
-    fitted, samples = learned([[RIGHT]] * 7 + [[DOWN]])
-    down = np.array([sample.clip == 7 for sample in samples])
-    assert fitted.scores[down].min() > 2 * fitted.scores[~down].mean()
-    # The last model has seen it.
-    values = np.concatenate([sample.values for sample in samples if sample.clip == 7])
-    assert fitted.model.evidence(fitted.model.measures(values))[:, 1].max() < fitted.scores[down].min()
+def test_every_moment_is_as_likely_to_be_kept(passing: Passing) -> None:
+    """The mean of the ranks of n of N is N/2, give or take N/√(12 n)."""
+    rng = np.random.default_rng(0)
+    passing.clip(1500, lambda col: 20.0, lambda col: 0, rng)  # each cell 1000 times
+    kept, at, cells = passing.sample()
+    assert np.bincount(cells)[np.bincount(cells) > 0].tolist() == [PER_CELL] * 60
+    assert abs(at.mean() / 15_000 - 0.5) < 4 / np.sqrt(12 * len(at))
+    assert abs(np.quantile(at, 0.1) / 15_000 - 0.1) < 0.02
+    assert kept.shape == (60 * PER_CELL, LENGTH)
+    fitted = fit(passing)
+    assert 0.9 * MAX_EXAMPLES < len(fitted.model.examples) <= MAX_EXAMPLES
 
 
-def test_the_measures_are_as_usual_in_half_of_the_frames() -> None:
-    fitted, _ = learned([[RIGHT, RIGHT]] * 8)
-    assert fitted.still == pytest.approx(0, abs=0.2)
-    assert 0 < np.median(fitted.scores) < 0.25 * fitted.scores.max()
+def test_the_usual_pace_and_movement_are_those_of_the_place(passing: Passing) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(4):  # three times as fast on the right
+        passing.clip(300, lambda col: 20.0 if col < 8 else 60.0, lambda col: 0, rng)
+    model = fit(passing).model
+    left, right = model.usual_there(np.array([[56.0, 24.0], [56.0, 216.0]], np.float32))
+    assert left[2] == pytest.approx(20, rel=0.15)
+    assert right[2] == pytest.approx(60, rel=0.15)
+    assert right[0] / left[0] == pytest.approx(3, rel=0.2)
 
 
-def test_speed_counts_for_something_even_where_normal_speeds_are_all_there_are() -> None:
-    fitted, _ = learned([[RIGHT]] * 4, spread=2.5)
-    assert fitted.model.slope[0] >= MIN_SPEED_SLOPE
-    assert fitted.model.slope[1] >= 0
+def test_a_clip_is_scored_by_what_other_clips_show(passing: Passing) -> None:
+    rng = np.random.default_rng(0)
+    for way in (0, 0, 0, 3, 0, 0):
+        passing.clip(8, lambda col: 20.0, lambda col, way=way: way, rng)
+    fitted = fit(passing)
+    against = passing.clips == 3
+    assert fitted.scores[against].min() > 3 * np.quantile(fitted.scores[~against], 0.99)
+    # The model itself has seen it.
+    _, values = next(iter(passing.read()))
+    own = frame_scores(fitted.model(values)[:, 0], passing.counts, TOP_CELLS)
+    assert own[against].max() < 0.2 * fitted.scores[against].min()
+
+
+def test_stretches_are_pieces_of_clips_and_longer_in_long_video() -> None:
+    clips = np.repeat(np.arange(3, dtype=np.int32), [50, 300, 4])
+    seconds = np.concatenate([np.arange(50), np.arange(300), np.arange(4)]) / 10
+    of, length = stretches(clips, seconds)
+    assert length == 8
+    assert of.tolist() == sorted(of.tolist())
+    assert [np.unique(of[clips == clip]).size for clip in range(3)] == [1, 4, 1]
+    assert not any(set(of[clips == a]) & set(of[clips == b]) for a, b in pairwise(range(3)))
+    hours = np.arange(0, 6 * 3600, 1.0)
+    of, length = stretches(np.zeros(len(hours), np.int32), hours)
+    assert length == 600
+    assert of[-1] == 35
+
+
+def test_a_frame_is_as_far_as_its_farthest_cells() -> None:
+    cells = np.array([1, 5, 3, 2, 7], np.float32)
+    np.testing.assert_allclose(frame_scores(cells, np.array([3, 0, 1, 1]), 2), [4, 0, 1, 3.5])
+
+
+def test_too_little_movement_is_refused(sampler: MotionSampler) -> None:
+    sampler.feed(world([], 40.0))
+    with pytest.raises(UsageError, match="too little moves"):
+        fit(sampler)
+
+
+def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot keep what was seen of the normal video"):
+        MotionSampler(MANIFEST, tmp_path / "gone")
+
+
+def test_a_full_disk_ends_learning_with_a_hint(sampler: MotionSampler) -> None:
+    """On a real full device."""
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    sampler.close()
+    sampler._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 - closed by the fixture
+    with pytest.raises(OutputError, match="No space left on device"):
+        sampler.feed(world(walkers(8), 4.0))
+
+
+def test_an_empty_clip_adds_nothing(sampler: MotionSampler) -> None:
+    none: list[Frame] = []
+    sampler.feed(none)
+    assert sampler.frames == 0
+    assert sampler.moments is None
+    assert list(sampler.read()) == []

@@ -4,42 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from motion_support import Square, walkers, world
 
 from streamad.bundle import Manifest
 from streamad.detectors.motion.fitting import Fitted, fit
+from streamad.detectors.motion.layout import OUTPUTS
 from streamad.detectors.motion.sampler import MotionSampler
 from streamad.detectors.motion.scorer import MotionScorer
 from streamad.detectors.motion.training import motion_manifest
-from streamad.errors import BundleError, UsageError
+from streamad.errors import BundleError
 from streamad.frame import Frame, FrameFlags
 from streamad.preprocessing import FrameSizeError
 from streamad.scoring import FrameScore
 
 
 def manifest(fps: float = 12.5) -> Manifest:
-    return motion_manifest("wall", data="squares", license="none", fps=fps, max_height=160)
+    return motion_manifest("wall", data="squares", license="none", fps=fps, max_height=240)
+
+
+def fitted_to(frames: Iterable[Frame], folder: Path) -> Fitted:
+    with MotionSampler(manifest(), folder) as sampler:
+        sampler.feed(frames)
+        return fit(sampler)
 
 
 @pytest.fixture(scope="module")
-def learned() -> Fitted:
-    gatherer = MotionSampler(manifest())
-    gatherer.feed(world(walkers(72), 72.0))
-    assert gatherer.working == (160, 240)
-    return fit(gatherer.samples, gatherer.working)
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+    return fitted_to(world(walkers(72), 72.0), tmp_path_factory.mktemp("wall"))
 
 
 def scores(learned: Fitted, frames: Iterable[Frame], fps: float = 12.5) -> list[FrameScore]:
-    spec = manifest(fps)
-    spec = spec.model_copy(update={"score": spec.score.model_copy(update={"still": learned.still})})
-    scorer = MotionScorer(spec, "wall")
+    scorer = MotionScorer(manifest(fps), "wall")
     answer = []
     for frame in frames:
         tiles = scorer.preprocess(frame)
-        outputs = learned.model(tiles.batch[:, :, 0, 0]) if len(tiles.batch) else np.zeros((0, 4), np.float32)
+        outputs = learned.model(tiles.batch[:, :, 0, 0]) if len(tiles.batch) else np.zeros((0, OUTPUTS), np.float32)
         answer.append(scorer.score(tiles, outputs))
     return answer
 
@@ -50,7 +54,7 @@ def highest(found: list[FrameScore], start: float) -> FrameScore:
 
 def test_normal_video_stays_low(learned: Fitted) -> None:
     found = scores(learned, world(walkers(24, seed=5), 24.0, seed=5))
-    assert {s.skipped_reason for s in found[:40]} == {"warming_up"}
+    assert [s.skipped_reason for s in found[:4]] == ["warming_up"] * 3 + [None]
     assert highest(found, 5).score < 1.2 * learned.scores.max()
 
 
@@ -70,18 +74,17 @@ def test_against_the_flow_is_rare_and_said(learned: Fitted) -> None:
     # It looks like one of those that the model knows, so that its way alone is unusual.
     found = scores(learned, world([*walkers(4, seed=5), Square(4.0, 60, 230, -20.0, seed=3)], 10.0))
     top = highest(found, 7)
-    assert top.score > highest(scores(learned, world(walkers(12, seed=5), 10.0)), 7).score
-    later = [str(score.reason) for score in found if score.pts_seconds >= 7]
-    assert sum("to the left" in reason for reason in later) > 0.8 * len(later)  # not where it passes behind another
+    assert top.score > 1.5 * highest(scores(learned, world(walkers(12, seed=5), 10.0)), 7).score
+    later = [str(score.reason) for score in found if score.pts_seconds >= 5]
+    assert sum("to the left" in reason for reason in later) > 0.5 * len(later)
 
 
-def test_another_thing_at_the_usual_pace_looks_unlike_what_moves_here(learned: Fitted) -> None:
-    wide = Square(4.0, 60, -90, 20.0, seed=77)
-    wide.pixels = np.full((44, 90), 20, np.float32)  # all dark where others are bright and rough, and long
-    found = scores(learned, world([*walkers(4, seed=5), wide], 12.0))
+def test_a_larger_thing_at_the_usual_pace_has_more_movement(learned: Fitted) -> None:
+    large = Square(4.0, 30, -90, 20.0, seed=77, scale=2.5)
+    found = scores(learned, world([*walkers(4, seed=5), large], 12.0))
     top = highest(found, 8)
-    assert top.score > 1.2 * highest(scores(learned, world(walkers(12, seed=5), 12.0)), 8).score
-    assert top.reason == "looks unlike what usually moves here"
+    assert top.score > highest(scores(learned, world(walkers(12, seed=5), 12.0)), 8).score
+    assert "faster" not in str(top.reason)
 
 
 def test_the_cell_of_the_heat_map_lies_on_the_thing(learned: Fitted) -> None:
@@ -100,7 +103,7 @@ def test_the_cell_of_the_heat_map_lies_on_the_thing(learned: Fitted) -> None:
     assert 50 < (y0 + y1) / 2 < 110
 
 
-def test_after_a_break_nothing_is_scored_until_it_is_averaged_over_half_a_second(learned: Fitted) -> None:
+def test_after_a_break_scoring_begins_anew(learned: Fitted) -> None:
     frames = list(world(walkers(24, seed=5), 16.0, seed=5))
     frames[120] = replace(frames[120], flags=FrameFlags.DISCONTINUITY)
     found = scores(learned, frames)
@@ -108,32 +111,23 @@ def test_after_a_break_nothing_is_scored_until_it_is_averaged_over_half_a_second
     first = scored.index(True, 121)
     assert all(scored[100:120])
     assert not any(scored[120:first])
-    assert 0.5 <= frames[first].pts_seconds - frames[120].pts_seconds < 0.8
+    assert 0.2 <= frames[first].pts_seconds - frames[120].pts_seconds < 0.35
     assert highest(found[first : first + 12], 0).score < 1.2 * max(score.score for score in found[100:120])
 
 
-def test_where_nothing_moves_the_score_is_the_still_one(learned: Fitted) -> None:
+def test_where_nothing_moves_the_score_is_zero(learned: Fitted) -> None:
     found = scores(learned, world([], 6.0))
-    assert found[-1].score == pytest.approx(learned.still)
+    assert found[-1].score == pytest.approx(0, abs=1e-4)
     assert found[-1].reason is None
 
 
-def test_too_little_movement_is_refused_at_once() -> None:
-    gatherer = MotionSampler(manifest())
-    gatherer.feed(world([], 40.0))
-    with pytest.raises(UsageError, match="too little moves"):
-        fit(gatherer.samples, (160, 240))
-
-
 @pytest.mark.slow
-def test_a_picture_in_which_everything_moves_is_learned_as_normal() -> None:
+def test_a_picture_in_which_everything_moves_is_learned_as_normal(tmp_path: Path) -> None:
     """Water: the texture drifts everywhere, to and fro."""
 
     def water(seconds: float, seed: int) -> Iterable[Frame]:
         rng = np.random.default_rng(seed)
         wide = np.random.default_rng(1).uniform(40, 220, (50, 90)).astype(np.float32)
-        import cv2
-
         wide = cv2.resize(wide, (400, 200), interpolation=cv2.INTER_CUBIC)
         for number in range(round(seconds * 12.5)):
             x, y = 60 + 40 * np.sin(number / 9), 20 + 15 * np.sin(number / 13)
@@ -141,16 +135,15 @@ def test_a_picture_in_which_everything_moves_is_learned_as_normal() -> None:
             noisy = np.clip(picture + rng.normal(0, 1, picture.shape), 0, 255).astype(np.uint8)
             yield Frame("water", number, number / 12.5, 0.0, noisy)
 
-    gatherer = MotionSampler(manifest())
-    gatherer.feed(water(38.0, 0))
-    learned = fit(gatherer.samples, (160, 240))
-    assert highest(scores(learned, water(12.0, 7)), 5).score < 4.0
+    learned = fitted_to(water(38.0, 0), tmp_path)
+    assert highest(scores(learned, water(12.0, 7)), 5).score < learned.scores.max()
 
 
 def test_tiny_frames_and_foreign_bundles_are_refused() -> None:
-    with pytest.raises(FrameSizeError, match="smaller than two patches"):
-        MotionScorer(manifest(), "x").preprocess(Frame("x", 0, 0.0, 0.0, np.zeros((30, 200), np.uint8)))
+    for shape in ((30, 200), (3000, 40)):
+        with pytest.raises(FrameSizeError, match="motion needs 40×40 or more"):
+            MotionScorer(manifest(), "x").preprocess(Frame("x", 0, 0.0, 0.0, np.zeros(shape, np.uint8)))
     foreign = manifest()
     foreign = foreign.model_copy(update={"input": foreign.input.model_copy(update={"channels": 3})})
-    with pytest.raises(BundleError, match="motion needs the tiling 'cells' with 119 channels"):
+    with pytest.raises(BundleError, match="motion needs the tiling 'cells' with 13 channels"):
         MotionScorer(foreign, "x")

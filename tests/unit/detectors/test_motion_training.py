@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -13,10 +12,6 @@ from scoring_support import score_video
 
 from streamad.bundle import Bundle, combined_sha256, load_bundle
 from streamad.detectors import Fit
-from streamad.detectors.motion import training as fitting
-from streamad.detectors.motion.fitting import Sample
-from streamad.detectors.motion.layout import LENGTH
-from streamad.detectors.motion.sampler import MotionSampler
 from streamad.detectors.motion.training import cross_fitted_scores, fit_motion_bundle
 from streamad.engines import EngineSpec
 from streamad.errors import UsageError
@@ -41,12 +36,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Fit:
     fit = fit_motion_bundle(
         [normal], folder / "wall", name="wall", data="squares", progress=lambda stage, done, total: told.append(stage)
     )
-    assert list(dict.fromkeys(told)) == [
-        "measuring what moves",
-        "measuring how fast it moves",
-        "reading normal video",
-        "fitting",
-    ]
+    assert list(dict.fromkeys(told)) == ["reading normal video", "fitting"]
     return fit
 
 
@@ -58,34 +48,15 @@ def fitted(learned: Fit) -> Bundle:
 def test_the_threshold_comes_from_scores_by_models_that_were_not_shown_the_part(learned: Fit) -> None:
     (scores,) = learned.scores
     assert learned.fps == 10
-    assert 400 < len(scores) <= 440 - 32  # but the frames in which the scene at rest is learned
+    assert 430 < len(scores) < 440  # but the first frames, which have no past
     calibration = calibrate_fit(learned, source="squares", alerts_per_day=24)
     assert calibration.model_sha256 == combined_sha256(learned.bundle)
     assert calibration.frames == int((~np.isnan(scores)).sum())
-    assert calibration.threshold > np.nanmax(scores)
+    assert calibration.threshold > calibration.alert_curve.highest_peak
     with open_model(learned.bundle) as model:
         shown = [s.score for s in score_video(ImagesSpec(path=learned.bundle.path.parent / "normal", fps=10), model)]
     # What a model has been shown is less unusual to it: such scores would make too low a threshold.
     assert np.nanmean(shown) < np.nanmean(scores)
-
-
-def test_every_frame_of_long_video_sets_the_threshold(
-    learned: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A fit to half of the frames scores all of them, each about as the fit to all frames does."""
-    monkeypatch.setattr(fitting, "MotionSampler", partial(MotionSampler, max_frames=200))
-    normal = ImagesSpec(path=learned.bundle.path.parent / "normal", fps=10)
-    told: list[str] = []
-    thinned = fit_motion_bundle([normal], tmp_path / "wall", name="wall", progress=lambda stage, *_: told.append(stage))
-    assert told[-1] == "scoring every frame"
-    assert [np.isnan(scores).tolist() for scores in thinned.scores] == [
-        np.isnan(scores).tolist() for scores in learned.scores
-    ]
-    assert thinned.fps == learned.fps == 10
-    whole, few = (np.concatenate(fit.scores) for fit in (learned, thinned))
-    scored = ~np.isnan(whole)
-    assert np.corrcoef(whole[scored], few[scored])[0, 1] > 0.8
-    assert calibrate_fit(thinned, source="squares").frames == scored.sum() > 400
 
 
 def test_video_with_too_few_frames_a_second_is_refused_before_it_is_read(tmp_path: Path) -> None:
@@ -94,30 +65,33 @@ def test_video_with_too_few_frames_a_second_is_refused_before_it_is_read(tmp_pat
         fit_motion_bundle([unread], tmp_path / "x", name="x", fps=1.0)
 
 
+def arranged(clips: list[int], seconds: list[float], scores: list[float], fps: float) -> tuple[np.ndarray, ...]:
+    return cross_fitted_scores(np.array(clips, np.int32), np.array(seconds), np.array(scores, np.float32), fps)
+
+
 def test_timestamps_that_jump_by_days_do_not_fill_the_memory() -> None:
-    none = np.zeros((0, LENGTH), np.float32)
-    samples = [Sample(none, 0, seconds) for seconds in (0.0, 0.5, 864_000.0, 864_000.5)]
-    (scores,) = cross_fitted_scores(zip(samples, [1.0, 1.0, 2.0, 2.0], strict=True), 2.0)
+    (scores,) = arranged([0] * 4, [0.0, 0.5, 864_000.0, 864_000.5], [1.0, 1.0, 2.0, 2.0], 2.0)
     assert scores.size == 1 + 120 + 2
     assert np.flatnonzero(~np.isnan(scores)).tolist() == [0, 1, 121, 122]
 
 
 def test_where_the_frame_rate_varies_a_score_stands_until_the_next_frame() -> None:
-    none = np.zeros((0, LENGTH), np.float32)
     times = [0.0, 0.02, 0.1, 0.4, 0.4, 1.2, 1.6]  # at 10 frames/s: 0, 0, 1, 4, 4, 12, 16
-    samples = [Sample(none, 0, seconds) for seconds in times]
-    (scores,) = cross_fitted_scores(zip(samples, [1.0] * 7, strict=True), 10.0)
+    (scores,) = arranged([0] * 7, times, [1.0] * 7, 10.0)
     # Holes of less than half a second are filled; after a break the detector scores nothing for longer than that.
     assert np.flatnonzero(np.isnan(scores)).tolist() == [5, 6, 7, 8, 9, 10, 11]
 
 
-def test_scores_of_samples_go_to_their_clips_and_times() -> None:
-    none = np.zeros((0, LENGTH), np.float32)
-    samples = [Sample(none, clip, seconds) for clip, seconds in ((0, 0.0), (0, 0.5), (0, 2.0), (3, 0.2), (3, 0.7))]
-    first, second = cross_fitted_scores(zip(samples, [1, 3, 3, 5, 5], strict=True), 2.0)
+def test_scores_of_frames_go_to_their_clips_and_times() -> None:
+    first, second = arranged([0, 0, 0, 3, 3], [0.0, 0.5, 2.0, 0.2, 0.7], [1, 3, 3, 5, 5], 2.0)
     kept = np.exp(-0.5 / 0.3)
     np.testing.assert_allclose(first, [1, kept + 3 * (1 - kept), np.nan, np.nan, 3], atol=0.02)
     np.testing.assert_allclose(second, [5, 5])
+
+
+def test_whoever_may_read_the_manifest_may_read_the_weights(fitted: Bundle) -> None:
+    modes = {path.name: path.stat().st_mode for path in fitted.path.iterdir()}
+    assert len(set(modes.values())) == 1, modes
 
 
 @pytest.mark.slow
@@ -125,7 +99,7 @@ def test_the_bundle_says_how_it_was_made_and_runs_in_every_engine(fitted: Bundle
     bundle = load_bundle(fitted.path)
     training = bundle.manifest.training
     assert (training.data, training.fps, training.frames) == ("squares", 10, 440)
-    assert bundle.manifest.parity[0].max_abs_output < 1e-3
+    assert bundle.manifest.parity[0].max_abs_output < 1e-2
     assert "parity with numpy" in (bundle.path / "README.md").read_text(encoding="utf-8")
     watched = clip(tmp_path / "watched", [*walkers(8, seed=3), Square(4.5, 60, -24, 70.0, seed=9)], 8.0, 3)
     found = {}
