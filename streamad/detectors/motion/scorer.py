@@ -71,7 +71,6 @@ class MotionScorer:
                 hint="fit the model again with this version",
             )
         self._cells = score.cells
-        self._camera = camera
         self._height = manifest.input.max_height or HEIGHT
         self._meter = FlowMeter(height=self._height, level=tiling.motion_level)
         self._mean = RunningMean()

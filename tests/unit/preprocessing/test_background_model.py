@@ -61,41 +61,6 @@ def test_people_of_the_first_frame_are_forgotten_within_the_warm_up() -> None:
     assert difference.mean() < 4
 
 
-def test_settling_makes_it_the_median_of_all_that_was_seen() -> None:
-    rng = np.random.default_rng(2)
-    empty = textured_background(SIZE)
-    occupied = empty.copy()
-    occupied[10:50, 20:50] = 240
-    frames = [noisy(occupied if number < 40 else empty, rng) for number in range(140)]  # stands there for 4 s
-    plain, settled = BackgroundModel(warmup=32), BackgroundModel(warmup=32, settling=256)
-    for number, frame in enumerate(frames):
-        plain.difference(frame)
-        settled.difference(frame)
-        assert settled.image is not None
-        if number + 1 in (32, 64, 128):
-            median = np.median(frames[: number + 1], axis=0)
-            assert np.abs(settled.image - median).mean() < 2
-    assert plain.image is not None
-    ghost = (slice(10, 50), slice(20, 50))
-    assert np.abs(settled.image[ghost].astype(int) - empty[ghost]).max() < 8
-    assert np.abs(plain.image[ghost].astype(int) - empty[ghost]).min() > 40  # still there
-
-
-def test_settling_follows_the_light_and_ends() -> None:
-    rng = np.random.default_rng(3)
-    empty = textured_background(SIZE)
-    model = BackgroundModel(warmup=16, settling=64)
-    for number in range(40):
-        model.difference(noisy(np.clip(empty.astype(int) + (30 if number > 24 else 0), 0, 255).astype(np.uint8), rng))
-    assert model.image is not None
-    # The median at 32 frames is of 16 dark and 8 bright pictures, all as bright as the last.
-    inside = empty < 220
-    assert np.abs(model.image[inside].astype(int) - empty[inside] - 30).mean() < 3
-    for _ in range(40):
-        model.difference(empty)
-    assert model._samples == []
-
-
 def test_the_steps_of_the_warm_up_shrink_to_one() -> None:
     model = BackgroundModel(warmup=32, period=4)
     # Half of the picture, so that the median of the difference stays 0 and the light is not followed.
