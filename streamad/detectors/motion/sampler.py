@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -64,10 +65,8 @@ class MotionSampler:
         self._scorer = MotionScorer(manifest, "fitting")
         self._rng = np.random.default_rng(seed)
         self._folder = folder
-        try:
+        with self._on_disk():
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as this object
-        except OSError as error:
-            raise self._full(error) from error
         self._counts, self._clips, self._seconds = array("i"), array("i"), array("d")
         self._clip = -1
         self._kept: Floats | None = None
@@ -117,6 +116,8 @@ class MotionSampler:
             self._counts.append(len(found.values))
             self._clips.append(self._clip)
             self._seconds.append(frame.pts_seconds - began)
+        with self._on_disk():
+            self._file.flush()
 
     def sample(self) -> tuple[Floats, npt.NDArray[np.int64], npt.NDArray[np.intp]]:
         """Return the kept descriptors (n, length), the number of the described frame of each, and that of its cell."""
@@ -139,7 +140,8 @@ class MotionSampler:
 
     def close(self) -> None:
         """Remove the temporary file."""
-        self._file.close()
+        with suppress(OSError):  # what a full disk did not take is not wanted any more
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -158,10 +160,8 @@ class MotionSampler:
     def _keep(self, locations: npt.NDArray[np.intp], values: Floats) -> None:
         assert self._kept is not None
         stored = values.astype(np.float16)  # what is compared later is what was learned
-        try:
+        with self._on_disk():
             self._file.write(stored.tobytes())
-        except OSError as error:
-            raise self._full(error) from error
         values = stored.astype(np.float32)
         rows, cols = locations.T
         sums = self._moments
@@ -176,8 +176,12 @@ class MotionSampler:
         self._kept[cells, slot[taken]] = values[taken]
         self._kept_at[cells, slot[taken]] = len(self._counts)
 
-    def _full(self, error: OSError) -> OutputError:
-        return OutputError(
-            f"cannot keep what was seen of the normal video in {self._folder}: {error.strerror or error}",
-            hint="free some disk: a day of video needs about a gigabyte while it is learned from",
-        )
+    @contextmanager
+    def _on_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"cannot keep what was seen of the normal video in {self._folder}: {error.strerror or error}",
+                hint="free some disk: a day of video needs about a gigabyte while it is learned from",
+            ) from error

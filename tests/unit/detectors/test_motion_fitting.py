@@ -145,12 +145,13 @@ def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
         MotionSampler(MANIFEST, tmp_path / "gone")
 
 
-def test_a_full_disk_ends_learning_with_a_hint(sampler: MotionSampler) -> None:
-    """On a real full device."""
+@pytest.mark.parametrize("buffering", [0, 2**20])
+def test_a_full_disk_ends_learning_with_a_hint(sampler: MotionSampler, buffering: int) -> None:
+    """On a real full device, whether it is noticed at once or when the buffer is written."""
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     sampler.close()
-    sampler._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 - closed by the fixture
+    sampler._file = open("/dev/full", "wb", buffering=buffering)  # noqa: SIM115 - closed by the fixture
     with pytest.raises(OutputError, match="No space left on device"):
         sampler.feed(world(walkers(8), 4.0))
 
