@@ -37,14 +37,13 @@ from bench_machine import (
     gemm_openvino,
     time_batches,
 )
-from bench_report import markdown, plots, spread, write_into
+from bench_report import end, markdown, plots, spread, write_into
 from bench_workload import FPS, HEIGHT, MODELS, WIDTH, Workload, make_video
 
 from streamad import __version__
 from streamad.bundle import Bundle, load_bundle
 from streamad.engines.base import BATCH_SIZES
 from streamad.engines.flops import count_flops
-from streamad.errors import StreamadError
 from streamad.files import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -221,7 +220,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except StreamadError as error:
-        sys.exit(f"error: {error}" + (f"\n  hint: {error.hint}" if error.hint else ""))
+    end(main)

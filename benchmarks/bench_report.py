@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
+
+from streamad.errors import StreamadError
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 # The palette of Okabe and Ito (2008), distinguishable with any color vision.
@@ -219,3 +222,11 @@ def write_into(path: Path, text: str) -> None:
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     path.write_text(f"{before}{BEGIN}\n{text.rstrip()}\n{END}{after}", encoding="utf-8")
+
+
+def end(main: Callable[[], int]) -> NoReturn:
+    """Run a script's main function and end with its exit code, or with one of streamad's errors as a message."""
+    try:
+        sys.exit(main())
+    except StreamadError as error:
+        sys.exit(f"error: {error}" + (f"\n  hint: {error.hint}" if error.hint else ""))

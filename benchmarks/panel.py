@@ -28,13 +28,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from bench_machine import describe
-from bench_report import write_into
+from bench_report import end, write_into
 from panel_baselines import baseline_alerts, baseline_scores
 from panel_metrics import ANOMALOUS, NORMAL, WatchedVideo, measure, runs, summary, trace
 from panel_report import comparison, markdown, picture
 
 from streamad import __version__
-from streamad.errors import DatasetError, StreamadError
+from streamad.errors import DatasetError
 from streamad.files import read_json, write_atomic, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -248,7 +248,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except StreamadError as error:
-        sys.exit(f"error: {error}" + (f"\n  hint: {error.hint}" if error.hint else ""))
+    end(main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import selectors
@@ -172,6 +173,15 @@ def frame_number(pixels: npt.NDArray[np.uint8]) -> int:
     """Read the number in a picture of `pictures`, after any lossy coding."""
     half = _BLOCK // 2
     return sum(1 << bit for bit in range(_BITS) if pixels[half - 3 : half + 3, bit * _BLOCK + half].mean() > 128)
+
+
+def resident_mib() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
+
+
+def open_descriptors() -> int:
+    gc.collect()  # what an earlier test left in a reference cycle is closed before counting, not between two counts
+    return len(os.listdir("/proc/self/fd"))
 
 
 def write_video(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import subprocess
@@ -13,7 +12,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from rtsp_support import RtspServer, frame_number, require_rtsp_server, write_video
+from rtsp_support import (
+    RtspServer,
+    frame_number,
+    open_descriptors,
+    require_rtsp_server,
+    resident_mib,
+    write_video,
+)
 
 from streamad.frame import Frame
 from streamad.sources import (
@@ -220,9 +226,6 @@ def _alive(pid: int) -> bool:
 def test_opening_and_closing_leaves_memory_flat(server: RtspServer) -> None:
     """A short soak of the decode path. The long one has 300 cycles (measured flat)."""
 
-    def resident_mib() -> float:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
-
     def cycle() -> None:
         wanted = camera(server, open_timeout_seconds=10)
         with open_source(wanted, camera="cam") as source:
@@ -230,11 +233,8 @@ def test_opening_and_closing_leaves_memory_flat(server: RtspServer) -> None:
 
     for _ in range(3):
         cycle()
-    gc.collect()  # what an earlier test left in a reference cycle is closed before counting, not between two counts
-    before = resident_mib()
-    descriptors = len(os.listdir("/proc/self/fd"))
+    before, descriptors = resident_mib(), open_descriptors()
     for _ in range(5):
         cycle()
     assert resident_mib() - before < 16
-    gc.collect()
-    assert len(os.listdir("/proc/self/fd")) <= descriptors
+    assert open_descriptors() <= descriptors

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import socket
@@ -14,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from rtsp_support import frame_number, write_video
+from rtsp_support import frame_number, open_descriptors, resident_mib, write_video
 
 from streamad.frame import Frame
 from streamad.sources import (
@@ -48,15 +47,6 @@ def drain(source: SupervisedSource, seconds: float = 30) -> list[Frame]:
         if frame is not None:
             frames.append(frame)
     return frames
-
-
-def resident_mib() -> float:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
-
-
-def open_descriptors() -> int:
-    gc.collect()  # what an earlier test left in a reference cycle is closed before counting, not between two counts
-    return len(os.listdir("/proc/self/fd"))
 
 
 def test_the_same_frames_as_in_this_process(video: Path) -> None:
