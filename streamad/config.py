@@ -84,9 +84,7 @@ class Config(BaseModel):
     drift: DriftSpec = Field(
         default_factory=lambda: DriftSpec(), description="when scores no longer match the calibration"
     )
-    history: HistorySpec = Field(
-        default_factory=lambda: HistorySpec(), description="recent scores, on which thresholds are set anew"
-    )
+    history: HistorySpec = Field(default_factory=lambda: HistorySpec(), description="recent scores, for recalibration")
     reconnect: ReconnectSpec = Field(
         default_factory=lambda: ReconnectSpec(), description="waits between attempts to reconnect"
     )

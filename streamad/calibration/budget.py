@@ -40,6 +40,9 @@ REACH = 3.0
 threshold between what was seen and little more, where the shape of the tail hardly matters. A day's period from ten
 minutes of video is 144 times, and such thresholds were so high that no anomaly reached them."""
 
+NEARLY = 1.01
+"""One percent less video than that is enough: the first half second of each clip is missing from eight hours."""
+
 _LEVELS = 96
 """Number of thresholds at which the alerts of the calibration video are counted."""
 _CLUSTERS = (10, 100)
@@ -61,8 +64,7 @@ def vouched_budget(alerts_per_day: float, exposure_seconds: float) -> float:
         exposure_seconds: Length of the video > 0.
     """
     vouched = min(FIRST_DAY_ALERTS, SECONDS_A_DAY / (REACH * exposure_seconds))
-    # One percent is none: the first half second of each clip is missing from what is eight hours otherwise.
-    return vouched if vouched > 1.01 * alerts_per_day else alerts_per_day
+    return vouched if vouched > NEARLY * alerts_per_day else alerts_per_day
 
 
 def seconds_to_budget(alerts_per_day: float, exposure_seconds: float) -> float:

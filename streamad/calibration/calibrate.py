@@ -48,7 +48,7 @@ def calibrate(
         rules: The alert policy to calibrate for. Default: `AlertPolicySpec()`.
         created: The time to record, timezone-aware. Default: now.
         local: Per-location statistics that the scores are relative to; they become part of the calibration.
-        ceilings: Scores that frames of earlier alerts were cut off at: the thresholds in force. Such an alert counts as
+        ceilings: Scores that frames of earlier alerts were cut off at: the active thresholds. Such an alert counts as
             one alert at any threshold up to there, and its frames belong to no distribution. Left out altogether,
             alerts would lower each threshold below the one before; taken as they are, the first true event would raise
             it above all that follow.

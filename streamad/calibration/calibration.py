@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 
 from streamad.calibration.budget import (
+    NEARLY,
     REACH,
     SECONDS_A_DAY,
     AlertCurve,
@@ -37,7 +38,7 @@ RULE_OF_THREE = 3.0
 3)."""
 
 HIGHEST_LEVEL = 1.2
-"""As long as the video does not vouch for the budget, the threshold lies at most this many times as far above the
+"""As long as the video does not support the budget, the threshold lies at most this many times as far above the
 median as the highest sustained score of the video. The tail of a few peaks reaches up to twice as far, where events are
 missed: on the panel (docs/results/panel.md), a threshold 1, 1.2 and 1.5 times as far up finds 69, 59 and 48 of 90
 events, with 4, 2 and 0 false alerts in a quarter of an hour."""
@@ -372,7 +373,7 @@ def decide(
         )
     vouched = vouched_budget(alerts_per_day, curve.exposure_seconds)
     expected = curve.expected(vouched)
-    is_held = expected < 0.98 / REACH and curve.highest_peak > median
+    is_held = NEARLY * expected < 1 / REACH and curve.highest_peak > median
     highest = median + HIGHEST_LEVEL * (curve.highest_peak - median) if is_held else np.inf
     fitted = curve.threshold(expected)
     threshold = min(fitted, highest)

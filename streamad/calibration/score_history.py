@@ -55,7 +55,7 @@ class HistorySpec(BaseModel):
     )
     tighten: bool = Field(
         True,
-        description="set the thresholds of live cameras anew on these scores until their budgets are reached",
+        description="recalibrate live cameras on these scores until their budgets are reached",
     )
 
 
@@ -109,7 +109,7 @@ class ScoreHistory:
         camera: The camera's id.
         model_sha256: Hash of the model, which a calibration belongs to.
         hours: How long files are kept.
-        threshold: The threshold in force; see `set_threshold`. Default: unknown.
+        threshold: The active threshold; see `set_threshold`. Default: unknown.
         wall_clock: Returns timezone-aware datetimes, for names and ages of files.
         put: Receives the blocks to write, about one every `FLUSH_SECONDS`. Default: they are written immediately.
     """
@@ -152,7 +152,7 @@ class ScoreHistory:
             self.flush()
 
     def set_threshold(self, threshold: float) -> None:
-        """From the next frame on, another threshold is in force: a new file begins, which states it."""
+        """From the next frame on, another threshold is active: a new file begins, which states it."""
         if threshold != self.threshold:
             self.flush()
             self._file, self.threshold = None, threshold
@@ -198,7 +198,7 @@ class RecentScores:
 
     Attributes:
         clips: (T,) scores of every uninterrupted stretch; NaN for frames without a score. Frames of alerts are cut off
-            at the threshold that was in force, or NaN if that is unknown.
+            at the threshold that was active, or NaN if that is unknown.
         fps: Frames per second.
         frames: Number of frames with a score that is taken in full.
         alert_frames: Number of frames that were cut off or left out because they belonged to an alert.

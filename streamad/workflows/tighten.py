@@ -1,4 +1,4 @@
-"""Tighten: set a running camera's threshold anew on its own scores until its budget is reached, without a restart."""
+"""Tighten: recalibrate a running camera on its own scores until its budget is reached, without a restart."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Tightening:
     """Sets the thresholds of cameras on the scores that a `ScoreHistoryRecorder` keeps.
 
     From little video a threshold is set for more alerts than requested (`vouched_budget`). The camera's own scores
-    vouch for fewer, so its threshold is set anew when they are longer than what it rests on, then at each doubling,
+    support fewer, so it is recalibrated when they are longer than what its threshold rests on, then at each doubling,
     until the requested budget is reached. The calculation runs in a thread; the policy is replaced between two frames,
     while no alert is under way. The calibration is kept beside the scores, with the one before, and a later run
     continues with it. Only live cameras are tightened: files have the same alerts in every run.

@@ -96,7 +96,7 @@ def alert_rows(result: EvaluationRecord) -> list[Row]:
         vouched = a.vouched_alerts_per_day or a.alerts_per_day
         source = f"from normal video only, for {counted(vouched, 'false alert')} per day"
         if vouched > a.alerts_per_day:
-            source += f", the fewest that this much video can vouch for ({number(a.alerts_per_day)} asked)"
+            source += f", the fewest that this much video supports ({number(a.alerts_per_day)} asked)"
     return [
         ("threshold (raw score)", f"{a.threshold:.4g}, {source}"),
         ("true events found", f"{a.found} of {a.found + a.missed}"),

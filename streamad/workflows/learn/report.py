@@ -73,7 +73,7 @@ def describe(
     if calibration.seconds_to_budget:
         words.append(
             f"{counted(calibration.alerts_per_day, 'false alert')} a day was asked for, and "
-            f"{span(calibration.duration_seconds)} of video cannot vouch for it: {calibration.budget}; "
+            f"{span(calibration.duration_seconds)} of video are too few for it: {calibration.budget}; "
             "`streamad run` gets there by itself"
         )
     if calibration.duration_seconds < GUESS_SECONDS:

@@ -146,7 +146,7 @@ def test_with_budget_after_a_round_trip(calibration, document):
     read = Calibration.from_json(document)
     assert read.with_budget(24.0) == calibration.with_budget(24.0)
     assert read.with_budget(240.0).threshold < read.with_budget(24.0).threshold
-    # Two hundred seconds vouch for no lower budget.
+    # Two hundred seconds support no lower budget.
     assert read.with_budget(24.0).threshold == calibration.threshold == read.with_budget(0.1).threshold
 
 

@@ -48,7 +48,7 @@ def under_alert(scores: np.ndarray, calibration: Calibration) -> np.ndarray:
 
 
 def tightened(seed: int, treatment: Treatment, anomalies_a_day: float) -> Calibration:
-    """Learn from ten minutes, then watch for eight hours: the threshold is set anew at 20 minutes and each doubling."""
+    """Learn from ten minutes, then watch for eight hours: it is recalibrated at 20 minutes and each doubling."""
     rng = np.random.default_rng(seed)
     common = {"fps": FPS, "model": "m", "model_sha256": "0" * 64, "source": "s"}
     made = calibrate([bursts(1 / 6, rng)], **common)

@@ -1,4 +1,4 @@
-"""A camera's threshold is set anew on its own scores while it is watched: a monitor of real models and scorers."""
+"""A camera is recalibrated on its own scores while it is watched: a monitor of real models and scorers."""
 
 from __future__ import annotations
 
