@@ -14,7 +14,7 @@ from bundle_support import small_manifest
 from streamad.bundle import Bundle, combined_sha256, load_bundle, write_manifest
 from streamad.errors import BundleError, ExitCode
 from streamad.model_folders import find_bundle, list_bundles
-from streamad.versions import activate, new_version
+from streamad.versions import activate, new_version, older_version
 
 
 def make(folder: Path, name: str = "small") -> Path:
@@ -232,12 +232,12 @@ def test_a_bundle_with_versions_is_found_by_the_name_of_its_folder(
         fresh = new_version(home)
         for file in made.iterdir():
             file.rename(fresh / file.name)
-        activate(home, fresh)
+        activated = activate(home, fresh)
     for given in ("gate", home):
         loaded = load_bundle(given)
         assert (loaded.name, loaded.home.resolve()) == ("two", home.resolve())
-        assert loaded.path == fresh.resolve()  # a name that no later version changes
-    assert load_bundle(home / "previous").name == "one"
+        assert loaded.path == activated.resolve()  # a name that no later version changes
+    assert load_bundle(older_version(home)).name == "one"
     assert home in list_bundles()
 
 

@@ -8,8 +8,17 @@ from pathlib import Path
 import pytest
 from kill_support import killed_at_every_change
 
-from streamad.errors import OutputError
-from streamad.versions import MANIFEST, activate, active_version, new_version, root_of
+from streamad.errors import OutputError, UsageError
+from streamad.versions import (
+    KEPT,
+    MANIFEST,
+    activate,
+    active_version,
+    list_versions,
+    new_version,
+    older_version,
+    root_of,
+)
 
 FILES = ("a.bin", "b.bin", "calibration.json", MANIFEST)
 
@@ -32,19 +41,45 @@ def learn(home: Path, what: str) -> None:
     activate(home, fill(new_version(home), what))
 
 
-def test_the_new_version_is_loaded_and_the_old_one_is_kept(tmp_path: Path) -> None:
+def versions(home: Path) -> dict[str, str]:
+    return {path.name: content(path) for path in list_versions(home)}
+
+
+def test_the_new_version_is_loaded_and_the_newest_ones_are_kept(tmp_path: Path) -> None:
     home = tmp_path / "gate"
-    learn(home, "one")
-    assert content(home) == "one"
-    assert not (home / "previous").exists()
+    assert list_versions(home) == []
+    learn(home, "1")
+    assert content(home) == "1"
     running = active_version(home)  # what a watch was started with
-    learn(home, "two")
-    assert (content(home), content(home / "previous"), content(running)) == ("two", "one", "one")
-    learn(home, "three")
-    assert (content(home), content(home / "previous")) == ("three", "two")
-    assert sorted(path.name for path in (home / "versions").iterdir()) == ["0002", "0003"]
+    learn(home, "2")
+    assert (content(home), content(running)) == ("2", "1")
+    assert versions(home) == {"0001": "1", "0002": "2"}
+    for number in range(3, KEPT + 3):
+        learn(home, str(number))
+    assert versions(home) == {f"{number:04d}": str(number) for number in range(3, KEPT + 3)}
     assert root_of(active_version(home)) == home
     assert root_of(tmp_path / "flat") == tmp_path / "flat"
+
+
+def test_an_older_version_is_activated_and_learning_goes_on_from_there(tmp_path: Path) -> None:
+    home = tmp_path / "gate"
+    with pytest.raises(UsageError, match="has no versions"):
+        older_version(home)
+    for number in range(1, KEPT + 1):
+        learn(home, str(number))
+    activate(home, older_version(home))
+    assert content(home) == str(KEPT - 1)
+    activate(home, older_version(home, 1))
+    assert content(home) == "1"
+    with pytest.raises(UsageError, match="no version before the active one, 1; versions: 1, 2"):
+        older_version(home)
+    with pytest.raises(UsageError, match="no version 9"):
+        older_version(home, 9)
+    learn(home, "new")
+    # The newest are kept, and the one that the new one comes from.
+    assert versions(home) == {"0001": "1", "0002": "2", "0003": "3", "0004": "4", "0005": "5", "0006": "new"}
+    learn(home, "newer")
+    assert list(versions(home)) == ["0003", "0004", "0005", "0006", "0007"]
 
 
 def test_a_bundle_without_versions_becomes_one_with_them(tmp_path: Path) -> None:
@@ -53,8 +88,20 @@ def test_a_bundle_without_versions_becomes_one_with_them(tmp_path: Path) -> None
     (home / "recordings").mkdir()
     (home / ".lock").touch()
     learn(home, "new")
-    assert (content(home), content(home / "previous")) == ("new", "flat")
-    assert sorted(path.name for path in home.iterdir()) == [".lock", "current", "previous", "recordings", "versions"]
+    assert content(home) == "new"
+    assert versions(home) == {"0000": "flat", "0001": "new"}
+    assert sorted(path.name for path in home.iterdir()) == [".lock", "current", "recordings", "versions"]
+
+
+def test_the_versions_of_release_0_2_are_kept(tmp_path: Path) -> None:
+    home = tmp_path / "gate"
+    for number in (1, 2):
+        fill(home / "versions" / f"000{number}", str(number))
+    (home / "previous").symlink_to("versions/0001")
+    (home / "current").symlink_to("versions/0002")
+    learn(home, "3")
+    assert versions(home) == {"0001": "1", "0002": "2", "0003": "3"}
+    assert not (home / "previous").is_symlink()
 
 
 @pytest.mark.parametrize("before", ["nothing", "flat", "versions"])
@@ -78,7 +125,7 @@ def test_killed_anywhere_the_old_version_or_the_new_one_is_whole(tmp_path: Path,
         if before == "flat":  # the way with the most steps: the next run is not disturbed by what is left of it
             learn(home, "again")
             assert content(home) == "again"
-            assert len(list((home / "versions").iterdir())) <= 2
+            assert not list((home / "versions").glob("*.part"))
     old = "nothing" if before == "nothing" else "old"
     assert set(found) == {old, "new"}
     assert found == sorted(found, key=lambda what: what == "new")  # never back again

@@ -86,7 +86,7 @@ def learn(
     """Fit and calibrate on all recordings, and activate the model.
 
     The new bundle is written beside the active one and replaces it in one step when it is complete
-    (`streamad.versions`). The one before is kept in `out`/previous.
+    (`streamad.versions`). Earlier ones are kept.
 
     Args:
         plan: What to learn.

@@ -59,6 +59,9 @@ NOT_RUN = {
     "streamad benchmark-images mnist --detector adacl --data ~/datasets/images": "needs the data set",
     "streamad benchmark-images mvtec --detector igd --data ~/datasets/images --classes bottle,screw --seeds 1": "same",
     "streamad export models/gate-adacl --engine openvino --precision int8 --data normal/": "test_export_int8.py",
+    "streamad models versions models/gate": "tests/unit/workflows/test_learning.py",
+    "streamad models rollback models/gate": "same",
+    "streamad models rollback models/gate --to 3": "same",
     "streamad config check camera.yaml --connect": "tests/integration/test_config_check.py",
     "streamad doctor --selftest tensorrt --model motion-ped2": "needs a GPU",
 }

@@ -24,6 +24,7 @@ from streamad.errors import UsageError
 from streamad.frame import Frame
 from streamad.inference import open_model
 from streamad.sources import FileSpec, RtspSpec, open_source, parse_source
+from streamad.versions import list_versions, older_version
 from streamad.workflows.learn import Capture, LearnPlan, RecordingStats, RecordingStore, capture, learn, require_enough
 from streamad.workflows.learn.clip_writer import ClipWriter
 
@@ -209,7 +210,7 @@ def test_one_command_makes_a_model_and_again_adds_to_it(videos: dict[str, Path],
     bundle = load_bundle(out)  # every hash fits
     assert bundle.place_path is not None
     assert bundle.manifest.training.fps == pytest.approx(10, abs=0.1)
-    assert not (out / "previous").exists()
+    assert [path.name for path in list_versions(out)] == ["0001"]
 
     code, printed, said = call("learn", videos["night"], *common, "--profile", "night")
     assert code == 0, said
@@ -218,7 +219,7 @@ def test_one_command_makes_a_model_and_again_adds_to_it(videos: dict[str, Path],
     assert second["clips"] > first["clips"]
     both = load_bundle(out)
     assert both.sha256 != bundle.sha256
-    assert load_bundle(out / "previous").sha256 == bundle.sha256
+    assert load_bundle(older_version(out)).sha256 == bundle.sha256
     assert bundle.path != both.path  # a watch that runs has its files still
     assert load_bundle(bundle.path).sha256 == bundle.sha256
 
@@ -230,6 +231,20 @@ def test_one_command_makes_a_model_and_again_adds_to_it(videos: dict[str, Path],
             assert np.nanmean(scores > calibration.threshold) < 0.02, name
     code, _, said = call("models", "show", out)
     assert code == 0
+
+    # An older version is one command away.
+    code, printed, said = call("models", "versions", out, "--json")
+    assert code == 0, said
+    old, new = json.loads(printed)["versions"]
+    assert (old["version"], old["active"], new["version"], new["active"]) == (1, False, 2, True)
+    assert new["learned_seconds"] > 1.5 * old["learned_seconds"] > 40
+    assert new["threshold"] == calibration.threshold
+    assert call("models", "rollback", out, "--json")[0] == 0
+    assert load_bundle(out).sha256 == bundle.sha256
+    code, _, said = call("models", "rollback", out, "--to", "7")
+    assert (code, "versions: 1, 2" in said) == (2, True), said
+    assert call("models", "rollback", out, "--to", "2")[0] == 0
+    assert load_bundle(out).sha256 == both.sha256
 
 
 @pytest.mark.slow
