@@ -35,7 +35,8 @@ def compare(
     from streamad.errors import DatasetError
     from streamad.evaluation.bootstrap import intervals_of
     from streamad.evaluation.report import comparison_markdown
-    from streamad.evaluation.result import EvaluationRecord, inversion_note
+    from streamad.evaluation.result import EvaluationRecord
+    from streamad.evaluation.scores import inversion_note
     from streamad.files import write_atomic
 
     loaded = [EvaluationRecord.load(folder) for folder in results]

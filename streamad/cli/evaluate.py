@@ -30,7 +30,7 @@ from streamad.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from streamad.evaluation.result import EvaluationRecord
-    from streamad.workflows.evaluate_scoring import EvaluatedClip
+    from streamad.evaluation.scored_clips import ScoredClip
 
 PROTOCOL = "Protocol"
 
@@ -61,6 +61,16 @@ AllowPickleOption = Annotated[
 ]
 
 
+def report_option(text: str) -> Any:
+    """The option for the folder of a report, with this help."""
+    return opt("--out", "-o", "--report", unit="DIR", help=text, panel="Output")
+
+
+def threshold_option(default: str) -> Any:
+    """The option for a threshold whose default is described so."""
+    return opt("--threshold", unit="SCORE", help=f"Raw score that raises an alert. Default: {default}.", panel=PROTOCOL)
+
+
 def _not_images(name: str) -> str:
     """Refuse the image benchmarks, which this command ran before they had one of their own."""
     if name in IMAGE_BENCHMARKS:
@@ -89,31 +99,13 @@ def evaluate(
         str | None, opt("--label-set", unit="NAME", help="Label set, if there are several (avenue).", panel="Input")
     ] = None,
     allow_pickle: AllowPickleOption = False,
-    out: Annotated[
-        Path | None,
-        opt(
-            "--out",
-            "-o",
-            "--report",
-            unit="DIR",
-            help="Folder of the results. Default: results/DATASET-MODEL.",
-            panel="Output",
-        ),
-    ] = None,
+    out: Annotated[Path | None, report_option("Folder of the results. Default: results/DATASET-MODEL.")] = None,
     name: NameOption = None,
     as_json: JsonOption = False,
     normalization: NormalizationOption = None,
     edge: EdgeOption = "leave_out",
     single_class: SingleClassOption = "leave_out",
-    threshold: Annotated[
-        float | None,
-        opt(
-            "--threshold",
-            unit="SCORE",
-            help="Raw score that raises an alert. Default: the model's calibration.",
-            panel=PROTOCOL,
-        ),
-    ] = None,
+    threshold: Annotated[float | None, threshold_option("the model's calibration")] = None,
     engine: EngineOption = "auto",
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
@@ -132,7 +124,7 @@ def evaluate(
         streamad evaluate site/ --model models/gate --out results/gate
     """
     from streamad.bundle import load_bundle
-    from streamad.evaluation.result import inversion_note
+    from streamad.evaluation.scores import inversion_note
     from streamad.workflows.evaluate import evaluate_dataset, find_test_data
 
     protocol = protocol_of(normalization, edge, single_class)
@@ -147,7 +139,7 @@ def evaluate(
     with progress_bar() as bar:
         task = bar.add_task("scoring", total=len(dataset.testing))
 
-        def report_clip(clip: EvaluatedClip) -> None:
+        def report_clip(clip: ScoredClip) -> None:
             bar.update(task, advance=1, description=f"scored {clip.name}")
             for problem in clip.problems:
                 say(f"{clip.name}: {problem}")

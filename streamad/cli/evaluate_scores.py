@@ -8,14 +8,15 @@ from typing import Annotated
 from streamad import __version__
 from streamad.cli.common import JsonOption, output_folder, say, say_notes
 from streamad.cli.evaluate import (
-    PROTOCOL,
     AllowPickleOption,
     EdgeOption,
     NameOption,
     NormalizationOption,
     SingleClassOption,
     protocol_of,
+    report_option,
     show_result,
+    threshold_option,
 )
 from streamad.cli.help import arg, opt
 from streamad.errors import UsageError
@@ -39,31 +40,13 @@ def evaluate_scores(
         opt("--fps", min=0.1, unit="FPS", help="Frames per second; required by --threshold.", panel="Input"),
     ] = None,
     allow_pickle: AllowPickleOption = False,
-    out: Annotated[
-        Path | None,
-        opt(
-            "--out",
-            "-o",
-            "--report",
-            unit="DIR",
-            help="Folder for a report and scores.csv. Default: none is written.",
-            panel="Output",
-        ),
-    ] = None,
+    out: Annotated[Path | None, report_option("Folder for a report and scores.csv. Default: none is written.")] = None,
     name: NameOption = None,
     as_json: JsonOption = False,
     normalization: NormalizationOption = None,
     edge: EdgeOption = "leave_out",
     single_class: SingleClassOption = "leave_out",
-    threshold: Annotated[
-        float | None,
-        opt(
-            "--threshold",
-            unit="SCORE",
-            help="Raw score that raises an alert. Default: alerts are not evaluated.",
-            panel=PROTOCOL,
-        ),
-    ] = None,
+    threshold: Annotated[float | None, threshold_option("alerts are not evaluated")] = None,
 ) -> None:
     """Evaluate scores from any program against labels.
 
@@ -71,17 +54,14 @@ def evaluate_scores(
         streamad evaluate-scores theirs.npz --labels labels.npz --out results/theirs
         streamad evaluate-scores scores.csv --threshold 0.3 --fps 25 --json
     """
-    import numpy as np
-
     from streamad.calibration import AlertPolicySpec
-    from streamad.evaluation.report import ReportContent, figures_of, html_report, markdown_report
-    from streamad.evaluation.result import ClipRecord, EvaluationRecord, Origin, inversion_note, protocols_of
+    from streamad.evaluation.report import ReportContent
+    from streamad.evaluation.result import AlertMetrics, ClipRecord, EvaluationRecord, Origin
     from streamad.evaluation.score_files import read_labels, read_scores
     from streamad.evaluation.scored_clips import ScoredClip
-    from streamad.files import write_atomic
-    from streamad.scoring.score_table import score_table
-    from streamad.workflows.evaluate_events import alert_metrics, alerts_of
-    from streamad.workflows.evaluate_report import score_rows, write_figures
+    from streamad.evaluation.scores import inversion_note, protocols_of
+    from streamad.workflows.evaluate import with_alerts
+    from streamad.workflows.evaluate_report import write_report
 
     scores, labels = read_scores(scores_file, allow_pickle=allow_pickle)
     notes: list[str] = []
@@ -91,37 +71,27 @@ def evaluate_scores(
         raise UsageError(f"{scores_file} has no labels", hint="give --labels FILE, or a CSV with a column `label`")
     if threshold is not None and fps is None:
         raise UsageError("--threshold requires the frame rate, for delays and alerts per hour", hint="give --fps")
-    names = list(scores)
-    values, truth = [scores[n] for n in names], [labels[n] for n in names]
-    policy = None if threshold is None else AlertPolicySpec().at(threshold, baseline=threshold)
-    clips = []
-    for n, v, t in zip(names, values, truth, strict=True):
-        alerts = ((), frozenset[int]()) if policy is None or fps is None else alerts_of(n, v, fps, policy)
-        clips.append(ScoredClip(n, v, t, fps, *alerts))
-    protocols = protocols_of(values, truth, names=names, **protocol_of(normalization, edge, single_class))
+    clips = [ScoredClip(clip, scores[clip], labels[clip], fps) for clip in scores]
+    policy = None
+    if threshold is not None:
+        policy = AlertPolicySpec().at(threshold, baseline=threshold)
+        clips = [with_alerts(clip, policy) for clip in clips]
+    protocols = protocols_of(clips, **protocol_of(normalization, edge, single_class))
     notes += inversion_note(protocols)
     say_notes(notes)
     result = EvaluationRecord(
         name=name or scores_file.stem,
         data_set=scores_file.name,
         label_set=labels_file.name if labels_file else "label column",
-        clips=tuple(
-            ClipRecord(n, len(v), int((~np.isnan(v)).sum()), int(t.sum()))
-            for n, v, t in zip(names, values, truth, strict=True)
-        ),
+        clips=tuple(ClipRecord.of(clip) for clip in clips),
         protocols=protocols,
         localization=None,
-        alerts=None if policy is None else alert_metrics(clips, policy),
+        alerts=None if policy is None else AlertMetrics.of(clips, policy),
         origin=Origin(streamad=__version__),
         notes=(*notes, "Scores of another program: whether anything was selected on test data is not known here."),
     )
     if out is not None:
         place = output_folder(out)
-        write_atomic(place / "scores.csv", score_table(score_rows(clips)))
-        result.save(place / "result.json")
-        figures = figures_of(clips, threshold=threshold)
-        write_figures(place, figures)
-        write_atomic(place / "report.md", markdown_report(result, list(figures)))
-        write_atomic(place / "report.html", html_report(ReportContent(result), figures))
+        write_report(place, ReportContent(result), clips)
         say(f"{place}: report.html, report.md, result.json, scores.csv")
     show_result(result, as_json)

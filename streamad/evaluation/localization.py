@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +14,9 @@ import numpy.typing as npt
 from streamad.errors import DatasetError
 from streamad.evaluation.datasets import Clip
 from streamad.evaluation.patches import PatchCounts, PatchMetrics, patch_metrics
-from streamad.evaluation.pixels import Box, CellPixels, Mask, PixelCounts
+from streamad.evaluation.pixels import CellPixels, Mask, PixelCounts
 from streamad.evaluation.regions import AnomalyMapRegions, RegionTracker
+from streamad.evaluation.scored_clips import ScoredClip
 
 LEVELS = 150
 LOWER_LEVELS = 50
@@ -51,33 +51,6 @@ class Localization:
     clips: int
 
 
-class AnomalyMaps(Protocol):
-    """(frames, rows, cols) anomaly maps of a clip, NaN for cells that were not scored: an array, or a file read in
-    parts.
-    """
-
-    def __len__(self) -> int:
-        """Number of frames."""
-
-    def __getitem__(self, frames: slice, /) -> npt.NDArray[np.float32]:
-        """Anomaly maps of some frames."""
-
-
-@dataclass(frozen=True)
-class ClipAnomalyMaps:
-    """The anomaly maps of one clip.
-
-    Attributes:
-        maps: (frames, rows, cols); read a few frames at a time.
-        boxes: Boxes of all cells, row by row, in pixels of the frames.
-        scored: (frames,), whether a frame was scored. A scored frame without any scored cell shows nothing abnormal.
-    """
-
-    maps: AnomalyMaps
-    boxes: Sequence[Box]
-    scored: npt.NDArray[np.bool_]
-
-
 @dataclass(frozen=True)
 class Located:
     """Result of comparing anomaly maps with masks.
@@ -97,7 +70,7 @@ class Located:
 
 def localization_of(
     clips: Sequence[Clip],
-    heat: Sequence[ClipAnomalyMaps | None],
+    scored: Sequence[ScoredClip],
     *,
     cells_are_patches: bool = False,
     keep: Collection[tuple[int, int]] = (),
@@ -106,21 +79,21 @@ def localization_of(
 
     Args:
         clips: Test clips; those without masks are skipped.
-        heat: Their anomaly maps; None for a clip that has none.
+        scored: Their scores; those without anomaly maps are skipped.
         cells_are_patches: Whether to compute the patch protocol, too.
         keep: (clip, frame) pairs whose masks are returned, for thumbnails.
     """
-    numbers = [k for k, (clip, found) in enumerate(zip(clips, heat, strict=True)) if clip.masks is not None and found]
-    if not numbers:
+    pairs = enumerate(zip(clips, scored, strict=True))
+    compared = [(k, clip, found) for k, (clip, found) in pairs if clip.masks is not None and found.maps is not None]
+    if not compared:
         return Located()
-    both = [(clips[k], found) for k in numbers if (found := heat[k]) is not None]
-    levels = _levels([found for _, found in both])
+    levels = _levels([found for _, _, found in compared])
     counts, regions, patches = PixelCounts(), AnomalyMapRegions(levels), list[PatchCounts]()
     problems: list[tuple[int, str]] = []
     masks: dict[tuple[int, int], Mask] = {}
     work = partial(_count, levels, cells_are_patches, keep)
-    with ThreadPoolExecutor(min(len(both), os.cpu_count() or 1)) as pool:
-        for number, done in zip(numbers, pool.map(work, numbers, *zip(*both, strict=True)), strict=True):
+    with ThreadPoolExecutor(min(len(compared), os.cpu_count() or 1)) as pool:
+        for (number, _, _), done in zip(compared, pool.map(work, *zip(*compared, strict=True)), strict=True):
             if isinstance(done, str):
                 problems.append((number, done))
                 continue
@@ -128,14 +101,12 @@ def localization_of(
             regions.merge(done.regions)
             patches += done.patches
             masks |= done.masks
-    compared = len(both) - len(problems)
     try:
         curves = regions.curves()
     except DatasetError:  # nothing in any of them is abnormal
         return Located(problems=tuple(problems), masks=masks)
-    metrics = Localization(
-        counts.auc(), curves.rbdc, curves.tbdc, curves.regions, curves.tracks, curves.frames, compared
-    )
+    used = len(compared) - len(problems)
+    metrics = Localization(counts.auc(), curves.rbdc, curves.tbdc, curves.regions, curves.tracks, curves.frames, used)
     return Located(metrics, patch_metrics(patches), tuple(problems), masks)
 
 
@@ -162,13 +133,15 @@ def _count(
     keep: Collection[tuple[int, int]],
     number: int,
     clip: Clip,
-    found: ClipAnomalyMaps,
+    found: ScoredClip,
 ) -> _Counted | str:
     """Process one clip frame by frame; returns the problem with its masks, if any.
 
     A frame without a score is not a miss of the detector, so it is left out with its true regions.
     """
     assert clip.masks is not None
+    assert found.maps is not None
+    boxes, scored = found.maps.boxes(), np.isfinite(found.scores)
     done = _Counted(PixelCounts(), AnomalyMapRegions(levels), [], {})
     patches = None
     if with_patches and clip.labels is not None:
@@ -188,13 +161,13 @@ def _count(
                 done.masks[number, t] = mask.copy()
             if t % _FRAMES_READ == 0:
                 part = found.maps[t : t + _FRAMES_READ]
-            if not found.scored[t]:
+            if not scored[t]:
                 continue
             if cells is None or cells.size != mask.shape:
-                cells = CellPixels(found.boxes, (mask.shape[0], mask.shape[1]))
+                cells = CellPixels(boxes, (mask.shape[0], mask.shape[1]))
             anomaly_map = part[t % _FRAMES_READ]
             done.pixels.add(anomaly_map, cells, mask)
-            done.regions.add(anomaly_map, found.boxes, truth)
+            done.regions.add(anomaly_map, boxes, truth)
             if patches is not None:
                 patches.add(t, anomaly_map, cells, mask)
     except DatasetError as error:
@@ -204,19 +177,20 @@ def _count(
     return done
 
 
-def _levels(heat: Sequence[ClipAnomalyMaps]) -> npt.NDArray[np.float64]:
+def _levels(clips: Sequence[ScoredClip]) -> npt.NDArray[np.float64]:
     """Thresholds, decreasing; at least one."""
     highest: list[npt.NDArray[np.float64]] = []
     cells: list[npt.NDArray[np.float64]] = []
-    for found in heat:
-        for first in range(0, len(found.maps), _FRAMES_READ):
-            part = np.asarray(found.maps[first : first + _FRAMES_READ], dtype=np.float64)
-            flat = part.reshape(len(part), -1)[found.scored[first : first + len(part)]]
+    for clip in clips:
+        assert clip.maps is not None
+        for first in range(0, len(clip.maps), _FRAMES_READ):
+            part = np.asarray(clip.maps[first : first + _FRAMES_READ], dtype=np.float64)
+            flat = part.reshape(len(part), -1)[np.isfinite(clip.scores[first : first + len(part)])]
             flat = np.where(np.isnan(flat), -np.inf, flat)
             top = flat.max(axis=1, initial=-np.inf)
             highest.append(top[np.isfinite(top)])
             values = flat[np.isfinite(flat)]
-            step = max(1, len(found.maps) * flat.shape[1] // _CELLS_READ)
+            step = max(1, len(clip.maps) * flat.shape[1] // _CELLS_READ)
             cells.append(values[::step])  # evenly spaced; enough for quantiles
     tops, values = np.concatenate(highest), np.concatenate(cells)
     if not len(tops):

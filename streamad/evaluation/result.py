@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from streamad.calibration import Calibration
+from streamad import __version__
+from streamad.bundle import Bundle, combined_sha256
+from streamad.calibration import AlertPolicy
 from streamad.errors import DatasetError
+from streamad.evaluation.events import labels_to_events, match_events
 from streamad.evaluation.localization import Localization
 from streamad.evaluation.patches import PatchMetrics
-from streamad.evaluation.scores import Edge, Evaluation, SingleClass, evaluate_scores
+from streamad.evaluation.scored_clips import ScoredClip
+from streamad.evaluation.scores import Evaluation
 from streamad.files import read_json, write_json
-from streamad.scoring import NORMALIZATIONS, Normalization
 
 FORMAT = "streamad-evaluation"
 VERSION = 1
+
+TOLERANCE_SECONDS = 1.0
+"""Alerts this close to a true event match it; see `match_events`."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,12 @@ class ClipRecord:
     abnormal: int
     seconds: float | None = None
     problems: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, clip: ScoredClip, *damage: str) -> ClipRecord:
+        """The record of a scored clip, with further damage to it."""
+        scored, abnormal = int((~np.isnan(clip.scores)).sum()), int(clip.labels.sum())
+        return cls(clip.name, len(clip.scores), scored, abnormal, clip.seconds, (*clip.problems, *damage))
 
 
 @dataclass(frozen=True)
@@ -95,6 +109,54 @@ class AlertMetrics:
     events: tuple[ClipEvent, ...] = ()
     vouched_alerts_per_day: float | None = None
 
+    @classmethod
+    def of(cls, clips: Sequence[ScoredClip], policy: AlertPolicy) -> AlertMetrics:
+        """Compare the alerts of all clips with their true intervals.
+
+        A false alert is one that was raised where nothing was abnormal. A reopened alert can find an event, but does
+        not count as a new alert, right or wrong.
+
+        Raises:
+            ValueError: A clip has no frame rate.
+        """
+        events: list[ClipEvent] = []
+        alerts = wrong = 0
+        normal = 0.0
+        for clip in clips:
+            if clip.fps is None:
+                raise ValueError(f"clip {clip.name!r}: events need the frames a second")
+            report = match_events(
+                clip.alerts,
+                labels_to_events(clip.labels, fps=clip.fps),
+                tolerance_seconds=TOLERANCE_SECONDS,
+                duration_seconds=len(clip.labels) / clip.fps,
+            )
+            alerts += len(clip.alerts) - len(clip.reopened)
+            wrong += len(set(report.wrong_alerts) - clip.reopened)
+            normal += report.normal_seconds or 0.0
+            events += [ClipEvent(clip.name, e.start_seconds, e.end_seconds, e.delay_seconds) for e in report.events]
+        delays = [event.delay_seconds for event in events if event.delay_seconds is not None]
+        values = np.concatenate([clip.alert_scores for clip in clips])
+        truth = np.concatenate([clip.labels for clip in clips])
+        scored = ~np.isnan(values)
+        over = values[scored] >= policy.threshold
+        abnormal = truth[scored] > 0
+        return cls(
+            threshold=policy.threshold,
+            alerts_per_day=None if policy.calibration is None else policy.calibration.alerts_per_day,
+            found=len(delays),
+            missed=len(events) - len(delays),
+            right=alerts - wrong,
+            wrong=wrong,
+            false_alerts_per_hour=wrong / normal * 3600 if normal else None,
+            normal_seconds=normal,
+            mean_delay_seconds=float(np.mean(delays)) if delays else None,
+            frame_true_positive_rate=float(over[abnormal].mean()) if abnormal.any() else 0.0,
+            frame_false_positive_rate=float(over[~abnormal].mean()) if (~abnormal).any() else None,
+            events=tuple(events),
+            vouched_alerts_per_day=None if policy.calibration is None else policy.calibration.vouched_alerts_per_day,
+        )
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -121,6 +183,22 @@ class Origin:
     selection: str = "not stated"
     seconds: float | None = None
     machine: str = ""
+
+    @classmethod
+    def of(cls, bundle: Bundle, clips: Sequence[ScoredClip]) -> Origin:
+        """The origin of scores that a model gave these clips here."""
+        training = bundle.manifest.training
+        return cls(
+            model=bundle.name,
+            model_sha256=combined_sha256(bundle),
+            detector=bundle.manifest.detector,
+            engine="; ".join(sorted({clip.engine for clip in clips})),
+            streamad=__version__,
+            selected_on_test_data=training.selected_on_test_data,
+            selection=f"{training.checkpoint}; seed {training.seed}, {training.epochs} epochs, {training.data}",
+            seconds=sum(clip.seconds or 0.0 for clip in clips),
+            machine=f"{platform.machine()}, {os.cpu_count()} processors",
+        )
 
 
 @dataclass(frozen=True)
@@ -187,63 +265,3 @@ class EvaluationRecord:
             return TypeAdapter(cls).validate_python(document)
         except ValidationError as error:
             raise DatasetError(f"{file} is damaged: {error.errors()[0]['msg']}") from error
-
-
-INVERTED = 0.3
-"""Micro AUC below which scores seem to mean the opposite; chance is 0.5."""
-
-
-def inversion_note(protocols: Sequence[Evaluation]) -> tuple[str, ...]:
-    """Return a note if a micro AUC is so low that the scores may be high for normal frames."""
-    low = [f"{e.auc_micro:.4f} ({e.normalization})" for e in protocols if e.auc_micro < INVERTED]
-    if not low:
-        return ()
-    return (
-        f"A micro AUC is far below 0.5: {', '.join(low)}. Higher must mean more anomalous: are the scores inverted?",
-    )
-
-
-def protocols_of(
-    scores: Sequence[np.ndarray],
-    labels: Sequence[np.ndarray],
-    *,
-    names: Sequence[str],
-    protocols: Sequence[Normalization] | None = None,
-    calibration: Calibration | None = None,
-    local: Sequence[np.ndarray] | None = None,
-    edge: Edge = "leave_out",
-    single_class: SingleClass = "leave_out",
-) -> tuple[Evaluation, ...]:
-    """Compute the frame-level metrics under each protocol.
-
-    Args:
-        scores: See `evaluate_scores`.
-        labels: See `evaluate_scores`.
-        names: Names of the videos.
-        protocols: The protocols to compute. `calibrated` without a calibration takes the scores as already calibrated.
-            Default: all, with `calibrated` only if a calibration is given.
-        calibration: The calibration for `calibrated`.
-        local: Scores of the same videos from a calibration with per-location statistics: `calibrated` uses these, and
-            its metrics are named `local`.
-        edge: See `evaluate_scores`.
-        single_class: See `evaluate_scores`.
-
-    Raises:
-        DatasetError: See `evaluate_scores`.
-    """
-    wanted = protocols or [p for p in NORMALIZATIONS if p != "calibrated" or calibration is not None]
-    figures = [
-        evaluate_scores(
-            local if local is not None and protocol == "calibrated" else scores,
-            labels,
-            normalization=protocol,
-            calibration=calibration if protocol == "calibrated" else None,
-            edge=edge,
-            single_class=single_class,
-            names=names,
-        )
-        for protocol in wanted
-    ]
-    if local is None:
-        return tuple(figures)
-    return tuple(replace(f, normalization="local") if f.normalization == "calibrated" else f for f in figures)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -12,7 +12,8 @@ import numpy.typing as npt
 from streamad.calibration import Calibration
 from streamad.errors import DatasetError
 from streamad.evaluation.metrics import average_precision, eer, roc_auc
-from streamad.scoring import Normalization, normalize
+from streamad.evaluation.scored_clips import ScoredClip
+from streamad.scoring import NORMALIZATIONS, Normalization, normalize
 
 Edge = Literal["leave_out", "pad"]
 SingleClass = Literal["leave_out", "pad"]
@@ -217,3 +218,55 @@ def _video_auc(video: Floats, truth: npt.NDArray[np.uint8], single_class: Single
     if single_class == "leave_out":
         return None
     return roc_auc(np.append(video, (video.min(), video.max())), np.append(truth, (0, 1)))
+
+
+def protocols_of(
+    clips: Sequence[ScoredClip],
+    *,
+    protocols: Sequence[Normalization] | None = None,
+    calibration: Calibration | None = None,
+    edge: Edge = "leave_out",
+    single_class: SingleClass = "leave_out",
+) -> tuple[Evaluation, ...]:
+    """Compute the frame-level metrics under each protocol.
+
+    Args:
+        clips: The clips. If they have per-location scores, `calibrated` uses these, and its metrics are named `local`.
+        protocols: The protocols to compute. `calibrated` without a calibration takes the scores as already calibrated.
+            Default: all, with `calibrated` only if a calibration is given.
+        calibration: The calibration for `calibrated`.
+        edge: See `evaluate_scores`.
+        single_class: See `evaluate_scores`.
+
+    Raises:
+        DatasetError: See `evaluate_scores`.
+    """
+    found = []
+    for protocol in protocols or [p for p in NORMALIZATIONS if p != "calibrated" or calibration is not None]:
+        calibrated = protocol == "calibrated"
+        metrics = evaluate_scores(
+            [clip.alert_scores if calibrated else clip.scores for clip in clips],
+            [clip.labels for clip in clips],
+            normalization=protocol,
+            calibration=calibration if calibrated else None,
+            edge=edge,
+            single_class=single_class,
+            names=[clip.name for clip in clips],
+        )
+        local = calibrated and any(clip.local is not None for clip in clips)
+        found.append(replace(metrics, normalization="local") if local else metrics)
+    return tuple(found)
+
+
+INVERTED = 0.3
+"""Micro AUC below which scores seem to mean the opposite; chance is 0.5."""
+
+
+def inversion_note(protocols: Sequence[Evaluation]) -> tuple[str, ...]:
+    """Return a note if a micro AUC is so low that the scores may be high for normal frames."""
+    low = [f"{e.auc_micro:.4f} ({e.normalization})" for e in protocols if e.auc_micro < INVERTED]
+    if not low:
+        return ()
+    return (
+        f"A micro AUC is far below 0.5: {', '.join(low)}. Higher must mean more anomalous: are the scores inverted?",
+    )

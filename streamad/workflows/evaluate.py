@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from streamad import __version__
+from streamad.alerts.state_machine import AlertStateMachine
 from streamad.bundle import Bundle, combined_sha256
 from streamad.calibration import AlertPolicy, AlertPolicySpec, Calibration
 from streamad.engines import EngineSpec
 from streamad.errors import CalibrationError, DatasetError, UsageError
-from streamad.evaluation.datasets import DATASETS, Clip, Dataset, load_dataset
-from streamad.evaluation.datasets.validate import official_differences
-from streamad.evaluation.localization import ClipAnomalyMaps, localization_of
+from streamad.evaluation.datasets import DATASETS, Dataset, load_dataset
+from streamad.evaluation.datasets.validate import notes_on
+from streamad.evaluation.events import Alert
+from streamad.evaluation.localization import Located, localization_of
 from streamad.evaluation.pixels import Mask
-from streamad.evaluation.result import ClipRecord, EvaluationRecord, Origin, inversion_note, protocols_of
+from streamad.evaluation.result import AlertMetrics, ClipRecord, EvaluationRecord, Origin
 from streamad.evaluation.scored_clips import FrameRef, ScoredClip, worst_false_alarms, worst_misses
-from streamad.evaluation.scores import Edge, Evaluation, SingleClass
+from streamad.evaluation.scores import Edge, Evaluation, SingleClass, inversion_note, protocols_of
 from streamad.progress import Progress
 from streamad.scoring import Normalization
-from streamad.workflows.evaluate_events import alert_metrics, alerts_of
-from streamad.workflows.evaluate_scoring import EvaluatedClip, score_dataset
+from streamad.workflows.evaluate_scoring import score_dataset
 
 SHOTS = 8
 """Number of false alarms, and of misses, in a report."""
@@ -39,8 +36,7 @@ class EvaluationResult:
     Attributes:
         record: The figures, each with its protocol: what `result.json` holds.
         dataset: The data set.
-        clips: The scores of each test clip.
-        traces: Scores, labels and alerts of each test clip; no alerts without a threshold.
+        clips: Scores, labels and alerts of each test clip; no alerts without a threshold.
         calibration: The calibration behind the alerts; None without one.
         false_alarms: The normal frames with the highest scores.
         misses: The abnormal frames with the lowest scores.
@@ -49,8 +45,7 @@ class EvaluationResult:
 
     record: EvaluationRecord
     dataset: Dataset
-    clips: tuple[EvaluatedClip, ...]
-    traces: tuple[ScoredClip, ...]
+    clips: tuple[ScoredClip, ...]
     calibration: Calibration | None
     false_alarms: tuple[FrameRef, ...]
     misses: tuple[FrameRef, ...]
@@ -60,6 +55,11 @@ class EvaluationResult:
     def protocols(self) -> tuple[Evaluation, ...]:
         """Frame-level figures, one entry a protocol."""
         return self.record.protocols
+
+    @property
+    def traces(self) -> tuple[ScoredClip, ...]:
+        """The clips with the raw scores that alerts are based on, which are per-location scores if there are any."""
+        return tuple(replace(clip, scores=clip.alert_scores) for clip in self.clips)
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as built-in types: the content of `result.json`."""
@@ -76,10 +76,9 @@ class EvaluationResult:
         Raises:
             OutputError: A file cannot be written.
         """
-        from streamad.workflows.evaluate_report import write_report, write_scores  # they draw what this module found
+        from streamad.workflows.evaluate_report import write_evaluation  # it draws what this module found
 
-        place = Path(folder)
-        return [*write_scores(place, self), *write_report(place, self)]
+        return write_evaluation(Path(folder), self)
 
 
 def find_test_data(
@@ -116,7 +115,7 @@ def evaluate_dataset(
     localize: bool = True,
     threshold: float | None = None,
     progress: Progress | None = None,
-    on_clip: Callable[[EvaluatedClip], None] | None = None,
+    on_clip: Callable[[ScoredClip], None] | None = None,
 ) -> EvaluationResult:
     """Evaluate a model on the test clips of a data set.
 
@@ -143,63 +142,80 @@ def evaluate_dataset(
     # Fail now, not after hours of scoring.
     _require_both_classes(dataset)
     calibration = _calibration(bundle, protocols or ())
-    clips = score_dataset(
-        dataset, bundle, folder / "clips", engine=engine, workers=workers, progress=progress, on_clip=on_clip
-    )
     policy = _policy(bundle, calibration, threshold)
     if threshold is not None and calibration is not None and calibration.local is not None:
         calibration = None  # a threshold that was given by hand is one of the detector's own scores
+    notes = [*notes_on(dataset), *_notes_on_model(bundle, dataset, calibration)]
+    clips = score_dataset(
+        dataset, bundle, folder / "clips", engine=engine, workers=workers, progress=progress, on_clip=on_clip
+    )
     statistics = None if calibration is None else calibration.local
     if statistics is not None:
-        clips = [replace(clip, local=statistics) for clip in clips]
+        clips = [clip.relative_to(statistics) for clip in clips]
+    if policy is not None:
+        clips = [with_alerts(clip, policy) for clip in clips]
     shown = None if policy is None else policy.threshold
-    traces = tuple(_trace(clip, scored, bundle, policy) for clip, scored in zip(dataset.testing, clips, strict=True))
-    false_alarms = worst_false_alarms(traces, SHOTS, threshold=shown)
-    misses = worst_misses(traces, SHOTS, threshold=shown)
-    located = localization_of(
-        dataset.testing,
-        [_heat(clip) if localize else None for clip in clips],
-        cells_are_patches=bundle.manifest.tiling.kind == "cells"
-        and statistics is None
-        and bundle.manifest.fusion is None,
-        keep={(place.clip, place.frame) for place in (*false_alarms, *misses)},
-    )
+    false_alarms = worst_false_alarms(clips, SHOTS, threshold=shown)
+    misses = worst_misses(clips, SHOTS, threshold=shown)
+    located = Located()
+    if localize:
+        located = localization_of(
+            dataset.testing,
+            clips,
+            cells_are_patches=bundle.manifest.tiling.kind == "cells"
+            and statistics is None
+            and bundle.manifest.fusion is None,
+            keep={(place.clip, place.frame) for place in (*false_alarms, *misses)},
+        )
     damage = {number: (f"its masks were left out: {problem}",) for number, problem in located.problems}
-    protocols_found = protocols_of(
-        [scored.scores for scored in clips],
-        [trace.labels for trace in traces],
-        names=[trace.name for trace in traces],
-        protocols=protocols,
-        calibration=calibration,
-        local=None if statistics is None else [trace.scores for trace in traces],
-        edge=edge,
-        single_class=single_class,
-    )
-    result = EvaluationRecord(
+    metrics = protocols_of(clips, protocols=protocols, calibration=calibration, edge=edge, single_class=single_class)
+    record = EvaluationRecord(
         name=name or f"{dataset.name}-{bundle.name}",
         data_set=dataset.name,
         label_set=dataset.labels,
-        clips=tuple(
-            ClipRecord(
-                scored.name,
-                len(scored.scores),
-                int(np.isfinite(scored.scores).sum()),
-                int(trace.labels.sum()),
-                scored.seconds,
-                (*scored.problems, *damage.get(number, ())),
-            )
-            for number, (scored, trace) in enumerate(zip(clips, traces, strict=True))
-        ),
-        protocols=protocols_found,
+        clips=tuple(ClipRecord.of(clip, *damage.get(number, ())) for number, clip in enumerate(clips)),
+        protocols=metrics,
         localization=located.metrics,
         patches=located.patches,
-        alerts=None if policy is None else alert_metrics(traces, policy),
-        origin=_origin(bundle, clips),
-        notes=(*inversion_note(protocols_found), *_notes(dataset, bundle, calibration)),
+        alerts=None if policy is None else AlertMetrics.of(clips, policy),
+        origin=Origin.of(bundle, clips),
+        notes=(*inversion_note(metrics), *notes),
     )
     return EvaluationResult(
-        result, dataset, tuple(clips), traces, calibration, tuple(false_alarms), tuple(misses), located.masks
+        record, dataset, tuple(clips), calibration, tuple(false_alarms), tuple(misses), located.masks
     )
+
+
+def with_alerts(clip: ScoredClip, policy: AlertPolicy) -> ScoredClip:
+    """Apply an alert policy to the scores of a clip.
+
+    Alerts start when they are raised. An alert that is reopened within its cooldown is the same alert for an operator,
+    but was not open in between.
+
+    Args:
+        clip: The clip.
+        policy: When a score becomes an alert.
+
+    Raises:
+        ValueError: The clip has no frame rate.
+    """
+    if clip.fps is None:
+        raise ValueError(f"clip {clip.name!r}: alerts need the frames a second")
+    machine = AlertStateMachine(policy, clip.name)
+    standing: list[Alert] = []
+    again: set[int] = set()
+    end_of_clip = len(clip.scores) / clip.fps
+    for index, value in enumerate(clip.alert_scores):
+        change = machine.update(index, index / clip.fps, float(value))
+        if change is None:
+            continue
+        if change.kind == "closed":
+            standing[-1] = (standing[-1][0], max(standing[-1][0], change.pts_seconds))
+        elif change.kind == "opened" or change.reason == "reopened":
+            if change.kind != "opened":
+                again.add(len(standing))
+            standing.append((change.pts_seconds, end_of_clip))
+    return replace(clip, alerts=tuple(standing), reopened=frozenset(again))
 
 
 def _calibration(bundle: Bundle, protocols: Sequence[Normalization]) -> Calibration | None:
@@ -232,49 +248,9 @@ def _policy(bundle: Bundle, calibration: Calibration | None, threshold: float | 
     return None if calibration is None else AlertPolicySpec().of_calibration(calibration)
 
 
-def _trace(clip: Clip, scored: EvaluatedClip, bundle: Bundle, policy: AlertPolicy | None) -> ScoredClip:
-    assert clip.labels is not None  # test clips have them: the data set was read so
-    fps = clip.fps or bundle.manifest.training.fps
-    own = None if scored.local is None else scored.scores
-    scores = scored.scores if scored.local is None else scored.local_scores(scored.local)
-    if policy is None:
-        return ScoredClip(clip.name, scores, clip.labels, fps)
-    return ScoredClip(clip.name, scores, clip.labels, fps, *alerts_of(clip.name, scores, fps, policy), own)
-
-
-def _heat(clip: EvaluatedClip) -> ClipAnomalyMaps | None:
-    maps = clip.anomaly_maps()
-    return None if maps is None else ClipAnomalyMaps(maps, clip.boxes(), np.isfinite(clip.scores))
-
-
-def _origin(bundle: Bundle, clips: Sequence[EvaluatedClip]) -> Origin:
-    training = bundle.manifest.training
-    return Origin(
-        model=bundle.name,
-        model_sha256=combined_sha256(bundle),
-        detector=bundle.manifest.detector,
-        engine="; ".join(sorted({clip.engine for clip in clips})),
-        streamad=__version__,
-        selected_on_test_data=training.selected_on_test_data,
-        selection=f"{training.checkpoint}; seed {training.seed}, {training.epochs} epochs, {training.data}",
-        seconds=sum(clip.seconds for clip in clips),
-        machine=f"{platform.machine()}, {os.cpu_count()} processors",
-    )
-
-
-_DIFFERENCES = 5
-"""Differences to the official counts that a report names."""
-
-
-def _notes(dataset: Dataset, bundle: Bundle, calibration: Calibration | None) -> tuple[str, ...]:
+def _notes_on_model(bundle: Bundle, dataset: Dataset, calibration: Calibration | None) -> list[str]:
     window, scored = bundle.manifest.tiling.window or 1, bundle.manifest.score.frame or 0
-    notes = [f"Damaged: {problem}." for problem in dataset.problems]
-    notes += [f"{note[0].upper()}{note[1:]}." for note in dataset.notes]
-    unlike = official_differences(dataset)
-    notes += [f"This copy is not the official set: {difference}" for difference in unlike[:_DIFFERENCES]]
-    if len(unlike) > _DIFFERENCES:
-        more = len(unlike) - _DIFFERENCES
-        notes.append(f"This copy differs in {more} more points: streamad datasets validate names them.")
+    notes = []
     if window > 1:
         notes.append(
             f"Windows of {window} frames, of which number {scored + 1} is scored: the first {scored} and the last "
@@ -287,4 +263,4 @@ def _notes(dataset: Dataset, bundle: Bundle, calibration: Calibration | None) ->
         )
     if calibration is None:
         notes.append("The model has no calibration: no `calibrated` figures, and no alerts without a given threshold.")
-    return tuple(notes)
+    return notes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,67 +23,58 @@ from streamad.workflows.evaluate import EvaluationResult
 from streamad.workflows.evaluate_scoring import clip_source
 
 
-def write_scores(folder: Path, evaluated: EvaluationResult) -> list[Path]:
-    """Write `scores.csv` (the score table) and `scores.npz` (the raw scores, an array a clip).
+def write_evaluation(folder: Path, evaluated: EvaluationResult) -> list[Path]:
+    """Write the report with thumbnails (see `write_report`) and `scores.npz`, the detector's raw scores by clip.
 
     Raises:
-        OutputError: a file cannot be written.
+        OutputError: A file cannot be written.
     """
-    write_atomic(folder / "scores.csv", score_table(score_rows(evaluated.traces, evaluated.calibration)))
     arrays = io.BytesIO()
     np.savez_compressed(arrays, **{readable(clip.name): clip.scores for clip in evaluated.clips})  # type: ignore[arg-type]
     write_atomic(folder / "scores.npz", arrays.getvalue())
-    return [folder / "scores.csv", folder / "scores.npz"]
-
-
-def score_rows(traces: Sequence[ScoredClip], calibration: Calibration | None = None) -> Iterator[ScoreRow]:
-    """Every frame of evaluated clips as a row of the score table."""
-    is_local = calibration is not None and calibration.local is not None
-    for trace in traces:
-        raw = trace.scores if trace.own is None else trace.own
-        shown = trace.scores if calibration is None else calibration.calibrated_array(trace.scores)
-        for index, label in enumerate(trace.labels):
-            seconds = None if trace.fps is None else index / trace.fps
-            yield ScoreRow(
-                trace.name,
-                index,
-                raw[index],
-                shown[index],
-                seconds,
-                alert=seconds is not None and any(start <= seconds < end for start, end in trace.alerts),
-                label=int(label),
-                local_score=trace.scores[index] if is_local else None,
-            )
-
-
-def write_report(folder: Path, evaluated: EvaluationResult) -> list[Path]:
-    """`result.json`, `report.html`, and `report.md` with its pictures in `figures/`; only the HTML shows frames.
-
-    Raises:
-        OutputError: a file cannot be written.
-    """
-    evaluated.record.save(folder / "result.json")
-    alerts = evaluated.record.alerts
-    figures = figures_of(evaluated.traces, evaluated.calibration, alerts.threshold if alerts else None)
-    write_figures(folder, figures)
-    write_atomic(folder / "report.md", markdown_report(evaluated.record, list(figures)))
     content = ReportContent(
-        result=evaluated.record,
-        false_alarms=_thumbnails(evaluated.false_alarms, evaluated),
-        misses=_thumbnails(evaluated.misses, evaluated),
+        evaluated.record, _thumbnails(evaluated.false_alarms, evaluated), _thumbnails(evaluated.misses, evaluated)
     )
-    write_atomic(folder / "report.html", html_report(content, figures))
-    return [folder / name for name in ("result.json", "report.md", "report.html")]
+    return [folder / "scores.npz", *write_report(folder, content, evaluated.clips, evaluated.calibration)]
 
 
-def write_figures(folder: Path, figures: Mapping[str, str]) -> None:
-    """The pictures of `report.md`, as figures/NAME.svg.
+def write_report(
+    folder: Path, content: ReportContent, clips: Sequence[ScoredClip], calibration: Calibration | None = None
+) -> list[Path]:
+    """Write `scores.csv`, `result.json`, `report.html`, and `report.md` with its pictures in `figures/`.
+
+    Only the HTML shows frames.
 
     Raises:
-        OutputError: a file cannot be written.
+        OutputError: A file cannot be written.
     """
+    result = content.result
+    write_atomic(folder / "scores.csv", score_table(_score_rows(clips, calibration)))
+    result.save(folder / "result.json")
+    figures = figures_of(clips, calibration, result.alerts.threshold if result.alerts else None)
     for name, picture in figures.items():
         write_atomic(folder / "figures" / f"{name}.svg", picture)
+    write_atomic(folder / "report.md", markdown_report(result, list(figures)))
+    write_atomic(folder / "report.html", html_report(content, figures))
+    return [folder / name for name in ("scores.csv", "result.json", "report.md", "report.html")]
+
+
+def _score_rows(clips: Sequence[ScoredClip], calibration: Calibration | None) -> Iterator[ScoreRow]:
+    """Every frame of evaluated clips as a row of the score table."""
+    for clip in clips:
+        shown = clip.alert_scores if calibration is None else calibration.calibrated_array(clip.alert_scores)
+        for index, label in enumerate(clip.labels):
+            seconds = None if clip.fps is None else index / clip.fps
+            yield ScoreRow(
+                clip.name,
+                index,
+                clip.scores[index],
+                shown[index],
+                seconds,
+                alert=seconds is not None and any(start <= seconds < end for start, end in clip.alerts),
+                label=int(label),
+                local_score=None if clip.local is None else clip.local[index],
+            )
 
 
 def _thumbnails(places: Sequence[FrameRef], evaluated: EvaluationResult) -> list[Thumbnail]:
@@ -91,14 +82,14 @@ def _thumbnails(places: Sequence[FrameRef], evaluated: EvaluationResult) -> list
     shots = []
     for place in places:
         clip, scored = evaluated.dataset.testing[place.clip], evaluated.clips[place.clip]
-        pixels = _frame(clip, place.frame, evaluated.traces[place.clip].fps)
+        pixels = _frame(clip, place.frame, scored.fps)
         if pixels is None:
             continue
-        maps = scored.anomaly_maps()
+        maps = scored.maps
         jpeg = heat_thumbnail(
             pixels,
             None if maps is None else maps[place.frame : place.frame + 1][0],
-            [] if maps is None else scored.boxes(),
+            [] if maps is None else maps.boxes(),
             low=low,
             high=high,
             truth=evaluated.masks.get((place.clip, place.frame)),
@@ -111,7 +102,7 @@ def _scale(evaluated: EvaluationResult) -> tuple[float, float]:
     """Scores between which cells are tinted: the median cell of all clips, and their highest thousandth."""
     cells = []
     for clip in evaluated.clips:
-        maps = clip.anomaly_maps()
+        maps = clip.maps
         if maps is not None:
             values = np.concatenate([maps[t : t + 1].ravel() for t in range(0, len(maps), max(1, len(maps) // 50))])
             cells.append(values[np.isfinite(values)])

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,13 @@ import numpy.typing as npt
 from streamad import __version__
 from streamad.array_files import read_arrays
 from streamad.bundle import Bundle, combined_sha256
-from streamad.calibration import PerLocationScore, PerLocationStatistics
 from streamad.detectors import CameraScorer
 from streamad.engines import EngineSpec
-from streamad.errors import CalibrationError, DatasetError, OutputError
+from streamad.errors import DatasetError, OutputError
+from streamad.evaluation.anomaly_maps import MAPS, AnomalyMapFile, AnomalyMapWriter
 from streamad.evaluation.datasets import Clip, Dataset, image_files
+from streamad.evaluation.scored_clips import ScoredClip
 from streamad.files import locked, read_json, write_json
-from streamad.inference.anomaly_map_file import AnomalyMapFile, AnomalyMapWriter, EvidenceFile
 from streamad.inference.clips import score_clip
 from streamad.inference.model import Model, open_model
 from streamad.inference.session import Session
@@ -35,64 +34,6 @@ from streamad.sources import FileSpec, ImagesSpec, SourceError, SourceSpec, open
 from streamad.sources.quality import QualitySpec
 
 FORMAT = 2
-
-
-@dataclass(frozen=True)
-class EvaluatedClip:
-    """Scores of one test clip.
-
-    Attributes:
-        name: Name of the clip.
-        scores: (frames,) raw scores, NaN where a frame has none.
-        folder: Holds `heat.npy`, (frames, rows, cols) float32, and `boxes.npy`, (rows · cols, 4), if the detector
-            localizes.
-        seconds: Wall time of decoding and scoring.
-        problems: Damage that did not end the run: frames that do not decode, a clip that ends early.
-        engine: What ran the network: name, version, device, precision.
-        local: Per-location statistics that the anomaly maps are read through; None: they are raw.
-    """
-
-    name: str
-    scores: npt.NDArray[np.float64]
-    folder: Path
-    seconds: float
-    problems: tuple[str, ...]
-    engine: str
-    local: PerLocationStatistics | None = None
-
-    def anomaly_maps(self) -> AnomalyMapFile | EvidenceFile | None:
-        """Anomaly maps, (frames, rows, cols), read from disk as they are used; None if the detector does not localize.
-
-        With per-location statistics these are evidence.
-        """
-        path = self.folder / "heat.npy"
-        if not path.is_file():
-            return None
-        return AnomalyMapFile(path) if self.local is None else EvidenceFile(AnomalyMapFile(path), self.local)
-
-    def local_scores(self, statistics: PerLocationStatistics) -> npt.NDArray[np.float64]:
-        """(frames,) the scores that a camera with these statistics would have, from the recorded heat maps.
-
-        Raises:
-            CalibrationError: there are no heat maps.
-        """
-        path = self.folder / "heat.npy"
-        answer = np.full(len(self.scores), np.nan)
-        if not np.isfinite(self.scores).any():
-            return answer
-        if not path.is_file():
-            raise CalibrationError(
-                f"clip {self.name}: the calibration has local statistics, and the model gives no heat map",
-                hint="calibrate again with --no-local",
-            )
-        heat, state = AnomalyMapFile(path), PerLocationScore(statistics)
-        for t in np.flatnonzero(np.isfinite(self.scores)):
-            answer[t], _ = state.update(heat[t : t + 1][0])
-        return answer
-
-    def boxes(self) -> list[tuple[int, int, int, int]]:
-        """(x0, y0, x1, y1) of all cells in pixels of the frames, row by row."""
-        return [(int(a), int(b), int(c), int(d)) for a, b, c, d in read_arrays(self.folder / "boxes.npy")["boxes"]]
 
 
 def clip_source(clip: Clip, fps: float) -> SourceSpec:
@@ -121,8 +62,8 @@ def score_dataset(
     engine: EngineSpec | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
-    on_clip: Callable[[EvaluatedClip], None] | None = None,
-) -> list[EvaluatedClip]:
+    on_clip: Callable[[ScoredClip], None] | None = None,
+) -> list[ScoredClip]:
     """Score every test clip; clips that an earlier run finished are taken from disk.
 
     Each clip is a camera of its own that knows the scene at rest from a training clip (`known_scene`), so that clips do
@@ -162,8 +103,8 @@ def _score_all(
     spec: EngineSpec,
     workers: int | None,
     progress: Progress | None,
-    on_clip: Callable[[EvaluatedClip], None] | None,
-) -> list[EvaluatedClip]:
+    on_clip: Callable[[ScoredClip], None] | None,
+) -> list[ScoredClip]:
     clips = dataset.testing
     count = min(workers or os.cpu_count() or 1, len(clips))
     if spec.threads is None and count > 1:
@@ -171,10 +112,10 @@ def _score_all(
     local, opened, lock = threading.local(), list[Model](), threading.Lock()
     scenes = _Scenes(bundle, dataset)
 
-    def work(clip: Clip) -> EvaluatedClip:
+    def work(clip: Clip) -> ScoredClip:
         identity = _identity(clip, bundle, scenes.of(clip), spec)
         place = folder / clip.name
-        found = _finished(clip, place, identity)
+        found = _finished(clip, bundle, place, identity)
         if found is not None:
             return found
         if not hasattr(local, "model"):
@@ -189,11 +130,11 @@ def _score_all(
                 f"cannot write to {place}: {error.strerror or error}", hint="is the disk full? give another --out"
             ) from error
 
-    results: dict[str, EvaluatedClip] = {}
+    results: dict[str, ScoredClip] = {}
     pool = ThreadPoolExecutor(count, thread_name_prefix="evaluate")
     try:
         # The longest first, so that no long one is left over at the end.
-        jobs: list[Future[EvaluatedClip]] = [pool.submit(work, c) for c in sorted(clips, key=lambda c: -c.frames)]
+        jobs: list[Future[ScoredClip]] = [pool.submit(work, c) for c in sorted(clips, key=lambda c: -c.frames)]
         for job in as_completed(jobs):
             scored = job.result()
             results[scored.name] = scored
@@ -272,29 +213,42 @@ def _fingerprint(clip: Clip) -> str:
     return content.hexdigest()
 
 
-def _finished(clip: Clip, place: Path, identity: dict[str, Any]) -> EvaluatedClip | None:
+def _finished(clip: Clip, bundle: Bundle, place: Path, identity: dict[str, Any]) -> ScoredClip | None:
     """What an earlier run made of the clip, with the same model; None where it did not finish."""
     try:
         record = read_json(place / "clip.json")
         (scores,) = read_arrays(place / "scores.npy").values()
+        if record.get("identity") != identity or scores.shape != (clip.frames,):
+            return None
+        return _scored_clip(clip, bundle, place, scores, record)
     except (OSError, ValueError):
         return None
-    if record.get("identity") != identity or scores.shape != (clip.frames,):
-        return None
-    return EvaluatedClip(
-        clip.name, scores, place, float(record["seconds"]), tuple(record["problems"]), str(record["engine"])
+
+
+def _scored_clip(
+    clip: Clip, bundle: Bundle, place: Path, scores: npt.NDArray[np.float64], record: dict[str, Any]
+) -> ScoredClip:
+    assert clip.labels is not None  # test clips have them: the data set was read so
+    return ScoredClip(
+        clip.name,
+        scores,
+        clip.labels,
+        clip.fps or bundle.manifest.training.fps,
+        maps=AnomalyMapFile(place) if (place / MAPS).is_file() else None,
+        seconds=float(record["seconds"]),
+        problems=tuple(record["problems"]),
+        engine=str(record["engine"]),
     )
 
 
 def _score(
     clip: Clip, model: Model, scorer: CameraScorer, place: Path, identity: dict[str, Any], problems: list[str]
-) -> EvaluatedClip:
+) -> ScoredClip:
     place.mkdir(parents=True, exist_ok=True)
     (place / "clip.json").unlink(missing_ok=True)  # written last: with it the clip is finished
-    (place / "heat.npy").unlink(missing_ok=True)
     started = time.monotonic()
     scores = np.full(clip.frames, np.nan)
-    decoded, heat = 0, AnomalyMapWriter(place / "heat.npy", clip.frames)
+    decoded, heat = 0, AnomalyMapWriter(place, clip.frames)
 
     def take(score: FrameScore) -> None:
         if score.index < clip.frames and score.anomaly_map is not None and score.boxes is not None:
@@ -316,14 +270,15 @@ def _score(
         problems.append(str(error))
     if decoded < clip.frames and not problems:  # a few missing frames at a video's end are not reported
         problems.append(f"{decoded} of {clip.frames} frames came")
-    if heat.boxes is not None:
-        np.save(place / "boxes.npy", np.array([heat.boxes.box(*cell) for cell in np.ndindex(heat.boxes.grid)]))
     if heat.left_out:
         problems.append(f"the picture changes its size: {heat.left_out} anomaly maps were left out")
     np.save(place / "scores.npy", scores)
-    seconds = time.monotonic() - started
     info = model.engine.info
-    engine = f"{info.name} {info.version}, {info.device}, {info.precision}"
-    record = {"identity": identity, "seconds": seconds, "problems": problems, "engine": engine}
+    record = {
+        "identity": identity,
+        "seconds": time.monotonic() - started,
+        "problems": problems,
+        "engine": f"{info.name} {info.version}, {info.device}, {info.precision}",
+    }
     write_json(place / "clip.json", record)
-    return EvaluatedClip(clip.name, scores, place, seconds, tuple(problems), engine)
+    return _scored_clip(clip, model.bundle, place, scores, record)

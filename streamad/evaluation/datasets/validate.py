@@ -19,6 +19,9 @@ from streamad.sources.images import is_damaged, read_gray
 
 Split = Literal["training", "testing"]
 
+_DIFFERENCES = 5
+"""Differences to the official counts that a note names."""
+
 
 @dataclass(frozen=True)
 class ClipCheck:
@@ -106,8 +109,20 @@ def validate_dataset(
     )
 
 
-def official_differences(dataset: Dataset) -> list[str]:
-    """Differences between a loaded data set and the official counts of its name, one per line; nothing is decoded.
+def notes_on(dataset: Dataset) -> list[str]:
+    """What readers of metrics must know of a loaded data set: damage, notes, differences to the official set."""
+    unlike = _official_differences(dataset)
+    notes = [f"Damaged: {problem}." for problem in dataset.problems]
+    notes += [f"{note[0].upper()}{note[1:]}." for note in dataset.notes]
+    notes += [f"This copy is not the official set: {difference}" for difference in unlike[:_DIFFERENCES]]
+    if len(unlike) > _DIFFERENCES:
+        more = len(unlike) - _DIFFERENCES
+        notes.append(f"This copy differs in {more} more points: streamad datasets validate names them.")
+    return notes
+
+
+def _official_differences(dataset: Dataset) -> list[str]:
+    """Differences to the official counts of the data set's name, one per line; nothing is decoded.
 
     A missing image in a folder shifts all labels after it, and nothing else would reveal that.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -34,24 +33,24 @@ _BINS = 60
 
 
 def figures_of(
-    traces: Sequence[ScoredClip], calibration: Calibration | None = None, threshold: float | None = None
+    clips: Sequence[ScoredClip], calibration: Calibration | None = None, threshold: float | None = None
 ) -> dict[str, str]:
     """Create all plots: "roc", "histogram", "clips" (why protocols differ), "traces"; each an SVG element.
 
     Args:
-        traces: Scores of each clip.
+        clips: Scores of each clip.
         calibration: Adds the ROC curve of calibrated scores. Default: none.
         threshold: Marks the threshold. Default: none.
     """
     return {
-        "roc": roc_figure(traces, calibration),
-        "histogram": histogram_figure(traces, threshold),
-        "clips": gap_figure(traces, threshold),
-        "traces": trace_figure(traces, threshold),
+        "roc": roc_figure(clips, calibration),
+        "histogram": histogram_figure(clips, threshold),
+        "clips": gap_figure(clips, threshold),
+        "traces": trace_figure(clips, threshold),
     }
 
 
-def roc_figure(traces: Sequence[ScoredClip], calibration: Calibration | None) -> str:
+def roc_figure(clips: Sequence[ScoredClip], calibration: Calibration | None) -> str:
     """ROC curves of all scored frames under each protocol, with the equal-error line."""
 
     def draw(figure: Figure) -> None:
@@ -59,7 +58,7 @@ def roc_figure(traces: Sequence[ScoredClip], calibration: Calibration | None) ->
         for protocol in STYLES:
             if protocol == "calibrated" and calibration is None:
                 continue
-            values, truth = pooled(traces, protocol, calibration)
+            values, truth = pooled(clips, protocol, calibration)
             fpr, tpr, _ = roc_curve(values, truth)
             color, line = STYLES[protocol]
             name = "local" if protocol == "calibrated" and calibration and calibration.local else protocol
@@ -74,14 +73,14 @@ def roc_figure(traces: Sequence[ScoredClip], calibration: Calibration | None) ->
     return _svg((6.4, 6.0), draw)
 
 
-def histogram_figure(traces: Sequence[ScoredClip], threshold: float | None) -> str:
+def histogram_figure(clips: Sequence[ScoredClip], threshold: float | None) -> str:
     """Raw scores of normal and abnormal frames, with the threshold."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        values, truth = pooled([replace(trace, own=None) for trace in traces], "raw", None)
+        values = np.concatenate([clip.alert_scores for clip in clips])
         finite = np.isfinite(values)
-        values, truth = values[finite], truth[finite]
+        values, truth = values[finite], np.concatenate([clip.labels for clip in clips])[finite]
         low, high = np.quantile(values, [0.001, 0.999]) if len(values) else (0.0, 1.0)
         if threshold is not None:
             low, high = min(low, threshold), max(high, threshold)
@@ -102,7 +101,7 @@ def histogram_figure(traces: Sequence[ScoredClip], threshold: float | None) -> s
     return _svg((7.4, 3.6), draw)
 
 
-def gap_figure(traces: Sequence[ScoredClip], threshold: float | None) -> str:
+def gap_figure(clips: Sequence[ScoredClip], threshold: float | None) -> str:
     """Why protocols differ: each clip's range of raw scores, normal and abnormal frames separately.
 
     `per_video` stretches each row to the same range before comparing; `calibrated` compares them as they are.
@@ -110,9 +109,9 @@ def gap_figure(traces: Sequence[ScoredClip], threshold: float | None) -> str:
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for row, trace in enumerate(traces):
+        for row, clip in enumerate(clips):
             for kind, color, shift in ((0, NORMAL_COLOR, -0.17), (1, ABNORMAL_COLOR, 0.17)):
-                part = trace.scores[(trace.labels == kind) & np.isfinite(trace.scores)]
+                part = clip.alert_scores[(clip.labels == kind) & np.isfinite(clip.alert_scores)]
                 if not len(part):
                     continue
                 low, quarter, middle, three, high = np.quantile(part, [0.02, 0.25, 0.5, 0.75, 0.98])
@@ -125,20 +124,20 @@ def gap_figure(traces: Sequence[ScoredClip], threshold: float | None) -> str:
         if threshold is not None:
             label = f"threshold {threshold:.4g}"
             axes.axvline(threshold, color=THRESHOLD_COLOR, linestyle=(0, (6, 3)), label=label)
-        names = [readable(trace.name) for trace in traces]
-        axes.set_yticks(range(len(traces)), names, fontsize=8, parse_math=False)
+        names = [readable(clip.name) for clip in clips]
+        axes.set_yticks(range(len(clips)), names, fontsize=8, parse_math=False)
         axes.invert_yaxis()
         axes.set_xlabel("raw score")
         entries = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
         axes.legend(entries.values(), entries, fontsize=8, loc="upper left", bbox_to_anchor=(0, 1.12), ncols=3)
         _plain(axes)
 
-    return _svg((9.0, 1.2 + 0.34 * len(traces)), draw)
+    return _svg((9.0, 1.2 + 0.34 * len(clips)), draw)
 
 
-def trace_figure(traces: Sequence[ScoredClip], threshold: float | None) -> str:
+def trace_figure(clips: Sequence[ScoredClip], threshold: float | None) -> str:
     """Raw scores of every clip over time on one scale, with true intervals shaded and alerts as bars."""
-    rows = -(-len(traces) // _COLUMNS)
+    rows = -(-len(clips) // _COLUMNS)
     width, height = 13.0, 1.75 * rows
 
     def draw(figure: Figure) -> None:
@@ -152,45 +151,45 @@ def trace_figure(traces: Sequence[ScoredClip], threshold: float | None) -> str:
             wspace=0.08,
             hspace=0.5,
         )
-        values = np.concatenate([trace.scores[np.isfinite(trace.scores)] for trace in traces] or [np.zeros(1)])
+        values = np.concatenate([clip.alert_scores[np.isfinite(clip.alert_scores)] for clip in clips] or [np.zeros(1)])
         low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
         span = (high - low) or 1.0
-        for place, trace in zip(axes.ravel(), traces, strict=False):
-            _trace(place, trace, threshold, low - 0.12 * span, high + 0.05 * span)
-        for place in axes.ravel()[len(traces) :]:
+        for place, clip in zip(axes.ravel(), clips, strict=False):
+            _trace(place, clip, threshold, low - 0.12 * span, high + 0.05 * span)
+        for place in axes.ravel()[len(clips) :]:
             place.set_axis_off()
 
     return _svg((width, height), draw, layout=None)
 
 
 def pooled(
-    traces: Sequence[ScoredClip], protocol: Normalization, calibration: Calibration | None
+    clips: Sequence[ScoredClip], protocol: Normalization, calibration: Calibration | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
     """Scores of all clips under a protocol, and their labels, without frames that have no score."""
     chosen = calibration if protocol == "calibrated" else None
-    scores = [t.scores if protocol == "calibrated" or t.own is None else t.own for t in traces]
+    scores = [clip.alert_scores if protocol == "calibrated" else clip.scores for clip in clips]
     values = np.concatenate(normalize(scores, protocol, chosen))
-    truth = np.concatenate([trace.labels for trace in traces])
+    truth = np.concatenate([clip.labels for clip in clips])
     kept = ~np.isnan(values)
     return values[kept], truth[kept]
 
 
-def _trace(axes: Axes, trace: ScoredClip, threshold: float | None, low: float, high: float) -> None:
-    step = 1 / trace.fps if trace.fps else 1.0
-    seconds = np.arange(len(trace.scores)) * step
-    for first, stop in trace.runs():
+def _trace(axes: Axes, clip: ScoredClip, threshold: float | None, low: float, high: float) -> None:
+    step = 1 / clip.fps if clip.fps else 1.0
+    seconds = np.arange(len(clip.alert_scores)) * step
+    for first, stop in clip.runs():
         axes.axvspan(first * step, stop * step, color=ABNORMAL_COLOR, alpha=0.18, linewidth=0)
-    axes.plot(seconds, trace.scores, color=STYLES["calibrated"][0], linewidth=1.1)
+    axes.plot(seconds, clip.alert_scores, color=STYLES["calibrated"][0], linewidth=1.1)
     if threshold is not None:
         axes.axhline(threshold, color=THRESHOLD_COLOR, linestyle=(0, (6, 3)), linewidth=0.9)
-    for start, end in trace.alerts:
+    for start, end in clip.alerts:
         axes.broken_barh([(start, max(end - start, step))], (low, 0.05 * (high - low)), color="#CC79A7")
-    axes.set(xlim=(0, max(step, len(trace.scores) * step)), ylim=(low, high))
-    axes.set_title(readable(trace.name), fontsize=9, loc="left", pad=2, parse_math=False)
+    axes.set(xlim=(0, max(step, len(clip.alert_scores) * step)), ylim=(low, high))
+    axes.set_title(readable(clip.name), fontsize=9, loc="left", pad=2, parse_math=False)
     axes.tick_params(labelsize=7)
     axes.xaxis.set_major_locator(MaxNLocator(7))
     axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.set_xlabel("s" if trace.fps else "frame", fontsize=7, labelpad=0)
+    axes.set_xlabel("s" if clip.fps else "frame", fontsize=7, labelpad=0)
     _plain(axes)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,29 @@ from sklearn.metrics import roc_auc_score
 
 from streamad.errors import DatasetError
 from streamad.evaluation import streaming_roc_auc
+from streamad.evaluation.anomaly_maps import AnomalyMapFile, AnomalyMapWriter
 from streamad.evaluation.datasets import Clip
-from streamad.evaluation.localization import ClipAnomalyMaps, Located, localization_of
+from streamad.evaluation.localization import Located, localization_of
+from streamad.evaluation.scored_clips import ScoredClip
+from streamad.frame import LocationBoxes
 
-BOXES = [(c * 10, r * 10, c * 10 + 10, r * 10 + 10) for r in range(2) for c in range(3)]
+GRID = LocationBoxes.between((20, 30), range(0, 30, 10), range(0, 40, 10))
+BOXES = [GRID.box(row, col) for row in range(2) for col in range(3)]
 
 
-def clip(seed: int, frames: int = 25) -> tuple[Clip, ClipAnomalyMaps, np.ndarray]:
+def written(
+    folder: Path, maps: np.ndarray, boxes: LocationBoxes, labels: np.ndarray, scored: np.ndarray | None = None
+) -> ScoredClip:
+    """A clip with these anomaly maps on disk; frames that are not scored have no score."""
+    folder.mkdir()
+    with AnomalyMapWriter(folder, len(maps)) as writer:
+        for frame, anomaly_map in enumerate(maps):
+            writer.add(frame, anomaly_map, boxes)
+    scores = np.zeros(len(maps)) if scored is None else np.where(scored, 0.0, np.nan)
+    return ScoredClip(folder.name, scores, labels, maps=AnomalyMapFile(folder))
+
+
+def clip(folder: Path, seed: int, frames: int = 25) -> tuple[Clip, ScoredClip, np.ndarray]:
     rng = np.random.default_rng(seed)
     masks = np.zeros((frames, 20, 30), bool)
     for t in range(8, frames - 3):
@@ -32,13 +49,18 @@ def clip(seed: int, frames: int = 25) -> tuple[Clip, ClipAnomalyMaps, np.ndarray
     labels = masks.any(axis=(1, 2)).astype(np.uint8)
     return (
         Clip(str(seed), Path("x"), "images", frames, labels, 10.0, lambda: iter(masks)),
-        ClipAnomalyMaps(maps, BOXES, scored),
+        written(folder / str(seed), maps, GRID, labels, scored),
         masks,
     )
 
 
-def test_the_three_numbers() -> None:
-    parts = [clip(seed) for seed in range(3)]
+def maps_of(clip: ScoredClip) -> np.ndarray:
+    assert clip.maps is not None
+    return clip.maps[:]
+
+
+def test_the_three_numbers(tmp_path: Path) -> None:
+    parts = [clip(tmp_path, seed) for seed in range(3)]
     located = localization_of(
         [c for c, _, _ in parts], [h for _, h, _ in parts], cells_are_patches=True, keep={(1, 9), (2, 0)}
     )
@@ -49,12 +71,12 @@ def test_the_three_numbers() -> None:
     assert figures is not None
     values, truth, left = [], [], 0
     tops, labels, stretched = [], [], []
-    lowest = min(float(np.nanmin(h.maps[h.scored])) for _, h, _ in parts)
+    lowest = min(float(np.nanmin(maps_of(h)[np.isfinite(h.scores)])) for _, h, _ in parts)
     for one, heat, masks in parts:
-        mine = []
-        for t in np.flatnonzero(heat.scored):
+        mine, maps, scored = [], maps_of(heat), np.isfinite(heat.scores)
+        for t in np.flatnonzero(scored):
             for k, (x0, y0, x1, y1) in enumerate(BOXES):
-                value, share = heat.maps[t].ravel()[k], masks[t, y0:y1, x0:x1].mean()
+                value, share = maps[t].ravel()[k], masks[t, y0:y1, x0:x1].mean()
                 if np.isnan(value):
                     continue
                 if 0 < share < 0.2:
@@ -62,11 +84,11 @@ def test_the_three_numbers() -> None:
                     continue
                 values.append(value)
                 truth.append(share >= 0.2)
-            top = heat.maps[t][~np.isnan(heat.maps[t])]
+            top = maps[t][~np.isnan(maps[t])]
             mine.append(top.max() if len(top) else lowest)
         assert one.labels is not None
         tops.append(np.array(mine))
-        labels.append(one.labels[heat.scored])
+        labels.append(one.labels[scored])
         stretched.append((tops[-1] - tops[-1].min()) / (tops[-1].max() - tops[-1].min()))
     joined = np.concatenate(labels)
     assert figures.patch_auc == pytest.approx(roc_auc_score(truth, values), abs=1e-9)
@@ -77,23 +99,23 @@ def test_the_three_numbers() -> None:
     assert figures.frames == len(joined)
 
 
-def test_without_masks_heat_maps_or_anything_abnormal_there_is_none() -> None:
-    one, heat, _ = clip(1)
+def test_without_masks_heat_maps_or_anything_abnormal_there_is_none(tmp_path: Path) -> None:
+    one, heat, _ = clip(tmp_path, 1)
     bare = Clip(one.name, one.path, one.kind, one.frames, one.labels, one.fps)
     assert localization_of([bare], [heat], cells_are_patches=True) == Located()
-    assert localization_of([one], [None], cells_are_patches=True) == Located()
+    assert localization_of([one], [replace(heat, maps=None)], cells_are_patches=True) == Located()
     assert localization_of([one], [heat]).patches is None
     normal = Clip("n", one.path, "images", 25, np.zeros(25, np.uint8), 10.0, lambda: iter(np.zeros((25, 20, 30), bool)))
     assert localization_of([normal], [heat], cells_are_patches=True) == Located()
 
 
-def test_masks_that_are_broken_or_too_few_are_named_and_their_clip_left_out() -> None:
+def test_masks_that_are_broken_or_too_few_are_named_and_their_clip_left_out(tmp_path: Path) -> None:
     def broken() -> Iterator[np.ndarray]:
         yield from masks[:10]
         raise DatasetError("the mask 011.bmp does not decode")
 
-    one, heat, masks = clip(1)
-    two, other, _ = clip(2)
+    one, heat, masks = clip(tmp_path, 1)
+    two, other, _ = clip(tmp_path, 2)
     alone = localization_of([two], [other], cells_are_patches=True)
     bad = Clip("bad", one.path, one.kind, one.frames, one.labels, one.fps, broken)
     few = Clip("few", one.path, one.kind, one.frames, one.labels, one.fps, lambda: iter(masks[:20]))
@@ -106,11 +128,11 @@ def test_masks_that_are_broken_or_too_few_are_named_and_their_clip_left_out() ->
     assert located.patches == alone.patches
 
 
-def test_memory_is_flat_in_the_number_of_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_flat_in_the_number_of_frames(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The masks are 115 MB in all; what is held at a time, by the count of numpy itself, is a twentieth of that."""
     monkeypatch.setattr(streaming_roc_auc, "LIMIT", 4096)
     frames, height, width = 1500, 240, 320
-    boxes = [(c * 40, r * 40, c * 40 + 40, r * 40 + 40) for r in range(3) for c in range(4)]
+    boxes = LocationBoxes.between((height, width), range(0, 160, 40), range(0, 200, 40))
     rng = np.random.default_rng(0)
 
     def masks() -> Iterator[np.ndarray]:
@@ -120,7 +142,7 @@ def test_memory_is_flat_in_the_number_of_frames(monkeypatch: pytest.MonkeyPatch)
             yield mask
 
     labels = (np.arange(frames) % 200 > 150).astype(np.uint8)
-    heat = ClipAnomalyMaps(rng.random((frames, 3, 4)).astype(np.float32), boxes, np.ones(frames, bool))
+    heat = written(tmp_path / "x", rng.random((frames, 3, 4)).astype(np.float32), boxes, labels)
     tracemalloc.start()
     located = localization_of([Clip("x", Path("x"), "images", frames, labels, 10.0, masks)], [heat])
     peak = tracemalloc.get_traced_memory()[1]

@@ -14,8 +14,9 @@ from markdown_it import MarkdownIt
 
 from streamad.errors import DatasetError
 from streamad.evaluation.report import ReportContent, comparison_markdown, figures_of, html_report, markdown_report
-from streamad.evaluation.result import AlertMetrics, ClipEvent, ClipRecord, EvaluationRecord, Origin, protocols_of
+from streamad.evaluation.result import AlertMetrics, ClipEvent, ClipRecord, EvaluationRecord, Origin
 from streamad.evaluation.scored_clips import ScoredClip, worst_false_alarms, worst_misses
+from streamad.evaluation.scores import protocols_of
 from streamad.files import write_atomic
 from streamad.formatting import readable
 from streamad.visual.thumbnail import WIDTH, heat_thumbnail
@@ -55,7 +56,7 @@ def result(name: str = "run|1") -> EvaluationRecord:
         data_set="site",
         label_set="labels.npz",
         clips=tuple(ClipRecord(t.name, len(t.scores), 10, int(t.labels.sum()), 1.0, ("x: broken",)) for t in shown),
-        protocols=protocols_of([t.scores for t in shown], [t.labels for t in shown], names=["a", "b"]),
+        protocols=protocols_of(shown),
         localization=None,
         alerts=AlertMetrics(
             0.5,

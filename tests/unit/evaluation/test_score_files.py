@@ -10,8 +10,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from streamad.errors import DatasetError
 from streamad.evaluation import evaluate_scores
-from streamad.evaluation.result import inversion_note, protocols_of
 from streamad.evaluation.score_files import read_labels, read_scores
+from streamad.evaluation.scored_clips import ScoredClip
+from streamad.evaluation.scores import inversion_note, protocols_of
 
 RNG = np.random.default_rng(7)
 SCORES = {f"{k:02d}": np.round(RNG.normal(size=n), 2) for k, n in ((1, 30), (2, 45), (10, 20))}
@@ -171,9 +172,11 @@ def test_a_frame_number_asks_for_no_memory(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("sign", "expected"), [(1, 0), (-5, 1)])
 def test_scores_of_normality_are_noticed(sign: float, expected: int) -> None:
-    labels = list(LABELS.values())
-    values = [sign * truth.astype(float) + np.linspace(0, 0.1, truth.size) for truth in labels]
-    notes = inversion_note(protocols_of(values, labels, names=list(LABELS), protocols=["raw", "per_video"]))
+    clips = [
+        ScoredClip(name, sign * truth.astype(float) + np.linspace(0, 0.1, truth.size), truth)
+        for name, truth in LABELS.items()
+    ]
+    notes = inversion_note(protocols_of(clips, protocols=["raw", "per_video"]))
     assert len(notes) == expected
     if notes:
         assert "Higher must mean more anomalous: are the scores inverted?" in notes[0]

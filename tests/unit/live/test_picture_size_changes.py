@@ -16,10 +16,8 @@ import yaml
 from streamad.alerts.event import Event
 from streamad.calibration import AlertPolicySpec
 from streamad.config import parse_config
-from streamad.frame import LocationBoxes
 from streamad.inference import open_model
 from streamad.inference.alerting import resolve_policy
-from streamad.inference.anomaly_map_file import AnomalyMapWriter
 from streamad.inference.session import Session
 from streamad.live import Monitor
 from streamad.scoring import FrameScore
@@ -185,13 +183,3 @@ def test_a_live_camera_goes_on_and_names_the_right_box(folders: dict[str, Path],
     assert [s.error for s in summaries.values()] == [None, None]
     assert [s.scored for s in summaries.values()] == [2 * FRAMES] * 2
     check_events(list(events.values()), change)
-
-
-def test_heat_maps_of_another_size_are_left_out_of_a_clips_file(tmp_path: Path) -> None:
-    boxes = LocationBoxes.between((40, 60), range(0, 50, 20), range(0, 70, 20))
-    other = LocationBoxes.between((20, 30), range(0, 30, 10), range(0, 40, 10))  # the same grid, elsewhere
-    with AnomalyMapWriter(tmp_path / "heat.npy", 4) as heat:
-        for frame, where in ((1, boxes), (2, other), (3, boxes)):
-            heat.add(frame, np.full((2, 3), float(frame), np.float32), where)
-    assert (heat.boxes, heat.left_out) == (boxes, 1)
-    np.testing.assert_array_equal(np.load(tmp_path / "heat.npy")[:, 0, 0], [np.nan, 1, np.nan, 3])

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from streamad.calibration import AlertPolicySpec
+from streamad.evaluation.result import AlertMetrics
 from streamad.evaluation.scored_clips import ScoredClip
-from streamad.workflows.evaluate_events import alert_metrics, alerts_of
+from streamad.workflows.evaluate import with_alerts
 
 FPS = 10.0
 POLICY = AlertPolicySpec().at(1.0, baseline=1.0)
@@ -20,7 +21,7 @@ def trace(*intervals: tuple[int, int], frames: int = 400, truth: tuple[tuple[int
         scores[first : last + 1] = 2.0
     for first, last in truth:
         labels[first : last + 1] = 1
-    return ScoredClip("c", scores, labels, FPS, *alerts_of("c", scores, FPS, POLICY))
+    return with_alerts(ScoredClip("c", scores, labels, FPS), POLICY)
 
 
 def test_an_alert_stands_from_half_a_second_over_the_threshold_to_its_fall() -> None:
@@ -35,7 +36,7 @@ def test_an_alert_that_rises_again_within_its_cooldown_stands_again_but_is_no_ne
     found = trace((50, 59), (90, 399), truth=((85, 200),))
     assert found.alerts == ((pytest.approx(5.5), pytest.approx(6.0)), (pytest.approx(9.5), pytest.approx(40.0)))
     assert found.reopened == {1}
-    figures = alert_metrics([found], POLICY)
+    figures = AlertMetrics.of([found], POLICY)
     assert (figures.found, figures.missed, figures.right, figures.wrong) == (1, 0, 0, 1)
     assert figures.mean_delay_seconds == pytest.approx(1.0)
     # Normal time: 40 s less the event of 11.6 s and a second before and after.
@@ -46,10 +47,10 @@ def test_an_alert_that_rises_again_within_its_cooldown_stands_again_but_is_no_ne
 
 def test_all_clips_are_counted_and_what_was_missed_is_named() -> None:
     clips = [trace((50, 99), truth=((50, 99),)), trace(truth=((100, 119), (300, 309))), trace((200, 299))]
-    figures = alert_metrics(clips, POLICY)
+    figures = AlertMetrics.of(clips, POLICY)
     assert (figures.found, figures.missed, figures.right, figures.wrong) == (1, 2, 1, 1)
     assert [e.delay_seconds for e in figures.events] == [pytest.approx(0.5), None, None]
     assert figures.frame_true_positive_rate == pytest.approx(50 / 80)
     assert figures.frame_false_positive_rate == pytest.approx(100 / 1120)
     with pytest.raises(ValueError, match="frames a second"):
-        alert_metrics([ScoredClip("c", np.zeros(3), np.zeros(3, np.uint8))], POLICY)
+        AlertMetrics.of([ScoredClip("c", np.zeros(3), np.zeros(3, np.uint8))], POLICY)
