@@ -30,8 +30,7 @@ from streamad.training.plan import Clip, OpenClip, TrainingPlan
 if TYPE_CHECKING:  # what scoring does not need
     from streamad.evaluation.image_table import Published
     from streamad.training.budget import Shortening
-    from streamad.training.image_benchmark import ImageTask
-    from streamad.training.loop import EpochReport
+    from streamad.training.loop import EpochReport, ImageTask
     from streamad.training.recipe import Recipe
 
 Outputs = npt.NDArray[np.float32]
@@ -340,28 +339,13 @@ class TrainedDetector(Detector):
         options: type[Any] = self._module("training").OPTIONS
         return options
 
-    def image_task(
-        self,
-        images: npt.NDArray[np.uint8],
-        validation: npt.NDArray[np.uint8],
-        *,
-        data_set: str,
-        seed: int,
-        device: str = "cpu",
-        options: Mapping[str, Any] = NO_OPTIONS,
-    ) -> ImageTask:
+    def image_task(self, *images: npt.NDArray[np.uint8], **chosen: Any) -> ImageTask:
         """See `Detector.image_task`."""
-        task: ImageTask = self._module("training").image_task(
-            images, validation, data_set=data_set, seed=seed, device=device, options=options
-        )
+        task: ImageTask = self._module("training").image_task(*images, **chosen)
         return task
 
     def recipe(
-        self,
-        plan: TrainingPlan,
-        clips: Sequence[OpenClip],
-        held: Sequence[OpenClip],
-        tick: Callable[[], None],
+        self, plan: TrainingPlan, clips: Sequence[OpenClip], held: Sequence[OpenClip], tick: Callable[[], None]
     ) -> Recipe:
         """Read the clips and prepare the training; see `streamad.training.recipe.Recipe`."""
         recipe: Recipe = self._module("training").RECIPE(plan, clips, held, tick)
@@ -399,12 +383,16 @@ def skipped_score(model_input: ModelInput, reason: str, fault: str | None = None
         reason: See `FrameScore.skipped_reason`.
         fault: What is wrong with the picture, if that is why.
     """
+    return frame_score(model_input, float("nan"), skipped_reason=reason, reason=fault)
+
+
+def frame_score(model_input: ModelInput, score: float, **more: Any) -> FrameScore:
+    """Return the score of a model input's frame; `more` are further fields of `FrameScore`."""
     return FrameScore(
         camera=model_input.camera,
         index=model_input.index,
         pts_seconds=model_input.pts_seconds,
-        score=float("nan"),
+        score=score,
         received_at=model_input.received_at,
-        skipped_reason=reason,
-        reason=fault,
+        **more,
     )

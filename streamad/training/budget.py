@@ -78,7 +78,7 @@ def fit_into(recipe: Recipe, seconds: float) -> Shortening | None:
         What was cut. None: all of it fits; only the weights are fresh.
     """
     per_step = step_seconds(recipe)
-    epochs, steps = recipe.epochs, recipe.task.steps_per_epoch
+    epochs, steps = recipe.task.epochs, recipe.task.steps_per_epoch
     after = recipe.evaluated * per_step / recipe.batch * FORWARD
     left = planned(epochs, steps, per_step, after, seconds)
     recipe.shorten(*left)

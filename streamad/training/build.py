@@ -80,8 +80,8 @@ def train_bundle(
     result = run_loop(
         recipe.task,
         samples=recipe.samples,
-        epochs=recipe.epochs,
-        patience=recipe.patience,
+        epochs=recipe.task.epochs,
+        patience=recipe.task.patience,
         seed=plan.seed,
         folder=out / "training",
         progress=on_epoch,

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ from streamad.evaluation.images.results import (
 )
 from streamad.evaluation.metrics import roc_auc
 from streamad.files import locked, read_json, write_json
-from streamad.training.loop import EpochReport, Task, run_loop
+from streamad.training.loop import EpochReport, ImageTask, run_loop
 
 if TYPE_CHECKING:  # detectors are built on training
     from streamad.detectors.base import Detector
@@ -41,23 +41,6 @@ HELD_OUT_SHARE = 10
 """At most one in this many training images is held out: MVTec's categories have 60 to 391 images."""
 CHOICES = "run.json"
 """In a checkpoint's folder: the options that the unfinished training was started with."""
-
-Images = npt.NDArray[np.uint8]
-
-
-class ImageTask(Task, Protocol):
-    """A detector's training on images, which can then score others."""
-
-    @property
-    def epochs(self) -> int:
-        """Maximum number of epochs."""
-
-    @property
-    def patience(self) -> int:
-        """Epochs without improvement before the training stops."""
-
-    def score_images(self, images: Images) -> dict[str, npt.NDArray[np.float64]]:
-        """Return (n,) scores by name, higher is more anomalous; the headline score comes first."""
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ import io
 import json
 import pickle
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,41 +25,61 @@ CHECKPOINT = "checkpoint.pt"
 LOG = "log.json"
 
 
-class Task(Protocol):
-    """What a detector gives to the loop."""
+class Task(ABC):
+    """What a detector gives to the loop.
+
+    Attributes:
+        options: Options of the training, with `epochs`, `batch` and, unless nothing stops early, `patience`.
+        samples_per_epoch: Number of samples that an epoch visits.
+        network: The network that is exported.
+        networks: All networks that learn, by name; the exported one is among them.
+        optimizers: All optimizers, by name.
+        compute: Device and number format of the training.
+        keep: Which weights are kept: those of the best validation, or the last ones (then nothing stops early).
+    """
+
+    options: Any
+    samples_per_epoch: int
+    network: nn.Module
+    networks: dict[str, nn.Module]
+    optimizers: dict[str, torch.optim.Optimizer]
+    compute: Compute
+    keep: Literal["best", "last"] = "last"
 
     @property
-    def network(self) -> nn.Module:
-        """The network that is exported."""
+    def epochs(self) -> int:
+        """Maximum number of epochs."""
+        return int(self.options.epochs)
 
     @property
-    def keep(self) -> Literal["best", "last"]:
-        """Which weights are kept: those of the best validation, or the last ones (then nothing stops early)."""
-
-    @property
-    def networks(self) -> dict[str, nn.Module]:
-        """All networks that learn, by name; the exported one is among them."""
-
-    @property
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """All optimizers, by name."""
-
-    @property
-    def compute(self) -> Compute:
-        """Device and number format of the training."""
+    def patience(self) -> int:
+        """Epochs without improvement before the training stops."""
+        return int(getattr(self.options, "patience", self.epochs))
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch."""
+        return max(1, self.samples_per_epoch // int(self.options.batch))
 
+    @abstractmethod
     def training_step(self, step: int, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> float:
         """One optimizer step on the given samples; `step` counts from the start of the training."""
 
+    @abstractmethod
     def validate(self) -> float:
         """Measure the validation score, from normal data only; higher is better."""
 
+    @abstractmethod
     def description(self) -> dict[str, Any]:
         """Return what was chosen, for the record: the detector's name, and everything that shapes its networks."""
+
+
+class ImageTask(Task):
+    """A training on images or patches, whose network can then score others."""
+
+    @abstractmethod
+    def score_images(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float64]]:
+        """Return (n,) scores by name, higher is more anomalous; the headline score comes first."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,10 @@ import numpy.typing as npt
 from streamad.bundle import InputSpec, ScoreSpec, TilingSpec
 from streamad.errors import UsageError
 from streamad.preprocessing import PATCH_SIZE
+from streamad.training.loop import ImageTask
 from streamad.training.patch_sampler import PatchSampler
 from streamad.training.plan import OpenClip, TrainingPlan
-from streamad.training.recipe import MEDIAN_SECONDS, Recipe, VideoTask
+from streamad.training.recipe import MEDIAN_SECONDS, Recipe
 from streamad.training.working_size import object_height, working_height
 
 SCALE, OFFSET = 127.5, -1.0
@@ -28,13 +29,15 @@ TOP_PATCHES = 3
 """Patches that make up a frame's score (see `PatchScorer`)."""
 
 
-class PatchTask(VideoTask, Protocol):
-    """A task on patches."""
+def scaled(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Return gray levels as networks of patches and of windows see them."""
+    return (pixels.astype(np.float32) / np.float32(SCALE) + np.float32(OFFSET)).astype(np.float32)
 
-    @property
-    def options(self) -> Any:
-        """A dataclass of options with `batch` and `epochs`."""
 
+class PatchTask(ImageTask):
+    """A training on patches."""
+
+    @abstractmethod
     def lowest_normal(self) -> float:
         """Return the lowest output for held-out normal patches, which scores a missing patch."""
 
@@ -60,11 +63,6 @@ class PatchRecipe(Recipe):
         return len(self.stacks)
 
     @property
-    def batch(self) -> int:
-        """Patches in a step."""
-        return int(self.task.options.batch)
-
-    @property
     def evaluated(self) -> int:
         """Held-out patches, and those generated or encoded with them."""
         return 2 * len(self.held_stacks)
@@ -88,8 +86,7 @@ class PatchRecipe(Recipe):
     def examples(self) -> npt.NDArray[np.float32]:
         """(n, channels, 30, 30) held-out patches."""
         channels = [self.stack_lags.index(lag) for lag in self.plan.lags]
-        patches = self.held_stacks[:256, channels].astype(np.float32)
-        return (patches / np.float32(SCALE) + np.float32(OFFSET)).astype(np.float32)
+        return scaled(self.held_stacks[:256, channels])
 
     def specs(self) -> tuple[str, InputSpec, TilingSpec, ScoreSpec, dict[str, Any]]:
         """See `Recipe.specs`."""

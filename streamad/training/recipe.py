@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,18 +16,6 @@ from streamad.training.plan import OpenClip, TrainingPlan
 
 MEDIAN_SECONDS = 0.5
 """Length of the causal median over frame scores. It delays an alert by half of it."""
-
-
-class VideoTask(Task, Protocol):
-    """A task that knows how long to train."""
-
-    @property
-    def epochs(self) -> int:
-        """Maximum number of epochs."""
-
-    @property
-    def patience(self) -> int:
-        """Epochs without improvement before the training stops."""
 
 
 class Recipe(ABC):
@@ -43,7 +31,7 @@ class Recipe(ABC):
         UsageError: There is nothing to learn from in the clips, or an option is wrong.
     """
 
-    task: VideoTask
+    task: Task
     """The task that the loop runs."""
 
     def __init__(
@@ -57,9 +45,9 @@ class Recipe(ABC):
         """Number of training samples."""
 
     @property
-    @abstractmethod
     def batch(self) -> int:
         """Samples in a step."""
+        return int(self.task.options.batch)
 
     @property
     @abstractmethod
@@ -72,16 +60,6 @@ class Recipe(ABC):
 
         Excess samples are left out at random (with the plan's seed).
         """
-
-    @property
-    def epochs(self) -> int:
-        """Maximum number of epochs."""
-        return self.task.epochs
-
-    @property
-    def patience(self) -> int:
-        """Epochs without improvement before the training stops."""
-        return self.task.patience
 
     @property
     @abstractmethod

@@ -26,9 +26,11 @@ from streamad.detectors.adacl.network import STRIDES, AdaclNet
 from streamad.detectors.options import parse_options
 from streamad.training.compute import Compute, set_learning_rate
 from streamad.training.loop import LoopResult
-from streamad.training.patch_recipe import OFFSET, SCALE, PatchRecipe
+from streamad.training.patch_recipe import PatchRecipe, PatchTask, scaled
 from streamad.training.patch_sampler import FLOW_CONSISTENT
 from streamad.training.plan import OpenClip, TrainingPlan
+
+Images = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class AdaclOptions:
     patience: int = 5
 
 
-class AdaclTask:
+class AdaclTask(PatchTask):
     """One training of ADACL, run by the common loop.
 
     The result are the weights of the best validation (paper: early stopping), or those at the end of the learning
@@ -111,46 +113,21 @@ class AdaclTask:
         seed: int = 17,
         device: str = "cpu",
     ) -> None:
-        self.options = options or AdaclOptions()
+        self.options: AdaclOptions = options or AdaclOptions()
+        self.keep = self.options.keep
         self.stacks, self.stack_lags, self.seed = stacks, stack_lags, seed
+        self.samples_per_epoch = len(stacks)
         self.compute = Compute(device)
         torch.manual_seed(seed)
         self._learner: nn.Module = self.compute.place(AdaclNet(len(self.options.lags), self.options.strides))
-        self.network = deepcopy(self._learner) if self.options.averaging else self._learner
+        self.network = self._learner
+        self.networks = {"adacl": self._learner}
+        if self.options.averaging:  # the mean of its weights is what is exported
+            self.network = self.networks["average"] = deepcopy(self._learner)
         self.optimizer = torch.optim.Adam(self._learner.parameters(), lr=self.options.learning_rates[0])
+        self.optimizers = {"adam": self.optimizer}
         self._channels = [stack_lags.index(lag) for lag in self.options.lags]
         self._validation = self._fixed_validation(validation)
-
-    @property
-    def keep(self) -> Literal["best", "last"]:
-        """Which weights are kept."""
-        return self.options.keep
-
-    @property
-    def networks(self) -> dict[str, nn.Module]:
-        """The regressor; with `averaging`, the mean of its weights too."""
-        averaged = {"average": self.network} if self.options.averaging else {}
-        return {"adacl": self._learner, **averaged}
-
-    @property
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """Its optimizer."""
-        return {"adam": self.optimizer}
-
-    @property
-    def epochs(self) -> int:
-        """Maximum number of epochs."""
-        return self.options.epochs
-
-    @property
-    def patience(self) -> int:
-        """Epochs without improvement before the training stops."""
-        return self.options.patience
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps in an epoch."""
-        return max(1, len(self.stacks) // self.options.batch)
 
     def training_step(self, step: int, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> float:
         """Make one step on the given normal patches and as many synthetic anomalies, and return the loss.
@@ -216,19 +193,9 @@ class AdaclTask:
         return np.concatenate(drawn).astype(np.float32)
 
     def _create(self, stacks: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.float32]:
-        options = self.options
-        return create_anomalies(
-            stacks,
-            options.lags,
-            self.stack_lags,
-            options.kinds,
-            rng,
-            options.noise,
-            options.least_change,
-            options.twice,
-            options.area,
-            options.share,
-        )
+        o = self.options
+        changes = (o.noise, o.least_change, o.twice, o.area, o.share)
+        return create_anomalies(stacks, o.lags, self.stack_lags, o.kinds, rng, *changes)
 
     def _learning_rate(self, step: int) -> float:
         low, high = self.options.learning_rates
@@ -253,31 +220,13 @@ class AdaclTask:
         return torch.cat(parts).numpy()
 
     def _input(self, patches: npt.NDArray[Any]) -> Tensor:
-        return self.compute.tensor(patches.astype(np.float32) / np.float32(SCALE) + np.float32(OFFSET))
+        return self.compute.tensor(scaled(patches))
 
 
 def image_task(
-    images: npt.NDArray[np.uint8],
-    validation: npt.NDArray[np.uint8],
-    *,
-    data_set: str,
-    seed: int,
-    device: str = "cpu",
-    options: Mapping[str, Any],
+    images: Images, validation: Images, *, data_set: str, seed: int, device: str = "cpu", options: Mapping[str, Any]
 ) -> AdaclTask:
-    """Make the training of ADACL on images of one class; colors take the place of a patch's history.
-
-    Args:
-        images: (n, channels, side, side) uint8, the normal class.
-        validation: The same, held out.
-        data_set: Selects the preset.
-        seed: Seed of all random choices.
-        device: "cpu", "cuda" or "cuda:N".
-        options: `AdaclOptions` by name; they take precedence over the preset.
-
-    Raises:
-        UsageError: An option is unknown or wrong.
-    """
+    """See `Detector.image_task`; colors take the place of a patch's history."""
     channels = tuple(range(images.shape[1]))
     chosen = {**IMAGE_OPTIONS, **IMAGE_SETS.get(data_set, {}), "lags": channels, **options}
     parsed = parse_options(AdaclOptions, chosen, "adacl")

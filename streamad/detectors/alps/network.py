@@ -20,6 +20,9 @@ Mode = Literal["alps", "ae", "noise"]
 Score = Literal["perturbed", "weighted"]
 """Exported score: the paper's perturbed error, or that error weighted by how unusual the latent is."""
 
+SHAPE = ("width", "latent", "mode", "epsilon", "bounded", "contrast")
+"""Options of a training that define the network; a bundle's record has them, and in later ones also the score."""
+
 _MOMENTUM = 0.1
 _SMALLEST_STD = 1e-6
 _RIDGE = 1e-4
@@ -312,17 +315,16 @@ def build(manifest: Manifest) -> AlpsNet:
         BundleError: The record lacks an option, or the input is not square.
     """
     spec, options = manifest.input, manifest.training.options
-    wanted = ("width", "latent", "mode", "epsilon", "bounded", "contrast")
-    missing = [name for name in wanted if name not in options]
+    missing = [name for name in SHAPE if name not in options]
     if missing:
         raise BundleError(
-            f"bundle {manifest.name}: ALPS needs {', '.join(wanted)} among training.options; "
+            f"bundle {manifest.name}: ALPS needs {', '.join(SHAPE)} among training.options; "
             f"{', '.join(missing)} missing",
             hint="export the bundle again",
         )
     if spec.height != spec.width:
         raise BundleError(f"bundle {manifest.name}: ALPS needs a square input, got {spec.height}×{spec.width}")
-    shape: dict[str, Any] = {name: options[name] for name in wanted}
+    shape: dict[str, Any] = {name: options[name] for name in SHAPE}
     shape["score"] = options.get("score", "perturbed")  # early bundles lack it
     return AlpsNet(spec.channels, spec.height, **shape)
 

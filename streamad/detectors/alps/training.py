@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from streamad.detectors.alps.network import AlpsNet, Mode, Score, squared_error
+from streamad.detectors.alps.network import SHAPE, AlpsNet, Mode, Score, squared_error
+from streamad.detectors.base import NO_OPTIONS
 from streamad.detectors.options import parse_options
 from streamad.errors import UsageError
 from streamad.training.compute import Compute, one_cycle, set_learning_rate
-from streamad.training.patch_recipe import OFFSET, SCALE, PatchRecipe
+from streamad.training.patch_recipe import PatchRecipe, PatchTask, scaled
 from streamad.training.plan import OpenClip, TrainingPlan
 
 _SCORED_AT_ONCE = 256
@@ -63,7 +64,7 @@ class AlpsOptions:
         distorter_rate: The same for the distorter. With Adam, a weight on a loss has no effect; the two rates balance
             the networks.
         epochs: Epochs of the cycle.
-        patience: Without effect, since the last weights are the result (see `AlpsTask.keep`); for the common interface.
+        patience: Without effect, since the last weights are the result (see `AlpsTask`); for the common interface.
 
     Raises:
         UsageError: A value is out of range.
@@ -97,13 +98,16 @@ class AlpsOptions:
 
 
 @dataclass
-class AlpsTask:
+class AlpsTask(PatchTask):
     """One training of ALPS on images or on patches of video, run by the common loop.
 
     In every step, the autoencoder learns to reconstruct under the distorter's perturbations. In every third step,
     before that and on the same batch, the distorter learns to perturb more harmfully. In the distorter's step the
     autoencoder is frozen, with its BatchNorm statistics. In the autoencoder's step the distorter is frozen and runs in
     evaluation mode, so that the autoencoder meets the perturbations that it will be scored with.
+
+    The last weights are kept. The perturbed error does not show which of two epochs is better, since the distorter grew
+    stronger between them; and the learning rate is lowest at the end.
 
     Source: the two objectives, paper (equation 3.2 of the thesis). Order and freezing are not stated there.
 
@@ -125,10 +129,6 @@ class AlpsTask:
     seed: int = 17
     device: str = "cpu"
 
-    keep: Literal["best", "last"] = field(default="last", init=False)
-    """The last weights. The perturbed error does not show which of two epochs is better, since the distorter grew
-    stronger between them; and the learning rate is lowest at the end."""
-
     def __post_init__(self) -> None:
         for name, images in (("images", self.images), ("validation", self.validation)):
             if images.ndim != 4 or images.shape[2] != images.shape[3] or images.dtype != np.uint8 or not len(images):
@@ -145,42 +145,14 @@ class AlpsTask:
         self.compute = Compute(self.device)
         torch.manual_seed(self.seed)
         channels, side = self.images.shape[1:3]
-        self._net = AlpsNet(
-            channels,
-            side,
-            width=chosen.width,
-            latent=chosen.latent,
-            mode=chosen.mode,
-            epsilon=chosen.epsilon,
-            bounded=chosen.bounded,
-            contrast=chosen.contrast,
-            score=chosen.score,
-        )
-        self.network: nn.Module = self.compute.place(self._net)
+        self._net = AlpsNet(channels, side, **{name: getattr(chosen, name) for name in (*SHAPE, "score")})
+        self.network = self.compute.place(self._net)
+        self.networks = {"network": self.network}  # the distorter is part of it because it takes part in scoring
+        self.samples_per_epoch = len(self.images)
         learned = [*self._net.encoder.parameters(), *self._net.decoder.parameters()]
-        self.optimizers: dict[str, torch.optim.Optimizer] = {"autoencoder": _adam(learned, chosen.rate)}
+        self.optimizers = {"autoencoder": _adam(learned, chosen.rate)}
         if self._net.distorter is not None:
             self.optimizers["distorter"] = _adam([*self._net.distorter.parameters()], chosen.distorter_rate)
-
-    @property
-    def networks(self) -> dict[str, nn.Module]:
-        """The one network; the distorter is part of it because it takes part in scoring."""
-        return {"network": self.network}
-
-    @property
-    def epochs(self) -> int:
-        """Number of epochs."""
-        return self.options.epochs
-
-    @property
-    def patience(self) -> int:
-        """For the common interface; nothing stops early."""
-        return self.options.patience
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps in an epoch."""
-        return max(1, len(self.images) // self.options.batch)
 
     def training_step(self, step: int, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> float:
         """Make one step of the autoencoder, after one of the distorter if it is due; return the autoencoder's loss."""
@@ -311,7 +283,7 @@ class AlpsTask:
             )
 
     def _input(self, images: Images) -> Tensor:
-        return self.compute.tensor(images.astype(np.float32) / np.float32(SCALE) + np.float32(OFFSET))
+        return self.compute.tensor(scaled(images))
 
 
 def image_task(
@@ -321,25 +293,12 @@ def image_task(
     data_set: str,
     seed: int,
     device: str = "cpu",
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] = NO_OPTIONS,
 ) -> AlpsTask:
-    """Make the training on images of one class.
-
-    Args:
-        images: (n, channels, side, side) uint8 of the normal class.
-        validation: The same, held out.
-        data_set: Selects a preset, see `PRESETS`.
-        seed: Seed of the weights.
-        device: "cpu", "cuda" or "cuda:N".
-        options: Fields of `AlpsOptions` that differ from the preset; may be text.
-
-    Raises:
-        UsageError: Unknown data set or option, or images of an unsupported shape.
-        EngineError: The device is not available.
-    """
+    """See `Detector.image_task`; a data set without a preset is refused."""
     if data_set not in PRESETS:
         raise UsageError(f"ALPS has no preset for {data_set!r}; known: {', '.join(PRESETS)}")
-    chosen = parse_options(AlpsOptions, {**PRESETS[data_set], **(options or {})}, "alps")
+    chosen = parse_options(AlpsOptions, {**PRESETS[data_set], **options}, "alps")
     return AlpsTask(images, validation, chosen, seed, device)
 
 

@@ -18,6 +18,8 @@ PATCH = 32
 """Side of the local branch's patches, pixels (source: paper)."""
 MAP_SIDE = 32
 """Rows and columns of a large image's anomaly map."""
+SHAPE = ("width", "descriptor", "rho", "xi", "svdd", "beta", "scales", "window", "pooling", "teacher")
+"""Options of a training that define the network; a bundle's record has them, and in later ones also the balance."""
 TEACHER_SIDE = 64  # smaller images are enlarged to this for a teacher
 
 
@@ -356,15 +358,14 @@ def build(manifest: Manifest) -> IgdNet:
         BundleError: The record lacks an option, or the input is not square.
     """
     spec, options = manifest.input, manifest.training.options
-    names = ("width", "descriptor", "rho", "xi", "svdd", "beta", "scales", "window", "pooling", "teacher")
-    missing = [name for name in names if name not in options]
+    missing = [name for name in SHAPE if name not in options]
     if spec.height != spec.width or missing:
         raise BundleError(
-            f"bundle {manifest.name}: IGD needs a square input and the options {', '.join(names)} in its training "
+            f"bundle {manifest.name}: IGD needs a square input and the options {', '.join(SHAPE)} in its training "
             f"record; got {spec.width}×{spec.height} px and no {', '.join(missing) or 'lack'}",
             hint="export the bundle again",
         )
-    shape = {name: options[name] for name in names}
+    shape = {name: options[name] for name in SHAPE}
     return IgdNet(spec.channels, spec.height, **shape, balance=options.get("balance", "loss"))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from streamad.bundle import InputSpec, ScoreSpec, TilingSpec
 from streamad.detectors.igd.losses import critic_error, interpolate
-from streamad.detectors.igd.network import MAP_SIDE, PATCH, Branch, Encoder, IgdNet, to_patches
+from streamad.detectors.igd.network import MAP_SIDE, PATCH, SHAPE, Branch, Encoder, IgdNet, to_patches
 from streamad.detectors.igd.options import PRESETS, IgdOptions
 from streamad.detectors.options import parse_options
 from streamad.errors import UsageError
 from streamad.training.compute import Compute, one_cycle, set_learning_rate
 from streamad.training.frame_recipe import FrameRecipe
+from streamad.training.loop import ImageTask
 from streamad.training.plan import OpenClip, TrainingPlan
 from streamad.training.recipe import MEDIAN_SECONDS
 
@@ -28,7 +29,7 @@ BATCH_PIXELS = 256 * 32 * 32
 
 
 @dataclass
-class IgdTask:
+class IgdTask(ImageTask):
     """One training of IGD on images or on the frames of a video, run by the common loop.
 
     Args:
@@ -50,8 +51,6 @@ class IgdTask:
     seed: int = 17
     device: str = "cpu"
 
-    keep: Literal["best", "last"] = field(default="last", init=False)
-
     def __post_init__(self) -> None:
         for name, given in (("images", self.images), ("validation", self.validation)):
             if given.ndim != 4 or given.shape[2] != given.shape[3] or given.dtype != np.uint8 or not len(given):
@@ -66,46 +65,24 @@ class IgdTask:
         self.options = options = self.options.for_side(side)
         self.compute = Compute(self.device)
         torch.manual_seed(self.seed)
-        shape = {name: getattr(options, name) for name in _SHAPE}
+        shape = {name: getattr(options, name) for name in (*SHAPE, "balance")}
         net = IgdNet(channels, side, pretrained=True, **shape)
         # One critic per branch, on images of its size (source: paper).
         self._critics = nn.ModuleList(
             Encoder(channels, branch.similarity.side, cast(int, options.width), 1) for branch in _branches(net)
         )
         self._net = cast(IgdNet, self.compute.place(net))
-        self.network: nn.Module = self._net
+        self.network = self._net
         self.compute.place(self._critics)
+        self.networks = {"network": self._net, "critic": self._critics}
+        self.samples_per_epoch = len(self.images)
         learned = [parameter for parameter in net.parameters() if parameter.requires_grad]
         self._autoencoder_steps, self._critic_steps = (
             torch.optim.Adam(parameters, lr=options.learning_rate, weight_decay=options.weight_decay)
             for parameters in (learned, list(self._critics.parameters()))
         )
+        self.optimizers = {"autoencoder": self._autoencoder_steps, "critic": self._critic_steps}
         self._steps_done = 0
-
-    @property
-    def epochs(self) -> int:
-        """Number of epochs that the learning rate is scheduled for."""
-        return self.options.epochs
-
-    @property
-    def patience(self) -> int:
-        """Without effect, since the last weights are kept."""
-        return self.options.patience
-
-    @property
-    def networks(self) -> dict[str, nn.Module]:
-        """All networks that learn, by name."""
-        return {"network": self._net, "critic": self._critics}
-
-    @property
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """All optimizers, by name."""
-        return {"autoencoder": self._autoencoder_steps, "critic": self._critic_steps}
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps in an epoch."""
-        return max(1, len(self.images) // cast(int, self.options.batch))
 
     def training_step(self, step: int, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> float:
         """Make the M step on the given images: one step of the autoencoders, one of the critics.
@@ -257,31 +234,11 @@ class IgdTask:
 _SMALLEST_UNIT = 1e-6
 """ℓ_h can be almost zero, but a unit of the score must not be."""
 
-_SHAPE = ("width", "descriptor", "rho", "xi", "svdd", "balance", "beta", "scales", "window", "pooling", "teacher")
-
 
 def image_task(
-    images: Images,
-    validation: Images,
-    *,
-    data_set: str,
-    seed: int,
-    device: str = "cpu",
-    options: Mapping[str, Any],
+    images: Images, validation: Images, *, data_set: str, seed: int, device: str = "cpu", options: Mapping[str, Any]
 ) -> IgdTask:
-    """Make the training of an image benchmark.
-
-    Args:
-        images: (n, channels, side, side) uint8 of the one normal class.
-        validation: The same, held out.
-        data_set: Selects a preset: mnist, fashion-mnist, cifar10, mvtec; others have none.
-        seed: Seed of the weights.
-        device: "cpu", "cuda" or "cuda:N".
-        options: Fields of `IgdOptions` that override the preset.
-
-    Raises:
-        UsageError: See `IgdTask`.
-    """
+    """See `Detector.image_task`."""
     chosen = parse_options(IgdOptions, {**PRESETS.get(data_set, {}), **options}, "igd")
     return IgdTask(images, validation, chosen, seed, device)
 
@@ -306,11 +263,6 @@ class IgdRecipe(FrameRecipe):
     ) -> None:
         super().__init__(plan, clips, held, tick)
         self.task: IgdTask = self._make_task(parse_options(IgdOptions, {"pooling": POOLING, **plan.overrides}, "igd"))
-
-    @property
-    def batch(self) -> int:
-        """Frames in a step."""
-        return cast(int, self.task.options.batch)
 
     @property
     def samples(self) -> int:

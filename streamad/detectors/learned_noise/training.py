@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast
@@ -33,11 +32,12 @@ from streamad.engines.torch_engine import load_weights
 from streamad.errors import UsageError
 from streamad.training.compute import Compute, Precision, one_cycle, set_learning_rate
 from streamad.training.frame_recipe import FrameRecipe
+from streamad.training.loop import ImageTask, Task
 from streamad.training.muon import Muon
+from streamad.training.patch_recipe import OFFSET, SCALE, scaled
 from streamad.training.plan import OpenClip, TrainingPlan
 
-SCALE = 127.5
-OFFSET = -1.0
+Images = npt.NDArray[np.uint8]
 VALIDATED = 32
 """Held-out crops that the logged PSNR is measured on."""
 
@@ -102,7 +102,7 @@ class LearnedNoiseOptions:
             raise UsageError("sigma and amplitude must not be negative; the rates, batch and epochs must be positive")
 
 
-class _NoiseTask(ABC):
+class _NoiseTask(Task):
     """What trainings on clips and on images share: the two steps, the loss, the schedule.
 
     Each iteration makes one step of G, in which F's weights and its BatchNorm statistics are frozen, then one of F on
@@ -111,50 +111,22 @@ class _NoiseTask(ABC):
     are the result.
     """
 
-    keep: Literal["best", "last"] = "last"
-
     def __init__(
         self, reconstructor: nn.Module, generator: nn.Module, options: LearnedNoiseOptions, device: str
     ) -> None:
-        self.options = options
+        self.options: LearnedNoiseOptions = options
         self.compute = Compute(device, options.precision)
-        self.reconstructor = self.compute.place(reconstructor)
+        self.network = self.reconstructor = self.compute.place(reconstructor)  # G is discarded after training (paper)
+        self.networks = {"reconstructor": self.reconstructor}
         self.generator = self.compute.place(generator) if options.noise == "learned" else None
         rate = options.learning_rate
         kind = Muon if options.optimizer == "muon" else torch.optim.Adam
-        self.optimizers: dict[str, torch.optim.Optimizer] = {
-            "reconstructor": kind(self.reconstructor.parameters(), lr=rate)
-        }
+        self.optimizers = {"reconstructor": kind(self.reconstructor.parameters(), lr=rate)}
         if self.generator is not None:
+            self.networks["generator"] = self.generator
             self.optimizers["generator"] = kind(self.generator.parameters(), lr=rate * options.generator_rate)
         self.low = -1.0
         """Lower end of the input's range; the upper is 1."""
-
-    @property
-    def network(self) -> nn.Module:
-        """F; G is discarded after training (source: paper)."""
-        return self.reconstructor
-
-    @property
-    def networks(self) -> dict[str, nn.Module]:
-        """F, and G if noise is learned."""
-        learned = {} if self.generator is None else {"generator": self.generator}
-        return {"reconstructor": self.reconstructor, **learned}
-
-    @property
-    def epochs(self) -> int:
-        """Passes over the samples."""
-        return self.options.epochs
-
-    @property
-    def patience(self) -> int:
-        """Without effect; nothing stops early."""
-        return self.options.epochs
-
-    @property
-    @abstractmethod
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps in an epoch."""
 
     def _step(self, normal: Tensor, step: int, rng: np.random.Generator) -> float:
         """Make one iteration on normal samples (n, channels, …), and return F's loss."""
@@ -251,14 +223,10 @@ class ClipTask(_NoiseTask):
                 hint="give a smaller crop, or 0 for whole frames",
             )
         self.frames, self.starts = frames, starts
+        self.samples_per_epoch = options.samples or len(starts)
         rng = np.random.default_rng(seed)
         chosen = rng.permutation(len(validation_starts))[:VALIDATED]
         self._validation = np.stack([self._clip(validation, int(validation_starts[k]), rng) for k in chosen])
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps in an epoch."""
-        return max(1, (self.options.samples or len(self.starts)) // self.options.batch)
 
     def training_step(self, step: int, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> float:
         """Make one iteration on the given windows, and return F's loss."""
@@ -293,10 +261,10 @@ class ClipTask(_NoiseTask):
         return max(crops, key=_movement) if count > 1 else crops[0]
 
     def _input(self, clips: npt.NDArray[np.uint8]) -> Tensor:
-        return self.compute.tensor((clips.astype(np.float32) / np.float32(SCALE) + np.float32(OFFSET))[:, None])
+        return self.compute.tensor(scaled(clips)[:, None])
 
 
-class LearnedNoiseImageTask(_NoiseTask):
+class LearnedNoiseImageTask(_NoiseTask, ImageTask):
     """A training on images; 28-pixel ones are padded to 32 by repeating the edge.
 
     Args:
@@ -330,11 +298,7 @@ class LearnedNoiseImageTask(_NoiseTask):
         )
         self.low = 0.0
         self.images, self._validation = images, validation
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps in an epoch."""
-        return max(1, len(self.images) // self.options.batch)
+        self.samples_per_epoch = len(images)
 
     def training_step(self, step: int, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> float:
         """Make one iteration on the given images, and return F's loss."""
@@ -368,27 +332,9 @@ does not state."""
 
 
 def image_task(
-    images: npt.NDArray[np.uint8],
-    validation: npt.NDArray[np.uint8],
-    *,
-    data_set: str,
-    seed: int,
-    device: str = "cpu",
-    options: Mapping[str, Any],
+    images: Images, validation: Images, *, data_set: str, seed: int, device: str = "cpu", options: Mapping[str, Any]
 ) -> LearnedNoiseImageTask:
-    """Make the training of learned noise on images of one class.
-
-    Args:
-        images: (n, channels, side, side) uint8, the normal class.
-        validation: The same, held out; only logged.
-        data_set: Without effect here.
-        seed: Seed of all random choices.
-        device: "cpu", "cuda" or "cuda:N".
-        options: `LearnedNoiseOptions` by name; they take precedence over the paper's choices for images.
-
-    Raises:
-        UsageError: An option is unknown or wrong.
-    """
+    """See `Detector.image_task`; there is one preset for all data sets."""
     chosen = parse_options(LearnedNoiseOptions, {**IMAGE_OPTIONS, **options}, "learned_noise")
     return LearnedNoiseImageTask(images, validation, chosen, seed, device)
 
@@ -417,11 +363,6 @@ class LearnedNoiseRecipe(FrameRecipe):
             self._started_from = bundle.sha256
         self._from = start
         self.task: ClipTask = self._make_task(options)
-
-    @property
-    def batch(self) -> int:
-        """Windows in a step."""
-        return self.task.options.batch
 
     @property
     def evaluated(self) -> int:
@@ -457,8 +398,7 @@ class LearnedNoiseRecipe(FrameRecipe):
     def examples(self) -> npt.NDArray[np.float32]:
         """(n, 16, side, side) held-out windows."""
         chosen = self.held_starts[:: max(1, len(self.held_starts) // 4)][:4]
-        windows = np.stack([self.held_pixels[start : start + WINDOW] for start in chosen]).astype(np.float32)
-        return (windows / np.float32(SCALE) + np.float32(OFFSET)).astype(np.float32)
+        return scaled(np.stack([self.held_pixels[start : start + WINDOW] for start in chosen]))
 
     def specs(self) -> tuple[str, InputSpec, TilingSpec, ScoreSpec, dict[str, Any]]:
         """See `Recipe.specs`."""

@@ -50,11 +50,11 @@ def test_a_training_cut_short_starts_afresh_and_keeps_its_schedule(detector: str
     assert whole > 1
     assert fit_into(made, 1e6) is None
     assert all(torch.equal(a, b) for a, b in zip(weights(made), fresh, strict=True))
-    epochs = made.epochs
+    epochs = made.task.epochs
     cut = fit_into(made, 1e-3)
     assert cut is not None
     assert (cut.whole_epochs, cut.whole_steps) == (epochs, whole)
-    assert (cut.epochs, cut.steps) == (3, 1) == (made.epochs, made.task.steps_per_epoch)
+    assert (cut.epochs, cut.steps) == (3, 1) == (made.task.epochs, made.task.steps_per_epoch)
     assert cut.share == pytest.approx(3 / (epochs * whole))
     assert all(torch.equal(a, b) for a, b in zip(weights(made), fresh, strict=True))
     rows = np.arange(made.samples)
