@@ -14,10 +14,13 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from streamad.bundle import STREAMING, Parity
+from streamad.bundle import ONNX, STREAMING, Parity
 from streamad.engines.base import BATCH_SIZES, Engine, EngineInfo
 from streamad.engines.stateful import StatefulEngine
 from streamad.errors import EngineError
+
+Array = npt.NDArray[np.float32]
+Scores = Callable[[Array], npt.NDArray[np.float64]]
 
 MAX_BATCH = 1024
 
@@ -112,12 +115,7 @@ def export_openvino(source: Path, path: Path) -> None:
         raise EngineError(f"OpenVINO cannot convert {source}: {str(error).splitlines()[0]}") from error
 
 
-def measure_parity(
-    engine: Engine,
-    network: nn.Module,
-    inputs: npt.NDArray[np.float32],
-    scores: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float64]] | None = None,
-) -> Parity:
+def measure_parity(engine: Engine, network: nn.Module, inputs: Array, scores: Scores | None = None) -> Parity:
     """Measure the largest absolute difference between an engine and eager torch on real inputs, at every batch size.
 
     Args:
@@ -133,42 +131,50 @@ def measure_parity(
     network = network.eval().cpu()
     with torch.inference_mode():
         expected = np.concatenate([network(part).numpy() for part in torch.split(torch.from_numpy(inputs), 64)])
-    worst, worst_score = 0.0, None if scores is None else 0.0
+    compared = _Comparison(engine.info, scores)
     for size in engine.batch_sizes:
         # Also use one less than the size, so that padding is compared too.
         for count in {size, max(1, size - 1)}:
             for start in range(0, len(inputs), count):
                 rows = np.arange(start, start + count) % len(inputs)  # wrap around, so that every batch is full
-                outputs = engine.infer(inputs[rows])
-                _refuse_not_finite(outputs, engine.info)
-                worst = max(worst, float(np.abs(outputs - expected[rows]).max()))
-                if scores is not None and worst_score is not None:
-                    difference = scores(outputs) - scores(expected[rows])
-                    worst_score = max(worst_score, float(np.abs(difference).max()))
-    info = engine.info
-    return Parity(
-        engine=info.name,
-        precision=info.precision,
-        version=info.version,
-        tiles=len(inputs),
-        max_abs_output=worst,
-        max_abs_score=worst_score,
-        batch_sizes=engine.batch_sizes or BATCH_SIZES,
-    )
+                compared.add(engine.infer(inputs[rows]), expected[rows])
+    return compared.parity(len(inputs), engine.batch_sizes or BATCH_SIZES, ONNX)
 
 
-def _refuse_not_finite(outputs: npt.NDArray[np.float32], info: EngineInfo) -> None:
-    if not np.isfinite(outputs).all():  # NaN would pass any comparison
-        raise EngineError(
-            f"{info.name} in {info.precision} returned outputs that are not finite", hint="use another engine or fp32"
+class _Comparison:
+    """The largest differences of an engine's outputs, and of the scores from them, so far."""
+
+    def __init__(self, info: EngineInfo, scores: Scores | None) -> None:
+        self._info = info
+        self._scores = scores
+        self._worst, self._worst_score = 0.0, 0.0
+
+    def add(self, outputs: Array, expected: Array) -> None:
+        if not np.isfinite(outputs).all():  # NaN would pass any comparison
+            raise EngineError(
+                f"{self._info.name} in {self._info.precision} returned outputs that are not finite",
+                hint="use another engine or fp32",
+            )
+        self._worst = max(self._worst, float(np.abs(outputs - expected).max()))
+        if self._scores is not None:
+            difference = self._scores(outputs) - self._scores(expected)
+            self._worst_score = max(self._worst_score, float(np.abs(difference).max()))
+
+    def parity(self, inputs: int, sizes: tuple[int, ...], file: str) -> Parity:
+        return Parity(
+            engine=self._info.name,
+            precision=self._info.precision,
+            version=self._info.version,
+            tiles=inputs,
+            max_abs_output=self._worst,
+            max_abs_score=None if self._scores is None else self._worst_score,
+            batch_sizes=sizes,
+            file=file,
         )
 
 
 def measure_stateful_parity(
-    engine: StatefulEngine,
-    network: nn.Module,
-    windows: npt.NDArray[np.float32],
-    scores: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float64]] | None = None,
+    engine: StatefulEngine, network: nn.Module, windows: Array, scores: Scores | None = None
 ) -> Parity:
     """Measure the largest absolute difference between a stateful network and eager torch on whole windows.
 
@@ -183,26 +189,12 @@ def measure_stateful_parity(
         EngineError: If the engine's output is not finite.
     """
     network = network.eval().cpu()
-    worst, worst_score = 0.0, None if scores is None else 0.0
+    compared = _Comparison(engine.info, scores)
     for window in windows:
         with torch.inference_mode():
             expected = network(torch.from_numpy(window[None])).numpy()
         state = engine.new_state()
         for frame in window[:-1, None, None]:
             engine.advance(state, frame)
-        outputs = engine.advance(state, window[-1:, None])
-        _refuse_not_finite(outputs, engine.info)
-        worst = max(worst, float(np.abs(outputs - expected).max()))
-        if scores is not None and worst_score is not None:
-            worst_score = max(worst_score, float(np.abs(scores(outputs) - scores(expected)).max()))
-    info = engine.info
-    return Parity(
-        engine=info.name,
-        precision=info.precision,
-        version=info.version,
-        tiles=len(windows),
-        max_abs_output=worst,
-        max_abs_score=worst_score,
-        batch_sizes=engine.run_sizes,
-        file=STREAMING,
-    )
+        compared.add(engine.advance(state, window[-1:, None]), expected)
+    return compared.parity(len(windows), engine.run_sizes, STREAMING)

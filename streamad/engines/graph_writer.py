@@ -49,16 +49,11 @@ class GraphWriter:
         """Add a constant list of integers."""
         return self.constant("numbers_" + "_".join(map(str, values)), np.array(values, np.int64))
 
-    def add(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
-        """Append a node.
-
-        Returns:
-            The name of its output, or a list of names if it has several.
-        """
-        stem = f"{operator.lower()}_{len(self._nodes)}"
-        names = [stem] if outputs == 1 else [f"{stem}_{k}" for k in range(outputs)]
-        self._nodes.append(helper.make_node(operator, list(inputs), names, name=stem, **attributes))
-        return stem if outputs == 1 else names
+    def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """Append a node, and return the name of its output."""
+        name = f"{operator.lower()}_{len(self._nodes)}"
+        self._nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))
+        return name
 
     def save(self, path: Path) -> None:
         """Check the graph and write it."""

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from streamad.engines.stateful_graph import keep_read
 from streamad.errors import EngineError
 
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm"})
@@ -126,13 +127,5 @@ class _Halver:
 
     def _sweep(self) -> None:
         """Write back the nodes whose outputs are still read, and the weights that are still read."""
-        read = {value.name for value in self._graph.output}
-        kept = []
-        for node in reversed(self._nodes):
-            if read.intersection(node.output):
-                read.update(node.input)
-                kept.append(node)
-        weights = [w for w in [*self._weights.values(), *self._made.values()] if w.name in read]
-        del self._graph.node[:], self._graph.initializer[:], self._graph.value_info[:]
-        self._graph.node.extend(reversed(kept))
-        self._graph.initializer.extend(weights)
+        keep_read(self._graph, self._nodes, [*self._weights.values(), *self._made.values()])
+        del self._graph.value_info[:]

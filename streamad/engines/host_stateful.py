@@ -53,10 +53,10 @@ class HostStatefulEngine(StatefulEngine):
         """
 
     def _new_memory(self) -> StateBuffers:
-        return StateBuffers(self._state_buffers(), self._shapes(), self._sizes[-1])
+        return StateBuffers(self._state_buffers, self._shapes, self._sizes[-1])
 
     def _execute(self, states: Sequence[StreamState], frames: Sequence[Batch], names: Sequence[str]) -> list[Batch]:
-        count, cameras, shapes = len(frames[0]), len(states), self._shapes()
+        count, cameras, shapes = len(frames[0]), len(states), self._shapes
         asked = {name: np.empty((count * cameras, *shapes[name]), np.float32) for name in names}
         buffers: list[StateBuffers] = [state.memory for state in states]
         if cameras == 1:
@@ -97,7 +97,7 @@ class HostStatefulEngine(StatefulEngine):
     def _room(self, count: int, cameras: int) -> tuple[dict[str, Array], dict[str, Array]]:
         """Input and state output arrays for a run of several cameras, (frames, cameras, …); created once per size."""
         if (count, cameras) not in self._together:
-            shapes, state_buffers = self._shapes(), self._state_buffers()
+            shapes, state_buffers = self._shapes, self._state_buffers
             rows = {FRAMES: count, **{delay.name: delay.rows(count) for delay in state_buffers}}
             shape_of = {FRAMES: shapes[FRAMES], **{delay.name: shapes[delay.source] for delay in state_buffers}}
             sources = {delay.source for delay in state_buffers} - {FRAMES}

@@ -38,11 +38,6 @@ class OnnxEngine(ThreadedEngine):
         self._input = self._session.get_inputs()[0].name
         self._info = EngineInfo("onnx", "CPU", precision, library_version(), why)
 
-    @property
-    def info(self) -> EngineInfo:
-        """What really runs."""
-        return self._info
-
     def infer(self, batch: Batch) -> Batch:
         """Run one batch and wait; see `Engine.infer`."""
         _, full = padded(batch, self._sizes)

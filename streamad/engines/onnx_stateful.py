@@ -10,7 +10,7 @@ import numpy as np
 from streamad.engines.base import EngineInfo
 from streamad.engines.host_stateful import HostStatefulEngine
 from streamad.engines.onnx_engine import library_version, open_session
-from streamad.engines.state_buffers import Array, StateBuffer, parse_state_buffers
+from streamad.engines.state_buffers import Array, parse_state_buffers
 from streamad.engines.stateful import CAMERA_SIZES, RUN_SIZES
 from streamad.errors import EngineError
 
@@ -46,20 +46,9 @@ class OnnxStatefulEngine(HostStatefulEngine):
         super().__init__(context, run_sizes, camera_sizes)
         self._session = open_session(onnx, threads)
         ports = [*self._session.get_inputs(), *self._session.get_outputs()]
-        self._shape_of = {port.name: tuple(port.shape[1:]) for port in ports}
-        self._carried = parse_state_buffers(port.name for port in self._session.get_inputs())
+        self._shapes = {port.name: tuple(port.shape[1:]) for port in ports}
+        self._state_buffers = parse_state_buffers(port.name for port in self._session.get_inputs())
         self._info = EngineInfo("onnx", "CPU", precision, library_version(), why)
-
-    @property
-    def info(self) -> EngineInfo:
-        """What really runs."""
-        return self._info
-
-    def _state_buffers(self) -> tuple[StateBuffer, ...]:
-        return self._carried
-
-    def _shapes(self) -> Mapping[str, tuple[int, ...]]:
-        return self._shape_of
 
     def _compute(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], cameras: int) -> None:
         binding = self._session.io_binding()

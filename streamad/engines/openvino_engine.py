@@ -52,12 +52,7 @@ class OpenVinoEngine(ThreadedEngine):
         import openvino as ov  # slow to import (0.3 s), so only when needed
 
         core = ov.Core()
-        config: dict[str, Any] = {
-            "PERFORMANCE_HINT": hint.upper(),
-            **precision_config(core, device, precision),
-        }
-        if threads is not None and device == "CPU":
-            config["INFERENCE_NUM_THREADS"] = threads
+        config = compile_config(core, device, precision, threads, hint)
         try:
             model = core.read_model(onnx)
             rank = model.input(0).partial_shape
@@ -87,11 +82,6 @@ class OpenVinoEngine(ThreadedEngine):
         )
         first_inference(lambda: self.infer(np.zeros((1, *input_shape), np.float32)))
 
-    @property
-    def info(self) -> EngineInfo:
-        """What really runs."""
-        return self._info
-
     def infer(self, batch: Batch) -> Batch:
         """Run one batch and wait; see `Engine.infer`."""
         if batch.shape[1:] != self._tile_shape:
@@ -116,11 +106,11 @@ class OpenVinoEngine(ThreadedEngine):
             self._requests.get()
 
 
-def precision_config(core: Any, device: str, precision: str) -> dict[str, str]:
-    """Return OpenVINO's setting for a precision.
+def compile_config(core: Any, device: str, precision: str, threads: int | None, hint: str) -> dict[str, Any]:
+    """Return OpenVINO's settings for compiling a network.
 
-    It is always set. Otherwise OpenVINO could choose bf16 or f16 where the CPU supports it, and scores would differ
-    between machines.
+    The precision is always set. Otherwise OpenVINO could choose bf16 or f16 where the CPU supports it, and scores would
+    differ between machines.
 
     Raises:
         EngineError: If the device does not support the precision. OpenVINO would silently use another one.
@@ -132,7 +122,10 @@ def precision_config(core: Any, device: str, precision: str) -> dict[str, str]:
             raise EngineError(f"OpenVINO has no device {device}: {reason(error)}") from error
         if not able:
             raise EngineError(f"{device} does not compute in {precision} here", hint="omit the precision to use fp32")
-    return {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
+    config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
+    if threads is not None and device == "CPU":
+        config["INFERENCE_NUM_THREADS"] = threads
+    return {"PERFORMANCE_HINT": hint.upper(), **config}
 
 
 def check_int8(compiled: Any, network: Path, device: str) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 
 from streamad.engines.base import EngineInfo
 from streamad.engines.host_stateful import HostStatefulEngine
-from streamad.engines.openvino_engine import check_int8, first_inference, precision_config, reason
+from streamad.engines.openvino_engine import check_int8, compile_config, first_inference, reason
 from streamad.engines.openvino_runs import specialize_model
-from streamad.engines.state_buffers import FRAMES, Array, StateBuffer, parse_state_buffers
+from streamad.engines.state_buffers import FRAMES, Array, parse_state_buffers
 from streamad.engines.stateful import CAMERA_SIZES, RUN_SIZES
 from streamad.errors import EngineError
 
@@ -53,15 +53,13 @@ class OpenVinoStatefulEngine(HostStatefulEngine):
         self._tensor = ov.Tensor
         core = ov.Core()
         # One run at a time on all threads, in the requested precision even if the CPU supports a lower one.
-        config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", **precision_config(core, device, precision)}
-        if threads is not None and device == "CPU":
-            config["INFERENCE_NUM_THREADS"] = threads
+        config = compile_config(core, device, precision, threads, "latency")
         self._requests: dict[tuple[int, int], Any] = {}  # by (frames, cameras) of a run
         self._spare: dict[tuple[int, int], dict[str, Array]] = {}
         try:
             model = core.read_model(onnx)
-            self._carried = parse_state_buffers(port.any_name for port in model.inputs)
-            sources = {delay.source for delay in self._carried}
+            self._state_buffers = parse_state_buffers(port.any_name for port in model.inputs)
+            sources = {delay.source for delay in self._state_buffers}
             for run in product(run_sizes, camera_sizes):
                 compiled = core.compile_model(specialize_model(model, *run), device, config)
                 if precision == "int8":
@@ -74,7 +72,7 @@ class OpenVinoStatefulEngine(HostStatefulEngine):
                 }
                 ports = [*compiled.inputs, *compiled.outputs]
                 # A port has its declared name and possibly the names of identical values.
-                self._shape_of = {name: tuple(port.shape)[1:] for port in ports for name in port.names}
+                self._shapes = {name: tuple(port.shape)[1:] for port in ports for name in port.names}
             full_name = str(core.get_property(device, "FULL_DEVICE_NAME"))
         except RuntimeError as error:
             raise EngineError(
@@ -84,23 +82,12 @@ class OpenVinoStatefulEngine(HostStatefulEngine):
         self._info = EngineInfo(
             "openvino", f"{device} ({full_name.strip()})", precision, str(ov.__version__).split("-")[0], why
         )
-        first_inference(lambda: self.advance(self.new_state(), np.zeros((1, *self._shape_of[FRAMES]), np.float32)))
-
-    @property
-    def info(self) -> EngineInfo:
-        """What really runs."""
-        return self._info
+        first_inference(lambda: self.advance(self.new_state(), np.zeros((1, *self._shapes[FRAMES]), np.float32)))
 
     def close(self) -> None:
         """Free everything."""
         super().close()
         self._requests.clear()
-
-    def _state_buffers(self) -> tuple[StateBuffer, ...]:
-        return self._carried
-
-    def _shapes(self) -> Mapping[str, tuple[int, ...]]:
-        return self._shape_of
 
     def _compute(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], cameras: int) -> None:
         run = len(inputs[FRAMES]) // cameras, cameras

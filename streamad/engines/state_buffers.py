@@ -169,8 +169,3 @@ class StateBuffers:
     def advance(self, count: int) -> None:
         """Record that a run has written its outputs."""
         self._layout.advance(count)
-
-    @property
-    def nbytes(self) -> int:
-        """Memory size, bytes."""
-        return sum(buffer.nbytes for buffer in self._buffers.values())

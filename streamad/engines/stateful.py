@@ -73,6 +73,12 @@ class StatefulEngine(ABC):
         ValueError: If runs of one frame or of one camera are not supported.
     """
 
+    _info: EngineInfo
+    _state_buffers: tuple[StateBuffer, ...]
+    """State values of the network."""
+    _shapes: Mapping[str, tuple[int, ...]]
+    """Shape of one frame's value, by name of the input or output."""
+
     def __init__(
         self, context: int, run_sizes: tuple[int, ...] = RUN_SIZES, camera_sizes: tuple[int, ...] = CAMERA_SIZES
     ) -> None:
@@ -89,9 +95,9 @@ class StatefulEngine(ABC):
         self._lock = threading.Lock()
 
     @property
-    @abstractmethod
     def info(self) -> EngineInfo:
         """What really runs."""
+        return self._info
 
     @property
     def run_sizes(self) -> tuple[int, ...]:
@@ -106,7 +112,7 @@ class StatefulEngine(ABC):
     @property
     def frame_shape(self) -> tuple[int, ...]:
         """Shape of a frame, (channels, height, width)."""
-        return self._shapes()[FRAMES]
+        return self._shapes[FRAMES]
 
     def new_state(self) -> StreamState:
         """Create the state of a new camera. Its memory is allocated in its first run."""
@@ -187,14 +193,6 @@ class StatefulEngine(ABC):
         self._executor.close()
 
     @abstractmethod
-    def _state_buffers(self) -> tuple[StateBuffer, ...]:
-        """State values of the network."""
-
-    @abstractmethod
-    def _shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Shape of one frame's value, by name of the input or output."""
-
-    @abstractmethod
     def _new_memory(self) -> Any:
         """Allocate memory for the state of one camera.
 
@@ -256,7 +254,7 @@ class StatefulEngine(ABC):
 
     def _prepare(self, chunk: StreamChunk) -> None:
         """Check a chunk's shape and allocate its camera's memory if needed."""
-        shape = self._shapes()[FRAMES]
+        shape = self._shapes[FRAMES]
         if chunk.frames.shape[1:] != shape:
             raise EngineError(f"the network takes frames of shape {shape}, got {chunk.frames.shape[1:]}")
         if chunk.state.memory is None:

@@ -32,7 +32,7 @@ def specialize_graph(content: bytes, frames: int) -> bytes:
         if value.name in state_buffers:
             shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim[1:]]
             _set_delay(graph, state_buffers[value.name], shape, frames)
-    _drop_unread(graph)
+    keep_read(graph, list(graph.node), list(graph.initializer))
     for value in (*graph.input, *graph.output):
         rows = state_buffers[value.name].rows(frames) if value.name in state_buffers else frames
         value.type.tensor_type.shape.dim[0].dim_param = f"cameras_times_{rows}_of_{frames}"
@@ -106,15 +106,21 @@ def _first_frames(graph: Any, value: str, shape: list[int], frames: int, first: 
     ]
 
 
-def _drop_unread(graph: Any) -> None:
-    """Remove nodes and constants that are no longer read."""
+def keep_read(graph: Any, nodes: list[Any], constants: list[Any]) -> None:
+    """Give a graph these nodes and constants, without those that nothing reads.
+
+    Args:
+        graph: The graph; its outputs say what is read.
+        nodes: Nodes in topological order.
+        constants: Tensors that nodes may read.
+    """
     read = {value.name for value in graph.output}
     kept = []
-    for node in reversed(graph.node):
+    for node in reversed(nodes):
         if read.intersection(node.output):
             read.update(node.input)
             kept.append(node)
-    constants = [tensor for tensor in graph.initializer if tensor.name in read]
+    constants = [tensor for tensor in constants if tensor.name in read]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(reversed(kept))
     graph.initializer.extend(constants)

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from streamad.engines.base import Batch, OnDone, OnError, check_count
+from streamad.engines.base import Batch, EngineInfo, OnDone, OnError, check_count
 from streamad.engines.bounded_executor import BoundedExecutor
 
 
 class ThreadedEngine(ABC):
-    """Adds `submit` and `drain` to an engine that implements `infer`.
+    """Adds `submit` and `drain` to an engine that implements `infer` and sets `_info`.
 
     Args:
         batch_sizes: Static batch sizes, ascending.
         workers: Number of batches that run in parallel. With one, batches finish in order.
     """
 
+    _info: EngineInfo
+
     def __init__(self, batch_sizes: tuple[int, ...], *, workers: int = 1) -> None:
         self._sizes = batch_sizes
         self._workers = workers
         self._executor = BoundedExecutor(workers)
+
+    @property
+    def info(self) -> EngineInfo:
+        """What really runs."""
+        return self._info
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:

@@ -66,11 +66,6 @@ class TorchEngine(ThreadedEngine):
             raise EngineError(f"torch cannot run {weights} on {device}: {str(error).splitlines()[0]}") from error
         self._info = EngineInfo("torch", device, "fp32", torch.__version__, why)
 
-    @property
-    def info(self) -> EngineInfo:
-        """What really runs."""
-        return self._info
-
     def infer(self, batch: Batch) -> Batch:
         """Run one batch and wait; see `Engine.infer`."""
         check_count(len(batch), self._sizes)

@@ -58,18 +58,8 @@ class TorchStatefulEngine(HostStatefulEngine):
             self._network = cast(StatefulModule, convert(load().to(self._device)))
         except (RuntimeError, AssertionError) as error:  # torch without CUDA raises AssertionError
             raise EngineError(f"torch cannot run the network on {device}: {str(error).splitlines()[0]}") from error
+        self._state_buffers, self._shapes = self._network.state_buffers, self._network.shapes
         self._info = EngineInfo("torch", device, "fp32", torch.__version__, why)
-
-    @property
-    def info(self) -> EngineInfo:
-        """What really runs."""
-        return self._info
-
-    def _state_buffers(self) -> tuple[StateBuffer, ...]:
-        return self._network.state_buffers
-
-    def _shapes(self) -> Mapping[str, tuple[int, ...]]:
-        return self._network.shapes
 
     def _compute(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], cameras: int) -> None:
         try:

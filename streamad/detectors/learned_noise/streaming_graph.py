@@ -78,33 +78,31 @@ class GraphOperations:
     def _carry_in(self, name: str, frames: int, length: int | str) -> str:
         channels, height, width = self._shapes[name]
         old = self._graph.input(state_buffer_name(name, frames), (length, height, width, channels))
-        return str(self._graph.add("Transpose", old, perm=[0, 3, 1, 2]))
+        return self._graph.add("Transpose", old, perm=[0, 3, 1, 2])
 
     def conv(self, value: str, weight: str, bias: str | None) -> str:
         """See `Operations.conv`."""
         inputs = [value, weight] + ([] if bias is None else [bias])
-        return str(self._graph.add("Conv", *inputs, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]))
+        return self._graph.add("Conv", *inputs, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
 
     def deconv(self, value: str, weight: str, bias: str | None) -> str:
         """See `Operations.deconv`."""
         inputs = [value, weight] + ([] if bias is None else [bias])
-        return str(
-            self._graph.add(
-                "ConvTranspose", *inputs, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1]
-            )
+        return self._graph.add(
+            "ConvTranspose", *inputs, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1]
         )
 
     def add(self, first: str, second: str) -> str:
         """See `Operations.add`."""
-        return str(self._graph.add("Add", first, second))
+        return self._graph.add("Add", first, second)
 
     def leaky(self, value: str) -> str:
         """See `Operations.leaky`."""
-        return str(self._graph.add("LeakyRelu", value, alpha=LEAK))
+        return self._graph.add("LeakyRelu", value, alpha=LEAK)
 
     def join(self, values: Sequence[str], axis: int) -> str:
         """See `Operations.join`."""
-        return str(self._graph.add("Concat", *values, axis=axis))
+        return self._graph.add("Concat", *values, axis=axis)
 
     def picture(self, values: Sequence[str], layer: str, taps: Sequence[int]) -> str:
         """See `Operations.picture`.
@@ -120,11 +118,11 @@ class GraphOperations:
         phases = graph.constant(f"{layer}_phases", _phases())
         bias = graph.constant(f"{layer}_bias", np.repeat(self._layers[layer].bias.numpy(), 4))
         made = graph.add("Conv", total, phases, bias, kernel_shape=[2, 2], pads=[0, 0, 1, 1])
-        return str(graph.add("DepthToSpace", made, blocksize=2, mode="DCR"))
+        return graph.add("DepthToSpace", made, blocksize=2, mode="DCR")
 
     def tanh(self, value: str) -> str:
         """See `Operations.tanh`."""
-        return str(self._graph.add("Tanh", value))
+        return self._graph.add("Tanh", value)
 
     def squared_error(self, value: str, target: str, side: int) -> str:
         """See `Operations.squared_error`."""
@@ -137,7 +135,7 @@ class GraphOperations:
         return self.join([mean, flat], 1)
 
     def _length(self, value: str) -> str:
-        return str(self._graph.add("Shape", value, start=0, end=1))
+        return self._graph.add("Shape", value, start=0, end=1)
 
     def _together(self, parts: list[str], axis: int) -> str:
         return parts[0] if len(parts) == 1 else self.join(parts, axis)
@@ -159,7 +157,7 @@ class GraphOperations:
             stored = graph.constant(name, values.astype(np.float32))
         shape = (1, -1, 1, 1) if spec.transposed else (-1, 1, 1, 1)
         scale = graph.constant(f"{name[:-2]}_scale", spec.scale.numpy().reshape(shape))
-        return str(graph.add("Mul", stored, scale))
+        return graph.add("Mul", stored, scale)
 
 
 def _phases() -> npt.NDArray[np.float32]:

@@ -88,7 +88,7 @@ class SubpixelOperations(GraphOperations):
             return super().leaky(value)
         active: list[Any] = [super(SubpixelOperations, self).leaky(phase) for phase in self._phases[value]]
         joined = self._graph.add("Concat", *active, axis=1)
-        return str(self._graph.add("DepthToSpace", joined, blocksize=2, mode="DCR"))
+        return self._graph.add("DepthToSpace", joined, blocksize=2, mode="DCR")
 
     def _together_as_phases(self, phases: list[str]) -> str:
         name = f"phases of {phases[0]}"

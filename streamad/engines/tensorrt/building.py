@@ -8,11 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from streamad.engines.tensorrt.api import IBuilderConfigRtx, INetworkDefinition
-from streamad.engines.tensorrt.failures import (
-    GpuUnavailableError,
-    UnsupportedOperatorError,
-    failure,
-)
+from streamad.engines.tensorrt.failures import UnsupportedOperatorError, failure
 from streamad.engines.tensorrt.library import Library
 from streamad.engines.tensorrt.profiles import BatchProfile
 from streamad.errors import EngineError
@@ -55,13 +51,7 @@ def build_plan(library: Library, onnx: Path, spec: BuildSpec, content: bytes | N
     trt, log = library.trt, library.log
     mark = log.mark()
     what = f"{library.name} cannot build {onnx.name}"
-    try:
-        builder = trt.Builder(library.logger)
-    except TypeError as error:  # raised if there is no driver: "factory function returned nullptr"
-        raise GpuUnavailableError(
-            f"{library.name} cannot start: {error}; {' | '.join(log.since(mark)) or 'no log message'}",
-            hint="install or update the NVIDIA driver; `streamad doctor` shows what is installed",
-        ) from error
+    builder = library.start(trt.Builder)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     config = builder.create_builder_config()
     if network is None or config is None:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from streamad.engines.base import BATCH_SIZES, Batch, EngineInfo, check_count
+from streamad.engines.base import BATCH_SIZES, Batch, check_count
 from streamad.engines.tensorrt.building import BuildSpec, build_plan
 from streamad.engines.tensorrt.gpu import Gpu, gpu_index
 from streamad.engines.tensorrt.library import Library, LibraryName, load_library
 from streamad.engines.tensorrt.loading import PlanLoader, describe, plan_key
 from streamad.engines.tensorrt.plan_cache import PlanCache, default_folder
 from streamad.engines.tensorrt.profiles import profiles_for
-from streamad.engines.tensorrt.runner import Runner, clear_frames
+from streamad.engines.tensorrt.runner import Runner
 from streamad.engines.threaded import ThreadedEngine
 from streamad.errors import EngineError
 from streamad.files import sha256_of
@@ -78,22 +78,13 @@ class TensorRtEngine(ThreadedEngine):
         super().__init__(tuple(batch_sizes), workers=RUNNERS[options.hint])
         try:
             with self._gpu.current():
-                try:
-                    self._loader.load(onnx.name, key, lambda: build_plan(loaded, onnx, spec))
-                    self._open_runners(loaded)
-                except BaseException as error:
-                    clear_frames(error)
-                    raise
+                self._loader.load(onnx.name, key, lambda: build_plan(loaded, onnx, spec))
+                self._open_runners(loaded)
             self._input = self._only_input(onnx)
         except BaseException:
             self.close()
             raise
         self._info = describe(loaded, self._gpu, options.precision, why)
-
-    @property
-    def info(self) -> EngineInfo:
-        """What really runs."""
-        return self._info
 
     @property
     def device_bytes(self) -> int:

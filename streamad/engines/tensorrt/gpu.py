@@ -12,6 +12,7 @@ import importlib
 import logging
 import re
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -89,6 +90,9 @@ class Gpu:
     def current(self) -> Iterator[None]:
         """Make the GPU's context current in this thread within the block.
 
+        The local variables of the frames that an error passed through are cleared: a stored error would otherwise keep
+        contexts and plans alive past `close`, with no CUDA context current.
+
         Raises:
             GpuMemoryError: If CUDA runs out of memory inside the block.
             EngineError: If CUDA fails inside the block.
@@ -99,8 +103,11 @@ class Gpu:
             raise self._translated(error) from error
         try:
             yield
-        except self._cuda.Error as error:
-            raise self._translated(error) from error
+        except BaseException as error:
+            traceback.clear_frames(error.__traceback__)
+            if isinstance(error, self._cuda.Error):
+                raise self._translated(error) from error
+            raise
         finally:
             self._cuda.Context.pop()
 

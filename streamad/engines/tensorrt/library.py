@@ -7,14 +7,16 @@ import logging
 import re
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 from streamad.engines.tensorrt.api import Module
 from streamad.engines.tensorrt.failures import GpuUnavailableError, LibraryVersionError
 from streamad.errors import install_hint
 
 LibraryName = Literal["tensorrt", "tensorrt-rtx"]
+Started = TypeVar("Started")
 
 MODULES: dict[LibraryName, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 EXTRAS: dict[LibraryName, str] = {"tensorrt": "gpu", "tensorrt-rtx": "rtx"}
@@ -86,6 +88,21 @@ class Library:
     def rtx(self) -> bool:
         """Whether it builds for GPUs by name, even on machines without a GPU."""
         return self.name == "tensorrt-rtx"
+
+    def start(self, create: Callable[[Any], Started]) -> Started:
+        """Create a builder or a runtime.
+
+        Raises:
+            GpuUnavailableError: If there is no driver.
+        """
+        mark = self.log.mark()
+        try:
+            return create(self.logger)
+        except TypeError as error:  # raised if there is no driver: "factory function returned nullptr"
+            raise GpuUnavailableError(
+                f"{self.name} cannot start: {error}; {' | '.join(self.log.since(mark)) or 'no log message'}",
+                hint="install or update the NVIDIA driver; `streamad doctor` shows what is installed",
+            ) from error
 
 
 _loaded: dict[LibraryName, Library] = {}

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from streamad.engines.base import EngineInfo
 from streamad.engines.tensorrt.api import ICudaEngine, Runtime
 from streamad.engines.tensorrt.building import BuildSpec
-from streamad.engines.tensorrt.failures import GpuUnavailableError, PlanMismatchError, failure
+from streamad.engines.tensorrt.failures import PlanMismatchError, failure
 from streamad.engines.tensorrt.gpu import Gpu
 from streamad.engines.tensorrt.library import Library
 from streamad.engines.tensorrt.plan_cache import PlanCache, PlanKey
@@ -44,7 +44,9 @@ class PlanLoader:
         """
         library = self._library
         mark = library.log.mark()
-        runtime = self._start(mark)
+        if self._runtime is None:
+            self._runtime = library.start(library.trt.Runtime)
+        runtime = self._runtime
         plan, kept = self._cache.get(key, build)
         engine = runtime.deserialize_cuda_engine(plan)
         if engine is None and kept:
@@ -63,19 +65,6 @@ class PlanLoader:
         """Free the plans, then the runtime."""
         self.plans.clear()
         self._runtime = None
-
-    def _start(self, mark: int) -> Runtime:
-        library = self._library
-        if self._runtime is None:
-            try:
-                self._runtime = library.trt.Runtime(library.logger)
-            except TypeError as error:
-                said = " | ".join(library.log.since(mark)) or "no log message"
-                raise GpuUnavailableError(
-                    f"{library.name} cannot start: {error}; {said}",
-                    hint="install or update the NVIDIA driver; `streamad doctor` shows what is installed",
-                ) from error
-        return self._runtime
 
 
 def plan_key(library: Library, gpu: Gpu, spec: BuildSpec, precision: str, onnx_sha256: str) -> PlanKey:

@@ -5,10 +5,10 @@ A runner is used by one thread at a time. Several runners run in parallel, each 
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from streamad.engines.tensorrt.gpu import Gpu, as_bytes
 from streamad.engines.tensorrt.library import Library
 
 Array = npt.NDArray[Any]
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -31,7 +32,50 @@ class _Buffer:
     device: Any
 
 
-class Runner:
+class StreamRunner(ABC):
+    """One stream of a GPU and everything that runs on it, freed together.
+
+    Calls take their arguments, not closures: clearing an error's frames does not empty the cells of a closure.
+    """
+
+    def __init__(self, library: Library, gpu: Gpu) -> None:
+        self._library = library
+        self._gpu = gpu
+        self._stream: Any = None
+        self._scratch: Any = None
+
+    def _begin(self, open_all: Callable[..., None], *arguments: Any) -> None:
+        """Open everything with the GPU's context current, or free what was opened."""
+        try:
+            with self._gpu.current():
+                open_all(*arguments)
+        except BaseException:
+            self.close()
+            raise
+
+    def _finished(self, queue: Callable[..., Result], *arguments: Any) -> Result:
+        """Queue work on the stream and wait for it. Call inside `Gpu.current()`."""
+        try:
+            return queue(*arguments)
+        finally:
+            # Needed after a failure too: queued work uses memory of the next run.
+            self._stream.synchronize()
+
+    def close(self) -> None:
+        """Free all resources. May be called twice. Errors of the GPU are logged and not raised."""
+        if self._stream is not None:
+            # Do not pass a reference to the stream: it would outlive `current()`.
+            self._gpu.free_after(self._wait, self._free)
+
+    def _wait(self) -> None:
+        self._stream.synchronize()
+
+    @abstractmethod
+    def _free(self) -> None:
+        """Free all resources, newest first, the stream last."""
+
+
+class Runner(StreamRunner):
     """One stream with its buffers and a context per profile of the plan.
 
     The contexts share one block of scratch memory, because they run one after the other on the same stream.
@@ -47,25 +91,13 @@ class Runner:
     """
 
     def __init__(self, library: Library, gpu: Gpu, engine: ICudaEngine) -> None:
-        self._library = library
-        self._gpu = gpu
-        self._stream: Any = None
-        self._scratch: Any = None
+        super().__init__(library, gpu)
         self._contexts: PlanContexts | None = None
         self._buffers: dict[str, _Buffer] = {}
         self._inputs: dict[str, tuple[int, ...]] = {}
         self.bytes = 0
         """Device memory in use, bytes."""
-        try:
-            with gpu.current():
-                try:
-                    self._open(engine)
-                except BaseException as error:
-                    clear_frames(error)
-                    raise
-        except BaseException:
-            self.close()
-            raise
+        self._begin(self._open, engine)
 
     @property
     def input_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -87,24 +119,8 @@ class Runner:
         """
         count = self._check(inputs)
         with self._gpu.current():
-            try:
-                outputs = self._queue(inputs, count)
-            except BaseException as error:
-                clear_frames(error)
-                raise
-            finally:
-                # Needed after a failure too: queued work uses the buffers of the next batch.
-                self._stream.synchronize()
+            outputs = self._finished(self._queue, inputs, count)
             return {name: view.copy() for name, view in outputs.items()}
-
-    def close(self) -> None:
-        """Free all resources, newest first. May be called twice. Errors of the GPU are logged and not raised."""
-        if self._stream is not None:
-            # Do not pass a reference to the stream: it would outlive `current()`.
-            self._gpu.free_after(self._wait, self._free)
-
-    def _wait(self) -> None:
-        self._stream.synchronize()
 
     def _free(self) -> None:
         if self._contexts is not None:
@@ -183,11 +199,3 @@ class Runner:
             gpu.download(view, buffer.device, self._stream)
             outputs[name] = view
         return outputs
-
-
-def clear_frames(error: BaseException) -> None:
-    """Clear the local variables of the frames that an error passed through.
-
-    A stored error would otherwise keep contexts and plans alive past `close`, with no CUDA context current.
-    """
-    traceback.clear_frames(error.__traceback__)

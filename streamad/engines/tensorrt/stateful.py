@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from streamad.engines.base import Batch, EngineInfo
-from streamad.engines.state_buffers import FRAMES, StateBuffer
+from streamad.engines.base import Batch
+from streamad.engines.state_buffers import FRAMES
 from streamad.engines.stateful import RUN_SIZES, StatefulEngine, StreamState
 from streamad.engines.stateful_graph import read_state_buffers, specialize_graph
 from streamad.engines.tensorrt.building import BuildSpec, build_plan, read_network
@@ -18,7 +18,6 @@ from streamad.engines.tensorrt.library import Library, LibraryName, load_library
 from streamad.engines.tensorrt.loading import PlanLoader, describe, plan_key
 from streamad.engines.tensorrt.plan_cache import PlanCache, default_folder
 from streamad.engines.tensorrt.profiles import camera_profiles
-from streamad.engines.tensorrt.runner import clear_frames
 from streamad.engines.tensorrt.stateful_runner import StatefulRunner
 
 
@@ -76,25 +75,19 @@ class TensorRtStatefulEngine(StatefulEngine):
         self._runner: StatefulRunner | None = None
         self._closed = False
         content = read_network(onnx)
-        self._carried = read_state_buffers(content)
+        self._state_buffers = read_state_buffers(content)
         try:
             with self._gpu.current():
-                try:
-                    for frames in run_sizes:
-                        self._load(loaded, onnx, content, frames, options)
-                except BaseException as error:
-                    clear_frames(error)
-                    raise
-            self._runner = StatefulRunner(loaded, self._gpu, run_sizes, self._loader.plans, self._carried, cameras)
+                for frames in run_sizes:
+                    self._load(loaded, onnx, content, frames, options)
+            self._runner = StatefulRunner(
+                loaded, self._gpu, run_sizes, self._loader.plans, self._state_buffers, cameras
+            )
         except BaseException:
             self.close()
             raise
+        self._shapes = self._runner.shapes
         self._info = describe(loaded, self._gpu, options.precision, why)
-
-    @property
-    def info(self) -> EngineInfo:
-        """What really runs."""
-        return self._info
 
     @property
     def device_bytes(self) -> int:
@@ -119,13 +112,6 @@ class TensorRtStatefulEngine(StatefulEngine):
                 self._runner.close()
             with self._gpu.current():
                 self._loader.close()
-
-    def _state_buffers(self) -> tuple[StateBuffer, ...]:
-        return self._carried
-
-    def _shapes(self) -> Mapping[str, tuple[int, ...]]:
-        assert self._runner is not None
-        return self._runner.shapes
 
     def _new_memory(self) -> DeviceBuffers:
         assert self._runner is not None

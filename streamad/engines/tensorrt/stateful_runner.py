@@ -20,11 +20,11 @@ from streamad.engines.tensorrt.device_buffers import ALIGNMENT, DeviceBufferPool
 from streamad.engines.tensorrt.failures import ShapeOutsideProfileError, failure
 from streamad.engines.tensorrt.gpu import Array, Gpu, as_bytes
 from streamad.engines.tensorrt.library import Library
-from streamad.engines.tensorrt.runner import clear_frames
+from streamad.engines.tensorrt.runner import StreamRunner
 from streamad.errors import EngineError
 
 
-class StatefulRunner:
+class StatefulRunner(StreamRunner):
     """One stream with the contexts of a plan per run length, their buffers, and the memory of all cameras.
 
     Args:
@@ -49,11 +49,8 @@ class StatefulRunner:
         state_buffers: Sequence[StateBuffer],
         cameras: int,
     ) -> None:
-        self._library = library
-        self._gpu = gpu
+        super().__init__(library, gpu)
         self._state_buffers = tuple(state_buffers)
-        self._stream: Any = None
-        self._scratch: Any = None
         self._plans: dict[int, PlanContexts] = {}
         self._device: dict[str, Any] = {}  # inputs and outputs for the largest run
         self._pinned: dict[str, Array] = {}  # arrays that cross the host
@@ -61,16 +58,7 @@ class StatefulRunner:
         self._buffer_bytes = 0
         self.shapes: dict[str, tuple[int, ...]] = {}
         """Shape of one frame's value, by name of the input or output."""
-        try:
-            with gpu.current():
-                try:
-                    self._open(run_sizes, plans, cameras)
-                except BaseException as error:
-                    clear_frames(error)
-                    raise
-        except BaseException:
-            self.close()
-            raise
+        self._begin(self._open, run_sizes, plans, cameras)
 
     @property
     def bytes(self) -> int:
@@ -111,24 +99,8 @@ class StatefulRunner:
         if self._stream is None:
             raise EngineError("the engine is closed")
         with self._gpu.current():
-            try:
-                views = self._queue(buffers, frames, names)
-            except BaseException as error:
-                clear_frames(error)
-                raise
-            finally:
-                # Needed after a failure too: queued work uses memory of the next run.
-                self._stream.synchronize()
+            views = self._finished(self._queue, buffers, frames, names)
             return [view.astype(np.float32) for view in views]
-
-    def close(self) -> None:
-        """Free all resources. May be called twice. Errors of the GPU are logged and not raised."""
-        if self._stream is not None:
-            # Do not pass a reference to the stream: it would outlive `current()`.
-            self._gpu.free_after(self._wait, self._free)
-
-    def _wait(self) -> None:
-        self._stream.synchronize()
 
     def _free(self) -> None:
         for contexts in self._plans.values():

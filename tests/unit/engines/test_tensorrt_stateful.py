@@ -173,7 +173,7 @@ def test_one_camera_runs_in_place_and_nothing_crosses_the_host_but_frames_and_an
     frame_bytes, answer_bytes = HEIGHT * WIDTH * 4, 4 * (1 + HEIGHT * WIDTH // 64)
     assert crossed == [frame_bytes, answer_bytes] * 20
     # The only copies are those that move what is still needed to the front of its buffer, now and then.
-    places, moved = StateBufferLayout(engine._carried, 1), []
+    places, moved = StateBufferLayout(engine._state_buffers, 1), []
     for _ in range(20):
         moved += [engine._runner._pool.sizes[m.source] * m.frames for m in places.make_room(1)]  # type: ignore[union-attr]
         places.advance(1)
