@@ -5,8 +5,9 @@ decoder, no engine and no network. docs/reference/api/index.md has an example of
 """
 
 import os
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from streamad.lazy import lazy_names
 
 __version__ = "0.2.0"
 
@@ -38,52 +39,6 @@ if TYPE_CHECKING:
         parse_source,
     )
     from streamad.workflows.evaluate import EvaluationResult
-
-_MODULES = {
-    "alerts.event": ("Event",),
-    "alerts.store": ("EventStore",),
-    "alerts.tracker": ("EventChange",),
-    "api": (
-        "evaluate",
-        "fit",
-        "load",
-    ),
-    "calibration": (
-        "AlertPolicy",
-        "AlertPolicySpec",
-        "Calibration",
-    ),
-    "engines": ("EngineSpec",),
-    "errors": ("StreamadError",),
-    "evaluation": (
-        "Evaluation",
-        "evaluate_scores",
-    ),
-    "frame": ("Frame",),
-    "inference": (
-        "Model",
-        "ScoredFrame",
-        "Session",
-    ),
-    "progress": ("Progress",),
-    "scoring": ("FrameScore",),
-    "service": (
-        "WatchResult",
-        "watch",
-    ),
-    "sources": (
-        "DeviceSpec",
-        "FileSpec",
-        "ImagesSpec",
-        "RtspSpec",
-        "Source",
-        "SourceSpec",
-        "open_source",
-        "parse_source",
-    ),
-    "workflows.evaluate": ("EvaluationResult",),
-}
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "AlertPolicy",
@@ -118,13 +73,26 @@ __all__ = [
     "watch",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"streamad.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "alerts.event": "Event",
+        "alerts.store": "EventStore",
+        "alerts.tracker": "EventChange",
+        "api": "evaluate fit load",
+        "calibration": "AlertPolicy AlertPolicySpec Calibration",
+        "engines": "EngineSpec",
+        "errors": "StreamadError",
+        "evaluation": "Evaluation evaluate_scores",
+        "frame": "Frame",
+        "inference": "Model ScoredFrame Session",
+        "progress": "Progress",
+        "scoring": "FrameScore",
+        "service": "WatchResult watch",
+        "sources": "DeviceSpec FileSpec ImagesSpec RtspSpec Source SourceSpec open_source parse_source",
+        "workflows.evaluate": "EvaluationResult",
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -6,8 +6,9 @@ first used, so that the command line lists the detectors without loading any.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from streamad.lazy import lazy_names
 
 if TYPE_CHECKING:
     from streamad.detectors.base import (
@@ -34,10 +35,6 @@ BUILT_IN = ("motion", "adacl", "alps", "learned_noise", "igd")
 DEFAULT = BUILT_IN[0]
 """Used when no detector is named: it is fitted in seconds and needs no torch."""
 
-_BASE = {
-    "CameraScorer", "Detector", "Fit", "FittedDetector", "StreamingForm", "TrainedDetector", "skipped_score"
-}  # fmt: skip
-
 __all__ = [
     "BUILT_IN",
     "DEFAULT",
@@ -56,10 +53,10 @@ __all__ = [
     "trained_detector",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{'base' if name in _BASE else 'registry'}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "base": "CameraScorer Detector Fit FittedDetector StreamingForm TrainedDetector skipped_score",
+        "registry": "camera_scorer detector_names detector_of find_detector require_trainable trained_detector",
+    },
+)

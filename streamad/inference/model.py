@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 
 from streamad.alerts.tracker import EventChange
 from streamad.bundle import Bundle, combined_sha256, load_bundle
 from streamad.calibration import AlertPolicy, AlertPolicySpec, Calibration, PerLocationStatistics
+from streamad.closeable import Closeable
 from streamad.detectors import CameraScorer, camera_scorer, detector_of
 from streamad.detectors.per_location_scorer import PerLocationScorer
 from streamad.engines import (
@@ -38,7 +38,7 @@ from streamad.sources import Source, SourceSpec
 from streamad.sources.quality import QualitySpec
 
 
-class Model:
+class Model(Closeable):
     """A loaded model: its bundle and its engine.
 
     Attributes:
@@ -245,14 +245,6 @@ class Model:
     def close(self) -> None:
         """Free the engine."""
         self.engine.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def open_model(

@@ -12,8 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from streamad.alerts.state_machine import AlertState
 from streamad.alerts.tracker import EventChange, EventTracker, utc_now
 from streamad.bundle import combined_sha256
 from streamad.calibration.policy import AlertPolicy
+from streamad.closeable import Closeable
 from streamad.detectors import CameraScorer
 from streamad.errors import UsageError
 from streamad.frame import Frame, UInt8Image
@@ -54,7 +54,7 @@ class ScoredFrame:
     changes: tuple[EventChange, ...] = ()
 
 
-class Session:
+class Session(Closeable):
     """Scores the frames of one camera, in order, and turns the scores into events.
 
     `push` takes one frame and waits for its score; `run` takes many and keeps the engine busy. The monitor, whose
@@ -240,14 +240,6 @@ class Session:
     def close(self) -> list[EventChange]:
         """The stream ended: close an open event at its last score."""
         return [] if self._tracker is None else self._noted(self._tracker.finish())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _new_scorer(self) -> CameraScorer:
         per_location = None if self.policy is None else self.policy.per_location

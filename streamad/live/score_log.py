@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from streamad.closeable import Closeable
 from streamad.errors import OutputError
 from streamad.scoring import FrameScore
 from streamad.scoring.score_table import ScoreRow, table_header, table_line
@@ -16,7 +15,7 @@ CAPACITY = 10_000
 """Maximum number of waiting lines: half a minute of ten cameras."""
 
 
-class ScoreLog:
+class ScoreLog(Closeable):
     """Appends one line a frame to FOLDER/CAMERA.csv, in a thread of its own.
 
     Args:
@@ -60,14 +59,6 @@ class ScoreLog:
             for file in self._files.values():
                 file.close()
             self._files.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _append(self, lines: Sequence[tuple[str, bytes]]) -> None:
         for camera, line in lines:

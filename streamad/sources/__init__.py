@@ -6,8 +6,9 @@ restarts. Names are imported on first use, so that reading a configuration loads
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from streamad.lazy import lazy_names
 
 if TYPE_CHECKING:
     from streamad.sources.backoff import Backoff
@@ -49,49 +50,6 @@ if TYPE_CHECKING:
     from streamad.sources.status import SourceState, SourceStatus
     from streamad.sources.supervisor import SupervisedSource, stop_all, wait_any
     from streamad.sources.url import Url
-
-_MODULES = {
-    "backoff": ("Backoff",),
-    "base": ("Source", "SourceInfo"),
-    "device": ("DeviceSource",),
-    "failures": (
-        "FailureReason",
-        "SourceAuthError",
-        "SourceCodecError",
-        "SourceCrashedError",
-        "SourceEndedError",
-        "SourceError",
-        "SourceMemoryError",
-        "SourceNetworkError",
-        "SourceNotFoundError",
-        "SourceRefusedError",
-        "SourceStalledError",
-        "SourceTimeoutError",
-        "SourceTlsError",
-        "classify",
-        "source_error",
-    ),
-    "file": ("FileSource",),
-    "folders": ("Clips", "LeftOut", "find_clips", "list_images"),
-    "images": ("ImageFolderSource", "read_gray"),
-    "luma": ("LumaConverter",),
-    "opening": ("open_source",),
-    "rtsp": ("RtspSource",),
-    "spec": (
-        "DeviceSpec",
-        "FileSpec",
-        "ImagesSpec",
-        "PluginSource",
-        "ReconnectSpec",
-        "RtspSpec",
-        "SourceSpec",
-        "parse_source",
-    ),
-    "status": ("SourceState", "SourceStatus"),
-    "supervisor": ("SupervisedSource", "stop_all", "wait_any"),
-    "url": ("Url",),
-}
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "Backoff",
@@ -139,10 +97,24 @@ __all__ = [
     "wait_any",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "backoff": "Backoff",
+        "base": "Source SourceInfo",
+        "device": "DeviceSource",
+        "failures": "FailureReason SourceAuthError SourceCodecError SourceCrashedError SourceEndedError SourceError "
+        "SourceMemoryError SourceNetworkError SourceNotFoundError SourceRefusedError SourceStalledError "
+        "SourceTimeoutError SourceTlsError classify source_error",
+        "file": "FileSource",
+        "folders": "Clips LeftOut find_clips list_images",
+        "images": "ImageFolderSource read_gray",
+        "luma": "LumaConverter",
+        "opening": "open_source",
+        "rtsp": "RtspSource",
+        "spec": "DeviceSpec FileSpec ImagesSpec PluginSource ReconnectSpec RtspSpec SourceSpec parse_source",
+        "status": "SourceState SourceStatus",
+        "supervisor": "SupervisedSource stop_all wait_any",
+        "url": "Url",
+    },
+)

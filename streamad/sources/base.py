@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
+from streamad.closeable import Closeable
 from streamad.frame import Frame
 
 MAX_PROBLEMS = 50
@@ -38,7 +37,7 @@ class SourceInfo:
     decoder: str
 
 
-class Source(ABC):
+class Source(Closeable):
     """An open source of frames.
 
     A source is a context manager. Iteration is single-pass, as with an open file: a second loop continues where the
@@ -78,14 +77,6 @@ class Source(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release the decoder and the connection. May be called more than once."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def report(self, problem: str) -> None:
         """Append to `problems`, which keeps only the first `MAX_PROBLEMS` messages."""

@@ -19,11 +19,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
+from streamad.closeable import Closeable
 from streamad.errors import StreamadError
 from streamad.frame import FrameFlags, UInt8Image
 from streamad.sources.failures import FailureReason, source_error
@@ -67,7 +66,7 @@ class RingFrame:
     pixels: UInt8Image
 
 
-class Ring:
+class Ring(Closeable):
     """One process's view of a ring. The methods are marked by the side that may call them.
 
     Args:
@@ -121,14 +120,6 @@ class Ring:
             self._closed = True
             self._map.close()
             os.close(self.descriptor)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def frames(self) -> int:
