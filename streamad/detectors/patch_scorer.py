@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.bundle import Manifest
-from streamad.detectors.base import skipped_score
+from streamad.detectors.base import frame_score, skipped_score
 from streamad.errors import BundleError
 from streamad.frame import Frame
 from streamad.preprocessing import BackgroundModel, ModelInput, PatchHistory
@@ -27,10 +27,9 @@ class PatchScorer:
 
     Args:
         manifest: The bundle's manifest.
-        camera: Configured id of the camera.
     """
 
-    def __init__(self, manifest: Manifest, camera: str) -> None:
+    def __init__(self, manifest: Manifest) -> None:
         tiling = manifest.tiling
         if tiling.kind != "cells" or len(tiling.lags) != manifest.input.channels:
             raise BundleError(
@@ -38,7 +37,6 @@ class PatchScorer:
                 f"{tiling.kind!r}, {len(tiling.lags)} lags and {manifest.input.channels} channels"
             )
         self._manifest = manifest
-        self._camera = camera
         self._history = PatchHistory(
             lags=tiling.lags,
             level=tiling.motion_level,
@@ -87,15 +85,7 @@ class PatchScorer:
         anomaly_map = np.full(model_input.boxes.grid, np.nan, np.float32)
         anomaly_map[model_input.locations[:, 0], model_input.locations[:, 1]] = outputs
         self._recent.append(self._highest(outputs))
-        return FrameScore(
-            camera=model_input.camera,
-            index=model_input.index,
-            pts_seconds=model_input.pts_seconds,
-            score=float(median(self._recent)),
-            anomaly_map=anomaly_map,
-            received_at=model_input.received_at,
-            boxes=model_input.boxes,
-        )
+        return frame_score(model_input, float(median(self._recent)), anomaly_map=anomaly_map, boxes=model_input.boxes)
 
     def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:
         """Return (x0, y0, x1, y1) of a location in pixels of the source's newest frame."""

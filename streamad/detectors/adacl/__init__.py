@@ -27,7 +27,7 @@ class Adacl(TrainedDetector):
         """See `Detector.scorer`."""
         from streamad.detectors.patch_scorer import PatchScorer
 
-        return PatchScorer(manifest, camera)
+        return PatchScorer(manifest)
 
     def published(self) -> Mapping[str, Published]:
         """See `Detector.published`."""

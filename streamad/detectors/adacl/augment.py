@@ -9,6 +9,7 @@ All functions take and return (n, channels, side, side) float32; channel 0 is th
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import permutations
 
 import cv2
@@ -129,6 +130,9 @@ SPATIAL: dict[str, Augmentation] = {
 MIRRORED: dict[str, Augmentation] = {"mirror": mirror, "upside_down": upside_down, "stretch": stretch}
 """Further kinds for single pictures, not in the paper."""
 
+PICTURES = {**SPATIAL, **MIRRORED}
+"""All kinds that need no history."""
+
 WHOLE = ("rotate", "mirror", "upside_down", "stretch")
 """Kinds that move every pixel and leave the picture whole: they turn a symmetric object into another normal one."""
 
@@ -187,7 +191,7 @@ def distinct_kinds(pictures: npt.NDArray[np.uint8], kinds: tuple[str, ...], leas
     unspoiled = nearest(queries)
 
     def stays(kind: str) -> bool:
-        spoiled = _spoil(queries, (kind,), rng, AREA, SHARE)
+        spoiled = PICTURES[kind](queries, rng)
         return kind not in WHOLE or nearest(np.ascontiguousarray(spoiled)) >= least * unspoiled
 
     left = tuple(kind for kind in kinds if stays(kind))
@@ -226,15 +230,18 @@ def create_anomalies(
         (n, len(lags), side, side) float32, gray levels.
     """
     where = {lag: k for k, lag in enumerate(stack_lags)}
+    pictures: dict[str, Augmentation] = {
+        **PICTURES, "cut_paste": partial(cut_paste, area=area), "mix_up": partial(mix_up, share=share)
+    }  # fmt: skip
+    again_by = [pictures[kind] for kind in kinds if kind in pictures]
     newest = stacks[:, [where[lag] for lag in lags]].astype(np.float32)
     out = newest.copy()
     rows = np.arange(len(stacks))
     for _ in range(TRIES if least_change > 0 else 1):
-        created = _create(stacks[rows], newest[rows], lags, where, kinds, rng, area, share)
-        pictures = tuple(kind for kind in kinds if kind in {**SPATIAL, **MIRRORED})
-        if twice > 0 and pictures:
+        created = _create(stacks[rows], newest[rows], lags, where, kinds, pictures, rng)
+        if twice > 0 and again_by:
             again = np.flatnonzero(rng.random(len(rows)) < twice)
-            created[again] = _spoil(created[again], pictures, rng, area, share)
+            created[again] = _spoil(created[again], again_by, rng)
         out[rows] = created
         if least_change > 0:
             change = np.square(out[rows] - newest[rows]).mean(axis=(1, 2, 3))
@@ -250,9 +257,8 @@ def _create(
     lags: tuple[int, ...],
     where: dict[int, int],
     kinds: tuple[str, ...],
+    pictures: dict[str, Augmentation],
     rng: Rng,
-    area: Interval,
-    share: Interval,
 ) -> Patches:
     out = newest.copy()
     drawn = rng.integers(len(kinds), size=len(stacks))
@@ -260,8 +266,8 @@ def _create(
         rows = np.flatnonzero(drawn == number)
         if not len(rows):
             continue
-        if kind in SPATIAL or kind in MIRRORED:
-            out[rows] = _spoil(out[rows], (kind,), rng, area, share)
+        if kind in pictures:
+            out[rows] = pictures[kind](out[rows], rng)
         elif kind == "reverse":
             out[rows] = out[rows][:, ::-1]
         elif kind == "freeze":
@@ -279,18 +285,13 @@ def _create(
     return out
 
 
-def _spoil(patches: Patches, kinds: tuple[str, ...], rng: Rng, area: Interval, share: Interval) -> Patches:
-    """Apply one of the kinds, drawn for each patch."""
+def _spoil(patches: Patches, changes: list[Augmentation], rng: Rng) -> Patches:
+    """Apply one of the changes, drawn for each patch."""
     out = patches.copy()
-    drawn = rng.integers(len(kinds), size=len(patches)) if len(kinds) > 1 else np.zeros(len(patches), int)
-    for number, kind in enumerate(kinds):
+    drawn = rng.integers(len(changes), size=len(patches)) if len(changes) > 1 else np.zeros(len(patches), int)
+    for number, change in enumerate(changes):
         rows = np.flatnonzero(drawn == number)
-        if kind == "cut_paste":
-            out[rows] = cut_paste(patches[rows], rng, area)
-        elif kind == "mix_up":
-            out[rows] = mix_up(patches[rows], rng, share)
-        else:
-            out[rows] = {**SPATIAL, **MIRRORED}[kind](patches[rows], rng)
+        out[rows] = change(patches[rows], rng)
     return out
 
 

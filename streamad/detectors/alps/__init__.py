@@ -28,7 +28,7 @@ class Alps(TrainedDetector):
         """See `Detector.scorer`."""
         from streamad.detectors.patch_scorer import PatchScorer
 
-        return PatchScorer(manifest, camera)
+        return PatchScorer(manifest)
 
     def published(self) -> Mapping[str, Published]:
         """See `Detector.published`."""

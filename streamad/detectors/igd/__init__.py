@@ -29,7 +29,7 @@ class Igd(TrainedDetector):
         """See `Detector.scorer`."""
         from streamad.detectors.igd.scorer import IgdScorer
 
-        return IgdScorer(manifest, camera)
+        return IgdScorer(manifest)
 
     def published(self) -> Mapping[str, Published]:
         """See `Detector.published`."""

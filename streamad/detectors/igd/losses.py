@@ -14,8 +14,9 @@ WANG_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Weights of the five scales, finest first (source: paper, after Wang, Simoncelli and Bovik 2003)."""
 WINDOW_SIGMA = 1.5
 """Standard deviation of the Gaussian window, pixels (source: Wang et al. 2004)."""
-K1, K2 = 0.01, 0.03
-"""C1 = (K1·L)² and C2 = (K2·L)², with L the range of the pixels (source: paper, after Wang et al. 2004)."""
+C1, C2 = 0.01**2, 0.03**2
+"""(0.01·L)² and (0.03·L)², with L the range of the pixels, here 1; the paper's 4.7579 is that of its standardized input
+(source: paper, after Wang et al. 2004)."""
 SMALLEST = 1e-6
 """Smallest contrast-structure and luminance: negative numbers have no power, and at 0 its gradient is infinite."""
 
@@ -138,21 +139,17 @@ class MsSsim(nn.Module):
         side: Side of the images, pixels.
         scales: 1 to 5.
         window: Taps of the Gaussian window, odd; 11 in Wang et al.
-        data_range: Largest minus smallest possible value of a pixel (L). The paper's 4.7579 is that of its standardized
-            input; here it is 1.
 
     Raises:
         UsageError: The window does not fit into the coarsest scale.
     """
 
-    def __init__(self, side: int, *, scales: int = 5, window: int = 11, data_range: float = 1.0) -> None:
+    def __init__(self, side: int, *, scales: int = 5, window: int = 11) -> None:
         super().__init__()
         check_window(side, scales, window)
         self.side = side
         self.weights = scale_weights(scales)
         self._edge = window // 2
-        self._c1 = (K1 * data_range) ** 2
-        self._c2 = (K2 * data_range) ** 2
         for scale in range(scales):
             inner, same = _window_matrices(side >> scale, window)
             # They follow from the arguments, so they are not stored with the weights.
@@ -208,10 +205,10 @@ class MsSsim(nn.Module):
         moments = torch.stack([x, y, x * x + y * y, x * y])  # both variances are needed only as their sum
         mean_x, mean_y, power, product = (matrix @ moments @ matrix.transpose(0, 1)).unbind(0)
         squares, cross = mean_x * mean_x + mean_y * mean_y, mean_x * mean_y
-        structure = (2 * (product - cross) + self._c2) / (power - squares + self._c2)
+        structure = (2 * (product - cross) + C2) / (power - squares + C2)
         if scale < len(self.weights) - 1:
             return structure
-        return structure * ((2 * cross + self._c1) / (squares + self._c1))
+        return structure * ((2 * cross + C1) / (squares + C1))
 
 
 def _mean_power(values: Tensor, weight: float) -> Tensor:

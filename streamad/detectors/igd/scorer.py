@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.bundle import Manifest
-from streamad.detectors.base import skipped_score
+from streamad.detectors.base import frame_score, skipped_score
 from streamad.errors import BundleError
 from streamad.frame import Frame, LocationBoxes
 from streamad.preprocessing import FrameSizeError, ModelInput
@@ -30,13 +30,12 @@ class IgdScorer:
 
     Args:
         manifest: The bundle's manifest.
-        camera: Configured id of the camera.
 
     Raises:
         BundleError: The bundle is not one of whole frames with a score map.
     """
 
-    def __init__(self, manifest: Manifest, camera: str) -> None:
+    def __init__(self, manifest: Manifest) -> None:
         tiling, kind = manifest.tiling, str(manifest.score.kind)
         if tiling.kind != "clips" or tiling.window != 1 or kind != "map" or manifest.input.channels != 1:
             raise BundleError(
@@ -46,7 +45,6 @@ class IgdScorer:
                 hint="export the bundle again with this version",
             )
         self._manifest = manifest
-        self._camera = camera
         self._recent: deque[float] = deque(maxlen=manifest.score.median_frames)
         self._last: int | None = None
         self._restarts: set[int] = set()
@@ -103,15 +101,8 @@ class IgdScorer:
         if not np.isfinite(outputs).all():
             return skipped_score(model_input, "non_finite")
         self._recent.append(float(outputs[0, 0]))
-        return FrameScore(
-            camera=model_input.camera,
-            index=model_input.index,
-            pts_seconds=model_input.pts_seconds,
-            score=float(median(self._recent)),
-            anomaly_map=outputs[0, 1:].astype(np.float32).reshape(side, side),
-            received_at=model_input.received_at,
-            boxes=self._boxes,
-        )
+        anomaly_map = outputs[0, 1:].astype(np.float32).reshape(side, side)
+        return frame_score(model_input, float(median(self._recent)), anomaly_map=anomaly_map, boxes=self._boxes)
 
     def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:
         """Return (x0, y0, x1, y1) of a location of the newest anomaly map in pixels of its frame; x1, y1 exclusive.

@@ -21,9 +21,9 @@ class LearnedNoiseStreaming:
 
     def network(self, network: Any, manifest: Manifest) -> Any:
         """See `StreamingForm.network`."""
-        from streamad.detectors.learned_noise.streaming import streaming_network
+        from streamad.detectors.learned_noise.streaming import StreamingNetwork
 
-        return streaming_network(network, manifest)
+        return StreamingNetwork(network, manifest.input.height, manifest.input.width)
 
     def export(self, network: Any, manifest: Manifest, path: Path, *, half_weights: bool) -> None:
         """See `StreamingForm.export`."""
@@ -52,7 +52,7 @@ class LearnedNoise(TrainedDetector):
         """See `Detector.scorer`."""
         from streamad.detectors.learned_noise.scorer import LearnedNoiseScorer
 
-        return LearnedNoiseScorer(manifest, camera, streaming=streaming)
+        return LearnedNoiseScorer(manifest, streaming=streaming)
 
     def paper_network(self, manifest: Manifest) -> Any:
         """Return the network that decodes whole windows, as the paper does."""

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.bundle import Manifest
+from streamad.detectors.base import frame_score, skipped_score
 from streamad.errors import BundleError
 from streamad.frame import Frame, FrameFlags, LocationBoxes
 from streamad.preprocessing import ClipWindow, FrameSizeError, ModelInput, StreamSlot
@@ -32,11 +33,10 @@ class LearnedNoiseScorer:
 
     Args:
         manifest: The bundle's manifest.
-        camera: Configured id of the camera.
         streaming: The network is the streaming form: it takes each new frame and carries its own state.
     """
 
-    def __init__(self, manifest: Manifest, camera: str, *, streaming: bool = False) -> None:
+    def __init__(self, manifest: Manifest, *, streaming: bool = False) -> None:
         tiling, score = manifest.tiling, manifest.score
         if tiling.kind != "clips" or tiling.window != manifest.input.channels or score.kind != "psnr":
             raise BundleError(
@@ -44,7 +44,6 @@ class LearnedNoiseScorer:
                 f"tiling {tiling.kind!r} of {tiling.window} frames, {manifest.input.channels} channels, {score.kind!r}"
             )
         self._manifest = manifest
-        self._camera = camera
         self._window = ClipWindow(tiling.window)
         self._stream = StreamSlot() if streaming else None
         self._since_gap = 0
@@ -88,22 +87,15 @@ class LearnedNoiseScorer:
 
     def score(self, model_input: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
         """Score the frame from the (1, 1 + rows·cols) output for its window; NaN if skipped or not finite."""
-        result = FrameScore(
-            camera=model_input.camera,
-            index=model_input.index,
-            pts_seconds=model_input.pts_seconds,
-            score=float("nan"),
-            received_at=model_input.received_at,
-            skipped_reason=model_input.skipped_reason,
-        )
         if model_input.skipped_reason is not None:
             self._recent.clear()
-            return result
+            return skipped_score(model_input, model_input.skipped_reason)
         if not np.isfinite(outputs).all():
-            return replace(result, skipped_reason="non_finite")
+            return skipped_score(model_input, "non_finite")
         self._recent.append(-float(psnr(max(0.0, float(outputs[0, 0])), self._manifest.score.peak)))
         anomaly_map = outputs[0, 1:].reshape(self._cells).copy()
-        return replace(result, score=float(median(self._recent)), anomaly_map=anomaly_map, boxes=model_input.boxes)
+        score = float(median(self._recent))
+        return frame_score(model_input, score, anomaly_map=anomaly_map, boxes=model_input.boxes)
 
     def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:
         """Return (x0, y0, x1, y1) of a location in pixels of the source's newest frame; x1, y1 exclusive."""

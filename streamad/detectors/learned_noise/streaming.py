@@ -30,7 +30,6 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from streamad.bundle import Manifest
 from streamad.detectors.learned_noise.network import LEAK, LOCATION_SIDE, SCORED, WINDOW, ClipAutoencoder, ClipError
 from streamad.engines.state_buffers import FRAMES, OUTPUTS, StateBuffer, state_buffer_name
 
@@ -329,9 +328,3 @@ class StreamingNetwork(nn.Module):
         ops = TorchOperations(self._layers, inputs, self._kernels)
         errors, frames = stream(ops, inputs[FRAMES])
         return {OUTPUTS: errors, REBUILT: frames, **ops.carried}
-
-
-def streaming_network(network: nn.Module, manifest: Manifest) -> StreamingNetwork:
-    """Return the streaming form of a bundle's trained network."""
-    assert isinstance(network, ClipError)
-    return StreamingNetwork(network, manifest.input.height, manifest.input.width)

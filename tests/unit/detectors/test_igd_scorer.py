@@ -29,7 +29,7 @@ def outputs(score: float, side: int = 4) -> np.ndarray:
 
 def test_tiles_carry_the_whole_frame_in_the_networks_range() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
-    tiles = IgdScorer(igd_manifest(side=64), "cam").preprocess(frame(7, pixels))
+    tiles = IgdScorer(igd_manifest(side=64)).preprocess(frame(7, pixels))
     assert (tiles.camera, tiles.index, tiles.pts_seconds, tiles.received_at) == ("cam", 7, 7 / 25, 107.0)
     assert tiles.batch.shape == (1, 1, 64, 64)
     assert tiles.batch.dtype == np.float32
@@ -46,18 +46,18 @@ def test_frames_of_any_size_become_the_networks(shape: tuple[int, int]) -> None:
     how = cv2.INTER_AREA if max(shape) > 128 else cv2.INTER_LINEAR
     want = cv2.resize(pixels, (64, 64), interpolation=how)
     np.testing.assert_array_equal(resize_frame(pixels, 64, 64), want)
-    batch = IgdScorer(igd_manifest(side=64), "cam").preprocess(frame(0, pixels)).batch
+    batch = IgdScorer(igd_manifest(side=64)).preprocess(frame(0, pixels)).batch
     np.testing.assert_allclose(batch[0, 0], want / 255, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(31, 64), (64, 20)])
 def test_a_frame_that_is_too_small_is_refused(shape: tuple[int, int]) -> None:
     with pytest.raises(FrameSizeError, match=f"{shape[1]}×{shape[0]} pixels"):
-        IgdScorer(igd_manifest(), "cam").preprocess(frame(0, np.zeros(shape, np.uint8)))
+        IgdScorer(igd_manifest()).preprocess(frame(0, np.zeros(shape, np.uint8)))
 
 
 def test_the_score_and_the_heat_map_are_the_networks() -> None:
-    scorer = IgdScorer(igd_manifest(), "cam")
+    scorer = IgdScorer(igd_manifest())
     tiles = scorer.preprocess(frame(3))
     result = scorer.score(tiles, outputs(0.7))
     assert (result.camera, result.index, result.pts_seconds, result.received_at) == ("cam", 3, 3 / 25, 103.0)
@@ -68,7 +68,7 @@ def test_the_score_and_the_heat_map_are_the_networks() -> None:
 
 @pytest.mark.parametrize("place", [0, 5])
 def test_outputs_that_are_not_finite_are_withheld(place: int) -> None:
-    scorer = IgdScorer(igd_manifest(median_frames=3), "cam")
+    scorer = IgdScorer(igd_manifest(median_frames=3))
     scorer.score(scorer.preprocess(frame(0)), outputs(0.2))
     broken = outputs(0.9)
     broken[0, place] = np.nan
@@ -80,7 +80,7 @@ def test_outputs_that_are_not_finite_are_withheld(place: int) -> None:
 
 
 def test_the_median_is_causal_and_begins_anew_after_a_gap() -> None:
-    scorer = IgdScorer(igd_manifest(median_frames=3), "cam")
+    scorer = IgdScorer(igd_manifest(median_frames=3))
     values = [0.1, 0.9, 0.2, 0.3, 0.8]
     got = [scorer.score(scorer.preprocess(frame(k)), outputs(v)).score for k, v in enumerate(values)]
     np.testing.assert_allclose(got, [0.1, 0.5, 0.2, 0.3, 0.3], atol=1e-6)
@@ -100,7 +100,7 @@ def test_the_median_is_causal_and_begins_anew_after_a_gap() -> None:
 
 
 def test_cells_lie_in_the_sources_pixels_and_cover_the_frame() -> None:
-    scorer = IgdScorer(igd_manifest(), "cam")
+    scorer = IgdScorer(igd_manifest())
     with pytest.raises(ValueError, match="before the first score"):
         scorer.location_box(0, 0)
     scorer.score(scorer.preprocess(frame(0, np.zeros((90, 160), np.uint8))), outputs(0.1))
@@ -113,7 +113,7 @@ def test_cells_lie_in_the_sources_pixels_and_cover_the_frame() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 12), (2, 17)])
 def test_outputs_of_another_shape_are_refused(shape: tuple[int, int]) -> None:
-    scorer = IgdScorer(igd_manifest(), "cam")
+    scorer = IgdScorer(igd_manifest())
     with pytest.raises(BundleError, match="1 \\+ side²"):
         scorer.score(scorer.preprocess(frame(0)), np.zeros(shape, np.float32))
 
@@ -128,4 +128,4 @@ def test_outputs_of_another_shape_are_refused(shape: tuple[int, int]) -> None:
 )
 def test_other_bundles_are_refused(parts: dict[str, object]) -> None:
     with pytest.raises(BundleError, match="window of 1, the score kind 'map'"):
-        IgdScorer(igd_manifest(**parts), "cam")
+        IgdScorer(igd_manifest(**parts))

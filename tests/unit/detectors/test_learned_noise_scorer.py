@@ -54,7 +54,7 @@ def run(scorer: LearnedNoiseScorer, frames: Iterable[Frame]) -> list[FrameScore]
 
 
 def test_the_ninth_frame_of_a_window_is_scored_and_the_ends_are_not() -> None:
-    scores = run(LearnedNoiseScorer(manifest(), "cam"), map(frame, range(40)))
+    scores = run(LearnedNoiseScorer(manifest()), map(frame, range(40)))
     assert [s.index for s in scores] == list(range(33))  # the last seven of 40 frames have none
     assert {s.skipped_reason for s in scores[:8]} == {"warming_up"}
     assert {s.skipped_reason for s in scores[8:]} == {None}
@@ -66,7 +66,7 @@ def test_the_ninth_frame_of_a_window_is_scored_and_the_ends_are_not() -> None:
 
 
 def test_windows_hold_resized_frames_in_the_networks_range() -> None:
-    scorer = LearnedNoiseScorer(manifest(), "cam")
+    scorer = LearnedNoiseScorer(manifest())
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (60, 90), dtype=np.uint8) for _ in range(16)]
     tiles = [scorer.preprocess(Frame("cam", k, k / 25, 0.0, p)) for k, p in enumerate(pictures)][-1]
@@ -78,7 +78,7 @@ def test_windows_hold_resized_frames_in_the_networks_range() -> None:
 
 @pytest.mark.parametrize("how", ["flag", "hole", "size"])
 def test_a_gap_starts_a_new_piece(how: str) -> None:
-    scorer = LearnedNoiseScorer(manifest(), "cam")
+    scorer = LearnedNoiseScorer(manifest())
     first = [frame(k) for k in range(20)]
     if how == "hole":
         second = [frame(k) for k in range(25, 45)]
@@ -95,7 +95,7 @@ def test_a_gap_starts_a_new_piece(how: str) -> None:
 
 
 def test_the_median_is_causal_and_forgets_at_a_gap() -> None:
-    scorer = LearnedNoiseScorer(manifest(median=3), "cam")
+    scorer = LearnedNoiseScorer(manifest(median=3))
     scores = [s for s in run(scorer, map(frame, range(30))) if s.skipped_reason is None]
     raw = [10 * math.log10(k / 1000) for k in range(8, 23)]
     expected = [float(np.median(raw[max(0, k - 2) : k + 1])) for k in range(len(raw))]
@@ -106,7 +106,7 @@ def test_the_median_is_causal_and_forgets_at_a_gap() -> None:
 
 
 def test_the_heat_map_and_its_boxes_cover_the_source() -> None:
-    scorer = LearnedNoiseScorer(manifest(), "cam")
+    scorer = LearnedNoiseScorer(manifest())
     with pytest.raises(ValueError, match="no frame has been seen"):
         scorer.location_box(0, 0)
     tiles = [scorer.preprocess(frame(k)) for k in range(16)][-1]
@@ -124,7 +124,7 @@ def test_the_heat_map_and_its_boxes_cover_the_source() -> None:
 
 
 def test_an_output_that_is_no_number_is_withheld() -> None:
-    scorer = LearnedNoiseScorer(manifest(), "cam")
+    scorer = LearnedNoiseScorer(manifest())
     tiles = [scorer.preprocess(frame(k)) for k in range(16)][-1]
     assert tiles is not None
     assert scorer.score(tiles, np.full(1, np.nan, np.float32)).skipped_reason == "non_finite"
@@ -132,7 +132,7 @@ def test_an_output_that_is_no_number_is_withheld() -> None:
 
 def test_frames_that_are_too_small_and_other_bundles_are_refused() -> None:
     with pytest.raises(FrameSizeError, match="smaller than 32"):
-        LearnedNoiseScorer(manifest(), "cam").preprocess(frame(0, size=(31, 90)))
+        LearnedNoiseScorer(manifest()).preprocess(frame(0, size=(31, 90)))
     for wrong in (manifest(kind="map"), manifest(channels=8)):
         with pytest.raises(BundleError, match="learned noise needs clips"):
-            LearnedNoiseScorer(wrong, "cam")
+            LearnedNoiseScorer(wrong)

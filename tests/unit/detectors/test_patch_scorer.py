@@ -20,7 +20,7 @@ def frame(index: int, pixels: np.ndarray, flags: FrameFlags = FrameFlags.NONE) -
 
 def warmed(median_frames: int = 1, lags: tuple[int, ...] = (0, 2, 4), count: int = 20) -> tuple[PatchScorer, list]:
     """A scorer that has seen a still scene, and the tiles of those frames."""
-    scorer = PatchScorer(small_manifest(lags=lags, median_frames=median_frames), "cam")
+    scorer = PatchScorer(small_manifest(lags=lags, median_frames=median_frames))
     tiles = [scorer.preprocess(frame(k, np.full((90, 120), 100, np.uint8))) for k in range(count)]
     for one in tiles:
         scorer.score(one, np.empty(0, np.float32))
@@ -91,7 +91,7 @@ def test_score_is_the_largest_output_of_a_moving_cell() -> None:
     ],
 )
 def test_a_missing_cell_of_the_highest_three_counts_as_still(values: list[float], expected: float) -> None:
-    scorer = PatchScorer(small_manifest(cells=3), "cam")
+    scorer = PatchScorer(small_manifest(cells=3))
     for k in range(20):
         scorer.preprocess(frame(k, np.full((90, 120), 100, np.uint8)))
     places = [(0, 0), (0, 2), (2, 0), (2, 2)][: len(values)]
@@ -167,7 +167,7 @@ def test_reset_forgets_the_frames() -> None:
 
 
 def test_a_frame_smaller_than_a_cell_is_refused() -> None:
-    scorer = PatchScorer(small_manifest(), "cam")
+    scorer = PatchScorer(small_manifest())
     with pytest.raises(FrameSizeError, match="1×1"):
         scorer.preprocess(frame(0, np.zeros((1, 1), np.uint8)))
 
@@ -176,15 +176,15 @@ def test_a_manifest_that_contradicts_itself_is_refused() -> None:
     manifest = small_manifest()
     wrong = manifest.model_copy(update={"tiling": manifest.tiling.model_copy(update={"lags": (0, 2)})})
     with pytest.raises(BundleError, match="2 lags and 3 channels"):
-        PatchScorer(wrong, "cam")
+        PatchScorer(wrong)
     clips = manifest.model_copy(update={"tiling": manifest.tiling.model_copy(update={"kind": "clips"})})
     with pytest.raises(BundleError, match="'clips'"):
-        PatchScorer(clips, "cam")
+        PatchScorer(clips)
 
 
 def test_moving_shapes_are_found_where_they_are() -> None:
     """Against a plain difference to the known background."""
-    scorer = PatchScorer(small_manifest(lags=(0,)), "cam")
+    scorer = PatchScorer(small_manifest(lags=(0,)))
     still, moving = list(moving_shapes(40, busy=())), list(moving_shapes(40))
     for k in range(30):
         scorer.preprocess(frame(k, still[k]))
