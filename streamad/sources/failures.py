@@ -115,19 +115,11 @@ class SourceCrashedError(SourceError, RuntimeError):
     reason = FailureReason.CRASHED
 
 
-_CLASSES: dict[FailureReason, type[SourceError]] = {
-    FailureReason.AUTH: SourceAuthError,
-    FailureReason.TLS: SourceTlsError,
-    FailureReason.TIMEOUT: SourceTimeoutError,
-    FailureReason.NOT_FOUND: SourceNotFoundError,
-    FailureReason.REFUSED: SourceRefusedError,
-    FailureReason.NETWORK: SourceNetworkError,
-    FailureReason.CODEC: SourceCodecError,
-    FailureReason.ENDED: SourceEndedError,
-    FailureReason.STALLED: SourceStalledError,
-    FailureReason.MEMORY: SourceMemoryError,
-    FailureReason.CRASHED: SourceCrashedError,
-}
+_ERRORS: tuple[type[SourceError], ...] = (
+    SourceAuthError, SourceTlsError, SourceTimeoutError, SourceNotFoundError, SourceRefusedError, SourceNetworkError,
+    SourceCodecError, SourceEndedError, SourceStalledError, SourceMemoryError, SourceCrashedError,
+)  # fmt: skip
+_CLASSES = {kind.reason: kind for kind in _ERRORS}
 
 _HINTS: dict[FailureReason, str] = {
     FailureReason.AUTH: "check the user name and password (username_env and password_env, or secret_file)",

@@ -59,7 +59,6 @@ class DecoderProcess:
         self._rings: list[Ring] = []
         self._dropped = 0
         self._frames = 0
-        self._heartbeat = 0.0
         self.ended = False
         """Whether the process has closed its side of the link, by ending or dying."""
         self.link, theirs = wire.pair()

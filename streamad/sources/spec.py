@@ -6,7 +6,7 @@ import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -27,9 +27,6 @@ _HWACCEL = Field(
     description="Hardware decoding: none (software), auto (hardware if available, else software), "
     "cuda or vaapi (that device only; the source fails without it). PyAV's wheel has no vaapi.",
 )
-_FRAME_SECONDS = 60.0
-"""Stall and open timeout of recordings, seconds, for damaged files and hung network disks. Chosen without
-measurement."""
 
 
 class _Spec(BaseModel):
@@ -62,15 +59,11 @@ class _RecordedSpec(_Spec):
         """Whether frames are dropped if not read in time."""
         return self.realtime
 
-    @property
-    def stall_timeout_seconds(self) -> float:
-        """Longest time without a sign of life from the decoder, seconds."""
-        return _FRAME_SECONDS
-
-    @property
-    def open_timeout_seconds(self) -> float:
-        """Open timeout, seconds."""
-        return _FRAME_SECONDS
+    # Chosen without measurement, for damaged files and hung network disks.
+    stall_timeout_seconds: ClassVar[float] = 60.0
+    """Longest time without a sign of life from the decoder, seconds."""
+    open_timeout_seconds: ClassVar[float] = 60.0
+    """Open timeout, seconds."""
 
 
 class FileSpec(_RecordedSpec):

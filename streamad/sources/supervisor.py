@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing.connection import wait
 from random import Random
-from types import TracebackType
 from typing import Any, Self
 
 from streamad.frame import Frame, FrameFlags
@@ -53,10 +52,8 @@ class SupervisedSource:
         spec: The source.
         reconnect: The reconnection delays.
         clock: Clock, seconds. Must be `time.monotonic` outside tests, because decoder processes stamp frames with it.
-        rng: Random generator for the jitter of the delays.
         slots: Number of frames that may be in the ring, at least 3.
         drop: Override for whether unread frames are dropped.
-        threads: Number of decoder threads.
     """
 
     def __init__(
@@ -66,16 +63,14 @@ class SupervisedSource:
         reconnect: ReconnectSpec | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
-        rng: Random | None = None,
         slots: int = 6,
         drop: bool | None = None,
-        threads: int = 1,
     ) -> None:
         self.camera = camera
         self.spec = spec
-        self._job = wire.Job(camera, spec, slots, spec.drops if drop is None else drop, threads)
+        self._job = wire.Job(camera, spec, slots, spec.drops if drop is None else drop)
         self._clock = clock
-        self._backoff = Backoff(reconnect or ReconnectSpec(), rng or Random())
+        self._backoff = Backoff(reconnect or ReconnectSpec(), Random())
         self._process: DecoderProcess | None = None
         self._state: SourceState = "stopped"
         self._deadline = 0.0
@@ -109,9 +104,7 @@ class SupervisedSource:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.stop()
 
     def poll(self, timeout: float = 0.0) -> Frame | None:

@@ -30,14 +30,12 @@ class Job:
         spec: The source.
         slots: Number of frames in the ring.
         drop: Whether the oldest unread frame is dropped for the newest; otherwise the decoder waits.
-        threads: Number of decoder threads.
     """
 
     camera: str
     spec: SourceSpec
     slots: int
     drop: bool
-    threads: int
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

@@ -59,7 +59,7 @@ class Worker:
         """Decode until the source ends or fails, or the main process asks this one to stop."""
         job = self._job
         try:
-            with open_source(job.spec, camera=job.camera, threads=job.threads, sleep=self._sleep) as source:
+            with open_source(job.spec, camera=job.camera, sleep=self._sleep) as source:
                 wire.send(self._link, {"type": "info", "info": asdict(source.info)})
                 self._forward_frames(source)
         except Stopped:

@@ -28,11 +28,11 @@ class _Builder:
         self.points.extend(points)
         return tuple(range(first, len(self.points)))
 
-    def tube(self, a: Point, b: Point, radius: float, color: Rgb, lift: float = 0.0) -> None:
-        self.parts.append(Part("hull", self.add(a, b), (radius, radius), color, lift))
+    def tube(self, a: Point, b: Point, radius: float, color: Rgb) -> None:
+        self.parts.append(Part("hull", self.add(a, b), (radius, radius), color))
 
-    def ring(self, center: Point, radius: float, thickness: float, color: Rgb, lift: float = 0.0) -> None:
-        self.parts.append(Part("ring", self.add(*_rim(center, radius)), (thickness,), color, lift))
+    def ring(self, center: Point, radius: float, thickness: float, color: Rgb) -> None:
+        self.parts.append(Part("ring", self.add(*_rim(center, radius)), (thickness,), color))
 
     def disc(self, center: Point, radius: float, color: Rgb, lift: float = 0.0) -> None:
         rim = self.add(*_rim(center, radius))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
@@ -38,7 +38,7 @@ class PatchSampler:
         self.frames = 0
         self._flow = _FlowMeter()
 
-    def feed(self, frames: Iterable[Frame], tick: Callable[[], None] | None = None) -> None:
+    def feed(self, frames: Iterable[Frame]) -> None:
         """Add the frames of one clip. A change of camera resets the background."""
         for frame in frames:
             if frame.camera != self._camera:
@@ -50,8 +50,6 @@ class PatchSampler:
                 self._offer(patch)
             if len(patches.locations):
                 self._flow.feed(frame)
-            if tick is not None:
-                tick()
 
     def stacks(self) -> npt.NDArray[np.uint8]:
         """Return the patches, (n, len(lags), 30, 30) uint8.

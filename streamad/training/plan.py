@@ -84,11 +84,7 @@ class TrainingPlan:
 
 def frames_of(clip: Clip) -> Iterator[Frame]:
     """Open a clip, and yield its frames."""
-    if callable(clip):
-        yield from clip()
-        return
-    with open_source(clip, camera="fitting") as source:
-        yield from source
+    return clip() if callable(clip) else clip_opener(clip, "fitting")()
 
 
 def clip_opener(spec: SourceSpec, camera: str) -> Callable[[], Iterator[Frame]]:

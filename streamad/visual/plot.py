@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -41,32 +41,6 @@ class PlotEvent:
     label: str
 
 
-@dataclass(frozen=True)
-class _Panel:
-    """Scores of one video.
-
-    Attributes:
-        title: Title above the panel.
-        seconds: (T,) time of each frame, increasing.
-        scores: (T,) score of each frame; NaN if it has none.
-        events: Alerts, drawn as bars below the axis.
-        truth: True anomalies as (start, end, kind), seconds; shaded.
-    """
-
-    title: str
-    seconds: npt.NDArray[np.floating] = field(repr=False)
-    scores: npt.NDArray[np.floating] = field(repr=False)
-    events: Sequence[PlotEvent] = ()
-    truth: Sequence[Truth] = ()
-
-    def __post_init__(self) -> None:
-        if self.seconds.ndim != 1 or self.seconds.shape != self.scores.shape or self.seconds.size == 0:
-            raise ValueError(
-                "seconds and scores must be 1-D, of equal length and not empty, "
-                f"got shapes {self.seconds.shape} and {self.scores.shape}"
-            )
-
-
 def plot_scores(
     path: Path,
     *,
@@ -96,19 +70,29 @@ def plot_scores(
         ValueError: If seconds and scores do not match or are empty.
         OutputError: If the file cannot be written.
     """
-    panel = _Panel(title, seconds, scores, events, truth)
-    _write(path, _figure(panel, threshold, release, score_label))
-
-
-def _figure(panel: _Panel, threshold: float | None, release: float | None, score_label: str) -> Figure:
+    if seconds.ndim != 1 or seconds.shape != scores.shape or seconds.size == 0:
+        raise ValueError(
+            "seconds and scores must be 1-D, of equal length and not empty, "
+            f"got shapes {seconds.shape} and {scores.shape}"
+        )
     figure = Figure(figsize=(_WIDTH / _DPI, _HEIGHT / _DPI), dpi=_DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(6.0, 1.0))
-    _draw_scores(upper, panel, threshold, release, score_label)
-    upper.set_ylim(_limits(panel.scores, threshold, release))
+    upper.set_title(drawable(title), fontsize=13, loc="left", parse_math=False)
+    upper.set_ylabel(score_label, fontsize=12, parse_math=False)
+    _draw_scores(upper, seconds.astype(np.float64), scores, truth)
+    for line, color, dashes, name in (
+        (threshold, THRESHOLD_COLOR, (6, 3), "threshold"),
+        (release, RELEASE_COLOR, (1.5, 2), "release"),
+    ):
+        if line is not None:
+            upper.axhline(line, color=color, linestyle=(0, dashes), linewidth=1.8, label=f"{name} {line:.4g}")
+    upper.set_ylim(_limits(scores, threshold, release))
     upper.legend(loc="upper left", fontsize=10, framealpha=0.9, ncols=6, borderaxespad=0.4)
-    _draw_events(lower, panel)
-    return figure
+    _draw_events(lower, events)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI)
+    write_atomic(Path(path), buffer.getvalue())
 
 
 def _limits(scores: npt.NDArray[np.floating], threshold: float | None, release: float | None) -> tuple[float, float]:
@@ -122,18 +106,17 @@ def _limits(scores: npt.NDArray[np.floating], threshold: float | None, release: 
     return low - 0.04 * span, high + 0.24 * span
 
 
-def _draw_scores(axes: Axes, panel: _Panel, threshold: float | None, release: float | None, score_label: str) -> None:
-    seconds = panel.seconds.astype(np.float64)
+def _draw_scores(
+    axes: Axes, seconds: npt.NDArray[np.float64], scores: npt.NDArray[np.floating], truth: Sequence[Truth]
+) -> None:
     step = float(np.median(np.diff(seconds))) if seconds.size > 1 else 1.0
-    axes.set_title(drawable(panel.title), fontsize=13, loc="left", parse_math=False)
-    axes.set_ylabel(score_label, fontsize=12, parse_math=False)
     axes.set_xlim(seconds[0] - step / 2, seconds[-1] + step / 2)
     axes.grid(visible=True, color="#d8d8d8", linewidth=0.6)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.tick_params(labelbottom=False, labelsize=10)
-    for number, (start, end, kind) in enumerate(panel.truth):
+    for number, (start, end, kind) in enumerate(truth):
         name = "true anomaly" if number == 0 else None
         axes.axvspan(start, end, facecolor=TRUTH_COLOR, alpha=0.2, linewidth=0, label=name)
         axes.annotate(
@@ -147,7 +130,7 @@ def _draw_scores(axes: Axes, panel: _Panel, threshold: float | None, release: fl
             parse_math=False,
             annotation_clip=True,
         )
-    missing = ~np.isfinite(panel.scores)
+    missing = ~np.isfinite(scores)
     for number, (first, last) in enumerate(_runs(missing)):
         axes.axvspan(
             seconds[first] - step / 2,
@@ -159,31 +142,15 @@ def _draw_scores(axes: Axes, panel: _Panel, threshold: float | None, release: fl
             label="no score" if number == 0 else None,
         )
     width = 1.5 if seconds.size < 4000 else 0.9
-    scores = np.where(missing, np.nan, panel.scores)
+    scores = np.where(missing, np.nan, scores)
     axes.plot(seconds, scores, color=SCORE_COLOR, linewidth=width, label="score")
     lone = ~missing & np.r_[True, missing[:-1]] & np.r_[missing[1:], True]
     if lone.any():
         # A single score between two gaps has no visible line.
         axes.plot(seconds[lone], scores[lone], ".", color=SCORE_COLOR, markersize=5)
-    if threshold is not None:
-        axes.axhline(
-            threshold,
-            color=THRESHOLD_COLOR,
-            linestyle=(0, (6, 3)),
-            linewidth=1.8,
-            label=f"threshold {threshold:.4g}",
-        )
-    if release is not None:
-        axes.axhline(
-            release,
-            color=RELEASE_COLOR,
-            linestyle=(0, (1.5, 2)),
-            linewidth=1.8,
-            label=f"release {release:.4g}",
-        )
 
 
-def _draw_events(axes: Axes, panel: _Panel) -> None:
+def _draw_events(axes: Axes, events: Sequence[PlotEvent]) -> None:
     axes.set_ylim(_LANES, 0)
     axes.set_yticks([])
     axes.set_xlabel("time (s)", fontsize=12)
@@ -194,7 +161,7 @@ def _draw_events(axes: Axes, panel: _Panel) -> None:
     first, last = axes.get_xlim()
     span = last - first
     free = [-np.inf] * _LANES
-    for event in sorted(panel.events, key=lambda e: e.start_seconds):
+    for event in sorted(events, key=lambda e: e.start_seconds):
         # If labels would overlap, use the next lane. A character of 10 pt text is about 8 px wide.
         needs = max(event.end_seconds, event.start_seconds + span * 8.0 * (len(event.label) + 2) / 1480)
         open_lanes = [lane for lane in range(_LANES) if free[lane] <= event.start_seconds]
@@ -211,7 +178,7 @@ def _draw_events(axes: Axes, panel: _Panel) -> None:
             clip_on=True,
             parse_math=False,
         )
-    if not panel.events:
+    if not events:
         axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", color="#707070")
 
 
@@ -220,9 +187,3 @@ def _runs(flags: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
     edges = np.diff(np.concatenate([[0], flags.astype(np.int8), [0]]))
     starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) - 1
     return list(zip(starts.tolist(), ends.tolist(), strict=True))
-
-
-def _write(path: Path, figure: Figure) -> None:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
-    write_atomic(Path(path), buffer.getvalue())

@@ -24,6 +24,7 @@ from streamad.redaction import redact
 
 NO_STORE = {"Cache-Control": "no-store"}
 EVENTS_LIMIT = 1000
+HEALTH_EVENTS = "/api/health-events"
 Limit = Annotated[int, Query(ge=1, le=EVENTS_LIMIT)]
 
 
@@ -77,7 +78,9 @@ def create_app(
         return JSONResponse(finite(status()), headers=NO_STORE)
 
     @app.get("/api/events")
+    @app.get(HEALTH_EVENTS)
     def get_events(
+        request: Request,
         camera: str | None = None,
         since: datetime | None = None,
         limit: Limit = 100,
@@ -85,18 +88,9 @@ def create_app(
     ) -> JSONResponse:
         if store is None:
             return JSONResponse({"error": "no event store is configured"}, status_code=404)
+        if request.scope["route"].path == HEALTH_EVENTS:
+            return _page_of(store.health_events(camera, since, limit, before), limit, store.count(camera, HealthEvent))
         return _page_of(store.events(camera, since, limit, before), limit, store.count(camera))
-
-    @app.get("/api/health-events")
-    def get_health_events(
-        camera: str | None = None,
-        since: datetime | None = None,
-        limit: Limit = 100,
-        before: str | None = None,
-    ) -> JSONResponse:
-        if store is None:
-            return JSONResponse({"error": "no event store is configured"}, status_code=404)
-        return _page_of(store.health_events(camera, since, limit, before), limit, store.count(camera, HealthEvent))
 
     @app.get("/api/cameras/{camera:path}/preview.jpg")
     def get_preview(camera: str) -> Response:

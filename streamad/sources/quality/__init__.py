@@ -7,7 +7,7 @@ yield no score, and background models do not learn from them.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,8 +15,6 @@ QualityReason = Literal[
     "corrupt", "dark", "washed_out", "covered", "frozen", "light", "moved", "shaken", "blurred"
 ]  # fmt: skip
 """Why a frame is rejected, most certain reason first. If several apply, the first is reported."""
-
-QUALITY_REASONS: tuple[QualityReason, ...] = get_args(QualityReason)
 
 
 class QualitySpec(BaseModel):
