@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 .PHONY: demo test soak lint docs bench bench-docs panel panel-docs clean help
 
 help:
-	@echo "make demo   render a scene, calibrate on it, watch it, leave plot, video and metrics in runs/demo"
+	@echo "make demo   render a scene, learn it, watch it, leave plot, video and metrics in runs/demo"
 	@echo "make test   the test suite (set STREAMAD_DATA for the tests on real data; PYTEST_ARGS=--slow for all of it)"
 	@echo "make soak   faults on six RTSP cameras for SOAK_MINUTES (10); writes the table of docs/results/reliability.md"
 	@echo "make lint   format, lint, types, import rules"

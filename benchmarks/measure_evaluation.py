@@ -123,7 +123,7 @@ def main() -> None:
     timed.add_argument("--data", type=Path, required=True, help="folder of Ped2, or its parent")
     timed.add_argument("--rounds", type=int, default=5)
     memory = commands.add_parser("memory")
-    memory.add_argument("--model", default="adacl-demo-generic")
+    memory.add_argument("--model", default="adacl-ped2")
     memory.add_argument("frames", type=int, nargs="+")
     options = parser.parse_args()
     if options.what == "time":

@@ -2,8 +2,8 @@
 # # Score a file
 #
 # A model gives every frame of a video a score: the higher, the less normal. This notebook renders a short video in which
-# somebody cycles and a cart passes among people who walk, scores it with a shipped model, and plots the score next to the
-# truth.
+# somebody cycles and a cart passes among people who walk, scores it with a model of that place, and plots the score next to
+# the truth.
 #
 # Run it as a program (`python examples/score_a_file.py`), or cell by cell in an editor that knows the percent format.
 # Files go to `runs/examples`, or to the folder given as the first argument.
@@ -44,11 +44,12 @@ for event in truth.events:
 # %% [markdown]
 # ## Score it
 #
-# `adacl-demo-generic` was trained on rendered scenes, though not on this one. `score` yields one `FrameScore` a frame. A
-# frame without a score has `nan`, and `skipped_reason` says why: the first frames are spent on learning the scene at rest.
+# `fit` learns the normal videos of this place. `streamad.load` would open a saved or shipped model instead, but a model's
+# scores mean something only on the camera it was fitted to. `score` yields one `FrameScore` a frame. A frame without a score
+# has `nan`, and `skipped_reason` says why: movement can be measured only from the third frame on.
 
 # %%
-with streamad.load("adacl-demo-generic") as model:
+with streamad.fit("motion", [truth.file(video) for video in truth.training]) as model:
     frames = list(model.score(video))
 
 seconds = np.array([frame.pts_seconds for frame in frames])
@@ -75,7 +76,7 @@ axes.plot(seconds, scores, color="tab:blue", linewidth=1)
 for event in truth.events:
     axes.axvspan(event.start_seconds, event.end_seconds, color="tab:red", alpha=0.15)
     axes.text(event.start_seconds, axes.get_ylim()[1], event.kind, va="top", fontsize=9)
-axes.set(xlabel="seconds", ylabel="anomaly score", title=f"adacl-demo-generic, frame AUC {auc:.2f}")
+axes.set(xlabel="seconds", ylabel="anomaly score", title=f"motion, frame AUC {auc:.2f}")
 axes.margins(x=0)
 figure.savefig(folder / "score_a_file.png", dpi=120)
 print(folder / "score_a_file.png")

@@ -24,10 +24,11 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     options = parser.parse_args()
     with EventStore(options.demo / "events.sqlite") as store:
-        peaks = sorted(event.peak_index for event in store.events())
-    if not peaks:
+        # In the middle of an alert its cause is in full view; at the peak it may be at the edge of the picture.
+        middles = sorted((event.started_index + event.updated_index) // 2 for event in store.events())
+    if not middles:
         raise SystemExit(f"{options.demo} contains no alert to show")
-    wanted = {peaks[k] for k in np.linspace(0, len(peaks) - 1, min(3, len(peaks))).round().astype(int)}
+    wanted = {middles[k] for k in np.linspace(0, len(middles) - 1, min(3, len(middles))).round().astype(int)}
     with av.open(str(options.demo / "watch.mp4")) as video:
         frames = [f.to_ndarray(format="bgr24") for n, f in enumerate(video.decode(video=0)) if n in wanted]
     each = (WIDTH - GAP * (len(frames) - 1)) // len(frames)

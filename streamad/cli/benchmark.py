@@ -63,7 +63,7 @@ def benchmark(
     network is also run on several frames, and for several cameras, per call.
 
     Examples:
-        streamad benchmark --model adacl-demo-walkway --rounds 1 --frames 60
+        streamad benchmark --model adacl-ped2 --rounds 1 --frames 60
     """
     from streamad.bundle import load_bundle
     from streamad.workflows.benchmark import benchmark_model

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-from streamad.cli.common import BudgetOption, JsonOption, emit, output_folder, progress_bar, say, stage_progress
+from streamad.cli.common import (
+    BudgetOption,
+    JsonOption,
+    emit,
+    output_folder,
+    progress_bar,
+    say,
+    say_notes,
+    stage_progress,
+)
 from streamad.cli.help import opt
 
-if TYPE_CHECKING:
-    from streamad.synthetic_scene import SceneTruth
-
-BUDGET = 120.0
-"""False alerts per day, that is, five per hour. The demo calibrates on 72 s of normal video, which is extrapolated
-tenfold for it. A camera that is calibrated on hours has a budget of one per day."""
-
-WALKWAY_SEED = 1
-WALKWAY, GENERIC = "adacl-demo-walkway", "adacl-demo-generic"
-"""Shipped bundles, made by scripts/train_demo_model.py. WALKWAY is trained on the camera of seed 1, with walkers that
-the demo does not show. GENERIC, for the other seeds, is trained on many other cameras."""
+NORMAL_SECONDS, NORMAL_VIDEOS = 125.0, 5
+"""Normal video that is rendered: as much as `streamad learn` asks for at least."""
 
 
 def demo(
     seed: Annotated[int, opt(min=0, unit="N", help="Seed of the scene.")] = 1,
-    learn: Annotated[bool, opt("--learn", help="Train a model on this scene first (needs the train extra).")] = False,
-    epochs: Annotated[int, opt(min=1, unit="N", help="Epochs of --learn.")] = 8,
-    alerts_per_day: BudgetOption = BUDGET,
+    alerts_per_day: BudgetOption = 1.0,
     keep_running: Annotated[
         bool, opt("--keep-running", help="Keep serving the page and metrics.", panel="Page")
     ] = False,
@@ -42,8 +39,8 @@ def demo(
 ) -> None:
     """Show the whole pipeline on a rendered scene.
 
-    Renders a scene with known anomalies, calibrates on its normal part, watches the rest as a stream, and compares each
-    alert with the ground truth.
+    Renders a scene with known anomalies, learns its normal part with the defaults of `streamad learn`, watches the rest
+    as a stream, and compares each alert with the ground truth.
 
     Examples:
         streamad demo
@@ -51,39 +48,32 @@ def demo(
     """
     from streamad.observability.logging import setup_logging
     from streamad.synthetic_scene import render_scene
-    from streamad.workflows.demo import calibrate_scene, connect, watch_scene, write_config
+    from streamad.workflows.demo import STANDING, connect, learn_scene, watch_scene, write_config
 
     setup_logging("error", "text")
     started = time.monotonic()
     folder = output_folder(out)
     with progress_bar() as bar:
-        truth = render_scene(folder / "scene", seed=seed, progress=stage_progress(bar))
+        truth = render_scene(
+            folder / "scene",
+            seed=seed,
+            training_seconds=NORMAL_SECONDS,
+            training_videos=NORMAL_VIDEOS,
+            progress=stage_progress(bar),
+        )
     normal = sum(video.frames for video in truth.training)
     say(
         f"rendered scene {seed}: {normal / truth.fps:.0f} s of normal video, "
         f"{truth.testing[0].frames / truth.fps:.0f} s with {len(truth.events)} anomalies ({_since(started)})"
     )
-    model: str | Path
-    trained = 0
-    if learn:
-        model, trained = _learn(truth, folder, epochs)
-    else:
-        model = WALKWAY if seed == WALKWAY_SEED else GENERIC
-        own = "trained on this camera" if model == WALKWAY else "not trained on this camera; --learn trains one that is"
-        say(f"model {model}, {own}")
+    model = folder / "model"
     with progress_bar() as bar:
-        calibration = calibrate_scene(
-            truth,
-            model,
-            folder / "calibration.json",
-            alerts_per_day=alerts_per_day,
-            trained_on=trained,
-            progress=stage_progress(bar),
-        )
-    say(f"calibrated: {calibration.summary} ({_since(started)})")
-    for warning in calibration.warnings:
-        say(f"  note: {warning}")
-    config = write_config(truth, model, folder / "calibration.json", folder / "demo.yaml", port=port)
+        learned = learn_scene(truth, model, alerts_per_day=alerts_per_day, progress=stage_progress(bar))
+    for sentence in learned.words:
+        say(f"· {sentence}")
+    say_notes(learned.calibration.warnings)
+    say(f"learned {model}: {learned.calibration.summary} ({_since(started)})")
+    config = write_config(truth, model, folder / "demo.yaml", port=port)
     with ExitStack() as stack:
         store = stack.enter_context(_store(folder / "events.sqlite"))
         bar = stack.enter_context(progress_bar())
@@ -97,7 +87,6 @@ def demo(
         report = result.report
         document: dict[str, Any] = {
             "seed": seed,
-            "learned": learn,
             "anomalies": len(report.events),
             "found": report.found,
             "missed": report.missed,
@@ -122,47 +111,18 @@ def demo(
         if as_json:
             emit(document)
         say(f"see {result.recording.plot}  {result.recording.video}  {folder / 'metrics.prom'}")
+        moving = [event for event in report.events if event.kind not in STANDING]
+        found = sum(event.alert is not None for event in moving)
         delay = "–" if report.mean_delay_seconds is None else f"{report.mean_delay_seconds:.1f} s"
         say(
             f"alerts right {report.right}, wrong {report.wrong}; anomalies found {report.found} of "
-            f"{len(report.events)}, missed {report.missed}; mean delay {delay}; frame AUC {result.auc:.3f}; "
+            f"{len(report.events)} ({found} of the {len(moving)} that move); mean delay {delay}; "
+            f"frame AUC {result.auc:.3f}; "
             f"{result.frames_per_second:.0f} frames/s; {_since(started)} in all"
         )
         if keep_running:
             say(f"serving {server.url} until you press Ctrl-C")
             monitor.keep_alive()
-
-
-def _learn(truth: SceneTruth, folder: Path, epochs: int) -> tuple[Path, int]:
-    """Train a bundle on the normal part of the scene; returns its folder and the number of videos used."""
-    from streamad.bundle import load_bundle
-    from streamad.detectors import require_trainable, trained_detector
-    from streamad.sources import FileSpec
-    from streamad.training.plan import TrainingPlan, clip_opener, split_clips
-
-    detector = trained_detector(load_bundle(WALKWAY).manifest.detector)
-    require_trainable(detector)
-
-    out = folder / "model"
-    shutil.rmtree(out, ignore_errors=True)
-
-    plan = TrainingPlan(
-        name=f"{detector.name}-learned-demo",
-        data=f"rendered scene, seed {truth.seed}, normal part",
-        license="Apache-2.0, rendered by this project",
-        fps=truth.fps,
-        detector=detector.name,
-        epochs=epochs,
-    )
-    with progress_bar() as bar:
-        bundle = detector.train(
-            plan,
-            [clip_opener(FileSpec(path=truth.file(video)), "walkway") for video in truth.training],
-            out,
-            progress=stage_progress(bar),
-        )
-    say(f"trained: {bundle.manifest.training.checkpoint}")
-    return out, len(split_clips(len(truth.training), plan.validation_share)[0])
 
 
 def _store(path: Path) -> Any:

@@ -1,7 +1,8 @@
-"""The demo: render a scene, calibrate on its normal part, watch the rest, compare every alert with the truth."""
+"""The demo: learn the normal part of a rendered scene, watch the rest, compare every alert with the truth."""
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,12 +13,11 @@ import yaml
 
 from streamad.alerts.store import EventStore
 from streamad.alerts.tracker import EventChange
-from streamad.calibration import AlertPolicySpec, Calibration
+from streamad.calibration import AlertPolicySpec
 from streamad.config import Config, parse_config
 from streamad.evaluation import EventReport, match_events, roc_auc
 from streamad.files import write_atomic
 from streamad.frame import Frame
-from streamad.inference.model import open_model
 from streamad.inference.session import ScoredFrame
 from streamad.live.camera import CameraWatch
 from streamad.live.monitor import Monitor
@@ -25,13 +25,25 @@ from streamad.progress import Progress, no_progress
 from streamad.scoring import FrameScore
 from streamad.sources import FileSpec
 from streamad.synthetic_scene import SceneEvent, SceneTruth
-from streamad.workflows.calibrate import calibrate_model
+from streamad.workflows.learn import (
+    RECORDINGS,
+    Learned,
+    LearnPlan,
+    RecordingStore,
+    capture,
+    finished,
+    learn,
+    require_enough,
+)
 from streamad.workflows.score_writer import Recording, ScoreWriter
 
 CAMERA = "walkway"
 
 RULES = AlertPolicySpec(cooldown_seconds=3.0)
 """The demo's anomalies follow one another within seconds; the usual cooldown of 10 s would join them."""
+
+STANDING = frozenset({"object_left"})
+"""Anomalies that stand still. The motion detector scores only what moves (docs/concepts/motion.md)."""
 
 TOLERANCE_SECONDS = 1.0
 """An alert this close to a true anomaly counts as having met it, as in `match_events`."""
@@ -80,9 +92,9 @@ class Watch:
         end = event.updated_pts_seconds if event.ended_pts_seconds is None else event.ended_pts_seconds
         self.alerts[event.id] = (event.raised_pts_seconds, end)
         if change.kind == "opened":
-            self._tell_alert(f"ALERT {event.severity}", event.started_pts_seconds, event.raised_pts_seconds)
+            self._tell_alert(f"ALERT {event.severity}", event.raised_pts_seconds)
         elif event.reason == "reopened":
-            self._tell_alert("ALERT again", event.updated_pts_seconds, event.updated_pts_seconds)
+            self._tell_alert("ALERT again", event.updated_pts_seconds)
         elif change.kind == "closed" and self._truth_at(event.raised_pts_seconds, end) is None:
             self.tell(f"{end:6.1f} s  false alert: the one of {event.raised_pts_seconds:.1f} s met nothing unusual")
 
@@ -93,15 +105,16 @@ class Watch:
                 self._over.add(number)
                 met = any(_meets(true, start, end) for start, end in self.alerts.values())
                 if number not in self._found and not met:
-                    self.tell(f"{true.end_seconds:6.1f} s  missed: {true.kind} from {true.start_seconds:.1f} s")
+                    why = ", which stands still: motion scores only what moves" if true.kind in STANDING else ""
+                    self.tell(f"{true.end_seconds:6.1f} s  missed: {true.kind} from {true.start_seconds:.1f} s{why}")
 
     def boxes(self, frame: int) -> list[tuple[float, float, float, float]]:
         """True boxes of anomalies in a frame."""
         found = (e.boxes[frame - e.first_frame] for e in self.events if e.first_frame <= frame <= e.last_frame)
         return [box for box in found if box is not None]
 
-    def _tell_alert(self, what: str, start: float, now: float) -> None:
-        number = self._truth_at(start, now)
+    def _tell_alert(self, what: str, now: float) -> None:
+        number = self._truth_at(now, now)
         if number is None:
             beside = "nothing unusual so far"
         else:
@@ -122,41 +135,39 @@ def _meets(true: SceneEvent, start: float, end: float) -> bool:
     return start < true.end_seconds + TOLERANCE_SECONDS and end > true.start_seconds - TOLERANCE_SECONDS
 
 
-def calibrate_scene(
-    truth: SceneTruth,
-    model: str | Path,
-    out: Path,
-    *,
-    alerts_per_day: float,
-    trained_on: int = 0,
-    progress: Progress = no_progress,
-) -> Calibration:
-    """Calibrate a bundle on the scene's normal part and write it beside the scene.
+def learn_scene(
+    truth: SceneTruth, out: Path, *, alerts_per_day: float = 1.0, progress: Progress = no_progress
+) -> Learned:
+    """Learn the scene's normal part as `streamad learn` learns files, with the default detector and its defaults.
 
     Args:
         truth: the scene.
-        model: the bundle.
-        out: file of the calibration.
+        out: folder of the model; what is there is replaced.
         alerts_per_day: the budget.
-        trained_on: how many of the normal videos, from the first, the bundle was trained on; they are left out, since
-            a network scores what it was trained on too low.
-        progress: see `score_clips`.
+        progress: called with each stage's name, the steps done, and the steps in all.
     """
-    with open_model(model, hint="throughput") as loaded:
-        calibration = calibrate_model(
-            loaded,
-            [FileSpec(path=truth.file(video)) for video in truth.training[trained_on:]],
-            source=f"rendered scene, seed {truth.seed}, normal part",
-            fps=truth.fps,
-            alerts_per_day=alerts_per_day,
-            rules=RULES,
-            progress=progress,
-        )
-    calibration.save(out)
-    return calibration
+    shutil.rmtree(out, ignore_errors=True)
+    source = f"rendered scene, seed {truth.seed}, normal part"
+    recordings = RecordingStore(out / RECORDINGS)
+    wanted = sum(video.frames for video in truth.training) / truth.fps
+    found = capture(
+        [FileSpec(path=truth.file(video)) for video in truth.training],
+        recordings,
+        seconds=None,
+        profile="day",
+        words=source,
+        max_bytes=0,  # a later run learns the whole scene again, so nothing is kept for it
+        given_seconds=wanted,
+        progress=lambda done, _, __: progress("checking", round(done), round(wanted)),
+    )
+    require_enough(found, recordings)
+    plan = LearnPlan(CAMERA, alerts_per_day=alerts_per_day, data=source, license="Apache-2.0, rendered by this project")
+    learned = learn(plan, recordings, out, place=found.place, survey=found.survey, rules=RULES, progress=progress)
+    finished(recordings, found)
+    return learned
 
 
-def write_config(truth: SceneTruth, model: str | Path, calibration: Path, out: Path, *, port: int) -> Config:
+def write_config(truth: SceneTruth, model: str | Path, out: Path, *, port: int) -> Config:
     """The configuration that the demo runs; written so that `streamad run` can run it again."""
     document = {
         "version": 1,
@@ -165,7 +176,6 @@ def write_config(truth: SceneTruth, model: str | Path, calibration: Path, out: P
             {
                 "id": CAMERA,
                 "source": {"type": "file", "path": str(truth.file(truth.testing[0]))},
-                "calibration": str(calibration),
             }
         ],
         "rules": {"cooldown_seconds": RULES.cooldown_seconds},

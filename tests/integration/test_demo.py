@@ -1,4 +1,4 @@
-"""The demo's stages on a short scene with a shipped bundle: its output agrees with the files that it writes."""
+"""The demo's stages on a short scene: its output agrees with the files that it writes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamad.alerts.store import EventStore
-from streamad.cli.demo import GENERIC, WALKWAY
+from streamad.detectors import DEFAULT
 from streamad.evaluation import load_dataset
-from streamad.model_folders import list_bundles
-from streamad.synthetic_scene import SceneTruth, render_scene
-from streamad.workflows.demo import calibrate_scene, connect, watch_scene, write_config
-
-MODEL = GENERIC
+from streamad.synthetic_scene import SceneEvent, SceneTruth, SceneVideo, render_scene
+from streamad.workflows.demo import Watch, connect, learn_scene, watch_scene, write_config
 
 
 @pytest.fixture(scope="module")
@@ -25,22 +22,32 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> SceneTruth:
     return render_scene(
         tmp_path_factory.mktemp("demo") / "scene",
         seed=11,
-        training_seconds=24.0,
+        size=(384, 216),
+        training_seconds=40.0,
         training_videos=2,
         testing_seconds=30.0,
         anomalies=("cart", "cyclist"),
     )
 
 
-def test_the_bundles_of_the_demo_are_shipped() -> None:
-    assert {WALKWAY, GENERIC} <= {path.name for path in list_bundles()}
+def test_a_missed_anomaly_that_stands_still_is_reported_as_such(tmp_path: Path) -> None:
+    events = tuple(
+        SceneEvent("01", kind, first, first + 9, first / 10, first / 10 + 1, (None,) * 10)
+        for kind, first in (("cart", 0), ("object_left", 50))
+    )
+    video = SceneVideo("testing", "01", "01.mp4", 100)
+    said: list[str] = []
+    Watch(SceneTruth(0, 640, 360, 10.0, 0.25, {}, (video,), events, tmp_path), said.append).on_time(float("inf"))
+    assert [("missed" in line, "stands still" in line) for line in said] == [(True, False), (True, True)]
 
 
 @pytest.mark.slow
 def test_what_the_demo_says_agrees_with_what_it_leaves(truth: SceneTruth, tmp_path: Path) -> None:
-    calibration = calibrate_scene(truth, MODEL, tmp_path / "calibration.json", alerts_per_day=2000.0)
-    assert calibration.frames > 200
-    config = write_config(truth, MODEL, tmp_path / "calibration.json", tmp_path / "demo.yaml", port=0)
+    learned = learn_scene(truth, tmp_path / "model", alerts_per_day=2000.0)
+    assert learned.bundle.manifest.detector == DEFAULT
+    assert learned.bundle.manifest.training.frames == sum(video.frames for video in truth.training)
+    assert learned.calibration.frames > 400
+    config = write_config(truth, tmp_path / "model", tmp_path / "demo.yaml", port=0)
     said: list[str] = []
     with EventStore(tmp_path / "events.sqlite") as store:
         monitor, watch, recorder = connect(truth, config, store, tmp_path, said.append)

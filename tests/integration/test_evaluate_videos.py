@@ -1,4 +1,4 @@
-"""`streamad evaluate` on a video data set as a researcher runs it: a shipped model, drawn clips, real files."""
+"""`streamad evaluate` on a video data set as a researcher runs it: a trained model, drawn clips, real files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -20,10 +21,23 @@ from cli_support import Ran, command, streamad
 from dataset_files_support import cut_off
 from sklearn.metrics import roc_auc_score
 
+from streamad.bundle import CALIBRATION, load_bundle, write_manifest
 from streamad.files import locked
 
-MODEL = "adacl-demo-generic"
+MODEL = "uncalibrated"
 CLIPS = {"01": 60, "02": 50, "03": 40}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of models with one: a shipped model without its calibration, which belongs to another camera."""
+    folder = tmp_path_factory.mktemp("models")
+    shipped = load_bundle("adacl-ped2")
+    shutil.copytree(shipped.path, folder / MODEL, ignore=shutil.ignore_patterns(CALIBRATION))
+    write_manifest(folder / MODEL, shipped.manifest.model_copy(update={"name": MODEL}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STREAMAD_MODELS", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -387,9 +401,9 @@ def test_the_first_inferences_of_two_threads_do_not_wait_for_each_other(tmp_path
 
 
 @pytest.mark.slow
-def test_local_scores_stand_beside_the_others(data: Path, ran: tuple[Ran, Path], tmp_path: Path) -> None:
+def test_local_scores_stand_beside_the_others(data: Path, ran: tuple[Ran, Path], models: Path, tmp_path: Path) -> None:
     """With per-location statistics, the model's own scores stay, and the row `local` has the scores used for alerts."""
-    bundle = shutil.copytree(Path(__file__).resolve().parents[2] / "models" / MODEL, tmp_path / MODEL)
+    bundle = shutil.copytree(models / MODEL, tmp_path / MODEL)
     normal = data / "training" / "frames"
     made = streamad("calibrate", str(bundle), "--local", "--data", str(normal), "--json", cwd=tmp_path)
     assert made.code == 0, made.err

@@ -36,7 +36,7 @@ def test_score_a_file(folder: Path) -> None:
     auc = re.search(r"frame AUC ([\d.]+)", printed)
     assert auc is not None
     assert float(auc[1]) > 0.9
-    assert "448 of 480 frames scored; the others: warming_up" in printed
+    assert "478 of 480 frames scored; the others: warming_up" in printed
     assert (folder / "score_a_file.png").stat().st_size > 10_000
 
 

@@ -44,7 +44,7 @@ RUN_SLOWLY = (
     "streamad evaluate-scores theirs.npz --labels labels.npz --out results/theirs",
     "streamad compare results/gate results/theirs",
     "streamad export models/gate-adacl --engine onnx --precision fp16",
-    "streamad benchmark --model adacl-demo-walkway --rounds 1 --frames 60",
+    "streamad benchmark --model adacl-ped2 --rounds 1 --frames 60",
 )
 
 NOT_RUN = {
