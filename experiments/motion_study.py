@@ -25,6 +25,7 @@ from streamad.engines import EngineSpec
 from streamad.evaluation.metrics import roc_auc
 from streamad.inference import Model, open_model, score_clips
 from streamad.sources import FileSpec, ImagesSpec, SourceSpec
+from streamad.training.plan import TrainingPlan
 from streamad.workflows.fit import calibrate_fit
 
 Floats = npt.NDArray[np.float64]
@@ -78,7 +79,8 @@ def main() -> None:
         shown = [spec_of(clip, given.fps) for k, clip in enumerate(given.clips) if k not in parts[number - 1]]
         new = [given.clips[k] for k in parts[number - 1]]
         with tempfile.TemporaryDirectory() as folder:
-            fit = fit_motion_bundle(shown, Path(folder), name="study", fps=given.fps)
+            plan = TrainingPlan("study", "own video", "not stated", given.fps, "motion")
+            fit = fit_motion_bundle(plan, shown, Path(folder))
             calibration = calibrate_fit(fit, source="study", alerts_per_day=given.alerts_per_day)
             with open_model(fit.bundle, EngineSpec(threads=1), hint="throughput") as model:
                 normal = scores_of(model, [spec_of(clip, given.fps) for clip in new])

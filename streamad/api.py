@@ -21,11 +21,11 @@ from streamad.inference.model import Model, open_model
 from streamad.progress import Progress
 from streamad.scoring import Normalization
 from streamad.sources import find_clips
+from streamad.sources.frame_rate import look_at_clips
 from streamad.training.plan import TrainingPlan
 from streamad.workflows.calibrate import save_into_bundle
 from streamad.workflows.evaluate import EvaluationResult, evaluate_dataset, find_test_data
 from streamad.workflows.fit import fit_model
-from streamad.workflows.learn import look_at_clips
 
 
 def load(

@@ -16,6 +16,7 @@ from streamad.cli.common import (
     data,
     emit,
     one_of,
+    out_option,
     output_folder,
     parse_pairs,
     progress_bar,
@@ -57,16 +58,7 @@ def benchmark_images(
     option: OptionsOption = None,
     device: DeviceOption = "cpu",
     threads: TrainThreadsOption = None,
-    out: Annotated[
-        Path | None,
-        opt(
-            "--out",
-            "-o",
-            unit="DIR",
-            help="Folder of the results. Default: results/BENCHMARK-DETECTOR.",
-            panel="Output",
-        ),
-    ] = None,
+    out: Annotated[Path | None, out_option("Folder of the results. Default: results/BENCHMARK-DETECTOR.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a paper's one-class image benchmark.

@@ -226,8 +226,8 @@ def _on_video(
     from streamad.calibration import AlertPolicySpec
     from streamad.inference import open_model
     from streamad.sources import LeftOut
+    from streamad.sources.frame_rate import look_at_clips
     from streamad.workflows.calibrate import calibrate_model
-    from streamad.workflows.learn import look_at_clips
 
     lost: list[LeftOut] = []
     rate = look_at_clips(clips.clips, fps, one_rate=True).fps

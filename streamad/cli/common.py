@@ -118,6 +118,16 @@ FailOnAlertOption = Annotated[
 ]
 
 
+def out_option(text: str, *names: str) -> Any:
+    """The option `--out` for a folder of results.
+
+    Args:
+        text: Its help.
+        names: Further names of the option.
+    """
+    return opt("--out", "-o", *names, unit="DIR", help=text, panel="Output")
+
+
 def say(text: str) -> None:
     """Print a line for people on standard error; credentials in it are masked."""
     from streamad.cli.progress import print_line

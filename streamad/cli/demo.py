@@ -11,6 +11,7 @@ from streamad.cli.common import (
     BudgetOption,
     JsonOption,
     emit,
+    out_option,
     output_folder,
     progress_bar,
     say,
@@ -32,9 +33,7 @@ def demo(
     port: Annotated[
         int, opt(min=0, max=65535, unit="PORT", help="Port of the page; 0 for a free one.", panel="Page")
     ] = 0,
-    out: Annotated[Path, opt("--out", "-o", unit="DIR", help="Folder for all outputs.", panel="Output")] = Path(
-        "runs/demo"
-    ),
+    out: Annotated[Path, out_option("Folder for all outputs.")] = Path("runs/demo"),
     as_json: JsonOption = False,
 ) -> None:
     """Show the whole pipeline on a rendered scene.

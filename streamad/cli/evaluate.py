@@ -18,6 +18,7 @@ from streamad.cli.common import (
     emit,
     engine_spec,
     one_of,
+    out_option,
     output_folder,
     progress_bar,
     say,
@@ -61,11 +62,6 @@ AllowPickleOption = Annotated[
 ]
 
 
-def report_option(text: str) -> Any:
-    """The option for the folder of a report, with this help."""
-    return opt("--out", "-o", "--report", unit="DIR", help=text, panel="Output")
-
-
 def threshold_option(default: str) -> Any:
     """The option for a threshold whose default is described so."""
     return opt("--threshold", unit="SCORE", help=f"Raw score that raises an alert. Default: {default}.", panel=PROTOCOL)
@@ -99,7 +95,9 @@ def evaluate(
         str | None, opt("--label-set", unit="NAME", help="Label set, if there are several (avenue).", panel="Input")
     ] = None,
     allow_pickle: AllowPickleOption = False,
-    out: Annotated[Path | None, report_option("Folder of the results. Default: results/DATASET-MODEL.")] = None,
+    out: Annotated[
+        Path | None, out_option("Folder of the results. Default: results/DATASET-MODEL.", "--report")
+    ] = None,
     name: NameOption = None,
     as_json: JsonOption = False,
     normalization: NormalizationOption = None,

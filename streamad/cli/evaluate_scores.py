@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from streamad import __version__
-from streamad.cli.common import JsonOption, output_folder, say, say_notes
+from streamad.cli.common import JsonOption, out_option, output_folder, say, say_notes
 from streamad.cli.evaluate import (
     AllowPickleOption,
     EdgeOption,
@@ -14,7 +14,6 @@ from streamad.cli.evaluate import (
     NormalizationOption,
     SingleClassOption,
     protocol_of,
-    report_option,
     show_result,
     threshold_option,
 )
@@ -40,7 +39,9 @@ def evaluate_scores(
         opt("--fps", min=0.1, unit="FPS", help="Frames per second; required by --threshold.", panel="Input"),
     ] = None,
     allow_pickle: AllowPickleOption = False,
-    out: Annotated[Path | None, report_option("Folder for a report and scores.csv. Default: none is written.")] = None,
+    out: Annotated[
+        Path | None, out_option("Folder for a report and scores.csv. Default: none is written.", "--report")
+    ] = None,
     name: NameOption = None,
     as_json: JsonOption = False,
     normalization: NormalizationOption = None,

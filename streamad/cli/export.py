@@ -14,6 +14,7 @@ from streamad.cli.common import (
     emit,
     end_with,
     one_of,
+    out_option,
     output_folder,
     say,
 )
@@ -71,13 +72,7 @@ def export(
     fps: FpsOption = 25.0,
     out: Annotated[
         Path | None,
-        opt(
-            "--out",
-            "-o",
-            unit="DIR",
-            help="Write files for other programs (onnx, openvino) here. Default: a variant in the bundle.",
-            panel="Output",
-        ),
+        out_option("Write files for other programs (onnx, openvino) here. Default: a variant in the bundle."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

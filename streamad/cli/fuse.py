@@ -72,8 +72,8 @@ def fuse(
     """
     from streamad.calibration import Calibration
     from streamad.inference import open_model
+    from streamad.sources.frame_rate import look_at_clips
     from streamad.workflows.fuse import Rule, fuse_models
-    from streamad.workflows.learn import look_at_clips
 
     one_of("--rule", rule, ("mean", "max"))
     out = bundle_folder(out)

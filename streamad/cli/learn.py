@@ -121,6 +121,7 @@ def learn(
     """
     from streamad.detectors import TrainedDetector, find_detector
     from streamad.files import locked
+    from streamad.sources.frame_rate import look_at_clips
     from streamad.workflows.learn import (
         GUESS_SECONDS,
         RECORDINGS,
@@ -128,7 +129,6 @@ def learn(
         RecordingStore,
         capture,
         finished,
-        look_at_clips,
         require_enough,
         require_length,
         require_time,

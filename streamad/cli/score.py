@@ -25,6 +25,7 @@ from streamad.cli.common import (
     end_with,
     engine_spec,
     one_of,
+    out_option,
     output_folder,
     progress_bar,
     say,
@@ -54,9 +55,7 @@ FIELDS = (
 def score(
     inputs: Annotated[list[str], arg(unit="INPUT", help="Video files, image folders, folders of those, or cameras.")],
     model: ModelOption,
-    out: Annotated[Path, opt("--out", "-o", unit="DIR", help="Folder for the outputs.", panel="Output")] = Path(
-        "runs/score"
-    ),
+    out: Annotated[Path, out_option("Folder for the outputs.")] = Path("runs/score"),
     csv: Annotated[bool, opt("--csv/--no-csv", help="Write a CSV with a line per frame.", panel="Output")] = True,
     plot: Annotated[bool, opt("--plot/--no-plot", help="Write a plot of the scores (PNG).", panel="Output")] = True,
     video: Annotated[

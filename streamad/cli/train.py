@@ -117,10 +117,10 @@ def train(
     from streamad.detectors import TrainedDetector, find_detector, require_trainable
     from streamad.detectors.options import parse_options
     from streamad.sources import ImagesSpec
+    from streamad.sources.frame_rate import look_at_clips
     from streamad.training.plan import TrainingPlan
     from streamad.workflows.calibrate import save_into_bundle
     from streamad.workflows.fit import fit_model
-    from streamad.workflows.learn import look_at_clips
 
     method, options = find_detector(detector), parse_pairs(option)
     require_trainable(method)

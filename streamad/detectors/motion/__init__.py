@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,17 +59,8 @@ class Motion(FittedDetector):
         from streamad.detectors.motion.training import fit_motion_bundle
 
         options = parse_options(MotionOptions, plan.options, self.name)
-        return fit_motion_bundle(
-            clips,
-            out,
-            name=plan.name,
-            data=plan.data,
-            license=plan.license,
-            fps=plan.fps,
-            seed=plan.seed,
-            max_height=options.max_height or plan.max_height,
-            progress=progress,
-        )
+        plan = replace(plan, max_height=options.max_height or plan.max_height)
+        return fit_motion_bundle(plan, clips, out, progress=progress)
 
     def require_rate(self, fps: float) -> None:
         """See `Detector.require_rate`."""

@@ -32,11 +32,10 @@ from streamad.detectors.motion.scorer import SMOOTHING_SECONDS, RunningMean
 from streamad.errors import UsageError
 from streamad.formatting import markdown
 from streamad.frame import Frame
-from streamad.progress import Progress
-from streamad.sources.frame_rate import DEFAULT_FPS, look_at
+from streamad.progress import Progress, no_progress
 from streamad.training.card import card
 from streamad.training.closed_form import make_folder, write_fitted_bundle
-from streamad.training.plan import Clip, frames_of, of_one_size
+from streamad.training.plan import Clip, TrainingPlan, frames_of, of_one_size
 
 PROGRESS_FRAMES = 250
 """Frames between two progress reports within a clip, which may be hours long."""
@@ -48,61 +47,43 @@ HELD_SECONDS = 0.5
 """Where the frame rate varies, a score is held until the next frame for up to this long."""
 
 
-def fit_motion_bundle(
-    clips: Sequence[Clip],
-    out: Path,
-    *,
-    name: str,
-    data: str = "own video",
-    license: str = "not stated",
-    fps: float | None = None,
-    progress: Progress | None = None,
-    max_height: int | None = None,
-    seed: int = 17,
-) -> Fit:
+def fit_motion_bundle(plan: TrainingPlan, clips: Sequence[Clip], out: Path, *, progress: Progress | None = None) -> Fit:
     """Fit the motion detector to clips of one camera's normal video and write a bundle.
 
     However long the video is, it is read once, every frame of it may become an example and is scored for the threshold,
     and memory stays bounded (`MotionSampler`).
 
     Args:
+        plan: What to fit. Default of `max_height`: `layout.HEIGHT`. The seed chooses among examples.
         clips: Normal video in order of time; one clip is enough.
         out: Folder of the bundle.
-        name: Name of the bundle.
-        data: Name of the video, for the record.
-        license: Terms of the video, for the record.
-        fps: Frames a second. None: the first clip's (`streamad.sources.frame_rate`).
         progress: Called with each stage's name, the steps done, and the steps in all.
-        max_height: Taller frames are shrunk to this height, pixels. Default: `layout.HEIGHT`.
-        seed: Seed of the choice among examples.
 
     Returns:
         The exported bundle, and scores to calibrate it with.
 
     Raises:
         UsageError: No clip, clips of different sizes, too few frames a second, too little video, or nothing moves in
-            it; or `name` is not valid for a bundle.
+            it; or the name is not valid for a bundle.
         OutputError: `out` cannot be written to.
     """
-    tell = progress or (lambda stage, done, total: None)
-    require_name(name)
+    tell = progress or no_progress
+    require_name(plan.name)
     if not clips:
         raise UsageError("no normal video was given", hint="give at least one clip")
     make_folder(out)
-    first = clips[0]
-    rate = fps or (DEFAULT_FPS if callable(first) else look_at(first).fps)
-    DETECTOR.require_rate(rate)
-    manifest = motion_manifest(name, data=data, license=license, fps=rate, max_height=max_height or HEIGHT, seed=seed)
+    DETECTOR.require_rate(plan.fps)
+    manifest = motion_manifest(plan)
     sizes: dict[tuple[int, int], int] = {}
-    with MotionSampler(manifest, out, seed=seed) as sampler:
+    with MotionSampler(manifest, out, seed=plan.seed) as sampler:
         for number, frames in enumerate(_each(clips, "reading normal video", tell), 1):
             sampler.feed(of_one_size(frames, number, sizes))
         if not sampler.frames:
             raise UsageError("the clips contain no frames", hint="give normal video")
-        fitted = fit(sampler, seed=seed, progress=partial(tell, "fitting"))
+        fitted = fit(sampler, seed=plan.seed, progress=partial(tell, "fitting"))
     manifest = _fitted_manifest(manifest, fitted, sampler)
-    scores = cross_fitted_scores(sampler.clips, sampler.seconds, fitted.scores, rate)
-    return Fit(_export(fitted.model, manifest, sampler, out), scores, rate)
+    scores = cross_fitted_scores(sampler.clips, sampler.seconds, fitted.scores, plan.fps)
+    return Fit(_export(fitted.model, manifest, sampler, out), scores, plan.fps)
 
 
 def cross_fitted_scores(
@@ -151,24 +132,23 @@ def _reporting(clip: Clip, tell: Callable[[], None]) -> Iterator[Frame]:
         yield frame
 
 
-def motion_manifest(
-    name: str, *, data: str, license: str, fps: float, max_height: int | None, seed: int = 17
-) -> Manifest:
+def motion_manifest(plan: TrainingPlan) -> Manifest:
     """Return a manifest that defines how a camera's frames become descriptors; see `fit_motion_bundle`."""
+    max_height = plan.max_height or HEIGHT
     return Manifest(
         format_version=FORMAT_VERSION,
-        name=name,
+        name=plan.name,
         detector="motion",
-        description=f"Movement in every part of the picture, {data}",
+        description=f"Movement in every part of the picture, {plan.data}",
         input=InputSpec(channels=LENGTH, height=1, width=1, scale=1.0, offset=0.0, max_height=max_height),
         tiling=TilingSpec(kind="cells", motion_level=CHANGE),
         score=ScoreSpec(kind="top_cells", cells=TOP_CELLS),
         training=TrainingRecord(
-            data=data,
-            license=license,
+            data=plan.data,
+            license=plan.license,
             frames=0,
-            fps=fps,
-            seed=seed,
+            fps=plan.fps,
+            seed=plan.seed,
             epochs=0,
             checkpoint="fitted in closed form; no selection",
         ),

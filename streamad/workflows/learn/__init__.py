@@ -18,13 +18,11 @@ from streamad.inference.gated_scorer import write_place
 from streamad.progress import Progress
 from streamad.sources import FileSpec
 from streamad.sources.frame_rate import look_at
-from streamad.training.plan import Clip
 from streamad.versions import activate, new_version
 from streamad.workflows.fit import fit_model
 from streamad.workflows.learn.capture import Capture, capture
-from streamad.workflows.learn.given import look_at_clips
 from streamad.workflows.learn.recording_stats import RecordingStats
-from streamad.workflows.learn.recording_store import RecordingStore
+from streamad.workflows.learn.recording_store import GoodVideo, RecordingStore
 from streamad.workflows.learn.report import GUESS_SECONDS, describe
 from streamad.workflows.learn.requirements import (
     LearnPlan,
@@ -46,7 +44,6 @@ __all__ = [
     "capture",
     "finished",
     "learn",
-    "look_at_clips",
     "require_enough",
     "require_length",
     "require_time",
@@ -105,15 +102,11 @@ def learn(
     require_trainer(plan)
     fresh = new_version(out)
     detector = find_detector(plan.detector)
-    clips: list[Clip]
+    clips: list[FileSpec | GoodVideo]
     if isinstance(detector, FittedDetector):
-        clips, share, profiles = list(recordings.whole), 0.0, recordings.learned_profiles
+        clips, share, profiles = recordings.whole, 0.0, recordings.learned_profiles
         if not clips:
             raise UsageError("the recordings hold no video", hint="record again")
-        if recordings.given:
-            rate = recordings.given[0].fps
-        else:
-            rate = look_at(FileSpec(path=recordings.folder / recordings.clips[0].file)).fps
     else:
         train, held = recordings.of_role("train"), recordings.of_role("held")
         if not train or not held:
@@ -123,10 +116,12 @@ def learn(
                 hint="record for longer: every fourth clip is held out for the threshold. The detector "
                 f"{DEFAULT} holds nothing out",
             )
-        clips, share = [FileSpec(path=path) for path in (*train, *held)], len(held) / (len(train) + len(held))
-        rate, profiles = look_at(FileSpec(path=train[0])).fps, recordings.profiles
+        clips, share, profiles = [*train, *held], len(held) / (len(train) + len(held)), recordings.profiles
+    measured = [clip.fps for clip in clips if isinstance(clip, GoodVideo)]
+    files = [clip for clip in clips if isinstance(clip, FileSpec)]
+    fps = measured[0] if measured else look_at(files[0]).fps
     fitted = fit_model(
-        plan.training_plan(fps=rate, validation_share=share),
+        plan.training_plan(fps=fps, validation_share=share),
         clips,
         fresh,
         alerts_per_day=plan.alerts_per_day,

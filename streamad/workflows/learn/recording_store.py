@@ -164,7 +164,7 @@ class RecordingStore:
     @property
     def whole(self) -> list[FileSpec | GoodVideo]:
         """All normal video: the files that were given, whole, and clips of everything else, in order of time."""
-        return [*(FileSpec(path=self.folder / clip.file) for clip in self._beside_given), *self.given]
+        return [*map(self._spec_of, self._beside_given), *self.given]
 
     @property
     def _beside_given(self) -> list[Clip]:
@@ -176,9 +176,12 @@ class RecordingStore:
         kept = {clip.session for clip in self.clips} | {video.session for video in self.given}
         return sum(float(s.survey.get(name, 0.0)) for s in self.sessions if s.number in kept)
 
-    def of_role(self, role: Role) -> list[Path]:
-        """Files of one role, in order of time."""
-        return [self.folder / clip.file for clip in self.clips if clip.role == role]
+    def of_role(self, role: Role) -> list[FileSpec]:
+        """Clips of one role, in order of time."""
+        return [self._spec_of(clip) for clip in self.clips if clip.role == role]
+
+    def _spec_of(self, clip: Clip) -> FileSpec:
+        return FileSpec(path=self.folder / clip.file)
 
     def of_session(self, number: int) -> list[Clip]:
         """Clips of one recording."""

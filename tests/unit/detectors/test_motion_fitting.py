@@ -18,8 +18,9 @@ from streamad.detectors.motion.scorer import MotionScorer, frame_scores
 from streamad.detectors.motion.training import motion_manifest
 from streamad.errors import OutputError, UsageError
 from streamad.frame import Frame
+from streamad.training.plan import TrainingPlan
 
-MANIFEST = motion_manifest("wall", data="squares", license="none", fps=10, max_height=160)
+MANIFEST = motion_manifest(TrainingPlan("wall", "squares", "none", 10, "motion", max_height=160))
 GRID = (10, 15)
 Way = Callable[[int], int]
 

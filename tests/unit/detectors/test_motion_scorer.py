@@ -21,10 +21,11 @@ from streamad.errors import BundleError
 from streamad.frame import Frame, FrameFlags
 from streamad.preprocessing import FrameSizeError
 from streamad.scoring import FrameScore
+from streamad.training.plan import TrainingPlan
 
 
 def manifest(fps: float = 12.5) -> Manifest:
-    return motion_manifest("wall", data="squares", license="none", fps=fps, max_height=240)
+    return motion_manifest(TrainingPlan("wall", "squares", "none", fps, "motion"))
 
 
 def fitted_to(frames: Iterable[Frame], folder: Path) -> Fitted:

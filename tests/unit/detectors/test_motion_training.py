@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,7 +18,10 @@ from streamad.engines import EngineSpec
 from streamad.errors import UsageError
 from streamad.inference import open_model
 from streamad.sources import ImagesSpec
+from streamad.training.plan import TrainingPlan
 from streamad.workflows.fit import calibrate_fit
+
+PLAN = TrainingPlan("wall", "squares", "not stated", 10, "motion")
 
 
 def clip(folder: Path, squares: list[Square], seconds: float, seed: int) -> ImagesSpec:
@@ -33,9 +37,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Fit:
     folder = tmp_path_factory.mktemp("wall")
     normal = clip(folder / "normal", walkers(44), 44.0, 0)
     told: list[str] = []
-    fit = fit_motion_bundle(
-        [normal], folder / "wall", name="wall", data="squares", progress=lambda stage, done, total: told.append(stage)
-    )
+    fit = fit_motion_bundle(PLAN, [normal], folder / "wall", progress=lambda stage, done, total: told.append(stage))
     assert list(dict.fromkeys(told)) == ["reading normal video", "fitting"]
     return fit
 
@@ -62,7 +64,7 @@ def test_the_threshold_comes_from_scores_by_models_that_were_not_shown_the_part(
 def test_video_with_too_few_frames_a_second_is_refused_before_it_is_read(tmp_path: Path) -> None:
     unread = ImagesSpec(path=tmp_path / "not there", fps=1)
     with pytest.raises(UsageError, match=r"has 1 frames a second; the motion detector needs at least 1\.7"):
-        fit_motion_bundle([unread], tmp_path / "x", name="x", fps=1.0)
+        fit_motion_bundle(replace(PLAN, fps=1.0), [unread], tmp_path / "x")
 
 
 def arranged(clips: list[int], seconds: list[float], scores: list[float], fps: float) -> tuple[np.ndarray, ...]:
@@ -121,6 +123,6 @@ def test_the_bundle_says_how_it_was_made_and_runs_in_every_engine(fitted: Bundle
 def test_what_cannot_be_learned_from_is_refused(tmp_path: Path) -> None:
     empty = clip(tmp_path / "empty", [], 12.0, 0)
     with pytest.raises(UsageError, match="too little moves"):
-        fit_motion_bundle([empty], tmp_path / "x", name="x")
+        fit_motion_bundle(PLAN, [empty], tmp_path / "x")
     with pytest.raises(UsageError, match="no normal video"):
-        fit_motion_bundle([], tmp_path / "x", name="x")
+        fit_motion_bundle(PLAN, [], tmp_path / "x")

@@ -126,8 +126,8 @@ def test_faulty_frames_end_a_clip_and_are_in_none(tmp_path: Path) -> None:
     assert "ended" in found.problem
     assert 30 < found.seconds < 37
     assert found.place is not None
-    for path in [*recordings.of_role("train"), *recordings.of_role("held")]:
-        with open_source(FileSpec(path=path), camera="cam") as source:
+    for spec in [*recordings.of_role("train"), *recordings.of_role("held")]:
+        with open_source(spec, camera="cam") as source:
             assert min(frame.pixels.mean() for frame in source) > 50
     require_enough(found, recordings)
 

@@ -15,7 +15,8 @@ from quality_support import Picture, watched
 from streamad.bundle import load_bundle
 from streamad.errors import UsageError
 from streamad.sources import FileSpec, open_source
-from streamad.workflows.learn import Capture, RecordingStore, capture, finished, look_at_clips, require_enough
+from streamad.sources.frame_rate import look_at_clips
+from streamad.workflows.learn import Capture, RecordingStore, capture, finished, require_enough
 
 SIZE = (160, 90)
 ROOM = 10**9
