@@ -15,7 +15,7 @@ from streamad.engines.base import batch_sizes_for
 from streamad.engines.export import measure_parity, needs_half_weights
 from streamad.engines.openvino_engine import OpenVinoEngine
 from streamad.files import write_atomic
-from streamad.progress import Progress
+from streamad.progress import Progress, no_progress
 from streamad.training.budget import Shortening, fit_into
 from streamad.training.closed_form import make_folder
 from streamad.training.loop import EpochReport, LoopResult, run_loop
@@ -62,7 +62,7 @@ def train_bundle(
     train, held = split_clips(len(clips), plan.validation_share)
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
-    report = progress or (lambda stage, done, total: None)
+    report = progress or no_progress
     done = 0
     sizes: dict[tuple[int, int], int] = {}
 

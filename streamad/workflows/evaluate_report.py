@@ -32,9 +32,9 @@ def write_evaluation(folder: Path, evaluated: EvaluationResult) -> list[Path]:
     arrays = io.BytesIO()
     np.savez_compressed(arrays, **{readable(clip.name): clip.scores for clip in evaluated.clips})  # type: ignore[arg-type]
     write_atomic(folder / "scores.npz", arrays.getvalue())
-    content = ReportContent(
-        evaluated.record, _thumbnails(evaluated.false_alarms, evaluated), _thumbnails(evaluated.misses, evaluated)
-    )
+    low, high = _scale(evaluated.clips)
+    shots = [_thumbnails(places, evaluated, low, high) for places in (evaluated.false_alarms, evaluated.misses)]
+    content = ReportContent(evaluated.record, *shots)
     return [folder / "scores.npz", *write_report(folder, content, evaluated.clips, evaluated.calibration)]
 
 
@@ -77,8 +77,7 @@ def _score_rows(clips: Sequence[ScoredClip], calibration: Calibration | None) ->
             )
 
 
-def _thumbnails(places: Sequence[FrameRef], evaluated: EvaluationResult) -> list[Thumbnail]:
-    low, high = _scale(evaluated)
+def _thumbnails(places: Sequence[FrameRef], evaluated: EvaluationResult, low: float, high: float) -> list[Thumbnail]:
     shots = []
     for place in places:
         clip, scored = evaluated.dataset.testing[place.clip], evaluated.clips[place.clip]
@@ -98,10 +97,10 @@ def _thumbnails(places: Sequence[FrameRef], evaluated: EvaluationResult) -> list
     return shots
 
 
-def _scale(evaluated: EvaluationResult) -> tuple[float, float]:
+def _scale(clips: Sequence[ScoredClip]) -> tuple[float, float]:
     """Scores between which cells are tinted: the median cell of all clips, and their highest thousandth."""
     cells = []
-    for clip in evaluated.clips:
+    for clip in clips:
         maps = clip.maps
         if maps is not None:
             values = np.concatenate([maps[t : t + 1].ravel() for t in range(0, len(maps), max(1, len(maps) // 50))])

@@ -13,7 +13,7 @@ from streamad.detectors import Fit, FittedDetector, TrainedDetector, find_detect
 from streamad.errors import UsageError
 from streamad.formatting import counted
 from streamad.inference.model import open_model
-from streamad.progress import Progress
+from streamad.progress import Progress, no_progress
 from streamad.sources import SourceSpec
 from streamad.training.plan import Clip, TrainingPlan, clip_opener, split_clips
 from streamad.workflows.calibrate import calibrate_model
@@ -93,7 +93,7 @@ def fit_model(
         shortened=cuts.append,
     )
     held: list[SourceSpec] = [sources[k] for k in split_clips(len(sources), plan.validation_share)[1]]
-    report = progress or (lambda stage, done, total: None)
+    report = progress or no_progress
     with open_model(bundle, hint="throughput") as model:
         calibration = calibrate_model(
             model,
