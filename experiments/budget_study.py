@@ -22,7 +22,7 @@ from local_study import Clip, scored
 
 from streamad.bundle import Manifest
 from streamad.calibration import AlertPolicySpec, Calibration, calibrate
-from streamad.calibration.budget import alert_peaks, sustained_score
+from streamad.calibration.budget import alert_level, alert_peaks
 from streamad.calibration.per_location import PerLocationScore
 from streamad.engines import EngineSpec
 from streamad.inference import open_model
@@ -43,8 +43,9 @@ class Held:
 
     def watch(self, scores: Floats, calibration: Calibration, rules: AlertPolicySpec) -> None:
         """Add a clip's alerts and rare frames."""
-        sustained = sustained_score(scores, fps=calibration.fps, min_duration_seconds=rules.min_duration_seconds)
-        peaks = alert_peaks([(scores, sustained)], rules.of_calibration(calibration), fps=calibration.fps)
+        policy = rules.of_calibration(calibration)
+        level = alert_level(scores, policy, fps=calibration.fps)
+        peaks = alert_peaks([(scores, level)], policy, fps=calibration.fps)
         self.alerts += len(peaks)
         known = scores[np.isfinite(scores)]
         self.expected += calibration.alerts_per_day * known.size / calibration.fps / SECONDS_A_DAY

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from streamad.calibration import AlertPolicySpec, Calibration
-from streamad.calibration.budget import alert_peaks, sustained_score
+from streamad.calibration import Calibration
+from streamad.calibration.budget import alert_level, alert_peaks
 from streamad.detectors.motion.training import fit_motion_bundle
 from streamad.engines import EngineSpec
 from streamad.evaluation.metrics import roc_auc
@@ -53,14 +53,10 @@ def auc(anomalies: Floats, normal: Floats) -> float:
 
 def alerts_of(scores: list[Floats], calibration: Calibration, fps: float) -> tuple[int, float]:
     """Number of alerts at the calibration's threshold, and the seconds in which one was possible."""
-    policy = AlertPolicySpec(
-        min_duration_seconds=calibration.min_duration_seconds,
-        cooldown_seconds=calibration.cooldown_seconds,
-        hysteresis=calibration.hysteresis,
-    ).of_calibration(calibration)
-    pairs = [(s, sustained_score(s, fps=fps, min_duration_seconds=policy.min_duration_seconds)) for s in scores]
+    policy = calibration.rules.of_calibration(calibration)
+    pairs = [(s, alert_level(s, policy, fps=fps)) for s in scores]
     alerts = alert_peaks(pairs, policy, fps=fps)
-    return len(alerts), sum(int((~np.isnan(sustained)).sum()) for _, sustained in pairs) / fps
+    return len(alerts), sum(int((~np.isnan(level)).sum()) for _, level in pairs) / fps
 
 
 def main() -> None:

@@ -4,13 +4,14 @@ Its only clock is `pts_seconds`, so a replayed stream gives the same alerts as t
 
 An alert **opens** at the first frame t for which
 
-* every scored frame with pts in the closed window [t - min_duration, t] has score >= threshold,
-* the history covers that window: its first scored frame is at or before t - min_duration, and
+* every scored frame with pts in the closed window [t - min_duration, t] has score >= threshold, or every one in
+  [t - fast_duration, t] has score >= fast threshold,
+* the history covers that window: its first scored frame is at or before the window's start, and
 * no alert closed less than `cooldown_seconds` before t.
 
-In other words, the running minimum of the score over `min_duration` reaches the threshold. Calibration counts the
-alerts of normal video by this running minimum (`streamad.calibration.budget`), so the window must be changed in both
-places. The history restarts at every gap.
+In other words, the running minimum of the score over the window reaches the threshold. Calibration counts the alerts of
+normal video by these running minima (`alert_level` in `streamad.calibration.budget`), so the windows must be changed in
+both places. The history restarts at every gap.
 
 An open alert **holds** while score >= release and **closes** at the first frame below it. It stays one alert however
 long it lasts; only its severity can rise. If the opening condition is met within the cooldown, the previous alert is
@@ -116,7 +117,9 @@ class AlertStateMachine:
 
         self._last: _Moment | None = None  # newest scored frame of this history
         self._history_start: float | None = None
+        # pts of the newest frame below the threshold and of the one below the fast threshold
         self._last_below: float | None = None
+        self._last_below_fast: float | None = None
         self._run_start: _Moment | None = None  # the current run of frames at or over the threshold
         self._run_peak: _Moment | None = None
         self._alert: _Alert | None = None  # the open alert, or the last one while it can be reopened
@@ -188,6 +191,9 @@ class AlertStateMachine:
         self._last = now
         if self._history_start is None:
             self._history_start = now.pts_seconds
+        fast = self.policy.fast_threshold
+        if fast is None or now.score < fast:
+            self._last_below_fast = now.pts_seconds
         if now.score < self.policy.threshold:
             self._last_below = now.pts_seconds
             self._run_start = self._run_peak = None
@@ -197,12 +203,12 @@ class AlertStateMachine:
             self._run_peak = now
 
     def _try_open(self, now: _Moment) -> AlertTransition | None:
-        if self._run_start is None or self._run_peak is None or self._history_start is None:
+        if self._run_start is None or self._run_peak is None:
             return None
-        window_start = now.pts_seconds - self.policy.min_duration_seconds
-        is_covered = self._history_start <= window_start + _SLACK_SECONDS
-        dipped = self._last_below is not None and self._last_below >= window_start - _SLACK_SECONDS
-        if dipped or not is_covered:
+        if not (
+            self._held(now, self.policy.min_duration_seconds, self._last_below)
+            or self._held(now, self.policy.fast_duration_seconds, self._last_below_fast)
+        ):
             return None
         self._is_open = True
         if self._alert is not None and self._cooling(now.pts_seconds):
@@ -212,6 +218,12 @@ class AlertStateMachine:
             return self._transition("updated", "reopened", now)
         self._alert = _Alert(self._run_start, now, self._run_peak, self._severity_of(self._run_peak), now.pts_seconds)
         return self._transition("opened", "score", now)
+
+    def _held(self, now: _Moment, seconds: float, last_below: float | None) -> bool:
+        """Whether the history covers the last `seconds`, and none of their frames was below."""
+        window_start = now.pts_seconds - seconds
+        is_covered = self._history_start is not None and self._history_start <= window_start + _SLACK_SECONDS
+        return is_covered and (last_below is None or last_below < window_start - _SLACK_SECONDS)
 
     def _while_open(self, now: _Moment) -> AlertTransition | None:
         alert = self._alert
@@ -232,7 +244,7 @@ class AlertStateMachine:
     def _end(self, reason: TransitionReason) -> AlertTransition | None:
         transition = self._close(reason, self._last) if self._is_open and self._last is not None else None
         self._last = self._run_start = self._run_peak = None
-        self._history_start = self._last_below = None
+        self._history_start = self._last_below = self._last_below_fast = None
         return transition
 
     def _close(self, reason: TransitionReason, at: _Moment) -> AlertTransition:

@@ -1,14 +1,14 @@
 """From a budget of false alerts to a threshold: apply the alert policy to recorded scores and extrapolate its rate.
 
 This computes on arrays what `streamad.alerts.state_machine` does frame by frame; a test holds the two together. An
-alert opens at the first frame whose *sustained score* reaches the threshold and closes at the first later frame that
-scores below `release`. If the score rises again within `cooldown_seconds`, it is still the same alert.
+alert opens at the first frame whose *alert level* reaches the threshold and closes at the first later frame that scores
+below `release`. If the score rises again within `cooldown_seconds`, it is still the same alert.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -41,7 +41,7 @@ threshold between what was seen and little more, where the shape of the tail har
 minutes of video is 144 times, and such thresholds were so high that no anomaly reached them."""
 
 NEARLY = 1.01
-"""One percent less video than that is enough: the first half second of each clip is missing from eight hours."""
+"""One percent less video than that is enough: the first moment of each clip is missing from eight hours."""
 
 _LEVELS = 96
 """Number of thresholds at which the alerts of the calibration video are counted."""
@@ -118,6 +118,63 @@ def sustained_score(scores: Scores, *, fps: float, min_duration_seconds: float, 
     return sustained
 
 
+def alert_level(scores: Scores, policy: AlertPolicy, *, fps: float) -> Scores:
+    """Compute, for every frame of one clip, the highest threshold at which the policy would have an alert open.
+
+    It is the score sustained for `min_duration_seconds` or, if that is more, the one sustained for
+    `fast_duration_seconds`, whose height above the baseline counts 1 / `fast_margin` times. The two ways to an alert
+    thus have one threshold and one budget.
+
+    Args:
+        scores: (T,) raw scores; NaN = no score.
+        policy: Its durations, baseline, margin and gap count, not its threshold.
+        fps: Frames per second; frame i has pts i/fps.
+
+    Returns:
+        (T,) float64, NaN where no alert can open yet.
+    """
+
+    def sustained(seconds: float) -> Scores:
+        return sustained_score(scores, fps=fps, min_duration_seconds=seconds, gap_seconds=policy.gap_seconds)
+
+    level = sustained(policy.min_duration_seconds)
+    if policy.fast_margin is None:
+        return level
+    fast = sustained(policy.fast_duration_seconds)
+    height = fast - policy.baseline
+    return np.fmax(level, np.where(height > 0, policy.baseline + height / policy.fast_margin, fast))
+
+
+def fast_margin(clips: Sequence[Scores], rules: AlertPolicySpec, *, fps: float, median: float) -> float | None:
+    """Return how much farther the fast threshold is from the median than the threshold: as much as the highest score
+    that normal video sustains for `fast_duration_seconds` exceeds the one that it sustains for `min_duration_seconds`.
+
+    On the panel (docs/results/motion.md), thresholds that are extrapolated for each way, or taken at the second highest
+    peak, find fewer events.
+
+    Args:
+        clips: (T,) raw scores of every clip; NaN = no score.
+        rules: The two durations.
+        fps: Frames per second of the scores.
+        median: Median of all scores.
+
+    Returns:
+        The margin, 1 or more; None if the rules have one way only, or nothing is sustained above the median.
+    """
+    if not rules.has_fast_way:
+        return None
+
+    def highest(seconds: float) -> float:
+        values = [
+            sustained_score(clip, fps=fps, min_duration_seconds=seconds, gap_seconds=rules.gap_seconds)
+            for clip in clips
+        ]
+        return max((float(np.nanmax(v)) for v in values if not np.isnan(v).all()), default=median) - median
+
+    slow = highest(rules.min_duration_seconds)
+    return max(1.0, highest(rules.fast_duration_seconds) / slow) if slow > 0 else None
+
+
 def _histories(scores: Scores, fps: float, gap_seconds: float) -> list[tuple[int, int]]:
     """Return [start, stop) of the stretches of a clip without gaps; each begins and ends with a score."""
     scored = np.flatnonzero(~np.isnan(scores))
@@ -147,17 +204,17 @@ def alert_peaks(clips: Sequence[tuple[Scores, Scores]], policy: AlertPolicy, *, 
     """Apply an alert policy to recorded clips.
 
     Args:
-        clips: (scores, sustained scores) of every clip; each clip starts without history.
+        clips: (scores, `alert_level`) of every clip; each clip starts without history.
         policy: The alert policy.
         fps: Frames per second; frame i has pts i/fps.
 
     Returns:
-        The highest sustained score of every alert. A reopening within the cooldown belongs to the same alert.
+        The highest level of every alert. A reopening within the cooldown belongs to the same alert.
     """
     cooldown = math.ceil(policy.cooldown_seconds * fps - _SLACK)
     peaks: list[float] = []
-    for scores, sustained in clips:
-        reached = np.flatnonzero(sustained >= policy.threshold)
+    for scores, level in clips:
+        reached = np.flatnonzero(level >= policy.threshold)
         if reached.size == 0:
             continue
         closes = np.append(scores < policy.release, True)
@@ -169,7 +226,7 @@ def alert_peaks(clips: Sequence[tuple[Scores, Scores]], policy: AlertPolicy, *, 
         first = np.flatnonzero(np.diff(closed, prepend=-1))
         is_new = np.ones(first.size, dtype=bool)
         is_new[1:] = reached[first[1:]] - closed[first[:-1]] >= cooldown
-        peaks.extend(np.maximum.reduceat(sustained[reached], first[is_new]).tolist())
+        peaks.extend(np.maximum.reduceat(level[reached], first[is_new]).tolist())
     return peaks
 
 
@@ -183,8 +240,8 @@ class AlertCurve:
         counts: Number of alerts in the whole video at these thresholds, strictly decreasing.
         tail_scale: Scale β > 0 of the generalized Pareto tail of the alerts' peaks above the last level, raw units.
         tail_shape: Shape ξ in [0, 1) of that tail.
-        highest_peak: Highest sustained score of the video, raw units.
-        exposure_seconds: Time in which an alert could have opened (the sustained score was defined).
+        highest_peak: Highest alert level of the video, raw units.
+        exposure_seconds: Time in which an alert could have opened (the alert level was defined).
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -278,43 +335,45 @@ def fit_alert_curve(
     fps: float,
     median: float,
     fallback_scale: float,
-    ceilings: Collection[float] = (),
+    fast_margin: float | None = None,
+    ceilings: Sequence[Scores] | None = None,
 ) -> AlertCurve:
     """Count alerts over a ladder of thresholds and fit the tail of their peaks.
 
     If the budget is met within the video, the count decides. Above the level that about a tenth of the cooldown-long
     blocks reach (10 to 100 alerts, fewer in short videos), the alert policy itself declusters the peaks, and their
     excesses are fitted (peaks over threshold: Davison & Smith 1990). Peaks of clusters and single frames have the same
-    tail in the limit (Leadbetter 1983), so a few peaks can borrow from many frames: the mean excess of all sustained
-    scores over their 0.9 quantile counts as much as 5 peaks. The shape is shrunk toward 0 (see `gpd.fit_shape`).
+    tail in the limit (Leadbetter 1983), so a few peaks can borrow from many frames: the mean excess of all alert
+    levels over their 0.9 quantile counts as much as 5 peaks. The shape is shrunk toward 0 (see `gpd.fit_shape`).
 
     Args:
         clips: (T,) raw scores of every clip.
         rules: The alert policy without its threshold.
         fps: Frames per second of the scores.
         median: Median of all scores.
-        fallback_scale: Scale > 0 to use if sustained scores have no spread of their own.
-        ceilings: Scores that frames of alerts were cut off at (see `calibrate`). A peak at one of them is a censored
-            observation: it is counted at all levels up to there, and the mean excess is the maximum-likelihood one of a
-            censored exponential, the sum of all excesses over the number of those that are known.
+        fallback_scale: Scale > 0 to use if alert levels have no spread of their own.
+        fast_margin: See `AlertPolicy`.
+        ceilings: (T,) levels of every clip that frames of alerts count up to, NaN elsewhere (see `calibrate`). A peak
+            at one of them is a censored observation: it is counted at all levels up to there, and the mean excess is
+            the maximum-likelihood one of a censored exponential, the sum of all excesses over the number of those that
+            are known.
 
     Raises:
         CalibrationError: No clip is long enough for an alert to open.
     """
-    pairs = [
-        (
-            scores,
-            sustained_score(
-                scores,
-                fps=fps,
-                min_duration_seconds=rules.min_duration_seconds,
-                gap_seconds=rules.gap_seconds,
-            ),
-        )
-        for scores in clips
-    ]
-    sustained = np.sort(np.concatenate([s[~np.isnan(s)] for _, s in pairs]))
-    n = sustained.size
+
+    def policy_at(level: float) -> AlertPolicy:
+        return rules.at(level, baseline=median, fast_margin=fast_margin)
+
+    pairs, cut = [], set[float]()
+    for clip, scores in enumerate(clips):
+        reached = alert_level(scores, policy_at(median), fps=fps)
+        if ceilings is not None:
+            np.minimum(reached, ceilings[clip], out=reached, where=~np.isnan(ceilings[clip]))
+            cut.update(reached[reached == ceilings[clip]].tolist())
+        pairs.append((scores, reached))
+    levels = np.sort(np.concatenate([reached[~np.isnan(reached)] for _, reached in pairs]))
+    n = levels.size
     if n == 0:
         raise CalibrationError(
             f"cannot calibrate: no clip has {rules.min_duration_seconds:g} s of scored frames without a gap, "
@@ -324,8 +383,8 @@ def fit_alert_curve(
     # Frames at or above a level, from the highest frame to the median.
     ranks = np.unique(np.geomspace(1, max(n // 2, 1), _LEVELS).round().astype(int))
     counted: list[tuple[float, int]] = []  # levels decreasing, alerts increasing
-    for level in np.unique(sustained[n - ranks])[::-1].tolist():
-        alerts = len(alert_peaks(pairs, rules.at(level, baseline=median), fps=fps))
+    for level in np.unique(levels[n - ranks])[::-1].tolist():
+        alerts = len(alert_peaks(pairs, policy_at(level), fps=fps))
         # At lower levels, alerts merge into longer ones. Levels that give no more alerts are useless.
         if not counted or alerts > counted[-1][1]:
             counted.append((level, alerts))
@@ -335,10 +394,10 @@ def fit_alert_curve(
     wanted = min(wanted, max(round(blocks * _MOST_BLOCKS), 1))
     start = next((i for i, (_, alerts) in enumerate(counted) if alerts >= wanted), len(counted) - 1)
     level, _ = counted[start]
-    peaks = np.array(alert_peaks(pairs, rules.at(level, baseline=median), fps=fps))
-    is_known = ~np.isin(peaks, list(ceilings))
+    peaks = np.array(alert_peaks(pairs, policy_at(level), fps=fps))
+    is_known = ~np.isin(peaks, list(cut))
     shape = fit_shape(peaks[is_known] - level)
-    frames = sustained[~np.isin(sustained, list(ceilings))]
+    frames = levels[~np.isin(levels, list(cut))]
     high = float(np.quantile(frames, 0.9)) if frames.size else level
     over = frames[frames > high] - high
     frame_excess = float(over.mean()) if over.size else fallback_scale
@@ -349,6 +408,6 @@ def fit_alert_curve(
         counts=tuple(float(alerts) for _, alerts in kept),
         tail_scale=scale_of(mean, shape),
         tail_shape=shape,
-        highest_peak=float(sustained[-1]),
+        highest_peak=float(levels[-1]),
         exposure_seconds=exposure,
     )

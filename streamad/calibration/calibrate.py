@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
 
 from streamad.bundle import Bundle, combined_sha256
-from streamad.calibration.budget import fit_alert_curve
+from streamad.calibration.budget import fast_margin, fit_alert_curve
 from streamad.calibration.calibration import Calibration, decide
 from streamad.calibration.distribution import fit_distribution
 from streamad.calibration.per_location import PerLocationStatistics
@@ -31,12 +31,15 @@ def calibrate(
     rules: AlertPolicySpec | None = None,
     created: datetime | None = None,
     local: PerLocationStatistics | None = None,
-    ceilings: Collection[float] = (),
+    ceilings: Sequence[npt.ArrayLike] | None = None,
 ) -> Calibration:
     """Fit the distribution of normal scores, and set the threshold for a budget of false alerts.
 
     Peaks over threshold (Davison & Smith 1990) with probability-weighted moments (Hosking & Wallis 1987); see
     `fit_distribution` and `fit_alert_curve`. Only normal video is used.
+
+    The two ways to an alert share the budget: alerts are counted with the fast threshold at its margin above each
+    threshold (`budget.fast_margin`).
 
     Args:
         scores: One 1-D array per clip of NORMAL video: raw scores, higher = more anomalous, NaN = no score.
@@ -48,10 +51,10 @@ def calibrate(
         rules: The alert policy to calibrate for. Default: `AlertPolicySpec()`.
         created: The time to record, timezone-aware. Default: now.
         local: Per-location statistics that the scores are relative to; they become part of the calibration.
-        ceilings: Scores that frames of earlier alerts were cut off at: the active thresholds. Such an alert counts as
-            one alert at any threshold up to there, and its frames belong to no distribution. Left out altogether,
-            alerts would lower each threshold below the one before; taken as they are, the first true event would raise
-            it above all that follow.
+        ceilings: One array per clip: the threshold that was active at frames of earlier alerts, NaN elsewhere. Such an
+            alert counts as one alert at any threshold up to there, and its frames belong to no distribution. Left out
+            altogether, alerts would lower each threshold below the one before; taken as they are, the first true event
+            would raise it above all that follow.
 
     Raises:
         UsageError: A parameter is out of range.
@@ -62,21 +65,32 @@ def calibrate(
         raise UsageError(f"fps must be a positive number, got {fps}")
     rules = rules or AlertPolicySpec()
     clips = [_clip(scores_of, number) for number, scores_of in enumerate(scores)]
-    scored = [clip for clip in clips if not np.isnan(clip).all()]
+    in_alert = [~np.isnan(np.asarray(ceiling, np.float64)) for ceiling in ceilings or ()]
+    if ceilings is not None and [flags.shape for flags in in_alert] != [clip.shape for clip in clips]:
+        raise CalibrationError("cannot calibrate: ceilings must have the shape of the scores")
     total = sum(clip.size for clip in clips)
-    if not scored:
+    if all(np.isnan(clip).all() for clip in clips):
         raise CalibrationError(
             f"cannot calibrate: none of the {total} frames in {len(clips)} clips has a score",
             hint="use normal video that is longer than the model's window",
         )
-    pooled = np.concatenate(scored)
+    unscored = total - sum(int(np.isfinite(clip).sum()) for clip in clips)
+    accepted = (
+        [np.where(flags, np.nan, clip) for clip, flags in zip(clips, in_alert, strict=True)] if in_alert else clips
+    )
+    pooled = np.concatenate(accepted)
     pooled = pooled[~np.isnan(pooled)]
-    unscored = total - pooled.size
-    pooled = pooled[~np.isin(pooled, list(ceilings))]
     distribution = fit_distribution(pooled)
     median = float(np.median(pooled))
+    margin = fast_margin(accepted, rules, fps=fps, median=median)
     curve = fit_alert_curve(
-        scored, rules, fps=fps, median=median, fallback_scale=distribution.tail_scale, ceilings=ceilings
+        clips,
+        rules,
+        fps=fps,
+        median=median,
+        fallback_scale=distribution.tail_scale,
+        fast_margin=margin,
+        ceilings=None if ceilings is None else [np.asarray(ceiling, np.float64) for ceiling in ceilings],
     )
 
     notes: list[str] = []
@@ -102,9 +116,11 @@ def calibrate(
         fps=float(fps),
         frames=int(pooled.size),
         unscored_frames=int(unscored),
-        clips=len(scored),
+        clips=sum(not np.isnan(clip).all() for clip in clips),
         duration_seconds=duration,
         min_duration_seconds=float(rules.min_duration_seconds),
+        fast_duration_seconds=float(rules.fast_duration_seconds),
+        fast_margin=margin,
         cooldown_seconds=float(rules.cooldown_seconds),
         hysteresis=float(rules.hysteresis),
         median=median,
@@ -133,7 +149,7 @@ def calibrate_bundle(
     rules: AlertPolicySpec | None = None,
     created: datetime | None = None,
     local: PerLocationStatistics | None = None,
-    ceilings: Collection[float] = (),
+    ceilings: Sequence[npt.ArrayLike] | None = None,
 ) -> Calibration:
     """`calibrate` for a bundle: the calibration belongs to its network, input and score definition."""
     return calibrate(

@@ -24,7 +24,7 @@ from streamad.calibration.budget import (
 )
 from streamad.calibration.distribution import ScoreDistribution
 from streamad.calibration.per_location import PerLocationStatistics
-from streamad.calibration.policy import release_of
+from streamad.calibration.policy import AlertPolicySpec, release_of
 from streamad.calibration.return_period import ReturnPeriod, return_period_of
 from streamad.errors import CalibrationError, UsageError
 from streamad.files import pending_path, read_json, write_json
@@ -37,11 +37,10 @@ RULE_OF_THREE = 3.0
 """If no event occurs in a time T, up to 3/T events per unit of time are possible with 95 % confidence (−ln 0.05 ≈
 3)."""
 
-HIGHEST_LEVEL = 1.2
+HIGHEST_LEVEL = 1.3
 """As long as the video does not support the budget, the threshold lies at most this many times as far above the
-median as the highest sustained score of the video. The tail of a few peaks reaches up to twice as far, where events are
-missed: on the panel (docs/results/panel.md), a threshold 1, 1.2 and 1.5 times as far up finds 69, 59 and 48 of 90
-events, with 4, 2 and 0 false alerts in a quarter of an hour."""
+median as the highest alert level of the video. The tail of a few peaks reaches up to twice as far, where events are
+missed (docs/results/motion.md, "Two ways to an alert")."""
 
 CRITICAL_RARITY = 10.0
 """A critical alert is expected this many times less often than the budget."""
@@ -64,6 +63,9 @@ class Calibration:
         clips: Number of clips with at least one score.
         duration_seconds: `frames` / `fps`.
         min_duration_seconds: How long every frame must reach the threshold before an alert opens.
+        fast_duration_seconds: How long every frame must reach the fast threshold before one opens.
+        fast_margin: Distance from the median to the fast threshold, relative to that to the threshold; None: there is
+            no fast threshold.
         cooldown_seconds: How long after a close a rise reopens the alert.
         hysteresis: Fraction of the distance from the threshold to the median at which an alert closes, 0..1.
         median: Median score of normal frames.
@@ -73,7 +75,7 @@ class Calibration:
         vouched_alerts_per_day: The budget that the threshold is set for: the requested one, or a larger one until
             enough video was seen (`vouched_budget`).
         threshold: Score at which an alert opens.
-        threshold_low: Lower end of the threshold's 95 % interval.
+        threshold_low: Lower end of the threshold's 95 % interval, at this fast margin.
         threshold_high: Upper end of that interval.
         release: Score below which an alert closes.
         critical: Score from which an alert is critical: reached ten times less often than the budget.
@@ -99,6 +101,8 @@ class Calibration:
     clips: int
     duration_seconds: float
     min_duration_seconds: float
+    fast_duration_seconds: float
+    fast_margin: float | None
     cooldown_seconds: float
     hysteresis: float
     median: float
@@ -128,9 +132,11 @@ class Calibration:
         ):
             if not getattr(self, name) > 0:
                 raise CalibrationError(f"{name} must be > 0, got {getattr(self, name)}")
-        for name in ("min_duration_seconds", "cooldown_seconds", "unscored_frames"):
+        for name in ("min_duration_seconds", "fast_duration_seconds", "cooldown_seconds", "unscored_frames"):
             if not getattr(self, name) >= 0:
                 raise CalibrationError(f"{name} must be >= 0, got {getattr(self, name)}")
+        if self.fast_margin is not None and not self.fast_margin >= 1:
+            raise CalibrationError(f"fast_margin must be >= 1, got {self.fast_margin}")
         if not 0 <= self.hysteresis <= 1:
             raise CalibrationError(f"hysteresis must lie in 0..1, got {self.hysteresis}")
         if not self.release <= self.threshold < self.critical:
@@ -143,6 +149,16 @@ class Calibration:
     def calibrated(self, score: float) -> float:
         """Calibrated score −log10(p) of one raw score; see `ScoreDistribution.calibrated`."""
         return self.distribution.calibrated(score)
+
+    @property
+    def rules(self) -> AlertPolicySpec:
+        """The alert policy that this is the calibration for."""
+        return AlertPolicySpec(
+            min_duration_seconds=self.min_duration_seconds,
+            fast_duration_seconds=self.fast_duration_seconds,
+            cooldown_seconds=self.cooldown_seconds,
+            hysteresis=self.hysteresis,
+        )
 
     @property
     def shown_threshold(self) -> float:
@@ -233,7 +249,7 @@ class Calibration:
             name: Name of the file, for messages.
             folder: Folder of the file with the per-location statistics, if there are any.
 
-        A document of streamad 0.2 states one budget, for which its threshold is set.
+        A document of streamad 0.2 states one budget, for which its threshold is set, and has no fast threshold.
 
         Raises:
             CalibrationError: The document is not a calibration, has another version, or has a missing, unknown, or
@@ -254,6 +270,8 @@ class Calibration:
         body = {key: value for key, value in document.items() if key not in ("format", "version", "local")}
         if "alerts_per_day" in body:
             body.setdefault("vouched_alerts_per_day", body["alerts_per_day"])
+        if "min_duration_seconds" in body:
+            body = {"fast_duration_seconds": body["min_duration_seconds"], "fast_margin": None, **body}
         local = _local_of(document["local"], name, folder) if "local" in document else None
         try:
             return replace(_ADAPTER.validate_json(json.dumps(body), strict=True), local=local)

@@ -24,18 +24,26 @@ if TYPE_CHECKING:
 class AlertPolicySpec(BaseModel):
     """When a camera's score becomes an alert: the `rules` of the configuration.
 
-    The threshold itself is not a setting: it comes from the calibration and its alert budget. The two relative
-    values are fractions of the distance from the camera's normal score (the calibration's median) to the
-    threshold, so they mean the same for every detector, whatever the scale or sign of its scores.
+    There are two ways to an alert: a score that stays high for a while, and one that is higher still for a moment.
+    Neither threshold is a setting: both come from the calibration and its one alert budget. The two relative values are
+    fractions of the distance from the camera's normal score (the calibration's median) to the threshold, so they mean
+    the same for every detector, whatever the scale or sign of its scores.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     min_duration_seconds: float = Field(
-        0.5,
+        0.8,
         ge=0,
         le=3600,
         description="how long the score must stay at or over the threshold before an alert opens",
+    )
+    fast_duration_seconds: float = Field(
+        0.12,
+        ge=0,
+        le=3600,
+        description="how long it must stay at or over the higher, fast threshold, which calibration sets within the "
+        "same budget; from min_duration_seconds on, there is no fast threshold",
     )
     cooldown_seconds: float = Field(
         10.0,
@@ -77,6 +85,7 @@ class AlertPolicySpec(BaseModel):
         threshold: float,
         *,
         baseline: float,
+        fast_margin: float | None = None,
         critical: float | None = None,
         calibration: Calibration | None = None,
         foreign: str | None = None,
@@ -88,6 +97,8 @@ class AlertPolicySpec(BaseModel):
             baseline: Raw score of a normal frame (the calibration's median). At or above the threshold, no fraction of
                 the distance can be taken: the alert then closes at the threshold, and only `critical` can make it
                 critical.
+            fast_margin: Distance from the baseline to the fast threshold, relative to that to the threshold. Default:
+                there is no fast threshold.
             critical: Raw score from which an alert is critical, used if `critical_margin` is null.
             calibration: The calibration that threshold and baseline come from. Default: the threshold was given by the
                 user.
@@ -105,17 +116,25 @@ class AlertPolicySpec(BaseModel):
             critical_threshold=None if critical is None else max(critical, threshold),
             baseline=baseline,
             min_duration_seconds=self.min_duration_seconds,
+            fast_margin=fast_margin if self.has_fast_way else None,
+            fast_duration_seconds=self.fast_duration_seconds,
             cooldown_seconds=self.cooldown_seconds,
             gap_seconds=self.gap_seconds,
             calibration=calibration,
             foreign=foreign,
         )
 
+    @property
+    def has_fast_way(self) -> bool:
+        """Whether an alert may open after `fast_duration_seconds`."""
+        return self.fast_duration_seconds < self.min_duration_seconds
+
     def of_calibration(self, calibration: Calibration, *, foreign: str | None = None) -> AlertPolicy:
         """Resolve the policy at a calibration's threshold."""
         return self.at(
             calibration.threshold,
             baseline=calibration.median,
+            fast_margin=calibration.fast_margin,
             critical=calibration.critical,
             calibration=calibration,
             foreign=foreign,
@@ -132,6 +151,9 @@ class AlertPolicy:
         baseline: Raw score of a normal frame.
         critical_threshold: Peak from which an alert is critical; None: never.
         min_duration_seconds: How long the score must stay at or over the threshold; 0: one frame suffices.
+        fast_margin: Distance from the baseline to the fast threshold, relative to that to the threshold, 1 or more;
+            None: there is no fast threshold.
+        fast_duration_seconds: How long the score must stay at or over the fast threshold.
         cooldown_seconds: How long after a close a rise reopens the alert.
         gap_seconds: A time between scored frames that is longer than this counts as a gap.
         calibration: The calibration that threshold and baseline come from; None if the user gave the threshold.
@@ -145,7 +167,9 @@ class AlertPolicy:
     release: float
     baseline: float
     critical_threshold: float | None = None
-    min_duration_seconds: float = 0.5
+    min_duration_seconds: float = 0.8
+    fast_margin: float | None = None
+    fast_duration_seconds: float = 0.12
     cooldown_seconds: float = 10.0
     gap_seconds: float = 2.0
     calibration: Calibration | None = None
@@ -158,16 +182,29 @@ class AlertPolicy:
             f"release must be at most {self.threshold}",
             self.release,
         )
-        for name in ("min_duration_seconds", "cooldown_seconds"):
+        for name in ("min_duration_seconds", "fast_duration_seconds", "cooldown_seconds"):
             value = getattr(self, name)
             _require(math.isfinite(value) and value >= 0, f"{name} must be 0 or more", value)
         _require(self.gap_seconds > 0, "gap_seconds must be more than 0", self.gap_seconds)
+        if self.fast_margin is not None:
+            _require(
+                math.isfinite(self.fast_margin) and self.fast_margin >= 1,
+                "fast_margin must be 1 or more",
+                self.fast_margin,
+            )
         if self.critical_threshold is not None:
             _require(
                 self.critical_threshold >= self.threshold,
                 f"critical_threshold must be {self.threshold} or more",
                 self.critical_threshold,
             )
+
+    @property
+    def fast_threshold(self) -> float | None:
+        """Raw score from which `fast_duration_seconds` suffice, at least `threshold`; None: no score."""
+        if self.fast_margin is None:
+            return None
+        return max(self.threshold, self.baseline + self.fast_margin * (self.threshold - self.baseline))
 
     @property
     def per_location(self) -> PerLocationStatistics | None:

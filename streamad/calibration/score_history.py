@@ -197,15 +197,15 @@ class RecentScores:
     """The scores of one model in a history.
 
     Attributes:
-        clips: (T,) scores of every uninterrupted stretch; NaN for frames without a score. Frames of alerts are cut off
-            at the threshold that was active, or NaN if that is unknown.
+        clips: (T,) scores of every uninterrupted stretch; NaN for frames without a score.
         fps: Frames per second.
         frames: Number of frames with a score that is taken in full.
-        alert_frames: Number of frames that were cut off or left out because they belonged to an alert.
+        alert_frames: Number of frames that have a ceiling or were left out because they belonged to an alert.
         skipped_frames: Number of frames without a score: during warm-up, or rejected by the frame-quality gate.
         other_models: Number of files of other models, which were ignored.
         since: Start of the first of these files.
-        ceilings: The thresholds that frames of alerts are cut off at (see `calibrate`).
+        ceilings: (T,) of every clip: the threshold that was active at frames of alerts, NaN elsewhere (see
+            `calibrate`).
     """
 
     clips: list[npt.NDArray[np.float64]]
@@ -215,7 +215,7 @@ class RecentScores:
     skipped_frames: int
     other_models: int
     since: datetime | None
-    ceilings: frozenset[float] = frozenset()
+    ceilings: list[npt.NDArray[np.float64]]
 
 
 def read_history(
@@ -244,7 +244,7 @@ def read_history(
         )
     clips: list[npt.NDArray[np.float64]] = []
     steps: list[npt.NDArray[np.float64]] = []
-    ceilings: set[float] = set()
+    ceilings: list[npt.NDArray[np.float64]] = []
     full = alerts = skipped = others = 0
     first: datetime | None = None
     for path in paths:
@@ -264,17 +264,20 @@ def read_history(
         in_alert = (records["flags"] & ALERT).astype(bool) & ~has_none
         skipped += int(has_none.sum())
         scores[has_none] = np.nan
+        ceiling = np.full(len(scores), np.nan)
         if not keep_alerts:
             alerts += int(in_alert.sum())
-            ceiling = header.get("threshold")
-            if isinstance(ceiling, int | float) and math.isfinite(ceiling):
-                scores[in_alert] = np.minimum(scores[in_alert], ceiling)
-                ceilings.add(float(ceiling))
+            threshold = header.get("threshold")
+            if isinstance(threshold, int | float) and math.isfinite(threshold):
+                ceiling[in_alert] = threshold
             else:  # of streamad 0.2
                 scores[in_alert] = np.nan
-        full += int(np.isfinite(scores).sum() if keep_alerts else np.isfinite(scores[~in_alert]).sum())
+        full += int((np.isfinite(scores) & np.isnan(ceiling)).sum())
         gaps = np.flatnonzero((records["flags"] & GAP).astype(bool))
-        clips += [clip for clip in np.split(scores, gaps[gaps > 0]) if np.isfinite(clip).any()]
+        for clip, limits in zip(np.split(scores, gaps[gaps > 0]), np.split(ceiling, gaps[gaps > 0]), strict=True):
+            if np.isfinite(clip).any():
+                clips.append(clip)
+                ceilings.append(limits)
         steps.append(np.diff(seconds))
     if not clips:
         raise CalibrationError(
@@ -290,7 +293,7 @@ def read_history(
         skipped_frames=skipped,
         other_models=others,
         since=first,
-        ceilings=frozenset(ceilings),
+        ceilings=ceilings,
     )
 
 

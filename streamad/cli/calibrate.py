@@ -31,7 +31,7 @@ from streamad.formatting import counted, number
 
 if TYPE_CHECKING:
     from streamad.bundle import Bundle
-    from streamad.calibration import Calibration
+    from streamad.calibration import AlertPolicySpec, Calibration
     from streamad.engines import EngineSpec
     from streamad.sources import Clips
 
@@ -78,7 +78,17 @@ def calibrate(
     ] = None,
     min_duration: Annotated[
         float | None,
-        opt(min=0, unit="SECONDS", help="Time above the threshold that raises an alert. Default: 0.5.", panel="Alerts"),
+        opt(min=0, unit="SECONDS", help="Time above the threshold that raises an alert. Default: 0.8.", panel="Alerts"),
+    ] = None,
+    fast_duration: Annotated[
+        float | None,
+        opt(
+            min=0,
+            unit="SECONDS",
+            help="Time above the higher, fast threshold that raises one; from --min-duration on, there is none. "
+            "Default: 0.12.",
+            panel="Alerts",
+        ),
     ] = None,
     cooldown: Annotated[
         float | None,
@@ -131,7 +141,7 @@ def calibrate(
             "give either --data or --recent", hint="--data NORMAL_VIDEO, or --recent 24h for scores of `streamad run`"
         )
     from streamad.bundle import CALIBRATION, load_bundle
-    from streamad.calibration import Calibration
+    from streamad.calibration import AlertPolicySpec, Calibration
     from streamad.sources import Clips
     from streamad.workflows.calibrate import save_into_bundle
     from streamad.workflows.recalibrate import keep_previous, notes_on
@@ -141,6 +151,11 @@ def calibrate(
     else:
         output_folder(load_bundle(model).path)
 
+    given = {
+        "min_duration_seconds": min_duration, "fast_duration_seconds": fast_duration,
+        "cooldown_seconds": cooldown, "hysteresis": hysteresis,
+    }  # fmt: skip
+    rules = AlertPolicySpec.of(**{name: value for name, value in given.items() if value is not None})
     notes: list[str] = []
     clips = Clips(())
     if recent is not None:
@@ -155,9 +170,10 @@ def calibrate(
         span, least = seconds_of(recent), seconds_of(at_least)
         bundle = load_bundle(model)
         current = out if out is not None and out.exists() else bundle.calibration_path
+        old = None if current is None else Calibration.load(current)
         calibration, known = calibrate_on_recent(
             bundle,
-            None if current is None else Calibration.load(current),
+            old,
             folder=history,
             camera=camera or only_camera(history),
             now=datetime.now(UTC),
@@ -165,19 +181,14 @@ def calibrate(
             least_seconds=least,
             keep_alerts=keep_alerts,
             alerts_per_day=alerts_per_day,
-            min_duration_seconds=min_duration,
-            cooldown_seconds=cooldown,
-            hysteresis=hysteresis,
+            rules=rules if old is None else old.rules.model_copy(update=rules.model_dump(exclude_unset=True)),
         )
         notes = notes_on(known)
     else:
         clips = clips_of(data or [], fps, bit_depth)
         bundle, calibration, clips = _on_video(
-            model, clips, fps, engine_spec(engine, threads, precision), alerts_per_day or 1.0, local,
-            min_duration_seconds=0.5 if min_duration is None else min_duration,
-            cooldown_seconds=10.0 if cooldown is None else cooldown,
-            hysteresis=0.2 if hysteresis is None else hysteresis,
-        )  # fmt: skip
+            model, clips, fps, engine_spec(engine, threads, precision), alerts_per_day or 1.0, local, rules
+        )
     target = bundle.path / CALIBRATION if out is None else out
     previous = keep_previous(target)
     if out is None:
@@ -220,10 +231,9 @@ def _on_video(
     engine: EngineSpec,
     alerts_per_day: float,
     local: bool | None,
-    **rules: float,
+    rules: AlertPolicySpec,
 ) -> tuple[Bundle, Calibration, Clips]:
     """Score normal video as it would be scored live, and calibrate on the scores; a clip that vanishes is left out."""
-    from streamad.calibration import AlertPolicySpec
     from streamad.inference import open_model
     from streamad.sources import LeftOut
     from streamad.sources.frame_rate import look_at_clips
@@ -238,7 +248,7 @@ def _on_video(
             source=clips.summary,
             fps=rate,
             alerts_per_day=alerts_per_day,
-            rules=AlertPolicySpec.of(**rules),
+            rules=rules,
             local=local,
             lost=lambda clip, error: lost.append(LeftOut(clips.specs[clip].path, error.reason, str(error))),
             progress=stage_progress(bar),

@@ -53,7 +53,8 @@ def resolve_policy(
     known.require_model(combined_sha256(bundle))
     if alerts_per_day is not None:
         known = known.with_budget(alerts_per_day)
-    for name in ("min_duration_seconds", "cooldown_seconds"):
+    names = ("min_duration_seconds", "fast_duration_seconds", "cooldown_seconds")
+    for name in names if known.fast_margin is not None else (names[0], names[2]):
         assumed, given = getattr(known, name), getattr(rules, name)
         if assumed > given:
             _log.warning(

@@ -123,11 +123,9 @@ def calibrate_on_recent(
     least_seconds: float = LEAST_SECONDS,
     keep_alerts: bool = False,
     alerts_per_day: float | None = None,
-    min_duration_seconds: float | None = None,
-    cooldown_seconds: float | None = None,
-    hysteresis: float | None = None,
+    rules: AlertPolicySpec | None = None,
 ) -> tuple[Calibration, RecentScores]:
-    """Calibrate on a camera's recent scores; what is not given is the old calibration's.
+    """Calibrate on a camera's recent scores.
 
     Args:
         bundle: the model.
@@ -138,10 +136,8 @@ def calibrate_on_recent(
         recent_seconds: how far back.
         least_seconds: less scored time than this is refused.
         keep_alerts: scores of alerts count in full.
-        alerts_per_day: the budget.
-        min_duration_seconds: of the rule that will run.
-        cooldown_seconds: of that rule.
-        hysteresis: of that rule.
+        alerts_per_day: the budget. Default: the old calibration's, or one a day.
+        rules: the alert policy that will run. Default: the old calibration's.
 
     Raises:
         CalibrationError: there are no such scores, or too few.
@@ -159,21 +155,14 @@ def calibrate_on_recent(
             hint="let `streamad run` watch on, reach further back with --recent, or lower --at-least",
         )
 
-    def chosen(given: float | None, name: str, default: float) -> float:
-        return given if given is not None else default if old is None else float(getattr(old, name))
-
     calibration = calibrate_bundle(
         bundle,
         recent.clips,
         fps=recent.fps,
         source=f"camera {camera}, {seconds / 3600:.2g} h of its scores since "
         f"{recent.since.isoformat(timespec='minutes') if recent.since else '?'}",
-        alerts_per_day=chosen(alerts_per_day, "alerts_per_day", 1.0),
-        rules=AlertPolicySpec.of(
-            min_duration_seconds=chosen(min_duration_seconds, "min_duration_seconds", 0.5),
-            cooldown_seconds=chosen(cooldown_seconds, "cooldown_seconds", 10.0),
-            hysteresis=chosen(hysteresis, "hysteresis", 0.2),
-        ),
+        alerts_per_day=alerts_per_day or (1.0 if old is None else old.alerts_per_day),
+        rules=rules or (None if old is None else old.rules),
         created=now,
         local=None if old is None else old.local,
         ceilings=recent.ceilings,

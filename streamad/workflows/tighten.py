@@ -155,7 +155,6 @@ class Tightening:
         """In a thread: set the threshold on the camera's scores if there are enough of them."""
         camera, rests_on = course.camera, known.alert_curve.exposure_seconds
         wanted = min(2 * rests_on, rests_on + known.seconds_to_budget) if course.is_own else rests_on
-        rules = self._config.rules_of(camera.spec)
         try:
             calibration, _ = calibrate_on_recent(
                 camera.model.bundle,
@@ -165,9 +164,7 @@ class Tightening:
                 now=self._wall_clock(),
                 recent_seconds=3600 * self._config.history.hours,
                 least_seconds=max(wanted, LEAST_SECONDS),
-                min_duration_seconds=rules.min_duration_seconds,
-                cooldown_seconds=rules.cooldown_seconds,
-                hysteresis=rules.hysteresis,
+                rules=self._config.rules_of(camera.spec),
             )
             policy = self._policy_of(camera, calibration)
         except CalibrationError as error:

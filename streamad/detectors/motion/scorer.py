@@ -23,7 +23,7 @@ SMALLEST = 40
 """Smallest side of a working frame, pixels: the search for the flow needs as much."""
 
 SMOOTHING_SECONDS = 0.3
-"""Time constant of the mean over frame scores: shorter than the half second that an alert must last. Of 0, 0.15, 0.3
+"""Time constant of the mean over frame scores: shorter than what an alert must last. Of 0, 0.15, 0.3
 and 0.5 s, 0.3 s had the highest mean AUC on the panel."""
 
 

@@ -68,6 +68,23 @@ def test_the_window_is_exact_where_the_duration_is_a_whole_number_of_frames(fps:
             assert changes[0].index == first + frames, (frames, first)
 
 
+def test_a_higher_score_opens_an_alert_sooner() -> None:
+    fast = {"fast_margin": 2.0, "fast_duration_seconds": 0.2}
+    moment = [1.0, 1.0, 12.0, 25.0, 20.0, 22.0, 7.0]
+    assert kinds(feed(make_rule(**fast), moment)) == [("opened", "score", 5), ("closed", "score", 6)]
+    assert feed(make_rule(**fast), moment)[0].started_index == 2
+    assert feed(make_rule(), moment) == []
+    assert feed(make_rule(**fast), [1.0, 25.0, 25.0, 19.9, 25.0, 25.0, 1.0]) == []  # neither way
+    assert kinds(feed(make_rule(**fast), [11.0] * 6)) == [("opened", "score", 5)]  # the slow way
+
+
+def test_the_fast_threshold_is_relative_to_the_baseline_and_never_below_the_threshold() -> None:
+    assert make_rule(fast_margin=1.5).policy.fast_threshold == 15.0
+    assert make_rule(fast_margin=1.5, baseline=6.0).policy.fast_threshold == 12.0
+    assert make_rule(fast_margin=1.5, baseline=30.0).policy.fast_threshold == 10.0
+    assert make_rule().policy.fast_threshold is None
+
+
 def test_the_state_names_every_phase() -> None:
     rule = make_rule()
     seen = []
@@ -209,6 +226,8 @@ def test_a_replay_gives_the_same_transitions() -> None:
         ({"threshold": NAN}, "threshold must be finite, got nan"),
         ({"release": 10.5}, "release must be at most 10.0, got 10.5"),
         ({"min_duration_seconds": -1.0}, "min_duration_seconds must be 0 or more"),
+        ({"fast_duration_seconds": -1.0}, "fast_duration_seconds must be 0 or more"),
+        ({"fast_margin": 0.9}, "fast_margin must be 1 or more"),
         ({"cooldown_seconds": NAN}, "cooldown_seconds must be 0 or more"),
         ({"gap_seconds": 0.0}, "gap_seconds must be more than 0"),
         ({"critical_threshold": 9.0}, "critical_threshold must be 10.0 or more, got 9.0"),
@@ -220,14 +239,22 @@ def test_wrong_values_are_refused(changes: dict[str, float], message: str) -> No
 
 
 def opening_frames(
-    scores: np.ndarray, pts: np.ndarray, *, threshold: float, release: float, duration: float, cooldown: float
+    scores: np.ndarray, pts: np.ndarray, *, ways: list[tuple[float, float]], release: float, cooldown: float
 ) -> tuple[list[int], list[int]]:
-    """New alerts and reopenings, straight from the definition: every window is looked at anew."""
+    """New alerts and reopenings, straight from the definition: every window is looked at again.
+
+    Args:
+        ways: Pairs of duration and threshold.
+    """
     fresh, again, closed_at, i = [], [], -math.inf, 0
-    while i < len(scores):
+
+    def held(i: int, duration: float, threshold: float) -> bool:
         window = pts >= pts[i] - duration - 1e-9
         window &= np.arange(len(pts)) <= i
-        if pts[0] <= pts[i] - duration + 1e-9 and np.all(scores[window] >= threshold):
+        return bool(pts[0] <= pts[i] - duration + 1e-9 and np.all(scores[window] >= threshold))
+
+    while i < len(scores):
+        if any(held(i, *way) for way in ways):
             (fresh if pts[i] - closed_at >= cooldown - 1e-9 else again).append(i)
             below = np.flatnonzero(scores[i + 1 :] < release)
             if below.size == 0:
@@ -244,18 +271,20 @@ def opening_frames(
     steps=st.lists(st.sampled_from([0.04, 0.08, 0.3]), min_size=150, max_size=150),
     duration=st.sampled_from([0.0, 0.04, 0.12, 0.5]),
     cooldown=st.sampled_from([0.0, 0.32, 2.0]),
+    margin=st.sampled_from([None, 1.0, 1.1, 1.2]),
 )
 def test_alerts_open_where_the_definition_says(
-    scores: list[float], steps: list[float], duration: float, cooldown: float
+    scores: list[float], steps: list[float], duration: float, cooldown: float, margin: float | None
 ) -> None:
     pts = np.cumsum(steps)[: len(scores)]
-    rule = make_rule(min_duration_seconds=duration, cooldown_seconds=cooldown)
+    rule = make_rule(
+        min_duration_seconds=duration, cooldown_seconds=cooldown, fast_margin=margin, fast_duration_seconds=0.08
+    )
     changes = [
         c for i, (t, s) in enumerate(zip(pts, scores, strict=True)) if (c := rule.update(i, float(t), s)) is not None
     ]
-    fresh, again = opening_frames(
-        np.array(scores), pts, threshold=10.0, release=8.0, duration=duration, cooldown=cooldown
-    )
+    ways = [(duration, 10.0)] + ([] if margin is None else [(0.08, 10.0 * margin)])
+    fresh, again = opening_frames(np.array(scores), pts, ways=ways, release=8.0, cooldown=cooldown)
     assert [c.index for c in changes if c.kind == "opened"] == fresh
     assert [c.index for c in changes if c.reason == "reopened"] == again
     # Openings and closings alternate, and every peak is the highest score since the start.

@@ -28,7 +28,14 @@ class Wall:
 
 
 def make_tracker(wall: Wall) -> EventTracker:
-    policy = AlertPolicy(threshold=10.0, release=8.0, baseline=0.0, critical_threshold=30.0, gap_seconds=1.0)
+    policy = AlertPolicy(
+        threshold=10.0,
+        release=8.0,
+        baseline=0.0,
+        critical_threshold=30.0,
+        min_duration_seconds=0.5,
+        gap_seconds=1.0,
+    )
     return EventTracker(
         policy,
         "gate",

@@ -9,9 +9,15 @@ from streamad.alerts import AlertStateMachine
 from streamad.calibration import AlertPolicy, budget
 
 
-def policy_of(threshold: float, release: float, seconds: float) -> AlertPolicy:
+def policy_of(threshold: float, release: float, seconds: float, margin: float | None = None) -> AlertPolicy:
     return AlertPolicy(
-        threshold=threshold, release=release, baseline=0.0, min_duration_seconds=seconds, cooldown_seconds=3.0
+        threshold=threshold,
+        release=release,
+        baseline=0.0,
+        min_duration_seconds=seconds,
+        fast_margin=margin,
+        fast_duration_seconds=0.1,
+        cooldown_seconds=3.0,
     )
 
 
@@ -28,16 +34,17 @@ def noise(seed: int, size: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("fps", [10.0, 25.0, 29.97])
+@pytest.mark.parametrize("margin", [None, 1.0, 1.4])
 @pytest.mark.parametrize("seconds", [0.0, 0.2, 0.48, 0.5])
-def test_the_rule_opens_as_often_as_calibration_counts(fps: float, seconds: float) -> None:
+def test_the_rule_opens_as_often_as_calibration_counts(fps: float, seconds: float, margin: float | None) -> None:
     total = 0
     for seed in range(4):
         scores = noise(seed, 4000)
         for quantile in (0.7, 0.8, 0.95):
             threshold = float(np.quantile(scores, quantile))
-            policy = policy_of(threshold, threshold - 0.2 * (threshold - float(np.median(scores))), seconds)
-            sustained = budget.sustained_score(scores, fps=fps, min_duration_seconds=seconds)
-            peaks = budget.alert_peaks([(scores, sustained)], policy, fps=fps)
+            policy = policy_of(threshold, threshold - 0.2 * (threshold - float(np.median(scores))), seconds, margin)
+            level = budget.alert_level(scores, policy, fps=fps)
+            peaks = budget.alert_peaks([(scores, level)], policy, fps=fps)
             found = opened(scores, fps, policy)
             assert len(found) == len(peaks)
             total += len(found)
@@ -53,8 +60,8 @@ def test_the_first_alert_is_at_the_same_frame_with_frames_that_have_no_score() -
         hole = int(random.integers(50, 400))
         scores[hole : hole + 60] = np.nan
         threshold = float(np.nanquantile(scores, 0.8))
-        sustained = budget.sustained_score(scores, fps=fps, min_duration_seconds=seconds)
-        expected = np.flatnonzero(sustained >= threshold)[:1].tolist()
-        assert opened(scores, fps, policy_of(threshold, threshold, seconds))[:1] == expected
+        policy = policy_of(threshold, threshold, seconds, 1.5)
+        expected = np.flatnonzero(budget.alert_level(scores, policy, fps=fps) >= threshold)[:1].tolist()
+        assert opened(scores, fps, policy)[:1] == expected
         found += len(expected)
     assert found > 20

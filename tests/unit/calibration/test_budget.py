@@ -88,12 +88,12 @@ def curve_of(scores, **changes):
 def test_curve_counts_are_the_rules_own():
     scores = [np.random.default_rng(s).standard_normal(6000) for s in range(3)]
     curve = curve_of(scores)
-    pairs = [(s, sustained_score(s, fps=10.0, min_duration_seconds=0.5)) for s in scores]
+    pairs = [(s, sustained_score(s, fps=10.0, min_duration_seconds=0.8)) for s in scores]
     median = float(np.median(np.concatenate(scores)))
     for level, count in zip(curve.levels, curve.counts, strict=True):
         policy = AlertPolicy(threshold=level, release=level - 0.2 * max(level - median, 0), baseline=median)
         assert len(alert_peaks(pairs, policy, fps=10.0)) == count
-    assert curve.exposure_seconds == pytest.approx(3 * (6000 - 5) / 10)
+    assert curve.exposure_seconds == pytest.approx(3 * (6000 - 8) / 10)
 
 
 def test_threshold_rises_as_the_budget_falls_and_never_jumps():
@@ -139,7 +139,7 @@ def test_sustained_scores_without_any_spread_fall_back():
 
 
 def test_clips_too_short_for_an_alert():
-    with pytest.raises(CalibrationError, match=r"no clip has 0.5 s of scored frames"):
+    with pytest.raises(CalibrationError, match=r"no clip has 0.8 s of scored frames"):
         curve_of([np.arange(4.0), np.arange(5.0)])
 
 

@@ -32,15 +32,15 @@ def test_record():
     assert c.release == pytest.approx(c.threshold - 0.2 * (c.threshold - c.median))
     assert c.threshold_low <= c.threshold <= c.threshold_high
     assert c.critical > c.threshold
-    # Of each clip, all but the first half second can open an alert.
-    assert c.extrapolation == pytest.approx(3600 / 63)
-    assert c.resolvable_alerts_per_day == pytest.approx(3 * 86_400 / 63)
+    # Of each clip, all but the first 0.8 s can open an alert.
+    assert c.extrapolation == pytest.approx(3600 / 62.4)
+    assert c.resolvable_alerts_per_day == pytest.approx(3 * 86_400 / 62.4)
 
 
 def test_warning_says_what_the_threshold_rests_on():
     c = run([normal(640)])
     (warning,) = [w for w in c.warnings if "rests on" in w]
-    assert "640 frames = 64 s of normal video, extrapolated 56.7-fold" in warning
+    assert "640 frames = 64 s of normal video, extrapolated 57-fold" in warning
     assert "first day: at most 1 false alert an hour; 1 a day after 7.98 hours more" in warning
     assert c.summary.startswith("threshold ")
     assert c.summary.endswith(", first day: at most 1 false alert an hour; 1 a day after 7.98 hours more")
@@ -89,12 +89,12 @@ def test_threshold_is_held_near_the_highest_normal_score():
     common = {"median": 10.0, "hysteresis": 0.2, "frames": 9000, "duration_seconds": 900.0, "data_warnings": ()}
     made = decide(curve, alerts_per_day=1.0, **common)
     assert curve.threshold(curve.expected(24.0)) > 16.0  # what the tail says
-    assert made["threshold"] == 10.0 + 1.2 * (12.0 - 10.0)
-    assert made["threshold_low"] <= made["threshold"] <= made["threshold_high"] <= 12.4
-    assert made["release"] == pytest.approx(12.4 - 0.2 * 2.4)
+    assert made["threshold"] == 10.0 + 1.3 * (12.0 - 10.0)
+    assert made["threshold_low"] <= made["threshold"] <= made["threshold_high"] <= 12.6
+    assert made["release"] == pytest.approx(12.6 - 0.2 * 2.6)
     assert made["critical"] > made["threshold"]
-    assert any("held at 1.2 times" in warning for warning in made["warnings"])
-    flat = replace(curve, highest_peak=10.0)  # nothing above the median: no height to take 1.2 times
+    assert any("held at 1.3 times" in warning for warning in made["warnings"])
+    flat = replace(curve, highest_peak=10.0)  # nothing above the median: no height to take 1.3 times
     assert decide(flat, alerts_per_day=1.0, **common)["threshold"] > 16.0
 
 
@@ -123,7 +123,8 @@ def test_cut_off_alerts_count_once_and_their_height_enters_nothing():
     heights = 1.0 + rng.exponential(size=400)
     for k, height in enumerate(heights):
         scores[300 * k + 100 : 300 * k + 110] = height
-    cut = run([np.minimum(scores, 3.0)], ceilings={3.0})
+    ceilings = np.where(scores >= 3.0, 3.0, np.nan)
+    cut = run([scores], ceilings=[ceilings])
     curve = cut.alert_curve
     assert curve.counts == run([scores]).alert_curve.counts  # of levels under the cut
     assert curve.tail_scale == pytest.approx(1.0, rel=0.15)
@@ -132,7 +133,22 @@ def test_cut_off_alerts_count_once_and_their_height_enters_nothing():
     assert cut.frames == 120_000 - 10 * (heights >= 3.0).sum()
     assert curve.exposure_seconds == pytest.approx(12_000, rel=1e-3)
     scores[300 * int(heights.argmax()) + 100 :][:10] = 1e6  # a true event
-    assert run([np.minimum(scores, 3.0)], ceilings={3.0}).threshold == cut.threshold
+    assert run([scores], ceilings=[ceilings]).threshold == cut.threshold
+
+
+def test_the_fast_threshold_is_as_far_above_as_normal_video_rises_for_a_moment():
+    scores = normal(6000, 5) * 0.01
+    scores[1000:1020] = 2.0  # for two seconds
+    scores[3000:3003] = 5.0  # for 0.3 s
+    c = run([scores])
+    slow, fast = (2.0 - c.median, 5.0 - c.median)
+    assert c.fast_margin == pytest.approx(fast / slow)
+    policy = AlertPolicySpec().of_calibration(c)
+    assert policy.fast_threshold is not None
+    # Either way as far above what was seen.
+    assert (policy.fast_threshold - c.median) / fast == pytest.approx((c.threshold - c.median) / slow)
+    assert run([scores], fast_duration_seconds=0.8).fast_margin is None  # one way
+    assert run([normal(400)]).fast_margin is None  # noise that sustains nothing above its median
 
 
 def test_data_warnings():
@@ -172,7 +188,7 @@ def test_scores_of_all_kinds_of_arrays():
         ([[2.0] * 500], "all 500 frames have the same score"),
         ([[1.0, 2.0], [1.0, np.inf]], "clip 1 has 1 infinite scores"),
         ([[[1.0, 2.0]]], r"clip 0 must be 1-D, got shape \(1, 2\)"),
-        ([[1.0, 2.0, 3.0]], "no clip has 0.5 s"),
+        ([[1.0, 2.0, 3.0]], "no clip has 0.8 s"),
     ],
 )
 def test_nothing_to_learn_from(scores, message):
@@ -201,7 +217,7 @@ def test_sha_is_checked():
         run([normal(100)], model_sha256="weights")
 
 
-def test_seven_frames_calibrate():
-    c = run([[0.0, 1.0, 2.0, 1.0, 0.5, 1.5, 0.2]])
+def test_nine_frames_calibrate():
+    c = run([[0.0, 1.0, 2.0, 1.0, 0.5, 1.5, 0.2, 0.8, 0.6]])
     assert c.threshold > 0.0
     assert c.warnings

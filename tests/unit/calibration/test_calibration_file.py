@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from streamad.calibration import Calibration, calibrate
+from streamad.calibration import AlertPolicySpec, Calibration, calibrate
 from streamad.errors import CalibrationError, OutputError, UsageError
 
 SHA = "0123456789abcdef" * 4
@@ -63,7 +63,9 @@ def test_another_version(document, version, hint):
 
 
 def test_every_missing_key_is_named(document):
-    for key in document.keys() - {"format", "version", "vouched_alerts_per_day"}:
+    for key in document.keys() - {
+        *("format", "version", "vouched_alerts_per_day", "fast_duration_seconds", "fast_margin")
+    }:
         rest = {k: v for k, v in document.items() if k != key}
         with pytest.raises(CalibrationError, match=rf"f\.json: key '{key}'"):
             Calibration.from_json(rest, name="f.json")
@@ -90,14 +92,17 @@ def test_wrong_values_are_refused(document, key, value):
 
 
 def test_a_file_of_one_budget_keeps_its_threshold(calibration, document):
-    """Files of streamad 0.2 have no vouched budget: their threshold is for the requested one."""
+    """Files of streamad 0.2 have no vouched budget: their threshold is for the requested one, and the only one."""
     curve = calibration.alert_curve
     far = curve.threshold(curve.expected(1.0))
-    old = {key: value for key, value in document.items() if key != "vouched_alerts_per_day"}
+    new = ("vouched_alerts_per_day", "fast_duration_seconds", "fast_margin")
+    old = {key: value for key, value in document.items() if key not in new}
     read = Calibration.from_json({**old, "threshold": far, "threshold_high": far + 1, "critical": far + 1})
     assert read.vouched_alerts_per_day == read.alerts_per_day == 1.0
     assert read.threshold == far > calibration.threshold
     assert read.budget == "1 false alert a day"
+    assert not read.rules.has_fast_way
+    assert AlertPolicySpec().of_calibration(read).fast_threshold is None
     assert read.with_budget(1.0).threshold == calibration.threshold
 
 

@@ -59,7 +59,7 @@ def test_scores_come_back_without_alerts_and_held_frames(tmp_path: Path) -> None
     assert everything.frames == 950
 
 
-def test_scores_of_alerts_are_cut_off_at_the_threshold_that_was_in_force(tmp_path: Path) -> None:
+def test_scores_of_alerts_come_with_the_threshold_that_was_active(tmp_path: Path) -> None:
     values = np.arange(1000.0)
     history = ScoreHistory(tmp_path, "gate", MODEL, hours=72, wall_clock=Clock(), threshold=398.0)
     for k, value in enumerate(values):
@@ -72,15 +72,15 @@ def test_scores_of_alerts_are_cut_off_at_the_threshold_that_was_in_force(tmp_pat
     assert len(list((tmp_path / "gate").glob("*.scores"))) == 2
     since = NOW - timedelta(hours=1)
     recent = read_history(tmp_path, "gate", MODEL, since=since)
-    expected = values.copy()
-    expected[398:450] = 398.0
-    expected[800:850] = 720.5
-    np.testing.assert_array_equal(np.concatenate(recent.clips), expected)
-    assert recent.ceilings == {398.0, 720.5}
+    np.testing.assert_array_equal(np.concatenate(recent.clips), values)
+    expected = np.full(1000, np.nan)
+    expected[395:450], expected[800:850] = 398.0, 720.5
+    np.testing.assert_array_equal(np.concatenate(recent.ceilings), expected)
     assert (recent.frames, recent.alert_frames) == (895, 105)
     everything = read_history(tmp_path, "gate", MODEL, since=since, keep_alerts=True)
     np.testing.assert_array_equal(np.concatenate(everything.clips), values)
-    assert (everything.frames, everything.ceilings) == (1000, frozenset())
+    assert everything.frames == 1000
+    assert np.isnan(np.concatenate(everything.ceilings)).all()
 
 
 def test_gaps_end_a_clip(tmp_path: Path) -> None:

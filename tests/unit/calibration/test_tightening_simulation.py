@@ -53,16 +53,14 @@ def tightened(seed: int, treatment: Treatment, anomalies_a_day: float) -> Calibr
     common = {"fps": FPS, "model": "m", "model_sha256": "0" * 64, "source": "s"}
     made = calibrate([bursts(1 / 6, rng)], **common)
     seen: list[np.ndarray] = []
-    ceilings: set[float] = set()
+    ceilings: list[np.ndarray] = []
     watched = 0.0
     for until in (1 / 3, 2 / 3, 4 / 3, 8 / 3, 16 / 3, 8.1):
         scores = bursts(until - watched, rng, anomalies_a_day)
         watched = until
         belongs = under_alert(scores, made)
-        if treatment == "cut off":
-            scores[belongs] = np.minimum(scores[belongs], made.threshold)
-            ceilings.add(made.threshold)
-        elif treatment == "left out":
+        ceilings.append(np.where(belongs & (treatment == "cut off"), made.threshold, np.nan))
+        if treatment == "left out":
             scores[belongs] = np.nan
         seen.append(scores)
         made = calibrate(seen, ceilings=ceilings, **common)

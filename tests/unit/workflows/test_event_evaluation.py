@@ -11,7 +11,7 @@ from streamad.evaluation.scored_clips import ScoredClip
 from streamad.workflows.evaluate import with_alerts
 
 FPS = 10.0
-POLICY = AlertPolicySpec().at(1.0, baseline=1.0)
+POLICY = AlertPolicySpec(min_duration_seconds=0.5).at(1.0, baseline=1.0)
 
 
 def trace(*intervals: tuple[int, int], frames: int = 400, truth: tuple[tuple[int, int], ...] = ()) -> ScoredClip:
