@@ -25,6 +25,7 @@ from streamad.observability.metrics import Metrics
 from streamad.observability.status import StatusDocument
 from streamad.scoring import FrameScore
 from streamad.web import WebServer, create_app
+from streamad.workflows.learn_on import LearningOn
 from streamad.workflows.recalibrate import ScoreHistoryRecorder
 from streamad.workflows.tighten import Tightening
 from streamad.writing import BackgroundWriter
@@ -113,8 +114,17 @@ def watch(
                 on_event(change)
 
         monitor = Monitor(
-            settings, metrics=metrics, health=health, store=store, sinks=sinks, on_score=take_score, on_event=take_event
+            settings,
+            metrics=metrics,
+            health=health,
+            store=store,
+            sinks=sinks,
+            on_score=take_score,
+            on_event=take_event,
+            on_refresh=lambda: learning.on_refresh(),
         )
+        learning = LearningOn(settings, monitor, utc_now, on_outcome=partial(metrics.wrote, "learning"))
+        stack.callback(learning.close)
         tightening = Tightening(settings, monitor.cameras, utc_now)
         stack.callback(tightening.close)
         writers: list[BackgroundWriter[Any]] = [
@@ -125,7 +135,8 @@ def watch(
         ]
 
         def status() -> StatusDocument:
-            return {**monitor.status(), "outputs": [writer.status() for writer in (*writers, *outputs)]}
+            shown = (*writers, learning.writer, *outputs)
+            return {**monitor.status(), "outputs": [writer.status() for writer in shown]}
 
         if settings.web.enabled:
             app = create_app(metrics=metrics, health=health, status=status, store=store, preview=monitor.preview)

@@ -38,7 +38,7 @@ class OutputStatus(TypedDict):
     """An output in `/status`.
 
     Keys:
-        name: "events", "history", "scores", "stderr" (the log), or the type of a sink.
+        name: "events", "history", "learning", "scores", "stderr" (the log), or the type of a sink.
         error: Why it cannot be written at present; None if it can.
         waiting: Items that wait to be written.
         dropped: Items dropped since the start.

@@ -85,6 +85,10 @@ class EventTracker:
         """The currently open event, as last reported."""
         return self._event if self._event is not None and self._event.state == "open" else None
 
+    def use_model(self, model: str, sha256: str) -> None:
+        """State another model in the events from now on."""
+        self._model, self._model_sha256 = model, sha256
+
     def update(self, score: FrameScore) -> EventChange | None:
         """Process the score of the next frame; the threshold applies to its raw score."""
         transition = self._machine.update(score.index, score.pts_seconds, score.score)

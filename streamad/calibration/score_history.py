@@ -57,6 +57,11 @@ class HistorySpec(BaseModel):
         True,
         description="recalibrate live cameras on these scores until their budgets are reached",
     )
+    learn: bool = Field(
+        True,
+        description="go on learning the models of live cameras that `streamad learn` made; up to 1 GiB a camera is "
+        "kept in the folder",
+    )
 
 
 @dataclass(frozen=True)

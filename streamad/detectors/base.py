@@ -92,11 +92,14 @@ class Fit:
         scores: One (frames,) array a clip: each part of the video scored by a model fitted to the others, as it would
             be scored live; NaN where there is no score.
         fps: Frames a second of these scores.
+        ceilings: (frames,) of each clip: the threshold that was active at frames of alerts, NaN elsewhere; see
+            `calibrate`. None: there was no alert.
     """
 
     bundle: Bundle
     scores: tuple[npt.NDArray[np.float64], ...]
     fps: float
+    ceilings: tuple[npt.NDArray[np.float64], ...] | None = None
 
 
 class Detector(ABC):
@@ -318,6 +321,25 @@ class FittedDetector(Detector):
             UsageError: There is too little video, or an option is wrong.
             OutputError: `out` cannot be written to.
         """
+
+    def learns_on(self, bundle: Bundle) -> bool:
+        """Return whether a bundle of this detector can be learned on from watched video."""
+        return False
+
+    def learn_on(self, bundle: Bundle, folder: Path, out: Path) -> Fit:
+        """Fit to what a bundle was learned from and to what a running watch kept, and write a new bundle.
+
+        Args:
+            bundle: The model so far, one that `learns_on`.
+            folder: See `streamad.training.watched`.
+            out: Folder of the new bundle.
+
+        Raises:
+            UsageError: There is too little video, or the detector cannot do it.
+            BundleError: What the model was learned from cannot be read.
+            OutputError: `out` cannot be written to.
+        """
+        raise UsageError(f"{self.name} cannot learn on from watched video")
 
 
 class TrainedDetector(Detector):

@@ -55,11 +55,13 @@ class Scored:
         score: Its score.
         error: Why the engine or the camera's scorer failed; the frame then has no score.
         is_broken: Whether the scorer failed, so that its state is no longer valid.
+        model_input: What the network saw of it.
     """
 
     score: FrameScore
     error: Exception | None = None
     is_broken: bool = False
+    model_input: ModelInput | None = None
 
 
 class FrameQueue(ABC):
@@ -166,6 +168,6 @@ class FrameQueue(ABC):
             outputs = np.full(max(1, len(tiles.batch)), np.nan, np.float32)
         error = job.error or self._unreported.pop(camera, None)
         try:
-            return Scored(job.scorer.score(tiles, outputs), error)
+            return Scored(job.scorer.score(tiles, outputs), error, model_input=tiles)
         except Exception as fault:  # noqa: BLE001 - the reader of the score decides; other cameras continue
             return Scored(skipped_score(tiles, "fault"), fault, is_broken=True)

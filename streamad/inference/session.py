@@ -27,6 +27,7 @@ from streamad.errors import UsageError
 from streamad.frame import Frame, UInt8Image
 from streamad.inference.frame_queue import FrameQueue, Scored
 from streamad.inference.reading import open_frames, prefetched
+from streamad.preprocessing import ModelInput
 from streamad.scoring import FrameScore
 from streamad.sources import Source, SourceSpec
 from streamad.sources.quality import QualitySpec
@@ -95,6 +96,8 @@ class Session(Closeable):
         self._shared_queue = queue
         self._own_queue: FrameQueue | None = None
         self._on_event = on_event
+        self.on_input: Callable[[ModelInput, ScoredFrame], None] | None = None
+        """Called with what the network saw of each frame and the frame's result, after its events."""
         self._fps = fps or model.bundle.manifest.training.fps
         self._frames: deque[Frame] = deque()
         self._pushed = 0
@@ -136,6 +139,27 @@ class Session(Closeable):
         if self._tracker is None or self.alert_state != "idle":
             raise ValueError("only an idle session with a policy can take another")
         self.policy = self._tracker.policy = policy
+
+    def use_model(self, model: Model, queue: FrameQueue) -> None:
+        """Replace the model of a session with a shared queue by another that takes the same inputs.
+
+        The scorer keeps its past, so that the next frame has a score. No frame may be in the queue.
+
+        Args:
+            model: The model.
+            queue: The queue to its engine.
+
+        Raises:
+            ValueError: Its inputs or its score are defined in another way, or frames are in the queue.
+        """
+        old, new = self.model.bundle.manifest, model.bundle.manifest
+        if self._frames or (old.detector, old.input, old.tiling, old.score) != (
+            new.detector, new.input, new.tiling, new.score,
+        ):  # fmt: skip
+            raise ValueError("only a model with the same inputs and score can replace another, between two frames")
+        self.model, self._shared_queue = model, queue
+        if self._tracker is not None:
+            self._tracker.use_model(model.bundle.name, combined_sha256(model.bundle))
 
     def push(self, frame: Frame | UInt8Image, *, pts_seconds: float | None = None) -> list[ScoredFrame]:
         """Score the next frame, and wait until everything that can be scored is.
@@ -224,6 +248,8 @@ class Session(Closeable):
         if self._tracker is not None:
             changes += self._noted(self._tracker.update(scored.score))
         results.append(self._result(frame, scored.score, changes))
+        if self.on_input is not None and scored.model_input is not None:
+            self.on_input(scored.model_input, results[-1])
         return results
 
     def gap(self) -> list[EventChange]:

@@ -104,6 +104,12 @@ class CameraWatch:
         self._recent.clear()
         self._metrics.set_threshold(policy.display_score(policy.threshold))
 
+    def use_model(self, model: Model, policy: AlertPolicy, queue: FrameQueue) -> None:
+        """Watch with another model and its policy from the next frame on; see `Session.use_model`."""
+        self.session.use_model(model, queue)
+        self.model = model
+        self.use(policy)
+
     def poll(self) -> Frame | None:
         """Return the next frame of the source; None if none has come.
 

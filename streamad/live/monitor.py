@@ -18,6 +18,7 @@ from streamad.alerts.health import HealthChange
 from streamad.alerts.sinks import SinkFanout
 from streamad.alerts.store import EventStore
 from streamad.alerts.tracker import EventChange, utc_now
+from streamad.calibration import AlertPolicy
 from streamad.config import Config
 from streamad.errors import StreamadError
 from streamad.formatting import counted
@@ -87,6 +88,7 @@ class Monitor:
         on_score: Called with (camera, frame, score) for every frame, in the main loop's thread, after its events.
         on_event: Called with every change of an event, in the main loop's thread.
         on_health: Called with every change of a health event, likewise.
+        on_refresh: Called about twice a second in the main loop's thread, between two frames.
         wall_clock: Aware datetimes, for events.
 
     Exceptions from a camera's frames affect only that camera (`streamad.live.faults`). Exceptions from callbacks, the
@@ -107,6 +109,7 @@ class Monitor:
         on_score: Callable[[CameraWatch, Frame, FrameScore], None] | None = None,
         on_event: Callable[[EventChange], None] | None = None,
         on_health: Callable[[HealthChange], None] | None = None,
+        on_refresh: Callable[[], None] | None = None,
         wall_clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.metrics = metrics or Metrics()
@@ -116,8 +119,10 @@ class Monitor:
         self._on_score = on_score
         self._on_event = on_event
         self._on_health = on_health
+        self._on_refresh = on_refresh
         self._stop = threading.Event()
         self._started = time.monotonic()
+        self._config = config
         self._models: dict[str, Model] = {}
         self._batchers: dict[str, FrameQueue] = {}
         self._alerts: dict[str, int] = {}
@@ -173,6 +178,36 @@ class Monitor:
                     self._finish(camera)
             self._refresh()
             return [self._summary(camera) for camera in self.cameras]
+
+    def use_model(self, camera: CameraWatch, model: Model, policy: AlertPolicy) -> bool:
+        """Watch a camera with another model from its next frame on, and close the one before.
+
+        To be called from `on_refresh`.
+
+        Args:
+            camera: The only camera of its model.
+            model: A model with the same inputs and score, which is now this object's to close.
+            policy: Its policy.
+
+        Returns:
+            Whether it was replaced; False while an alert is under way.
+
+        Raises:
+            ValueError: Other cameras have the same model, or its inputs or score are defined in another way.
+        """
+        name = self._config.model_of(camera.spec)
+        if [self._config.model_of(other.spec) for other in self.cameras].count(name) > 1:
+            raise ValueError(f"camera {camera.spec.id} shares its model with other cameras")
+        self._handle(self._batchers[name].drain())
+        if camera.session.alert_state != "idle":
+            return False
+        queue = model.queue(self._batch_done)
+        camera.use_model(model, policy, queue)
+        old, self._models[name] = self._models[name], model
+        self._batchers[name] = self._batcher_of[camera.spec.id] = queue
+        old.close()
+        self._publish_model(model)
+        return True
 
     def keep_alive(self) -> None:
         """After `run`: keep the endpoints healthy until `stop` or an interrupt."""
@@ -233,11 +268,8 @@ class Monitor:
             model = open_model(name, config.engine, hint="latency" if live else "throughput")
             self._models[name] = model
             self._batchers[name] = model.queue(self._batch_done)
+            self._publish_model(model)
             info, bundle = model.engine.info, model.bundle
-            self.metrics.set_model(
-                model=bundle.name, sha256=bundle.sha256, detector=bundle.manifest.detector,
-                engine=info.name, device=info.device, precision=info.precision, why=info.why,
-            )  # fmt: skip
             _log.info("model %s on %s %s %s: %s", bundle.name, info.name, info.device, info.precision, info.why)
         policy = resolve_policy(
             self._models[name].bundle,
@@ -261,6 +293,13 @@ class Monitor:
             drift=config.drift,
             wall_clock=wall_clock,
         )
+
+    def _publish_model(self, model: Model) -> None:
+        info, bundle = model.engine.info, model.bundle
+        self.metrics.set_model(
+            model=bundle.name, sha256=bundle.sha256, detector=bundle.manifest.detector,
+            engine=info.name, device=info.device, precision=info.precision, why=info.why,
+        )  # fmt: skip
 
     def _round(self, finished: set[str]) -> None:
         """Take frames that arrived, start batches that are due, publish scores that are done.
@@ -416,6 +455,9 @@ class Monitor:
                     self._publish_health(camera)
         if load_changed:
             self._report_load()
+        if self._on_refresh is not None:
+            with self._surviving("refresh_callback"):
+                self._on_refresh()
         waiting = sum(batcher.waiting for batcher in self._batchers.values())
         self.metrics.queue_length.labels(queue="engine").set(waiting)
         if self._store is not None:

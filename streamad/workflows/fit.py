@@ -124,5 +124,11 @@ def calibrate_fit(
         CalibrationError: Nothing can be learned from the scores.
     """
     return calibrate_bundle(
-        fit.bundle, fit.scores, fps=fit.fps, source=source, alerts_per_day=alerts_per_day, rules=rules
+        fit.bundle,
+        fit.scores,
+        fps=fit.fps,
+        source=source,
+        alerts_per_day=alerts_per_day,
+        rules=rules,
+        ceilings=fit.ceilings,
     )

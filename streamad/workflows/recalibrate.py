@@ -49,13 +49,17 @@ class ScoreHistoryRecorder:
         self._wall_clock = wall_clock
         self.writer = BackgroundWriter[HistoryBlock]("history", _write, on_outcome=on_outcome)
         self._histories: dict[str, ScoreHistory] = {}
+        self._bundles: dict[str, Bundle] = {}
 
     def on_score(self, camera: CameraWatch, score: FrameScore) -> None:
         """Take a frame's score, after its events."""
         if self._spec.hours <= 0:
             return
         name = camera.spec.id
-        if name not in self._histories:
+        if self._bundles.get(name) is not camera.model.bundle:
+            if name in self._histories:
+                self._histories[name].close()  # its scores are of another model
+            self._bundles[name] = camera.model.bundle
             owner = scores_sha256(camera.model.bundle, camera.policy.calibration)
             self._histories[name] = ScoreHistory(
                 self._spec.folder, name, owner, hours=self._spec.hours, wall_clock=self._wall_clock, put=self.writer.put

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from streamad.bundle import CALIBRATION
+from streamad.bundle import CALIBRATION, Bundle
 from streamad.calibration import AlertPolicy, Calibration
 from streamad.config import Config
 from streamad.errors import CalibrationError, StreamadError
@@ -38,6 +38,7 @@ class _Course:
 
     Attributes:
         camera: The camera.
+        bundle: The model that this is about.
         path: Its calibration in the folder of its scores.
         is_own: Whether its threshold was set on its own scores already.
         next_look: When its history is read next, by the clock.
@@ -45,6 +46,7 @@ class _Course:
     """
 
     camera: CameraWatch
+    bundle: Bundle
     path: Path
     is_own: bool = False
     next_look: float = 0.0
@@ -84,7 +86,7 @@ class Tightening:
             return
         for camera in cameras:
             if camera.policy.calibration is not None and camera.source.spec.drops:
-                course = _Course(camera, config.history.folder / camera.spec.id / CALIBRATION)
+                course = _Course(camera, camera.model.bundle, config.history.folder / camera.spec.id / CALIBRATION)
                 self._courses[camera.spec.id] = course
                 self._continue(course, camera.policy.calibration)
 
@@ -93,6 +95,8 @@ class Tightening:
         course = self._courses.get(camera.spec.id)
         if course is None:
             return
+        if course.bundle is not camera.model.bundle:  # it was learned on
+            course = self._courses[camera.spec.id] = _Course(camera, camera.model.bundle, course.path)
         if course.ready is not None:
             self._replace(course, course.ready)
             return
@@ -132,11 +136,12 @@ class Tightening:
         if kept.alerts_per_day != base.alerts_per_day:
             kept = kept.with_budget(base.alerts_per_day)
         course.is_own = True
-        self._replace(course, self._policy_of(camera, kept))
+        self._replace(course, self._policy_of(course, kept))
 
-    def _policy_of(self, camera: CameraWatch, calibration: Calibration) -> AlertPolicy:
+    def _policy_of(self, course: _Course, calibration: Calibration) -> AlertPolicy:
+        camera = course.camera
         rules = self._config.rules_of(camera.spec)
-        return resolve_policy(camera.model.bundle, rules, camera=camera.spec.id, calibration=calibration)
+        return resolve_policy(course.bundle, rules, camera=camera.spec.id, calibration=calibration)
 
     def _replace(self, course: _Course, policy: AlertPolicy) -> None:
         camera, old, new = course.camera, course.camera.policy, policy.calibration
@@ -157,7 +162,7 @@ class Tightening:
         wanted = min(2 * rests_on, rests_on + known.seconds_to_budget) if course.is_own else rests_on
         try:
             calibration, _ = calibrate_on_recent(
-                camera.model.bundle,
+                course.bundle,
                 known,
                 folder=self._config.history.folder,
                 camera=camera.spec.id,
@@ -166,7 +171,7 @@ class Tightening:
                 least_seconds=max(wanted, LEAST_SECONDS),
                 rules=self._config.rules_of(camera.spec),
             )
-            policy = self._policy_of(camera, calibration)
+            policy = self._policy_of(course, calibration)
         except CalibrationError as error:
             _log.debug("camera %s: %s", camera.spec.id, error)  # too little yet
             return
@@ -174,6 +179,8 @@ class Tightening:
             _log.exception("camera %s: its threshold could not be set on its own scores", camera.spec.id)
             return
         course.next_look = self._clock() + REST_SECONDS
+        if course.bundle is not camera.model.bundle:
+            return
         try:
             keep_previous(course.path)
             calibration.save(course.path)

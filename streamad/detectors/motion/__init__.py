@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from streamad.bundle import Manifest
+from streamad.bundle import Bundle, Manifest
 from streamad.detectors.base import CameraScorer, Fit, FittedDetector
 from streamad.detectors.motion.flow import LONGEST_SECONDS
 from streamad.detectors.motion.layout import CELL
@@ -61,6 +61,18 @@ class Motion(FittedDetector):
         options = parse_options(MotionOptions, plan.options, self.name)
         plan = replace(plan, max_height=options.max_height or plan.max_height)
         return fit_motion_bundle(plan, clips, out, progress=progress)
+
+    def learns_on(self, bundle: Bundle) -> bool:
+        """See `FittedDetector.learns_on`: the bundle has what it was learned from."""
+        from streamad.detectors.motion.sampler import NORMAL
+
+        return NORMAL in bundle.manifest.files
+
+    def learn_on(self, bundle: Bundle, folder: Path, out: Path) -> Fit:
+        """See `FittedDetector.learn_on`."""
+        from streamad.detectors.motion.training import learn_on_motion
+
+        return learn_on_motion(bundle, folder, out)
 
     def require_rate(self, fps: float) -> None:
         """See `Detector.require_rate`."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from streamad.detectors.motion.density import TIME_OF, MotionModel, distances
 from streamad.detectors.motion.layout import CELL
-from streamad.detectors.motion.sampler import Moments, MotionSampler
+from streamad.detectors.motion.sampler import EARLIER, Moments, MotionSampler
 from streamad.detectors.motion.scorer import frame_scores
 from streamad.errors import UsageError
 
@@ -72,6 +72,8 @@ class Fitted:
 def fit(sampler: MotionSampler, *, seed: int = 17, progress: Callable[[int, int], None] | None = None) -> Fitted:
     """Fit the model, and score every frame by what other stretches of time show.
 
+    What the sampler knew before is one more stretch, earlier than all others.
+
     Args:
         sampler: What was seen of the normal video.
         seed: Seed of the choice among examples.
@@ -83,16 +85,17 @@ def fit(sampler: MotionSampler, *, seed: int = 17, progress: Callable[[int, int]
     stretch_of, seconds = stretches(sampler.clips, sampler.seconds)
     counts, moments = sampler.counts, sampler.moments
     moving = np.unique(stretch_of[counts > 0])
-    if moments is None or counts.sum() < MIN_CELLS or len(moving) < MIN_STRETCHES:
+    cells_seen = 0 if moments is None else int(moments.counts.sum())
+    if moments is None or cells_seen < MIN_CELLS or (len(moving) < MIN_STRETCHES and cells_seen == counts.sum()):
         raise UsageError(
-            f"too little moves in the normal video: {int(counts.sum())} moving cells in {len(moving)} stretches of "
+            f"too little moves in the normal video: {cells_seen} moving cells in {len(moving)} stretches of "
             f"{seconds:g} s; {MIN_CELLS} in {MIN_STRETCHES} are needed",
             hint="give more video from times when people or vehicles pass",
         )
     kept, at, cells = sampler.sample()
     chosen = _chosen(cells, at, np.random.default_rng(seed))
     model = _learned(moments, kept[chosen])
-    of = stretch_of[at[chosen]]  # ascending, as `_chosen` orders by time
+    of = np.where(at[chosen] < 0, EARLIER, stretch_of[at[chosen]])  # ascending, as `_chosen` orders by time
     scores = np.zeros(len(counts), np.float32)
     for run, values in sampler.read():
         own = np.repeat(stretch_of[run], counts[run])

@@ -27,7 +27,7 @@ from streamad.detectors.motion.density import MotionModel
 from streamad.detectors.motion.fitting import TOP_CELLS, Fitted, fit
 from streamad.detectors.motion.flow import AVERAGING_SECONDS, CHANGE, LAGS
 from streamad.detectors.motion.layout import CELL, HEIGHT, LENGTH
-from streamad.detectors.motion.sampler import MotionSampler
+from streamad.detectors.motion.sampler import NORMAL, MotionSampler, NormalState, ScoredPart
 from streamad.detectors.motion.scorer import SMOOTHING_SECONDS, RunningMean
 from streamad.errors import UsageError
 from streamad.formatting import markdown
@@ -36,12 +36,20 @@ from streamad.progress import Progress, no_progress
 from streamad.training.card import card
 from streamad.training.closed_form import make_folder, write_fitted_bundle
 from streamad.training.plan import Clip, TrainingPlan, frames_of, of_one_size
+from streamad.training.watched import ALERT, WatchedVideo
 
 PROGRESS_FRAMES = 250
 """Frames between two progress reports within a clip, which may be hours long."""
 
 LONGEST_GAP_SECONDS = 60.0
 """Longer gaps between two scores count as this long: alerts before and after are separate in any case."""
+
+KNOWN_SHARE = 0.25
+"""Scores count for the threshold if the model that made them knew this share of what is known now. Learning doubles
+what is known, so seven eighths of all video count."""
+
+MOST_SCORE_SECONDS = 3 * 86_400.0
+"""Length of the scores that are kept: enough for budgets of one alert in a week (`vouched_budget`)."""
 
 HELD_SECONDS = 0.5
 """Where the frame rate varies, a score is held until the next frame for up to this long."""
@@ -81,13 +89,68 @@ def fit_motion_bundle(plan: TrainingPlan, clips: Sequence[Clip], out: Path, *, p
         if not sampler.frames:
             raise UsageError("the clips contain no frames", hint="give normal video")
         fitted = fit(sampler, seed=plan.seed, progress=partial(tell, "fitting"))
-    manifest = _fitted_manifest(manifest, fitted, sampler)
-    scores = cross_fitted_scores(sampler.clips, sampler.seconds, fitted.scores, plan.fps)
+        scores = cross_fitted_scores(sampler.clips, sampler.seconds, fitted.scores, plan.fps)
+        seconds = _scored_seconds(scores, plan.fps)
+        parts = [ScoredPart(clip, np.full(len(clip), np.nan), seconds) for clip in scores]
+        sampler.state(parts, fps=plan.fps, seconds=seconds).save(out / NORMAL)
+        manifest = _fitted_manifest(manifest, fitted, sampler, seconds)
     return Fit(_export(fitted.model, manifest, sampler, out), scores, plan.fps)
 
 
+def learn_on_motion(bundle: Bundle, folder: Path, out: Path) -> Fit:
+    """Fit to what a bundle was learned from and to watched video; see `FittedDetector.learn_on`.
+
+    Earlier video is not scored again, since only samples of it are left. Its scores count for the threshold as long as
+    the models that made them knew at least `KNOWN_SHARE` of what is known now: one that knew less would have scored
+    higher. The newest three days of scores are kept.
+
+    Raises:
+        BundleError: What the model was learned from cannot be read.
+        UsageError: There is no watched video.
+        OutputError: `out` cannot be written to.
+    """
+    state = NormalState.load(bundle.path / NORMAL)
+    rows, cols = state.sizes.shape
+    video = WatchedVideo(folder, length=LENGTH, grid=(rows, cols))
+    if not len(video.frames):
+        raise UsageError(f"there is no watched video in {folder}")
+    make_folder(out)
+    manifest, seed = bundle.manifest, bundle.manifest.training.seed
+    with MotionSampler(manifest, out, seed=seed, state=state) as sampler:
+        sampler.watch(video)
+        fitted = fit(sampler, seed=seed)
+        is_alert = (video.frames["flags"] & ALERT).astype(bool)
+        limits = np.where(is_alert, video.frames["ceiling"].astype(np.float64), np.nan)
+        scores = cross_fitted_scores(sampler.clips, sampler.seconds, fitted.scores, state.fps)
+        ceilings = [_at_steps(sampler.seconds[clip], limits[clip], state.fps) for clip in _clip_slices(sampler.clips)]
+        seconds = state.seconds + _scored_seconds(scores, state.fps)
+        parts = [ScoredPart(*pair, seconds) for pair in zip(scores, ceilings, strict=True)]
+        kept = _newest(state, parts, seconds)
+        sampler.state(kept, fps=state.fps, seconds=seconds).save(out / NORMAL)
+        manifest = _fitted_manifest(manifest, fitted, sampler, seconds)
+    bundle = _export(fitted.model, manifest, sampler, out)
+    return Fit(bundle, tuple(p.scores for p in kept), state.fps, tuple(p.ceilings for p in kept))
+
+
+def _newest(state: NormalState, fresh: Sequence[ScoredPart], seconds: float) -> list[ScoredPart]:
+    """Return the scored parts, old and new, that the threshold rests on when so much is known."""
+    wanted = [part for part in (*state.parts, *fresh) if part.known >= KNOWN_SHARE * seconds]
+    room = MOST_SCORE_SECONDS * state.fps
+    first = len(wanted)
+    while first > 0 and (room := room - len(wanted[first - 1].scores)) >= 0:
+        first -= 1
+    return wanted[min(first, len(wanted) - len(fresh)) :]
+
+
+def _scored_seconds(scores: Sequence[npt.NDArray[np.float64]], fps: float) -> float:
+    return float(sum(np.isfinite(clip).sum() for clip in scores)) / fps
+
+
 def cross_fitted_scores(
-    clips: npt.NDArray[np.int32], seconds: npt.NDArray[np.float64], scores: npt.NDArray[np.float32], fps: float
+    clips: npt.NDArray[np.int32],
+    seconds: npt.NDArray[np.float64],
+    scores: npt.NDArray[np.float32],
+    fps: float,
 ) -> tuple[npt.NDArray[np.float64], ...]:
     """Arrange scores of frames as arrays of their clips, averaged over time as the scorer does.
 
@@ -101,21 +164,31 @@ def cross_fitted_scores(
         One array a clip, NaN where no frame was scored at that time.
     """
     answer = []
-    first = np.flatnonzero(np.diff(clips, prepend=-1))
-    for start, stop in pairwise([*first.tolist(), len(clips)]):
+    for clip in _clip_slices(clips):
         mean = RunningMean()
-        averaged = np.array([mean.push(t, s) for t, s in zip(seconds[start:stop], scores[start:stop], strict=True)])
-        steps = np.diff(seconds[start:stop], prepend=seconds[start])
-        # Timestamps may jump by days.
-        at = np.rint(np.cumsum(np.minimum(steps, LONGEST_GAP_SECONDS)) * fps).astype(np.int64)
-        clip_scores = np.full(at[-1] + 1, np.nan)
-        # If the frame rate varies, a score is held until the next frame; longer gaps have no scores.
-        held = np.diff(at, append=at[-1] + 1)
-        held[held >= HELD_SECONDS * fps] = 1
-        within = np.arange(held.sum()) - np.repeat(np.cumsum(held) - held, held)
-        clip_scores[np.repeat(at, held) + within] = np.repeat(averaged, held)
-        answer.append(clip_scores)
+        averaged = np.array([mean.push(t, s) for t, s in zip(seconds[clip], scores[clip], strict=True)])
+        answer.append(_at_steps(seconds[clip], averaged, fps))
     return tuple(answer)
+
+
+def _clip_slices(clips: npt.NDArray[np.int32]) -> list[slice]:
+    """Return the frames of each clip."""
+    first = np.flatnonzero(np.diff(clips, prepend=-1))
+    return [slice(start, stop) for start, stop in pairwise([*first.tolist(), len(clips)])]
+
+
+def _at_steps(seconds: npt.NDArray[np.float64], values: npt.NDArray[np.float64], fps: float) -> npt.NDArray[np.float64]:
+    """Arrange values of one clip's frames in equal steps of time; NaN where there is no frame."""
+    steps = np.diff(seconds, prepend=seconds[0])
+    # Timestamps may jump by days.
+    at = np.rint(np.cumsum(np.minimum(steps, LONGEST_GAP_SECONDS)) * fps).astype(np.int64)
+    arranged = np.full(at[-1] + 1, np.nan)
+    # If the frame rate varies, a value is held until the next frame; longer gaps have none.
+    held = np.diff(at, append=at[-1] + 1)
+    held[held >= HELD_SECONDS * fps] = 1
+    within = np.arange(held.sum()) - np.repeat(np.cumsum(held) - held, held)
+    arranged[np.repeat(at, held) + within] = np.repeat(values, held)
+    return arranged
 
 
 def _each(clips: Sequence[Clip], stage: str, tell: Progress) -> Iterator[Iterator[Frame]]:
@@ -157,20 +230,24 @@ def motion_manifest(plan: TrainingPlan) -> Manifest:
     )
 
 
-def _fitted_manifest(manifest: Manifest, fitted: Fitted, sampler: MotionSampler) -> Manifest:
+def _fitted_manifest(manifest: Manifest, fitted: Fitted, sampler: MotionSampler, seconds: float) -> Manifest:
+    """Return the manifest of a fitted model, which may be learned on from an earlier one's."""
+    assert sampler.moments is not None
+    before = manifest.training
     options: dict[str, Any] = {
         "anchors": len(fitted.model.anchors),
         "examples": len(fitted.model.examples),
-        "cells": int(sampler.counts.sum()),
-        "stretches": fitted.stretches,
+        "cells": int(sampler.moments.counts.sum()),
+        "seconds": round(seconds, 1),
+        "stretches": fitted.stretches + before.options.get("stretches", 0),
         "stretch_seconds": fitted.stretch_seconds,
         "flow_seconds": list(LAGS),
         "averaging_seconds": AVERAGING_SECONDS,
         "smoothing_seconds": SMOOTHING_SECONDS,
         "cell_pixels": CELL,
     }
-    training = manifest.training.model_copy(update={"frames": sampler.frames, "options": options})
-    return manifest.model_copy(update={"training": training, "parameters": fitted.model.numbers})
+    training = before.model_copy(update={"frames": before.frames + sampler.frames, "options": options})
+    return manifest.model_copy(update={"training": training, "parameters": fitted.model.numbers, "results": ()})
 
 
 def _export(model: MotionModel, manifest: Manifest, sampler: MotionSampler, out: Path) -> Bundle:
