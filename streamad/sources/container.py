@@ -22,13 +22,15 @@ from streamad.sources.hardware import choose_hardware
 from streamad.sources.luma import LumaConverter
 from streamad.sources.orientation import orientation_of
 from streamad.sources.spec import HardwareDecoding
-from streamad.sources.timing import BestEffort, PtsClock
+from streamad.sources.timing import MAX_JUMP_SECONDS, BestEffort, PtsClock
 from streamad.sources.url import Url
 
 QUARANTINE_SECONDS = 30.0
 """Time for which frames stay flagged after damage. Damage spreads, unflagged, to the frames predicted from a damaged
 one until the next key frame: of 566 frames damaged by lost packets, the decoder flagged 67. Streams without key frames
 (intra refresh) recover within a second or two. Chosen without measurement."""
+
+OnPacket = Callable[["av.Packet[VideoStream]", float], None]
 
 _DEFAULT_FPS = 25.0
 _GENERATE_PTS = 1
@@ -47,6 +49,7 @@ class ContainerSource(Source):
         threads: Number of decoder threads. Use 1 for cameras, which share the cores (more costs 16 % more CPU and is
             slower under load). More, or 0 for FFmpeg's default, speeds up a single file.
         clock: Monotonic clock, seconds, for `Frame.received_at`.
+        on_packet: Called with every packet of the stream and its position on the frames' clock, seconds.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class ContainerSource(Source):
         hwaccel: HardwareDecoding,
         threads: int = 1,
         clock: Callable[[], float] = time.monotonic,
+        on_packet: OnPacket | None = None,
     ) -> None:
         super().__init__(camera)
         if threads < 0:
@@ -64,6 +68,9 @@ class ContainerSource(Source):
         self._target = target
         self._threads = threads
         self._clock = clock
+        self._on_packet = on_packet
+        self._raw_offset: float | None = None  # of the stream's own clock to that of the frames
+        self._newest_pts: float | None = None
         self._accelerator, self._hardware = choose_hardware(hwaccel, camera=camera)
         self._luma = LumaConverter()
         self._size: tuple[int, ...] | None = None
@@ -259,7 +266,20 @@ class ContainerSource(Source):
             raise failure
         if packet is not None:
             self._count.add(packet)
+            if self._on_packet is not None:
+                self._on_packet(packet, self._position_of(packet))
         return packet
+
+    def _position_of(self, packet: av.Packet[VideoStream]) -> float:
+        """Position of a packet on the frames' clock, seconds; the newest frame's if the stream's clock was set."""
+        newest = self._newest_pts
+        if packet.pts is None or self._stream.time_base is None:
+            return newest or 0.0
+        raw = float(packet.pts * self._stream.time_base)
+        if newest is None and self._raw_offset is None:
+            self._raw_offset = raw
+        at = math.inf if self._raw_offset is None else raw - self._raw_offset
+        return at if abs(at - (newest or 0.0)) <= MAX_JUMP_SECONDS else newest or 0.0
 
     def _survives(self, failure: SourceError) -> bool:
         """Whether a read error ends the source quietly (files) or is raised (cameras)."""
@@ -282,6 +302,8 @@ class ContainerSource(Source):
         ticks, unit = self._best_effort.of(decoded.pts, decoded.dts), decoded.time_base or self._stream.time_base
         raw = None if ticks is None or unit is None else float(ticks * unit)
         pts_seconds, jumped = self._pts.advance(raw)
+        self._newest_pts = pts_seconds
+        self._raw_offset = None if raw is None else raw - pts_seconds
         pixels = self._shown(decoded)
         flags = FrameFlags.NONE
         if self._discontinuity or jumped or pixels.shape != self._size:

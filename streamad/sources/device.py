@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from av.container import InputContainer
 
-from streamad.sources.container import ContainerSource
+from streamad.sources.container import ContainerSource, OnPacket
 from streamad.sources.failures import SourceCodecError, SourceNotFoundError
 from streamad.sources.spec import DeviceSpec
 
@@ -22,6 +22,7 @@ class DeviceSource(ContainerSource):
         camera: The configured camera id.
         threads: Number of decoder threads; 1 for cameras.
         clock: Monotonic clock, seconds.
+        on_packet: See `ContainerSource`.
 
     Raises:
         SourceNotFoundError: If the device does not exist.
@@ -31,10 +32,16 @@ class DeviceSource(ContainerSource):
     """
 
     def __init__(
-        self, spec: DeviceSpec, *, camera: str, threads: int = 1, clock: Callable[[], float] = time.monotonic
+        self,
+        spec: DeviceSpec,
+        *,
+        camera: str,
+        threads: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+        on_packet: OnPacket | None = None,
     ) -> None:
         self._spec = spec
-        super().__init__(camera, spec.device, hwaccel=spec.hwaccel, threads=threads, clock=clock)
+        super().__init__(camera, spec.device, hwaccel=spec.hwaccel, threads=threads, clock=clock, on_packet=on_packet)
         self._read_timeout = spec.read_timeout_seconds
         self._stall_timeout = spec.stall_timeout_seconds
         self._info = replace(self._info, live=True, frames=None)

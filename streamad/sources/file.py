@@ -9,7 +9,7 @@ from dataclasses import replace
 from av.container import InputContainer
 
 from streamad.frame import Frame
-from streamad.sources.container import ContainerSource
+from streamad.sources.container import ContainerSource, OnPacket
 from streamad.sources.decoding import Picture
 from streamad.sources.failures import SourceCodecError, SourceError, SourceNotFoundError
 from streamad.sources.spec import FileSpec
@@ -33,6 +33,7 @@ class FileSource(ContainerSource):
         threads: Number of decoder threads; 0 for FFmpeg's default.
         clock: Monotonic clock, seconds.
         sleep: Function that waits for a number of seconds, for `realtime`.
+        on_packet: See `ContainerSource`.
 
     Raises:
         SourceNotFoundError: If the file does not exist.
@@ -48,12 +49,13 @@ class FileSource(ContainerSource):
         threads: int = 1,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        on_packet: OnPacket | None = None,
     ) -> None:
         self._spec = spec
         self._pacer = Pacer(spec.speed, clock=clock, sleep=sleep) if spec.realtime else None
         self._began_at: float | None = None
         self._last_at = 0.0
-        super().__init__(camera, spec.path, hwaccel=spec.hwaccel, threads=threads, clock=clock)
+        super().__init__(camera, spec.path, hwaccel=spec.hwaccel, threads=threads, clock=clock, on_packet=on_packet)
         try:
             self._first = self._first_picture()
         except SourceError:
@@ -133,6 +135,7 @@ class FileSource(ContainerSource):
         # Reopen instead of seeking: not every container can seek, and decoders keep state.
         self._pictures.close()
         self._container.close()
+        self._raw_offset = None
         self._begin()
         self._first = self._first_picture()
         self._pts.restart()

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from streamad.sources.base import Source
 from streamad.sources.spec import FileSpec, ImagesSpec, PluginSource, RtspSpec, SourceSpec
+
+if TYPE_CHECKING:
+    from streamad.sources.container import OnPacket
 
 
 def open_source(
@@ -16,6 +20,7 @@ def open_source(
     threads: int = 1,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
+    on_packet: OnPacket | None = None,
 ) -> Source:
     """Open a source in this process, for offline work or inside a camera's decoder process.
 
@@ -25,6 +30,8 @@ def open_source(
         threads: Number of decoder threads: 1 if several cameras share the cores, 0 for FFmpeg's default.
         clock: Monotonic clock, seconds.
         sleep: Function that waits for a number of seconds; paces a `realtime` replay.
+        on_packet: Called with every packet of the video stream and its position on the frames' clock, seconds. Image
+            folders and plugins have no packets.
 
     Returns:
         An open source. Close it or use it as a context manager.
@@ -36,7 +43,7 @@ def open_source(
     if isinstance(spec, FileSpec):
         from streamad.sources.file import FileSource
 
-        return FileSource(spec, camera=camera, threads=threads, clock=clock, sleep=sleep)
+        return FileSource(spec, camera=camera, threads=threads, clock=clock, sleep=sleep, on_packet=on_packet)
     if isinstance(spec, ImagesSpec):
         from streamad.sources.images import ImageFolderSource
 
@@ -44,9 +51,9 @@ def open_source(
     if isinstance(spec, RtspSpec):
         from streamad.sources.rtsp import RtspSource
 
-        return RtspSource(spec, camera=camera, threads=threads, clock=clock)
+        return RtspSource(spec, camera=camera, threads=threads, clock=clock, on_packet=on_packet)
     if isinstance(spec, PluginSource):
         return spec.open(camera=camera, clock=clock, sleep=sleep)
     from streamad.sources.device import DeviceSource
 
-    return DeviceSource(spec, camera=camera, threads=threads, clock=clock)
+    return DeviceSource(spec, camera=camera, threads=threads, clock=clock, on_packet=on_packet)

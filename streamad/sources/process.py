@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import pickle
@@ -137,24 +138,42 @@ class DecoderProcess:
         """Time of the last sign of life in shared memory, seconds of `time.monotonic()`."""
         return max((ring.heartbeat for ring in self._rings), default=0.0)
 
+    def record(self, request: dict[str, Any]) -> bool:
+        """Begin a clip or change its end.
+
+        Args:
+            request: The arguments of `ClipRecorder.request`.
+
+        Returns:
+            Whether the process was reached.
+        """
+        return not self.ended and self._send(json.dumps(request).encode())
+
+    def release_rings(self) -> None:
+        """Free the shared frames; the process continues for clips."""
+        while self._rings:
+            self._drop_ring()
+
     def ask_to_stop(self) -> None:
         """Ask the process to close its connection and exit."""
         if not self.ended:
             self._send(wire.STOP)
 
-    def kill(self, *, grace_seconds: float = 0.0) -> int | None:
-        """End the process, by SIGKILL after the grace period, and free its memory.
+    def wait(self, seconds: float) -> None:
+        """Wait for the process to end, at most so long."""
+        deadline = time.monotonic() + seconds
+        while self._process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+    def kill(self) -> int | None:
+        """End the process by SIGKILL if it has not ended, and free its memory.
 
         Returns:
             The exit status (negative for a signal); None if the system has not reaped the process yet.
         """
-        deadline = time.monotonic() + grace_seconds
-        while self._process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.001)
         if self._process.poll() is None:
             os.kill(self._process.pid, signal.SIGKILL)
-        while self._rings:
-            self._drop_ring()
+        self.release_rings()
         self.link.close()
         self.ended = True
         try:
@@ -164,13 +183,15 @@ class DecoderProcess:
             _log.warning("the decoder process %d is blocked in the kernel until its device responds", self.pid)
             return None
 
-    def _send(self, word: bytes) -> None:
+    def _send(self, word: bytes) -> bool:
         try:
             self.link.send(word)
         except (BlockingIOError, BrokenPipeError, ConnectionResetError) as error:
             # It is behind with its messages and checks again within half a second, or it is gone, which shows by
             # itself.
             _log.debug("decoder process %d could not be reached: %s", self.pid, type(error).__name__)
+            return False
+        return True
 
     def _drop_ring(self) -> None:
         ring = self._rings.pop(0)

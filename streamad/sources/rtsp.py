@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from av.container import InputContainer
 
-from streamad.sources.container import ContainerSource
+from streamad.sources.container import ContainerSource, OnPacket
 from streamad.sources.failures import SourceAuthError, classify
 from streamad.sources.rtsp_auth import DigestRelay, explain_failure
 from streamad.sources.spec import RtspSpec
@@ -25,17 +25,24 @@ class RtspSource(ContainerSource):
         camera: The configured camera id.
         threads: Number of decoder threads; 1 for cameras.
         clock: Monotonic clock, seconds.
+        on_packet: See `ContainerSource`.
 
     Raises:
         SourceError: If the stream cannot be opened; see the subclass and `reason`. No message contains a password.
     """
 
     def __init__(
-        self, spec: RtspSpec, *, camera: str, threads: int = 1, clock: Callable[[], float] = time.monotonic
+        self,
+        spec: RtspSpec,
+        *,
+        camera: str,
+        threads: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+        on_packet: OnPacket | None = None,
     ) -> None:
         self._spec = spec
         self._relay: DigestRelay | None = None
-        super().__init__(camera, spec.url, hwaccel=spec.hwaccel, threads=threads, clock=clock)
+        super().__init__(camera, spec.url, hwaccel=spec.hwaccel, threads=threads, clock=clock, on_packet=on_packet)
         self._read_timeout = spec.read_timeout_seconds
         self._stall_timeout = spec.stall_timeout_seconds
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
+from pathlib import Path
 from random import Random
 from typing import Any, Self
 
@@ -21,7 +23,7 @@ from streamad.sources.base import MAX_PROBLEMS, SourceInfo
 from streamad.sources.failures import FailureReason
 from streamad.sources.process import DecoderProcess
 from streamad.sources.shared_ring import RingError, RingFrame
-from streamad.sources.spec import ReconnectSpec, RtspSpec, SourceSpec
+from streamad.sources.spec import ImagesSpec, ReconnectSpec, RtspSpec, SourceSpec
 from streamad.sources.status import SourceState, SourceStatus
 
 _log = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class SupervisedSource:
         clock: Clock, seconds. Must be `time.monotonic` outside tests, because decoder processes stamp frames with it.
         slots: Number of frames that may be in the ring, at least 3.
         drop: Override for whether unread frames are dropped.
+        recording: What decoder processes keep for clips. Default: nothing. Image folders have no packets.
     """
 
     def __init__(
@@ -65,13 +68,19 @@ class SupervisedSource:
         clock: Callable[[], float] = time.monotonic,
         slots: int = 6,
         drop: bool | None = None,
+        recording: wire.RecordingSpec | None = None,
     ) -> None:
         self.camera = camera
         self.spec = spec
-        self._job = wire.Job(camera, spec, slots, spec.drops if drop is None else drop)
+        if isinstance(spec, ImagesSpec):
+            recording = None
+        self._job = wire.Job(camera, spec, slots, spec.drops if drop is None else drop, recording)
         self._clock = clock
         self._backoff = Backoff(reconnect or ReconnectSpec(), Random())
         self._process: DecoderProcess | None = None
+        self._lingering: tuple[DecoderProcess, float, float] | None = None  # with its base and when it is over
+        self._clips: dict[str, tuple[DecoderProcess, float]] = {}
+        self._clip_messages: list[dict[str, Any]] = []
         self._state: SourceState = "stopped"
         self._deadline = 0.0
         self._stale_at: float | None = None
@@ -121,6 +130,52 @@ class SupervisedSource:
             if left <= 0:
                 return None
             wait_any([self], left)
+
+    def record(self, clip: str, path: Path, since: float, until: float | None) -> bool:
+        """Begin a clip of the stream's own packets, or change its end.
+
+        A clip is of one connection. Where the stream was interrupted after `since`, it begins with the connection.
+
+        Args:
+            clip: Its id.
+            path: Its path, without a suffix.
+            since: Where it starts, `Frame.pts_seconds`.
+            until: Where it ends; None if that is not known yet.
+
+        Returns:
+            Whether the decoder was asked. `clips` returns its answer, unless it dies first.
+        """
+        known = self._clips.get(clip)
+        if known is None:
+            if self._job.recording is None:
+                return False
+            if self._process is not None and self._up_since is not None:
+                known = self._process, self._pts_base or 0.0
+            elif self._lingering is not None:
+                known = self._lingering[:2]
+            else:
+                return False
+        process, base = known
+        end = None if until is None else until - base
+        if not process.record({"id": clip, "path": str(path), "since": since - base, "until": end}):
+            self._clips.pop(clip, None)
+            return False
+        self._clips[clip] = known
+        return True
+
+    def clips(self) -> list[dict[str, Any]]:
+        """Return the messages about clips that were written or failed; see `ClipRecorder`. Times are `pts_seconds`.
+
+        The decoder of an ended stream answers too, for some seconds. What a decoder that died was writing is returned
+        with the reason "decoder_died"; its file may be incomplete.
+        """
+        if self._lingering is not None:
+            process, _, over_at = self._lingering
+            self._take_messages(process)
+            if process.ended or self._clock() >= over_at:
+                self._end_lingering()
+        messages, self._clip_messages = self._clip_messages, []
+        return messages
 
     def newest(self, frame: Frame) -> Frame:
         """Return the newest waiting frame, or `frame` if none waits. The frames in between count as dropped.
@@ -235,8 +290,36 @@ class SupervisedSource:
             _log.warning("%s: %s", self.camera, message["text"])
             if len(self._problems) < MAX_PROBLEMS:
                 self._problems.append(message["text"])
+        elif kind == "clip":
+            self._take_clip(message)
         elif kind == "end":
             self._end = message
+
+    def _take_clip(self, message: dict[str, Any]) -> None:
+        _, base = self._clips.pop(message["id"], (None, 0.0))
+        self._clip_messages.append({**message, "since": message["since"] + base, "until": message["until"] + base})
+
+    def _take_messages(self, process: DecoderProcess) -> None:
+        with suppress(RingError):
+            for message in process.messages():
+                if message["type"] == "clip":
+                    self._take_clip(message)
+
+    def _kill(self, process: DecoderProcess, grace_seconds: float) -> int | None:
+        """End a process, and report the clips that it completed and those that it did not."""
+        process.wait(grace_seconds)
+        self._take_messages(process)
+        status = process.kill()
+        for clip in [clip for clip, (owner, _) in self._clips.items() if owner is process]:
+            del self._clips[clip]
+            self._clip_messages.append({"type": "clip", "id": clip, "path": None, "reason": "decoder_died"})
+        return status
+
+    def _end_lingering(self, *, grace_seconds: float = 0.0) -> None:
+        if self._lingering is not None:
+            process = self._lingering[0]
+            self._lingering = None
+            self._kill(process, grace_seconds)
 
     def _progress(self, now: float) -> None:
         limit = self.spec.stall_timeout_seconds
@@ -291,19 +374,19 @@ class SupervisedSource:
 
     def _finish(self, end: dict[str, Any]) -> None:
         if end["reason"] is None:
-            self._release_process(grace_seconds=0.0)  # the decoder closes everything before it reports its end
+            self._release_process(is_at_end=True)  # the decoder closes everything before it reports its end
             self._state = "ended"
         else:
-            self._fail(FailureReason(end["reason"]), end["message"], end["hint"])
+            self._fail(FailureReason(end["reason"]), end["message"], end["hint"], is_at_end=True)
 
     def _handle_death(self) -> None:
         status = self._release_process(grace_seconds=0.2)
         how = f"by signal {-status}" if status is not None and status < 0 else f"with status {status}"
         self._fail(FailureReason.CRASHED, f"the decoder process died {how}", None)
 
-    def _fail(self, reason: FailureReason, message: str, hint: str | None) -> None:
+    def _fail(self, reason: FailureReason, message: str, hint: str | None, *, is_at_end: bool = False) -> None:
         now = self._clock()
-        self._release_process(grace_seconds=0.0)
+        self._release_process(is_at_end=is_at_end)
         self._failure = (reason, message, hint)
         healthy = 0.0 if self._up_since is None or self._last_frame is None else now - self._up_since
         delay = self._backoff.fail(reason, healthy_seconds=healthy)
@@ -315,12 +398,18 @@ class SupervisedSource:
         self._reconnects[reason] = self._reconnects.get(reason, 0) + 1
         _log.warning("%s: %s: %s; next attempt in %.1f s", self.camera, reason, message, delay)
 
-    def _release_process(self, *, grace_seconds: float) -> int | None:
+    def _release_process(self, *, grace_seconds: float = 0.0, is_at_end: bool = False) -> int | None:
         process, self._process = self._process, None
         if process is None:
             return None
-        # kill() adds up the counters of the rings while it closes them.
-        status = process.kill(grace_seconds=grace_seconds)
+        status = None
+        # Both ways add up the counters of the rings while they close them.
+        if is_at_end and self._job.recording is not None and not process.ended:
+            self._end_lingering()
+            process.release_rings()
+            self._lingering = process, self._pts_base or 0.0, self._clock() + wire.LINGER_SECONDS
+        else:
+            status = self._kill(process, grace_seconds)
         self._decoded += process.frames
         self._dropped += process.dropped
         # Do not reuse the numbers of frames that were decoded but never read.
@@ -357,8 +446,11 @@ def stop_all(sources: Sequence[SupervisedSource]) -> None:
     for source in sources:
         if source._process is not None:
             source._process.ask_to_stop()
+        if source._lingering is not None:
+            source._lingering[0].ask_to_stop()
     deadline = time.monotonic() + _STOP_GRACE_SECONDS
     for source in sources:
         source._release_process(grace_seconds=max(0.0, deadline - time.monotonic()))
+        source._end_lingering(grace_seconds=max(0.0, deadline - time.monotonic()))
         if not source.over:
             source._state = "stopped"

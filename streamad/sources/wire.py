@@ -1,8 +1,9 @@
 """Socket protocol between the main process and a decoder process. Pixels go through shared memory instead.
 
 The main process first sends the job, pickled. It contains the credentials, which must appear neither in arguments nor
-in the environment. After that it sends single bytes: `STOP`, or `SPACE` if the decoder is waiting for a free slot.
-The decoder sends JSON objects with a `type`: hello, info, ring (with the ring's descriptor), wake, problem, end.
+in the environment. After that it sends single bytes: `STOP`, or `SPACE` if the decoder is waiting for a free slot; and
+JSON objects, the arguments of `ClipRecorder.request`.
+The decoder sends JSON objects with a `type`: hello, info, ring (with the ring's descriptor), wake, problem, clip, end.
 """
 
 from __future__ import annotations
@@ -17,8 +18,25 @@ from streamad.sources.spec import SourceSpec
 STOP = b"q"
 SPACE = b"s"
 MAX_MESSAGE = 65536
+LINGER_SECONDS = 10.0
+"""How long a decoder that records serves clips after the end of its stream."""
 MAX_TEXT = 2000
 """Maximum number of characters of a text in a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingSpec:
+    """What a decoder process keeps of its stream for clips.
+
+    Attributes:
+        keep_seconds: Length of stream to keep, > 0. Longer where key frames are further apart.
+        max_clip_seconds: Longest clip.
+        max_bytes: Largest size of the packets kept, and of those that wait to be written.
+    """
+
+    keep_seconds: float
+    max_clip_seconds: float
+    max_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +48,14 @@ class Job:
         spec: The source.
         slots: Number of frames in the ring.
         drop: Whether the oldest unread frame is dropped for the newest; otherwise the decoder waits.
+        recording: What to keep for clips. Default: nothing.
     """
 
     camera: str
     spec: SourceSpec
     slots: int
     drop: bool
+    recording: RecordingSpec | None = None
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

@@ -5,6 +5,7 @@ It imports the decoder and little else, and ends with the main process, however 
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import select
@@ -13,8 +14,9 @@ import socket
 import threading
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from streamad.frame import Frame
 from streamad.sources import wire
@@ -25,8 +27,14 @@ from streamad.sources.opening import open_source
 from streamad.sources.shared_ring import Ring, RingError, RingFrame
 from streamad.sources.spec import RtspSpec
 
+if TYPE_CHECKING:
+    from streamad.sources.recording import ClipRecorder
+
 _SLICE_SECONDS = 0.5
 """Longest time between two checks of the socket, and between two signs of life."""
+
+_FINISH_SECONDS = 0.8
+"""Time to complete clips at the end; the main process waits for a second."""
 
 _BURST_SECONDS = 3.0
 """FFmpeg buffers about a second of frames while it probes a stream and then delivers them in one burst."""
@@ -54,16 +62,38 @@ class Worker:
         self._reported = 0
         self._first_at = 0.0
         self._waited = 0.0
+        self._recorder: ClipRecorder | None = None
+        if job.recording is not None:
+            from streamad.sources.recording import ClipRecorder
+
+            self._recorder = ClipRecorder(job.recording, self._report_clip)
 
     def run(self) -> None:
         """Decode until the source ends or fails, or the main process asks this one to stop."""
-        job = self._job
         try:
-            with open_source(job.spec, camera=job.camera, sleep=self._sleep) as source:
+            self._decode()
+            if self._recorder is not None and not self._recorder.is_empty:
+                self._linger(self._recorder)
+        except Stopped:
+            pass
+        finally:
+            if self._recorder is not None:
+                self._recorder.finish(_FINISH_SECONDS)
+
+    def _linger(self, recorder: ClipRecorder) -> None:
+        """Serve clips from the ring after the end of the stream: an alert is known some frames later."""
+        recorder.stream_ended()
+        self._sleep(wire.LINGER_SECONDS)
+
+    def _decode(self) -> None:
+        job = self._job
+        on_packet = None if self._recorder is None else self._recorder.add
+        try:
+            with open_source(job.spec, camera=job.camera, sleep=self._sleep, on_packet=on_packet) as source:
                 wire.send(self._link, {"type": "info", "info": asdict(source.info)})
                 self._forward_frames(source)
         except Stopped:
-            return
+            raise
         except (SourceError, RingError) as error:
             reason = error.reason if isinstance(error, SourceError) else FailureReason.CRASHED
             self._end(reason, str(error), error.hint)
@@ -143,6 +173,10 @@ class Worker:
         }
         wire.send(self._link, end)
 
+    def _report_clip(self, message: dict[str, Any]) -> None:
+        with suppress(OSError):  # the main process is gone
+            wire.send(self._link, message)
+
     def _details(self, error: Exception) -> str:
         """Describe an unexpected exception. For a stream, give only its location: its text may contain the address."""
         if not isinstance(self._job.spec, RtspSpec):
@@ -151,13 +185,15 @@ class Worker:
         return f" in {os.path.basename(where.filename)}, line {where.lineno}"
 
     def _check_stop(self) -> None:
-        """Raise `Stopped` if the main process asked for it. Costs one system call."""
+        """Handle a message of the main process; raise `Stopped` if it asks for it. Costs one system call."""
         try:
-            data = self._link.recv(16, socket.MSG_DONTWAIT)
+            data = self._link.recv(wire.MAX_MESSAGE, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
         if data in (wire.STOP, b""):
             raise Stopped
+        if data != wire.SPACE and self._recorder is not None:
+            self._recorder.request(**json.loads(data))
 
     def _wait(self, seconds: float) -> None:
         """Wait for a message of the main process for at most `seconds`, after a sign of life."""
