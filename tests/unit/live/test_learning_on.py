@@ -20,14 +20,17 @@ from monitor_support import Clock, EndlessSource
 from motion_support import Square, walkers, world
 
 from streamad.alerts.tracker import EventChange
-from streamad.bundle import CALIBRATION, combined_sha256, load_bundle, write_manifest
+from streamad.bundle import CALIBRATION, PLACE, combined_sha256, load_bundle, write_manifest
 from streamad.calibration import Calibration
 from streamad.config import parse_config
 from streamad.detectors.motion.sampler import NORMAL
 from streamad.detectors.motion.training import fit_motion_bundle
 from streamad.formatting import span
 from streamad.frame import Frame, UInt8Image
+from streamad.inference.gated_scorer import write_place
 from streamad.live import Monitor
+from streamad.live.camera import CameraWatch
+from streamad.service import watch
 from streamad.training.plan import TrainingPlan
 from streamad.training.watched import ALERT, WatchedVideo, is_example
 from streamad.versions import activate, active_version, list_versions, new_version, older_version
@@ -61,6 +64,7 @@ def learned(normal: list[UInt8Image], tmp_path_factory: pytest.TempPathFactory) 
     frames = [Frame("wall", k, k / FPS, 0.0, picture) for k, picture in enumerate(normal)]
     fit = fit_motion_bundle(PLAN, [lambda: iter(frames)], fresh)
     calibrate_fit(fit, source="one round", alerts_per_day=24).save(fresh / CALIBRATION)
+    write_place(fresh / PLACE, normal[0])
     write_manifest(fresh, fit.bundle.manifest)
     activate(home, fresh)
     return home
@@ -181,6 +185,7 @@ def test_a_watch_learns_on_and_changes_to_the_new_version(
     assert load_bundle(home).path == bundle.path == active_version(home)
     assert [path.name for path in list_versions(home)] == ["0001", "0002"]
     assert {CALIBRATION, NORMAL} <= bundle.manifest.files.keys()
+    assert bundle.manifest.files[PLACE] == before.manifest.files[PLACE]
     options = bundle.manifest.training.options
     assert options["seconds"] == pytest.approx(2 * before.manifest.training.options["seconds"], rel=0.25)
     assert known.require_model(combined_sha256(bundle)) is None
@@ -204,6 +209,34 @@ def test_a_watch_learns_on_and_changes_to_the_new_version(
 
     # What is in the model is not learned again.
     assert not list((tmp_path / "scores" / "gate" / "watched").glob("0001-*"))
+
+
+@pytest.mark.slow
+def test_what_streamad_run_runs_learns_on_too(home: Path, normal: list[UInt8Image], tmp_path: Path) -> None:
+    config = {
+        "model": str(home),
+        "cameras": [{"id": "gate", "source": {"type": "file", "path": "replay", "realtime": True}}],
+        "engine": {"threads": 1},
+        "history": {"folder": str(tmp_path / "scores")},
+        "events": {"path": str(tmp_path / "events.sqlite")},
+        "web": {"enabled": False},
+    }
+    monitors: list[Monitor] = []
+    end = time.monotonic() + 200
+
+    def on_start(monitor: Monitor) -> None:
+        monitors.append(monitor)
+        (camera,) = monitor.cameras
+        camera.source.start = lambda: None  # type: ignore[method-assign]
+        camera.source.poll = LoopSource("gate", normal, time.monotonic).poll  # type: ignore[method-assign]
+
+    def on_score(camera: CameraWatch, frame: Any, score: Any) -> None:
+        if camera.model.bundle.path.name == "0002" or time.monotonic() > end:
+            monitors[0].stop()
+
+    result = watch(parse_config(yaml.safe_dump(config)), on_score=on_score, on_start=on_start)
+    assert result.is_complete
+    assert active_version(home).name == "0002"
 
 
 def test_what_an_alert_touched_is_not_learned(home: Path, normal: list[UInt8Image], tmp_path: Path) -> None:
