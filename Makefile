@@ -30,7 +30,7 @@ $(VENV)/.base: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.base
 	$(PIP) torch
-	$(PIP) -e '.[train,onnx,int8,dev]'
+	$(PIP) -e '.[train,onnx,int8,mqtt,apprise,dev]'
 	@touch $@
 
 demo: $(VENV)/.base

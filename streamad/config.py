@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from streamad.alerts.sinks import SinkSpec
+from streamad.alerts.sinks import NotifierSpec, OutboxSpec, SinkSpec
 from streamad.alerts.store import EventsSpec
 from streamad.calibration.drift import DriftSpec
 from streamad.calibration.policy import AlertPolicySpec
@@ -90,6 +90,9 @@ class Config(BaseModel):
     )
     events: EventsSpec = Field(default_factory=lambda: EventsSpec(), description="where events are kept")
     sinks: tuple[SinkSpec, ...] = Field((), description="where events are sent")
+    outbox: OutboxSpec = Field(
+        default_factory=lambda: OutboxSpec(), description="where notifications wait until they were sent"
+    )
     web: WebSpec = Field(default_factory=lambda: WebSpec(), description="page, metrics and health")
     logging: LoggingSpec = Field(default_factory=lambda: LoggingSpec(), description="the program's log")
 
@@ -104,6 +107,21 @@ class Config(BaseModel):
     def _one_place_a_camera(self) -> Self:
         if self.quality.reference is not None and sum(camera.quality is None for camera in self.cameras) > 1:
             raise ValueError("`quality.reference` shows one camera's view: set `quality` for each camera")
+        return self
+
+    @model_validator(mode="after")
+    def _sinks_are_told_apart(self) -> Self:
+        known, names = {camera.id for camera in self.cameras}, set[str]()
+        for sink in self.sinks:
+            if not isinstance(sink, NotifierSpec):
+                continue
+            if sink.label in names:
+                raise ValueError(f"two sinks are named {sink.label!r}: give each a `name` of its own")
+            names.add(sink.label)
+            for camera in sink.cameras:
+                if camera not in known:
+                    hint = _did_you_mean(camera, known)
+                    raise ValueError(f"sink {sink.label!r} is for camera {camera!r}, which does not exist{hint}")
         return self
 
     def model_of(self, camera: CameraSpec) -> str:
@@ -267,7 +285,9 @@ def _suggestion(location: Location) -> str:
     here = {field for option in _options(_schema(location[:-1])) for field in _fields(option)}
     if similar := _did_you_mean(name, here):
         return similar.replace("'", "`")
-    elsewhere = sorted({".".join(path) for path in _homes(Config) if path[-1] == name})
+    homes = [path for path in _homes(Config) if path[-1] == name]
+    near = [path for path in homes if path[0] == location[0]]  # within the same part of the file
+    elsewhere = sorted({".".join(path) for path in near or homes})
     return f"; it belongs in {' or '.join(f'`{path}`' for path in elsewhere[:3])}" if elsewhere else ""
 
 

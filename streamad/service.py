@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from streamad.alerts.sinks import SinkFanout, build_sink
+from streamad.alerts.sinks import Delivery, SinkContext, SinkFanout, build_sink
 from streamad.alerts.store import AnyEvent, EventStore
 from streamad.alerts.tracker import EventChange, utc_now
 from streamad.config import Config, load_config
@@ -92,7 +92,13 @@ def watch(
         if store.interrupted:
             events = counted(store.interrupted, "event")
             message(f"{events} left open by a process that died: now `interrupted`")
-        sinks = SinkFanout([build_sink(spec) for spec in settings.sinks], on_outcome=metrics.notified)
+        context = SinkContext(cameras=tuple(camera.id for camera in settings.cameras))
+        sinks = SinkFanout(
+            [build_sink(spec, settings.outbox, context) for spec in settings.sinks], on_outcome=metrics.notified
+        )
+        stack.callback(sinks.close)
+        for event in store.interrupted_events:
+            sinks.emit(event, "closed")  # whoever was told of its start
         log = None
         if scores is not None:
             log = stack.enter_context(ScoreLog(scores, on_outcome=partial(metrics.wrote, "scores")))
@@ -127,7 +133,7 @@ def watch(
         stack.callback(learning.close)
         tightening = Tightening(settings, monitor.cameras, utc_now)
         stack.callback(tightening.close)
-        writers: list[BackgroundWriter[Any]] = [
+        writers: list[BackgroundWriter[Any] | Delivery] = [
             store.writer,
             history.writer,
             *([] if log is None else [log.writer]),

@@ -120,11 +120,16 @@ class EventStore:
         self._lock = WriterLock(self.path)
         try:
             self._open()
-            self.interrupted = self._interrupt_open_events()
+            self.interrupted_events = self._interrupt_open_events()
         except OutputError:
             self._close_connections()
             self._lock.release()
             raise
+
+    @property
+    def interrupted(self) -> int:
+        """Number of events that a dead process had left open."""
+        return len(self.interrupted_events)
 
     @property
     def error(self) -> OutputError | None:
@@ -306,7 +311,7 @@ class EventStore:
             self._writer, self._reader = writer, reader
         self._identity = _identity(self.path)
 
-    def _interrupt_open_events(self) -> int:
+    def _interrupt_open_events(self) -> list[AnyEvent]:
         assert self._writer is not None
         try:
             rows = self._writer.execute("SELECT id, document, type FROM events WHERE state = 'open'").fetchall()
@@ -316,7 +321,7 @@ class EventStore:
             ]
             interrupted = [_interrupted(event) for event in found if event is not None]
             self._write(interrupted)
-            return len(interrupted)
+            return interrupted
         except sqlite3.Error as error:
             raise failure(self.path, error) from error
 

@@ -88,7 +88,7 @@ def check(
     for kind, prefix in (("warning", "warning"), ("unchecked", "not checked")):
         for line, text in sorted(set(found[kind])):
             say(f"{file}:{line}: {prefix}: {text}")
-    if found["unchecked"] and not connect:
+    if any(text.startswith("cameras") for _, text in found["unchecked"]) and not connect:
         say("  --connect also checks cameras and devices")
     details = {
         "warnings": listed(found["warning"]),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from streamad.alerts.database import APPLICATION_ID
+from streamad.alerts.sinks import NotifierSpec
 from streamad.config import Config
 from streamad.errors import EngineError, OutputError, StreamadError
 from streamad.files import open_regular
@@ -63,6 +64,7 @@ def check_config(config: Config, *, connect: bool) -> Iterator[Finding]:
             yield Finding("fault", ("cameras", index, "source"), got)
     yield from _not_opened(config, connect=connect)
     yield from _models(config, frames)
+    yield from _receivers(config)
     yield from _outputs(config)
     if config.web.enabled:
         try:
@@ -184,6 +186,17 @@ def _models(config: Config, frames: dict[int, Frame]) -> Iterator[Finding]:
             yield from (Finding("warning", ("cameras", index), message) for message in logged.taken())
 
 
+def _receivers(config: Config) -> Iterator[Finding]:
+    """What the sinks that notify refer to; no receiver is contacted."""
+    for index, sink in enumerate(config.sinks):
+        if not isinstance(sink, NotifierSpec):
+            continue
+        if problem := sink.problem():
+            yield Finding("fault", ("sinks", index), problem)
+        else:
+            yield Finding("unchecked", ("sinks", index), f"whether {sink.label} accepts: `streamad sinks test` asks it")
+
+
 class _Logged(logging.Handler):
     """Collects the warnings that a module logs."""
 
@@ -212,6 +225,8 @@ def _outputs(config: Config) -> Iterator[Finding]:
         if camera.quality is not None and camera.quality.reference is not None:
             files[("cameras", index, "quality", "reference")] = camera.quality.reference
     folders: dict[Location, Path] = {("history", "folder"): config.history.folder} if config.history.hours else {}
+    if any(isinstance(sink, NotifierSpec) for sink in config.sinks):
+        folders["outbox", "folder"] = config.outbox.folder
     for place, path in {**files, **folders}.items():
         if problem := _write_problem(path, is_folder=place in folders):
             yield Finding("fault", place, f"cannot write to {path}: {problem}")

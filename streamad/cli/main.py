@@ -43,6 +43,7 @@ SECTIONS = {
     },
     "Set up": {
         "config": "streamad.cli.config:config",
+        "sinks": "streamad.cli.sinks:sinks",
         "doctor": "streamad.cli.doctor:doctor",
     },
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import threading
 from collections.abc import Iterator, Mapping
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector
 from prometheus_client.exposition import choose_encoder, generate_latest
@@ -188,11 +189,12 @@ class Metrics:
         elif outcome == "dropped":
             self.output_dropped.labels(output=output, reason=reason).inc(amount)
 
-    def notified(self, sink: str, outcome: Outcome, amount: int, reason: str) -> None:
-        """Count the outcome of a sink's items, including deliveries."""
+    def notified(self, sink: str, outcome: Outcome | Literal["suppressed"], amount: int, reason: str) -> None:
+        """Count the outcome of a sink's items, including deliveries and what its routing suppresses."""
         label = "delivered" if outcome == "written" else outcome
         self.notifications.labels(sink=sink, outcome=label).inc(amount)
-        self.wrote(sink, outcome, amount, reason)
+        if outcome != "suppressed":
+            self.wrote(sink, outcome, amount, reason)
 
     def render(self) -> bytes:
         """All series in Prometheus text format 0.0.4."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from streamad.alerts import Event, new_event_id
+from streamad.alerts import Event, HealthEvent, new_event_id
 
 START = datetime(2026, 3, 1, 22, 15, tzinfo=UTC)
 
@@ -36,4 +36,24 @@ def make_event(number: int = 0, camera: str = "gate", state: str = "open") -> Ev
         model="ped2",
         model_sha256="0" * 64,
         reason="score",
+    )
+
+
+def make_health_event(number: int = 0, camera: str = "gate") -> HealthEvent:
+    """A frozen picture that began `number` minutes after `START`."""
+    at = START + timedelta(minutes=number)
+    return HealthEvent(
+        id=new_event_id(at),
+        camera=camera,
+        state="open",
+        reason="frozen",
+        reasons=("frozen",),
+        message="The picture stands still. Restart the camera.",
+        started_index=10,
+        started_pts_seconds=1.0,
+        started_at=at,
+        updated_index=15,
+        updated_pts_seconds=1.5,
+        updated_at=at,
+        frames=6,
     )

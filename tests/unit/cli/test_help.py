@@ -51,6 +51,8 @@ NOT_RUN = {
     "streamad demo": "tests/integration/test_demo.py",
     "streamad demo --seed 7 --keep-running --port 8000": "runs until Ctrl-C",
     "streamad run camera.yaml": "runs until Ctrl-C",
+    "streamad sinks test camera.yaml": "tests/integration/test_notifications.py",
+    "streamad sinks test camera.yaml --sink webhook": "tests/integration/test_notifications.py",
     "streamad learn rtsp://camera.example/stream1 --minutes 10 --out models/gate": "needs a camera",
     "streamad train adacl --data normal/ --out models/gate-adacl --epochs 5 --device cuda": "needs a GPU",
     "streamad calibrate models/gate --recent 24h --camera gate": "needs a day of scores",

@@ -1,8 +1,4 @@
-"""Sinks: where events go besides the store, and the fan-out that delivers to all of them.
-
-A sink receives health events (problems of a camera itself) in addition to anomalies. Their documents have the key
-`type` with the value "health", which documents of anomalies lack.
-"""
+"""Sinks that record every change of an event on this machine: JSON lines, and the program's log."""
 
 from __future__ import annotations
 
@@ -10,10 +6,8 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, Protocol, TextIO
+from typing import Literal, TextIO
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,13 +15,7 @@ from streamad.alerts.event import Event, EventKind
 from streamad.alerts.health import HealthEvent
 from streamad.errors import OutputError
 from streamad.formatting import number
-from streamad.plugins import SINKS, OrPlugin
-from streamad.writing import CAPACITY, Appender, BackgroundWriter, Outcome
-
-CLOSE_SECONDS = 1.0
-"""At shutdown, how long a sink may go without delivering anything before its queued events are discarded."""
-
-_Change = tuple[Event | HealthEvent, EventKind]
+from streamad.writing import Appender
 
 
 class JsonlSinkSpec(BaseModel):
@@ -49,65 +37,6 @@ class LogSinkSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     type: Literal["log"] = Field("log", description="the program's log")
-
-
-class PluginSink(BaseModel):
-    """Base class for the settings of a sink that another package adds (docs/how-to/extend.md).
-
-    A subclass gives `type` a Literal with a default, adds its own settings, each with a description, and builds its
-    sink.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    type: str
-
-    def build(self) -> Sink:
-        """Create the sink.
-
-        Raises:
-            OutputError: Its output cannot be opened.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has no method `build`")
-
-
-SinkSpec = Annotated[JsonlSinkSpec | LogSinkSpec | PluginSink, OrPlugin(SINKS, PluginSink)]
-"""Any sink, discriminated by `type`."""
-
-
-class Sink(Protocol):
-    """Receives events as they open, change, and close.
-
-    `SinkFanout` calls each sink on its own thread: an `emit` that waits for a network delays no other sink.
-    """
-
-    @property
-    def name(self) -> str:
-        """Short name, used as the label `sink` of `streamad_notifications_total`."""
-
-    def emit(self, event: Event | HealthEvent, kind: EventKind) -> None:
-        """Deliver the event.
-
-        Raises:
-            OutputError: Delivery failed; the event is passed again until delivery succeeds. Failures of the outside
-                world must not raise anything else.
-        """
-
-    def close(self) -> None:
-        """Release the sink's resources; `emit` is not called again."""
-
-
-def build_sink(spec: SinkSpec) -> Sink:
-    """Create the sink that `spec` describes.
-
-    Raises:
-        OutputError: The sink's output cannot be opened.
-    """
-    if isinstance(spec, JsonlSinkSpec):
-        return JsonlSink(spec.path, changes=spec.changes)
-    if isinstance(spec, PluginSink):
-        return spec.build()
-    return LogSink()
 
 
 class JsonlSink:
@@ -215,55 +144,3 @@ class LogSink:
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""
-
-
-class SinkFanout:
-    """Delivers events to every sink, in order, each on its own thread (see `BackgroundWriter`).
-
-    A sink that fails or hangs affects neither the other sinks nor the main loop.
-
-    Args:
-        sinks: The sinks to deliver to.
-        on_outcome: Called with the sink's name and what `BackgroundWriter` reports.
-        capacity: Number of changes that can be queued for a sink.
-        retry_seconds: Time between two attempts.
-    """
-
-    def __init__(
-        self,
-        sinks: Sequence[Sink],
-        *,
-        on_outcome: Callable[[str, Outcome, int, str], None] | None = None,
-        capacity: int = CAPACITY,
-        retry_seconds: float = 1.0,
-    ) -> None:
-        self._sinks = tuple(sinks)
-        self.writers = tuple(
-            BackgroundWriter[_Change](
-                sink.name,
-                partial(_deliver, sink),
-                capacity=capacity,
-                retry_seconds=retry_seconds,
-                on_outcome=None if on_outcome is None else partial(on_outcome, sink.name),
-            )
-            for sink in sinks
-        )
-
-    def emit(self, event: Event | HealthEvent, kind: EventKind) -> None:
-        """Queue the event for every sink and return at once. Updates whose reason is "progress" are not delivered."""
-        if isinstance(event, Event) and event.reason == "progress":
-            return
-        for writer in self.writers:
-            writer.put((event, kind))
-
-    def close(self) -> None:
-        """Deliver queued events where possible, and close every sink that does not hang."""
-        for sink, writer in zip(self._sinks, self.writers, strict=True):
-            writer.close(CLOSE_SECONDS)
-            if writer.is_over:
-                sink.close()
-
-
-def _deliver(sink: Sink, changes: Sequence[_Change]) -> None:
-    for event, kind in changes:
-        sink.emit(event, kind)
