@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -116,6 +116,7 @@ class EventStore:
         self._unreadable: set[str] = set()
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._file: BinaryIO | None = None
 
         self._lock = WriterLock(self.path)
         try:
@@ -304,11 +305,16 @@ class EventStore:
         writer = connect(self.path)
         try:
             reader = connect_reader(self.path)
+            try:
+                file = open_regular(self.path)
+            except (OSError, ValueError) as error:
+                reader.close()
+                raise failure(self.path, error) from error
         except OutputError:
             writer.close()
             raise
         with self._read_lock:
-            self._writer, self._reader = writer, reader
+            self._writer, self._reader, self._file = writer, reader, file
         self._identity = _identity(self.path)
 
     def _interrupt_open_events(self) -> list[AnyEvent]:
@@ -353,7 +359,7 @@ class EventStore:
     def _reopen_where_needed(self) -> bool:
         """Reopen the file after a failure, or if the path has another file or none; True if it was opened."""
         is_gone = self._writer is not None and _identity(self.path) != self._identity
-        if self._writer is not None and not is_gone and not _is_database(self.path):
+        if self._writer is not None and not is_gone and not self._is_database():
             # Overwritten in place. SQLite may not notice for a long time, and everything written until then would be
             # lost.
             raise sqlite3.DatabaseError("the file was overwritten and is no longer a database")
@@ -421,6 +427,19 @@ class EventStore:
                 if connection is not None:
                     connection.close()
             self._reader = self._writer = None
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+
+    def _is_database(self) -> bool:
+        assert self._file is not None
+        try:
+            # Opening and closing the file here would end the locks that SQLite holds on it in this process
+            # (https://www.sqlite.org/howtocorrupt.html, 2.2): another program that closes the file would then take
+            # itself for the last one, and remove the log that the newest events are in.
+            return os.pread(self._file.fileno(), len(MAGIC), 0) == MAGIC
+        except OSError:  # SQLite will report what is wrong
+            return True
 
 
 def page_query(
@@ -455,16 +474,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return status.st_dev, status.st_ino
-
-
-def _is_database(path: Path) -> bool:
-    try:
-        with open_regular(path) as file:
-            return file.read(len(MAGIC)) == MAGIC
-    except ValueError:
-        return False
-    except OSError:  # for example no descriptor left while those of SQLite still work: SQLite will report what is wrong
-        return True
 
 
 def _type_of(kind: type[AnyEvent]) -> str:

@@ -487,6 +487,20 @@ def test_the_database_of_another_program_is_left_as_it_is(path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_another_program_that_closes_the_file_does_not_remove_the_log_that_is_in_use(
+    store: EventStore, path: Path
+) -> None:
+    """The last connection to a database removes its log; who is the last one, SQLite knows by the locks of others."""
+    for number in range(3):
+        store.save(make_event(2 * number, state="closed"))
+        program = "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM events'))"
+        found = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
+        assert found.stdout == f"({2 * number + 1},)\n"
+        assert path.with_name(f"{path.name}-wal").exists()
+        store.save(make_event(2 * number + 1, state="closed"))
+    assert len(rows(path)) == store.count() == 6
+
+
 def test_a_newer_schema_is_refused(path: Path) -> None:
     EventStore(path).close()
     other = sqlite3.connect(path)
@@ -508,7 +522,7 @@ def test_an_older_schema_is_migrated_and_keeps_its_events(path: Path, monkeypatc
     with EventStore(path) as store:
         assert store.events() == [event]
     other = sqlite3.connect(path)
-    assert other.execute("PRAGMA user_version").fetchone() == (4,)
+    assert other.execute("PRAGMA user_version").fetchone() == (len(database.MIGRATIONS),)
     assert other.execute("SELECT note FROM events").fetchall() == [(None,)]
     other.close()
 
