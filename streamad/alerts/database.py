@@ -18,6 +18,9 @@ BUSY_TIMEOUT_SECONDS = 0.25
 """How long a statement waits for another process's lock. It is short because the main loop waits, too; what cannot be
 written now is kept in memory and retried."""
 
+MARK_TIMEOUT_SECONDS = 10.0
+"""How long a mark waits for the process that watches, which locks the file for milliseconds at a time."""
+
 
 def _create_events(connection: sqlite3.Connection) -> None:
     connection.execute(
@@ -54,7 +57,27 @@ def _count_events(connection: sqlite3.Connection) -> None:
     connection.execute(f"CREATE TRIGGER events_moved AFTER UPDATE OF type, camera ON events BEGIN {subtract} {add} END")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create_events, _tell_types_apart, _count_events)
+def _create_marks(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        "CREATE TABLE marks (number INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL,"
+        " verdict TEXT NOT NULL CHECK (verdict IN ('false_alarm', 'reviewed', 'none')), author TEXT NOT NULL,"
+        " at TEXT NOT NULL, note TEXT)"
+    )
+    connection.execute("CREATE INDEX marks_by_event ON marks (event, number)")
+    # An audit trail.
+    for change in ("UPDATE", "DELETE"):
+        connection.execute(
+            f"CREATE TRIGGER marks_stay_on_{change.lower()} BEFORE {change} ON marks"
+            " BEGIN SELECT RAISE(ABORT, 'marks are only ever added'); END"
+        )
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    _create_events,
+    _tell_types_apart,
+    _count_events,
+    _create_marks,
+)
 """Step i upgrades a file from `user_version` i to i + 1. Steps are only ever appended."""
 
 
@@ -93,6 +116,34 @@ def connect(path: Path) -> sqlite3.Connection:
         raise failure(path, error) from error
 
 
+def connect_existing(path: Path) -> sqlite3.Connection:
+    """Open the file of a store for one short write, beside the process that may hold its `WriterLock`.
+
+    Raises:
+        OutputError: The file does not exist, is not an event store, is newer than this version, or is older and in use.
+    """
+    if not path.is_file():
+        raise OutputError(f"event store {path} does not exist", hint="give the configuration, or its events.path")
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = _connect(path, timeout=MARK_TIMEOUT_SECONDS)
+        if _check_ours(connection, path) < len(MIGRATIONS):
+            # Its writer is of an earlier version, which must not find another schema when it reopens the file.
+            lock = WriterLock(path)
+            try:
+                connect(path).close()
+            finally:
+                lock.release()
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
+    except (sqlite3.Error, OSError) as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, OutputError):
+            raise
+        raise failure(path, error) from error
+
+
 def connect_reader(path: Path) -> sqlite3.Connection:
     """Open the file for queries only.
 
@@ -107,8 +158,8 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         raise failure(path, error) from error
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
+def _connect(path: Path, timeout: float = BUSY_TIMEOUT_SECONDS) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
     # One damaged text must not make the other rows unreadable.
     connection.text_factory = lambda text: text.decode(errors="replace")
     return connection

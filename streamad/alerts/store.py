@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from streamad.alerts.database import WriterLock, connect, connect_reader, failure
 from streamad.alerts.event import Event, utc_text
 from streamad.alerts.health import HealthEvent
+from streamad.alerts.marks import NEWEST_MARKS, Mark
 from streamad.errors import OutputError, UsageError
 from streamad.files import open_regular
 from streamad.writing import BackgroundWriter, Outcome
@@ -202,6 +203,15 @@ class EventStore:
     ) -> list[HealthEvent]:
         """Return the newest health events first: rejected frames and drift. See `events`."""
         return self._newest(HealthEvent, camera, since, limit, before)
+
+    def marks(self, events: Iterable[str]) -> dict[str, Mark]:
+        """Return the newest mark of each of these events, by id; events without a mark are missing.
+
+        Raises:
+            OutputError: The file cannot be read.
+        """
+        rows = self._query(NEWEST_MARKS, (json.dumps(list(events)),))
+        return {mark.event: mark for mark in map(Mark.of_row, rows)}
 
     def _newest(
         self, kind: type[_EventT], camera: str | None, since: datetime | None, limit: int, before: str | None

@@ -506,7 +506,7 @@ def test_a_newer_schema_is_refused(path: Path) -> None:
     other = sqlite3.connect(path)
     other.execute("PRAGMA user_version = 99")
     other.close()
-    with pytest.raises(OutputError, match="schema 99, the newest supported is 3"):
+    with pytest.raises(OutputError, match="schema 99, the newest supported is 4"):
         EventStore(path)
 
 
