@@ -1,6 +1,6 @@
-"""Arrays from .npy and .npz files that may come from anybody: bounded memory and time, and nothing is unpickled.
+"""Read .npy and .npz files from untrusted sources: memory and time are bounded, and nothing is unpickled.
 
-Apart from `streamad.files`, so that reading a configuration loads no NumPy.
+Separate from `streamad.files`, so that reading a configuration does not import NumPy.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from numpy.typing import NDArray
 from streamad.files import open_regular
 
 MOST_ARRAY_BYTES = 1 << 30
-"""Bytes of labels, scores or statistics, unpacked."""
+"""Maximum size of labels, scores or statistics, bytes after decompression."""
 _MOST_HEADER = 64 << 10
 _PART = 1 << 20
 _NPY_MAGIC = b"\x93NUMPY"
 
 
 def read_arrays(path: Path, most: int = MOST_ARRAY_BYTES) -> dict[str, NDArray[Any]]:
-    """The arrays of an .npz by name, or the one of an .npy under its file name; nothing is unpickled.
+    """Read the arrays of an .npz by name, or that of an .npy under the file's stem; nothing is unpickled.
 
     Args:
-        path: the file; its content decides which of the two it is.
-        most: bytes of all arrays together, unpacked.
+        path: The file; its content decides which of the two it is.
+        most: Maximum total size of all arrays, bytes after decompression.
 
     Raises:
-        OSError: the file cannot be opened.
-        ValueError: damaged, too large, or with an array that is larger than what is there or would need pickle.
+        OSError: The file cannot be opened.
+        ValueError: The file is damaged or too large, or an array claims more data than the file holds or needs pickle.
     """
     with open_regular(path, most) as file:
         if file.read(len(_NPY_MAGIC)) == _NPY_MAGIC:
@@ -52,20 +52,20 @@ def read_arrays(path: Path, most: int = MOST_ARRAY_BYTES) -> dict[str, NDArray[A
                     with archive.open(member) as part:
                         arrays[member.filename.removesuffix(".npy")] = _read_array(part, member.file_size)
                 return arrays
-        # RuntimeError: encrypted; NotImplementedError: packed in a way that this Python does not know.
+        # RuntimeError: encrypted; its subclass NotImplementedError: a compression that this Python does not support.
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
             raise ValueError(str(error)) from None
 
 
 def read_array_header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether columns come first, and type of the .npy that begins here.
+    """Read the header of an .npy: shape, whether the order is column-major (Fortran), and dtype.
 
     Args:
-        file: at the beginning of the .npy; is left where its numbers begin.
-        size: bytes of the .npy, header and numbers.
+        file: Positioned at the start of the .npy; left at the start of its data.
+        size: Size of the .npy, header included, bytes.
 
     Raises:
-        ValueError: no .npy, one that would need pickle, or one that claims more numbers than `size` has room for.
+        ValueError: Not an .npy, or one that needs pickle or claims more data than `size` has room for.
     """
     start = file.read(8)
     if len(start) < 8 or not start.startswith(_NPY_MAGIC) or start[6] not in (1, 2):

@@ -1,4 +1,4 @@
-"""Frame: the one record that flows from a source to a score; and where the cells of a heat map lie on it."""
+"""Frame: the record that flows from a source to a score; LocationBoxes: where an anomaly map's locations lie on it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ UInt8Image = npt.NDArray[np.uint8]
 
 
 class FrameFlags(IntFlag):
-    """What a decoder knows of a frame beside its picture."""
+    """What a decoder knows about a frame apart from its pixels."""
 
     NONE = 0
     KEY = 1
-    """The frame is a key frame: it was decoded without reference to earlier ones."""
+    """Key frame: decoded without reference to earlier frames."""
     CORRUPT = 2
-    """The decoder met errors in this frame, or in one since the last clean key frame, on which it may build."""
+    """The decoder found errors in this frame, or in one since the last clean key frame that it may depend on."""
     DISCONTINUITY = 4
-    """First frame after a (re)connect, a seek or loop, a jump of the clock or a change of size: whatever
-    remembers earlier frames (clips, backgrounds) must be reset."""
+    """First frame after a (re)connect, a seek, a loop, a clock jump or a change of size. All state from earlier frames
+    (windows, backgrounds) must be reset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,14 @@ class Frame:
     """One decoded frame of one camera.
 
     Attributes:
-        camera: the configured id of the camera (never a URL).
-        index: running number of the frame in decode order, from 0, never reused within one process of a
-            camera. A hole in the numbers means that frames were dropped.
-        pts_seconds: presentation time, seconds since the source's first frame; increasing.
-        received_at: seconds of the clock `time.monotonic()` when the decoder delivered the frame (on Linux this
-            clock is common to all processes of the machine).
+        camera: The camera's configured id (never a URL).
+        index: Number of the frame in decode order, from 0, never reused within one process of a camera. A gap in the
+            numbers means that frames were dropped.
+        pts_seconds: Presentation time, seconds since the source's first frame; increasing.
+        received_at: `time.monotonic()` when the decoder delivered the frame, seconds. On Linux, all processes of a
+            machine share this clock.
         pixels: (H, W) uint8 luma, full range 0..255: a source expands limited-range video (16..235).
-        flags: what the decoder said of the frame.
+        flags: What the decoder reported about the frame.
     """
 
     camera: str
@@ -62,18 +62,18 @@ class Frame:
 
     @property
     def is_discontinuity(self) -> bool:
-        """True if everything that remembers earlier frames must be reset."""
+        """True if all state from earlier frames must be reset."""
         return bool(self.flags & FrameFlags.DISCONTINUITY)
 
 
 @dataclass(frozen=True, slots=True)
 class LocationBoxes:
-    """Where the cells of a grid lie on one frame. It travels with the frame's score, since the next frame may differ.
+    """Where the locations of an anomaly map lie on one frame. Stored with each score, because frame sizes can change.
 
     Attributes:
         shape: (height, width) of the frame, pixels.
-        rows: (top, bottom) of each row of cells in pixels of the frame, bottom exclusive. Rows may overlap.
-        cols: (left, right) of each column of cells, likewise.
+        rows: (top, bottom) of each row of locations, pixels of the frame, bottom exclusive. Rows may overlap.
+        cols: (left, right) of each column of locations, likewise.
     """
 
     shape: tuple[int, int]
@@ -82,13 +82,13 @@ class LocationBoxes:
 
     @classmethod
     def between(cls, shape: tuple[int, int], ys: Sequence[int], xs: Sequence[int], *, span: int = 1) -> Self:
-        """Cells between grid lines.
+        """Create the locations between grid lines.
 
         Args:
             shape: (height, width) of the frame, pixels.
-            ys: pixel row of each horizontal line, from the top.
-            xs: pixel column of each vertical line, from the left.
-            span: lines from the beginning of a cell to its end; cells of more than 1 overlap.
+            ys: Pixel row of each horizontal line, from the top.
+            xs: Pixel column of each vertical line, from the left.
+            span: Number of grid steps that a location covers; with more than 1, locations overlap.
         """
         return cls(shape, tuple(zip(ys, ys[span:], strict=False)), tuple(zip(xs, xs[span:], strict=False)))
 
@@ -98,10 +98,10 @@ class LocationBoxes:
         return len(self.rows), len(self.cols)
 
     def box(self, row: int, col: int) -> tuple[int, int, int, int]:
-        """(x0, y0, x1, y1) of a cell in pixels of the frame; right and lower edge exclusive.
+        """(x0, y0, x1, y1) of a location, pixels of the frame; right and bottom edges exclusive.
 
         Raises:
-            IndexError: there is no such cell.
+            IndexError: There is no such location.
         """
         if not (0 <= row < len(self.rows) and 0 <= col < len(self.cols)):
             raise IndexError(
@@ -111,7 +111,7 @@ class LocationBoxes:
         return x0, y0, x1, y1
 
     def scaled(self, shape: tuple[int, int]) -> LocationBoxes:
-        """The same cells on a copy of the frame in another size, (height, width)."""
+        """Return the same locations on the frame resized to `shape`, (height, width)."""
         if shape == self.shape:
             return self
         (height, width), (tall, wide) = self.shape, shape

@@ -27,11 +27,11 @@ _VARINT, _EIGHT_BYTES, _LENGTH, _GROUP, _END_OF_GROUP, _FOUR_BYTES = range(6)
 
 
 def has_external_data(path: Path) -> bool:
-    """Whether a tensor of an ONNX file lies in another file; False of a file that no engine takes for ONNX.
+    """Whether an ONNX file stores a tensor in another file; False for a file that no engine would accept as ONNX.
 
     Raises:
-        OSError: the file cannot be read.
-        ValueError: a message inside it is damaged, so that it cannot be known.
+        OSError: The file cannot be read.
+        ValueError: A message in the file is damaged, so the answer is unknown.
     """
     with open_regular(path) as file:
         if not file.peek(1):

@@ -40,7 +40,7 @@ class TorchEngine(ThreadedEngine):
     Args:
         build: Factory for the untrained network.
         weights: The safetensors file with its weights.
-        device: torch's device name.
+        device: PyTorch's device name.
         threads: Number of CPU threads for all of torch in this process. Default: unchanged.
         batch_sizes: Static batch sizes, ascending.
         why: Why this engine was chosen.

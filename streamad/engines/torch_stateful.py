@@ -32,7 +32,7 @@ class TorchStatefulEngine(HostStatefulEngine):
         load: Factory for the trained network. It is converted on the device.
         convert: Conversion to the stateful form.
         context: Number of preceding frames on which a frame's output depends.
-        device: torch's device name.
+        device: PyTorch's device name.
         run_sizes: See `StatefulEngine`.
         camera_sizes: See `StatefulEngine`.
         why: Why this engine was chosen.

@@ -39,7 +39,7 @@ def resolve_policy(
         threshold: Raw score to use instead of a calibration.
 
     Raises:
-        CalibrationError: there is no calibration, or it belongs to another model.
+        CalibrationError: There is no calibration, or it belongs to another model.
     """
     if threshold is not None:
         return rules.at(threshold, baseline=min(bundle.manifest.score.still, threshold))

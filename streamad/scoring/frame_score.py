@@ -23,11 +23,11 @@ class FrameScore:
         anomaly_map: (rows, cols) float32 raw score of every location, NaN where a location was not scored; None if the
             detector does not localize.
         received_at: `time.monotonic()` when the frame was decoded, for end-to-end latency.
-        skipped_reason: Why the frame has no score ("warming_up", "gap", "quality", "non_finite"; in files also
-            "window": the piece of video ends before the window around it is whole), None where it has one.
-        reason: what is unusual about the frame's highest cell, in words for an operator; None where the detector gives
-            none. Of a frame that the frame-quality gate rejected: what is wrong with its picture ("dark").
-        boxes: where the heat map's cells lie on this frame; None where it has no heat map.
+        skipped_reason: Why the frame has no score: "warming_up", "gap", "quality", "non_finite", or in files also
+            "window" (the video ends before the window around the frame is complete). None if it has a score.
+        reason: What is unusual at the frame's highest location, in words for an operator; None if the detector gives no
+            reason. If the frame-quality gate rejected the frame: what is wrong with its picture ("dark").
+        boxes: Where the anomaly map's locations lie on this frame; None if it has no anomaly map.
         is_alert: Whether an event is open after this frame. A session sets it; without an alert policy it stays False.
     """
 

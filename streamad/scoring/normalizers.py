@@ -1,4 +1,4 @@
-"""Normalizers: from raw scores to scores that can be compared, by the names of the evaluation protocols."""
+"""Normalizers: turn raw scores into comparable ones; named after the evaluation protocols."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ NORMALIZATIONS: tuple[Normalization, ...] = get_args(Normalization)
 
 
 class RunningNormalizer:
-    """`running`: min-max over the frames so far, this one included; in [0, 1].
+    """`running`: min-max over the frames so far, including the current one; in [0, 1].
 
-    While all scores so far are equal (the first always is) the answer is 0: nothing unusual has been seen. A
-    new highest score answers 1, so early frames often do: a causal min-max is noisy until it has seen the
-    usual range. −inf answers 0 and +inf 1; they do not enter the range.
+    While all scores so far are equal, as at the first frame, the result is 0. A new highest score gives 1, which early
+    frames often reach: a causal min-max is noisy until it has seen the usual range. −inf gives 0 and +inf gives 1;
+    neither changes the range.
 
     Args:
-        warm_up: the first so many finite scores enter the range but answer NaN. 0 (the protocol's rule)
-            scores all.
+        warm_up: Number of finite scores at the start that set the range but give NaN. 0, the protocol's rule, scores
+            every frame.
     """
 
     def __init__(self, warm_up: int = 0) -> None:
@@ -36,7 +36,7 @@ class RunningNormalizer:
         self._high = -math.inf
 
     def update(self, score: float) -> float:
-        """Place of the score in the range so far, 0..1."""
+        """Return the score's position in the range so far, 0..1."""
         if math.isnan(score):
             return math.nan
         if math.isfinite(score):
@@ -61,15 +61,15 @@ class RunningNormalizer:
 def per_video(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Min-max over one whole video; in [0, 1].
 
-    It needs the video's future, so no live system can have it, and it flatters: a video without any anomaly
-    still reaches 1. NaN stays NaN. −inf gives 0 and +inf 1, and neither enters the range. A video whose
-    finite scores are all the same gives 0 for them.
+    It needs the whole video, so no live system can use it, and it flatters: a video without any anomaly still reaches
+    1. NaN stays NaN. −inf gives 0 and +inf gives 1; neither changes the range. If all finite scores are equal, they
+    give 0.
 
     Args:
         scores: (T,) raw scores.
 
     Raises:
-        ValueError: the scores are not 1-D.
+        ValueError: The scores are not 1-D.
     """
     raw = np.asarray(scores, dtype=np.float64)
     if raw.ndim != 1:
@@ -87,18 +87,17 @@ def normalize(
     """Normalize the scores of a whole set of videos.
 
     Args:
-        scores: one 1-D array a video, raw scores; NaN = no score.
-        normalization: `raw` as they are; `per_video` min-max of each video; `running` causal min-max,
-            starting afresh with each video; `calibrated` by `calibration`.
-        calibration: for `calibrated`; None there means that the scores are calibrated already and pass
-            unchanged.
+        scores: Raw scores, one 1-D array per video; NaN: no score.
+        normalization: `raw`: unchanged; `per_video`: min-max of each video; `running`: causal min-max, reset for each
+            video; `calibrated`: by `calibration`.
+        calibration: Calibration for `calibrated`; None: the scores are already calibrated and are returned unchanged.
 
     Returns:
-        One float64 array a video, of its length.
+        One float64 array per video, of the same length.
 
     Raises:
-        ValueError: an unknown name, a calibration with another name than `calibrated`, or scores that are not
-            1-D.
+        ValueError: The normalization is unknown, a calibration is given for one other than `calibrated`, or the scores
+            are not 1-D.
     """
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"unknown normalization {normalization!r}; choose one of {', '.join(NORMALIZATIONS)}")

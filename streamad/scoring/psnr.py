@@ -14,17 +14,16 @@ order that occurs, and keeps scores finite."""
 def psnr(mse: npt.ArrayLike, peak: float = 1.0) -> npt.NDArray[np.float64]:
     """Peak signal-to-noise ratio P = 10·log10(M² / MSE), dB.
 
-    Source: learned-noise paper, with its M = 1 although its pixels span [−1, 1]; the peak only shifts all
-        scores, so it
-    matters where scores of two programs are compared. A bundle names its peak. A high PSNR means normal: the
-    anomaly score of a frame is −P.
+    Source: learned-noise paper, with its M = 1 although its pixels span [−1, 1]. The peak only shifts all scores, so it
+    matters only if scores of two programs are compared. A bundle names its peak. A high PSNR means normal: a frame's
+    anomaly score is −P.
 
     Args:
-        mse: mean squared errors, any shape, in squared units of `peak`; NaN gives NaN.
-        peak: M, largest value of a pixel, > 0.
+        mse: Mean squared errors, any shape, in squared units of `peak`; NaN gives NaN.
+        peak: M, largest pixel value, > 0.
 
     Returns:
-        Float64 array of the shape of `mse`, at most `MAX_PSNR_DB`, also where MSE is 0. +inf gives −inf.
+        Float64 array of the shape of `mse`, at most `MAX_PSNR_DB`, which an MSE of 0 gives. +inf gives −inf.
 
     Raises:
         ValueError: `peak` is not positive, or an MSE is negative.

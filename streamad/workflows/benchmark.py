@@ -1,4 +1,4 @@
-"""How fast a bundle's network runs here, in each of its forms, in one interleaved run."""
+"""Measure how fast each form of a bundle's network runs on this machine, in one interleaved run."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from streamad.progress import Progress, no_progress
 from streamad.sources import SourceSpec
 
 ROUND_SECONDS = 1.0
-"""About how long each contender runs in a round."""
+"""Approximate time that each contender runs in a round."""
 
 SETTLE_SECONDS = 0.1
-"""Pause between two contenders: an engine's threads spin for a while after their work, and would slow the next."""
+"""Pause between two contenders: an engine's threads keep spinning briefly after a run and would slow the next one."""
 
 FRAMES_PER_CALL = 4
-"""Frames of a camera in the longer runs of a network that carries state, where nothing is asked for."""
+"""Frames of one camera per call of a stateful network, unless the engine's configuration sets another number."""
 
 STREAMS_PER_CALL = 4
-"""Cameras in its runs side by side, likewise."""
+"""Cameras per call of a stateful network, unless the engine's configuration sets another number."""
 
 SCORED = 20
-"""Frames with a score that are enough for a measurement, where nothing is asked for."""
+"""Number of scored frames to measure on, unless a number of frames is given."""
 
 LONGEST_WARM_UP = 500
-"""Frames at most before the first that has one; the motion detector has 44 at 25 frames/s."""
+"""Maximum number of frames before the first score; the motion detector needs 44 at 25 frames/s."""
 
 GEMM_SIDE = 1024
 
@@ -54,15 +54,15 @@ class Contender:
     """One way of running the network.
 
     Attributes:
-        name: short.
-        what: in words.
-        work: scores a frame, by its number, and those that run with it.
-        gflop: operations of a frame in billions, None where they are not known.
-        frames: how many there are.
-        at_once: frames that `work` scores.
-        answer: what it says of the first frame that has a score.
-        rates: frames a second in each round.
-        costs: processor seconds a frame in each round, over all threads.
+        name: Short name.
+        what: Description for the report.
+        work: Scores the frame with the given number, and the frames of the same call.
+        answer: Returns the output for the first scored frame.
+        gflop: Billions of floating-point operations per frame; None: unknown.
+        frames: Number of frames to cycle through.
+        at_once: Frames that one call of `work` scores.
+        rates: Frames per second of each round.
+        costs: CPU seconds per frame of each round, over all threads.
     """
 
     name: str
@@ -85,36 +85,36 @@ def benchmark_model(
     rounds: int = 5,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
-    """Measure every form of a bundle's network on the same frames, in turns.
+    """Measure every form of a bundle's network on the same frames, taking turns.
 
-    Inference alone is measured: decoding and tiling are the same for all. A load that comes and goes falls on all; on a
-    machine that is busy all the time, processor time tells more than the clock.
+    Only inference is measured: decoding and preprocessing are the same for all forms. Taking turns spreads a varying
+    load over all of them. On a machine that is always busy, CPU time is more reliable than wall time.
 
     Args:
-        bundle: the model.
-        engine: what runs it; None is auto.
-        source: where frames come from; None draws noise in which everything moves.
-        frames: how many of them are gone through; None: until `SCORED` of them have a score.
-        rounds: rounds in which each contender has its turn.
-        progress: Called with "measuring", the rounds done and the rounds in all.
+        bundle: The model.
+        engine: The engine to run it on. Default: chosen automatically.
+        source: Source of the frames. Default: noise in which everything moves.
+        frames: Number of frames to read. Default: until `SCORED` of them have a score.
+        rounds: Number of rounds; each contender runs once per round.
+        progress: Called with "measuring", the rounds done, and their total.
 
     Returns:
-        `model`, `frames`, `rounds`, `gemm_gflops` (a float32 matrix product in numpy, median of rounds), and for each
-        of `contenders` its `name`, `what`, frames `at_once`, `gflop` a frame (None: unknown), `frames_per_second` and
-        `ratio` (of a round's speed to that of the last contender, the slowest way), both with `min`, `median` and
-        `max`, `cpu_milliseconds` a frame over all threads, `cpu_ratio`, `gflops`, and `difference` (largest absolute
-        one of an output to the last contender's).
+        `model`, `frames`, `rounds`, `gemm_gflops` (a float32 matrix product in NumPy, median over rounds), and
+        `contenders`. Each contender has `name`, `what`, `at_once` (frames per call), `gflop` (per frame; None:
+        unknown), `frames_per_second` and `ratio` (speed relative to the last contender, the slowest one, in the same
+        round), both with `min`, `median` and `max`, `cpu_milliseconds` (per frame, over all threads), `cpu_ratio`,
+        `gflops`, and `difference` (largest absolute difference from the last contender's output).
 
     Raises:
-        SourceError: the frames cannot be read.
-        UsageError: they are too few for one score, or the bundle has no network of its own.
-        EngineError: the engine cannot run here.
+        SourceError: The frames cannot be read.
+        UsageError: There are too few frames for one score, or the bundle has no network of its own.
+        EngineError: The engine cannot run on this machine.
     """
     bundle.require_network()
     with ExitStack() as stack:
         contenders = _contenders(bundle, engine or EngineSpec(), source, frames, stack)
         gemm: list[float] = []
-        answers = {contender.name: contender.answer() for contender in contenders}  # and warm
+        answers = {contender.name: contender.answer() for contender in contenders}  # also warms up
         for number in range(rounds):
             gemm.append(_gemm())
             for contender in contenders:
@@ -133,7 +133,7 @@ def benchmark_model(
 def _contenders(
     bundle: Bundle, spec: EngineSpec, source: SourceSpec | None, frames: int | None, stack: ExitStack
 ) -> list[Contender]:
-    """Ours first, then the ways that it is compared with, the slowest last."""
+    """Return streamad's own forms first, then the forms that they are compared with, the slowest last."""
     found: list[Contender] = []
     inputs = _tiles(bundle, source, frames)
     if not inputs:
@@ -153,7 +153,7 @@ def _contenders(
             ("run frames", "{} frames of a camera in a run", spec.frames_per_call or FRAMES_PER_CALL, 1),
             ("run cameras", "a frame of each of {} cameras in a run", 1, spec.streams_per_call or STREAMS_PER_CALL),
         ):
-            if name != "streaming" and frames_each * cameras == 1:  # as asked for: the row above
+            if name != "streaming" and frames_each * cameras == 1:  # same as the row above
                 continue
             runs = spec.model_copy(update={"frames_per_call": frames_each, "streams_per_call": cameras})
             carrying = stack.enter_context(open_model(bundle, runs)).engine
@@ -162,7 +162,7 @@ def _contenders(
             what = f"{how.format(at_once)}, {carrying.info.name} in {carrying.info.precision}"
             ways = _stream(carrying, inputs, frames_each, cameras)
             found.append(Contender(name, what, *ways, gflop, count, at_once))
-        if spec.precision == "int8":  # which the network on windows does not have
+        if spec.precision == "int8":  # the network on whole windows has no 8-bit variant
             spec = spec.model_copy(update={"precision": "fp32"})
     running = stack.enter_context(open_model(bundle, spec, streaming=False)).engine
     assert not isinstance(running, StatefulEngine)
@@ -185,7 +185,7 @@ def _contenders(
 
 
 def _tiles(bundle: Bundle, source: SourceSpec | None, frames: int | None) -> list[Array]:
-    """What the network is given for each scored frame: (n, channels, height, width)."""
+    """Return the network's input for each scored frame, (n, channels, height, width)."""
     from streamad.detectors import camera_scorer
 
     scorer = camera_scorer(bundle, "benchmark", streaming=False)
@@ -216,7 +216,9 @@ def _frames(bundle: Bundle, source: SourceSpec | None) -> Generator[Frame, None,
 def _stream(
     engine: StatefulEngine, windows: Sequence[Array], frames: int, cameras: int
 ) -> tuple[Callable[[int], Array], Callable[[], Array]]:
-    """Each window's last frame in turn, in runs, every camera the same; and the answer to the first whole window."""
+    """Return two functions: one feeds the windows' last frames in turn to every camera, the other returns the output
+    for the first whole window.
+    """
     states = [engine.new_state() for _ in range(cameras)]
     newest = np.concatenate([window[:, -1:] for window in windows])
 
@@ -248,7 +250,7 @@ def _batches(engine: Engine, tiles: Sequence[Array]) -> tuple[Callable[[int], Ar
 
 
 def _measure(contender: Contender, seconds: float) -> None:
-    """One turn: frames one after the other until the time is over."""
+    """Run a contender for one turn: one call after another until the time is up."""
     time.sleep(SETTLE_SECONDS)
     done, started, spent = 0, time.perf_counter(), time.process_time()
     while (passed := time.perf_counter() - started) < seconds or not done:
@@ -259,7 +261,7 @@ def _measure(contender: Contender, seconds: float) -> None:
 
 
 def _gemm() -> float:
-    """GFLOP/s of a float32 matrix product: what the machine has to give at the moment."""
+    """GFLOP/s of a float32 matrix product: the speed that the machine currently offers."""
     a = np.random.default_rng(0).random((GEMM_SIDE, GEMM_SIDE), np.float32)
     best = 0.0
     for _ in range(4):

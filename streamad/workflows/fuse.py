@@ -1,4 +1,4 @@
-"""Fuse models: each is calibrated on a camera's normal video, then their joint score is calibrated."""
+"""Fuse models: calibrate each on a camera's normal video, then calibrate their fused score."""
 
 from __future__ import annotations
 
@@ -48,28 +48,34 @@ def fuse_models(
     local: bool | None = None,
     progress: Progress = no_progress,
 ) -> Bundle:
-    """Make a bundle of several models for one camera.
+    """Create a bundle that fuses several models for one camera.
 
-    Each member is calibrated on the clips; local statistics score each part of them from the others. The members'
-    calibrated scores, frame by frame, make the fused score, whose distribution over the same clips is learned as any
-    model's: so its threshold keeps the budget however the members depend on each other.
+    Each member is calibrated on the clips; with per-location statistics, each part of the clips is scored by the
+    statistics of the other parts. The fused score combines the members' calibrated scores frame by frame. It is
+    calibrated on the same clips like any model's score, so its threshold keeps the budget even if the members' scores
+    are correlated.
 
     Args:
-        members: the models, open.
-        clips: normal video of the camera that none was trained on.
-        out: folder of the bundle, which must not exist or be a fused bundle.
-        source: what the video is, in words.
-        rule: of the calibrated scores: their mean, or the highest.
-        fps: frames a second; None takes the first member's.
-        alerts_per_day: the budget of false alerts.
-        rules: duration, cooldown and hysteresis.
-        local: local statistics of members; None: where they help that detector.
+        members: The models, open.
+        clips: Normal video of the camera that no member was trained on.
+        out: Folder of the bundle: a new or empty one, or a fused bundle to replace.
+        source: Description of the video, for the record.
+        rule: How to combine calibrated scores: "mean" or "max".
+        fps: Frames per second. Default: the first member's.
+        alerts_per_day: Budget of false alerts.
+        rules: Duration, cooldown and hysteresis.
+        local: Whether members use per-location statistics. Default: where they help the detector.
         progress: See `score_clips`; the total is clips times members.
 
+    Returns:
+        The fused bundle, calibrated.
+
     Raises:
-        UsageError: fewer than two members, or one twice; or the folder's name is not one for a bundle.
-        BundleError: `out` holds another kind of bundle.
-        CalibrationError: nothing can be learned from the clips.
+        UsageError: There are fewer than two members, a member is given twice or is itself fused, or the folder's name
+            is not valid for a bundle.
+        BundleError: `out` holds the bundle of a single model.
+        CalibrationError: Nothing can be learned from the clips.
+        OutputError: `out` cannot be written to.
     """
     _check(members, out)
     rate = fps or members[0].bundle.manifest.training.fps
@@ -102,11 +108,11 @@ def fuse_models(
 
 
 def fused_scores(calibrated: Sequence[Floats], rule: Rule) -> Floats:
-    """The fused score of every frame, NaN where a member has none.
+    """Return the fused score of every frame; NaN if a member has none.
 
     Args:
-        calibrated: (frames,) calibrated scores of each member, by the frame's number; shorter ones end earlier.
-        rule: see `fuse_models`.
+        calibrated: (frames,) calibrated scores of each member, indexed by frame number; lengths may differ.
+        rule: See `fuse_models`.
     """
     frames = max(len(scores) for scores in calibrated)
     table = np.full((len(calibrated), frames), np.nan)
@@ -133,7 +139,7 @@ def _check(members: Sequence[Model], out: Path) -> None:
 
 
 def _write(members: Sequence[Model], calibrations: Sequence[Calibration], out: Path, rule: Rule) -> Bundle:
-    """The bundle without its own calibration."""
+    """Write the bundle, without a calibration of the fused score."""
     first = members[0].bundle.manifest
     cells = next((m.bundle.manifest for m in members if m.bundle.manifest.tiling.kind == "cells"), None)
     trainings = [m.bundle.manifest.training for m in members]
@@ -158,7 +164,7 @@ def _write(members: Sequence[Model], calibrations: Sequence[Calibration], out: P
         name=out.name,
         detector="fusion",
         description=f"{', '.join(names)} on one camera: {rule} of their calibrated scores",
-        # What the pictures are shown in, and what warms up beside a scene: those of the members.
+        # From a member: how pictures are displayed, and whether evaluation warms up on the scene at rest.
         input=(cells or first).input,
         tiling=cells.tiling if cells is not None else TilingSpec(kind="clips", window=1),
         score=(cells or first).score.model_copy(update={"still": 0.0, "frame": 0}),
@@ -185,7 +191,7 @@ def _write(members: Sequence[Model], calibrations: Sequence[Calibration], out: P
 
 
 def _is_findable(bundle: Bundle) -> bool:
-    """Whether its name alone leads to it."""
+    """Whether the bundle can be loaded by its name alone."""
     try:
         return load_bundle(bundle.home.name).path.resolve() == bundle.path.resolve()
     except BundleError:

@@ -17,14 +17,14 @@ from streamad.scoring import FrameScore
 from streamad.writing import BackgroundWriter, Outcome
 
 LEAST_SECONDS = 1800.0
-"""Less scored time than this is refused: half an hour contains a few of the peaks that thresholds come from."""
+"""Minimum scored time to calibrate on: half an hour contains a few of the peaks that thresholds are derived from."""
 
 MUCH_ALERT = 0.01
-"""If alerts take a larger share of the time, a note says that leaving them out may hide a change."""
+"""If alerts take up a larger share of the time, a note warns that limiting their scores may hide a change."""
 
 
 def scores_sha256(bundle: Bundle, calibration: Calibration | None) -> str:
-    """Identify what scores belong to: the model, and the per-location statistics that they are relative to."""
+    """Identify the source of scores: the model, and the per-location statistics that they are relative to."""
     model = combined_sha256(bundle)
     return model if calibration is None or calibration.local is None else f"{model}+{calibration.local.sha256}"
 
@@ -33,9 +33,9 @@ class ScoreHistoryRecorder:
     """Keeps the recent scores of all cameras of a monitor.
 
     Args:
-        spec: folder and span.
-        wall_clock: aware datetimes.
-        on_outcome: see `BackgroundWriter`.
+        spec: Folder of the histories, and how many hours to keep.
+        wall_clock: Returns the current time as an aware datetime.
+        on_outcome: See `BackgroundWriter`.
     """
 
     def __init__(
@@ -52,13 +52,13 @@ class ScoreHistoryRecorder:
         self._bundles: dict[str, Bundle] = {}
 
     def on_score(self, camera: CameraWatch, score: FrameScore) -> None:
-        """Take a frame's score, after its events."""
+        """Record a frame's score. Call after the frame's events were reported."""
         if self._spec.hours <= 0:
             return
         name = camera.spec.id
         if self._bundles.get(name) is not camera.model.bundle:
             if name in self._histories:
-                self._histories[name].close()  # its scores are of another model
+                self._histories[name].close()  # its scores belong to another model
             self._bundles[name] = camera.model.bundle
             owner = scores_sha256(camera.model.bundle, camera.policy.calibration)
             self._histories[name] = ScoreHistory(
@@ -71,7 +71,7 @@ class ScoreHistoryRecorder:
         )  # fmt: skip
 
     def on_event(self, change: EventChange) -> None:
-        """Take a change of an event; the frames of its rise belong to it."""
+        """Mark the frames of an opened or reopened event as alert frames, from the start of its rise."""
         history = self._histories.get(change.event.camera)
         if history is not None and (change.kind == "opened" or change.event.reason == "reopened"):
             history.mark_alert(change.event.started_index)
@@ -89,10 +89,10 @@ def _write(blocks: Sequence[HistoryBlock]) -> None:
 
 
 def seconds_of(text: str) -> float:
-    """A span of time such as 90m, 24h or 3d, in seconds.
+    """Convert a duration such as 90m, 24h or 3d to seconds.
 
     Raises:
-        UsageError: it is none.
+        UsageError: The text is not a valid duration.
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*", text)
     value = float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]] if found else 0.0
@@ -102,10 +102,10 @@ def seconds_of(text: str) -> float:
 
 
 def only_camera(folder: Path) -> str:
-    """The camera of a history that holds one.
+    """Return the id of the only camera in a history folder.
 
     Raises:
-        CalibrationError: it holds none, or several.
+        CalibrationError: The folder holds the scores of no camera, or of several.
     """
     names = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
     if len(names) == 1:
@@ -132,23 +132,27 @@ def calibrate_on_recent(
     """Calibrate on a camera's recent scores.
 
     Args:
-        bundle: the model.
-        old: the calibration that the scores were made under; None where there is none.
-        folder: of the histories.
-        camera: its id.
-        now: the wall clock, aware.
-        recent_seconds: how far back.
-        least_seconds: less scored time than this is refused.
-        keep_alerts: scores of alerts count in full.
-        alerts_per_day: the budget. Default: the old calibration's, or one a day.
-        rules: the alert policy that will run. Default: the old calibration's.
+        bundle: The model.
+        old: The calibration that was active when the scores were recorded; None if there was none.
+        folder: Folder of the score histories.
+        camera: The camera's id.
+        now: Current time, an aware datetime.
+        recent_seconds: How far back to use scores, seconds.
+        least_seconds: Minimum scored time, seconds.
+        keep_alerts: Use the scores of alerts in full, as normal ones. Default: they count only up to the threshold that
+            was active.
+        alerts_per_day: Budget of false alerts. Default: the old calibration's, or 1.
+        rules: The alert policy that will run. Default: the old calibration's.
+
+    Returns:
+        The calibration, and the scores that it is based on.
 
     Raises:
-        CalibrationError: there are no such scores, or too few.
+        CalibrationError: There are no matching scores, or too few.
     """
     try:
         since = now - timedelta(seconds=recent_seconds)
-    except OverflowError:  # from the beginning
+    except OverflowError:  # before year 1: use all scores
         since = datetime.min.replace(tzinfo=UTC)
     recent = read_history(folder, camera, scores_sha256(bundle, old), since=since, keep_alerts=keep_alerts)
     seconds = recent.frames / recent.fps
@@ -175,7 +179,7 @@ def calibrate_on_recent(
 
 
 def notes_on(recent: RecentScores) -> list[str]:
-    """What is to be known of the scores, in plain words."""
+    """Return notes for the operator about the scores that were limited or ignored."""
     notes = []
     total = recent.frames + recent.alert_frames
     if recent.alert_frames > MUCH_ALERT * total:
@@ -189,10 +193,12 @@ def notes_on(recent: RecentScores) -> list[str]:
 
 
 def keep_previous(path: Path) -> Path | None:
-    """Copy the calibration at `path` beside it, as NAME.previous.json; None where there is none.
+    """Copy the calibration at `path` to NAME.previous.json in the same folder, and return that path.
+
+    Returns None if there is no calibration at `path`.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: The copy cannot be written.
     """
     if not path.exists():
         return None

@@ -63,7 +63,7 @@ class Encoder(nn.Module):
     Args:
         channels: Channels of the image.
         side: Side of the image, pixels.
-        width: w.
+        width: The width w.
         outputs: Length of the descriptor.
     """
 
@@ -114,7 +114,7 @@ class Branch(nn.Module):
     Args:
         channels: Channels of the image.
         side: Side of the image, pixels.
-        width: w of encoder and decoder.
+        width: The width w of encoder and decoder.
         descriptor: Length of z.
         rho: Share of the absolute error in ℓ_m.
         scales: Scales of MS-SSIM.
