@@ -1,4 +1,4 @@
-"""Per-location statistics from a camera's normal video; no frame is scored by statistics that include it."""
+"""Per-location calibration on a camera's normal video; no frame is scored by statistics that include it."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ from streamad.progress import Progress, no_progress
 from streamad.sources import SourceError, SourceSpec
 
 FOLDS, LEAST_CLIPS = 5, 3
-"""Parts of the video, each of which is scored by statistics of the others; whole clips from so many clips on (our
-choice)."""
+"""The video is divided into this many parts, each scored by statistics of the others; with at least this many clips,
+parts consist of whole clips. Chosen without measurement."""
 
 PRIOR_SECONDS = 50.0
-"""Video that a wider level counts for when a narrower one is drawn towards it; frames of one second say little new."""
+"""Length of video that a wider level counts for when a narrower one is shrunk toward it. Given in time, not frames:
+frames within a second are nearly identical."""
 
 MAP_POOL = 3
-"""Cells of a whole picture's error map are averaged over 3×3: an error lies at a thing's edges, which is several
-cells wide. Moving cells are things' size already."""
+"""An error map of the whole picture is averaged over 3×3 locations: errors occur at the edges of objects, and an object
+spans several locations. The cells of detectors that score only moving ones are already as large as objects."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,10 @@ class LocalClips:
     """Result of per-location calibration on normal clips.
 
     Attributes:
-        scores: (n,) local scores of every clip, each frame by statistics of other parts; NaN where it has none.
-        indices: (n,) numbers of these frames in their clips: detectors of windows leave out the ends.
-        statistics: of all clips: what is used from now on.
+        scores: (n,) per-location scores of every clip, each frame scored by the statistics of other parts; NaN if it
+            has no score.
+        statistics: Statistics of all clips, for use after calibration.
+        indices: (n,) frame numbers of these scores in every clip: detectors that score windows skip the ends.
     """
 
     scores: list[npt.NDArray[np.float64]]
@@ -50,18 +52,18 @@ class LocalClips:
 
 
 def local_spec(manifest: Manifest, fps: float | None = None) -> PerLocationSpec:
-    """What is chosen for a detector; how: docs/concepts/per-location-calibration.md.
+    """Return the parameters for a detector; see docs/concepts/per-location-calibration.md.
 
     Args:
-        manifest: of its bundle.
-        fps: frames a second of the video; None takes the bundle's.
+        manifest: Manifest of the detector's bundle.
+        fps: Frames per second of the video. Default: the bundle's.
     """
     pool = 1 if manifest.tiling.kind == "cells" else MAP_POOL
     return PerLocationSpec(pool=pool, prior_samples=PRIOR_SECONDS * (fps or manifest.training.fps))
 
 
 def is_per_location_by_default(manifest: Manifest) -> bool:
-    """Whether `calibrate` makes per-location statistics unless told otherwise (`Detector.per_location`)."""
+    """Whether `calibrate` fits per-location statistics by default (`Detector.per_location`)."""
     return manifest.fusion is None and find_detector(manifest.detector).per_location
 
 
@@ -75,13 +77,13 @@ def score_clips_per_location(
 ) -> LocalClips:
     """Score normal clips of one camera, in order, and fit per-location statistics.
 
-    Anomaly maps are kept in a temporary file meanwhile: 4 bytes a location and frame, 370 MB for an hour of 32×32
-    locations at 25 frames a second. Memory holds a bounded sample of every location.
+    Anomaly maps are kept in a temporary file: 4 bytes per location and frame, 370 MB for an hour of 32×32 locations at
+    25 frames/s. Memory holds a bounded sample of every location.
 
     Args:
         clips: Normal video.
         model: The model.
-        fps: Frames a second. Default: the bundle's.
+        fps: Frames per second. Default: the bundle's.
         progress: See `score_clips`.
         lost: See `score_clips`.
 
@@ -104,12 +106,15 @@ def score_clips_per_location(
 
 
 def crossfit(heat: Spool, scored: Sequence[npt.NDArray[np.bool_]], spec: PerLocationSpec) -> LocalClips:
-    """Local scores of recorded heat maps, each part by statistics of the others; see `score_clips_per_location`.
+    """Score recorded anomaly maps, each part by statistics of the others; see `score_clips_per_location`.
 
     Args:
-        heat: heat maps of all frames of all clips, in order.
+        heat: Anomaly maps of all frames of all clips, in order.
         scored: (frames,) of every clip: whether a frame has a score.
-        spec: what is chosen.
+        spec: Parameters of the statistics.
+
+    Raises:
+        CalibrationError: The scored frames are too few to make two parts.
     """
     assert heat.shape is not None
     part = parts([len(known) for known in scored])
@@ -141,28 +146,27 @@ def crossfit(heat: Spool, scored: Sequence[npt.NDArray[np.bool_]], spec: PerLoca
 
 
 def _fitted(parts: Sequence[CellSamples], spec: PerLocationSpec, frames: int) -> PerLocationStatistics:
-    """Statistics of some parts that claim as much as those of all parts, of so many frames, will.
+    """Fit statistics of some parts that give scores as high as the statistics of all parts, of `frames` frames.
 
-    A place that was seen for longer may claim more. Statistics of fewer frames claim less: a threshold from their
-    scores would be too low for those of all, so the wider levels weigh less in proportion.
+    The longer a location was observed, the higher its scores may be. Statistics of fewer frames would give lower
+    scores, and thus a threshold that is too low for the statistics of all parts, so the prior is reduced in proportion.
     """
     samples = join_samples(parts)
     return fit_per_location(samples, replace(spec, prior_samples=spec.prior_samples * samples.frames / frames))
 
 
 def parts(frames: Sequence[int]) -> list[npt.NDArray[np.int_]]:
-    """The part of every frame of every clip: whole clips where there are three or more, else stretches of clips.
+    """Assign every frame of every clip to a part: whole clips if there are at least three, else segments of clips.
 
-    Clips differ from one another more than frames of one clip do: another person, another light. Scored by statistics
-    of the rest of its own clip a frame looks more usual than any frame of the next clip will, so no clip is in two
-    parts where that can be helped. Many clips share `FOLDS` parts; one or two are cut into as many equal stretches as
-    make that many parts at least.
+    Clips differ more than frames of one clip do: other people, other light. Scored by statistics of the rest of its own
+    clip, a frame looks more normal than a frame of a new clip would, so clips are not split unless necessary. Several
+    clips share `FOLDS` parts; one or two clips are cut into equal segments, at least `FOLDS` in total.
     """
     if len(frames) >= LEAST_CLIPS:
         folds = min(FOLDS, len(frames))
         ends = np.cumsum(frames)
         middles = (ends - np.asarray(frames) / 2) * folds / max(ends[-1], 1)
-        if len(frames) == folds:  # each its own, however long
+        if len(frames) == folds:  # one part per clip, whatever its length
             middles = np.arange(folds)
         return [np.full(n, min(int(at), folds - 1)) for n, at in zip(frames, middles, strict=True)]
     cuts = -(-FOLDS // max(len(frames), 1))
@@ -170,7 +174,7 @@ def parts(frames: Sequence[int]) -> list[npt.NDArray[np.int_]]:
 
 
 class Spool:
-    """Heat maps on disk, while they are needed."""
+    """Temporary file of anomaly maps."""
 
     def __init__(self) -> None:
         self.shape: tuple[int, int] | None = None
@@ -179,11 +183,11 @@ class Spool:
         self._file: IO[bytes] = (Path(self._folder.name) / "heat").open("w+b")
 
     def add(self, anomaly_map: npt.NDArray[np.float32] | None) -> None:
-        """The next frame's.
+        """Append the next frame's anomaly map; None if it has none.
 
         Raises:
-            CalibrationError: the grid changed.
-            OutputError: the disk is full.
+            CalibrationError: The map's size changed.
+            OutputError: The map cannot be written.
         """
         if anomaly_map is None and self.shape is None:
             self._missing += 1
@@ -207,7 +211,7 @@ class Spool:
             ) from error
 
     def clips(self, scored: Sequence[npt.NDArray[np.bool_]]) -> Iterator[Iterator[npt.NDArray[np.float32]]]:
-        """For each clip its heat maps, in order; each clip is to be read to its end."""
+        """Yield the anomaly maps of each clip, in order; read each clip to its end before the next."""
         self._file.seek(0)
         for known in scored:
             yield (self._read() for _ in range(len(known)))

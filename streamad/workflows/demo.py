@@ -1,4 +1,4 @@
-"""The demo: learn the normal part of a rendered scene, watch the rest, compare every alert with the truth."""
+"""The demo: learn the normal part of a rendered scene, watch the rest, and compare every alert with the truth."""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ from streamad.workflows.score_writer import Recording, ScoreWriter
 CAMERA = "walkway"
 
 RULES = AlertPolicySpec(cooldown_seconds=3.0)
-"""The demo's anomalies follow one another within seconds; the usual cooldown of 10 s would join them."""
+"""The demo's anomalies follow one another within seconds; the default cooldown of 10 s would merge their alerts."""
 
 STANDING = frozenset({"object_left"})
 """Anomalies that stand still. The motion detector scores only what moves (docs/concepts/motion.md)."""
 
 TOLERANCE_SECONDS = 1.0
-"""An alert this close to a true anomaly counts as having met it, as in `match_events`."""
+"""An alert this close to a true anomaly counts as matching it, as in `match_events`."""
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """The end of a demo.
+    """Result of a demo.
 
     Attributes:
-        report: alerts against the truth.
-        auc: frame AUC of the raw scores over the watched video.
-        frames_per_second: watched frames a second of wall time.
+        report: Alerts compared with the true anomalies.
+        auc: Frame AUC of the raw scores over the watched video; NaN if it has only one class.
+        frames_per_second: Watched frames per second of wall time.
         recording: CSV, plot and annotated video.
     """
 
@@ -68,11 +68,11 @@ class DemoResult:
 
 @dataclass
 class Watch:
-    """Holds alerts against the truth while a scene is watched.
+    """Compares alerts with the truth while a scene is watched.
 
     Args:
-        truth: the scene.
-        tell: receives a line for every alert and every missed anomaly, as it happens.
+        truth: The scene.
+        tell: Called with a line for every alert and every missed anomaly, as it happens.
     """
 
     truth: SceneTruth
@@ -87,7 +87,7 @@ class Watch:
         return self.truth.events_of(self.truth.testing[0])
 
     def on_event(self, change: EventChange) -> None:
-        """An event opened, rose again, or closed."""
+        """Handle an event that opened, changed or closed."""
         event = change.event
         end = event.updated_pts_seconds if event.ended_pts_seconds is None else event.ended_pts_seconds
         self.alerts[event.id] = (event.raised_pts_seconds, end)
@@ -99,7 +99,7 @@ class Watch:
             self.tell(f"{end:6.1f} s  false alert: the one of {event.raised_pts_seconds:.1f} s met nothing unusual")
 
     def on_time(self, seconds: float) -> None:
-        """The watched video reached this time."""
+        """Handle the progress of the watched video to this time, and report missed anomalies."""
         for number, true in enumerate(self.events):
             if true.end_seconds + TOLERANCE_SECONDS < seconds and number not in self._over:
                 self._over.add(number)
@@ -109,7 +109,7 @@ class Watch:
                     self.tell(f"{true.end_seconds:6.1f} s  missed: {true.kind} from {true.start_seconds:.1f} s{why}")
 
     def boxes(self, frame: int) -> list[tuple[float, float, float, float]]:
-        """True boxes of anomalies in a frame."""
+        """Return the true boxes of the anomalies in a frame."""
         found = (e.boxes[frame - e.first_frame] for e in self.events if e.first_frame <= frame <= e.last_frame)
         return [box for box in found if box is not None]
 
@@ -126,25 +126,25 @@ class Watch:
         self.tell(f"{now:6.1f} s  {what:14s}  truth: {beside}")
 
     def _truth_at(self, start: float, end: float) -> int | None:
-        """Number of the first true anomaly that this span meets."""
+        """Return the number of the first true anomaly that matches this interval; None if there is none."""
         return next((number for number, true in enumerate(self.events) if _meets(true, start, end)), None)
 
 
 def _meets(true: SceneEvent, start: float, end: float) -> bool:
-    """Whether a span meets a true anomaly, with the tolerance of `match_events`."""
+    """Whether an interval matches a true anomaly, with the tolerance of `match_events`."""
     return start < true.end_seconds + TOLERANCE_SECONDS and end > true.start_seconds - TOLERANCE_SECONDS
 
 
 def learn_scene(
     truth: SceneTruth, out: Path, *, alerts_per_day: float = 1.0, progress: Progress = no_progress
 ) -> Learned:
-    """Learn the scene's normal part as `streamad learn` learns files, with the default detector and its defaults.
+    """Learn the scene's normal part as `streamad learn` does from files, with the default detector and options.
 
     Args:
-        truth: the scene.
-        out: folder of the model; what is there is replaced.
-        alerts_per_day: the budget.
-        progress: called with each stage's name, the steps done, and the steps in all.
+        truth: The scene.
+        out: Folder of the model; existing content is replaced.
+        alerts_per_day: Budget of false alerts.
+        progress: Called with each stage's name, the steps done, and their total.
     """
     shutil.rmtree(out, ignore_errors=True)
     source = f"rendered scene, seed {truth.seed}, normal part"
@@ -156,7 +156,7 @@ def learn_scene(
         seconds=None,
         profile="day",
         words=source,
-        max_bytes=0,  # a later run learns the whole scene again, so nothing is kept for it
+        max_bytes=0,  # keep nothing: a later run learns the whole scene again
         given_seconds=wanted,
         progress=lambda done, _, __: progress("checking", round(done), round(wanted)),
     )
@@ -168,7 +168,7 @@ def learn_scene(
 
 
 def write_config(truth: SceneTruth, model: str | Path, out: Path, *, port: int) -> Config:
-    """The configuration that the demo runs; written so that `streamad run` can run it again."""
+    """Write the demo's configuration to `out`, so that `streamad run` can run it again, and return it."""
     document = {
         "version": 1,
         "model": str(model),
@@ -195,7 +195,7 @@ def watch_scene(
     watch: Watch,
     recorder: ScoreWriter,
 ) -> DemoResult:
-    """Run a prepared monitor over the scene's live part; see `connect`."""
+    """Run a monitor from `connect` over the scene's live part, and compare its alerts with the truth."""
     started = time.monotonic()
     monitor.run(once=True)
     elapsed = time.monotonic() - started
@@ -226,7 +226,7 @@ def connect(
     video: bool = True,
     progress: Progress = no_progress,
 ) -> tuple[Monitor, Watch, ScoreWriter]:
-    """A monitor of the scene whose scores and events reach a watch and a recorder."""
+    """Create a monitor of the scene, with a watch and a score writer that receive its scores and events."""
     watch = Watch(truth, tell)
     holder: list[ScoreWriter] = []
     total = truth.testing[0].frames

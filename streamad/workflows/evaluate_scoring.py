@@ -1,4 +1,4 @@
-"""Score the test clips of a data set: in parallel, resumable, by the session that scores a camera."""
+"""Score the test clips of a data set: in parallel, resumable, with the same session as a live camera."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ FORMAT = 2
 
 
 def clip_source(clip: Clip, fps: float) -> SourceSpec:
-    """The source of a clip; `fps` is for folders of images of which nobody says it."""
+    """Return the source of a clip; `fps` applies to folders of images whose rate is unknown."""
     if clip.kind == "video":
         return FileSpec(path=clip.path)
     return ImagesSpec(path=clip.path, fps=clip.fps or fps)
 
 
 def known_scene(clip: Clip, training: Sequence[Clip]) -> Clip | None:
-    """The training clip whose scene at rest a test clip starts with, as a camera that has been up for a while knows it.
+    """Return the training clip from which a test clip's scene at rest is learned, as a running camera has learned it.
 
-    The last one of the same camera: ShanghaiTech's names begin with the camera's number ("01_0014"); other sets have
-    one camera. None where there is none.
+    This is the last training clip of the same camera; None if there is none. ShanghaiTech's clip names begin with the
+    camera's number ("01_0014"); other data sets have one camera.
     """
     scene = clip.name.partition("_")[0] if "_" in clip.name else None
     same = [c for c in training if scene is None or c.name.partition("_")[0] == scene]
@@ -64,27 +64,28 @@ def score_dataset(
     progress: Progress | None = None,
     on_clip: Callable[[ScoredClip], None] | None = None,
 ) -> list[ScoredClip]:
-    """Score every test clip; clips that an earlier run finished are taken from disk.
+    """Score every test clip; results of clips that an earlier run finished are read from disk.
 
-    Each clip is a camera of its own that knows the scene at rest from a training clip (`known_scene`), so that clips do
-    not depend on one another or on their order. A worker has a model of its own; the CPU's threads are shared out.
+    Each clip is treated as a separate camera that learned its scene at rest from a training clip (`known_scene`), so
+    results depend neither on other clips nor on their order. Each worker has its own model; the workers share the CPU's
+    threads.
 
     Args:
-        dataset: what to score.
-        bundle: the model.
-        folder: gets a folder for each clip.
-        engine: which engine; None is auto.
-        workers: clips at a time; None: as many as there are processors, but no more than clips.
-        progress: Called with "scoring", the clips done and the clips in all.
-        on_clip: Called with the scores of each clip that is done.
+        dataset: The data set to score.
+        bundle: The model.
+        folder: Output folder; gets a subfolder for each clip.
+        engine: The engine to run the model on. Default: chosen automatically.
+        workers: Number of clips to score in parallel. Default: the number of CPUs, at most the number of clips.
+        progress: Called with "scoring", the clips done, and their total.
+        on_clip: Called with the scores of each finished clip.
 
     Returns:
-        In the order of the data set.
+        The scored clips, in the order of the data set.
 
     Raises:
-        DatasetError: the data set has no test clips.
-        EngineError: the engine cannot run here, or failed.
-        OutputError: the folder cannot be written to, or another process writes there.
+        DatasetError: The data set has no test clips.
+        EngineError: The engine cannot run on this machine, or failed.
+        OutputError: The folder cannot be written to, or another process is writing to it.
     """
     if not dataset.testing:
         raise DatasetError(f"{dataset.name} has no test clips", hint="expected testing/ with labels")
@@ -125,7 +126,7 @@ def _score_all(
         scorer, problems = scenes.scorer(clip, local.model)
         try:
             return _score(clip, local.model, scorer, place, identity, problems)
-        except OSError as error:  # damage of a source is no OSError here: it is in the problems
+        except OSError as error:  # not from a damaged source: that is recorded in `problems`
             raise OutputError(
                 f"cannot write to {place}: {error.strerror or error}", hint="is the disk full? give another --out"
             ) from error
@@ -133,7 +134,7 @@ def _score_all(
     results: dict[str, ScoredClip] = {}
     pool = ThreadPoolExecutor(count, thread_name_prefix="evaluate")
     try:
-        # The longest first, so that no long one is left over at the end.
+        # Longest first, so that no long clip is left running alone at the end.
         jobs: list[Future[ScoredClip]] = [pool.submit(work, c) for c in sorted(clips, key=lambda c: -c.frames)]
         for job in as_completed(jobs):
             scored = job.result()
@@ -150,7 +151,7 @@ def _score_all(
 
 
 class _Scenes:
-    """Scorers that know a scene at rest: each is made once and copied for every clip."""
+    """Scorers that have learned a scene at rest: each is created once and copied for every clip."""
 
     def __init__(self, bundle: Bundle, dataset: Dataset) -> None:
         self._bundle, self._dataset = bundle, dataset
@@ -158,13 +159,13 @@ class _Scenes:
         self._lock = threading.Lock()
 
     def of(self, clip: Clip) -> Clip | None:
-        """The training clip that the scene is known from; None for detectors that know none (windows, frames)."""
+        """Return the training clip that the scene is learned from; None if the detector learns none."""
         if self._bundle.manifest.tiling.kind != "cells":
             return None
         return known_scene(clip, self._dataset.training)
 
     def scorer(self, clip: Clip, model: Model) -> tuple[CameraScorer, list[str]]:
-        """A scorer for the clip and the model's engine, and what was damaged in the clip that it learned from."""
+        """Return a scorer for the clip and the model's engine, and the problems of the training clip."""
         scene = self.of(clip)
         key = None if scene is None else scene.name
         with self._lock:
@@ -174,7 +175,7 @@ class _Scenes:
             return copy.deepcopy(scorer), list(problems)
 
     def _warmed(self, scene: Clip | None, model: Model) -> tuple[CameraScorer, list[str]]:
-        # Of the model, which knows whether its engine carries state; ungated, since protocols score every frame.
+        # Created by the model, which knows whether its engine is stateful; ungated, since protocols score every frame.
         scorer = model.scorer(self._dataset.name, quality=QualitySpec(enabled=False))
         problems: list[str] = []
         if scene is not None:
@@ -182,7 +183,7 @@ class _Scenes:
             try:
                 with open_source(clip_source(scene, fps), camera=self._dataset.name) as source:
                     for frame in source:
-                        scorer.preprocess(frame)  # what is at rest is learned here; nothing is scored
+                        scorer.preprocess(frame)  # learns the scene at rest; nothing is scored
                     problems = list(source.problems)
             except SourceError as error:
                 problems.append(str(error))
@@ -190,7 +191,7 @@ class _Scenes:
 
 
 def _identity(clip: Clip, bundle: Bundle, scene: Clip | None, spec: EngineSpec) -> dict[str, Any]:
-    """What the scores of a clip depend on; where any of it is another, the clip is scored again."""
+    """Return everything that a clip's scores depend on; if any of it changes, the clip is scored again."""
     return {
         "format": FORMAT,
         "streamad": __version__,
@@ -204,7 +205,7 @@ def _identity(clip: Clip, bundle: Bundle, scene: Clip | None, spec: EngineSpec) 
 
 
 def _fingerprint(clip: Clip) -> str:
-    """Of a clip's files, names, sizes and times: they tell a mended frame, and another set's clip of the same name."""
+    """Hash names, sizes and times of a clip's files: detects a replaced frame or a same-named clip of another set."""
     files = image_files(clip.path) if clip.kind == "images" else [clip.path]
     content = hashlib.sha256()
     for file in files:
@@ -214,7 +215,7 @@ def _fingerprint(clip: Clip) -> str:
 
 
 def _finished(clip: Clip, bundle: Bundle, place: Path, identity: dict[str, Any]) -> ScoredClip | None:
-    """What an earlier run made of the clip, with the same model; None where it did not finish."""
+    """Return the clip's result from an earlier run with the same identity; None if there is none."""
     try:
         record = read_json(place / "clip.json")
         (scores,) = read_arrays(place / "scores.npy").values()
@@ -228,7 +229,7 @@ def _finished(clip: Clip, bundle: Bundle, place: Path, identity: dict[str, Any])
 def _scored_clip(
     clip: Clip, bundle: Bundle, place: Path, scores: npt.NDArray[np.float64], record: dict[str, Any]
 ) -> ScoredClip:
-    assert clip.labels is not None  # test clips have them: the data set was read so
+    assert clip.labels is not None  # test clips always have labels
     return ScoredClip(
         clip.name,
         scores,
@@ -245,7 +246,7 @@ def _score(
     clip: Clip, model: Model, scorer: CameraScorer, place: Path, identity: dict[str, Any], problems: list[str]
 ) -> ScoredClip:
     place.mkdir(parents=True, exist_ok=True)
-    (place / "clip.json").unlink(missing_ok=True)  # written last: with it the clip is finished
+    (place / "clip.json").unlink(missing_ok=True)  # written last: marks the clip as finished
     started = time.monotonic()
     scores = np.full(clip.frames, np.nan)
     decoded, heat = 0, AnomalyMapWriter(place, clip.frames)

@@ -1,4 +1,4 @@
-"""Making the 8-bit variant of a bundle's network: calibrated on video, compared with torch on other pieces of it."""
+"""Create the 8-bit variant of a bundle's network: calibrated on video, compared with PyTorch on other parts of it."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from streamad.preprocessing import ModelInput
 from streamad.sources import SourceSpec
 
 PIECES = 256
-"""Frames that are kept of the video, up to twice as many: half for calibration, half for the comparison (NNCF's own
-default is 300 samples; on UCSD Ped2 the ranges of activations do not change beyond a hundred)."""
+"""Number of frames to keep of the video, up to twice as many: half for calibration, half for the comparison. NNCF's
+default is 300 samples; on UCSD Ped2, the activation ranges do not change beyond 100."""
 
 STREAMING_PIECES = 32
-"""The same, of pieces of video: each is `FOLLOWING` frames behind the frames that the network must have seen."""
+"""The same for stateful networks, in pieces of video: the network's context, then `FOLLOWING` frames."""
 
 FOLLOWING = 4
-"""Frames of a piece that are calibrated on."""
+"""Frames of a piece that follow its context and are used for calibration."""
 
 COMPARED = 8
-"""Windows compared with torch: a second each at full width."""
+"""Number of windows to compare with PyTorch: each takes about a second at full width."""
 
 Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class _Carried:
-    """Calibration inputs of a network that carries state, made again whenever they are gone through.
+    """Calibration inputs of a stateful network, computed again in each iteration.
 
     Attributes:
-        network: its float32 form.
-        context: frames before a frame that its answer depends on.
-        pieces: (frames, height, width) each.
+        network: The network's float32 form.
+        context: Number of earlier frames that an output depends on.
+        pieces: Pieces of video, (frames, height, width) each.
     """
 
     network: Path
@@ -68,22 +68,22 @@ class _Carried:
 
 
 def add_int8(bundle: Bundle, clips: Sequence[SourceSpec]) -> tuple[Bundle, Path, Parity]:
-    """Write the 8-bit variant of a bundle's network into the bundle, with its parity with torch.
+    """Write the 8-bit variant of a bundle's network into the bundle, with its parity with PyTorch.
 
-    Where the network has a form that carries state, that form is quantized; else the network itself. Every other piece
-    of the video is for calibration, the others for the comparison.
+    If the network has a stateful form, that form is quantized, else the network itself. Every other piece of the video
+    is used for calibration, the rest for the comparison.
 
     Args:
-        bundle: the model; its network, weights and calibration stay as they are.
-        clips: normal video of its camera.
+        bundle: The model; its network, weights and calibration are not changed.
+        clips: Normal video of the model's camera.
 
     Returns:
-        The bundle as it is then, the file of the variant, and its parity.
+        The updated bundle, the variant's file, and its parity.
 
     Raises:
-        UsageError: the clips give the network nothing to see, or its detector's streaming form has no variant.
-        EngineError: NNCF is not installed, or OpenVINO does not compute in 8 bits here.
-        SourceError: a clip cannot be read.
+        UsageError: The clips give the network too few inputs, or the detector's streaming form has no 8-bit variant.
+        EngineError: NNCF is not installed, or OpenVINO does not compute in 8 bits on this machine.
+        SourceError: A clip cannot be read.
     """
     detector = detector_of(bundle)
     carrying = bundle.streaming_path is not None
@@ -104,13 +104,13 @@ def add_int8(bundle: Bundle, clips: Sequence[SourceSpec]) -> tuple[Bundle, Path,
             write_int8(bundle.onnx_path, made, [{name: batch} for batch in batches], len(batches))
         written = []
         for file in sorted(made.parent.glob(f"{made.stem}.*")):  # .bin before .xml
-            shutil.copyfile(file, bundle.path / file.name)  # the folder's own permissions, not those of a private one
+            shutil.copyfile(file, bundle.path / file.name)  # with normal permissions, not those of the temporary folder
             written.append(bundle.path / file.name)
-    # With the hashes of the new files, so that the engine can be opened as everybody opens it.
+    # Record the hashes of the new files, so that the engine can be opened the usual way.
     draft = write_manifest(bundle.path, bundle.manifest)
     try:
         parity = _parity(draft, detector, network, pieces[1::2], carrying)
-    except EngineError:  # what cannot run here is not left behind
+    except EngineError:  # do not leave behind a variant that cannot run here
         for file in written:
             file.unlink()
         write_manifest(bundle.path, bundle.manifest)
@@ -148,7 +148,7 @@ def _parity(bundle: Bundle, detector: Detector, network: Any, pieces: Sequence[A
 
 
 def _pieces(bundle: Bundle, clips: Sequence[SourceSpec], carrying: bool) -> list[Array]:
-    """Pieces spread evenly over the clips: what the network is shown for a frame, or frames one after the other."""
+    """Return pieces spread evenly over the clips: network inputs for single frames, or runs of frames if `carrying`."""
     kept: list[Array] = []
     wanted = STREAMING_PIECES if carrying else PIECES
     stride = 1
@@ -156,7 +156,7 @@ def _pieces(bundle: Bundle, clips: Sequence[SourceSpec], carrying: bool) -> list
         if number % stride:
             continue
         kept.append(piece())
-        if len(kept) == 2 * wanted:  # how long the video is turns out at its end alone
+        if len(kept) == 2 * wanted:  # the video's length is not known in advance
             kept, stride = kept[::2], 2 * stride
     return kept
 
@@ -168,7 +168,7 @@ def _batches(bundle: Bundle, clips: Sequence[SourceSpec]) -> Iterator[Any]:
 
 
 def _windows(bundle: Bundle, clips: Sequence[SourceSpec]) -> Iterator[Any]:
-    """Of every `FOLLOWING` windows one after the other, the frames."""
+    """Yield the frames of every `FOLLOWING` consecutive windows."""
     run: list[ModelInput] = []
     for tiles in _tiles(bundle, clips):
         if run and tiles.index != run[-1].index + 1:
@@ -180,7 +180,7 @@ def _windows(bundle: Bundle, clips: Sequence[SourceSpec]) -> Iterator[Any]:
 
 
 def _tiles(bundle: Bundle, clips: Sequence[SourceSpec]) -> Iterator[ModelInput]:
-    scorer = camera_scorer(bundle, "calibration", streaming=False)  # one camera: its background is carried on
+    scorer = camera_scorer(bundle, "calibration", streaming=False)  # one camera: all clips share its background
     for clip in clips:
         with closing(open_frames(clip, "calibration")) as frames:
             for frame in frames:
