@@ -48,7 +48,7 @@ class Contender:
     """One way to do the work or a part of it.
 
     Attributes:
-        stage: decode, tile, infer, score, end to end, or plain loop.
+        stage: One of "decode", "tile", "infer", "score", "end to end" and "plain loop".
         engine: What runs the network; "" if nothing does.
         what: Description.
         work: Function that works until `time.perf_counter()` reaches its argument; returns (frames, seconds, CPU
@@ -74,7 +74,7 @@ class Contender:
 
 
 def _timed(step: Callable[[], float]) -> Callable[[float], tuple[float, float, float]]:
-    """Repeat steps, each of some frames, until the time is over; at least once."""
+    """Repeat a step, which returns its number of frames, until the time is up; at least once."""
 
     def work(seconds: float) -> tuple[float, float, float]:
         frames, started, spent = 0.0, time.perf_counter(), time.process_time()
@@ -141,7 +141,7 @@ class Subject:
                 spec = EngineSpec.model_validate({"name": name, "precision": precision})
                 try:
                     model = self._stack.enter_context(open_model(self.bundle, spec, hint="throughput"))
-                except (BundleError, EngineError):  # no such variant, or not supported by the processor
+                except (BundleError, EngineError):  # no such variant, or not supported by the CPU
                     continue
                 model.warm_up()
                 yield self.engine_label(model), model
@@ -260,7 +260,7 @@ class Subject:
         return work
 
     def _plain(self, scratch: Path) -> Iterator[Contender]:
-        """Research code's way: OpenCV decodes, and every frame's whole input goes through the whole network."""
+        """Generate the plain loops of research code: OpenCV decodes, and the network processes each frame's whole input."""
         shown = "all cells" if self.cells else "whole frame"
         if (self.bundle.manifest.tiling.window or 1) > 1:
             shown = f"a window of {self.bundle.manifest.tiling.window} a frame, all of it rebuilt"

@@ -35,7 +35,7 @@ def resident_bytes() -> int:
 
 
 def main(video: str, model: str, precision: str, checkpoints: Sequence[int], seconds: float | None) -> None:
-    """Score the video repeatedly; report at the checkpoints, or when the time is over."""
+    """Score the video repeatedly; report at the checkpoints, or when the time is up."""
     spec = EngineSpec.model_validate({"name": "openvino", "precision": precision})
     with (
         open_model(model, spec, hint="throughput") as loaded,

@@ -40,7 +40,7 @@ from streamad.files import read_json, write_atomic, write_json
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 LONG = ("upcam",)
-"""Cameras with a day of video, which are left out unless they are named or all are wanted."""
+"""Cameras with a day of video; skipped unless they are named or all cameras are requested."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Camera:
     labels: Mapping[str, npt.NDArray[np.uint8]]
 
     def labels_of(self, video: Path, frames: int) -> npt.NDArray[np.uint8]:
-        """Return the labels of a watched video; without any, `frames` normal ones."""
+        """Return the labels of a watched video; if it has none, `frames` normal ones."""
         return np.asarray(self.labels.get(video.stem, np.full(frames, NORMAL)), np.uint8)
 
     def events(self) -> int:
@@ -66,8 +66,8 @@ def load_cameras(only: Sequence[str] = (), everything: bool = False) -> list[Cam
     """Read panel.json.
 
     Args:
-        only: Names of cameras, or what they start with; empty: all but the long ones.
-        everything: Also the long ones.
+        only: Names of cameras, or prefixes of names. Default: all but `LONG`.
+        everything: Include `LONG`.
 
     Raises:
         DatasetError: STREAMAD_DATA has no cameras, or a name matches none.
@@ -109,7 +109,7 @@ def measure_camera(camera: Camera, out: Path) -> dict[str, Any]:
 
     Args:
         camera: The camera.
-        out: Folder for the model, the scores and the kept scores of the baselines.
+        out: Folder for the model, the scores and the cached scores of the baselines.
     """
     found, product = measure_product(camera, out)
     answer = {"fps": camera.fps, "product": product, "baselines": {}}
@@ -135,7 +135,7 @@ def measure_camera(camera: Camera, out: Path) -> dict[str, Any]:
 def measure_product(camera: Camera, out: Path) -> tuple[list[WatchedVideo], dict[str, Any]]:
     """Learn the camera and score its watched videos; no videos and the reason if a command failed."""
     model, scores = out / "model", out / "scores"
-    for old in (model, scores):  # a model that exists would be learned on top of
+    for old in (model, scores):  # an existing model would be updated
         shutil.rmtree(old, ignore_errors=True)
     began, videos, speeds, threshold = time.monotonic(), [], [], None
     try:

@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.floating]
 
 
 class Features(NamedTuple):
-    """Features of T frames; NaN where a frame has no past yet."""
+    """Features of T frames; NaN for frames without enough earlier ones."""
 
     energy: Floats
     """(T, rows, columns) mean difference of gray values, 0..255."""
@@ -47,7 +47,7 @@ class Baseline(Protocol):
     def fit(self, clips: Sequence[Features]) -> Self: ...
 
     def score(self, clip: Features) -> Floats:
-        """Return the (T,) scores of a clip before smoothing, NaN where there is none."""
+        """Return the (T,) scores of a clip before smoothing; NaN: no score."""
         ...
 
 
@@ -110,7 +110,7 @@ def baseline_scores(
         normal: Videos to learn from.
         watched: Videos to score.
         fps: Frames per second of all of them.
-        kept: An .npz that keeps the answer. It is used again while names and sizes of the videos are the same.
+        kept: An .npz file that caches the result, valid as long as the videos' names and sizes are unchanged.
     """
     videos = np.array([f"{path.name} {path.stat().st_size}" for path in (*normal, *watched)] + [f"{fps:g}"])
     if kept.exists():
@@ -163,7 +163,7 @@ def features(path: Path, fps: float, max_frames: int | None = None) -> Features:
 
 
 def smooth(values: Floats, fps: float) -> Floats:
-    """Exponential average over `SMOOTH_SECONDS`; NaN neither counts nor gets a value."""
+    """Exponential average over `SMOOTH_SECONDS`; NaN is skipped and stays NaN."""
     share, mean, out = 1 - np.exp(-1 / (fps * SMOOTH_SECONDS)), None, np.full(len(values), np.nan)
     for i, value in enumerate(values):
         if not np.isnan(value):
@@ -179,7 +179,7 @@ def sustained(scores: Floats, fps: float) -> float:
 
 
 def baseline_alerts(scores: Floats, threshold: float, fps: float) -> npt.NDArray[np.bool_]:
-    """(T,) whether the threshold has been exceeded for `HOLD_SECONDS` and is still."""
+    """Return (T,) whether the threshold has been exceeded for the last `HOLD_SECONDS`."""
     length, run, out = max(1, round(HOLD_SECONDS * fps)), 0, np.zeros(len(scores), bool)
     for i, score in enumerate(scores):
         run = run + 1 if not np.isnan(score) and score > threshold else 0

@@ -21,7 +21,7 @@ NORMAL, ANOMALOUS, NOT_COUNTED = 0, 1, 255
 AFTER_SECONDS, BEFORE_SECONDS = 2.0, 1.0
 DRAWS = 10_000
 MAX_POINTS = 600
-"""Number of points of a curve in a picture."""
+"""Maximum number of points of a plotted curve."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class WatchedVideo:
     """Scores, alerts and labels of a video's frames.
 
     Attributes:
-        scores: (T,) raw scores, higher is more anomalous; NaN where a frame has none.
+        scores: (T,) raw scores, higher is more anomalous; NaN: no score.
         alerts: (T,) whether an alert is on.
         labels: (T,) `NORMAL`, `ANOMALOUS` or `NOT_COUNTED`.
-        shown: (T,) scores on the scale of the threshold; None: as `scores`.
+        shown: (T,) scores on the threshold's scale. Default: `scores`.
     """
 
     scores: npt.NDArray[np.float64]
@@ -81,7 +81,7 @@ def measure(videos: Sequence[WatchedVideo], fps: float) -> dict[str, Any]:
 def summary(
     aucs: Sequence[float | None], delays: Sequence[float | None], wrong: int, normal_seconds: float
 ) -> dict[str, Any]:
-    """Return means, rates and intervals with what they were derived from."""
+    """Return means, rates and intervals, with the values that they were derived from."""
     both = [auc for auc in aucs if auc is not None]
     found = [delay for delay in delays if delay is not None]
     return {
@@ -113,8 +113,8 @@ def totals(cameras: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 def interval(values: Sequence[float], draws: int = DRAWS, seed: int = 0) -> list[float] | None:
     """95 % interval of the mean by the percentile bootstrap.
 
-    None where it would say nothing: with fewer than five values, which do not represent others, and with equal ones, of which
-    no draw can differ.
+    None if it would be meaningless: with fewer than five values, which do not represent others, or with equal values, for
+    which all draws are the same.
     """
     if len(values) < MIN_CLIPS or min(values) == max(values):
         return None
@@ -126,7 +126,7 @@ def interval(values: Sequence[float], draws: int = DRAWS, seed: int = 0) -> list
 def trace(videos: Sequence[WatchedVideo], fps: float, threshold: float) -> dict[str, Any]:
     """Return the score over time with all videos on one time axis, thinned to its maxima, ready for JSON.
 
-    Keys: `scores` (text: one number per `step_seconds`, nan where there is none), `threshold`, and in seconds `events`,
+    Keys: `scores` (text: one number per `step_seconds`, "nan": no score), `threshold`, and in seconds `events`,
     `not_counted`, `alerts` (start and end) and `starts` (of each video).
     """
     lengths = [len(video.labels) for video in videos]

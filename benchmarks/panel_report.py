@@ -20,13 +20,13 @@ NONE = "–"
 
 
 def best_ranked(baselines: Mapping[str, Any]) -> str | None:
-    """Return the baseline with the highest macro AUC; None where no video has both classes."""
+    """Return the baseline with the highest macro AUC; None if no video has both classes."""
     ranked = {name: found["macro"] for name, found in baselines.items() if found["macro"] is not None}
     return max(ranked, key=lambda name: ranked[name]) if ranked else None
 
 
 def best_alerting(baselines: Mapping[str, Any]) -> str | None:
-    """Return the baseline that finds most events, and among equals has the fewest wrong alerts."""
+    """Return the baseline that finds the most events; ties go to the one with the fewest wrong alerts."""
     order = {name: (found["found"], -found["wrong"]) for name, found in baselines.items()}
     return max(order, key=lambda name: order[name]) if order else None
 
@@ -35,7 +35,7 @@ def markdown(report: Report, earlier: Sequence[Report] = ()) -> str:
     """Return the whole report as Markdown.
 
     Args:
-        report: What `benchmarks/panel.py` measured.
+        report: Results of `benchmarks/panel.py`.
         earlier: Reports of earlier versions, oldest first.
     """
     machine, cameras = report["machine"], report["cameras"]
@@ -76,7 +76,7 @@ def markdown(report: Report, earlier: Sequence[Report] = ()) -> str:
 
 
 def comparison(reports: Sequence[Report]) -> str:
-    """Return a table of every camera's metrics from report to report, oldest first, and notes on them."""
+    """Return a table of every camera's metrics from report to report, oldest first, and notes on the differences."""
     names = sorted({name for report in reports for name in report["cameras"]})
     titles = [f"{r['version']} ({r['commit']}, {r['date']})" for r in reports]
     lines = [" → ".join(titles) + ":", "", "| camera | macro AUC | events found | wrong alerts |", "|---|---|---|---|"]
@@ -158,7 +158,7 @@ def _duration(seconds: float) -> str:
 
 
 def picture(trace: Mapping[str, Any], title: str) -> str:
-    """Return an SVG of a camera's score over time: threshold, labeled events, alerts, and where a video begins."""
+    """Return an SVG of a camera's score over time: threshold, labeled events, alerts and starts of videos."""
     unit, scale = ("h", 3600.0) if trace["starts"][-1] > 7200 else ("s", 1.0)
     step, scores = trace["step_seconds"] / scale, np.array(trace["scores"].split(), np.float64)
     starts = np.array(trace["starts"]) / scale
@@ -167,7 +167,7 @@ def picture(trace: Mapping[str, Any], title: str) -> str:
         figure = Figure(figsize=(9.0, 2.6), layout="constrained", facecolor="white")
         FigureCanvasSVG(figure)
         axes = figure.subplots()
-        whole = axes.get_xaxis_transform()  # heights as shares of the axes
+        whole = axes.get_xaxis_transform()  # heights as fractions of the axes
         for name, color, label in (
             ("events", TRUTH_COLOR, "labeled event"),
             ("not_counted", "#999999", "not counted"),

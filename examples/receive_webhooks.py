@@ -17,7 +17,7 @@ from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 SECRET = os.environ["WEBHOOK_SECRET"].encode()
-MAX_AGE_SECONDS = 300  # older requests may be recordings of somebody else
+MAX_AGE_SECONDS = 300  # older requests may be replayed recordings
 seen: set[str] = set()
 
 
@@ -54,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(401)
             return
         notification, picture = parse(self.headers, body)
-        if notification["id"] not in seen:  # the same one comes again where our answer got lost
+        if notification["id"] not in seen:  # it is sent again if our response was lost
             seen.add(notification["id"])
             suffix = "" if picture is None else f" [picture, {len(picture)} bytes]"
             print(notification["text"] + suffix, flush=True)

@@ -2,10 +2,10 @@
 
     python experiments/alert_ways.py [--only ped1 umn3] [--out runs/alert_ways]
 
-Fits the motion detector to the normal videos of every camera of the panel (see benchmarks/panel.py) and scores the watched
-ones, once; then applies policies with one way and with two ways to an alert to these scores, each calibrated on the normal
-scores as `streamad learn` does. Prints the tables of docs/results/motion.md, and which policy each scene would be given by
-the other scenes.
+Fits the motion detector to the normal videos of every camera of the panel (see benchmarks/panel.py) and scores its watched
+videos, once. Applies policies with one and with two ways to open an alert to these scores, each calibrated on the normal
+scores as `streamad learn` does. Prints the tables of docs/results/motion.md, and the policy that the other scenes would
+select for each scene.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from streamad.sources import FileSpec
 LEVELS = (1.2, 1.3, 1.4)
 ONE_WAY, SLOW, FAST = (0.12, 0.5, 0.8, 1.0), (0.5, 0.8, 1.0, 1.2), (0.0, 0.12, 0.2)
 Found = dict[str, tuple[int, int, list[float | None]]]
-"""By camera: events found, false alerts, and the delay of every event."""
+"""By camera: events found, false alerts, and the delay of every event (None: missed)."""
 
 
 def scored(camera: Camera, out: Path) -> dict[str, npt.NDArray[Any]]:
@@ -81,7 +81,7 @@ def watch(
 
 
 def total(found: Found, cameras: Iterable[str]) -> tuple[int, int]:
-    """Return events found and false alerts of some cameras."""
+    """Return the number of events found and of false alerts over some cameras."""
     given = [found[camera] for camera in cameras]
     return sum(events for events, _, _ in given), sum(wrong for _, wrong, _ in given)
 

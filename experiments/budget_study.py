@@ -88,7 +88,7 @@ def calibrated(scores: list[Floats], fps: float, rules: AlertPolicySpec, budget:
 
 
 def main() -> None:
-    """Score what is not cached, then print."""
+    """Score clips that are not cached, then print the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--models", required=True)
@@ -103,7 +103,7 @@ def main() -> None:
     for name in given.models.split(","):
         with open_model(name, EngineSpec(threads=1), hint="throughput") as model:
             manifest = model.bundle.manifest
-            # Score the first clip once before, so that the background is known from the first frame.
+            # Score the first clip an extra time first, so that the background is known from the first frame.
             clips = scored(model, [given.clips[-1], *given.clips], given.cache / model.bundle.name, given.limit)[1:]
         rules = AlertPolicySpec(cooldown_seconds=given.cooldown)
         found = study(clips, manifest, rules, given.alerts_per_day)

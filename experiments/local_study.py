@@ -64,7 +64,7 @@ def scored(model: Model, paths: list[Path], folder: Path, limit: int | None) -> 
 def local_scores(
     normal: list[Clip], pseudo: dict[tuple[str, int], Clip], spec: PerLocationSpec
 ) -> tuple[list[Floats], dict[tuple[str, int], Floats]]:
-    """Per-location scores of each clip and of its synthetic anomalies, with statistics of the other clips."""
+    """Return per-location scores of each clip and of its synthetic anomalies, by statistics of the other clips."""
     samples = []
     for number, clip in enumerate(normal):
         sample = CellSamples((clip.heat.shape[1], clip.heat.shape[2]), seed=number)
@@ -91,7 +91,7 @@ def by_frame(scores: Floats, index: npt.NDArray[np.int_], frames: int) -> Floats
 def aucs(
     normal: list[Floats], pseudo: dict[tuple[str, int], Floats], labels: dict[tuple[str, int], npt.NDArray[np.bool_]]
 ) -> list[float]:
-    """AUC for each kind: labeled frames against all frames of the normal clips."""
+    """Return the AUC for each kind: labeled frames against all frames of the normal clips."""
     answer = []
     quiet = np.concatenate(normal)
     for kind in KINDS:
@@ -107,7 +107,7 @@ def show(name: str, figures: list[float]) -> None:
 
 
 def settings(manifest: Manifest, wide: bool) -> list[PerLocationSpec]:
-    """Settings to try."""
+    """Return the settings to try."""
     base = local_spec(manifest)
     if not wide:
         return [base]
@@ -117,7 +117,7 @@ def settings(manifest: Manifest, wide: bool) -> list[PerLocationSpec]:
 
 
 def main() -> None:
-    """Score what is not cached, then print."""
+    """Score clips that are not cached, then print the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--pseudo", type=Path, required=True)

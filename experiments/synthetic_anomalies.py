@@ -7,11 +7,10 @@ Each CLIP is a folder of pictures or a video. For each, three clips are written 
 
 - double-NAME: the clip at twice its speed; every frame is labeled;
 - fast-NAME: cutouts of moving objects of the next clip, at their own position, moving at two to three times the usual
-speed;
+  speed;
 - cart-NAME: the same, 1.8 to 2.6 times as wide and 1.1 to 1.5 times as tall, at one to two times the usual speed;
 - other-NAME, if scenes rendered by `streamad.synthetic_scene` are given: their carts and cyclists, cut out with the
-true
-  masks, as tall as the cutouts and at 0.8 to 1.2 times the usual speed. They differ only in appearance.
+  true masks, as tall as the cutouts and at 0.8 to 1.2 times the usual speed. They differ only in appearance.
 
 The usual speed is the median over moving objects, by optical flow; nothing is tuned to a scene. Synthetic anomalies
 resemble each other and have pasted edges. They do not replace real anomalies: they can rank methods but not measure

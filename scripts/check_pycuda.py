@@ -31,7 +31,7 @@ CUresult CUDAAPI cuProfilerStart(void);
 CUresult CUDAAPI cuProfilerStop(void);
 }
 """
-"""cudaProfiler.h, which is missing from the wheel of headers."""
+"""The content of cudaProfiler.h, which is missing from the wheel of headers."""
 
 
 def run(*command: str | Path, cwd: Path | None = None) -> str:

@@ -105,7 +105,7 @@ def tell(label: str, progress: BenchmarkProgress) -> None:
 
 
 def figure(value: float | None) -> str:
-    """Format with two decimals; a dash if one seed does not determine it or no paper states it."""
+    """Format with two decimals; a dash if the value is not known: from one seed alone, or not stated in the paper."""
     return "–" if value is None else f"{value:.2f}"
 
 
