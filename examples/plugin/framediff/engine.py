@@ -18,7 +18,7 @@ class NumpyEngine(ThreadedEngine):
     def __init__(self, model: Model, batch_sizes: tuple[int, ...], info: EngineInfo) -> None:
         super().__init__(batch_sizes)
         self._model = model
-        self.info = info
+        self._info = info
 
     def infer(self, batch: Batch) -> Batch:
         """See `Engine.infer`."""
