@@ -124,7 +124,7 @@ def test_what_a_killed_process_had_accepted_is_sent_by_the_next(
             assert last["event"]["state"] == "interrupted"
 
 
-@pytest.mark.parametrize("kind", ["text", "json"])
+@pytest.mark.parametrize("kind", ["text", pytest.param("json", marks=pytest.mark.slow)])
 def test_a_run_that_notifies_shows_no_secret(
     small_bundle: Path, shapes_video: Path, tmp_path: Path, server: Receiver, kind: str
 ) -> None:

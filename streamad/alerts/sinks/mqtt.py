@@ -14,9 +14,9 @@ import threading
 from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from streamad.alerts.sinks.notification import Notification
 from streamad.alerts.sinks.settings import CredentialsSpec, NotifierSpec, SinkContext, read_picture
@@ -45,6 +45,14 @@ class MqttSinkSpec(CredentialsSpec, NotifierSpec):
         description="first part of discovery topics; null: none are sent",
     )
     picture: bool = Field(True, description="whether the picture is published")
+
+    @model_validator(mode="after")
+    def _ends_are_told(self) -> Self:
+        if self.changes == "opened":
+            raise ValueError(
+                "changes: with `opened`, the state of a camera would never return to OFF; use `open_close`"
+            )
+        return self
 
     def build_sender(self, context: SinkContext) -> MqttSender:
         """See `NotifierSpec.build_sender`."""

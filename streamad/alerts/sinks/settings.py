@@ -63,7 +63,7 @@ class OutboxSpec(BaseModel):
 
     folder: Path = Field(Path("runs/outbox"), description="the folder with one SQLite file for each sink that notifies")
     max_waiting: int = Field(
-        1000, ge=1, le=100_000, description="notifications of one sink that may wait; beyond it, the oldest are dropped"
+        1000, ge=1, le=20_000, description="notifications of one sink that may wait; beyond it, the oldest are dropped"
     )
     max_age_hours: float = Field(
         24.0, gt=0, le=24 * 365, description="notifications that waited longer are dropped, hours"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from unit.alerts.alert_events import START, make_event, make_health_event
 
 import streamad
@@ -172,6 +173,11 @@ def test_topics_and_discovery_can_be_set(broker: Broker) -> None:
     assert {topic for topic, _ in listener.received} == {"site/cams/status", "site/cams/gate/anomaly"}
     sender.close()
     listener.close()
+
+
+def test_states_would_not_return_without_the_ends() -> None:
+    with pytest.raises(ValidationError, match="never return to OFF"):
+        MqttSinkSpec(host="h", changes="opened")
 
 
 def test_a_broker_that_restarts_gets_everything_and_its_states_back(broker: Broker, tmp_path: Path) -> None:

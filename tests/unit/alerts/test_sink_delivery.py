@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from pydantic import SecretStr
@@ -16,7 +17,19 @@ from receiver_support import Clock, Receiver, receiver
 from unit.alerts.alert_events import START, make_event
 
 from streamad.alerts import Event
-from streamad.alerts.sinks import Delivery, OutboxSpec, SinkContext, SinkFanout, WebhookSinkSpec, build_sink
+from streamad.alerts.sinks import (
+    AppriseSinkSpec,
+    Delivery,
+    MqttSinkSpec,
+    Notification,
+    NotifierSpec,
+    OutboxSpec,
+    PluginSink,
+    SinkContext,
+    SinkFanout,
+    WebhookSinkSpec,
+    build_sink,
+)
 from streamad.alerts.sinks.delivery import MAX_OVERTAKEN, PATIENCE, PICTURE_SECONDS
 
 
@@ -248,6 +261,50 @@ def test_the_end_sends_what_can_be_sent_and_the_summary(tmp_path: Path, server: 
         fanout.emit(make_event(number), "opened")
     fanout.close()
     assert [document["kind"] for document in server.accepted] == ["opened", "opened", "summary"]
+
+
+class PagerSpec(NotifierSpec, PluginSink):
+    type: Literal["pager"] = "pager"
+
+    def build_sender(self, context: SinkContext) -> Pager:
+        return Pager()
+
+
+class Pager:
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    def open(self) -> None: ...
+
+    def send(self, notification: Notification) -> None:
+        if len(self.sent) == 1:
+            self.sent.append("a bug")
+            raise RuntimeError("not an OutputError")
+        self.sent.append(notification.kind)
+
+    def close(self) -> None: ...
+
+
+def test_a_plugin_that_notifies_has_an_outbox_and_a_bug_in_it_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = build_sink(PagerSpec(changes="open_close"), OutboxSpec(folder=tmp_path))
+    assert isinstance(sink, Delivery)
+    outcomes: list[tuple[str, str]] = []
+    fanout = SinkFanout([sink], on_outcome=lambda name, outcome, amount, reason: outcomes.append((outcome, reason)))
+    for number in range(3):
+        fanout.emit(make_event(number), "opened")
+    fanout.close()
+    assert outcomes == [("written", ""), ("dropped", "bug"), ("written", "")]
+    assert "not an OutputError" in caplog.text
+    assert (tmp_path / "pager.sqlite").exists()
+
+
+def test_a_package_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("apprise", "paho", "paho.mqtt", "paho.mqtt.client"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert "[apprise]" in (AppriseSinkSpec.model_validate({"url": "json://h/"}).problem() or "")
+    assert "[mqtt]" in (MqttSinkSpec(host="h").problem() or "")
 
 
 def wait_until(question: Callable[[], bool], seconds: float = 20) -> None:
