@@ -217,7 +217,11 @@ class Delivery:
         while True:
             with self._wake:
                 self._is_new = False
-            wait = self.step()
+            try:
+                wait = self.step()
+            except Exception:  # noqa: BLE001 - a bug must not end the thread
+                _log.exception("sink %s: cannot go on; will retry", self.name)
+                wait = POLL_SECONDS
             with self._wake:
                 if self._is_closing and (self._error is not None or not len(self._outbox)):
                     break
