@@ -74,13 +74,13 @@ def fit(
         detector: Name of the detector.
         videos: Normal video, in order of time: files, folders of images, or folders of those.
         name: Name of the model: lower-case letters, digits, dots, dashes and underscores.
-        fps: Frames a second of folders of images.
+        fps: Frames per second of folders of images.
         data: Name of the video, for the model's record.
         license: Terms of the video, for the model's record.
         alerts_per_day: Budget of false alerts.
         rules: Durations, cooldown and hysteresis of the alerts.
         seed: Seed of everything random.
-        progress: Called with a stage, the steps done and the steps in all.
+        progress: Called with a stage, the steps done, and their total.
         **options: Fields of `TrainingPlan` (`epochs=10`, `device="cuda"`), and options of the detector's own.
 
     Returns:
@@ -141,7 +141,7 @@ def evaluate(
         single_class: What clips of one class count as in the macro AUC; see `evaluate_scores`.
         threshold: Raw score of an alert. Default: the calibration's.
         workers: Clips scored at a time. Default: one a processor.
-        progress: Called with "scoring", the clips done and the clips in all.
+        progress: Called with "scoring", the clips done, and their total.
 
     Raises:
         DatasetError: Nothing can be evaluated.

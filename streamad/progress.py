@@ -1,4 +1,4 @@
-"""Progress: how every long task reports how far it is."""
+"""Progress: how long tasks report their progress."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called now and then by a long task, from the thread that runs it."""
+    """Called from time to time by a long task, from the thread that runs it."""
 
     def __call__(self, stage: str, done: int, total: int | None, /) -> None:
-        """Take how far a stage is.
+        """Receive the progress of a stage.
 
         Args:
             stage: What is being done, in words ("calibrating"). A task may have several stages.
             done: Units of the stage done.
-            total: Units of the stage in all; None where that is unknown.
+            total: Total units of the stage; None: unknown.
         """
 
 

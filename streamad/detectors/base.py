@@ -91,7 +91,7 @@ class Fit:
         bundle: The exported model, without a calibration.
         scores: One (frames,) array a clip: each part of the video scored by a model fitted to the others, as it would
             be scored live; NaN where there is no score.
-        fps: Frames a second of these scores.
+        fps: Frames per second of these scores.
         ceilings: (frames,) of each clip: the threshold that was active at frames of alerts, NaN elsewhere; see
             `calibrate`. None: there was no alert.
     """
@@ -110,7 +110,7 @@ class Detector(ABC):
         summary: What it looks at, in one line.
         paper: The paper that it implements; empty if there is none.
         window: Frames that one score needs.
-        min_fps: Lowest frame rate at which it works, frames a second.
+        min_fps: Lowest frame rate at which it works, frames per second.
         one_rate: Whether time is counted in frames, so that all clips of a camera need one frame rate.
         per_location: Whether calibration uses per-location statistics unless told otherwise. They help error maps of
             whole frames much; scores of moving patches are comparable already
@@ -173,7 +173,7 @@ class Detector(ABC):
         export_onnx(network, (spec.channels, spec.height, spec.width), path, half_weights=needs_half_weights(network))
 
     def require_rate(self, fps: float) -> None:
-        """Check that video has enough frames a second, before any of it is read.
+        """Check that video has enough frames per second, before any of it is read.
 
         Raises:
             UsageError: It has too few.
@@ -315,7 +315,7 @@ class FittedDetector(Detector):
             plan: What to fit.
             clips: Normal video in order of time; one clip is enough.
             out: Folder of the bundle.
-            progress: Called with each stage's name, the steps done, and the steps in all.
+            progress: Called with each stage's name, the steps done, and their total.
 
         Raises:
             UsageError: There is too little video, or an option is wrong.

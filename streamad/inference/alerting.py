@@ -66,7 +66,7 @@ def resolve_policy(
 
 
 def _foreign(calibration: Calibration, shipped_with: Bundle | None, camera: str) -> str | None:
-    """Say why a calibration may be another camera's; None where nothing suggests it.
+    """Return why a calibration may be that of another camera; None if nothing suggests it.
 
     Args:
         calibration: The camera's calibration.

@@ -1,4 +1,4 @@
-"""Scores of whole clips: sessions that are fed from sources, of which no frame is dropped."""
+"""Scores of whole clips, read by a session from sources without dropping frames."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ClipScores:
         scores: (n,) raw scores of the frames that left the model, NaN where one has none.
         indices: (n,) numbers of these frames in the clip; windowed detectors leave out the ends.
         has_map: (n,) whether a frame has a score and an anomaly map.
-        error: Why the clip could not be read, or not to its end; the scores before it stand. None: it was.
+        error: Why the clip could not be read to its end; earlier scores remain valid. None: it was read to its end.
     """
 
     scores: npt.NDArray[np.float64]
@@ -41,7 +41,7 @@ def score_clip(
 
     Args:
         clip: The clip.
-        session: The camera's, which keeps its background from clip to clip.
+        session: The camera's session, which keeps its background from clip to clip.
         on_score: Called with every score, anomaly map included.
 
     Raises:
@@ -78,18 +78,18 @@ def score_clips(
 ) -> list[ClipScores]:
     """Score clips of one camera, in order, its background carried from clip to clip.
 
-    Logs a warning where frames were rejected as faulty.
+    Logs a warning if frames were rejected as faulty.
 
     Args:
         clips: The clips.
         model: The model.
         on_score: Called with every score, anomaly map included.
-        progress: Called with the clips done and the clips in all, after every frame.
-        lost: Called with a clip's number and error where it cannot be read, or not to its end (a recorder deletes the
-            oldest ones); what came before stands. Default: the error is raised.
+        progress: Called with the clips done, and their total, after every frame.
+        lost: Called with a clip's number and error if it cannot be read to its end (a recorder deletes its oldest
+            files); earlier scores are kept. Default: the error is raised.
 
     Returns:
-        The scores of every clip; without those of which nothing was read, where `lost` is given.
+        The scores of every clip; with `lost`, without clips of which nothing could be read.
 
     Raises:
         SourceError: A clip cannot be read, and `lost` is not given.

@@ -72,7 +72,7 @@ class Model(Closeable):
 
     @cached_property
     def calibration(self) -> Calibration | None:
-        """The bundle's own calibration; None where it has none.
+        """The bundle's own calibration; None if it has none.
 
         Raises:
             CalibrationError: It is damaged, or belongs to another model.
@@ -102,7 +102,7 @@ class Model(Closeable):
             rules: Durations, cooldown and hysteresis. Default: `AlertPolicySpec()`.
 
         Returns:
-            The policy; None where there is neither a calibration nor a threshold.
+            The policy; None if there is neither a calibration nor a threshold.
 
         Raises:
             CalibrationError: The calibration belongs to another model, or a budget is given without one.
@@ -143,7 +143,7 @@ class Model(Closeable):
             rules: See `policy`.
             quality: Configuration of the frame-quality gate. Default: as shipped.
             on_event: Called with every change of an event.
-            fps: Frames a second of pictures that come without a time. Default: the rate the model was trained at.
+            fps: Frames per second of pictures that come without a time. Default: the rate the model was trained at.
 
         Raises:
             CalibrationError: See `policy`.
@@ -178,7 +178,7 @@ class Model(Closeable):
             on_event: Called with every change of an event.
 
         Yields:
-            One score a frame, in order. `score` is NaN where a frame has none; `skipped_reason` says why.
+            One score per frame, in order. `score` is NaN where a frame has none; `skipped_reason` says why.
 
         Raises:
             SourceError: The source cannot be opened or read.

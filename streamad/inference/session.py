@@ -1,4 +1,4 @@
-"""Session: the one place in which the frames of a camera become scores and events.
+"""Session: the only place where a camera's frames become scores and events.
 
 Live watching, files, evaluation and calibration all use it, so a replayed file gives the stream's scores and events.
 """
@@ -71,8 +71,8 @@ class Session(Closeable):
         queue: A queue that sessions share; its owner calls `submit` and `receive` instead of `push` and `run`. Default:
             one of its own.
         on_event: Called with every change of an event.
-        fps: Frames a second of pictures that come as arrays without a time. Default: the rate the model was trained at.
-        wall_clock: Aware datetimes, for events.
+        fps: Frame rate of pictures that come as arrays without a time. Default: the rate the model was trained at.
+        wall_clock: Returns the current time as an aware datetime, for events.
     """
 
     def __init__(
@@ -199,7 +199,7 @@ class Session(Closeable):
                 yield from self._checked(scored)
             while self._frames:
                 yield self._unscored(self._frames.popleft())
-        finally:  # where it was broken off, what is left in the engine belongs to no later clip
+        finally:  # after an interruption, frames left in the engine must not reach a later clip
             self._frames.clear()
             self._own_queue = None
 

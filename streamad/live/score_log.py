@@ -16,7 +16,7 @@ CAPACITY = 10_000
 
 
 class ScoreLog(Closeable):
-    """Appends one line a frame to FOLDER/CAMERA.csv, in a thread of its own.
+    """Appends one line per frame to FOLDER/CAMERA.csv, in a thread of its own.
 
     Args:
         folder: Created if missing.

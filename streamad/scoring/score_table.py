@@ -38,7 +38,7 @@ class ScoreRow:
         index: Number of the frame.
         raw_score: The raw score, NaN where there is none. It is written so that reading it gives the same number.
         score: The score on the scale that was asked for (live: the calibrated score), NaN where there is none.
-        pts_seconds: Presentation time; None where unknown.
+        pts_seconds: Presentation time; None if unknown.
         alert: Whether an event is open after this frame.
         skipped_reason: Why the frame has no score ("warming_up", "quality:dark").
         peak: (row, col) of the anomaly map's highest location.

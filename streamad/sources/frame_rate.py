@@ -33,9 +33,9 @@ class ClipLook:
     """What the beginning of a clip shows.
 
     Attributes:
-        fps: Frames a second.
-        shape: (height, width) in pixels; None where there is no frame.
-        seconds: Length, by the frames that the container states; None where it does not. Where the rate is in doubt,
+        fps: Frames per second.
+        shape: (height, width) in pixels; None if there is no frame.
+        seconds: Length, by the frames that the container states; None if it does not. Where the rate is in doubt,
             the longer of two answers.
     """
 

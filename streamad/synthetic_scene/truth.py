@@ -55,7 +55,7 @@ class SceneEvent:
         start_seconds: Time of the first frame.
         end_seconds: End of the last frame, (last_frame + 1) / fps.
         boxes: [x0, y0, x1, y1] in pixels for every frame of the interval, x1 and y1 exclusive, clipped to the picture,
-            including hidden parts; None where less than `visible_fraction` is visible.
+            including hidden parts; None if less than `visible_fraction` is visible.
     """
 
     video: str

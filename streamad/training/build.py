@@ -44,7 +44,7 @@ def train_bundle(
         plan: How.
         clips: Each opens one clip; the last `validation_share` are never trained on.
         out: Folder of the bundle. The checkpoint is in `out`/training, and training resumes from it.
-        progress: Called with "reading normal video" and "training", the steps done, and the steps in all.
+        progress: Called with "reading normal video" and "training", the steps done, and their total.
         on_epoch: Called after each epoch.
         max_seconds: Approximate limit for the training loop: a few steps are timed, and epochs and samples are cut to
             fit. What remains depends on the machine's speed, so such a training cannot be resumed. None: no limit.

@@ -129,7 +129,7 @@ def run_loop(
         seed: Seed of the order and of all random choices.
         folder: Folder for checkpoint and log.
         progress: Called after each epoch.
-        step_progress: Called after each step with the steps done and the steps in all.
+        step_progress: Called after each step with the steps done, and their total.
 
     Raises:
         UsageError: There are no samples, or the folder has a damaged checkpoint or that of another training.

@@ -25,8 +25,8 @@ class NormalScores:
     Attributes:
         scores: (n,) raw scores of every clip, NaN where a frame has none.
         indices: (n,) numbers of these frames in their clips.
-        statistics: Per-location statistics of all clips, where the scores are relative to such; each frame was scored
-            by statistics of other parts of the video. None: the scores are the model's own.
+        statistics: Per-location statistics of all clips, if the scores are relative to them; each frame was scored by
+            the statistics of other parts of the video. None: the scores are the model's own.
     """
 
     scores: list[npt.NDArray[np.float64]]
@@ -47,14 +47,14 @@ def score_normal(
 
     Args:
         model: The model.
-        clips: Normal video, in order of time.
-        fps: Frames a second. Default: the bundle's.
-        local: Score each location relative to what is normal there. Default: where it helps the detector.
+        clips: Normal video, in chronological order.
+        fps: Frames per second. Default: the bundle's.
+        local: Score each location relative to what is normal there. Default: if that helps the detector.
         progress: See `score_clips`.
         lost: See `score_clips`.
 
     Raises:
-        CalibrationError: Per-location statistics are asked for and cannot be fitted.
+        CalibrationError: Per-location statistics are requested but cannot be fitted.
     """
     if is_per_location_by_default(model.bundle.manifest) if local is None else local:
         made = score_clips_per_location(clips, model, fps=fps, progress=progress, lost=lost)
@@ -80,8 +80,8 @@ def calibrate_model(
     Args:
         model: The model.
         clips: Normal video that the model was not trained on.
-        source: What the video is, in words, for the record.
-        fps: Frames a second. Default: the bundle's.
+        source: Description of the video, for the record.
+        fps: Frames per second. Default: the bundle's.
         alerts_per_day: Budget of false alerts.
         rules: Durations, cooldown and hysteresis of the alerts.
         local: See `score_normal`.
@@ -104,10 +104,10 @@ def calibrate_model(
 
 
 def save_into_bundle(bundle: Bundle, calibration: Calibration) -> Bundle:
-    """Make a calibration the bundle's own: written beside the network, with its hashes in the manifest.
+    """Store a calibration in a bundle: write it beside the network, and its hashes into the manifest.
 
-    The manifest is written when the new calibration lies beside the old one. From then on the new one is the bundle's:
-    where this is broken off before it took its place, `load_bundle` puts it there.
+    The manifest is written while the new calibration is still beside the old one. From then on, the new one is the
+    bundle's: if the process stops before the old one is replaced, `load_bundle` replaces it.
     """
 
     def announce(pending: Path, old: Collection[str]) -> None:

@@ -31,16 +31,16 @@ SHOTS = 8
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """An evaluated data set: its figures, and what a report draws.
+    """An evaluated data set: its metrics, and the data for a report.
 
     Attributes:
-        record: The figures, each with its protocol: what `result.json` holds.
+        record: The metrics, each with its protocol: the content of `result.json`.
         dataset: The data set.
         clips: Scores, labels and alerts of each test clip; no alerts without a threshold.
-        calibration: The calibration behind the alerts; None without one.
+        calibration: The calibration that the alerts are based on, if any.
         false_alarms: The normal frames with the highest scores.
         misses: The abnormal frames with the lowest scores.
-        masks: Pixel masks of these frames, by clip and frame, where there are any.
+        masks: Pixel masks of these frames, if any, by clip and frame.
     """
 
     record: EvaluationRecord
@@ -53,7 +53,7 @@ class EvaluationResult:
 
     @property
     def protocols(self) -> tuple[Evaluation, ...]:
-        """Frame-level figures, one entry a protocol."""
+        """Frame-level metrics, one entry per protocol."""
         return self.record.protocols
 
     @property
@@ -62,7 +62,7 @@ class EvaluationResult:
         return tuple(replace(clip, scores=clip.alert_scores) for clip in self.clips)
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures as built-in types: the content of `result.json`."""
+        """Convert the metrics to built-in types: the content of `result.json`."""
         return asdict(self.record)
 
     def report(self, folder: str | Path) -> list[Path]:
@@ -76,7 +76,7 @@ class EvaluationResult:
         Raises:
             OutputError: A file cannot be written.
         """
-        from streamad.workflows.evaluate_report import write_evaluation  # it draws what this module found
+        from streamad.workflows.evaluate_report import write_evaluation  # imports this module
 
         return write_evaluation(Path(folder), self)
 
@@ -87,7 +87,7 @@ def find_test_data(
     """Read a data set by name or folder; a name without a folder is looked for in $STREAMAD_DATA.
 
     Raises:
-        UsageError: A name without a folder, and the variable is not set.
+        UsageError: A name without a folder is given, and the variable is not set.
         DatasetError: See `load_dataset`.
     """
     if data is None and data_set.lower() in DATASETS:
@@ -122,11 +122,11 @@ def evaluate_dataset(
     Args:
         dataset: Clips and labels.
         bundle: The model, with its calibration for `calibrated` and the alerts.
-        folder: Gets the scores of every clip; clips that an earlier run finished are not scored again.
+        folder: Folder for the scores of every clip; clips that an earlier run finished are not scored again.
         name: Name of the run, for comparisons. Default: data set and model.
-        engine: Which engine. Default: auto.
+        engine: The engine to run the model on. Default: chosen automatically.
         workers: Number of clips scored at a time.
-        protocols: Protocols of the metrics. Default: all that are possible.
+        protocols: Protocols of the metrics. Default: all that apply.
         edge: See `evaluate_scores`.
         single_class: See `evaluate_scores`.
         localize: Compare anomaly maps with pixel masks, if there are both.
@@ -137,14 +137,14 @@ def evaluate_dataset(
     Raises:
         DatasetError: Nothing can be evaluated.
         CalibrationError: `calibrated` is requested without a calibration, or the calibration is another model's.
-        EngineError: The engine cannot run here.
+        EngineError: The engine cannot run on this machine.
     """
     # Fail now, not after hours of scoring.
     _require_both_classes(dataset)
     calibration = _calibration(bundle, protocols or ())
     policy = _policy(bundle, calibration, threshold)
     if threshold is not None and calibration is not None and calibration.local is not None:
-        calibration = None  # a threshold that was given by hand is one of the detector's own scores
+        calibration = None  # a threshold from the user refers to the detector's own scores
     notes = [*notes_on(dataset), *_notes_on_model(bundle, dataset, calibration)]
     clips = score_dataset(
         dataset, bundle, folder / "clips", engine=engine, workers=workers, progress=progress, on_clip=on_clip

@@ -1,4 +1,4 @@
-"""The files of an evaluation: scores, figures, report with its thumbnails."""
+"""The files of an evaluation: scores, metrics, and a report with thumbnails."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def write_report(
 
 
 def _score_rows(clips: Sequence[ScoredClip], calibration: Calibration | None) -> Iterator[ScoreRow]:
-    """Every frame of evaluated clips as a row of the score table."""
+    """Yield every frame of the evaluated clips as a row of the score table."""
     for clip in clips:
         shown = clip.alert_scores if calibration is None else calibration.calibrated_array(clip.alert_scores)
         for index, label in enumerate(clip.labels):
@@ -98,7 +98,9 @@ def _thumbnails(places: Sequence[FrameRef], evaluated: EvaluationResult, low: fl
 
 
 def _scale(clips: Sequence[ScoredClip]) -> tuple[float, float]:
-    """Scores between which cells are tinted: the median cell of all clips, and their highest thousandth."""
+    """Return the range of scores over which locations are tinted: the median of all clips' locations, and their 99.9 %
+    quantile.
+    """
     cells = []
     for clip in clips:
         maps = clip.maps
@@ -113,7 +115,7 @@ def _scale(clips: Sequence[ScoredClip]) -> tuple[float, float]:
 
 
 def _frame(clip: Clip, index: int, fps: float | None) -> npt.NDArray[np.uint8] | None:
-    """The pixels of one frame; None where it cannot be read."""
+    """Return the pixels of one frame; None if it cannot be read."""
     if clip.kind == "images":
         files = image_files(clip.path)
         return read_gray(files[index]) if index < len(files) else None

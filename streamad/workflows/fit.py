@@ -63,7 +63,7 @@ def fit_model(
         rules: Duration, cooldown and hysteresis of the alerts.
         note: Appended to the description of the video in the calibration's record.
         max_seconds: Approximate limit for the training of a network. None: no limit.
-        progress: Called with each stage's name, the steps done, and the steps in all.
+        progress: Called with each stage's name, the steps done, and their total.
         on_epoch: Called after each epoch of a training.
 
     Raises:

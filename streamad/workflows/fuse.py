@@ -64,7 +64,7 @@ def fuse_models(
         fps: Frames per second. Default: the first member's.
         alerts_per_day: Budget of false alerts.
         rules: Duration, cooldown and hysteresis.
-        local: Whether members use per-location statistics. Default: where they help the detector.
+        local: Whether members use per-location statistics. Default: if that helps the detector.
         progress: See `score_clips`; the total is clips times members.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Score a file: scores, alerts and the files that show them."""
+"""Score a file: its scores and alerts, and the output files that show them."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ def score_file(
         model: The model.
         name: Name of the outputs, and the camera's id in them.
         folder: Folder of the outputs.
-        policy: When a score becomes an alert; None makes no alerts.
+        policy: When a score becomes an alert; None: no alerts.
         normalization: Scale of the scores in table and plot.
         write_csv: Write the score table.
         write_plot: Write the plot.
         write_video: Write the annotated video.
-        progress: Called with the name, the frames scored and the frames in all.
+        progress: Called with the name, the frames scored, and their total.
 
     Raises:
         SourceError: The source cannot be opened or read.

@@ -27,17 +27,17 @@ from streamad.visual.overlay import draw_overlay
 from streamad.visual.plot import PlotEvent, plot_scores
 
 MOST_HEIGHT = 720
-"""Pixels; taller frames are shrunk to this height in the annotated video."""
+"""Maximum height of the annotated video, pixels; taller frames are shrunk."""
 
 _SLOWLY = 0.05
-"""Weight of a frame in the running median of its anomaly map, for the map's colors alone."""
+"""Weight of a frame in the running median of anomaly maps, which only affects the map's colors."""
 
 Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Recording:
-    """Files of a `ScoreWriter`; None for those that were not requested, or had nothing to show."""
+    """Files of a `ScoreWriter`; None for those that were not requested or have no content."""
 
     csv: Path | None
     plot: Path | None
@@ -49,10 +49,10 @@ class ScoreWriter:
 
     Args:
         folder: Folder of the files.
-        name: Their name without ending.
+        name: Name of the files, without extension.
         model: The model that scored it.
         policy: When a score becomes an alert; None: scores are shown raw, without alerts.
-        fps: Frames a second of the annotated video; None writes none.
+        fps: Frames per second of the annotated video; None: no video.
     """
 
     def __init__(self, folder: Path, name: str, model: Model, policy: AlertPolicy | None, *, fps: float | None) -> None:
@@ -70,7 +70,7 @@ class ScoreWriter:
         self._peaks: list[tuple[int, int] | None] = []
 
     def add(self, result: ScoredFrame, *, truth_boxes: Sequence[Box] = ()) -> None:
-        """Take a scored frame, in order, and what it changed.
+        """Add the next scored frame and its changes of events.
 
         Raises:
             OutputError: The annotated video cannot be written.
@@ -81,12 +81,12 @@ class ScoreWriter:
         self._peaks.append(score.peak)
         self.scores.append(
             replace(score, anomaly_map=None, boxes=None)
-        )  # the maps of a long video would fill the memory
+        )  # the maps of a long video would exhaust memory
         if self._fps is not None:
             self._write(result.frame, score, truth_boxes)
 
     def note(self, change: EventChange) -> None:
-        """Take a change of an event."""
+        """Add a change of an event."""
         self.events[change.event.id] = change.event
 
     def finish(
@@ -98,11 +98,11 @@ class ScoreWriter:
         csv_file: bool = True,
         plot: bool = True,
     ) -> Recording:
-        """Write table and plot, close the video.
+        """Write the table and the plot, and close the video.
 
         Args:
             normalized: (frames,) scores on the chosen scale. Default: the display scale of live watching.
-            label: Their name, for the plot's axis.
+            label: Name of that scale, for the plot's axis.
             truth: (start, end, kind) of true anomalies, seconds.
             csv_file: Write the table.
             plot: Write the plot.

@@ -77,7 +77,7 @@ def fit(sampler: MotionSampler, *, seed: int = 17, progress: Callable[[int, int]
     Args:
         sampler: What was seen of the normal video.
         seed: Seed of the choice among examples.
-        progress: Called with the frames scored and the frames in all.
+        progress: Called with the frames scored, and their total.
 
     Raises:
         UsageError: Too little moves, or for too short a time.

@@ -83,7 +83,7 @@ class NormalState:
         kept: (n, length) float16 candidates, cell by cell: a uniform sample of each cell.
         moments: Sums over all descriptors.
         parts: The scores that its threshold rests on.
-        fps: Frames a second of these scores.
+        fps: Frames per second of these scores.
         seconds: Length of all normal video that was learned from.
     """
 

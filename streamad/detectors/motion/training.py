@@ -65,13 +65,13 @@ def fit_motion_bundle(plan: TrainingPlan, clips: Sequence[Clip], out: Path, *, p
         plan: What to fit. Default of `max_height`: `layout.HEIGHT`. The seed chooses among examples.
         clips: Normal video in order of time; one clip is enough.
         out: Folder of the bundle.
-        progress: Called with each stage's name, the steps done, and the steps in all.
+        progress: Called with each stage's name, the steps done, and their total.
 
     Returns:
         The exported bundle, and scores to calibrate it with.
 
     Raises:
-        UsageError: No clip, clips of different sizes, too few frames a second, too little video, or nothing moves in
+        UsageError: No clip, clips of different sizes, too few frames per second, too little video, or nothing moves in
             it; or the name is not valid for a bundle.
         OutputError: `out` cannot be written to.
     """
@@ -158,7 +158,7 @@ def cross_fitted_scores(
         clips: (frames,) number of each frame's clip, ascending.
         seconds: (frames,) its time in the clip.
         scores: (frames,) its own score.
-        fps: Frames a second of the arrays.
+        fps: Frames per second of the arrays.
 
     Returns:
         One array a clip, NaN where no frame was scored at that time.

@@ -93,7 +93,7 @@ def validate_dataset(
         found: The contents of the folder.
         official: The official counts. None: compare clips only with their own labels.
         decode: Decode every frame and every mask. Default: only count them.
-        progress: Called with "checking clips", the clips done and the clips in all.
+        progress: Called with "checking clips", the clips done, and their total.
     """
     splits: tuple[tuple[Split, tuple[FoundClip, ...]], ...] = (("training", found.training), ("testing", found.testing))
     total = len(found.training) + len(found.testing)

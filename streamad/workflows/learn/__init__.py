@@ -92,7 +92,7 @@ def learn(
         place: Picture of the place, for the frame-quality gate.
         survey: Statistics of the newest recording.
         rules: Duration, cooldown and hysteresis of the alerts.
-        progress: Called with each stage's name, the steps done, and the steps in all.
+        progress: Called with each stage's name, the steps done, and their total.
 
     Raises:
         EngineError: The detector's training needs a module that is not installed.
