@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from streamad.alerts.evidence import EvidenceSpec
 from streamad.alerts.sinks import NotifierSpec, OutboxSpec, SinkSpec
 from streamad.alerts.store import EventsSpec
 from streamad.calibration.drift import DriftSpec
@@ -89,6 +90,9 @@ class Config(BaseModel):
         default_factory=lambda: ReconnectSpec(), description="waits between attempts to reconnect"
     )
     events: EventsSpec = Field(default_factory=lambda: EventsSpec(), description="where events are kept")
+    evidence: EvidenceSpec = Field(
+        default_factory=lambda: EvidenceSpec(), description="what is kept of events for a person to judge"
+    )
     sinks: tuple[SinkSpec, ...] = Field((), description="where events are sent")
     outbox: OutboxSpec = Field(
         default_factory=lambda: OutboxSpec(), description="where notifications wait until they were sent"

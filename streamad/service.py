@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from streamad.alerts.evidence import picture_of
 from streamad.alerts.sinks import Delivery, SinkContext, SinkFanout, build_sink
 from streamad.alerts.store import AnyEvent, EventStore
 from streamad.alerts.tracker import EventChange, utc_now
@@ -18,6 +19,7 @@ from streamad.config import Config, load_config
 from streamad.formatting import counted
 from streamad.frame import Frame
 from streamad.live.camera import CameraWatch
+from streamad.live.evidence import EvidenceRecorder
 from streamad.live.monitor import CameraSummary, Monitor
 from streamad.live.score_log import ScoreLog
 from streamad.observability.health import Health
@@ -92,7 +94,15 @@ def watch(
         if store.interrupted:
             events = counted(store.interrupted, "event")
             message(f"{events} left open by a process that died: now `interrupted`")
-        context = SinkContext(cameras=tuple(camera.id for camera in settings.cameras))
+        evidence = None
+        if settings.evidence.enabled:
+            evidence = stack.enter_context(
+                EvidenceRecorder(settings.evidence, utc_now, on_outcome=partial(metrics.wrote, "evidence"))
+            )
+        context = SinkContext(
+            cameras=tuple(camera.id for camera in settings.cameras),
+            picture_of=None if evidence is None else partial(picture_of, settings.evidence.folder),
+        )
         sinks = SinkFanout(
             [build_sink(spec, settings.outbox, context) for spec in settings.sinks], on_outcome=metrics.notified
         )
@@ -125,6 +135,7 @@ def watch(
             health=health,
             store=store,
             sinks=sinks,
+            evidence=evidence,
             on_score=take_score,
             on_event=take_event,
             on_refresh=lambda: learning.on_refresh(),
@@ -137,6 +148,7 @@ def watch(
             store.writer,
             history.writer,
             *([] if log is None else [log.writer]),
+            *([] if evidence is None else [evidence.writer]),
             *sinks.writers,
         ]
 
@@ -145,7 +157,14 @@ def watch(
             return {**monitor.status(), "outputs": [writer.status() for writer in shown]}
 
         if settings.web.enabled:
-            app = create_app(metrics=metrics, health=health, status=status, store=store, preview=monitor.preview)
+            app = create_app(
+                metrics=metrics,
+                health=health,
+                status=status,
+                store=store,
+                preview=monitor.preview,
+                evidence=settings.evidence.folder if settings.evidence.enabled else None,
+            )
             server = stack.enter_context(WebServer(app, settings.web))
             message(f"page, /metrics, /healthz, /readyz, /status: {server.url}")
         if on_start is not None:

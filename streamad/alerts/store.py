@@ -335,9 +335,9 @@ class EventStore:
                 self._read(HealthEvent, name, document) if kind == "health" else self._read(Event, name, document)
                 for name, document, kind in rows
             ]
-            interrupted = [_interrupted(event) for event in found if event is not None]
-            self._write(interrupted)
-            return interrupted
+            ended = [interrupted(event) for event in found if event is not None]
+            self._write(ended)
+            return ended
         except sqlite3.Error as error:
             raise failure(self.path, error) from error
 
@@ -490,7 +490,8 @@ def _type_of(kind: type[AnyEvent]) -> str:
     return "health" if kind is HealthEvent else "anomaly"
 
 
-def _interrupted(event: AnyEvent) -> AnyEvent:
+def interrupted(event: AnyEvent) -> AnyEvent:
+    """The event as it ends where the process died that had it open."""
     if isinstance(event, HealthEvent):
         return replace(
             event, state="interrupted", ended_pts_seconds=event.updated_pts_seconds, ended_at=event.updated_at
@@ -503,3 +504,37 @@ def _interrupted(event: AnyEvent) -> AnyEvent:
         ended_at=event.updated_at,
         reason="process_died",
     )
+
+
+def read_events(path: Path, *, camera: str | None = None, limit: int = 100, event: str | None = None) -> list[Event]:
+    """Read the newest anomalies from a store that another process may have open; unreadable ones are left out.
+
+    Args:
+        path: The SQLite file.
+        camera: Only events of this camera.
+        limit: Maximum number of events.
+        event: Only the event with this id.
+
+    Raises:
+        OutputError: The file does not exist or cannot be read.
+    """
+    if not path.is_file():
+        raise OutputError(f"event store {path}: no such file", hint="give the configuration, or its events.path")
+    connection = connect_reader(path)
+    try:
+        if event is not None:
+            statement = "SELECT id, started_at, document FROM events WHERE type = 'anomaly' AND id = ?"
+            rows = connection.execute(statement, (event,)).fetchall()
+        else:
+            rows = connection.execute(*page_query("anomaly", camera, "", None, limit)).fetchall()
+    except sqlite3.Error as error:
+        raise failure(path, error) from error
+    finally:
+        connection.close()
+    found = []
+    for name, _, document in rows:
+        try:
+            found.append(Event.from_json(str(document)))
+        except ValueError:
+            _log.warning("event store %s: skipping event %s, which cannot be read", path, name)
+    return found

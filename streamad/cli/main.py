@@ -22,6 +22,7 @@ SECTIONS = {
         "demo": "streamad.cli.demo:demo",
         "run": "streamad.cli.run:run",
         "score": "streamad.cli.score:score",
+        "events": "streamad.cli.events:events",
     },
     "Learn": {
         "learn": "streamad.cli.learn:learn",

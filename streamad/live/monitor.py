@@ -28,6 +28,7 @@ from streamad.inference.frame_queue import FrameQueue, Scored
 from streamad.inference.model import Model, open_model
 from streamad.inference.session import WINDOW
 from streamad.live.camera import CameraWatch
+from streamad.live.evidence import EvidenceRecorder
 from streamad.live.faults import FaultLog
 from streamad.observability.health import Health
 from streamad.observability.metrics import Metrics
@@ -85,6 +86,7 @@ class Monitor:
         health: Receives readiness and ticks.
         store: Where events are kept. Default: nowhere.
         sinks: Where events are sent.
+        evidence: Collects evidence of events. The caller closes it after `run`.
         on_score: Called with (camera, frame, score) for every frame, in the main loop's thread, after its events.
         on_event: Called with every change of an event, in the main loop's thread.
         on_health: Called with every change of a health event, likewise.
@@ -106,6 +108,7 @@ class Monitor:
         health: Health | None = None,
         store: EventStore | None = None,
         sinks: SinkFanout | None = None,
+        evidence: EvidenceRecorder | None = None,
         on_score: Callable[[CameraWatch, Frame, FrameScore], None] | None = None,
         on_event: Callable[[EventChange], None] | None = None,
         on_health: Callable[[HealthChange], None] | None = None,
@@ -116,6 +119,7 @@ class Monitor:
         self.health = health or Health()
         self._store = store
         self._sinks = sinks or SinkFanout([])
+        self._evidence = evidence
         self._on_score = on_score
         self._on_event = on_event
         self._on_health = on_health
@@ -135,6 +139,8 @@ class Monitor:
         except BaseException:
             self._close_models()
             raise
+        if evidence is not None:
+            evidence.attach(self.cameras)
         self._turns = list(self.cameras)
         self._overloaded = False
         self._last_status = {camera.spec.id: camera.status() for camera in self.cameras}
@@ -282,9 +288,12 @@ class Monitor:
         for warning in policy.calibration.warnings if policy.calibration else ():
             _log.warning("camera %s: %s", spec.id, warning)
         self._alerts[spec.id] = 0
+        recording = None if self._evidence is None else self._evidence.recording(policy)
         return CameraWatch(
             spec,
-            SupervisedSource(spec.id, spec.source, config.reconnect, slots=_slots(self._models[name])),
+            SupervisedSource(
+                spec.id, spec.source, config.reconnect, slots=_slots(self._models[name]), recording=recording
+            ),
             self._models[name],
             policy,
             self.metrics.camera(spec.id),
@@ -403,7 +412,12 @@ class Monitor:
         for result in camera.receive(scored):
             self._publish(result.changes)
             self._publish_health(camera)
-            if self._on_score is not None and result.score.skipped_reason != WINDOW:
+            if result.score.skipped_reason == WINDOW:
+                continue
+            if self._evidence is not None:
+                with self._surviving("evidence"):
+                    self._evidence.on_score(camera, result.frame, result.score)
+            if self._on_score is not None:
                 with self._surviving("score_callback"):
                     self._on_score(camera, result.frame, result.score)
         if scored.error is not None:  # of the engine: the scorer skipped the frame, and its state is valid
@@ -420,6 +434,9 @@ class Monitor:
             if self._store is not None:
                 with self._surviving("event_store"):
                     self._store.save(event)
+            if self._evidence is not None:
+                with self._surviving("evidence"):
+                    self._evidence.on_event(change)
             with self._surviving("sinks"):
                 self._sinks.emit(event, change.kind)
             if self._on_event is not None:
@@ -463,6 +480,9 @@ class Monitor:
         if self._store is not None:
             with self._surviving("event_store"):
                 self._store.flush()
+        if self._evidence is not None:
+            with self._surviving("evidence"):
+                self._evidence.refresh()
 
     def _report_load(self) -> None:
         """Log once that the machine falls behind, and once that it keeps up again."""

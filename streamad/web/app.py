@@ -8,13 +8,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from importlib import resources
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
 from streamad import __version__
 from streamad.alerts import Event, EventStore
+from streamad.alerts.evidence import evidence_of, find_evidence
 from streamad.alerts.health import HealthEvent
 from streamad.errors import StreamadError, UsageError
 from streamad.observability.health import Health, HealthReport
@@ -24,6 +26,15 @@ from streamad.redaction import redact
 
 NO_STORE = {"Cache-Control": "no-store"}
 EVENTS_LIMIT = 1000
+_MEDIA_TYPES = {
+    ".jpg": "image/jpeg", ".mp4": "video/mp4", ".mkv": "video/x-matroska", ".csv": "text/csv; charset=utf-8",
+    ".json": "application/json",
+}  # fmt: skip
+_EVIDENCE_HEADERS = {
+    **NO_STORE,
+    # A browser shows a video in a document of its own, which may load the video.
+    "Content-Security-Policy": "default-src 'none'; img-src 'self'; media-src 'self'; frame-ancestors 'none'",
+}
 HEALTH_EVENTS = "/api/health-events"
 Limit = Annotated[int, Query(ge=1, le=EVENTS_LIMIT)]
 
@@ -35,6 +46,7 @@ def create_app(
     status: Callable[[], Mapping[str, Any]],
     store: EventStore | None = None,
     preview: Callable[[str], bytes | None] | None = None,
+    evidence: Path | None = None,
 ) -> FastAPI:
     """Create the application that `WebServer` serves.
 
@@ -48,6 +60,7 @@ def create_app(
             404.
         preview: Function that returns a camera's newest picture as JPEG, or None if it has none; served under
             `/api/cameras/ID/preview.jpg`.
+        evidence: Folder of the events' evidence, whose files are served under `/api/events/ID/evidence/NAME`.
     """
     # Disable the framework's documentation pages, which load scripts from the network.
     app = FastAPI(title="streamad", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
@@ -90,7 +103,16 @@ def create_app(
             return JSONResponse({"error": "no event store is configured"}, status_code=404)
         if request.scope["route"].path == HEALTH_EVENTS:
             return _page_of(store.health_events(camera, since, limit, before), limit, store.count(camera, HealthEvent))
-        return _page_of(store.events(camera, since, limit, before), limit, store.count(camera))
+        return _page_of(store.events(camera, since, limit, before), limit, store.count(camera), evidence)
+
+    @app.get("/api/events/{event}/evidence/{name}")
+    def get_evidence(event: str, name: str) -> Response:
+        found = None if evidence is None else find_evidence(evidence, event)
+        # Only the names that streamad gives exist here: no part of the request becomes part of a path.
+        path = next((path for path in found.files if path.name == name), None) if found is not None else None
+        if path is None:
+            return JSONResponse({"error": "no such evidence"}, status_code=404, headers=NO_STORE)
+        return FileResponse(path, media_type=_MEDIA_TYPES[path.suffix], headers=_EVIDENCE_HEADERS)
 
     @app.get("/api/cameras/{camera:path}/preview.jpg")
     def get_preview(camera: str) -> Response:
@@ -106,10 +128,16 @@ def create_app(
     return app
 
 
-def _page_of(found: Sequence[Event | HealthEvent], limit: int, total: int) -> JSONResponse:
+def _page_of(
+    found: Sequence[Event | HealthEvent], limit: int, total: int, evidence: Path | None = None
+) -> JSONResponse:
     """Create the response for one page of events. `next` is the value of `before` for the following page."""
     following = found[-1].id if len(found) == limit else None
-    document = {"events": [event.to_dict() for event in found], "total": total, "next": following}
+    events = [event.to_dict() for event in found]
+    if evidence is not None:
+        for event in events:
+            event["evidence"] = [path.name for path in evidence_of(evidence, event["camera"], event["id"]).files]
+    document = {"events": events, "total": total, "next": following}
     return JSONResponse(document, headers=NO_STORE)
 
 
@@ -130,6 +158,6 @@ def _page(*, has_preview: bool) -> tuple[str, str]:
         sources[tag] = f"'sha256-{digest}'"
     policy = (
         f"default-src 'none'; script-src {sources['script']}; style-src {sources['style']}; "
-        "img-src 'self' blob: data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+        "img-src 'self' blob: data:; media-src 'self'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
     )
     return text, policy

@@ -43,7 +43,7 @@ def test_the_copies_are_what_the_registries_define() -> None:
 
 
 def test_bash_completes_commands_options_and_names(models: Path) -> None:
-    assert bash("streamad ev", models) == ["evaluate", "evaluate-scores"]
+    assert bash("streamad ev", models) == ["events", "evaluate", "evaluate-scores"]
     assert bash("streamad models ", models) == ["list", "show", "versions", "rollback"]
     assert bash("streamad score x.mp4 --thr", models) == ["--threshold", "--threads"]
     for line in ("streamad score x.mp4 --model gate", "streamad models show gate", "streamad calibrate gate"):

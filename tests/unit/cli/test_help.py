@@ -65,6 +65,10 @@ NOT_RUN = {
     "streamad models rollback models/gate": "same",
     "streamad models rollback models/gate --to 3": "same",
     "streamad config check camera.yaml --connect": "tests/integration/test_config_check.py",
+    "streamad events list camera.yaml": "tests/integration/test_evidence.py",
+    "streamad events list runs/events.sqlite --camera gate --limit 100 --json": "tests/integration/test_evidence.py",
+    "streamad events show camera.yaml 01KXJ5Q8ZC4M7T2V9B3N6R1W0H": "tests/integration/test_evidence.py",
+    "streamad events export camera.yaml 01KXJ5Q8ZC4M7T2V9B3N6R1W0H --out a.zip": "tests/integration/test_evidence.py",
     "streamad doctor --selftest tensorrt --model motion-ped2": "needs a GPU",
 }
 
