@@ -1,7 +1,7 @@
-"""Does an ONNX file hold all of its weights? Read from the file's own bytes, so that no library need be installed.
+"""Whether an ONNX file contains all of its weights. Parses the file itself, so that no library is needed.
 
-A tensor of an ONNX file may lie in another file ("external data"), which engines open by themselves. A bundle hashes
-what it lists, so such a file would be loaded unchecked, from wherever its path leads.
+A tensor of an ONNX file may be stored in another file ("external data"), which engines open by themselves. A bundle
+hashes only the files that it lists, so such a file would be loaded unchecked, from any path.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from streamad.files import open_regular
 
-# Numbers of the fields of onnx.proto that lead to tensors: message → field → message.
+# Field numbers of onnx.proto that lead to tensors: message → field → message.
 _INSIDE = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -42,7 +42,7 @@ def has_external_data(path: Path) -> bool:
             except ValueError:
                 return False
             waiting = [(_INSIDE["model"].get(number), value, length) for number, value, length in top]
-            while waiting:  # without recursion: a file may nest graphs as deeply as it likes
+            while waiting:  # no recursion: a file may nest graphs to any depth
                 kind, start, length = waiting.pop()
                 if kind is None or length is None:
                     continue
@@ -55,8 +55,8 @@ def has_external_data(path: Path) -> bool:
 
 
 def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int | None]]:
-    """Every field of a message: its number, value and None; of one with a length, number, place in the file, length."""
-    groups = 0  # an old form, which readers skip
+    """Yield (number, value, None) of each field of a message; (number, offset, length) if it has a length."""
+    groups = 0  # a deprecated encoding, which readers skip
     while start < end:
         tag, start = _varint(content, start, end)
         wire, value, length = tag & 7, start, None

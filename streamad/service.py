@@ -1,4 +1,4 @@
-"""The service that `streamad run` is: a monitor with its event store, sinks, score files and web page."""
+"""The service behind `streamad run`: a monitor with its event store, sinks, score files and web page."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class WatchResult:
     Attributes:
         cameras: Summary of each camera's run.
         unsaved: Events that could not be stored, because the disk was full to the end.
-        is_complete: Whether everything that was to be written was, and no callback failed.
+        is_complete: Whether all outputs were written completely and no callback failed.
     """
 
     cameras: tuple[CameraSummary, ...]
@@ -64,18 +64,18 @@ def watch(
 ) -> WatchResult:
     """Watch the cameras of a configuration until stopped, with everything that `streamad run` does.
 
-    `Monitor.stop`, which may be called from any thread, ends it in good order; so does KeyboardInterrupt.
+    `Monitor.stop`, which may be called from any thread, ends it cleanly; so does KeyboardInterrupt.
 
     Args:
         config: The configuration, or the path of its YAML file.
         once: End when every file has been read.
-        scores: Folder that gets a table of every frame's score for each camera. Default: none is written.
+        scores: Folder for a table of every frame's score, one per camera. Default: no tables.
         on_score: Called with camera, frame and score for every frame, after its events.
         on_event: Called with every change of an event.
         on_start: Called with the monitor before it starts.
-        message: Takes messages for the user.
-        metrics: Where metrics go. Default: new ones.
-        outputs: Further writers that `/status` shows.
+        message: Called with messages for the user.
+        metrics: Metrics to update. Default: new ones.
+        outputs: Additional writers to show in `/status`.
 
     Raises:
         ConfigError, BundleError, EngineError, CalibrationError: Before anything is started.
@@ -108,7 +108,7 @@ def watch(
         )
         stack.callback(sinks.close)
         for event in store.interrupted_events:
-            sinks.emit(event, "closed")  # whoever was told of its start
+            sinks.emit(event, "closed")  # for receivers that were notified of its start
         log = None
         if scores is not None:
             log = stack.enter_context(ScoreLog(scores, on_outcome=partial(metrics.wrote, "scores")))

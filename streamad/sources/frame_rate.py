@@ -1,6 +1,6 @@
-"""The frame rate of clips, and what else they have in common: one rule for every command that learns from video.
+"""The frame rate of clips and their other common properties: one rule for every command that learns from video.
 
-The declared rate counts where the first frames agree with it, else theirs: cameras are often wrong about it.
+The declared rate is used if the first frames agree with it, else that of the frames: cameras often declare a wrong one.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from streamad.sources.spec import SourceSpec
 DEFAULT_FPS = 25.0
 
 SAME_RATE = 1.1
-"""Frame rates up to this factor apart count as one: the rate of pieces of one recording may vary by some percent."""
+"""Frame rates that differ by at most this factor count as equal: parts of one recording may vary by a few percent."""
 
 MEASURED_FRAMES = 64
-"""Frames of a clip that its rate is measured by."""
+"""Number of frames of a clip that its rate is measured on."""
 
 
 SHOWN = 3
@@ -30,13 +30,13 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class ClipLook:
-    """What the beginning of a clip shows.
+    """Properties of a clip, from its beginning.
 
     Attributes:
         fps: Frames per second.
         shape: (height, width) in pixels; None if there is no frame.
-        seconds: Length, by the frames that the container states; None if it does not. Where the rate is in doubt,
-            the longer of two answers.
+        seconds: Length, by the container's frame count; None if it states none. If the rate is in doubt, the longer of
+            the two possible lengths.
     """
 
     fps: float
@@ -67,12 +67,12 @@ def look_at(spec: SourceSpec, *, default_fps: float = DEFAULT_FPS) -> ClipLook:
 
 @dataclass(frozen=True)
 class Given:
-    """What clips of one camera have in common.
+    """Common properties of the clips of one camera.
 
     Attributes:
         fps: The highest of their frame rates.
-        seconds: Their total length by the frame counts of their containers. None: one states none. If the rate of a
-            clip is in doubt, the longer of two answers.
+        seconds: Their total length, by the containers' frame counts; None if one states none. If a clip's rate is in
+            doubt, its longer possible length is used.
     """
 
     fps: float

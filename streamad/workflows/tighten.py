@@ -19,30 +19,30 @@ from streamad.live.camera import CameraWatch
 from streamad.workflows.recalibrate import calibrate_on_recent, keep_previous, scores_sha256
 
 LEAST_SECONDS = 1200.0
-"""Shortest scored time that a threshold is set on; up to it, the first day's budget holds anyway."""
+"""Minimum scored time to set a threshold on; until then, the first day's budget applies anyway."""
 
 LOOK_SECONDS = 300.0
-"""A camera's history is read this often, until it holds enough …"""
+"""A camera's history is read at this interval until it contains enough …"""
 REST_SECONDS = 3600.0
 """… and no earlier than this after its threshold was set."""
 
 CLOSE_SECONDS = 1.0
-"""Longest wait for a calibration that is under way when the watch ends."""
+"""Maximum wait for a running calibration when the watch ends."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass
 class _Course:
-    """What is under way for one camera.
+    """State of one camera.
 
     Attributes:
         camera: The camera.
-        bundle: The model that this is about.
-        path: Its calibration in the folder of its scores.
-        is_own: Whether its threshold was set on its own scores already.
-        next_look: When its history is read next, by the clock.
-        ready: A new policy, which waits for a frame without an alert.
+        bundle: The model that the calibration belongs to.
+        path: The calibration file in the folder of the camera's scores.
+        is_own: Whether the threshold was already set on the camera's own scores.
+        next_look: When the history is read next, by `clock`.
+        ready: The new policy, waiting for a frame without an alert.
     """
 
     camera: CameraWatch
@@ -56,16 +56,17 @@ class _Course:
 class Tightening:
     """Sets the thresholds of cameras on the scores that a `ScoreHistoryRecorder` keeps.
 
-    From little video a threshold is set for more alerts than requested (`vouched_budget`). The camera's own scores
-    support fewer, so it is recalibrated when they are longer than what its threshold rests on, then at each doubling,
-    until the requested budget is reached. The calculation runs in a thread; the policy is replaced between two frames,
-    while no alert is under way. The calibration is kept beside the scores, with the one before, and a later run
-    continues with it. Only live cameras are tightened: files have the same alerts in every run.
+    A threshold from little video allows more alerts than requested (`vouched_budget`). As a camera's own scores
+    accumulate, they support fewer: it is recalibrated once they cover more time than the current threshold is based on,
+    then at each doubling, until the requested budget is reached. The calculation runs in a thread; the policy is
+    replaced between two frames while no alert is under way. The calibration is stored beside the scores, with the
+    previous one, and a later run continues with it. Only live cameras are tightened: files give the same alerts in
+    every run.
 
     Args:
         config: The configuration of the watch.
         cameras: Its cameras.
-        wall_clock: Aware datetimes.
+        wall_clock: Returns the current time as an aware datetime.
         clock: `time.monotonic`.
     """
 
@@ -91,11 +92,11 @@ class Tightening:
                 self._continue(course, camera.policy.calibration)
 
     def on_score(self, camera: CameraWatch) -> None:
-        """Take note of a scored frame, after its events: replace the policy, or begin a calculation, if it is time."""
+        """Replace the policy or start a calculation if it is time. Call for each scored frame, after its events."""
         course = self._courses.get(camera.spec.id)
         if course is None:
             return
-        if course.bundle is not camera.model.bundle:  # it was learned on
+        if course.bundle is not camera.model.bundle:  # the model has learned on
             course = self._courses[camera.spec.id] = _Course(camera, camera.model.bundle, course.path)
         if course.ready is not None:
             self._replace(course, course.ready)
@@ -114,12 +115,12 @@ class Tightening:
         self._worker.start()
 
     def close(self) -> None:
-        """Wait for a calculation that is under way, but not for long: what it would write is written atomically."""
+        """Wait briefly for a running calculation; it can be abandoned, since its files are written atomically."""
         if self._worker is not None:
             self._worker.join(CLOSE_SECONDS)
 
     def _continue(self, course: _Course, base: Calibration) -> None:
-        """Continue with what an earlier run kept, unless the camera was learned or calibrated since then."""
+        """Continue with the calibration of an earlier run, unless the camera was learned or calibrated since."""
         if not course.path.exists():
             return
         camera = course.camera
@@ -157,7 +158,7 @@ class Tightening:
         )  # fmt: skip
 
     def _calibrate(self, course: _Course, known: Calibration) -> None:
-        """In a thread: set the threshold on the camera's scores if there are enough of them."""
+        """Set the threshold on the camera's scores if there are enough of them. Runs in a thread."""
         camera, rests_on = course.camera, known.alert_curve.exposure_seconds
         wanted = min(2 * rests_on, rests_on + known.seconds_to_budget) if course.is_own else rests_on
         try:
@@ -173,7 +174,7 @@ class Tightening:
             )
             policy = self._policy_of(course, calibration)
         except CalibrationError as error:
-            _log.debug("camera %s: %s", camera.spec.id, error)  # too little yet
+            _log.debug("camera %s: %s", camera.spec.id, error)  # not enough scores yet
             return
         except Exception:  # noqa: BLE001 - watching goes on with the old threshold
             _log.exception("camera %s: its threshold could not be set on its own scores", camera.spec.id)
@@ -184,6 +185,6 @@ class Tightening:
         try:
             keep_previous(course.path)
             calibration.save(course.path)
-        except StreamadError as error:  # it is used all the same, and set again after a restart
+        except StreamadError as error:  # the policy is still used; it is computed again after a restart
             _log.warning("camera %s: %s", camera.spec.id, error)
         course.ready = policy
