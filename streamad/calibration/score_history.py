@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from streamad.calibration.false_alarms import FalseAlarm, in_false_alarm
 from streamad.errors import CalibrationError
 from streamad.files import read_bytes
 from streamad.writing import Appender
@@ -175,7 +176,7 @@ class ScoreHistory:
         if not waiting:
             return
         if self._file is None or waiting[0][1] - self._first >= FILE_SECONDS:
-            self._file = self._begin_file(waiting[0][1])
+            self._file = self._begin_file(waiting[0][1], waiting[-1][1])
         path, header, oldest = self._file
         records = np.array(
             [(round(1000 * (pts - self._first)), score, flags) for _, pts, score, flags in waiting], dtype=RECORD
@@ -186,12 +187,18 @@ class ScoreHistory:
         """Hand over all pending records."""
         self.flush()
 
-    def _begin_file(self, pts_seconds: float) -> tuple[Path, bytes, float]:
+    def _begin_file(self, first: float, newest: float) -> tuple[Path, bytes, float]:
         now = self._wall_clock().astimezone(UTC)
-        self._first = pts_seconds
+        self._first = first
         # Names sort by time and are unique across processes and files, whatever the clock does.
         name = f"{now:%Y%m%dT%H%M%S}.{now.microsecond:06d}-{os.getpid()}-{next(_NUMBERS):04d}{SUFFIX}"
-        fields = {**self._header, "threshold": self.threshold, "started_at": now.isoformat()}
+        fields = {
+            **self._header,
+            "threshold": self.threshold,
+            "started_at": now.isoformat(),
+            "first_pts_seconds": first,
+            "zero_unix_seconds": now.timestamp() - newest,
+        }
         header = json.dumps(fields, separators=(",", ":"))
         oldest = now.timestamp() - 3600 * self._hours
         return self._folder / name, header.encode() + b"\n", oldest
@@ -206,6 +213,7 @@ class RecentScores:
         fps: Frames per second.
         frames: Number of frames with a score that is taken in full.
         alert_frames: Number of frames that have a ceiling or were left out because they belonged to an alert.
+        false_alarm_frames: Number of frames of alerts that are taken in full because they were marked as false.
         skipped_frames: Number of frames without a score: during warm-up, or rejected by the frame-quality gate.
         other_models: Number of files of other models, which were ignored.
         since: Start of the first of these files.
@@ -221,10 +229,17 @@ class RecentScores:
     other_models: int
     since: datetime | None
     ceilings: list[npt.NDArray[np.float64]]
+    false_alarm_frames: int = 0
 
 
 def read_history(
-    folder: Path, camera: str, model_sha256: str, *, since: datetime, keep_alerts: bool = False
+    folder: Path,
+    camera: str,
+    model_sha256: str,
+    *,
+    since: datetime,
+    keep_alerts: bool = False,
+    false_alarms: Sequence[FalseAlarm] = (),
 ) -> RecentScores:
     """Read the scores that a running camera stored.
 
@@ -234,6 +249,8 @@ def read_history(
         model_sha256: Only scores of this model are read.
         since: Files that ended earlier, and earlier records in other files, are ignored.
         keep_alerts: Take the scores of alerts in full, because the operator confirmed that they were normal.
+        false_alarms: Alerts whose scores are taken in full. Files of versions before marks state no presentation time,
+            and none of them matches.
 
     Raises:
         CalibrationError: There is no history, or none of this model.
@@ -250,7 +267,7 @@ def read_history(
     clips: list[npt.NDArray[np.float64]] = []
     steps: list[npt.NDArray[np.float64]] = []
     ceilings: list[npt.NDArray[np.float64]] = []
-    full = alerts = skipped = others = 0
+    full = alerts = false = skipped = others = 0
     first: datetime | None = None
     for path in paths:
         header, records = _read(path)
@@ -267,13 +284,18 @@ def read_history(
         scores = records["score"].astype(np.float64)
         has_none = (records["flags"] & WITHHELD).astype(bool)
         in_alert = (records["flags"] & ALERT).astype(bool) & ~has_none
+        is_false = in_alert & in_false_alarm(
+            _number(header, "first_pts_seconds") + seconds, _number(header, "zero_unix_seconds"), false_alarms
+        )
+        in_alert &= ~is_false
+        false += int(is_false.sum())
         skipped += int(has_none.sum())
         scores[has_none] = np.nan
         ceiling = np.full(len(scores), np.nan)
         if not keep_alerts:
             alerts += int(in_alert.sum())
-            threshold = header.get("threshold")
-            if isinstance(threshold, int | float) and math.isfinite(threshold):
+            threshold = _number(header, "threshold")
+            if math.isfinite(threshold):
                 ceiling[in_alert] = threshold
             else:  # of streamad 0.2
                 scores[in_alert] = np.nan
@@ -299,7 +321,14 @@ def read_history(
         other_models=others,
         since=first,
         ceilings=ceilings,
+        false_alarm_frames=false,
     )
+
+
+def _number(header: dict[str, Any], key: str) -> float:
+    """A number of a header; NaN where an earlier version wrote none."""
+    value = header.get(key)
+    return float(value) if isinstance(value, int | float) else math.nan
 
 
 def _read(path: Path) -> tuple[dict[str, Any] | None, npt.NDArray[np.void]]:

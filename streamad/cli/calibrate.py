@@ -63,6 +63,16 @@ def calibrate(
     keep_alerts: Annotated[
         bool, opt("--keep-alerts", help="Recent alerts were false: count their scores as normal.", panel=RECENT)
     ] = False,
+    events: Annotated[
+        Path | None,
+        opt(
+            "--events",
+            unit="FILE",
+            help="Store of the events, whose false alarms count as normal; `events.path` of the configuration. "
+            "Default: runs/events.sqlite.",
+            panel=RECENT,
+        ),
+    ] = None,
     at_least: Annotated[
         str,
         opt("--at-least", unit="DURATION", help="Shortest scored time that is accepted: 90m, 24h or 3d.", panel=RECENT),
@@ -161,25 +171,32 @@ def calibrate(
     if recent is not None:
         from datetime import UTC, datetime
 
+        from streamad.alerts import EventsSpec, false_alarms
         from streamad.workflows.recalibrate import calibrate_on_recent, only_camera, seconds_of
 
         if local is not None:
             raise UsageError(
                 "--recent keeps the calibration's per-location statistics", hint="omit --local, or give --data"
             )
+        if events is not None and not events.is_file():
+            raise UsageError(
+                f"event store {events} does not exist", hint="--events takes events.path of the configuration"
+            )
         span, least = seconds_of(recent), seconds_of(at_least)
         bundle = load_bundle(model)
         current = out if out is not None and out.exists() else bundle.calibration_path
         old = None if current is None else Calibration.load(current)
+        name = camera or only_camera(history)
         calibration, known = calibrate_on_recent(
             bundle,
             old,
             folder=history,
-            camera=camera or only_camera(history),
+            camera=name,
             now=datetime.now(UTC),
             recent_seconds=span,
             least_seconds=least,
             keep_alerts=keep_alerts,
+            false_alarms=false_alarms(events or EventsSpec().path, name),
             alerts_per_day=alerts_per_day,
             rules=rules if old is None else old.rules.model_copy(update=rules.model_dump(exclude_unset=True)),
         )

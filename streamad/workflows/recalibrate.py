@@ -10,6 +10,7 @@ from pathlib import Path
 from streamad.alerts.tracker import EventChange
 from streamad.bundle import Bundle, combined_sha256
 from streamad.calibration import AlertPolicySpec, Calibration, calibrate_bundle
+from streamad.calibration.false_alarms import FalseAlarm
 from streamad.calibration.score_history import HistoryBlock, HistorySpec, RecentScores, ScoreHistory, read_history
 from streamad.errors import CalibrationError, UsageError
 from streamad.live.camera import CameraWatch
@@ -126,6 +127,7 @@ def calibrate_on_recent(
     recent_seconds: float,
     least_seconds: float = LEAST_SECONDS,
     keep_alerts: bool = False,
+    false_alarms: Sequence[FalseAlarm] = (),
     alerts_per_day: float | None = None,
     rules: AlertPolicySpec | None = None,
 ) -> tuple[Calibration, RecentScores]:
@@ -141,6 +143,7 @@ def calibrate_on_recent(
         least_seconds: Minimum scored time, seconds.
         keep_alerts: Use the scores of alerts in full, as normal ones. Default: they count only up to the threshold that
             was active.
+        false_alarms: Alerts whose scores are used in full.
         alerts_per_day: Budget of false alerts. Default: the old calibration's, or 1.
         rules: The alert policy that will run. Default: the old calibration's.
 
@@ -154,7 +157,14 @@ def calibrate_on_recent(
         since = now - timedelta(seconds=recent_seconds)
     except OverflowError:  # before year 1: use all scores
         since = datetime.min.replace(tzinfo=UTC)
-    recent = read_history(folder, camera, scores_sha256(bundle, old), since=since, keep_alerts=keep_alerts)
+    recent = read_history(
+        folder,
+        camera,
+        scores_sha256(bundle, old),
+        since=since,
+        keep_alerts=keep_alerts,
+        false_alarms=false_alarms,
+    )
     seconds = recent.frames / recent.fps
     if seconds < least_seconds:
         raise CalibrationError(
@@ -181,11 +191,16 @@ def calibrate_on_recent(
 def notes_on(recent: RecentScores) -> list[str]:
     """Return notes for the operator about the scores that were limited or ignored."""
     notes = []
+    if recent.false_alarm_frames:
+        notes.append(
+            f"{recent.false_alarm_frames / recent.fps:.1f} s of alerts that are marked as false alarms count in full"
+        )
     total = recent.frames + recent.alert_frames
     if recent.alert_frames > MUCH_ALERT * total:
         notes.append(
             f"{recent.alert_frames / total:.1%} of the time was under an alert, whose height is left out; if those "
-            "alerts were false, they are part of the new normal: calibrate with --keep-alerts"
+            "alerts were false, they are part of the new normal: mark them (`streamad events mark`), or calibrate with "
+            "--keep-alerts"
         )
     if recent.other_models:
         notes.append(f"{recent.other_models} files hold scores of another model or calibration and were left out")

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from streamad.alerts.marks import false_alarms, false_alarms_changed_at
 from streamad.bundle import CALIBRATION, Bundle
 from streamad.calibration import AlertPolicy, Calibration
 from streamad.config import Config
-from streamad.errors import CalibrationError, StreamadError
+from streamad.errors import CalibrationError, OutputError, StreamadError
 from streamad.inference.alerting import resolve_policy
 from streamad.live.camera import CameraWatch
 from streamad.workflows.recalibrate import calibrate_on_recent, keep_previous, scores_sha256
@@ -58,10 +59,11 @@ class Tightening:
 
     A threshold from little video allows more alerts than requested (`vouched_budget`). As a camera's own scores
     accumulate, they support fewer: it is recalibrated once they cover more time than the current threshold is based on,
-    then at each doubling, until the requested budget is reached. The calculation runs in a thread; the policy is
-    replaced between two frames while no alert is under way. The calibration is stored beside the scores, with the
-    previous one, and a later run continues with it. Only live cameras are tightened: files give the same alerts in
-    every run.
+    then at each doubling, until the requested budget is reached. It is also recalibrated when an event is marked as a
+    false alarm or such a mark is withdrawn, on no less time than the current threshold is based on. The calculation
+    runs in a thread; the policy is replaced between two frames while no alert is under way. The calibration is stored
+    beside the scores, with the previous one, and a later run continues with it. Only live cameras are tightened: files
+    give the same alerts in every run.
 
     Args:
         config: The configuration of the watch.
@@ -83,6 +85,8 @@ class Tightening:
         self._clock = clock
         self._worker: threading.Thread | None = None
         self._courses: dict[str, _Course] = {}
+        self._settled: dict[str, _Course] = {}
+        """Cameras whose budget is reached: only marks change their thresholds."""
         if not config.history.tighten or config.history.hours <= 0:
             return
         for camera in cameras:
@@ -93,11 +97,13 @@ class Tightening:
 
     def on_score(self, camera: CameraWatch) -> None:
         """Replace the policy or start a calculation if it is time. Call for each scored frame, after its events."""
-        course = self._courses.get(camera.spec.id)
+        name = camera.spec.id
+        course = self._courses.get(name) or self._settled.get(name)
         if course is None:
             return
         if course.bundle is not camera.model.bundle:  # the model has learned on
-            course = self._courses[camera.spec.id] = _Course(camera, camera.model.bundle, course.path)
+            self._settled.pop(name, None)
+            course = self._courses[name] = _Course(camera, camera.model.bundle, course.path)
         if course.ready is not None:
             self._replace(course, course.ready)
             return
@@ -105,9 +111,12 @@ class Tightening:
         if now < course.next_look or (self._worker is not None and self._worker.is_alive()):
             return
         known = camera.policy.calibration
-        if known is None or not known.seconds_to_budget:
-            del self._courses[camera.spec.id]
+        if known is None:
+            self._courses.pop(name, None)
+            self._settled.pop(name, None)
             return
+        if not known.seconds_to_budget and name in self._courses:
+            self._settled[name] = self._courses.pop(name)
         course.next_look = now + LOOK_SECONDS
         self._worker = threading.Thread(
             target=self._calibrate, args=(course, known), name=f"tighten {camera.spec.id}", daemon=True
@@ -159,22 +168,32 @@ class Tightening:
 
     def _calibrate(self, course: _Course, known: Calibration) -> None:
         """Set the threshold on the camera's scores if there are enough of them. Runs in a thread."""
-        camera, rests_on = course.camera, known.alert_curve.exposure_seconds
-        wanted = min(2 * rests_on, rests_on + known.seconds_to_budget) if course.is_own else rests_on
+        camera, rests_on, now = course.camera, known.alert_curve.exposure_seconds, self._wall_clock()
+        events = self._config.events.path
         try:
+            changed_at = false_alarms_changed_at(events, camera.spec.id)
+            is_marked = changed_at is not None and changed_at > datetime.fromisoformat(known.created)
+            if not is_marked and not known.seconds_to_budget:
+                return
+            is_doubling = course.is_own and not is_marked
+            wanted = min(2 * rests_on, rests_on + known.seconds_to_budget) if is_doubling else rests_on
             calibration, _ = calibrate_on_recent(
                 course.bundle,
                 known,
                 folder=self._config.history.folder,
                 camera=camera.spec.id,
-                now=self._wall_clock(),
+                now=now,
                 recent_seconds=3600 * self._config.history.hours,
                 least_seconds=max(wanted, LEAST_SECONDS),
+                false_alarms=false_alarms(events, camera.spec.id),
                 rules=self._config.rules_of(camera.spec),
             )
             policy = self._policy_of(course, calibration)
         except CalibrationError as error:
             _log.debug("camera %s: %s", camera.spec.id, error)  # not enough scores yet
+            return
+        except OutputError as error:  # the marks cannot be read now
+            _log.warning("camera %s: %s", camera.spec.id, error)
             return
         except Exception:  # noqa: BLE001 - watching goes on with the old threshold
             _log.exception("camera %s: its threshold could not be set on its own scores", camera.spec.id)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from streamad.calibration.false_alarms import FalseAlarm
 from streamad.calibration.score_history import RECORD, HistoryBlock, ScoreHistory, read_history
 from streamad.errors import CalibrationError
 
@@ -81,6 +82,38 @@ def test_scores_of_alerts_come_with_the_threshold_that_was_active(tmp_path: Path
     np.testing.assert_array_equal(np.concatenate(everything.clips), values)
     assert everything.frames == 1000
     assert np.isnan(np.concatenate(everything.ceilings)).all()
+
+
+def test_false_alarms_are_taken_in_full_and_no_other_alert(tmp_path: Path) -> None:
+    """Three alerts in two files of one run, and one at the same presentation time of an earlier run."""
+    clock = Clock()
+    values = np.arange(1000.0)
+    alerts = [(200, 230), (500, 550), (800, 820)]
+    for run in range(2):
+        clock.now = NOW + timedelta(hours=run)
+        history = ScoreHistory(tmp_path, "gate", MODEL, hours=72, wall_clock=clock, threshold=398.0)
+        for k, value in enumerate(values):
+            clock.now += timedelta(seconds=0.1)
+            if k == 520:
+                history.set_threshold(500.0)
+            history.add(k, 7 + k / 10, value, alert=any(a <= k < b for a, b in alerts), skipped=False)
+        history.close()
+    zero = (NOW + timedelta(hours=1)).timestamp() - 7
+    marked = [FalseAlarm(zero + 3, 27.0, 29.9), FalseAlarm(zero - 3, 57.0, 61.9)]
+    marked.append(FalseAlarm(zero - 1800, 87.0, 88.9))  # of no run that was recorded
+    recent = read_history(tmp_path, "gate", MODEL, since=NOW - timedelta(hours=1), false_alarms=marked)
+    assert (recent.frames, recent.false_alarm_frames, recent.alert_frames) == (2000 - 120, 80, 120)
+    in_alert = np.zeros((2, 1000), bool)
+    for since, until in alerts:
+        in_alert[0, since:until] = True
+    in_alert[1, 800:820] = True
+    np.testing.assert_array_equal(np.isfinite(np.concatenate(recent.ceilings)), in_alert.ravel())
+    np.testing.assert_array_equal(np.concatenate(recent.clips), np.tile(values, 2))
+    # Files of earlier versions state no presentation time.
+    for path in (tmp_path / "gate").iterdir():
+        path.write_bytes(path.read_bytes().replace(b'"first_pts_seconds"', b'"x"', 1))
+    earlier = read_history(tmp_path, "gate", MODEL, since=NOW - timedelta(hours=1), false_alarms=marked)
+    assert (earlier.false_alarm_frames, earlier.alert_frames) == (0, 200)
 
 
 def test_gaps_end_a_clip(tmp_path: Path) -> None:

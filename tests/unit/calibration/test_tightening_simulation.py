@@ -3,13 +3,28 @@ machine itself, and the schedule of `streamad.workflows.tighten`; a night of it,
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pytest
 
-from streamad.alerts import AlertStateMachine
+from streamad.alerts import (
+    AlertStateMachine,
+    Event,
+    EventStore,
+    EventTracker,
+    Mark,
+    Verdict,
+    add_mark,
+    false_alarms,
+)
 from streamad.calibration import AlertPolicySpec, Calibration, calibrate
+from streamad.calibration.score_history import ScoreHistory, read_history
+from streamad.scoring import FrameScore
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 FPS = 5.0
 BURSTS_AN_HOUR = 60.0
@@ -82,3 +97,72 @@ def test_why_alerts_are_neither_left_out_nor_taken_in_full() -> None:
     """Each threshold would leave out the highest of what the next is set on, or follow the anomalies upward."""
     assert np.median([true_rate(tightened(seed, "left out", 0).threshold) for seed in range(6)]) > 2.5
     assert np.median([true_rate(tightened(seed, "in full", 6).threshold) for seed in range(6)]) < 1 / 2.5
+
+
+FLARE, TRUE_EVENT = 16.0, 60.0
+"""Heights of what is normal but new, a low sun for example, and of what is not normal."""
+
+
+def flaring(hours: float, seed: int) -> np.ndarray:
+    """Bursts, and a flare of 5 s every 20 minutes."""
+    scores = bursts(hours, np.random.default_rng(seed))
+    for start in range(round(600 * FPS), len(scores), round(1200 * FPS)):
+        scores[start : start + round(5 * FPS)] = FLARE
+    return scores
+
+
+def watched_with_events(folder: Path, known: Calibration, scores: np.ndarray) -> list[Event]:
+    """Write the history and the events of a watch, as `streamad run` does; returns the events."""
+    clock = iter(NOW + timedelta(seconds=k / FPS) for k in range(10**9))
+    now = NOW
+    policy = AlertPolicySpec().of_calibration(known)
+    tracker = EventTracker(policy, "gate", model="m", model_sha256="0" * 64, wall_clock=lambda: now)
+    history = ScoreHistory(folder, "gate", "0" * 64, hours=72, wall_clock=lambda: now, threshold=policy.threshold)
+    with EventStore(folder / "events.sqlite") as store:
+        for i, score in enumerate(scores.tolist()):
+            now = next(clock)
+            change = tracker.update(FrameScore("gate", i, i / FPS, score))
+            history.add(i, i / FPS, score, alert=tracker.open_event is not None, skipped=False)
+            if change is not None:
+                if change.kind == "opened" or change.event.reason == "reopened":
+                    history.mark_alert(change.event.started_index)
+                if not change.is_progress:
+                    store.save(change.event)
+        history.close()
+        return store.events(limit=10_000)
+
+
+def test_false_alarms_raise_the_threshold_to_the_budget_and_an_unmarked_event_does_not(tmp_path: Path) -> None:
+    common = {"fps": FPS, "model": "m", "model_sha256": "0" * 64, "source": "s"}
+    known = calibrate([bursts(1 / 6, np.random.default_rng(1))], **common)
+    scores = flaring(8.1, 2)
+    scores[100_000:100_100] = TRUE_EVENT
+    events = watched_with_events(tmp_path, known, scores)
+    is_true = [event.peak_score == known.calibrated(TRUE_EVENT) for event in events]
+    assert sum(is_true) == 1
+    assert sum(event.peak_score == known.calibrated(FLARE) for event in events) >= 23
+
+    def threshold() -> float:
+        marked = false_alarms(tmp_path / "events.sqlite", "gate")
+        recent = read_history(tmp_path, "gate", "0" * 64, since=NOW, false_alarms=marked)
+        return calibrate(recent.clips, ceilings=recent.ceilings, **common).threshold
+
+    def mark(verdict: Verdict, event: Event) -> None:
+        add_mark(tmp_path / "events.sqlite", Mark(event=event.id, verdict=verdict, by="kim", at=NOW))
+
+    def alerts_a_day(at: float) -> float:
+        fresh = flaring(24.0, 3)
+        above = np.diff((fresh >= at).astype(int), prepend=0) == 1
+        return float(above.sum())
+
+    unmarked = threshold()
+    assert unmarked < FLARE
+    assert alerts_a_day(unmarked) > 70  # each flare, all day long
+    for event, is_one in zip(events, is_true, strict=True):
+        mark("reviewed" if is_one else "false_alarm", event)
+    marked = threshold()
+    assert FLARE < marked < TRUE_EVENT  # what truly happened would still be reported
+    assert alerts_a_day(marked) <= 2.5
+    for event in events:
+        mark("none", event)
+    assert threshold() == unmarked

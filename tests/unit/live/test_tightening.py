@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ import pytest
 import yaml
 from bundle_support import moving_shapes, write_mp4
 from monitor_support import Clock, EndlessSource
+from unit.alerts.alert_events import make_event
 
+from streamad.alerts import Event, EventStore, Mark, add_mark
 from streamad.bundle import load_bundle
 from streamad.calibration import Calibration, calibrate_bundle
 from streamad.calibration.score_history import ScoreHistory
@@ -59,6 +62,7 @@ class Watch:
             "quality": {"enabled": False},
             "engine": {"threads": 1},
             "history": {"folder": str(folder / "scores"), "hours": 24, "tighten": tighten},
+            "events": {"path": str(folder / "events.sqlite")},
         }  # fmt: skip
         self.config = parse_config(yaml.safe_dump(document))
         self.clock = Clock()
@@ -195,6 +199,60 @@ def test_an_open_alert_is_not_broken_off(small_bundle: Path, tmp_path: Path) -> 
     watch.pictures[:] = [watch.pictures[0]] * 40  # nothing moves any more
     watch.until(lambda: watch.calibration != learned)
     assert watch.camera.open_event is None
+
+
+def alarming(bundle: Path, folder: Path, known: Calibration, *, began: datetime) -> Event:
+    """What an earlier run kept in ten hours, with an alert in each: their scores, and the event of the first one.
+
+    The clock of that run stands still, which is near enough for its first hour.
+    """
+    owner, rng = scores_sha256(load_bundle(bundle), None), np.random.default_rng(5)
+    level, first = MOVING, 6000
+    with closing(
+        ScoreHistory(
+            folder / "scores", "gate", owner, hours=24, wall_clock=lambda: began, threshold=known.threshold
+        )
+    ) as kept:  # fmt: skip
+        for k in range(360_000):
+            in_alert = 0 <= (k - first) % 36_000 < 50
+            score = level if in_alert else rng.normal(STILL + 1.0, 0.3)
+            kept.add(k, k / 10, score, alert=in_alert, skipped=False)
+    return replace(
+        make_event(state="closed"),
+        started_at=began + timedelta(seconds=first / 10),
+        started_pts_seconds=first / 10,
+        ended_pts_seconds=first / 10 + 4.9,
+    )
+
+
+def test_a_false_alarm_moves_a_threshold_that_had_reached_its_budget(small_bundle: Path, tmp_path: Path) -> None:
+    learned = learn(small_bundle, tmp_path)
+    event = alarming(small_bundle, tmp_path, learned, began=NOW - timedelta(hours=11))
+    with EventStore(tmp_path / "events.sqlite") as store:
+        store.save(event)
+        watch = Watch(small_bundle, tmp_path)
+        watch.until(lambda: watch.calibration.threshold != learned.threshold)
+        settled = watch.calibration
+        assert settled.seconds_to_budget == 0
+        watch.clock.now += 2 * REST_SECONDS
+        add_mark(store.path, Mark(event=event.id, verdict="reviewed", by="kim", at=NOW + timedelta(minutes=1)))
+        watch.frames(20)
+        watch.tightening.close()
+        watch.frames(20)
+        assert watch.calibration is settled
+
+        for verdict, minutes in (("false_alarm", 2), ("none", 3)):
+            before = watch.calibration
+            at = NOW + timedelta(minutes=minutes)
+            add_mark(store.path, Mark(event=event.id, verdict=verdict, by="kim", at=at))
+            watch.clock.now += 2 * REST_SECONDS
+            watch.until(lambda before=before: watch.calibration is not before)
+            if verdict == "false_alarm":
+                rise = watch.calibration.threshold - settled.threshold
+                assert rise > 0
+        # By now, the watch has added some scores of its own.
+        assert abs(watch.calibration.threshold - settled.threshold) < 0.1 * rise
+        watch.history.close()
 
 
 def test_what_streamad_run_runs_tightens_too(small_bundle: Path, tmp_path: Path) -> None:
