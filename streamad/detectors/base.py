@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.bundle import CARD, STREAMING, Bundle, Manifest, Parity, write_manifest
+from streamad.calibration.false_alarms import FalseAlarm
 from streamad.errors import UsageError
 from streamad.files import write_atomic
 from streamad.frame import Frame, LocationBoxes
@@ -326,13 +327,14 @@ class FittedDetector(Detector):
         """Return whether a bundle of this detector can be learned on from watched video."""
         return False
 
-    def learn_on(self, bundle: Bundle, folder: Path, out: Path) -> Fit:
+    def learn_on(self, bundle: Bundle, folder: Path, out: Path, *, false_alarms: Sequence[FalseAlarm] = ()) -> Fit:
         """Fit to what a bundle was learned from and to what a running watch kept, and write a new bundle.
 
         Args:
             bundle: The model so far, one that `learns_on`.
             folder: See `streamad.training.watched`.
             out: Folder of the new bundle.
+            false_alarms: Alerts whose frames are examples, too.
 
         Raises:
             UsageError: There is too little video, or the detector cannot do it.

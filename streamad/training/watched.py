@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from streamad.calibration.false_alarms import FalseAlarm, in_false_alarm
 from streamad.files import open_regular
 
 FORMAT, VERSION = "streamad-watched", 1
@@ -56,15 +58,51 @@ def is_example(frames: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
     return np.asarray(frames["flags"] & (EXAMPLE | ALERT) == EXAMPLE)
 
 
-def header_of(*, length: int, grid: tuple[int, int], model_sha256: str) -> bytes:
+def accept_false_alarms(
+    frames: npt.NDArray[np.void],
+    is_start: npt.NDArray[np.bool_],
+    zero: npt.NDArray[np.float64],
+    alarms: Sequence[FalseAlarm],
+) -> npt.NDArray[np.uint8]:
+    """Return the flags of frames as if their false alarms had not been alerts, (n,).
+
+    The frames of a false alarm no longer belong to an alert. They are examples, with those that were left out beside
+    them, unless another alert touched the same stretch.
+
+    Args:
+        frames: (n,) `FRAME` records.
+        is_start: (n,) which of them begin a clip.
+        zero: (n,) Unix time of presentation time zero; NaN if unknown.
+        alarms: Alerts that the operator marked as false.
+    """
+    flags = frames["flags"].copy()
+    is_false = (flags & ALERT).astype(bool) & in_false_alarm(frames["seconds"], zero, alarms)
+    flags[is_false] &= ~np.uint8(ALERT)
+    touched = (flags & EXAMPLE) == 0
+    stretch = np.cumsum(np.diff(touched, prepend=False) | is_start)
+    has_false = np.bincount(stretch, is_false) > 0
+    has_alert = np.bincount(stretch, flags & ALERT) > 0
+    flags[touched & (has_false & ~has_alert)[stretch]] |= EXAMPLE
+    return flags
+
+
+def header_of(*, length: int, grid: tuple[int, int], model_sha256: str, zero_unix_seconds: float) -> bytes:
     """Return the first line of a file.
 
     Args:
         length: Numbers in an input.
         grid: Rows and columns of the locations in a picture.
         model_sha256: Hash of the model whose inputs they are.
+        zero_unix_seconds: Unix time of presentation time zero.
     """
-    header = {"format": FORMAT, "version": VERSION, "length": length, "grid": grid, "model_sha256": model_sha256}
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "length": length,
+        "grid": grid,
+        "model_sha256": model_sha256,
+        "zero_unix_seconds": zero_unix_seconds,
+    }
     return json.dumps(header, separators=(",", ":")).encode() + b"\n"
 
 
@@ -86,6 +124,7 @@ class _Block:
     offset: int
     inputs: int
     check: int
+    zero: float
     frames: npt.NDArray[np.void]
 
 
@@ -96,10 +135,19 @@ class WatchedVideo:
         folder: The folder, which may be missing.
         length: Numbers in an input; files of others are ignored.
         grid: Rows and columns of the locations in a picture; files of others are ignored. Default: any.
+        false_alarms: Alerts that the operator marked as false; see `accept_false_alarms`.
     """
 
-    def __init__(self, folder: Path, *, length: int, grid: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        length: int,
+        grid: tuple[int, int] | None = None,
+        false_alarms: Sequence[FalseAlarm] = (),
+    ) -> None:
         self._length = length
+        self._false_alarms = false_alarms
         self._blocks: list[_Block] = []
         self.size_bytes = 0
         """Bytes of all files."""
@@ -114,14 +162,15 @@ class WatchedVideo:
     @cached_property
     def frames(self) -> npt.NDArray[np.void]:
         """(n,) `FRAME` records of all frames."""
-        return np.concatenate([np.zeros(0, FRAME), *(block.frames for block in self._blocks)])
+        frames = np.concatenate([np.zeros(0, FRAME), *(block.frames for block in self._blocks)])
+        if self._false_alarms and len(frames):
+            zero = np.repeat([block.zero for block in self._blocks], [len(block.frames) for block in self._blocks])
+            frames["flags"] = accept_false_alarms(frames, np.isinf(_steps(frames)), zero, self._false_alarms)
+        return frames
 
     @cached_property
     def _steps(self) -> npt.NDArray[np.float64]:
-        """(n,) time since the frame before, seconds; infinite at the start of a clip."""
-        steps = np.diff(self.frames["seconds"], prepend=-np.inf)
-        is_start = (self.frames["flags"] & START).astype(bool) | ~(steps > 0) | (steps > LONGEST_GAP_SECONDS)
-        return np.where(is_start, np.inf, steps)
+        return _steps(self.frames)
 
     @property
     def clips(self) -> npt.NDArray[np.int32]:
@@ -157,12 +206,21 @@ class WatchedVideo:
             start += len(block.frames)
 
 
+def _steps(frames: npt.NDArray[np.void]) -> npt.NDArray[np.float64]:
+    """Return the time since the frame before, (n,) seconds; infinite at the start of a clip."""
+    steps = np.diff(frames["seconds"], prepend=-np.inf)
+    is_start = (frames["flags"] & START).astype(bool) | ~(steps > 0) | (steps > LONGEST_GAP_SECONDS)
+    return np.where(is_start, np.inf, steps)
+
+
 def _blocks_of(file: BinaryIO, path: Path, length: int, grid: tuple[int, int] | None) -> Iterator[_Block]:
     header = json.loads(file.readline(_MOST_HEADER))
     if not isinstance(header, dict) or (header.get("format"), header.get("version")) != (FORMAT, VERSION):
         raise ValueError("another format")
     if header.get("length") != length or (grid is not None and header.get("grid") != list(grid)):
         return
+    zero = header.get("zero_unix_seconds")
+    zero = float(zero) if isinstance(zero, int | float) else math.nan  # an earlier version stated none
     size = path.stat().st_size
     while len(head := file.read(_BLOCK.size)) == _BLOCK.size:
         magic, count, inputs, check_times, check = _BLOCK.unpack(head)
@@ -171,5 +229,5 @@ def _blocks_of(file: BinaryIO, path: Path, length: int, grid: tuple[int, int] | 
         if not times or zlib.crc32(times) != check_times or stop > size:
             _log.warning("%s: damaged before byte %d; the rest is left out", path, file.tell())
             return
-        yield _Block(path, file.tell(), inputs, check, np.frombuffer(times, FRAME))
+        yield _Block(path, file.tell(), inputs, check, zero, np.frombuffer(times, FRAME))
         file.seek(stop)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from streamad.bundle import Bundle, Manifest
+from streamad.calibration.false_alarms import FalseAlarm
 from streamad.detectors.base import CameraScorer, Fit, FittedDetector
 from streamad.detectors.motion.flow import LONGEST_SECONDS
 from streamad.detectors.motion.layout import CELL
@@ -68,11 +69,11 @@ class Motion(FittedDetector):
 
         return NORMAL in bundle.manifest.files
 
-    def learn_on(self, bundle: Bundle, folder: Path, out: Path) -> Fit:
+    def learn_on(self, bundle: Bundle, folder: Path, out: Path, *, false_alarms: Sequence[FalseAlarm] = ()) -> Fit:
         """See `FittedDetector.learn_on`."""
         from streamad.detectors.motion.training import learn_on_motion
 
-        return learn_on_motion(bundle, folder, out)
+        return learn_on_motion(bundle, folder, out, false_alarms)
 
     def require_rate(self, fps: float) -> None:
         """See `Detector.require_rate`."""

@@ -21,6 +21,7 @@ from streamad.bundle import (
     TrainingRecord,
     require_name,
 )
+from streamad.calibration.false_alarms import FalseAlarm
 from streamad.detectors.base import Fit
 from streamad.detectors.motion import DETECTOR
 from streamad.detectors.motion.density import MotionModel
@@ -97,7 +98,7 @@ def fit_motion_bundle(plan: TrainingPlan, clips: Sequence[Clip], out: Path, *, p
     return Fit(_export(fitted.model, manifest, sampler, out), scores, plan.fps)
 
 
-def learn_on_motion(bundle: Bundle, folder: Path, out: Path) -> Fit:
+def learn_on_motion(bundle: Bundle, folder: Path, out: Path, false_alarms: Sequence[FalseAlarm] = ()) -> Fit:
     """Fit to what a bundle was learned from and to watched video; see `FittedDetector.learn_on`.
 
     Earlier video is not scored again, since only samples of it are left. Its scores count for the threshold as long as
@@ -111,7 +112,7 @@ def learn_on_motion(bundle: Bundle, folder: Path, out: Path) -> Fit:
     """
     state = NormalState.load(bundle.path / NORMAL)
     rows, cols = state.sizes.shape
-    video = WatchedVideo(folder, length=LENGTH, grid=(rows, cols))
+    video = WatchedVideo(folder, length=LENGTH, grid=(rows, cols), false_alarms=false_alarms)
     if not len(video.frames):
         raise UsageError(f"there is no watched video in {folder}")
     make_folder(out)

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from streamad.alerts.marks import false_alarms
 from streamad.bundle import Bundle, load_bundle
 from streamad.calibration import AlertPolicy, Calibration
+from streamad.calibration.false_alarms import FalseAlarm
 from streamad.config import Config
 from streamad.detectors import FittedDetector, detector_of
-from streamad.errors import StreamadError
+from streamad.errors import OutputError, StreamadError
 from streamad.files import locked
 from streamad.formatting import span
 from streamad.inference.alerting import resolve_policy
@@ -285,6 +287,7 @@ class LearningOn:
                     camera=camera.spec.id,
                     alerts_per_day=own.alerts_per_day,
                     rules=rules.model_dump(mode="json"),
+                    false_alarms=self._false_alarms(camera.spec.id),
                 )
             )
             self._process = process
@@ -309,6 +312,13 @@ class LearningOn:
             raise
         watched = _known_seconds(model.bundle) - _known_seconds(base)
         return _Next(model, self._policy(camera, model.bundle), watched)
+
+    def _false_alarms(self, camera: str) -> tuple[FalseAlarm, ...]:
+        try:
+            return false_alarms(self._config.events.path, camera)
+        except OutputError as error:
+            _log.warning("camera %s: it learns nothing from false alarms: %s", camera, error)
+            return ()
 
     def _policy(self, camera: CameraWatch, bundle: Bundle) -> AlertPolicy:
         rules = self._config.rules_of(camera.spec)

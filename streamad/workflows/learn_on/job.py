@@ -12,12 +12,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from streamad.bundle import CALIBRATION, PLACE, load_bundle, write_manifest
 from streamad.calibration import AlertPolicySpec, Calibration
+from streamad.calibration.false_alarms import FalseAlarm
 from streamad.detectors import FittedDetector, detector_of
 from streamad.errors import StreamadError, UsageError
 from streamad.formatting import span
@@ -41,6 +43,7 @@ class LearnJob:
         camera: The camera's id, for the record.
         alerts_per_day: Budget of false alerts.
         rules: Duration, cooldown and hysteresis of the alerts, and the other fields of `AlertPolicySpec`.
+        false_alarms: Alerts that the operator marked as false, as the fields of `FalseAlarm`.
     """
 
     base: str
@@ -49,6 +52,7 @@ class LearnJob:
     camera: str
     alerts_per_day: float
     rules: dict[str, Any]
+    false_alarms: Sequence[Sequence[float]] = ()
 
 
 class LearnError(StreamadError, RuntimeError):
@@ -103,7 +107,8 @@ def learn_next(job: LearnJob) -> Calibration:
     if not isinstance(detector, FittedDetector):
         raise UsageError(f"{detector.name} cannot learn on from watched video")
     before = float(base.manifest.training.options.get("seconds", 0.0))
-    fit = detector.learn_on(base, Path(job.watched), out)
+    alarms = [FalseAlarm(*alarm) for alarm in job.false_alarms]
+    fit = detector.learn_on(base, Path(job.watched), out, false_alarms=alarms)
     after = float(fit.bundle.manifest.training.options.get("seconds", 0.0))
     calibration = calibrate_fit(
         fit,

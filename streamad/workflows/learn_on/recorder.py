@@ -150,6 +150,7 @@ class WatchedRecorder:
         self._waiting: deque[_Waiting] = deque()
         self._block: list[_Waiting] = []
         self._last_alert: float | None = None
+        self._newest = 0.0
         self._is_start = True
         self._grid: tuple[int, int] | None = None
         self._file: tuple[Path, bytes, float] | None = None
@@ -175,6 +176,7 @@ class WatchedRecorder:
             self._waiting.clear()
             self._hand_over()
             self._grid, self._file, self._is_start, self._last_alert = model_input.boxes.grid, None, True, None
+        self._newest = now
         flags = EXAMPLE
         if in_alert:
             flags, self._last_alert = ALERT, now
@@ -221,7 +223,12 @@ class WatchedRecorder:
         if self._file is None or not 0 <= block[0].seconds - self._file[2] < FILE_SECONDS:
             now = self._wall_clock().astimezone(UTC)
             name = f"{now:%Y%m%dT%H%M%S}.{now.microsecond:06d}-{os.getpid()}-{next(_NUMBERS):04d}{SUFFIX}"
-            header = header_of(length=self._length, grid=self._grid, model_sha256=self._model_sha256)
+            header = header_of(
+                length=self._length,
+                grid=self._grid,
+                model_sha256=self._model_sha256,
+                zero_unix_seconds=now.timestamp() - self._newest,
+            )
             self._file = self.folder / name, header, block[0].seconds
         seconds = 0.0
         for frame in block:

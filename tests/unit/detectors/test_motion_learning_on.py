@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from safetensors.numpy import load_file
 
 from streamad.bundle import Bundle, load_bundle
 from streamad.calibration import AlertPolicySpec, Calibration
+from streamad.calibration.false_alarms import FalseAlarm
 from streamad.detectors import Fit
 from streamad.detectors.motion import DETECTOR
 from streamad.detectors.motion.density import MotionModel
@@ -166,6 +168,19 @@ def test_an_alert_teaches_nothing_and_counts_once(right: Fit, tmp_path: Path) ->
     # A later pass still knows what was an alert.
     kept = [part.ceilings for part in NormalState.load(fitted.bundle.path / NORMAL).parts]
     np.testing.assert_allclose(np.concatenate(kept), limits, rtol=1e-6)
+
+
+def test_a_false_alarm_is_learned_and_no_longer_limits_the_threshold(right: Fit, tmp_path: Path) -> None:
+    """What moved to the left was an alert all the time, and the operator said that it was none."""
+    threshold = calibrate_fit(right, source="a").threshold
+    frames = [*to_the_right(2), *later(to_the_left(), 440)]
+    record(right.bundle, frames, tmp_path / "watched", threshold)
+    alarm = FalseAlarm(time.time() - 25.0, 43.0, 89.0)  # the first block of frames was written when 25 s were played
+    fitted = DETECTOR.learn_on(right.bundle, tmp_path / "watched", tmp_path / "next", false_alarms=[alarm])
+    assert fitted.ceilings is not None
+    after = calibrate_fit(fitted, source="b")
+    assert np.quantile(scores(fitted.bundle, to_the_left(1)), 0.99) < after.threshold
+    assert np.quantile(scores(right.bundle, to_the_left(1)), 0.9) > threshold
 
 
 def later(frames: list[Frame], by: int) -> list[Frame]:

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from disk_support import small_disk_or_skip
 
+from streamad.alerts.event import Event
 from streamad.alerts.tracker import EventTracker
 from streamad.calibration import AlertPolicySpec
+from streamad.calibration.false_alarms import FalseAlarm
 from streamad.frame import Frame, LocationBoxes
 from streamad.inference.session import ScoredFrame
 from streamad.preprocessing import ModelInput
@@ -26,23 +28,25 @@ from streamad.writing import BackgroundWriter
 LENGTH, FPS = 3, 10
 POLICY = AlertPolicySpec(min_duration_seconds=0.5, cooldown_seconds=3.0).at(5.0, baseline=0.0)
 GRID = (2, 4)
+START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def made(folder: Path, **more: object) -> WatchedRecorder:
-    start, seconds = datetime(2026, 1, 1, tzinfo=UTC), count()
+    seconds = count()
     return WatchedRecorder(
         folder,
         model_sha256="0" * 64,
         length=LENGTH,
-        wall_clock=lambda: start + timedelta(seconds=next(seconds)),
+        wall_clock=lambda: START + timedelta(seconds=next(seconds)),
         **more,  # type: ignore[arg-type]
     )
 
 
 def play(
     recorder: WatchedRecorder, scores: Sequence[float], *, first: float = 0.0, grid: tuple[int, int] = GRID
-) -> None:
-    """Scores as they come from a camera, ten a second; frame k has k % 3 inputs of k."""
+) -> list[Event]:
+    """Scores as they come from a camera, ten a second; frame k has k % 3 inputs of k. Returns the events that ended."""
+    ended = []
     tracker = EventTracker(POLICY, "gate", model="gate", model_sha256="0" * 64)
     boxes = LocationBoxes.between((20, 40), range(grid[0] + 1), range(grid[1] + 1))
     for k, value in enumerate(scores):
@@ -55,6 +59,9 @@ def play(
         change = tracker.update(score)
         result = ScoredFrame(frame, score, () if change is None else (change,))
         recorder.take(seen, result, POLICY, in_alert=tracker.open_event is not None)
+        if change is not None and change.kind == "closed":
+            ended.append(change.event)
+    return ended
 
 
 def flags_of(video: WatchedVideo) -> np.ndarray:
@@ -102,6 +109,31 @@ def test_frames_that_an_alert_touched_are_no_examples(tmp_path: Path) -> None:
     examples = np.flatnonzero(is_example(video.frames))
     assert examples.tolist() == [*range(300 - margin), *range(385 + margin, 788)]
     assert (video.frames["ceiling"][alerts] == 5.0).all()
+
+
+def test_frames_of_a_false_alarm_are_examples_unless_another_alert_touched_them(tmp_path: Path) -> None:
+    """Three alerts: the last two are so close that what is around the one is around the other, too."""
+    recorder = made(tmp_path)
+    scores = [1.0] * 300 + [9.0] * 50 + [1.0] * 400 + [9.0] * 40 + [1.0] * 90 + [9.0] * 40 + [1.0] * 300
+    events = play(recorder, scores)
+    assert len(events) == 3
+    end(recorder)
+    plain = WatchedVideo(tmp_path, length=LENGTH)
+    # The recorder's clock counts the files it begins, from here on.
+    alarms = [FalseAlarm(START.timestamp(), event.started_pts_seconds, event.updated_pts_seconds) for event in events]
+    far = FalseAlarm(START.timestamp() - 3600, 30.0, 35.0)  # at that time of an earlier run
+    assert (WatchedVideo(tmp_path, length=LENGTH, false_alarms=[far]).frames == plain.frames).all()
+
+    one = WatchedVideo(tmp_path, length=LENGTH, false_alarms=alarms[:2])
+    changed = np.flatnonzero(one.frames["flags"] != plain.frames["flags"])
+    assert changed.tolist() == [*range(200, 450), *range(750, 790)]
+    assert (flags_of(one)[200:450] == EXAMPLE).all()
+    assert (flags_of(one)[750:790] == 0).all()  # no alert, but no example either
+    assert flags_of(one)[880:920].tolist() == [ALERT] * 40
+    assert one.example_seconds == pytest.approx(plain.example_seconds + 25.0)
+
+    both = WatchedVideo(tmp_path, length=LENGTH, false_alarms=alarms)
+    assert is_example(both.frames).all()
 
 
 def test_what_a_coming_alert_could_still_touch_is_dropped_at_the_end(tmp_path: Path) -> None:
