@@ -29,6 +29,9 @@ NEWEST_MARKS = (
 )
 """Selects the newest mark of each event in a JSON list of ids."""
 
+NEWEST_VERDICT = "SELECT verdict FROM marks WHERE event = events.id ORDER BY number DESC LIMIT 1"
+"""Selects the newest verdict on a row of `events`."""
+
 _OF_CAMERA = (
     " FROM marks JOIN events ON events.id = marks.event WHERE events.camera = ?"
     " AND marks.event IN (SELECT event FROM marks WHERE verdict = 'false_alarm')"
@@ -147,13 +150,17 @@ def false_alarms_changed_at(path: Path, camera: str) -> datetime | None:
     return datetime.fromisoformat(rows[0][0]).astimezone(UTC) if rows and rows[0][0] is not None else None
 
 
+def has_marks(connection: sqlite3.Connection) -> bool:
+    """Return whether the file has the table; an earlier version made none."""
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'marks'").fetchone() is not None
+
+
 def _read(path: Path, statement: str, parameter: str) -> list[tuple[Any, ...]]:
     """Query a file that another process may have open; no rows if it is missing or has no marks yet."""
     if not path.exists():
         return []
     try:
         with closing(connect_reader(path)) as connection:
-            has_marks = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'marks'").fetchone()
-            return connection.execute(statement, (parameter,)).fetchall() if has_marks else []
+            return connection.execute(statement, (parameter,)).fetchall() if has_marks(connection) else []
     except sqlite3.Error as error:
         raise failure(path, error) from error

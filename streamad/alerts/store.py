@@ -8,6 +8,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from streamad.alerts.database import WriterLock, connect, connect_reader, failure
 from streamad.alerts.event import Event, utc_text
 from streamad.alerts.health import HealthEvent
-from streamad.alerts.marks import NEWEST_MARKS, Mark
+from streamad.alerts.marks import NEWEST_MARKS, NEWEST_VERDICT, Mark, Verdict, has_marks
 from streamad.errors import OutputError, UsageError
 from streamad.files import open_regular
 from streamad.writing import BackgroundWriter, Outcome
@@ -506,12 +507,24 @@ def interrupted(event: AnyEvent) -> AnyEvent:
     )
 
 
-def read_events(path: Path, *, camera: str | None = None, limit: int = 100, event: str | None = None) -> list[Event]:
+def read_events(
+    path: Path,
+    *,
+    camera: str | None = None,
+    since: datetime | None = None,
+    state: str | None = None,
+    verdict: Verdict | None = None,
+    limit: int = 100,
+    event: str | None = None,
+) -> list[Event]:
     """Read the newest anomalies from a store that another process may have open; unreadable ones are left out.
 
     Args:
         path: The SQLite file.
         camera: Only events of this camera.
+        since: Only events that started at or after this time (timezone-aware).
+        state: Only events in this state.
+        verdict: Only events whose newest mark is this one; "none": only those without a mark, or with a withdrawn one.
         limit: Maximum number of events.
         event: Only the event with this id.
 
@@ -520,19 +533,23 @@ def read_events(path: Path, *, camera: str | None = None, limit: int = 100, even
     """
     if not path.is_file():
         raise OutputError(f"event store {path}: no such file", hint="give the configuration, or its events.path")
-    connection = connect_reader(path)
-    try:
-        if event is not None:
-            statement = "SELECT id, started_at, document FROM events WHERE type = 'anomaly' AND id = ?"
-            rows = connection.execute(statement, (event,)).fetchall()
-        else:
-            rows = connection.execute(*page_query("anomaly", camera, "", None, limit)).fetchall()
-    except sqlite3.Error as error:
-        raise failure(path, error) from error
-    finally:
-        connection.close()
+    start = None if since is None else utc_text(since)
+    wanted = {"camera = ?": camera, "started_at >= ?": start, "state = ?": state, "id = ?": event}
+    with closing(connect_reader(path)) as connection:
+        try:
+            if verdict is not None and has_marks(connection):
+                wanted[f"coalesce(({NEWEST_VERDICT}), 'none') = ?"] = verdict
+            elif verdict not in (None, "none"):
+                return []
+            where = " AND ".join(["type = 'anomaly'", *(key for key, value in wanted.items() if value is not None)])
+            rows = connection.execute(
+                f"SELECT id, document FROM events WHERE {where} ORDER BY started_at DESC, id DESC LIMIT ?",  # noqa: S608
+                (*(value for value in wanted.values() if value is not None), limit),
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise failure(path, error) from error
     found = []
-    for name, _, document in rows:
+    for name, document in rows:
         try:
             found.append(Event.from_json(str(document)))
         except ValueError:

@@ -1,9 +1,9 @@
-"""`streamad events`: list events, show one, and export its evidence."""
+"""`streamad events`: list events, show one, mark it, and export its evidence."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,9 +14,14 @@ from streamad.errors import UsageError
 if TYPE_CHECKING:
     from streamad.alerts.event import Event
     from streamad.alerts.evidence import Evidence
+    from streamad.alerts.marks import Mark, Verdict
 
-events = typer.Typer(help="List events, show one, and export its evidence.", no_args_is_help=True, add_completion=False)
+events = typer.Typer(
+    help="List events, show one, mark it, and export its evidence.", no_args_is_help=True, add_completion=False
+)
 
+EventState = Literal["open", "closed", "interrupted"]
+MarkName = Literal["false-alarm", "reviewed", "none"]
 Store = Annotated[Path, arg(unit="CONFIG", help="The configuration, or the SQLite file of the events.")]
 EventId = Annotated[str, arg(unit="EVENT", help="The event's id.")]
 EvidenceOption = Annotated[
@@ -28,6 +33,17 @@ EvidenceOption = Annotated[
 def list_events(
     store: Store,
     camera: Annotated[str | None, opt("--camera", unit="ID", help="Only events of this camera.")] = None,
+    since: Annotated[
+        str | None,
+        opt("--since", unit="DURATION", help="Only events that started in the last so long: 90m, 24h or 3d."),
+    ] = None,
+    state: Annotated[
+        EventState | None, opt("--state", unit="STATE", help="Only events in this state: open, closed or interrupted.")
+    ] = None,
+    mark: Annotated[
+        MarkName | None,
+        opt("--mark", unit="MARK", help="Only events with this mark: false-alarm, reviewed, or none."),
+    ] = None,
     limit: Annotated[int, opt("--limit", unit="N", min=1, max=100_000, help="Largest number of events.")] = 20,
     evidence: EvidenceOption = None,
     as_json: JsonOption = False,
@@ -39,35 +55,89 @@ def list_events(
     Examples:
         streamad events list camera.yaml
         streamad events list runs/events.sqlite --camera gate --limit 100 --json
+        streamad events list camera.yaml --since 24h --mark none
     """
+    from datetime import UTC, datetime, timedelta
+
+    from streamad.alerts import newest_marks
+    from streamad.alerts.store import read_events
+    from streamad.workflows.recalibrate import seconds_of
+
     path, folder = _places(store, evidence)
-    found = _read(path, camera, limit)
+    start = None if since is None else datetime.now(UTC) - timedelta(seconds=seconds_of(since))
+    found = read_events(path, camera=camera, since=start, state=state, verdict=_verdict(mark), limit=limit)
+    marks = newest_marks(path, [event.id for event in found])
     if as_json:
-        emit({"events": [{**event.to_dict(), "evidence": _names(folder, event)} for event in found]})
+        emit({
+            "events": [
+                {
+                    **event.to_dict(),
+                    "mark": marks[event.id].to_dict() if event.id in marks else None,
+                    "evidence": _names(folder, event),
+                }
+                for event in found
+            ]
+        })  # fmt: skip
     elif found:
-        table([_row(event, folder) for event in found])
+        table([_row(event, folder, marks.get(event.id)) for event in found])
     else:
         say("no events")
 
 
 @events.command()
 def show(store: Store, event: EventId, evidence: EvidenceOption = None, as_json: JsonOption = False) -> None:
-    """Show an event and the files of its evidence.
+    """Show an event, its marks, and the files of its evidence.
 
     Examples:
         streamad events show camera.yaml 01KXJ5Q8ZC4M7T2V9B3N6R1W0H
     """
+    from streamad.alerts import read_marks
+
     path, folder = _places(store, evidence)
     found, own = _event(path, event), _evidence(folder, _event(path, event))
-    files = [str(file) for file in own.files]
+    marks, files = [mark.to_dict() for mark in read_marks(path, event)], [str(file) for file in own.files]
     if as_json:
-        emit({"event": found.to_dict(), "evidence": files})
+        emit({"event": found.to_dict(), "marks": marks, "evidence": files})
         return
     table([{"key": key, "value": value} for key, value in found.to_dict().items()])
+    if marks:
+        table(marks)
     for file in files:
         say(file)
     if not files:
         say("no evidence: it was removed, or evidence is not enabled")
+
+
+@events.command("mark")
+def mark_event(
+    store: Store,
+    event: EventId,
+    mark: Annotated[MarkName, arg(unit="MARK", help="false-alarm, reviewed, or none, which withdraws earlier marks.")],
+    note: Annotated[str | None, opt("--note", unit="TEXT", help="Why.")] = None,
+    by: Annotated[str | None, opt("--by", unit="NAME", help="Who judged. Default: the login name.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Mark an event as a false alarm or as reviewed.
+
+    A running `streamad run` is not disturbed. What a false alarm shows counts as normal when thresholds are set and
+    when models go on learning. The newest mark decides; all are kept.
+
+    Examples:
+        streamad events mark camera.yaml 01KXJ5Q8ZC4M7T2V9B3N6R1W0H false-alarm --note "a branch in the wind"
+        streamad events mark camera.yaml 01KXJ5Q8ZC4M7T2V9B3N6R1W0H none
+    """
+    from datetime import UTC, datetime
+
+    from streamad.alerts import Mark, add_mark
+
+    verdict = _verdict(mark)
+    assert verdict is not None
+    made = Mark(event=event, verdict=verdict, by=by or _login(), at=datetime.now(UTC), note=note)
+    add_mark(_places(store, None)[0], made)
+    if as_json:
+        emit({"event": event, "mark": made.to_dict()})
+    else:
+        say(f"{event}: {mark}, by {made.by}")
 
 
 @events.command()
@@ -110,14 +180,23 @@ def _places(store: Path, evidence: Path | None) -> tuple[Path, Path]:
     return store, evidence or EvidenceSpec().folder
 
 
-def _read(path: Path, camera: str | None = None, limit: int = 1, event: str | None = None) -> list[Event]:
-    from streamad.alerts.store import read_events
+def _verdict(mark: MarkName | None) -> Verdict | None:
+    return "false_alarm" if mark == "false-alarm" else mark
 
-    return read_events(path, camera=camera, limit=limit, event=event)
+
+def _login() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError) as error:  # a container may run as a number without a name
+        raise UsageError("the login name is not known", hint="give --by NAME") from error
 
 
 def _event(path: Path, event: str) -> Event:
-    found = _read(path, event=event)
+    from streamad.alerts.store import read_events
+
+    found = read_events(path, event=event)
     if not found:
         raise UsageError(f"{path} has no event {event}", hint=f"streamad events list {path}")
     return found[0]
@@ -133,7 +212,7 @@ def _names(folder: Path, event: Event) -> list[str]:
     return [file.name for file in _evidence(folder, event).files]
 
 
-def _row(event: Event, folder: Path) -> dict[str, Any]:
+def _row(event: Event, folder: Path, mark: Mark | None) -> dict[str, Any]:
     from streamad.formatting import number
 
     return {
@@ -145,5 +224,6 @@ def _row(event: Event, folder: Path) -> dict[str, Any]:
         "seconds": number(event.duration_seconds),
         "peak": number(event.peak_score),
         "threshold": number(event.threshold),
+        "mark": "" if mark is None or mark.verdict == "none" else mark.verdict.replace("_", "-"),
         "evidence": ", ".join(_names(folder, event)),
     }

@@ -15,7 +15,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
 from streamad import __version__
-from streamad.alerts import Event, EventStore
+from streamad.alerts import Event, EventStore, Mark
 from streamad.alerts.evidence import evidence_of, find_evidence
 from streamad.alerts.health import HealthEvent
 from streamad.errors import StreamadError, UsageError
@@ -103,7 +103,9 @@ def create_app(
             return JSONResponse({"error": "no event store is configured"}, status_code=404)
         if request.scope["route"].path == HEALTH_EVENTS:
             return _page_of(store.health_events(camera, since, limit, before), limit, store.count(camera, HealthEvent))
-        return _page_of(store.events(camera, since, limit, before), limit, store.count(camera), evidence)
+        found = store.events(camera, since, limit, before)
+        marks = store.marks(event.id for event in found)
+        return _page_of(found, limit, store.count(camera), evidence, marks)
 
     @app.get("/api/events/{event}/evidence/{name}")
     def get_evidence(event: str, name: str) -> Response:
@@ -129,7 +131,11 @@ def create_app(
 
 
 def _page_of(
-    found: Sequence[Event | HealthEvent], limit: int, total: int, evidence: Path | None = None
+    found: Sequence[Event | HealthEvent],
+    limit: int,
+    total: int,
+    evidence: Path | None = None,
+    marks: Mapping[str, Mark] | None = None,
 ) -> JSONResponse:
     """Create the response for one page of events. `next` is the value of `before` for the following page."""
     following = found[-1].id if len(found) == limit else None
@@ -137,6 +143,9 @@ def _page_of(
     if evidence is not None:
         for event in events:
             event["evidence"] = [path.name for path in evidence_of(evidence, event["camera"], event["id"]).files]
+    for event in events:
+        if marks and event["id"] in marks:
+            event["mark"] = marks[event["id"]].to_dict()
     document = {"events": events, "total": total, "next": following}
     return JSONResponse(document, headers=NO_STORE)
 

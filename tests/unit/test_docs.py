@@ -21,6 +21,7 @@ from cli_names_support import commands
 
 import streamad
 from streamad.alerts.event import Event, new_event_id
+from streamad.alerts.marks import Mark, add_mark
 from streamad.alerts.sinks import PluginSink, SinkSpec
 from streamad.alerts.store import EventStore
 from streamad.calibration.policy import AlertPolicySpec
@@ -280,6 +281,7 @@ def test_queries_of_the_event_store_run(tmp_path: Path) -> None:
     )  # fmt: skip
     with EventStore(tmp_path / "events.sqlite") as store:
         store.save(event)
+    add_mark(tmp_path / "events.sqlite", Mark(event=event.id, verdict="false_alarm", by="kim", at=at, note="rain"))
     queries = blocks(text("how-to/query-events.md"), "sql")
     connection = sqlite3.connect(tmp_path / "events.sqlite")
     found = [connection.execute(query).fetchall() for query in queries]
@@ -289,6 +291,7 @@ def test_queries_of_the_event_store_run(tmp_path: Path) -> None:
         [("2026-01-05T07:30:00.000000+00:00", 3.0, 0.9)],
         [("2026-01-05", "gate", 1)],
         [],
+        [(event.id, "kim", "2026-01-05T07:30:00.000000+00:00", "rain")],
     ]
 
 

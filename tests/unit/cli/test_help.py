@@ -69,6 +69,9 @@ NOT_RUN = {
     "streamad events list runs/events.sqlite --camera gate --limit 100 --json": "tests/integration/test_evidence.py",
     "streamad events show camera.yaml 01KXJ5Q8ZC4M7T2V9B3N6R1W0H": "tests/integration/test_evidence.py",
     "streamad events export camera.yaml 01KXJ5Q8ZC4M7T2V9B3N6R1W0H --out a.zip": "tests/integration/test_evidence.py",
+    "streamad events list camera.yaml --since 24h --mark none": "tests/integration/test_events_are_marked.py",
+    'streamad events mark camera.yaml 01KXJ5Q8ZC4M7T2V9B3N6R1W0H false-alarm --note "a branch in the wind"': "same",
+    "streamad events mark camera.yaml 01KXJ5Q8ZC4M7T2V9B3N6R1W0H none": "same",
     "streamad doctor --selftest tensorrt --model motion-ped2": "needs a GPU",
 }
 
