@@ -10,15 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from bundle_support import moving_shapes, write_mp4
 from cli_support import streamad
 from unit.alerts.alert_events import make_event
 
-from streamad.alerts import EventStore
+from streamad.alerts import EventStore, Mark, add_mark, false_alarms
+from streamad.alerts.store import read_events
 from streamad.bundle import load_bundle
 from streamad.calibration import Calibration
-from streamad.calibration.score_history import ScoreHistory
+from streamad.calibration.score_history import ScoreHistory, read_history
+from streamad.config import parse_config
 from streamad.observability.health import Health
 from streamad.observability.metrics import Metrics
+from streamad.service import watch
 from streamad.web import create_app
 from streamad.workflows.recalibrate import scores_sha256
 
@@ -98,3 +103,32 @@ def test_a_false_alarm_counts_in_full_when_recent_scores_are_calibrated(small_bu
     assert marked > before
     assert streamad("events", "mark", path, event.id, "reviewed", cwd=tmp_path).code == 0
     assert calibrated("withdrawn.json")[0] == pytest.approx(before)
+
+
+def test_an_event_of_a_real_run_is_found_among_its_scores(small_bundle: Path, tmp_path: Path) -> None:
+    """Twelve seconds in real time, of which something moves in three."""
+    video = write_mp4(tmp_path / "gate.mp4", moving_shapes(300, busy=((150, 225),)))
+    config = {
+        "model": str(small_bundle),
+        "cameras": [
+            {"id": "gate", "source": {"type": "file", "path": str(video), "realtime": True}, "threshold": -8.0}
+        ],
+        "rules": {"min_duration_seconds": 0.2, "cooldown_seconds": 0.5},
+        "quality": {"enabled": False},
+        "engine": {"threads": 1},
+        "evidence": {"enabled": False},
+        "history": {"folder": str(tmp_path / "scores")},
+        "events": {"path": str(tmp_path / "events.sqlite")},
+        "web": {"enabled": False},
+    }
+    began = datetime.now(UTC)
+    assert watch(parse_config(yaml.safe_dump(config)), once=True).is_complete
+    owner, path = scores_sha256(load_bundle(small_bundle), None), tmp_path / "events.sqlite"
+    plain = read_history(tmp_path / "scores", "gate", owner, since=began)
+    assert plain.alert_frames > 50
+    events = read_events(path)
+    assert events
+    for event in events:
+        add_mark(path, Mark(event=event.id, verdict="false_alarm", by="kim", at=began))
+    marked = read_history(tmp_path / "scores", "gate", owner, since=began, false_alarms=false_alarms(path, "gate"))
+    assert (marked.alert_frames, marked.false_alarm_frames) == (0, plain.alert_frames)
