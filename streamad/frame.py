@@ -105,7 +105,7 @@ class LocationBoxes:
         """
         if not (0 <= row < len(self.rows) and 0 <= col < len(self.cols)):
             raise IndexError(
-                f"the heat map has {len(self.rows)}×{len(self.cols)} cells, got row {row} and column {col}"
+                f"the anomaly map has {len(self.rows)}×{len(self.cols)} cells, got row {row} and column {col}"
             )
         (y0, y1), (x0, x1) = self.rows[row], self.cols[col]
         return x0, y0, x1, y1

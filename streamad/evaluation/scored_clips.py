@@ -64,7 +64,7 @@ class ScoredClip:
         for t in np.flatnonzero(np.isfinite(self.scores)):
             if self.maps is None:
                 raise CalibrationError(
-                    f"clip {self.name}: the calibration has local statistics, and the model gives no heat map",
+                    f"clip {self.name}: the calibration has per-location statistics, the model gives no anomaly map",
                     hint="calibrate again with --no-local",
                 )
             local[t], _ = state.update(self.maps[t : t + 1][0])

@@ -199,7 +199,7 @@ class Spool:
         assert self.shape is not None
         if anomaly_map is not None and anomaly_map.shape != self.shape:
             raise CalibrationError(
-                f"the pictures change their size: heat maps of {self.shape} and of {anomaly_map.shape} cells",
+                f"the pictures change their size: anomaly maps of {self.shape} and of {anomaly_map.shape} cells",
                 hint="give clips of one size, as the camera sends it",
             )
         shown = np.full(self.shape, np.nan, np.float32) if anomaly_map is None else anomaly_map
@@ -207,7 +207,7 @@ class Spool:
             self._file.write(np.ascontiguousarray(shown, np.float32).tobytes())
         except OSError as error:
             raise OutputError(
-                f"cannot keep heat maps in {self._folder.name}: {error.strerror}", hint="set TMPDIR to a larger disk"
+                f"cannot keep anomaly maps in {self._folder.name}: {error.strerror}", hint="set TMPDIR to a larger disk"
             ) from error
 
     def clips(self, scored: Sequence[npt.NDArray[np.bool_]]) -> Iterator[Iterator[npt.NDArray[np.float32]]]:

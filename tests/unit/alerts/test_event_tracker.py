@@ -1,4 +1,4 @@
-"""From scores, heat maps and a wall clock to events."""
+"""From scores, anomaly maps and a wall clock to events."""
 
 from __future__ import annotations
 

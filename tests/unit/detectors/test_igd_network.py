@@ -1,4 +1,4 @@
-"""IGD's networks: shapes, export, the heat map by construction, teachers, and what is refused."""
+"""IGD's networks: shapes, export, the anomaly map by construction, teachers, and what is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From frames to IGD's scores: sizes, range, heat map, median, and what is skipped or refused."""
+"""From frames to IGD's scores: sizes, range, anomaly map, median, and what is skipped or refused."""
 
 from __future__ import annotations
 

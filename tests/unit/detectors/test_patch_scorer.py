@@ -113,7 +113,7 @@ def test_median_is_that_of_the_newest_frames(length: int) -> None:
         assert score.score == pytest.approx(float(np.median(raw[-length:])))
         if moving:
             assert score.anomaly_map is not None
-            assert score.anomaly_map[1, 1] == value  # the heat map is not smoothed
+            assert score.anomaly_map[1, 1] == value  # the anomaly map is not smoothed
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
