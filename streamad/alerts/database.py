@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -98,22 +99,13 @@ def connect(path: Path) -> sqlite3.Connection:
     Raises:
         OutputError: The file cannot be opened or written, is not an event store, or is newer than this version.
     """
-    connection: sqlite3.Connection | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        connection = _connect(path)
+    with _opening(path, create_folder=True) as connection:
         # Check before changing anything: another program's file must stay byte for byte as it is.
         version = _check_ours(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         _migrate(connection, version)
         return connection
-    except (sqlite3.Error, OSError) as error:
-        if connection is not None:
-            connection.close()
-        if isinstance(error, OutputError):
-            raise
-        raise failure(path, error) from error
 
 
 def connect_existing(path: Path) -> sqlite3.Connection:
@@ -124,9 +116,7 @@ def connect_existing(path: Path) -> sqlite3.Connection:
     """
     if not path.is_file():
         raise OutputError(f"event store {path} does not exist", hint="give the configuration, or its events.path")
-    connection: sqlite3.Connection | None = None
-    try:
-        connection = _connect(path, timeout=MARK_TIMEOUT_SECONDS)
+    with _opening(path, timeout=MARK_TIMEOUT_SECONDS) as connection:
         if _check_ours(connection, path) < len(MIGRATIONS):
             # Its writer is of an earlier version, which must not find another schema when it reopens the file.
             lock = WriterLock(path)
@@ -136,12 +126,6 @@ def connect_existing(path: Path) -> sqlite3.Connection:
                 lock.release()
         connection.execute("PRAGMA synchronous = FULL")
         return connection
-    except (sqlite3.Error, OSError) as error:
-        if connection is not None:
-            connection.close()
-        if isinstance(error, OutputError):
-            raise
-        raise failure(path, error) from error
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
@@ -150,19 +134,30 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     Raises:
         OutputError: The file cannot be opened.
     """
-    try:
-        connection = _connect(path)
+    with _opening(path) as connection:
         connection.execute("PRAGMA query_only = ON")
         return connection
-    except sqlite3.Error as error:
+
+
+@contextmanager
+def _opening(
+    path: Path, *, timeout: float = BUSY_TIMEOUT_SECONDS, create_folder: bool = False
+) -> Iterator[sqlite3.Connection]:
+    """Connect to the file. The connection is closed if the block fails, and stays open otherwise."""
+    connection: sqlite3.Connection | None = None
+    try:
+        if create_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
+        # One damaged text must not make the other rows unreadable.
+        connection.text_factory = lambda text: text.decode(errors="replace")
+        yield connection
+    except (sqlite3.Error, OSError) as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, OutputError):
+            raise
         raise failure(path, error) from error
-
-
-def _connect(path: Path, timeout: float = BUSY_TIMEOUT_SECONDS) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
-    # One damaged text must not make the other rows unreadable.
-    connection.text_factory = lambda text: text.decode(errors="replace")
-    return connection
 
 
 def _check_ours(connection: sqlite3.Connection, path: Path) -> int:
