@@ -125,6 +125,7 @@ class AlertStateMachine:
         self._alert: _Alert | None = None  # the open alert, or the last one while it can be reopened
         self._is_open = False
         self._closed_pts: float | None = None
+        self._peak_since_close: _Moment | None = None  # also of runs that were too short to reopen the alert
 
     @property
     def state(self) -> AlertState:
@@ -189,6 +190,8 @@ class AlertStateMachine:
 
     def _remember(self, now: _Moment) -> None:
         self._last = now
+        if self._peak_since_close is None or now.score > self._peak_since_close.score:
+            self._peak_since_close = now
         if self._history_start is None:
             self._history_start = now.pts_seconds
         fast = self.policy.fast_threshold
@@ -212,8 +215,8 @@ class AlertStateMachine:
             return None
         self._is_open = True
         if self._alert is not None and self._cooling(now.pts_seconds):
-            if self._run_peak.score > self._alert.peak.score:
-                self._alert.peak = self._run_peak
+            if self._peak_since_close is not None and self._peak_since_close.score > self._alert.peak.score:
+                self._alert.peak = self._peak_since_close
             self._alert.severity = self._severity_of(self._alert.peak)
             return self._transition("updated", "reopened", now)
         self._alert = _Alert(self._run_start, now, self._run_peak, self._severity_of(self._run_peak), now.pts_seconds)
@@ -250,6 +253,7 @@ class AlertStateMachine:
     def _close(self, reason: TransitionReason, at: _Moment) -> AlertTransition:
         self._is_open = False
         self._closed_pts = at.pts_seconds
+        self._peak_since_close = None
         return self._transition("closed", reason, at)
 
     def _cooling(self, pts_seconds: float) -> bool:

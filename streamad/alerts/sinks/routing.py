@@ -1,6 +1,6 @@
-"""Routing: which changes of events a receiver is told of, quiet hours, and the rate limit.
+"""Routing: which changes of events a receiver is notified of, quiet hours, and the rate limit.
 
-A receiver is told of an event's end if, and only if, it was told of the event before. Events that quiet hours or the
+A receiver is notified of an event's end if, and only if, it was notified of the event before. Events that quiet hours or the
 rate limit suppress are counted, and one summary is sent when that is allowed again. The event store has all of them.
 """
 
@@ -73,7 +73,7 @@ TimeZoneName = Annotated[str | None, AfterValidator(_known_zone)]
 
 
 class QuietHours(BaseModel):
-    """A time of the day in which a receiver is only told of what cannot wait."""
+    """A time of the day in which a receiver is only notified of what cannot wait."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -103,7 +103,7 @@ class QuietHours(BaseModel):
 
 
 class RateLimit(BaseModel):
-    """The largest number of events that a receiver is told of in a time."""
+    """The largest number of events that a receiver is notified of in a period."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -116,11 +116,11 @@ class Routing(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    cameras: tuple[str, ...] = Field((), description="ids of the cameras that it is told of; empty: all")
+    cameras: tuple[str, ...] = Field((), description="ids of the cameras that it is notified of; empty: all")
     severities: tuple[Severity, ...] = Field(
         ("warning", "critical"),
         min_length=1,
-        description="severities of alerts that it is told of; with `critical` alone, an alert that becomes critical "
+        description="severities of alerts that it is notified of; with `critical` alone, an alert that becomes critical "
         "counts as new",
     )
     types: tuple[Literal["anomaly", "health"], ...] = Field(
@@ -168,7 +168,7 @@ class Router:
         self._since: dict[Why, datetime] = {}
 
     def route(self, event: AnyEvent, kind: EventKind) -> Notification | None:
-        """Return the notification of a change; None if the receiver is not told of it."""
+        """Return the notification of a change; None if the receiver is not notified of it."""
         with self._lock:
             return of_event(event, kind, self._wall_clock(), self._zone) if self._is_sent(event, kind) else None
 
@@ -191,7 +191,7 @@ class Router:
             return False
         if ("anomaly" if isinstance(event, Event) else "health") not in routing.types:
             return False
-        if event.state == "interrupted":  # of a process that died, so what the receiver was told of is not known
+        if event.state == "interrupted":  # of a process that died, so what the receiver was notified of is not known
             return routing.changes != "opened" and (severity is None or severity in routing.severities)
         if kind == "closed":
             self._suppressed_ids.discard(event.id)
@@ -204,7 +204,7 @@ class Router:
             is_escalated = severity is not None and self._told[event.id] != severity
             self._told[event.id] = severity
             return is_escalated or (routing.changes == "all" and kind == "updated")
-        # The first change that the receiver may be told of.
+        # The first change that the receiver may be notified of.
         why = self._obstacle(severity)
         if why is not None:
             if event.id not in self._suppressed_ids:

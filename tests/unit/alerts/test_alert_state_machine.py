@@ -220,6 +220,17 @@ def test_a_replay_gives_the_same_transitions() -> None:
     assert feed(make_rule(**quick), scores) == feed(make_rule(**quick), scores) != []
 
 
+def test_the_peak_of_a_reopened_alert_covers_what_was_too_short_to_reopen_it() -> None:
+    rule = make_rule(min_duration_seconds=0.04, cooldown_seconds=2.0)
+    scores = [0.0, 10.0, 10.0, 0.0, 11.0, 0.0, 10.0, 10.0]  # 11 for one frame
+    changes = [c for i, s in enumerate(scores) if (c := rule.update(i, i / 25, s)) is not None]
+    assert [(c.index, c.reason, c.peak_score, c.peak_index) for c in changes] == [
+        (2, "score", 10.0, 1),
+        (3, "score", 10.0, 1),
+        (7, "reopened", 11.0, 4),
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
