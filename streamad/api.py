@@ -18,7 +18,7 @@ from streamad.engines import EngineSpec
 from streamad.evaluation.datasets import Dataset
 from streamad.evaluation.scores import Edge, SingleClass
 from streamad.inference.model import Model, open_model
-from streamad.progress import Progress
+from streamad.protocols import Progress
 from streamad.scoring import Normalization
 from streamad.sources import find_clips
 from streamad.sources.frame_rate import look_at_clips

@@ -12,7 +12,6 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,6 +22,7 @@ from streamad.alerts.health import HealthEvent
 from streamad.alerts.marks import NEWEST_MARKS, NEWEST_VERDICT, Mark, Verdict, has_marks
 from streamad.errors import OutputError, UsageError
 from streamad.files import open_regular
+from streamad.protocols import Closeable
 from streamad.writing import BackgroundWriter, Outcome
 
 MAX_UNSAVED = 10_000
@@ -61,7 +61,7 @@ class EventsSpec(BaseModel):
     )
 
 
-class EventStore:
+class EventStore(Closeable):
     """The events of all cameras, in one file with one writer.
 
     An event is saved when it opens and at every change. Each save is synced to disk before `save` returns (WAL,
@@ -303,14 +303,6 @@ class EventStore:
             raise OutputError(
                 f"{len(rest)} events could not be written ({error})", hint=None if error is None else error.hint
             ) from error
-
-    def __enter__(self) -> EventStore:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _open(self) -> None:
         writer = connect(self.path)

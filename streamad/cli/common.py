@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from streamad.engines import EngineSpec
-    from streamad.progress import Progress as ReportProgress
+    from streamad.protocols import Progress as ReportProgress
     from streamad.sources import Clips, SourceSpec
 
 T = TypeVar("T", bound=str)
@@ -187,7 +187,7 @@ def stage_progress(bar: Progress, *, announce: bool = False) -> ReportProgress:
     """
     tasks: dict[str, Any] = {}
 
-    def update(stage: str, done: int, total: int | None) -> None:
+    def update(stage: str, done: float, total: float | None) -> None:
         if stage not in tasks:
             tasks[stage] = bar.add_task(readable(stage), total=total)
             if announce and bar.disable:

@@ -176,14 +176,13 @@ def learn(
             task = bar.add_task(doing, total=None if whole is None else round(whole))
             reported = started
 
-            def on_progress(done: float, _: float | None, problem: str) -> None:
+            def on_progress(stage: str, done: float, _: float | None) -> None:
                 nonlocal reported
-                shown = done if whole is None else min(done, whole)
-                bar.update(task, completed=shown, description=f"{doing} {problem}".strip())
+                bar.update(task, completed=done if whole is None else min(done, whole), description=stage)
                 if bar.disable and time.monotonic() - reported >= SAY_SECONDS:
                     reported = time.monotonic()
                     of = "" if whole is None else f" of {span(whole)}"
-                    say(f"{doing}: {span(done)}{of}" + (f" ({problem})" if problem else ""))
+                    say(f"{stage}: {span(done)}{of}")
 
             found = capture(
                 specs, recordings, seconds=wanted, profile=profile, words=words,

@@ -24,7 +24,7 @@ from streamad.errors import UsageError
 from streamad.files import write_atomic
 from streamad.frame import Frame, LocationBoxes
 from streamad.preprocessing import ModelInput
-from streamad.progress import Progress
+from streamad.protocols import Progress
 from streamad.scoring.frame_score import FrameScore
 from streamad.training.plan import Clip, OpenClip, TrainingPlan
 

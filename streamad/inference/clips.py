@@ -12,7 +12,7 @@ import numpy.typing as npt
 from streamad.inference.gated_scorer import SkippedFrames
 from streamad.inference.model import Model
 from streamad.inference.session import WINDOW, Session
-from streamad.progress import Progress, no_progress
+from streamad.protocols import Progress, no_progress
 from streamad.scoring import FrameScore
 from streamad.sources import Source, SourceError, SourceSpec
 

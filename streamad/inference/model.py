@@ -14,7 +14,6 @@ import numpy as np
 from streamad.alerts.tracker import EventChange
 from streamad.bundle import Bundle, combined_sha256, load_bundle
 from streamad.calibration import AlertPolicy, AlertPolicySpec, Calibration, PerLocationStatistics
-from streamad.closeable import Closeable
 from streamad.detectors import CameraScorer, camera_scorer, detector_of
 from streamad.detectors.per_location_scorer import PerLocationScorer
 from streamad.engines import (
@@ -33,6 +32,7 @@ from streamad.inference.frame_queue import FrameQueue, OnBatch
 from streamad.inference.gated_scorer import gated
 from streamad.inference.session import Session
 from streamad.inference.stateful_queue import StatefulQueue
+from streamad.protocols import Closeable
 from streamad.scoring import FrameScore
 from streamad.sources import Source, SourceSpec
 from streamad.sources.quality import QualitySpec

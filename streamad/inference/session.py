@@ -21,13 +21,13 @@ from streamad.alerts.state_machine import AlertState
 from streamad.alerts.tracker import EventChange, EventTracker, utc_now
 from streamad.bundle import combined_sha256
 from streamad.calibration.policy import AlertPolicy
-from streamad.closeable import Closeable
 from streamad.detectors import CameraScorer
 from streamad.errors import UsageError
 from streamad.frame import Frame, UInt8Image
 from streamad.inference.frame_queue import FrameQueue, Scored
 from streamad.inference.reading import open_frames, prefetched
 from streamad.preprocessing import ModelInput
+from streamad.protocols import Closeable
 from streamad.scoring import FrameScore
 from streamad.sources import Source, SourceSpec
 from streamad.sources.quality import QualitySpec

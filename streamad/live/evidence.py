@@ -42,12 +42,12 @@ from streamad.alerts.evidence import (
 from streamad.alerts.store import interrupted
 from streamad.alerts.tracker import EventChange
 from streamad.calibration import AlertPolicy, Calibration
-from streamad.closeable import Closeable
 from streamad.errors import OutputError
 from streamad.files import locked, read_json, write_atomic, write_json
 from streamad.formatting import number
 from streamad.frame import Frame
 from streamad.live.camera import CameraWatch
+from streamad.protocols import Closeable
 from streamad.scoring import FrameScore
 from streamad.sources.wire import RecordingSpec
 from streamad.visual.overlay import ALERT_RED, draw_overlay

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from streamad.closeable import Closeable
 from streamad.errors import OutputError
+from streamad.protocols import Closeable
 from streamad.scoring import FrameScore
 from streamad.scoring.score_table import ScoreRow, table_header, table_line
 from streamad.writing import Appender, BackgroundWriter, Outcome

@@ -6,8 +6,8 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from streamad.closeable import Closeable
 from streamad.frame import Frame
+from streamad.protocols import Closeable
 
 MAX_PROBLEMS = 50
 """Messages kept per source. All problems are counted. Chosen without measurement."""

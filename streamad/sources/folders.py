@@ -14,7 +14,7 @@ from pathlib import Path
 
 from streamad.errors import StreamadError, UsageError
 from streamad.files import natural_key
-from streamad.progress import Progress, no_progress
+from streamad.protocols import Progress, no_progress
 from streamad.sources.failures import FailureReason, SourceAuthError, SourceCodecError, SourceError, SourceNotFoundError
 from streamad.sources.opening import open_source
 from streamad.sources.spec import FileSpec, ImagesSpec

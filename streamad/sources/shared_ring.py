@@ -22,9 +22,9 @@ from enum import IntEnum
 
 import numpy as np
 
-from streamad.closeable import Closeable
 from streamad.errors import StreamadError
 from streamad.frame import FrameFlags, UInt8Image
+from streamad.protocols import Closeable
 from streamad.sources.failures import FailureReason, source_error
 
 _HEADER = struct.Struct("=QQQQII")  # slots, capacity, frames, dropped, notified, waiting

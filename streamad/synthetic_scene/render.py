@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from streamad.errors import OutputError, StreamadError, UsageError
-from streamad.progress import Progress, no_progress
+from streamad.protocols import Progress, no_progress
 from streamad.synthetic_scene.anomalies import ANOMALY_KINDS, AnomalyKind, check_kinds, plan
 from streamad.synthetic_scene.layout import Layout, sample_layout
 from streamad.synthetic_scene.stage import VISIBLE_FRACTION, Part, Sighting, iterate_frames, random_of

@@ -15,7 +15,7 @@ from streamad.engines.base import batch_sizes_for
 from streamad.engines.export import measure_parity, needs_half_weights
 from streamad.engines.openvino_engine import OpenVinoEngine
 from streamad.files import write_atomic
-from streamad.progress import Progress, no_progress
+from streamad.protocols import Progress, no_progress
 from streamad.training.budget import Shortening, fit_into
 from streamad.training.closed_form import make_folder
 from streamad.training.loop import EpochReport, LoopResult, run_loop

@@ -23,7 +23,7 @@ from streamad.errors import UsageError
 from streamad.frame import Frame
 from streamad.inference.model import open_model
 from streamad.inference.reading import open_frames
-from streamad.progress import Progress, no_progress
+from streamad.protocols import Progress, no_progress
 from streamad.sources import SourceSpec
 
 ROUND_SECONDS = 1.0

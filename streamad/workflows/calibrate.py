@@ -13,7 +13,7 @@ from streamad.bundle import CALIBRATION, Bundle, load_bundle, write_manifest
 from streamad.calibration import AlertPolicySpec, Calibration, PerLocationStatistics, calibrate_bundle
 from streamad.inference.clips import score_clips
 from streamad.inference.model import Model
-from streamad.progress import Progress, no_progress
+from streamad.protocols import Progress, no_progress
 from streamad.sources import SourceError, SourceSpec
 from streamad.workflows.calibrate_per_location import is_per_location_by_default, score_clips_per_location
 

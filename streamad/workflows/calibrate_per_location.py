@@ -19,7 +19,7 @@ from streamad.detectors import find_detector
 from streamad.errors import CalibrationError, OutputError
 from streamad.inference.clips import score_clips
 from streamad.inference.model import Model
-from streamad.progress import Progress, no_progress
+from streamad.protocols import Progress, no_progress
 from streamad.sources import SourceError, SourceSpec
 
 FOLDS, LEAST_CLIPS = 5, 3

@@ -21,7 +21,7 @@ from streamad.frame import Frame
 from streamad.inference.session import ScoredFrame
 from streamad.live.camera import CameraWatch
 from streamad.live.monitor import Monitor
-from streamad.progress import Progress, no_progress
+from streamad.protocols import Progress, no_progress
 from streamad.scoring import FrameScore
 from streamad.sources import FileSpec
 from streamad.synthetic_scene import SceneEvent, SceneTruth

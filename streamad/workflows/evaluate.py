@@ -21,7 +21,7 @@ from streamad.evaluation.pixels import Mask
 from streamad.evaluation.result import AlertMetrics, ClipRecord, EvaluationRecord, Origin
 from streamad.evaluation.scored_clips import FrameRef, ScoredClip, worst_false_alarms, worst_misses
 from streamad.evaluation.scores import Edge, Evaluation, SingleClass, inversion_note, protocols_of
-from streamad.progress import Progress
+from streamad.protocols import Progress
 from streamad.scoring import Normalization
 from streamad.workflows.evaluate_scoring import score_dataset
 

@@ -28,7 +28,7 @@ from streamad.files import locked, read_json, write_json
 from streamad.inference.clips import score_clip
 from streamad.inference.model import Model, open_model
 from streamad.inference.session import Session
-from streamad.progress import Progress
+from streamad.protocols import Progress
 from streamad.scoring import FrameScore
 from streamad.sources import FileSpec, ImagesSpec, SourceError, SourceSpec, open_source
 from streamad.sources.quality import QualitySpec

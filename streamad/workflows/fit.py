@@ -13,7 +13,7 @@ from streamad.detectors import Fit, FittedDetector, TrainedDetector, find_detect
 from streamad.errors import UsageError
 from streamad.formatting import counted
 from streamad.inference.model import open_model
-from streamad.progress import Progress, no_progress
+from streamad.protocols import Progress, no_progress
 from streamad.sources import SourceSpec
 from streamad.training.plan import Clip, TrainingPlan, clip_opener, split_clips
 from streamad.workflows.calibrate import calibrate_model

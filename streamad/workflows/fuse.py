@@ -26,7 +26,7 @@ from streamad.calibration import AlertPolicySpec, Calibration, PerLocationStatis
 from streamad.errors import BundleError, OutputError, UsageError
 from streamad.files import write_atomic
 from streamad.inference.model import Model
-from streamad.progress import Progress, no_progress
+from streamad.protocols import Progress, no_progress
 from streamad.sources import SourceSpec
 from streamad.versions import MANIFEST
 from streamad.workflows.calibrate import save_into_bundle, score_normal
@@ -90,7 +90,7 @@ def fuse_models(
     calibrations, shown = [], []
     for number, member in enumerate(members):
 
-        def report(stage: str, done: int, total: int | None, before: int = number) -> None:
+        def report(stage: str, done: float, total: float | None, before: int = number) -> None:
             progress(stage, before * len(clips) + done, len(members) * len(clips))
 
         normal = score_normal(member, clips, fps=rate, local=local, progress=report)

@@ -18,7 +18,7 @@ from streamad.inference.gated_scorer import why_skipped
 from streamad.inference.model import Model
 from streamad.inference.reading import prefetched
 from streamad.inference.session import Session
-from streamad.progress import Progress, no_progress
+from streamad.protocols import Progress, no_progress
 from streamad.scoring import Normalization, RunningNormalizer, per_video
 from streamad.sources import SourceInfo, SourceSpec, open_source
 from streamad.workflows.score_writer import Recording, ScoreWriter

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from streamad import Progress
 from streamad.bundle import Manifest
 from streamad.detectors import CameraScorer, Fit, FittedDetector
 from streamad.errors import UsageError
-from streamad.progress import Progress
 from streamad.training.plan import Clip, TrainingPlan
 
 

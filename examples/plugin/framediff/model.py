@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from framediff.scorer import pair_of
+from streamad import Progress
 from streamad.bundle import (
     FORMAT_VERSION,
     Bundle,
@@ -22,7 +23,6 @@ from streamad.bundle import (
 )
 from streamad.detectors import Fit
 from streamad.errors import UsageError
-from streamad.progress import Progress
 from streamad.training.closed_form import make_folder, write_fitted_bundle
 from streamad.training.plan import Clip, TrainingPlan, frames_of
 

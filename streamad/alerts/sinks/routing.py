@@ -1,7 +1,8 @@
 """Routing: which changes of events a receiver is notified of, quiet hours, and the rate limit.
 
-A receiver is notified of an event's end if, and only if, it was notified of the event before. Events that quiet hours or the
-rate limit suppress are counted, and one summary is sent when that is allowed again. The event store has all of them.
+A receiver is notified of an event's end if, and only if, it was notified of the event before. Events that quiet hours
+or the rate limit suppress are counted, and one summary is sent when that is allowed again. The event store has all of
+them.
 """
 
 from __future__ import annotations
@@ -120,8 +121,8 @@ class Routing(BaseModel):
     severities: tuple[Severity, ...] = Field(
         ("warning", "critical"),
         min_length=1,
-        description="severities of alerts that it is notified of; with `critical` alone, an alert that becomes critical "
-        "counts as new",
+        description="severities of alerts that it is notified of; with `critical` alone, an alert that becomes "
+        "critical counts as new",
     )
     types: tuple[Literal["anomaly", "health"], ...] = Field(
         ("anomaly", "health"), min_length=1, description="anomaly: alerts; health: faults of a camera or its picture"

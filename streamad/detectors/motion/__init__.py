@@ -14,7 +14,7 @@ from streamad.detectors.motion.flow import LONGEST_SECONDS
 from streamad.detectors.motion.layout import CELL
 from streamad.detectors.options import parse_options
 from streamad.errors import UsageError
-from streamad.progress import Progress
+from streamad.protocols import Progress
 from streamad.training.plan import Clip, TrainingPlan
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from streamad.detectors.motion.scorer import MotionScorer
 from streamad.errors import BundleError, OutputError
 from streamad.files import write_atomic
 from streamad.frame import Frame
+from streamad.protocols import Closeable
 from streamad.training.watched import WatchedVideo, is_example
 
 Floats = npt.NDArray[np.float32]
@@ -144,7 +145,7 @@ class NormalState:
             raise BundleError(f"{path} does not hold what the model was learned from: {error}") from error
 
 
-class MotionSampler:
+class MotionSampler(Closeable):
     """Describes clips of a camera's normal video in one pass, however long they are.
 
     Every descriptor goes to a temporary file, 26 bytes each, to be compared with the examples of other times once these
@@ -279,12 +280,6 @@ class MotionSampler:
         """Remove the temporary file."""
         with suppress(OSError):  # what a full disk did not take is not wanted any more
             self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _begin(self, grid: tuple[int, int]) -> None:
         cells = grid[0] * grid[1]

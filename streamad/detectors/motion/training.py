@@ -33,7 +33,7 @@ from streamad.detectors.motion.scorer import SMOOTHING_SECONDS, RunningMean
 from streamad.errors import UsageError
 from streamad.formatting import markdown
 from streamad.frame import Frame
-from streamad.progress import Progress, no_progress
+from streamad.protocols import Progress, no_progress
 from streamad.training.card import card
 from streamad.training.closed_form import make_folder, write_fitted_bundle
 from streamad.training.plan import Clip, TrainingPlan, frames_of, of_one_size

@@ -14,7 +14,7 @@ from streamad.evaluation.datasets.layout import Found, FoundClip, same_clip
 from streamad.evaluation.datasets.manifest import OfficialCounts, official_counts
 from streamad.evaluation.datasets.records import Clip, Dataset
 from streamad.frame import FrameFlags
-from streamad.progress import Progress, no_progress
+from streamad.protocols import Progress, no_progress
 from streamad.sources.images import is_damaged, read_gray
 
 Split = Literal["training", "testing"]

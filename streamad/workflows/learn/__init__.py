@@ -15,7 +15,7 @@ from streamad.files import write_json
 from streamad.formatting import counted
 from streamad.frame import UInt8Image
 from streamad.inference.gated_scorer import write_place
-from streamad.progress import Progress
+from streamad.protocols import Progress
 from streamad.sources import FileSpec
 from streamad.sources.frame_rate import look_at
 from streamad.versions import activate, new_version

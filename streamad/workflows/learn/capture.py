@@ -11,6 +11,7 @@ import numpy as np
 from streamad.errors import UsageError
 from streamad.formatting import span
 from streamad.frame import Frame, UInt8Image
+from streamad.protocols import Progress, no_progress
 from streamad.sources import (
     FailureReason,
     FileSpec,
@@ -55,9 +56,6 @@ RATE_FRAMES = 64
 DEFAULT_FPS = 25.0
 POLL_SECONDS = 0.2
 
-RecordingProgress = Callable[[float, float | None, str], None]
-"""Called with the seconds of good video, the seconds wanted (None: all), and the current problem ("": none)."""
-
 
 @dataclass(frozen=True)
 class Capture:
@@ -94,7 +92,7 @@ def capture(
     keep_seconds: float | None = None,
     given_seconds: float | None = None,
     check_rate: Callable[[float], None] = lambda fps: None,
-    progress: RecordingProgress | None = None,
+    progress: Progress = no_progress,
     stop: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Capture:
@@ -115,7 +113,8 @@ def capture(
         keep_seconds: Limit on what is recorded from files. None: all.
         given_seconds: Length of the files, if known.
         check_rate: Called once with the frame rate, as soon as it is known; an exception ends the recording.
-        progress: Called with the progress.
+        progress: Called with "recording" or "reading", any current problem in brackets behind it, the seconds of good
+            video, and the seconds wanted (None: all).
         stop: Called between frames; True ends the recording as an interrupt does.
         clock: `time.monotonic`.
 
@@ -216,7 +215,7 @@ class _Job:
         wanted: float | None,
         gate: QualityGate,
         max_bytes: int,
-        progress: RecordingProgress | None,
+        progress: Progress,
         check_rate: Callable[[float], None],
         *,
         live: bool,
@@ -331,8 +330,8 @@ class _Job:
 
     def tell(self, problem: str) -> None:
         """Report the progress."""
-        if self._progress is not None:
-            self._progress(self.recorded, self._wanted, problem)
+        doing = "recording" if self._live else "reading"
+        self._progress(f"{doing} ({problem})" if problem else doing, self.recorded, self._wanted)
 
     def _next_writer(self, fps: float) -> ClipWriter | _Unwritten:
         """Return a writer for the next clip; of files, a uniform sample of their clips is written."""

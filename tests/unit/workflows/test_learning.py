@@ -160,7 +160,7 @@ def test_a_camera_that_is_lost_is_gone_on_with_in_this_run_and_the_next(tmp_path
             profile="day",
             words="cam",
             max_bytes=ROOM,
-            progress=lambda done, _, __: seen.append(done),
+            progress=lambda _, done, __: seen.append(done),
             stop=lambda: seen[-1] >= stop_at,
         )
 
