@@ -20,6 +20,8 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Generic, Literal, TypedDict, TypeVar
 
+from streamad.protocols import Closeable
+
 CAPACITY = 1000
 RETRY_SECONDS = 1.0
 PATIENCE_SECONDS = 0.25
@@ -325,7 +327,7 @@ class BackgroundWriter(Generic[T]):
             self._on_outcome(outcome, amount, reason)
 
 
-class Appender:
+class Appender(Closeable):
     """Appends to a file, each piece completely or not at all.
 
     A regular file is created with its folder if missing, and reopened after it was moved or deleted (log rotation) and

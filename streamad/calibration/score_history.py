@@ -90,11 +90,8 @@ class HistoryBlock:
         """
         if not self.path.exists():
             self._remove_old()
-        file = Appender(self.path, header=self.header, lines=False)
-        try:
+        with Appender(self.path, header=self.header, lines=False) as file:
             file.append(self.records)
-        finally:
-            file.close()
 
     def _remove_old(self) -> None:
         for path in self.path.parent.glob(f"*{SUFFIX}"):

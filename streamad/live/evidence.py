@@ -139,11 +139,8 @@ class _Rows:
     rows: tuple[_Row, ...]
 
     def write(self) -> None:
-        file = Appender(self.path, header=_HEADER)
-        try:
+        with Appender(self.path, header=_HEADER) as file:
             file.append("".join(map(_line, self.rows)).encode())
-        finally:
-            file.close()
 
 
 @dataclass(frozen=True, slots=True)

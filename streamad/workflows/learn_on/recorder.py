@@ -103,11 +103,8 @@ class WatchedBlock:
             error = OSError(errno.ENOSPC, f"less than {FREE_BYTES >> 20} MiB of the disk are free")
             error.filename = str(self.path)
             raise error
-        file = Appender(self.path, header=self.header, lines=False)
-        try:
+        with Appender(self.path, header=self.header, lines=False) as file:
             file.append(self.data)
-        finally:
-            file.close()
         self.kept.seconds += self.seconds
         self.kept.size_bytes += len(self.data)
 
