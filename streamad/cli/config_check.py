@@ -23,6 +23,7 @@ from streamad.inference.model import Model, open_model
 from streamad.sources import DeviceSpec, ReconnectSpec, RtspSpec, SourceAuthError, SupervisedSource, stop_all, wait_any
 from streamad.sources.credentials import suspicious_characters
 from streamad.web import listen
+from streamad.workflows.tighten import tightened
 from streamad.yaml_document import Location
 
 FRAME_SECONDS = 20.0
@@ -176,6 +177,8 @@ def _models(config: Config, frames: dict[int, Frame]) -> Iterator[Finding]:
                     threshold=camera.threshold,
                 )
                 known = settings.calibration
+                if known is not None and camera.source.drops:
+                    known = tightened(config, camera.id, model.bundle, known) or known
                 if known is not None and known.seconds_to_budget:
                     yield Finding("warning", ("cameras", index, "alerts_per_day"), known.budget)
                 scorer = model.scorer(camera.id, settings.per_location, quality=config.quality_of(camera))

@@ -54,6 +54,36 @@ class _Course:
     ready: AlertPolicy | None = None
 
 
+def tightened(config: Config, camera: str, bundle: Bundle, base: Calibration) -> Calibration | None:
+    """Return the calibration that a watch continues with: that of an earlier run on the camera's own scores.
+
+    Args:
+        config: The configuration of the watch.
+        camera: The camera's id.
+        bundle: Its model.
+        base: The calibration that the configuration names, or the bundle's.
+
+    Returns:
+        The calibration, for the budget of `base`. None: there is none, or the camera was learned or calibrated since.
+
+    Raises:
+        CalibrationError: The file is damaged.
+    """
+    path = _path_of(config, camera)
+    if not config.history.tighten or config.history.hours <= 0 or not path.exists():
+        return None
+    kept = Calibration.load(path)
+    if scores_sha256(bundle, kept) != scores_sha256(bundle, base) or kept.model_sha256 != base.model_sha256:
+        return None
+    if kept.created < base.created:  # both UTC, ISO 8601
+        return None
+    return kept if kept.alerts_per_day == base.alerts_per_day else kept.with_budget(base.alerts_per_day)
+
+
+def _path_of(config: Config, camera: str) -> Path:
+    return config.history.folder / camera / CALIBRATION
+
+
 class Tightening:
     """Sets the thresholds of cameras on the scores that a `ScoreHistoryRecorder` keeps.
 
@@ -91,7 +121,7 @@ class Tightening:
             return
         for camera in cameras:
             if camera.policy.calibration is not None and camera.source.spec.drops:
-                course = _Course(camera, camera.model.bundle, config.history.folder / camera.spec.id / CALIBRATION)
+                course = _Course(camera, camera.model.bundle, _path_of(config, camera.spec.id))
                 self._courses[camera.spec.id] = course
                 self._continue(course, camera.policy.calibration)
 
@@ -130,23 +160,15 @@ class Tightening:
 
     def _continue(self, course: _Course, base: Calibration) -> None:
         """Continue with the calibration of an earlier run, unless the camera was learned or calibrated since."""
-        if not course.path.exists():
-            return
-        camera = course.camera
+        name = course.camera.spec.id
         try:
-            kept = Calibration.load(course.path)
+            kept = tightened(self._config, name, course.bundle, base)
         except StreamadError as error:
-            _log.warning("camera %s: %s", camera.spec.id, error)
+            _log.warning("camera %s: %s", name, error)
             return
-        bundle = camera.model.bundle
-        if scores_sha256(bundle, kept) != scores_sha256(bundle, base) or kept.model_sha256 != base.model_sha256:
-            return
-        if kept.created < base.created:  # both UTC, ISO 8601
-            return
-        if kept.alerts_per_day != base.alerts_per_day:
-            kept = kept.with_budget(base.alerts_per_day)
-        course.is_own = True
-        self._replace(course, self._policy_of(course, kept))
+        if kept is not None:
+            course.is_own = True
+            self._replace(course, self._policy_of(course, kept))
 
     def _policy_of(self, course: _Course, calibration: Calibration) -> AlertPolicy:
         camera = course.camera

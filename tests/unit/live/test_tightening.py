@@ -22,6 +22,7 @@ from streamad.alerts import Event, EventStore, Mark, add_mark
 from streamad.bundle import load_bundle
 from streamad.calibration import Calibration, calibrate_bundle
 from streamad.calibration.score_history import ScoreHistory
+from streamad.cli.config_check import check_config
 from streamad.config import parse_config
 from streamad.live import Monitor
 from streamad.live.camera import CameraWatch
@@ -133,6 +134,9 @@ def test_threshold_is_tightened_without_a_restart_and_kept_for_the_next(
     assert first.min_duration_seconds == 0.2  # of the rules that run
     (line,) = [r.getMessage() for r in caplog.records if "before:" in r.getMessage()]
     assert f"camera gate: {first.summary}" in line
+    # `config check` describes the threshold that the next run continues with.
+    found = [f.message for f in check_config(watch.config, connect=False) if f.place[-1] == "alerts_per_day"]
+    assert found == [first.budget] != [learned.budget]
     assert learned.summary in line
     shown = first.calibrated(first.threshold)
     assert f'streamad_anomaly_threshold{{camera="gate"}} {shown}' in watch.monitor.metrics.render().decode()
