@@ -101,7 +101,7 @@ def connect(path: Path) -> sqlite3.Connection:
     """
     with _opening(path, create_folder=True) as connection:
         # Check before changing anything: another program's file must stay byte for byte as it is.
-        version = _check_ours(connection, path)
+        version = schema_of(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         _migrate(connection, version)
@@ -117,7 +117,7 @@ def connect_existing(path: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise OutputError(f"event store {path} does not exist", hint="give the configuration, or its events.path")
     with _opening(path, timeout=MARK_TIMEOUT_SECONDS) as connection:
-        if _check_ours(connection, path) < len(MIGRATIONS):
+        if schema_of(connection, path) < len(MIGRATIONS):
             # Its writer is of an earlier version, which must not find another schema when it reopens the file.
             lock = WriterLock(path)
             try:
@@ -160,7 +160,12 @@ def _opening(
         raise failure(path, error) from error
 
 
-def _check_ours(connection: sqlite3.Connection, path: Path) -> int:
+def schema_of(connection: sqlite3.Connection, path: Path) -> int:
+    """Schema version of an open event store; 0 for an empty file.
+
+    Raises:
+        OutputError: The file belongs to another program, or is newer than this version.
+    """
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     application = int(connection.execute("PRAGMA application_id").fetchone()[0])
     tables = int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])

@@ -45,6 +45,8 @@ SECTIONS = {
     "Set up": {
         "config": "streamad.cli.config:config",
         "sinks": "streamad.cli.sinks:sinks",
+        "backup": "streamad.cli.backup:backup",
+        "restore": "streamad.cli.backup:restore",
         "doctor": "streamad.cli.doctor:doctor",
     },
 }
