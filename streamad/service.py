@@ -154,7 +154,10 @@ def watch(
 
         def status() -> StatusDocument:
             shown = (*writers, learning.writer, *outputs)
-            return {**monitor.status(), "outputs": [writer.status() for writer in shown]}
+            document = monitor.status()
+            for camera in document["cameras"]:
+                camera["learning"] = learning.describe(camera["id"])
+            return {**document, "outputs": [writer.status() for writer in shown]}
 
         if settings.web.enabled:
             app = create_app(

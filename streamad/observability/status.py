@@ -92,6 +92,8 @@ class CameraStatus(TypedDict):
         quality: Why frames are being rejected ("frozen", "moved", …); None while the picture is good.
         held: Number of frames rejected since the start, by reason.
         drift: See `DriftStatus`; None without a calibration.
+        learning: What its model has learned and when it will have learned more, or why it does not learn on; None for
+            files, and where learning is turned off.
     """
 
     id: str
@@ -116,6 +118,7 @@ class CameraStatus(TypedDict):
     quality: str | None
     held: dict[str, int]
     drift: DriftStatus | None
+    learning: NotRequired[str | None]
 
 
 class EventsStatus(TypedDict):

@@ -118,6 +118,8 @@ class LearningOn:
         self._process: LearnProcess | None = None
         self._is_closing = False
         self._courses: dict[str, _Course] = {}
+        self._reasons: dict[str, str] = {}
+        """Why cameras do not learn on."""
         if not config.history.learn or config.history.hours <= 0:
             return
         for camera in monitor.cameras:
@@ -125,6 +127,7 @@ class LearningOn:
                 continue  # files have the same alerts in every run
             reason = self._why_not(camera)
             if reason is not None:
+                self._reasons[camera.spec.id] = reason
                 _log.info("camera %s: its model does not learn on while it is watched: %s", camera.spec.id, reason)
                 continue
             folder = config.history.folder / camera.spec.id / FOLDER
@@ -143,6 +146,22 @@ class LearningOn:
                     target=self._learn, args=(course,), name=f"learn {course.camera.spec.id}", daemon=True
                 )
                 self._worker.start()
+
+    def describe(self, camera: str) -> str | None:
+        """Return what a camera has learned and when it will have learned more, or why it does not; None for files, and
+        where learning is turned off.
+        """
+        course = self._courses.get(camera)
+        if course is None:
+            reason = self._reasons.get(camera)
+            return None if reason is None else f"does not learn on: {reason}"
+        known = f"learned from {span(_known_seconds(course.camera.model.bundle))} of normal video"
+        if course.ready is not None:
+            return f"{known}; a new version waits for the end of the alert"
+        if not course.is_recording:
+            return f"{known}; a new version is being made"
+        missing = self._wanted_seconds(course) - course.recorder.kept.seconds
+        return f"{known}; the next version follows after {span(max(missing, 0.0))} more"
 
     def close(self) -> None:
         """End what is under way, and write what waits."""
@@ -200,19 +219,23 @@ class LearningOn:
                 course.recorder.take(model_input, result, camera.policy, in_alert=camera.session.open_event is not None)
             except Exception:  # noqa: BLE001 - watching goes on
                 _log.exception("camera %s: learning ends, its frames cannot be recorded", camera.spec.id)
-                self._end(course)
+                self._end(course, "its frames could not be recorded")
 
         course.camera.session.on_input = take
 
-    def _end(self, course: _Course) -> None:
+    def _end(self, course: _Course, reason: str) -> None:
         course.camera.session.on_input = None
         self._courses.pop(course.camera.spec.id, None)
+        self._reasons[course.camera.spec.id] = reason
 
     def _is_due(self, course: _Course) -> bool:
         if (self._worker is not None and self._worker.is_alive()) or self._clock() < course.next_try:
             return False
-        kept, known = course.recorder.kept, _known_seconds(course.camera.model.bundle)
-        return kept.seconds >= min(max(known, LEAST_SECONDS), MOST_SECONDS) or kept.size_bytes >= MOST_BYTES
+        kept = course.recorder.kept
+        return kept.seconds >= self._wanted_seconds(course) or kept.size_bytes >= MOST_BYTES
+
+    def _wanted_seconds(self, course: _Course) -> float:
+        return min(max(_known_seconds(course.camera.model.bundle), LEAST_SECONDS), MOST_SECONDS)
 
     def _change(self, course: _Course, following: _Next) -> None:
         camera, before = course.camera, course.camera.policy.calibration
@@ -221,7 +244,7 @@ class LearningOn:
             is_changed = self._monitor.use_model(camera, following.model, following.policy)
         except Exception:  # noqa: BLE001 - watching goes on
             _log.exception("camera %s: learning ends, its new version cannot be used", camera.spec.id)
-            self._end(course)
+            self._end(course, "its new version could not be used")
             return
         if not is_changed:
             course.ready = following
@@ -251,7 +274,7 @@ class LearningOn:
                         "restarted, which then uses that version",
                         camera.spec.id, bundle.name,
                     )  # fmt: skip
-                    self._end(course)
+                    self._end(course, "another version was activated, which a restart uses")
                     return
                 following = self._made(course)
                 course.recorder.discard()  # what was watched is in the new version

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import yaml
@@ -173,6 +174,11 @@ def test_a_watch_learns_on_and_changes_to_the_new_version(
     assert watch.version == "0001"
     watch.frames(300)
     assert watch.learning._worker is None  # less than the model was learned from
+    known_seconds = before.manifest.training.options["seconds"]
+    missing = (watch.learning.describe("gate") or "").removeprefix(
+        f"learned from {span(known_seconds)} of normal video; the next version follows after "
+    )
+    assert 0 < float(missing.removesuffix(" s more")) < known_seconds
     watch.until(lambda: watch.version == "0002")
     bundle, known = watch.camera.model.bundle, watch.camera.policy.calibration
     assert known is not None
@@ -219,9 +225,11 @@ def test_what_streamad_run_runs_learns_on_too(home: Path, normal: list[UInt8Imag
         "engine": {"threads": 1},
         "history": {"folder": str(tmp_path / "scores")},
         "events": {"path": str(tmp_path / "events.sqlite")},
-        "web": {"enabled": False},
+        "web": {"port": 0},
     }
     monitors: list[Monitor] = []
+    messages: list[str] = []
+    states: list[str] = []
     end = time.monotonic() + 200
 
     def on_start(monitor: Monitor) -> None:
@@ -231,11 +239,15 @@ def test_what_streamad_run_runs_learns_on_too(home: Path, normal: list[UInt8Imag
         camera.source.poll = LoopSource("gate", normal, time.monotonic).poll  # type: ignore[method-assign]
 
     def on_score(camera: CameraWatch, frame: Any, score: Any) -> None:
+        if not states:
+            address = next(message for message in messages if message.startswith("page")).rpartition(" ")[2]
+            states.append(httpx.get(f"{address}/status").json()["cameras"][0]["learning"])
         if camera.model.bundle.path.name == "0002" or time.monotonic() > end:
             monitors[0].stop()
 
-    result = watch(parse_config(yaml.safe_dump(config)), on_score=on_score, on_start=on_start)
+    result = watch(parse_config(yaml.safe_dump(config)), on_score=on_score, on_start=on_start, message=messages.append)
     assert result.is_complete
+    assert states[0].startswith("learned from ")
     assert active_version(home).name == "0002"
 
 
@@ -344,6 +356,8 @@ def test_where_a_model_is_not_learned_on_the_log_says_why(
     lines = said(caplog, "does not learn on while it is watched")
     assert len(lines) == (0 if reason is None else how.get("cameras", 1))
     assert all(reason in line for line in lines if reason)
+    described = watch.learning.describe("gate")
+    assert described is None if reason is None else reason in (described or "")
     assert not (tmp_path / "scores" / "gate" / "watched").exists()
 
 
