@@ -51,7 +51,7 @@ def describe(
     minutes = {profile: seconds / 60 for profile, seconds in learned.items()}
     moving = survey.moving_seconds / max(survey.seconds, 1e-9)
     words = [
-        "learned from " + ", ".join(f"{span(seconds)} of {profile}" for profile, seconds in learned.items())
+        "learned from " + ", ".join(f"{span(seconds)} of video ({profile})" for profile, seconds in learned.items())
         + f"; in the newest recording something moved {moving:.0%} of the time",
     ]  # fmt: skip
     if survey.held:

@@ -144,7 +144,7 @@ def test_forty_seconds_of_files_are_learned_with_defaults_and_every_hint_works(c
     document = json.loads(printed)
     assert document["profiles_minutes"]["day"] == pytest.approx(40 / 60, abs=0.01)
     sentences = " ".join(document["words"])
-    assert "learned from 40 s of day" in sentences
+    assert "learned from 40 s of video (day)" in sentences
     assert "is a guess" in sentences
     assert "first day: at most 1 false alert an hour" in sentences
     assert "`streamad run` gets there by itself" in sentences
