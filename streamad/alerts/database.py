@@ -73,11 +73,81 @@ def _create_marks(connection: sqlite3.Connection) -> None:
         )
 
 
+def _filter_events(connection: sqlite3.Connection) -> None:
+    # What a page is filtered by is in columns of its own, and totals are kept for each combination and day, so that a
+    # page and its total read about as many rows as they return, also of a million events.
+    connection.execute("ALTER TABLE events ADD COLUMN severity TEXT NOT NULL DEFAULT ''")
+    connection.execute("ALTER TABLE events ADD COLUMN mark TEXT NOT NULL DEFAULT 'none'")
+    for trigger in ("added", "removed", "moved"):
+        connection.execute(f"DROP TRIGGER events_{trigger}")
+    connection.execute("DROP TABLE event_counts")
+    connection.execute(
+        "UPDATE events SET severity = coalesce(json_extract(document, '$.severity'), '')"
+        " WHERE type = 'anomaly' AND json_valid(document)"
+    )
+    newest = "SELECT verdict FROM marks WHERE event = events.id ORDER BY number DESC LIMIT 1"
+    connection.execute(f"UPDATE events SET mark = ({newest}) WHERE id IN (SELECT event FROM marks)")  # noqa: S608
+    connection.execute("CREATE INDEX events_by_judgment ON events (type, severity, mark, started_at)")
+    connection.execute(
+        "CREATE INDEX events_by_camera_and_judgment ON events (type, camera, severity, mark, started_at)"
+    )
+    connection.execute(
+        "CREATE TRIGGER marks_apply AFTER INSERT ON marks"
+        " BEGIN UPDATE events SET mark = new.verdict WHERE id = new.event; END"
+    )
+    key = "type, camera, day, severity, mark"
+    connection.execute(
+        "CREATE TABLE event_totals (type TEXT, camera TEXT, day TEXT, severity TEXT, mark TEXT,"
+        f" events INTEGER NOT NULL, PRIMARY KEY ({key})) WITHOUT ROWID"
+    )
+    connection.execute(
+        f"INSERT INTO event_totals SELECT type, camera, substr(started_at, 1, 10) AS day, severity, mark, count(*)"  # noqa: S608
+        f" FROM events GROUP BY {key}"
+    )
+    add = (
+        f"INSERT INTO event_totals ({key}, events)"  # noqa: S608 - no input is in it
+        " VALUES (new.type, new.camera, substr(new.started_at, 1, 10), new.severity, new.mark, 1)"
+        f" ON CONFLICT ({key}) DO UPDATE SET events = events + 1;"
+    )
+    subtract = (
+        "UPDATE event_totals SET events = events - 1 WHERE type = old.type AND camera = old.camera"
+        " AND day = substr(old.started_at, 1, 10) AND severity = old.severity AND mark = old.mark;"
+    )
+    columns = ("type", "camera", "started_at", "severity", "mark")
+    changed = " OR ".join(f"old.{column} IS NOT new.{column}" for column in columns)
+    connection.execute(f"CREATE TRIGGER events_added AFTER INSERT ON events BEGIN {add} END")
+    connection.execute(f"CREATE TRIGGER events_removed AFTER DELETE ON events BEGIN {subtract} END")
+    connection.execute(
+        f"CREATE TRIGGER events_moved AFTER UPDATE OF {', '.join(columns)} ON events WHEN {changed}"
+        f" BEGIN {subtract} {add} END"
+    )
+
+
+def _create_audit(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        "CREATE TABLE audit (number INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, who TEXT NOT NULL,"
+        " authentication TEXT NOT NULL, address TEXT, action TEXT NOT NULL, target TEXT, detail TEXT NOT NULL)"
+    )
+    connection.execute(
+        "INSERT INTO audit (at, who, authentication, action, target, detail)"
+        " SELECT at, author, 'command', 'event.mark', event,"
+        " json_object('kind', replace(verdict, '_', '-'), 'note', note) FROM marks ORDER BY number"
+    )
+    for change in ("UPDATE", "DELETE"):
+        connection.execute(
+            f"CREATE TRIGGER audit_stays_on_{change.lower()} BEFORE {change} ON audit"
+            " BEGIN SELECT RAISE(ABORT, 'the audit trail is only ever added to'); END"
+        )
+    connection.execute("CREATE TABLE token_uses (token TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _create_events,
     _tell_types_apart,
     _count_events,
     _create_marks,
+    _filter_events,
+    _create_audit,
 )
 """Step i upgrades a file from `user_version` i to i + 1. Steps are only ever appended."""
 

@@ -7,7 +7,7 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
@@ -20,6 +20,8 @@ from streamad.alerts.database import WriterLock, connect, connect_reader, failur
 from streamad.alerts.event import Event, utc_text
 from streamad.alerts.health import HealthEvent
 from streamad.alerts.marks import NEWEST_MARKS, NEWEST_VERDICT, Mark, Verdict, has_marks
+from streamad.alerts.queries import EventFilter, count_query, page_query
+from streamad.alerts.state_machine import Severity
 from streamad.errors import OutputError, UsageError
 from streamad.files import open_regular
 from streamad.protocols import Closeable
@@ -41,8 +43,8 @@ AnyEvent = Event | HealthEvent
 _EventT = TypeVar("_EventT", Event, HealthEvent)
 
 _UPSERT = (
-    "INSERT INTO events (id, camera, state, started_at, document, type) VALUES (?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (id) DO UPDATE SET state = excluded.state, document = excluded.document"
+    "INSERT INTO events (id, camera, state, started_at, document, type, severity) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (id) DO UPDATE SET state = excluded.state, document = excluded.document, severity = excluded.severity"
 )
 
 
@@ -178,6 +180,10 @@ class EventStore(Closeable):
         since: datetime | None = None,
         limit: int = 100,
         before: str | None = None,
+        *,
+        until: datetime | None = None,
+        severity: Severity | None = None,
+        marks: Iterable[Verdict] = (),
     ) -> list[Event]:
         """Return the newest anomalies first (for health events, see `health_events`). Unreadable events are skipped and
         logged.
@@ -188,12 +194,15 @@ class EventStore(Closeable):
             limit: Maximum number of events, at least 1.
             before: Only events that come after the event with this id in the list: the id of a page's last event yields
                 the next page.
+            until: Only events that started before this time (timezone-aware).
+            severity: Only events of this severity.
+            marks: Only events whose newest mark is one of these; "none" stands for no mark.
 
         Raises:
-            UsageError: `since` has no time zone, `limit` is not positive, or the event `before` does not exist.
+            UsageError: A time has no time zone, `limit` is not positive, or the event `before` does not exist.
             OutputError: The file cannot be read.
         """
-        return self._newest(Event, camera, since, limit, before)
+        return self._newest(Event, EventFilter(camera, since, until, severity, frozenset(marks)), limit, before)
 
     def health_events(
         self,
@@ -201,9 +210,23 @@ class EventStore(Closeable):
         since: datetime | None = None,
         limit: int = 100,
         before: str | None = None,
+        *,
+        until: datetime | None = None,
     ) -> list[HealthEvent]:
         """Return the newest health events first: rejected frames and drift. See `events`."""
-        return self._newest(HealthEvent, camera, since, limit, before)
+        return self._newest(HealthEvent, EventFilter(camera, since, until), limit, before)
+
+    def event(self, name: str) -> Event | None:
+        """Return the anomaly with this id; None if there is none.
+
+        Raises:
+            OutputError: The file cannot be read.
+        """
+        for event in self.unsaved():
+            if event.id == name and isinstance(event, Event):
+                return event
+        rows = self._query("SELECT id, document FROM events WHERE id = ? AND type = 'anomaly'", (name,))
+        return self._read(Event, *rows[0]) if rows else None
 
     def marks(self, events: Iterable[str]) -> dict[str, Mark]:
         """Return the newest mark of each of these events, by id; events without a mark are missing.
@@ -214,37 +237,38 @@ class EventStore(Closeable):
         rows = self._query(NEWEST_MARKS, (json.dumps(list(events)),))
         return {mark.event: mark for mark in map(Mark.of_row, rows)}
 
-    def _newest(
-        self, kind: type[_EventT], camera: str | None, since: datetime | None, limit: int, before: str | None
-    ) -> list[_EventT]:
-        if since is not None and since.utcoffset() is None:
-            raise UsageError(
-                f"since must be a timezone-aware datetime, got {since!r}", hint="add a time zone, e.g. +00:00"
-            )
+    def _newest(self, kind: type[_EventT], wanted: EventFilter, limit: int, before: str | None) -> list[_EventT]:
         if limit < 1:
             raise UsageError(f"limit must be 1 or more, got {limit}")
-        start = "" if since is None else utc_text(since)
         unsaved = {event.id: event for event in self.unsaved() if isinstance(event, kind)}
         end = None if before is None else self._place_of(before, unsaved)
-        found: dict[str, _EventT] = {
-            event.id: event
-            for event in unsaved.values()
-            if (camera is None or event.camera == camera)
-            and utc_text(event.started_at) >= start
-            and (end is None or _place(event) < end)
-        }
+        found = [event for event in self._fitting(unsaved.values(), wanted) if end is None or _place(event) < end]
         readable = 0
         while readable < limit:
-            rows = self._query(*page_query(_type_of(kind), camera, start, end, limit))
+            rows = self._query(*page_query(_type_of(kind), wanted, end, limit))
             for name, _, document in rows:
-                event = self._read(kind, name, document)
+                event = None if name in unsaved else self._read(kind, name, document)
                 if event is not None:
                     readable += 1
-                    found.setdefault(event.id, event)
+                    found.append(event)
             if len(rows) < limit:
                 break
             end = (str(rows[-1][1]), str(rows[-1][0]))
-        return sorted(found.values(), key=_place, reverse=True)[:limit]
+        return sorted(found, key=_place, reverse=True)[:limit]
+
+    def _fitting(self, unsaved: Collection[_EventT], wanted: EventFilter) -> list[_EventT]:
+        """Those of the events in memory that a filter selects."""
+        marks = self.marks(event.id for event in unsaved) if unsaved and wanted.marks else {}
+        return [
+            event
+            for event in unsaved
+            if wanted.fits(
+                event.camera,
+                event.started_at,
+                _severity(event),
+                marks[event.id].verdict if event.id in marks else "none",
+            )
+        ]
 
     def _place_of(self, name: str, unsaved: dict[str, _EventT]) -> tuple[str, str]:
         if name in unsaved:
@@ -264,25 +288,27 @@ class EventStore(Closeable):
                 _log.warning("event store %s: skipping event %s, which cannot be read: %s", self.path, name, first)
             return None
 
-    def count(self, camera: str | None = None, kind: type[AnyEvent] = Event) -> int:
+    def count(
+        self,
+        camera: str | None = None,
+        kind: type[Event] | type[HealthEvent] = Event,
+        wanted: EventFilter | None = None,
+    ) -> int:
         """Number of events of all cameras or of one; anomalies by default.
+
+        Args:
+            camera: Only events of this camera.
+            kind: `Event` or `HealthEvent`.
+            wanted: Only events that this selects, in place of `camera`.
 
         Raises:
             OutputError: The file cannot be read.
         """
-        unsaved = [
-            event.id
-            for event in self.unsaved()
-            if isinstance(event, kind) and (camera is None or event.camera == camera)
-        ]
-        where, parameters = ("", ()) if camera is None else (" AND camera = ?", (camera,))
+        wanted = wanted or EventFilter(camera)
+        unsaved: list[Any] = [event for event in self.unsaved() if isinstance(event, kind)]
         # One statement, so that both numbers describe the same moment.
-        total, known = self._query(
-            f"SELECT (SELECT coalesce(sum(events), 0) FROM event_counts WHERE type = ?{where}),"  # noqa: S608
-            " (SELECT count(*) FROM events WHERE id IN (SELECT value FROM json_each(?)))",
-            (_type_of(kind), *parameters, json.dumps(unsaved)),
-        )[0]
-        return int(total) + len(unsaved) - int(known)
+        total, known = self._query(*count_query(_type_of(kind), wanted, [event.id for event in unsaved]))[0]
+        return int(total) - int(known) + len(self._fitting(unsaved, wanted))
 
     def close(self) -> None:
         """Write pending events and close the file.
@@ -396,7 +422,10 @@ class EventStore(Closeable):
             _log.error("event store %s: the old file lacks the newest events: %s", self.path, error)
 
     def _write(self, events: Iterable[AnyEvent]) -> None:
-        rows = [(e.id, e.camera, e.state, utc_text(e.started_at), e.to_json(), _type_of(type(e))) for e in events]
+        rows = [
+            (e.id, e.camera, e.state, utc_text(e.started_at), e.to_json(), _type_of(type(e)), _severity(e))
+            for e in events
+        ]
         if not rows:
             return
         if self._writer is None:
@@ -445,28 +474,6 @@ class EventStore(Closeable):
             return True
 
 
-def page_query(
-    kind: str, camera: str | None, start: str, end: tuple[str, str] | None, limit: int
-) -> tuple[str, tuple[object, ...]]:
-    """Build the statement and parameters that select one page, newest first, as (id, started_at, document).
-
-    Args:
-        kind: "anomaly" or "health".
-        camera: Only events of this camera.
-        start: `utc_text` of the oldest start.
-        end: (started_at, id) of the event that the page comes after.
-        limit: Number of rows.
-    """
-    where, parameters = "type = ?", [kind]
-    if camera is not None:
-        where, parameters = where + " AND camera = ?", [*parameters, camera]
-    where, parameters = where + " AND started_at >= ?", [*parameters, start]
-    if end is not None:
-        where, parameters = where + " AND (started_at, id) < (?, ?)", [*parameters, *end]
-    order = "ORDER BY started_at DESC, id DESC LIMIT ?"
-    return f"SELECT id, started_at, document FROM events WHERE {where} {order}", (*parameters, limit)  # noqa: S608
-
-
 def _place(event: AnyEvent) -> tuple[str, str]:
     return utc_text(event.started_at), event.id
 
@@ -477,6 +484,10 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return status.st_dev, status.st_ino
+
+
+def _severity(event: AnyEvent) -> str:
+    return event.severity if isinstance(event, Event) else ""
 
 
 def _type_of(kind: type[AnyEvent]) -> str:

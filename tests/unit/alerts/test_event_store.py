@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from unit.alerts.alert_events import START, make_event
 
 from streamad.alerts import Event, EventStore, database
 from streamad.alerts.health import HealthEvent
-from streamad.alerts.store import page_query
+from streamad.alerts.queries import EventFilter, page_query
 from streamad.errors import ExitCode, OutputError, UsageError
 
 RETRY = 0.02
@@ -416,7 +416,7 @@ def test_a_page_and_a_total_read_no_more_than_they_answer(path: Path) -> None:
     document = make_event().to_json()
     with closing(sqlite3.connect(path)) as other:
         other.executemany(
-            "INSERT INTO events VALUES (?, ?, 'closed', ?, ?, ?)",
+            "INSERT INTO events (id, camera, state, started_at, document, type) VALUES (?, ?, 'closed', ?, ?, ?)",
             (
                 (f"{k:06}", f"camera-{k % 5}", f"2026-{k // 10_000 + 1:02}-01T{k % 10_000:05}", document, kind)
                 for k in range(100_000)
@@ -424,9 +424,10 @@ def test_a_page_and_a_total_read_no_more_than_they_answer(path: Path) -> None:
             ),
         )
         other.commit()
+        since = datetime(2026, 2, 1, tzinfo=UTC)
         for camera in (None, "camera-3"):
             for end in (None, ("2026-04-01T00500", "030500")):
-                statement, parameters = page_query("anomaly", camera, "2026-02-01", end, 100)
+                statement, parameters = page_query("anomaly", EventFilter(camera, since), end, 100)
                 plan = [str(row[3]) for row in other.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
                 assert len(plan) == 1, plan
                 assert plan[0].startswith("SEARCH events USING INDEX"), plan
@@ -506,7 +507,7 @@ def test_a_newer_schema_is_refused(path: Path) -> None:
     other = sqlite3.connect(path)
     other.execute("PRAGMA user_version = 99")
     other.close()
-    with pytest.raises(OutputError, match="schema 99, the newest supported is 4"):
+    with pytest.raises(OutputError, match="schema 99, the newest supported is 6"):
         EventStore(path)
 
 
