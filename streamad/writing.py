@@ -18,7 +18,9 @@ from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from itertools import count, islice
 from pathlib import Path
-from typing import Generic, Literal, TypedDict, TypeVar
+from typing import Generic, Literal, TypeVar
+
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from streamad.protocols import Closeable
 

@@ -59,7 +59,7 @@ class Running:
 
     def events(self, camera: str) -> list[dict[str, Any]]:
         """Return a camera's events, newest first."""
-        events = self.get(f"/api/events?camera={camera}")["events"]
+        events = self.get(f"/api/v1/events?camera={camera}")["events"]
         assert isinstance(events, list)
         return events
 

@@ -6,10 +6,12 @@ decoder processes write it; everything else reads it through this module.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
 import stat
+import time
 import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import suppress
@@ -18,10 +20,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import Buffer
 
 from streamad.alerts.event import Event
 from streamad.alerts.health import HealthEvent
 from streamad.errors import OutputError, UsageError
+from streamad.files import open_regular
 
 RECORD = "event.json"
 TRACE = "trace.csv"
@@ -34,6 +38,8 @@ VERSION = 1
 
 FILE_NAME = re.compile(r"event\.json|trace\.csv|snapshot\.jpg|clip(-\d{1,3})?\.(mp4|mkv)")
 """Names of complete files."""
+_CHUNK = 1 << 18
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _EVENT_ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -151,10 +157,8 @@ def export_evidence(evidence: Evidence, target: Path) -> Path:
         if target.exists():
             raise FileExistsError(17, "it exists")
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Pictures and videos are compressed already.
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
-            for path in evidence.files:
-                archive.write(path, f"{evidence.folder.name}/{path.name}")
+        with part.open("wb") as file:
+            file.writelines(zipped(evidence))
         os.replace(part, target)
     except OSError as error:
         part.unlink(missing_ok=True)
@@ -162,6 +166,50 @@ def export_evidence(evidence: Evidence, target: Path) -> Path:
             f"cannot write {target}: {error.strerror or error}", hint="give another name with --out"
         ) from error
     return target
+
+
+def zipped(evidence: Evidence) -> Iterator[bytes]:
+    """The zip file of an event's evidence, in parts. A file that is removed meanwhile is left out.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    sink = _Parts()
+    # Pictures and videos are compressed already.
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
+        for path in evidence.files:
+            try:
+                file = open_regular(path)
+            except FileNotFoundError:
+                continue
+            with file:
+                changed = time.localtime(os.fstat(file.fileno()).st_mtime)[:6]
+                entry = zipfile.ZipInfo(f"{evidence.folder.name}/{path.name}", max(changed, _ZIP_EPOCH))
+                entry.external_attr = 0o644 << 16
+                with archive.open(entry, "w", force_zip64=True) as target:
+                    while chunk := file.read(_CHUNK):
+                        target.write(chunk)
+                        yield sink.taken()
+    yield sink.taken()
+
+
+class _Parts(io.RawIOBase):
+    """What was written since it was taken last. It cannot be sought, so the archive is written in one pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._written = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Buffer) -> int:
+        self._written += data
+        return memoryview(data).nbytes
+
+    def taken(self) -> bytes:
+        written, self._written = bytes(self._written), bytearray()
+        return written
 
 
 def remove_old(

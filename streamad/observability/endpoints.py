@@ -5,12 +5,31 @@ It is defined here, below `live`, because the configuration is composed below th
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 HOST = r"^(\*|(\*\.)?[A-Za-z0-9_-]([A-Za-z0-9._-]*[A-Za-z0-9_-])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)$"
 """A name, all names below one, an address, or "*" for any."""
+
+
+class Role(StrEnum):
+    """What a user or a token may do. Each role may do what those before it may."""
+
+    METRICS = "metrics"
+    """Read the metrics. For tokens only."""
+    VIEWER = "viewer"
+    """Read everything but the audit trail."""
+    OPERATOR = "operator"
+    """Mark events and change what a camera looks for."""
+    ADMIN = "admin"
+    """Read the audit trail and reload the configuration."""
+
+    @property
+    def level(self) -> int:
+        """Position among the roles."""
+        return list(Role).index(self)
 
 
 class WebSpec(BaseModel):

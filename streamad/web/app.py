@@ -1,42 +1,35 @@
-"""The HTTP application: metrics, health, status, events, preview pictures and the live page."""
+"""The HTTP application: metrics, health, the versioned API, and the live page."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import FastAPI, Query, Request
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from streamad import __version__
-from streamad.alerts import Event, EventStore, Mark
-from streamad.alerts.evidence import evidence_of, find_evidence
-from streamad.alerts.health import HealthEvent
-from streamad.errors import StreamadError, UsageError
+from streamad.alerts import EventStore
+from streamad.observability.endpoints import Role
 from streamad.observability.health import Health, HealthReport
 from streamad.observability.metrics import Metrics
-from streamad.observability.status import finite
-from streamad.redaction import redact
+from streamad.observability.status import StatusDocument, finite
+from streamad.web.access import Authenticator, read_only, requires
+from streamad.web.answers import NO_STORE, content, handle_problems, no_store, problems
+from streamad.web.cameras import cameras_router
+from streamad.web.events import events_router
+from streamad.web.models import Probe
 
-NO_STORE = {"Cache-Control": "no-store"}
-EVENTS_LIMIT = 1000
-_MEDIA_TYPES = {
-    ".jpg": "image/jpeg", ".mp4": "video/mp4", ".mkv": "video/x-matroska", ".csv": "text/csv; charset=utf-8",
-    ".json": "application/json",
-}  # fmt: skip
-_EVIDENCE_HEADERS = {
-    **NO_STORE,
-    # A browser shows a video in a document of its own, which may load the video.
-    "Content-Security-Policy": "default-src 'none'; img-src 'self'; media-src 'self'; frame-ancestors 'none'",
-}
-HEALTH_EVENTS = "/api/health-events"
-Limit = Annotated[int, Query(ge=1, le=EVENTS_LIMIT)]
+API = "/api/v1"
+_DESCRIPTION = (
+    "What `streamad run` offers to programs and to its own page. Times are ISO 8601 in UTC; scores: higher is more "
+    "anomalous. Within v1, keys are only added."
+)
 
 
 def create_app(
@@ -47,6 +40,7 @@ def create_app(
     store: EventStore | None = None,
     preview: Callable[[str], bytes | None] | None = None,
     evidence: Path | None = None,
+    authenticate: Authenticator = read_only,
 ) -> FastAPI:
     """Create the application that `WebServer` serves.
 
@@ -56,98 +50,73 @@ def create_app(
         metrics: The metrics, served under `/metrics`.
         health: The health state, served under `/healthz` and `/readyz`.
         status: Function that returns the `StatusDocument`. NaN and infinities are sent as null.
-        store: The events, served under `/api/events` and `/api/health-events`. Without a store, those paths return
-            404.
+        store: The events, served under `/api/v1/events` and `/api/v1/health-events`. Without a store, those paths
+            return 404.
         preview: Function that returns a camera's newest picture as JPEG, or None if it has none; served under
-            `/api/cameras/ID/preview.jpg`.
-        evidence: Folder of the events' evidence, whose files are served under `/api/events/ID/evidence/NAME`.
+            `/api/v1/cameras/ID/preview.jpg`.
+        evidence: Folder of the events' evidence, whose files are served under `/api/v1/events/ID/evidence/NAME`.
+        authenticate: Recognizes who makes a request. Default: anyone may read.
     """
     # Disable the framework's documentation pages, which load scripts from the network.
-    app = FastAPI(title="streamad", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="streamad",
+        version=__version__,
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        generate_unique_id_function=lambda route: route.name,  # names of the methods of generated clients
+    )
+    app.state.authenticate = authenticate
+    handle_problems(app)
     page, policy = _page(has_preview=preview is not None)
 
-    @app.exception_handler(StreamadError)
-    async def failed(request: Request, error: Exception) -> JSONResponse:
-        hint = error.hint if isinstance(error, StreamadError) else None
-        code = 422 if isinstance(error, UsageError) else 503
-        return JSONResponse({"error": redact(str(error)), "hint": hint}, status_code=code)
-
-    @app.get("/metrics")
+    @app.get(
+        "/metrics", response_class=Response, responses=content("the metrics", "text/plain") | problems(401),
+        dependencies=[requires(Role.METRICS)], tags=["operations"],
+    )  # fmt: skip
     def get_metrics(request: Request) -> Response:
+        """Metrics for Prometheus."""
         body, content_type = metrics.negotiate(request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": content_type})
 
     # Health is served on the event loop itself, so that slow requests in the thread pool cannot delay it.
-    @app.get("/healthz")
-    async def get_health() -> JSONResponse:
+    probe: dict[str, Any] = {"response_model": Probe, "responses": {503: {"model": Probe}}, "tags": ["operations"]}
+
+    @app.get("/healthz", **probe)
+    async def get_health() -> Response:
+        """200 while the main loop runs, otherwise 503."""
         return _probe(health.live())
 
-    @app.get("/readyz")
-    async def get_ready() -> JSONResponse:
+    @app.get("/readyz", **probe)
+    async def get_ready() -> Response:
+        """200 once configuration and model are ready and the main loop runs, otherwise 503."""
         return _probe(health.ready())
 
-    @app.get("/status")
-    def get_status() -> JSONResponse:
-        return JSONResponse(finite(status()), headers=NO_STORE)
+    @app.get(
+        "/status", response_model=StatusDocument, responses=problems(401),
+        dependencies=[requires(Role.VIEWER)], tags=["operations"],
+    )  # fmt: skip
+    def get_current_status() -> Response:
+        """The same as `/api/v1/status`."""
+        return no_store(finite(status()))
 
-    @app.get("/api/events")
-    @app.get(HEALTH_EVENTS)
-    def get_events(
-        request: Request,
-        camera: str | None = None,
-        since: datetime | None = None,
-        limit: Limit = 100,
-        before: str | None = None,
-    ) -> JSONResponse:
-        if store is None:
-            return JSONResponse({"error": "no event store is configured"}, status_code=404)
-        if request.scope["route"].path == HEALTH_EVENTS:
-            return _page_of(store.health_events(camera, since, limit, before), limit, store.count(camera, HealthEvent))
-        found = store.events(camera, since, limit, before)
-        marks = store.marks(event.id for event in found)
-        return _page_of(found, limit, store.count(camera), evidence, marks)
-
-    @app.get("/api/events/{event}/evidence/{name}")
-    def get_evidence(event: str, name: str) -> Response:
-        found = None if evidence is None else find_evidence(evidence, event)
-        # Only the names that streamad gives exist here: no part of the request becomes part of a path.
-        path = next((path for path in found.files if path.name == name), None) if found is not None else None
-        if path is None:
-            return JSONResponse({"error": "no such evidence"}, status_code=404, headers=NO_STORE)
-        return FileResponse(path, media_type=_MEDIA_TYPES[path.suffix], headers=_EVIDENCE_HEADERS)
-
-    @app.get("/api/cameras/{camera:path}/preview.jpg")
-    def get_preview(camera: str) -> Response:
-        picture = preview(camera) if preview is not None else None
-        if picture is None:
-            return JSONResponse({"error": f"no picture of camera {camera!r}"}, status_code=404, headers=NO_STORE)
-        return Response(picture, media_type="image/jpeg", headers=NO_STORE)
-
-    @app.get("/")
-    async def get_page() -> HTMLResponse:
+    @app.get("/", include_in_schema=False)
+    async def get_page() -> Response:
         return HTMLResponse(page, headers={**NO_STORE, "Content-Security-Policy": policy})
 
+    # Reading needs a viewer everywhere; a route that changes something names the role that it needs.
+    api = APIRouter(prefix=API, dependencies=[requires(Role.VIEWER)], responses=problems(401))
+    api.include_router(cameras_router(status, preview))
+    api.include_router(events_router(store, evidence))
+
+    @api.get("/openapi.json", tags=["about"], response_model=dict[str, Any])
+    def get_openapi() -> Response:
+        """This description."""
+        return JSONResponse(app.openapi())
+
+    app.include_router(api)
     return app
-
-
-def _page_of(
-    found: Sequence[Event | HealthEvent],
-    limit: int,
-    total: int,
-    evidence: Path | None = None,
-    marks: Mapping[str, Mark] | None = None,
-) -> JSONResponse:
-    """Create the response for one page of events. `next` is the value of `before` for the following page."""
-    following = found[-1].id if len(found) == limit else None
-    events = [event.to_dict() for event in found]
-    if evidence is not None:
-        for event in events:
-            event["evidence"] = [path.name for path in evidence_of(evidence, event["camera"], event["id"]).files]
-    for event in events:
-        if marks and event["id"] in marks:
-            event["mark"] = marks[event["id"]].to_dict()
-    document = {"events": events, "total": total, "next": following}
-    return JSONResponse(document, headers=NO_STORE)
 
 
 def _probe(report: HealthReport) -> JSONResponse:

@@ -40,6 +40,9 @@ ACCEPTED_AT_ONCE = 16
 
 MAX_HEAD = 16384
 """Maximum size of a request line and headers, bytes. The parser's own limit applies only to data in several pieces."""
+MAX_BODY = 65536
+"""Maximum size of a body, bytes. Only requests to the API that change something may have one."""
+_CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 
 _HOST = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{0,5})?", re.IGNORECASE)
 
@@ -48,6 +51,7 @@ _REFUSED_HOST = (
 )
 _REFUSED_SIZE = b'{"error": "the request is too large", "hint": null}'
 _REFUSED_BODY = b'{"error": "requests must not have a body", "hint": null}'
+_REFUSED_TYPE = b'{"error": "the body must be JSON", "hint": "send Content-Type: application/json"}'
 
 
 class Guard:
@@ -84,8 +88,8 @@ class Guard:
             await _refuse(send_with_headers, 400, _REFUSED_HOST)
         elif _size(scope) > MAX_HEAD:
             await _refuse(send_with_headers, 431, _REFUSED_SIZE)
-        elif any(n == b"transfer-encoding" or (n == b"content-length" and v.strip() != b"0") for n, v in headers):
-            await _refuse(send_with_headers, 400, _REFUSED_BODY)
+        elif refusal := _refused_body(scope):
+            await _refuse(send_with_headers, *refusal)
         else:
             # The server itself omits the body of a response to HEAD.
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
@@ -133,8 +137,8 @@ class GuardedProtocol(H11Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being handled."""
-        return self.cycle is not None and not self.cycle.response_complete
+        """Whether a request that has arrived completely is being handled."""
+        return self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
 
     @property
     def client_host(self) -> str:
@@ -202,6 +206,23 @@ def max_connections() -> int:
 def _size(scope: Scope) -> int:
     head = sum(len(name) + len(value) for name, value in scope["headers"])
     return len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"]) + head
+
+
+def _refused_body(scope: Scope) -> tuple[int, bytes] | None:
+    """Why a request's body is refused, as status and answer; None if it may be read."""
+    headers: dict[bytes, bytes] = dict(scope["headers"])  # of two lengths that differ, the parser makes an error
+    length = headers.get(b"content-length", b"0").strip()
+    if b"transfer-encoding" not in headers and length == b"0":
+        return None
+    is_allowed = scope["method"] in _CHANGING and scope["path"].startswith("/api/")
+    if not is_allowed or b"transfer-encoding" in headers or not length.isdigit():
+        return 400, _REFUSED_BODY
+    if len(length) > len(str(MAX_BODY)) or int(length) > MAX_BODY:
+        return 413, _REFUSED_SIZE
+    # A page from elsewhere can send JSON only after it has asked whether it may, which is refused.
+    if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
+        return 415, _REFUSED_TYPE
+    return None
 
 
 async def _refuse(send: Send, status: int, body: bytes) -> None:

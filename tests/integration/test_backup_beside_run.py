@@ -71,7 +71,7 @@ def test_a_backup_beside_a_running_service_restores_to_one_that_shows_the_same_e
     }  # type: ignore[index]
     (folder / "camera.yaml").write_text(yaml.safe_dump(document))
     with running(folder / "camera.yaml") as run:
-        shown = run.get("/api/events?limit=500")["events"]
+        shown = run.get("/api/v1/events?limit=500")["events"]
         assert [e["id"] for e in shown] == ids
         assert {e["id"]: e["mark"]["by"] for e in shown if e.get("mark")} == {event: "kim"}
         assert all(e["state"] in ("closed", "interrupted") for e in shown)

@@ -199,7 +199,7 @@ def test_a_camera_that_breaks_off_within_an_event(small_bundle: Path, color_vide
             server.kill()
             own = run.eventually(lambda: next(folder.glob("*/*/clip.mp4"), None)).parent
             run.eventually(lambda: record_of(own)["is_complete"])
-            page = httpx.get(f"{run.url}/api/events/{own.name}/evidence/clip.mp4", headers={"Range": "bytes=0-99"})
+            page = httpx.get(f"{run.url}/api/v1/events/{own.name}/evidence/clip.mp4", headers={"Range": "bytes=0-99"})
             assert page.status_code == 206
             assert page.content == (own / "clip.mp4").read_bytes()[:100]
             assert run.events("a")[0]["evidence"] == ["clip.mp4", "event.json", "snapshot.jpg", "trace.csv"]

@@ -98,7 +98,7 @@ def test_wrong_password_and_a_server_that_dies(small_bundle: Path, busy_video: P
             assert "gap" not in [event["reason"] for event in run.events("steady")]
             everything = run.text + httpx.get(run.url + "/status").text + httpx.get(run.url + "/metrics").text
             assert PASSWORD not in everything
-            assert httpx.get(run.url + "/api/cameras/steady/preview.jpg").content.startswith(b"\xff\xd8")
+            assert httpx.get(run.url + "/api/v1/cameras/steady/preview.jpg").content.startswith(b"\xff\xd8")
 
             # SIGTERM: open alerts are closed, decoders stopped, no traceback.
             assert run.end(signal.SIGTERM) == 0

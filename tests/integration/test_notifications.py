@@ -163,7 +163,7 @@ def test_a_run_that_notifies_shows_no_secret(
     with running(config) as run:
         run.eventually(lambda: server.accepted)
         run.eventually(lambda: sum(o["error"] is not None for o in run.get("/status")["outputs"]) == len(sinks) - 1)
-        shown = [httpx.get(run.url + path, timeout=10).text for path in ("/status", "/metrics", "/api/events")]
+        shown = [httpx.get(run.url + path, timeout=10).text for path in ("/status", "/metrics", "/api/v1/events")]
         run.end()
         shown.append(run.text)
     assert server.requests[0][0]["X-Streamad-Signature"]

@@ -108,8 +108,8 @@ def test_a_recording_shows_no_secret(tmp_path: Path) -> None:
 
 def outputs(run: Running) -> list[str]:
     """Return everything that a client can read."""
-    paths = ["/", "/metrics", "/status", "/healthz", "/readyz", "/api/events", "/api/health-events", "/nothing"]
-    answers = [httpx.get(run.url + path, timeout=10) for path in [*paths, "/api/cameras/c0/preview.jpg"]]
+    paths = ["/", "/metrics", "/status", "/healthz", "/readyz", "/api/v1/events", "/api/v1/health-events", "/nothing"]
+    answers = [httpx.get(run.url + path, timeout=10) for path in [*paths, "/api/v1/cameras/c0/preview.jpg"]]
     return [f"{answer.headers} {answer.text}" for answer in answers]
 
 

@@ -214,9 +214,12 @@ def test_no_page_names_a_metric_that_does_not_exist() -> None:
 
 def test_every_endpoint_is_documented() -> None:
     app = create_app(metrics=Metrics(), health=Health(), status=dict)
-    routes = {re.sub(r"\{camera:path\}", "{camera}", route.path) for route in app.routes if hasattr(route, "path")}
+    paths = set(app.openapi()["paths"]) | {"/"}
     table = text("reference/metrics.md").partition("## Metrics")[0]
-    assert {names(row[0])[0] for row in rows(table)} == routes
+    assert {names(row[0])[0] for row in rows(table)} == {path for path in paths if not path.startswith("/api/")}
+    assert text("reference/http-api.md") == tool("http_api_reference").page(), (
+        "run python scripts/http_api_reference.py"
+    )
 
 
 def test_every_rule_is_named_and_the_examples_are_the_rules() -> None:

@@ -21,7 +21,7 @@ from streamad.errors import OutputError
 from streamad.observability import Health, Metrics
 from streamad.web import WebServer, WebSpec, create_app, guard
 
-PATHS = ("/", "/metrics", "/healthz", "/readyz", "/status", "/api/events", "/api/health-events")
+PATHS = ("/", "/metrics", "/healthz", "/readyz", "/status", "/api/v1/events", "/api/v1/health-events")
 EXPECTED = {
     "x-content-type-options": "nosniff",
     "cross-origin-resource-policy": "same-origin",
@@ -105,7 +105,7 @@ def test_known_hosts_are_served(url: str, host: str) -> None:
         "loc alhost", "l\u00f6calhost", "%6cocalhost", "watch.example#", "*", "*.inside.example", "localhost:80:80",
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("path", [b"/status", b"/api/cameras/gate/preview.jpg", b"/nothing"])
+@pytest.mark.parametrize("path", [b"/status", b"/api/v1/cameras/gate/preview.jpg", b"/nothing"])
 def test_foreign_hosts_are_refused(url: str, host: str, path: bytes) -> None:
     answer = raw(url, get(host.encode(), path))
     assert status(answer) == 400
@@ -113,7 +113,7 @@ def test_foreign_hosts_are_refused(url: str, host: str, path: bytes) -> None:
     assert EXPECTED.items() <= headers(answer).items()
 
 
-@pytest.mark.parametrize("path", [*PATHS, "/nothing", "/api/cameras/gate/preview.jpg"])
+@pytest.mark.parametrize("path", [*PATHS, "/nothing", "/api/v1/cameras/gate/preview.jpg"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "TRACE", "BREW"])
 def test_no_path_and_no_method_is_open_to_foreign_hosts(url: str, path: str, method: str) -> None:
     answer = httpx.request(method, url + path, headers={"Host": "evil.example"})
@@ -182,11 +182,11 @@ def test_hosts_of_the_configuration(entry: str) -> None:
         *[("GET", path, 503 if path == "/readyz" else 200) for path in PATHS if path != "/healthz"],
         ("HEAD", "/", 200),
         ("HEAD", "/metrics", 200),
-        ("GET", "/api/cameras/gate/preview.jpg", 200),
-        ("GET", "/api/cameras/none/preview.jpg", 404),
+        ("GET", "/api/v1/cameras/gate/preview.jpg", 200),
+        ("GET", "/api/v1/cameras/none/preview.jpg", 404),
         ("GET", "/nothing", 404),
         ("GET", "/metrics/", 307),
-        ("GET", "/api/events?limit=x", 422),
+        ("GET", "/api/v1/events?limit=x", 422),
         ("POST", "/status", 405),
         ("TRACE", "/", 405),
         ("BREW", "/", 405),
@@ -224,7 +224,7 @@ LONG = b"a" * 100_000
 ODD: dict[str, bytes] = {
     "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100) + b"\r\n\r\n",
     "long path": get(b"localhost", b"/" + LONG),
-    "long query": get(b"localhost", b"/api/events?camera=" + LONG),
+    "long query": get(b"localhost", b"/api/v1/events?camera=" + LONG),
     "long header": get(b"localhost", b"/", b"X: " + LONG),
     "many headers": get(b"localhost", b"/", *[b"X%d: y" % n for n in range(10_000)]),
     "long method": LONG + b" / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
@@ -273,10 +273,10 @@ def test_odd_requests_are_refused_and_the_connection_closed(url: str, name: str)
         (b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", {404, 405}),
         (get(b"localhost", b"/../../etc/passwd"), {404}),
         (get(b"localhost", b"/%2e%2e/%2e%2e/etc/passwd"), {404}),
-        (get(b"localhost", b"/api/cameras/%00%ff%0d%0aX:%20y/preview.jpg"), {404}),
+        (get(b"localhost", b"/api/v1/cameras/%00%ff%0d%0aX:%20y/preview.jpg"), {404}),
         (get(b"localhost", b"//evil.example/"), {404}),
         (get(b"localhost", b"//evil.example/%2e%2e"), {404}),
-        (get(b"localhost", b"/api/events?camera=%ed%a0%80%00"), {200}),
+        (get(b"localhost", b"/api/v1/events?camera=%ed%a0%80%00"), {200}),
     ],
 )
 def test_odd_but_legal_requests(url: str, request_bytes: bytes, codes: set[int]) -> None:
@@ -300,17 +300,18 @@ def test_no_request_of_a_thousand_by_chance_is_an_error_of_the_program(url: str)
     words = [
         "camera=gate", "limit=1", "limit=0", "limit=-9", "limit=1e9", "limit=" + "9" * 400, "limit=%00", "limit=١",
         "since=2026-01-01T00:00:00Z", "since=2026-01-01", "since=now",
-        "since=9999-12-31T23:59:59-14:00", "since=0001-01-01T00:00:00%2B14:00", "before=" + "9" * 400, "before=%00",
+        "since=9999-12-31T23:59:59-14:00", "since=0001-01-01T00:00:00%2B14:00", "cursor=" + "9" * 400,
+        "until=2026-01-01T00:00:00Z", "severity=critical", "mark=none", "mark=x",
         "since=0", "since=", "since=1e400", "since=nan", "since=-99999999999999", "since=2026-01-01T00:00:00%2B14:00",
         "camera=", "camera=%ff", "camera=" + "x" * 4000, "camera=';drop table events;--", "camera[]=1",
-        "camera=a&camera=b", "&&&", "=", "%", "%zz", "a" * 900, "before=1", "after=x", "cursor=%00",
+        "camera=a&camera=b", "&&&", "=", "%", "%zz", "a" * 900, "cursor=1", "after=x", "cursor=%00",
         "offset=-1", "page=x",
     ]  # fmt: skip
     paths = [
         *PATHS,
-        "/api/cameras/gate/preview.jpg",
-        "/api/cameras/%2f/preview.jpg",
-        "/api/cameras//preview.jpg",
+        "/api/v1/cameras/gate/preview.jpg",
+        "/api/v1/cameras/%2f/preview.jpg",
+        "/api/v1/cameras//preview.jpg",
         "/api",
     ]
     with httpx.Client(base_url=url, timeout=20) as client:

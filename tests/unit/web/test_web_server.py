@@ -52,7 +52,7 @@ class Site:
             health=self.health,
             status=self.status,
             store=self.store,
-            preview=lambda camera: b"\xff\xd8jpeg" if camera == "gate/north" else None,
+            preview=lambda camera: b"\xff\xd8jpeg" if camera == "gate" else None,
         )
         self.server = WebServer(app, WebSpec(port=0))
         self.server.start()
@@ -125,32 +125,37 @@ def test_events_are_filtered(site: Site) -> None:
     events = [make_event(i, camera=("gate", "dock")[i % 2], state="closed") for i in range(6)]
     for event in events:
         site.store.save(event)
-    answer = site.client.get("/api/events").json()
+    documents = [event.to_dict() | {"evidence": [], "mark": None} for event in events]
+    answer = site.client.get("/api/v1/events").json()
     assert answer["total"] == 6
-    assert answer["events"] == [event.to_dict() for event in events[::-1]]
+    assert answer["events"] == documents[::-1]
     since = (START + timedelta(minutes=3)).isoformat()
-    answer = site.client.get("/api/events", params={"camera": "dock", "since": since, "limit": 1}).json()
-    assert answer == {"events": [events[5].to_dict()], "total": 3, "next": events[5].id}
-    answer = site.client.get("/api/events", params={"camera": "dock", "before": answer["next"]}).json()
+    answer = site.client.get("/api/v1/events", params={"camera": "dock", "since": since, "limit": 1}).json()
+    assert answer == {"events": [documents[5]], "total": 2, "next": events[5].id}
+    until = (START + timedelta(minutes=5)).isoformat()
+    assert (
+        site.client.get("/api/v1/events", params={"since": since, "until": until}).json()["events"] == documents[4:2:-1]
+    )
+    answer = site.client.get("/api/v1/events", params={"camera": "dock", "cursor": answer["next"]}).json()
     assert answer["next"] is None
     assert [event["id"] for event in answer["events"]] == [events[3].id, events[1].id]
     # The first and last hours of the calendar, which UTC cannot express in every zone.
-    for path in ("/api/events", "/api/health-events"):
+    for path in ("/api/v1/events", "/api/v1/health-events"):
         for since in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
             assert site.client.get(path, params={"since": since}).status_code == 200
-        assert site.client.get(path, params={"before": "unknown"}).status_code == 422
+        assert site.client.get(path, params={"cursor": "unknown"}).status_code == 422
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "since=yesterday", "since=2026-01-01T00:00:00"])
 def test_wrong_queries_are_refused(site: Site, query: str) -> None:
-    assert site.client.get(f"/api/events?{query}").status_code == 422
+    assert site.client.get(f"/api/v1/events?{query}").status_code == 422
 
 
 def test_pictures_are_served_where_there_are_any(site: Site) -> None:
-    answer = site.client.get("/api/cameras/gate%2Fnorth/preview.jpg")
+    answer = site.client.get("/api/v1/cameras/gate/preview.jpg")
     assert (answer.content, answer.headers["content-type"]) == (b"\xff\xd8jpeg", "image/jpeg")
     assert answer.headers["cache-control"] == "no-store"
-    assert site.client.get("/api/cameras/dock/preview.jpg").status_code == 404
+    assert site.client.get("/api/v1/cameras/dock/preview.jpg").status_code == 404
 
 
 def test_the_page_needs_nothing_from_elsewhere(site: Site) -> None:
@@ -173,8 +178,8 @@ def test_there_are_no_other_pages(site: Site, path: str) -> None:
 def test_without_a_store_and_pictures_the_paths_answer_404() -> None:
     app = create_app(metrics=Metrics(), health=Health(), status=dict)
     with WebServer(app, WebSpec(port=0)) as server, httpx.Client(base_url=server.url) as client:
-        assert client.get("/api/events").status_code == 404
-        assert client.get("/api/cameras/gate/preview.jpg").status_code == 404
+        assert client.get("/api/v1/events").status_code == 404
+        assert client.get("/api/v1/cameras/gate/preview.jpg").status_code == 404
         assert 'data-preview="no"' in client.get("/").text
 
 

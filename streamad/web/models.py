@@ -1,0 +1,134 @@
+"""The documents of the API, as the OpenAPI description has them.
+
+Events, health events and the status are described by the types that the rest of streamad uses; only what the API adds
+to them is here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from streamad.alerts import Event, HealthEvent, Verdict
+from streamad.observability.endpoints import Role
+from streamad.observability.status import CameraStatus
+from streamad.web.access import Authentication
+
+MarkKind = Literal["false-alarm", "reviewed", "none"]
+
+
+def verdict_of(kind: MarkKind) -> Verdict:
+    """The verdict that the store has for a kind of mark."""
+    return "false_alarm" if kind == "false-alarm" else kind
+
+
+class Document(BaseModel):
+    """Base of the models here."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class Problem(Document):
+    """Why a request was not answered."""
+
+    error: str
+    """What is wrong."""
+    hint: str | None
+    """What to do about it."""
+
+
+class MarkDocument(Document):
+    """A person's judgment of an event."""
+
+    kind: MarkKind
+    """"none" withdraws the marks before it."""
+    by: str
+    """Who judged."""
+    at: datetime
+    """When."""
+    note: str | None
+    """Why, in words."""
+
+
+class MarkChange(Document):
+    """A judgment to make."""
+
+    kind: MarkKind
+    """"none" withdraws the marks before it."""
+    note: str = Field("", max_length=2000)
+    """Why, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventDocument(Event):
+    """An anomaly, with the names of its evidence files and its newest mark: null without one or if it was withdrawn."""
+
+    evidence: list[str]
+    mark: MarkDocument | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventDetail(EventDocument):
+    """An anomaly with all marks ever made, oldest first."""
+
+    marks: list[MarkDocument]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthEventDocument(HealthEvent):
+    """A period in which a camera's frames were rejected, or its scores had drifted."""
+
+    type: Literal["health"]  # type: ignore[misc]
+
+
+class EventPage(Document):
+    """One page of events, newest first."""
+
+    events: list[EventDocument]
+    total: int
+    """Number of events that the filter selects, on all pages."""
+    next: str | None
+    """The `cursor` of the next page; null on the last one."""
+
+
+class HealthEventPage(Document):
+    """One page of health events, newest first."""
+
+    events: list[HealthEventDocument]
+    total: int
+    """Number of events that the filter selects, on all pages."""
+    next: str | None
+    """The `cursor` of the next page; null on the last one."""
+
+
+class CameraList(Document):
+    """All cameras."""
+
+    cameras: list[CameraStatus]
+
+
+class Probe(Document):
+    """The answer to a probe."""
+
+    ok: bool
+    """Whether the check passed."""
+    reason: str
+    """Explanation; if the check failed, what is missing."""
+
+
+class Me(Document):
+    """Who makes the request, and what they may do."""
+
+    name: str | None
+    """Name of the user or token; null without a login."""
+    role: Role
+    """What they may do; each role may do what those before it may: metrics, viewer, operator, admin."""
+    authentication: Authentication
+    """How they were recognized."""
+    csrf_token: str | None
+    """Value for the header `X-CSRF-Token` of requests that change something. Null where none is needed."""
+    login: bool
+    """Whether users can log in here."""
