@@ -160,6 +160,9 @@ def failure(path: Path, error: Exception) -> OutputError:
         hint = "another program has locked the file; close it, or set another events path"
     elif "not a database" in text or "malformed" in text:
         hint = "move the file away (it was not changed) or set another events path"
+    elif "no such column" in text or "no such table" in text:
+        text = f"an earlier version of streamad wrote the file ({text})"
+        hint = "`streamad run` upgrades it when it starts; make a backup before (docs/how-to/upgrade.md)"
     return OutputError(f"event store {path}: {text}", hint=hint)
 
 

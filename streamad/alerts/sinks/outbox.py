@@ -23,6 +23,9 @@ from streamad.errors import OutputError
 APPLICATION_ID = 0x5341444F
 """Marks the file as ours ("SADO"), so that another program's database is never modified."""
 
+SCHEMA = 0
+"""Version of the tables, `user_version` of the file."""
+
 BUSY_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
@@ -226,6 +229,12 @@ def _connect(path: Path) -> sqlite3.Connection:
         if application != APPLICATION_ID and (application != 0 or tables != 0):
             raise OutputError(
                 f"outbox {path}: the file belongs to another program", hint="set another folder for the outbox"
+            )
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        if version > SCHEMA:
+            raise OutputError(
+                f"outbox {path}: the file has schema {version}, the newest supported is {SCHEMA}",
+                hint="a newer streamad wrote it: use that version, or set another folder for the outbox",
             )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
