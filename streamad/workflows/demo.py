@@ -158,7 +158,7 @@ def learn_scene(
         words=source,
         max_bytes=0,  # keep nothing: a later run learns the whole scene again
         given_seconds=wanted,
-        progress=lambda done, _, __: progress("checking", round(done), round(wanted)),
+        progress=lambda _, done, __: progress("checking", round(done), round(wanted)),
     )
     require_enough(found, recordings)
     plan = LearnPlan(CAMERA, alerts_per_day=alerts_per_day, data=source, license="Apache-2.0, rendered by this project")
