@@ -14,7 +14,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from streamad.alerts.evidence import EvidenceSpec
 from streamad.alerts.sinks import NotifierSpec, OutboxSpec, SinkSpec
@@ -25,6 +25,7 @@ from streamad.calibration.score_history import HistorySpec
 from streamad.engines.factory import EngineSpec
 from streamad.errors import ConfigError, suggestion
 from streamad.formatting import counted
+from streamad.hours import Hours, TimeZoneName
 from streamad.observability.endpoints import WebSpec
 from streamad.observability.logging import LoggingSpec
 from streamad.plugins import SINKS, SOURCES, plugin_names
@@ -33,11 +34,22 @@ from streamad.sources.credentials import clean
 from streamad.sources.quality import QualitySpec
 from streamad.sources.spec import ReconnectSpec, SourceSpec
 from streamad.yaml_document import Location, YamlDocument
+from streamad.zones import ZoneList
 
 CAMERA_ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 _MAX_BYTES = 4 << 20
 _QUOTED = r"'([^']+)'"
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class ProfileSpec(BaseModel):
+    """A time in which a camera has another calibration, such as the night."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    name: str = Field(pattern=CAMERA_ID, max_length=64, description="name of the profile, such as night")
+    hours: tuple[Hours, ...] = Field(min_length=1, description="when it is used, by the camera's `time_zone`")
+    calibration: Path = Field(description="the calibration that is used then")
 
 
 class CameraSpec(BaseModel):
@@ -59,12 +71,32 @@ class CameraSpec(BaseModel):
     )
     rules: AlertPolicySpec | None = Field(None, description="its alert rules; empty: the common ones")
     quality: QualitySpec | None = Field(None, description="its frame-quality gate; empty: the common one")
+    zones: ZoneList = Field((), description="the parts of its picture that count; empty: all of it")
+    time_zone: TimeZoneName = Field(
+        None, description="time zone of `active` and `profiles`, such as Europe/Berlin; empty: the machine's"
+    )
+    active: tuple[Hours, ...] = Field((), description="the hours in which it raises alerts; empty: always")
+    profiles: tuple[ProfileSpec, ...] = Field(
+        (),
+        max_length=16,
+        description="calibrations for some hours, of which the first that fits is used; at other times, `calibration`",
+    )
 
     @model_validator(mode="after")
     def _one_threshold(self) -> Self:
         if self.threshold is not None and (self.alerts_per_day is not None or self.calibration is not None):
             raise ValueError("`threshold` cannot be combined with `calibration` or `alerts_per_day`")
+        if self.threshold is not None and self.profiles:
+            raise ValueError("`threshold` cannot be combined with `profiles`, which have calibrations of their own")
         return self
+
+    @field_validator("profiles")
+    @classmethod
+    def _different_names(cls, profiles: tuple[ProfileSpec, ...]) -> tuple[ProfileSpec, ...]:
+        names = [profile.name for profile in profiles]
+        if doubled := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"two profiles are named {doubled!r}")
+        return profiles
 
 
 class Config(BaseModel):

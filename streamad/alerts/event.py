@@ -61,9 +61,10 @@ class Event:
         box: (x0, y0, x1, y1) of that cell in pixels of the source's frame, x1 and y1 exclusive.
         model: Name of the model bundle.
         model_sha256: SHA-256 of its weights.
-        reason: Why the event changed last: "score", "escalated", "reopened", "progress", "gap", "end" or
-            "process_died".
+        reason: Why the event changed last: "score", "escalated", "reopened", "progress", "gap", "end",
+            "inactive", "reconfigured" or "process_died".
         explanation: What is unusual at the peak, as text; None if the detector does not explain its scores.
+        zone: Name of the include zone that holds that cell; None if it is in none.
 
     Raises:
         ValueError: A number is not finite, or a time has no time zone.
@@ -94,6 +95,7 @@ class Event:
     model_sha256: str
     reason: str
     explanation: str | None = None
+    zone: str | None = None
 
     def __post_init__(self) -> None:
         for item in fields(self):

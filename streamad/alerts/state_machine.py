@@ -31,7 +31,7 @@ from streamad.calibration.policy import AlertPolicy
 Severity = Literal["warning", "critical"]
 AlertState = Literal["idle", "pending", "open", "cooldown"]
 TransitionKind = Literal["opened", "updated", "closed"]
-TransitionReason = Literal["score", "escalated", "reopened", "progress", "gap", "end"]
+TransitionReason = Literal["score", "escalated", "reopened", "progress", "gap", "end", "inactive", "reconfigured"]
 
 PROGRESS_SECONDS = 5.0
 """An open alert reports an update this often, so that after a kill its stored event is at most this old."""
@@ -48,11 +48,12 @@ class AlertTransition:
     Attributes:
         kind: "opened" (the only kind that counts as a new alert), "updated" or "closed".
         reason: Why it changed. opened: "score"; updated: "escalated" (now critical), "reopened" (rose again within the
-            cooldown) or "progress" (still open); closed: "score" (fell below the release score), "gap" or "end".
+            cooldown) or "progress" (still open); closed: "score" (fell below the release score), "gap", "end",
+            "inactive" (the camera's hours are over) or "reconfigured" (its settings changed).
         camera: The camera's id.
         severity: "critical" once the peak has reached the critical threshold.
         threshold: The policy's threshold.
-        index: Frame of the transition; for "gap" and "end", the last frame that had a score.
+        index: Frame of the transition; for all closes but "score", the last frame that had a score.
         pts_seconds: Its presentation time.
         started_index: First frame of the run of frames over the threshold that opened the alert.
         started_pts_seconds: Its presentation time.
@@ -184,9 +185,9 @@ class AlertStateMachine:
         """
         return self._end("gap")
 
-    def finish(self) -> AlertTransition | None:
-        """Process the end of the stream: close an open alert at its last score."""
-        return self._end("end")
+    def finish(self, reason: TransitionReason = "end") -> AlertTransition | None:
+        """Process the end of the stream, or of the watch: close an open alert at its last score."""
+        return self._end(reason)
 
     def _remember(self, now: _Moment) -> None:
         self._last = now

@@ -7,8 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from streamad.alerts.event import Event, EventKind, EventState, new_event_id
-from streamad.alerts.state_machine import PROGRESS_SECONDS, AlertState, AlertStateMachine, AlertTransition
+from streamad.alerts.state_machine import (
+    PROGRESS_SECONDS,
+    AlertState,
+    AlertStateMachine,
+    AlertTransition,
+    TransitionReason,
+)
 from streamad.calibration.policy import AlertPolicy
+from streamad.frame import LocationBoxes
 from streamad.scoring import FrameScore
 
 Cell = tuple[int, int]
@@ -46,6 +53,7 @@ class EventTracker:
         model_sha256: SHA-256 of its weights.
         wall_clock: Returns timezone-aware datetimes. They are only labels: every decision follows `pts_seconds`.
         progress_seconds: An open event reports its progress this often.
+        zone_of: Names the zone of a location (row, col), None if it is in none. Default: there are no zones.
     """
 
     def __init__(
@@ -57,6 +65,7 @@ class EventTracker:
         model_sha256: str,
         wall_clock: Callable[[], datetime] = utc_now,
         progress_seconds: float = PROGRESS_SECONDS,
+        zone_of: Callable[[LocationBoxes, Cell], str | None] | None = None,
     ) -> None:
         self._machine = AlertStateMachine(policy, camera, progress_seconds=progress_seconds)
         self._model = model
@@ -64,7 +73,8 @@ class EventTracker:
         self._wall_clock = wall_clock
         self._event: Event | None = None
         self._peak_index: int | None = None
-        self._peak_of: tuple[Cell | None, Box | None, str | None] = (None, None, None)
+        self._zone_of = zone_of
+        self._peak_of: tuple[Cell | None, Box | None, str | None, str | None] = (None, None, None, None)
 
     @property
     def policy(self) -> AlertPolicy:
@@ -95,16 +105,19 @@ class EventTracker:
         if self._machine.peak_index == score.index:
             cell = score.peak
             box = None if cell is None or score.boxes is None else score.boxes.box(*cell)
-            self._peak_index, self._peak_of = score.index, (cell, box, score.reason)
+            zone = None
+            if self._zone_of is not None and cell is not None and score.boxes is not None:
+                zone = self._zone_of(score.boxes, cell)
+            self._peak_index, self._peak_of = score.index, (cell, box, score.reason, zone)
         return self._change(transition)
 
     def gap(self) -> EventChange | None:
         """Process a break of the stream."""
         return self._change(self._machine.gap())
 
-    def finish(self) -> EventChange | None:
-        """Process the end of the stream."""
-        return self._change(self._machine.finish())
+    def finish(self, reason: TransitionReason = "end") -> EventChange | None:
+        """Process the end of the stream, or of the watch."""
+        return self._change(self._machine.finish(reason))
 
     def _change(self, transition: AlertTransition | None) -> EventChange | None:
         if transition is None:
@@ -112,9 +125,9 @@ class EventTracker:
         now = self._wall_clock()
         event = self._opened(transition, now) if transition.kind == "opened" else self._event
         assert event is not None
-        cell, box, explanation = event.cell, event.box, event.explanation
+        cell, box, explanation, zone = event.cell, event.box, event.explanation, event.zone
         if transition.peak_index == self._peak_index:
-            cell, box, explanation = self._peak_of
+            cell, box, explanation, zone = self._peak_of
         is_closed = transition.kind == "closed"
         state: EventState = "closed" if is_closed else "open"
         self._event = replace(
@@ -134,6 +147,7 @@ class EventTracker:
             box=box,
             reason=transition.reason,
             explanation=explanation,
+            zone=zone,
         )
         return EventChange(self._event, transition.kind)
 

@@ -15,6 +15,7 @@ from streamad.calibration.distribution import fit_distribution
 from streamad.calibration.per_location import PerLocationStatistics
 from streamad.calibration.policy import AlertPolicySpec
 from streamad.errors import CalibrationError, UsageError
+from streamad.zones import ZoneSpec
 
 FEW_ALERTS = 5
 """With fewer separate peaks than this, the scale of the tail is mostly that of single frames."""
@@ -32,6 +33,7 @@ def calibrate(
     created: datetime | None = None,
     local: PerLocationStatistics | None = None,
     ceilings: Sequence[npt.ArrayLike] | None = None,
+    zones: Sequence[ZoneSpec] = (),
 ) -> Calibration:
     """Fit the distribution of normal scores, and set the threshold for a budget of false alerts.
 
@@ -55,6 +57,7 @@ def calibrate(
             alert counts as one alert at any threshold up to there, and its frames belong to no distribution. Left out
             altogether, alerts would lower each threshold below the one before; taken as they are, the first true event
             would raise it above all that follow.
+        zones: The zones that the scores were made with; they become part of the calibration.
 
     Raises:
         UsageError: A parameter is out of range.
@@ -127,6 +130,7 @@ def calibrate(
         distribution=distribution,
         alert_curve=curve,
         local=local,
+        zones=tuple(zones),
         **decide(
             curve,
             alerts_per_day=alerts_per_day,
@@ -150,6 +154,7 @@ def calibrate_bundle(
     created: datetime | None = None,
     local: PerLocationStatistics | None = None,
     ceilings: Sequence[npt.ArrayLike] | None = None,
+    zones: Sequence[ZoneSpec] = (),
 ) -> Calibration:
     """`calibrate` for a bundle: the calibration belongs to its network, input and score definition."""
     return calibrate(
@@ -163,6 +168,7 @@ def calibrate_bundle(
         created=created,
         local=local,
         ceilings=ceilings,
+        zones=zones,
     )
 
 

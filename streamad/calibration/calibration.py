@@ -29,6 +29,7 @@ from streamad.calibration.return_period import ReturnPeriod, return_period_of
 from streamad.errors import CalibrationError, UsageError
 from streamad.files import pending_path, read_json, write_json
 from streamad.formatting import counted, number, span
+from streamad.zones import ZoneList, zones_json
 
 FORMAT = "streamad-calibration"
 VERSION = 1
@@ -87,6 +88,7 @@ class Calibration:
         local: Statistics of every cell of the picture, if the scores are per-location scores
             (`streamad.calibration.per_location`). All thresholds are then scores of `PerLocationScore`. Default: scores
             are the model's own.
+        zones: The zones that the scores were made with; empty: the whole picture counted.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -120,6 +122,7 @@ class Calibration:
     data_warnings: tuple[str, ...]
     warnings: tuple[str, ...]
     local: InstanceOf[PerLocationStatistics] | None = None
+    zones: ZoneList = ()
 
     def __post_init__(self) -> None:
         for name in (
@@ -234,8 +237,11 @@ class Calibration:
         Args:
             local_file: Name of the file with the per-location statistics; the document stores its hash.
         """
-        document: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, local=None)), allow_nan=False))
-        del document["local"]  # keeps files without statistics as they were before statistics existed
+        document: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, local=None, zones=())), allow_nan=False))
+        # Files without statistics or zones stay as they were before these existed.
+        del document["local"], document["zones"]
+        if self.zones:
+            document["zones"] = zones_json(self.zones)
         if self.local is not None and local_file is not None:
             document["local"] = {"file": local_file, "sha256": self.local.sha256}
         return {"format": FORMAT, "version": VERSION, **document}

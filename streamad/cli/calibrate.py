@@ -14,6 +14,7 @@ from streamad.cli.common import (
     ModelArgument,
     PrecisionOption,
     ThreadsOption,
+    ZonesOption,
     clips_of,
     emit,
     end_with,
@@ -24,6 +25,7 @@ from streamad.cli.common import (
     say,
     say_notes,
     stage_progress,
+    zones_of,
 )
 from streamad.cli.help import opt
 from streamad.errors import UsageError
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from streamad.calibration import AlertPolicySpec, Calibration
     from streamad.engines import EngineSpec
     from streamad.sources import Clips
+    from streamad.zones import ZoneSpec
 
 RECENT = "Recent scores"
 
@@ -58,7 +61,8 @@ def calibrate(
         opt("--history", unit="DIR", help="Folder of the scores; `history.folder` of the configuration.", panel=RECENT),
     ] = Path("runs/scores"),
     camera: Annotated[
-        str | None, opt("--camera", unit="ID", help="The camera. Default: the only one in --history.", panel=RECENT)
+        str | None,
+        opt("--camera", unit="ID", help="The camera. Default: the only one.", panel=RECENT),
     ] = None,
     keep_alerts: Annotated[
         bool, opt("--keep-alerts", help="Recent alerts were false: count their scores as normal.", panel=RECENT)
@@ -119,6 +123,7 @@ def calibrate(
             panel="Alerts",
         ),
     ] = None,
+    zones: ZonesOption = None,
     local: Annotated[
         bool | None,
         opt(
@@ -166,6 +171,7 @@ def calibrate(
         "cooldown_seconds": cooldown, "hysteresis": hysteresis,
     }  # fmt: skip
     rules = AlertPolicySpec.of(**{name: value for name, value in given.items() if value is not None})
+    watched = zones_of(zones, camera)
     notes: list[str] = []
     clips = Clips(())
     if recent is not None:
@@ -198,13 +204,14 @@ def calibrate(
             keep_alerts=keep_alerts,
             false_alarms=false_alarms(events or EventsSpec().path, name),
             alerts_per_day=alerts_per_day,
+            zones=watched,
             rules=rules if old is None else old.rules.model_copy(update=rules.model_dump(exclude_unset=True)),
         )
         notes = notes_on(known)
     else:
         clips = clips_of(data or [], fps, bit_depth)
         bundle, calibration, clips = _on_video(
-            model, clips, fps, engine_spec(engine, threads, precision), alerts_per_day or 1.0, local, rules
+            model, clips, fps, engine_spec(engine, threads, precision), alerts_per_day or 1.0, local, rules, watched
         )
     target = bundle.path / CALIBRATION if out is None else out
     previous = keep_previous(target)
@@ -249,6 +256,7 @@ def _on_video(
     alerts_per_day: float,
     local: bool | None,
     rules: AlertPolicySpec,
+    zones: tuple[ZoneSpec, ...],
 ) -> tuple[Bundle, Calibration, Clips]:
     """Score normal video as it would be scored live, and calibrate on the scores; a clip that vanishes is left out."""
     from streamad.inference import open_model
@@ -267,6 +275,7 @@ def _on_video(
             alerts_per_day=alerts_per_day,
             rules=rules,
             local=local,
+            zones=zones,
             lost=lambda clip, error: lost.append(LeftOut(clips.specs[clip].path, error.reason, str(error))),
             progress=stage_progress(bar),
         )

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from streamad.engines import EngineSpec
     from streamad.protocols import Progress as ReportProgress
     from streamad.sources import Clips, SourceSpec
+    from streamad.zones import ZoneSpec
 
 T = TypeVar("T", bound=str)
 
@@ -112,6 +113,19 @@ BudgetOption = Annotated[
         help="Budget of false alerts per day; sets the threshold.",
         panel="Alerts",
     ),
+]
+ZonesOption = Annotated[
+    Path | None,
+    opt(
+        "--zones",
+        unit="CONFIG",
+        help="Configuration whose zones hold here, those of --camera. Default: the whole picture counts.",
+        panel="Alerts",
+    ),
+]
+ZonesCameraOption = Annotated[
+    str | None,
+    opt("--camera", unit="ID", help="The camera in --zones. Default: the only one.", panel="Alerts"),
 ]
 FailOnAlertOption = Annotated[
     bool, opt("--fail-on-alert", help="Exit with code 10 if any alert was raised.", panel="Alerts")
@@ -419,3 +433,23 @@ def _cell(value: Any) -> str:
     if value is None:
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else readable(str(value))
+
+
+def zones_of(config: Path | None, camera: str | None) -> tuple[ZoneSpec, ...]:
+    """Return the zones of a camera in a configuration; none without one.
+
+    Raises:
+        ConfigError: The configuration is missing or invalid.
+        UsageError: It has no such camera, or several and none is named.
+    """
+    if config is None:
+        return ()
+    from streamad.config import load_config
+
+    cameras = {spec.id: spec for spec in load_config(config).cameras}
+    if camera is None and len(cameras) > 1:
+        raise UsageError(f"{config} has several cameras: {', '.join(cameras)}", hint="name one with --camera")
+    name = camera or next(iter(cameras))
+    if name not in cameras:
+        raise UsageError(f"{config} has no camera {name!r}", hint=suggestion(name, cameras))
+    return cameras[name].zones

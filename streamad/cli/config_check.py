@@ -25,6 +25,7 @@ from streamad.sources.credentials import suspicious_characters
 from streamad.web import listen
 from streamad.workflows.tighten import tightened
 from streamad.yaml_document import Location
+from streamad.zones import Zones
 
 FRAME_SECONDS = 20.0
 """Longest wait for the first frame of a source."""
@@ -168,6 +169,18 @@ def _models(config: Config, frames: dict[int, Frame]) -> Iterator[Finding]:
             if model is None:
                 continue
             try:
+                for number, profile in enumerate(camera.profiles):
+                    try:
+                        resolve_policy(
+                            model.bundle,
+                            config.rules_of(camera),
+                            camera=camera.id,
+                            calibration=profile.calibration,
+                            alerts_per_day=camera.alerts_per_day,
+                            zones=camera.zones,
+                        )
+                    except StreamadError as error:
+                        yield Finding("fault", ("cameras", index, "profiles", number, "calibration"), _sentence(error))
                 settings = resolve_policy(
                     model.bundle,
                     config.rules_of(camera),
@@ -175,15 +188,18 @@ def _models(config: Config, frames: dict[int, Frame]) -> Iterator[Finding]:
                     calibration=camera.calibration,
                     alerts_per_day=camera.alerts_per_day,
                     threshold=camera.threshold,
+                    zones=camera.zones,
                 )
                 known = settings.calibration
                 if known is not None and camera.source.drops:
-                    known = tightened(config, camera.id, model.bundle, known) or known
+                    known = tightened(config, camera, model.bundle, known) or known
                 if known is not None and known.seconds_to_budget:
                     yield Finding("warning", ("cameras", index, "alerts_per_day"), known.budget)
                 scorer = model.scorer(camera.id, settings.per_location, quality=config.quality_of(camera))
-                if index in frames:
-                    scorer.preprocess(frames[index])
+                found = scorer.preprocess(frames[index]) if index in frames else None
+                boxes = None if found is None or found.locations is None or not camera.zones else found.boxes
+                if boxes is not None and (problem := Zones(camera.zones).problem(boxes)):
+                    yield Finding("fault", ("cameras", index, "zones"), problem)
             except StreamadError as error:
                 yield Finding("fault", ("cameras", index, "calibration"), _sentence(error))
             yield from (Finding("warning", ("cameras", index), message) for message in logged.taken())

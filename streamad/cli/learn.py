@@ -16,6 +16,8 @@ from streamad.cli.common import (
     FpsOption,
     JsonOption,
     OptionsOption,
+    ZonesCameraOption,
+    ZonesOption,
     bundle_folder,
     clips_of,
     emit,
@@ -26,6 +28,7 @@ from streamad.cli.common import (
     say,
     say_notes,
     stage_progress,
+    zones_of,
 )
 from streamad.cli.completion import complete_detector, complete_from
 from streamad.cli.help import arg, opt
@@ -104,6 +107,8 @@ def learn(
     ] = 5.0,
     option: OptionsOption = None,
     alerts_per_day: BudgetOption = 1.0,
+    zones: ZonesOption = None,
+    camera: ZonesCameraOption = None,
     data_name: Annotated[str, opt(unit="TEXT", help="Name of the video.", panel="Model card")] = "own camera",
     license: Annotated[str, opt(unit="TEXT", help="License of the video.", panel="Model card")] = "own recording",
     fps: FpsOption = 25.0,
@@ -142,7 +147,7 @@ def learn(
         raise UsageError(f"{profile!r} is not a valid name for a profile", hint="for example day, night, weekend")
     plan = LearnPlan(
         folder.name, detector, alerts_per_day, data_name, license, options=parse_pairs(option),
-        train_seconds=60 * train_minutes,
+        train_seconds=60 * train_minutes, zones=zones_of(zones, camera),
     )  # fmt: skip
     require_trainer(plan)
     specs, words, clips = _sources(sources, fps, bit_depth, username_env, password_env, transport)

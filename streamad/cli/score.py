@@ -20,6 +20,8 @@ from streamad.cli.common import (
     ModelOption,
     PrecisionOption,
     ThreadsOption,
+    ZonesCameraOption,
+    ZonesOption,
     causes,
     emit,
     end_with,
@@ -33,6 +35,7 @@ from streamad.cli.common import (
     source_of,
     stage_progress,
     table,
+    zones_of,
 )
 from streamad.cli.completion import complete_from
 from streamad.cli.help import arg, opt
@@ -90,6 +93,8 @@ def score(
         opt(unit="SCORE", help="Raw score that raises an alert, in place of a calibration.", panel="Alerts"),
     ] = None,
     fail_on_alert: FailOnAlertOption = False,
+    zones: ZonesOption = None,
+    camera: ZonesCameraOption = None,
     engine: EngineOption = "auto",
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
@@ -112,6 +117,7 @@ def score(
     from streamad.workflows.score import score_file
 
     scale = None if normalization is None else one_of("--normalization", normalization, NORMALIZATIONS)
+    watched = zones_of(zones, camera)
     _check_threshold(threshold, calibration, alerts_per_day, normalization)
     sources, left_out = _sources(inputs, fps, bit_depth)
     names = _distinct(name for name, _ in sources)
@@ -131,6 +137,7 @@ def score(
                 calibration=calibration,
                 alerts_per_day=alerts_per_day,
                 threshold=threshold,
+                zones=watched,
             )
         else:
             policy = None
@@ -149,6 +156,7 @@ def score(
                         name=name,
                         folder=folder,
                         policy=policy,
+                        zones=watched,
                         normalization=chosen,
                         write_csv=csv,
                         write_plot=plot,

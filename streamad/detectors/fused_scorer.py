@@ -15,6 +15,7 @@ from streamad.calibration import Calibration
 from streamad.detectors.base import CameraScorer
 from streamad.detectors.per_location_scorer import PerLocationScorer
 from streamad.detectors.registry import camera_scorer
+from streamad.detectors.zoned_scorer import CurrentZones
 from streamad.errors import BundleError
 from streamad.frame import Frame, LocationBoxes
 from streamad.preprocessing import ModelInput
@@ -190,13 +191,20 @@ def _locations_under(coarse: LocationBoxes, fine: LocationBoxes) -> tuple[npt.ND
     return under(coarse.rows, fine.rows), under(coarse.cols, fine.cols)
 
 
-def fused_scorer(bundle: Bundle, camera: str, streaming: Sequence[bool | None] | None = None) -> FusedScorer:
+def fused_scorer(
+    bundle: Bundle,
+    camera: str,
+    streaming: Sequence[bool | None] | None = None,
+    *,
+    zones: CurrentZones | None = None,
+) -> FusedScorer:
     """Return a fresh scorer of a fused bundle for one camera.
 
     Args:
         bundle: A bundle with `manifest.fusion`.
         camera: Configured id of the camera.
         streaming: For each member, see `camera_scorer`. None: if their bundles have a streaming form.
+        zones: The camera's zones, which hold for every member.
 
     Raises:
         BundleError: A member is missing or has changed.
@@ -209,7 +217,7 @@ def fused_scorer(bundle: Bundle, camera: str, streaming: Sequence[bool | None] |
     for spec, member, streams in zip(fusion.members, bundle.members(), carried, strict=True):
         calibration = Calibration.load(bundle.path / spec.calibration)
         calibration.require_model(combined_sha256(member))
-        scorer = camera_scorer(member, camera, streaming=streams)
+        scorer = camera_scorer(member, camera, streaming=streams, zones=zones)
         members.append(scorer if calibration.local is None else PerLocationScorer(scorer, calibration.local, camera))
         calibrations.append(calibration)
     return FusedScorer(members, calibrations, fusion.rule)

@@ -8,6 +8,7 @@ from importlib import import_module
 from streamad.bundle import Bundle
 from streamad.detectors import BUILT_IN, DEFAULT
 from streamad.detectors.base import CameraScorer, Detector, FittedDetector, TrainedDetector
+from streamad.detectors.zoned_scorer import CurrentZones, ZonedScorer
 from streamad.errors import BundleError, EngineError, PluginError, UsageError, install_hint, suggestion
 from streamad.plugins import DETECTORS, find_plugin, plugin_names
 
@@ -82,13 +83,16 @@ def detector_of(bundle: Bundle) -> Detector:
     return find_detector(name)
 
 
-def camera_scorer(bundle: Bundle, camera: str, *, streaming: bool | None = None) -> CameraScorer:
+def camera_scorer(
+    bundle: Bundle, camera: str, *, streaming: bool | None = None, zones: CurrentZones | None = None
+) -> CameraScorer:
     """Return a fresh scorer of the bundle's detector for one camera.
 
     Args:
         bundle: The model.
         camera: Configured id of the camera.
         streaming: Whether the streaming form of the network runs. None: if the bundle has one.
+        zones: The camera's zones. None: it has none and will have none.
 
     Raises:
         BundleError: This version does not know the detector, or its form.
@@ -96,7 +100,7 @@ def camera_scorer(bundle: Bundle, camera: str, *, streaming: bool | None = None)
     if bundle.manifest.fusion is not None:
         from streamad.detectors.fused_scorer import fused_scorer  # it builds on this module
 
-        return fused_scorer(bundle, camera)
+        return fused_scorer(bundle, camera, zones=zones)
     detector = detector_of(bundle)
     has_form = bundle.streaming_path is not None
     if has_form and detector.streaming is None:
@@ -104,4 +108,5 @@ def camera_scorer(bundle: Bundle, camera: str, *, streaming: bool | None = None)
             f"the bundle {bundle.name} has a streaming form, but the detector {detector.name} supports none",
             hint="export the bundle again with this version",
         )
-    return detector.scorer(bundle.manifest, camera, streaming=has_form if streaming is None else streaming)
+    scorer = detector.scorer(bundle.manifest, camera, streaming=has_form if streaming is None else streaming)
+    return scorer if zones is None else ZonedScorer(scorer, bundle.manifest, zones)

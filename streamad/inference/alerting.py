@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from streamad.bundle import CALIBRATION, Bundle, combined_sha256
 from streamad.calibration import AlertPolicy, AlertPolicySpec, Calibration
 from streamad.errors import CalibrationError
+from streamad.zones import ZoneSpec, newly_watched
 
 PREVIOUS = f"{Path(CALIBRATION).stem}.previous.json"
 """The calibration that `calibrate` replaced, kept beside the new one; see `keep_previous`."""
@@ -27,6 +29,7 @@ def resolve_policy(
     calibration: Path | Calibration | None = None,
     alerts_per_day: float | None = None,
     threshold: float | None = None,
+    zones: Sequence[ZoneSpec] = (),
 ) -> AlertPolicy:
     """Resolve a camera's alert policy from its calibration or a given threshold.
 
@@ -37,10 +40,17 @@ def resolve_policy(
         calibration: The camera's calibration. Default: the one shipped with the bundle.
         alerts_per_day: Budget of false alerts. Default: the calibration's.
         threshold: Raw score to use instead of a calibration.
+        zones: The camera's zones, which the calibration should have been made with.
 
     Raises:
         CalibrationError: There is no calibration, or it belongs to another model.
     """
+    is_whole_frame = bundle.manifest.fusion is None and bundle.manifest.tiling.kind == "clips"
+    if is_whole_frame and (sized := [zone.name for zone in zones if zone.min_size]):
+        _log.warning(
+            "camera %s: zone %s: min_size has no effect: %s scores whole frames, not moving things",
+            camera, ", ".join(sized), bundle.manifest.detector,
+        )  # fmt: skip
     if threshold is not None:
         return rules.at(threshold, baseline=min(bundle.manifest.score.still, threshold))
     found = calibration or bundle.calibration_path
@@ -61,6 +71,14 @@ def resolve_policy(
                 "camera %s: the calibration assumed %s = %g, the rules say %g: expect more alerts than the budget",
                 *(camera, name, assumed, given),
             )
+    unseen = newly_watched(known.zones, zones)
+    # The mean over other parts of a whole frame may be higher.
+    if unseen or (is_whole_frame and known.local is None and known.zones != tuple(zones)):
+        what = f"{unseen:.0%} of the picture counts that did not" if unseen else "other parts of the picture count than"
+        _log.warning(
+            "camera %s: %s when its calibration was made, so its budget does not hold: calibrate with these zones",
+            camera, what,
+        )  # fmt: skip
     foreign = _foreign(known, bundle if calibration is None else None, camera)
     return rules.of_calibration(known, foreign=foreign)
 

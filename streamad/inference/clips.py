@@ -15,6 +15,7 @@ from streamad.inference.session import WINDOW, Session
 from streamad.protocols import Progress, no_progress
 from streamad.scoring import FrameScore
 from streamad.sources import Source, SourceError, SourceSpec
+from streamad.zones import ZoneSpec
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def score_clips(
     clips: Sequence[SourceSpec],
     model: Model,
     *,
+    zones: Sequence[ZoneSpec] = (),
     on_score: Callable[[FrameScore], None] | None = None,
     progress: Progress = no_progress,
     lost: Callable[[int, SourceError], None] | None = None,
@@ -83,6 +85,7 @@ def score_clips(
     Args:
         clips: The clips.
         model: The model.
+        zones: The parts of the picture that count. Default: all of it.
         on_score: Called with every score, anomaly map included.
         progress: Called with the clips done, and their total, after every frame.
         lost: Called with a clip's number and error if it cannot be read to its end (a recorder deletes its oldest
@@ -95,7 +98,7 @@ def score_clips(
         SourceError: A clip cannot be read, and `lost` is not given.
         EngineError: The engine failed.
     """
-    session, skipped = Session(model), SkippedFrames()
+    session, skipped = Session(model, zones=zones), SkippedFrames()
     found = []
     for number, clip in enumerate(clips):
 

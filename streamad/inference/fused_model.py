@@ -12,6 +12,7 @@ from streamad.bundle import Bundle
 from streamad.calibration import PerLocationStatistics
 from streamad.detectors import CameraScorer
 from streamad.detectors.fused_scorer import FusedInput, FusedScorer, fused_scorer
+from streamad.detectors.zoned_scorer import CurrentZones
 from streamad.engines import StatefulEngine
 from streamad.errors import BundleError
 from streamad.inference.frame_queue import FrameQueue, OnBatch, Scored
@@ -35,7 +36,12 @@ class FusedModel(Model):
         self.members = tuple(members)
 
     def scorer(
-        self, camera: str, local: PerLocationStatistics | None = None, *, quality: QualitySpec | None = None
+        self,
+        camera: str,
+        local: PerLocationStatistics | None = None,
+        *,
+        quality: QualitySpec | None = None,
+        zones: CurrentZones | None = None,
     ) -> CameraScorer:
         """Make a new scorer for one camera, behind one frame-quality gate.
 
@@ -45,7 +51,7 @@ class FusedModel(Model):
         if local is not None:
             raise BundleError("a fused score has no cells of its own: members are calibrated locally, each for itself")
         streaming = [isinstance(member.engine, StatefulEngine) for member in self.members]
-        return gated(fused_scorer(self.bundle, camera, streaming), self.bundle, quality, camera=camera)
+        return gated(fused_scorer(self.bundle, camera, streaming, zones=zones), self.bundle, quality, camera=camera)
 
     def queue(self, on_batch: OnBatch | None = None) -> FrameQueue:
         """Make a queue to all engines."""

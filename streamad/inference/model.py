@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from streamad.bundle import Bundle, combined_sha256, load_bundle
 from streamad.calibration import AlertPolicy, AlertPolicySpec, Calibration, PerLocationStatistics
 from streamad.detectors import CameraScorer, camera_scorer, detector_of
 from streamad.detectors.per_location_scorer import PerLocationScorer
+from streamad.detectors.zoned_scorer import CurrentZones
 from streamad.engines import (
     Engine,
     EngineSpec,
@@ -36,6 +37,7 @@ from streamad.protocols import Closeable
 from streamad.scoring import FrameScore
 from streamad.sources import Source, SourceSpec
 from streamad.sources.quality import QualitySpec
+from streamad.zones import ZoneSpec
 
 
 class Model(Closeable):
@@ -128,6 +130,7 @@ class Model(Closeable):
         threshold: float | None = None,
         rules: AlertPolicySpec | None = None,
         quality: QualitySpec | None = None,
+        zones: Sequence[ZoneSpec] = (),
         on_event: Callable[[EventChange], None] | None = None,
         fps: float | None = None,
     ) -> Session:
@@ -142,6 +145,7 @@ class Model(Closeable):
             threshold: See `policy`.
             rules: See `policy`.
             quality: Configuration of the frame-quality gate. Default: as shipped.
+            zones: The parts of the picture that count. Default: all of it.
             on_event: Called with every change of an event.
             fps: Frames per second of pictures that come without a time. Default: the rate the model was trained at.
 
@@ -151,7 +155,7 @@ class Model(Closeable):
         policy = self.policy(
             camera=camera, calibration=calibration, alerts_per_day=alerts_per_day, threshold=threshold, rules=rules
         )
-        return Session(self, policy, camera=camera, quality=quality, on_event=on_event, fps=fps)
+        return Session(self, policy, camera=camera, quality=quality, zones=zones, on_event=on_event, fps=fps)
 
     def score(
         self,
@@ -162,6 +166,7 @@ class Model(Closeable):
         alerts_per_day: float | None = None,
         threshold: float | None = None,
         rules: AlertPolicySpec | None = None,
+        zones: Sequence[ZoneSpec] = (),
         on_event: Callable[[EventChange], None] | None = None,
     ) -> Iterator[FrameScore]:
         """Score every frame of a source.
@@ -175,6 +180,7 @@ class Model(Closeable):
             alerts_per_day: See `policy`.
             threshold: See `policy`.
             rules: See `policy`.
+            zones: The parts of the picture that count. Default: all of it.
             on_event: Called with every change of an event.
 
         Yields:
@@ -187,7 +193,7 @@ class Model(Closeable):
         """
         session = self.session(
             camera=camera, calibration=calibration, alerts_per_day=alerts_per_day, threshold=threshold, rules=rules,
-            on_event=on_event,
+            zones=zones, on_event=on_event,
         )  # fmt: skip
         with session, closing(session.run_source(source)) as results:
             for result in results:
@@ -213,7 +219,12 @@ class Model(Closeable):
         return target
 
     def scorer(
-        self, camera: str, local: PerLocationStatistics | None = None, *, quality: QualitySpec | None = None
+        self,
+        camera: str,
+        local: PerLocationStatistics | None = None,
+        *,
+        quality: QualitySpec | None = None,
+        zones: CurrentZones | None = None,
     ) -> CameraScorer:
         """Make a new scorer for one camera, behind the frame-quality gate.
 
@@ -221,8 +232,9 @@ class Model(Closeable):
             camera: The configured id.
             local: Per-location statistics from the camera's calibration; each location is then scored relative to them.
             quality: The gate's configuration. Default: as shipped.
+            zones: The camera's zones, which may be replaced later. None: it has none and will have none.
         """
-        scorer = camera_scorer(self.bundle, camera, streaming=isinstance(self.engine, StatefulEngine))
+        scorer = camera_scorer(self.bundle, camera, streaming=isinstance(self.engine, StatefulEngine), zones=zones)
         if local is not None:
             scorer = PerLocationScorer(scorer, local, camera)
         return gated(scorer, self.bundle, quality, camera=camera)

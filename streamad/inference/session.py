@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,8 +22,9 @@ from streamad.alerts.tracker import EventChange, EventTracker, utc_now
 from streamad.bundle import combined_sha256
 from streamad.calibration.policy import AlertPolicy
 from streamad.detectors import CameraScorer
+from streamad.detectors.zoned_scorer import CurrentZones
 from streamad.errors import UsageError
-from streamad.frame import Frame, UInt8Image
+from streamad.frame import Frame, LocationBoxes, UInt8Image
 from streamad.inference.frame_queue import FrameQueue, Scored
 from streamad.inference.reading import open_frames, prefetched
 from streamad.preprocessing import ModelInput
@@ -31,6 +32,7 @@ from streamad.protocols import Closeable
 from streamad.scoring import FrameScore
 from streamad.sources import Source, SourceSpec
 from streamad.sources.quality import QualitySpec
+from streamad.zones import Zones, ZoneSpec
 
 if TYPE_CHECKING:
     from streamad.inference.model import Model
@@ -68,6 +70,7 @@ class Session(Closeable):
         scorer: The state of the camera to continue with, so that several clips of one camera share their background.
             Default: a new one.
         quality: Configuration of the frame-quality gate. Default: as shipped.
+        zones: The parts of the picture that count. Default: all of it.
         queue: A queue that sessions share; its owner calls `submit` and `receive` instead of `push` and `run`. Default:
             one of its own.
         on_event: Called with every change of an event.
@@ -83,6 +86,7 @@ class Session(Closeable):
         camera: str = "camera",
         scorer: CameraScorer | None = None,
         quality: QualitySpec | None = None,
+        zones: Sequence[ZoneSpec] = (),
         queue: FrameQueue | None = None,
         on_event: Callable[[EventChange], None] | None = None,
         fps: float | None = None,
@@ -92,6 +96,7 @@ class Session(Closeable):
         self.policy = policy
         self.camera = camera
         self._quality = quality
+        self._zones = CurrentZones(Zones.of(zones))
         self.scorer = scorer or self._new_scorer()
         self._shared_queue = queue
         self._own_queue: FrameQueue | None = None
@@ -101,15 +106,9 @@ class Session(Closeable):
         self._fps = fps or model.bundle.manifest.training.fps
         self._frames: deque[Frame] = deque()
         self._pushed = 0
-        self._tracker: EventTracker | None = None
-        if policy is not None:
-            self._tracker = EventTracker(
-                policy,
-                camera,
-                model=model.bundle.name,
-                model_sha256=combined_sha256(model.bundle),
-                wall_clock=wall_clock,
-            )
+        self._wall_clock = wall_clock
+        self._is_active = True
+        self._tracker = None if policy is None else self._new_tracker(policy)
 
     @property
     def queue(self) -> FrameQueue:
@@ -140,6 +139,33 @@ class Session(Closeable):
             raise ValueError("only an idle session with a policy can take another")
         self.policy = self._tracker.policy = policy
 
+    def restart_alerts(self, policy: AlertPolicy) -> list[EventChange]:
+        """Replace the policy, whatever its alert is doing; an open event closes.
+
+        Where the new policy scores places relative to other statistics, the scorer starts over, too.
+
+        Args:
+            policy: The new policy.
+        """
+        changes = [] if self._tracker is None else self._noted(self._tracker.finish("reconfigured"))
+        is_other_score = self.policy is None or self.policy.per_location != policy.per_location
+        self.policy, self._tracker = policy, self._new_tracker(policy)
+        if is_other_score:
+            self.reset()
+        return changes
+
+    @property
+    def is_active(self) -> bool:
+        """Whether scores may open an event."""
+        return self._is_active
+
+    def set_active(self, active: bool) -> list[EventChange]:
+        """Let scores open events, or no longer; an open event then closes. Scores are made all the same."""
+        if active == self._is_active:
+            return []
+        self._is_active = active
+        return [] if active or self._tracker is None else self._noted(self._tracker.finish("inactive"))
+
     def use_model(self, model: Model, queue: FrameQueue) -> None:
         """Replace the model of a session with a shared queue by another that takes the same inputs.
 
@@ -160,6 +186,16 @@ class Session(Closeable):
         self.model, self._shared_queue = model, queue
         if self._tracker is not None:
             self._tracker.use_model(model.bundle.name, combined_sha256(model.bundle))
+
+    @property
+    def zones(self) -> tuple[ZoneSpec, ...]:
+        """The zones of the camera."""
+        return () if self._zones.zones is None else self._zones.zones.specs
+
+    @zones.setter
+    def zones(self, zones: Sequence[ZoneSpec]) -> None:
+        """Let other parts of the picture count, from the next frame on."""
+        self._zones.zones = Zones.of(zones)
 
     def push(self, frame: Frame | UInt8Image, *, pts_seconds: float | None = None) -> list[ScoredFrame]:
         """Score the next frame, and wait until everything that can be scored is.
@@ -245,7 +281,7 @@ class Session(Closeable):
             results.append(self._unscored(frame))
             frame = self._frames.popleft()
         changes = self._break_before(frame)
-        if self._tracker is not None:
+        if self._tracker is not None and self._is_active:
             changes += self._noted(self._tracker.update(scored.score))
         results.append(self._result(frame, scored.score, changes))
         if self.on_input is not None and scored.model_input is not None:
@@ -267,9 +303,22 @@ class Session(Closeable):
         """The stream ended: close an open event at its last score."""
         return [] if self._tracker is None else self._noted(self._tracker.finish())
 
+    def _new_tracker(self, policy: AlertPolicy) -> EventTracker:
+        return EventTracker(
+            policy,
+            self.camera,
+            model=self.model.bundle.name,
+            model_sha256=combined_sha256(self.model.bundle),
+            wall_clock=self._wall_clock,
+            zone_of=self._zone_of,
+        )
+
     def _new_scorer(self) -> CameraScorer:
         per_location = None if self.policy is None else self.policy.per_location
-        return self.model.scorer(self.camera, per_location, quality=self._quality)
+        return self.model.scorer(self.camera, per_location, quality=self._quality, zones=self._zones)
+
+    def _zone_of(self, boxes: LocationBoxes, location: tuple[int, int]) -> str | None:
+        return None if self._zones.zones is None else self._zones.zones.name_at(boxes, location)
 
     def _checked(self, scored: Scored) -> list[ScoredFrame]:
         if scored.error is not None:

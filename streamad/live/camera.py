@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from streamad.alerts.event import Event
@@ -23,6 +23,7 @@ from streamad.live.camera_drift import CameraDrift
 from streamad.live.camera_health import CameraHealth
 from streamad.live.faults import CameraFaults, reason_of
 from streamad.live.overload import Overload
+from streamad.live.schedule import CameraSchedule
 from streamad.observability.metrics import CameraMetrics
 from streamad.observability.status import RECENT_SCORES, AlertLabel, CameraState, CameraStatus, ReturnPeriodStatus
 from streamad.scoring import FrameScore
@@ -39,7 +40,7 @@ class CameraWatch:
         spec: The camera's configuration.
         source: Its supervised decoder, not yet started.
         model: The model that scores it.
-        policy: When its scores become alerts.
+        policies: When its scores become alerts, by profile; None: outside the hours of profiles.
         metrics: Its metrics.
         quality: Its frame-quality gate. Default: as shipped.
         drift: When its scores count as drifted. Default: as shipped.
@@ -53,7 +54,7 @@ class CameraWatch:
         spec: CameraSpec,
         source: SupervisedSource,
         model: Model,
-        policy: AlertPolicy,
+        policies: Mapping[str | None, AlertPolicy],
         metrics: CameraMetrics,
         *,
         queue: FrameQueue,
@@ -65,9 +66,18 @@ class CameraWatch:
         self.spec = spec
         self.source = source
         self.model = model
-        self.policy = policy
+        now = wall_clock()
+        self.schedule = CameraSchedule(spec)
+        self.profile = self.schedule.profile(now)
+        """The profile that is active now; None if none is."""
+        self._policies = dict(policies)
+        self.policy = policy = self._policies[self.profile]
         quality = quality or QualitySpec()
-        self.session = Session(model, policy, camera=spec.id, quality=quality, queue=queue, wall_clock=wall_clock)
+        self.session = Session(
+            model, policy, camera=spec.id, quality=quality, zones=spec.zones, queue=queue, wall_clock=wall_clock
+        )
+        self.session.set_active(self.schedule.is_active(now))
+        self._wall_clock = wall_clock
         self.health = CameraHealth(spec.id, self.session.scorer, quality, metrics, wall_clock=wall_clock)
         self.faults = CameraFaults(is_live=source.spec.drops, clock=clock)
         self.overload = Overload(clock)
@@ -99,7 +109,10 @@ class CameraWatch:
         that of the old calibration, are no longer shown.
         """
         self.session.use(policy)
-        self.policy = policy
+        self._take_policy(policy)
+
+    def _take_policy(self, policy: AlertPolicy) -> None:
+        self.policy = self._policies[self.profile] = policy
         self.drift.use(policy.calibration)
         self._recent.clear()
         self._metrics.set_threshold(policy.display_score(policy.threshold))
@@ -109,6 +122,46 @@ class CameraWatch:
         self.session.use_model(model, queue)
         self.model = model
         self.use(policy)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the camera raises alerts now."""
+        return self.session.is_active
+
+    def keep_hours(self) -> list[EventChange]:
+        """Begin or end raising alerts, and change to another profile while no alert is under way, as the hours say."""
+        now = self._wall_clock()
+        is_active, profile = self.schedule.is_active(now), self.schedule.profile(now)
+        changes: list[EventChange] = []
+        if is_active != self.session.is_active:
+            changes += self._note(self.session.set_active(is_active))
+            _log.info("camera %s: %s", self.spec.id, "active" if is_active else self.schedule.text(now))
+        if profile != self.profile and self.session.alert_state == "idle":
+            self.profile, policy = profile, self._policies[profile]
+            changes += self._restart_alerts(policy)
+            _log.info("camera %s: profile %s", self.spec.id, profile or "none: its own calibration")
+        return changes
+
+    def reconfigure(self, spec: CameraSpec, policies: Mapping[str | None, AlertPolicy]) -> list[EventChange]:
+        """Watch by other settings of zones, hours and alerts from the next frame on; an open event closes.
+
+        Args:
+            spec: The settings, with the same source and model.
+            policies: See `CameraWatch`.
+        """
+        self.spec, self.schedule = spec, CameraSchedule(spec)
+        self._policies = dict(policies)
+        now = self._wall_clock()
+        self.profile = self.schedule.profile(now)
+        self.session.zones = spec.zones
+        changes = self._restart_alerts(self._policies[self.profile])
+        return changes + self._note(self.session.set_active(self.schedule.is_active(now)))
+
+    def _restart_alerts(self, policy: AlertPolicy) -> list[EventChange]:
+        changes = self._note(self.session.restart_alerts(policy))
+        self.health.attach(self.session.scorer)
+        self._take_policy(policy)
+        return changes
 
     def poll(self) -> Frame | None:
         """Return the next frame of the source; None if none has come.
@@ -173,7 +226,7 @@ class CameraWatch:
             self.skipped[str(score.cause)] += 1
         else:
             self.faults.good()
-        if not score.is_alert:
+        if not score.is_alert and self.is_active:  # outside its hours, what is normal may differ
             self.drift.follow(score)
 
     def finish(self) -> list[EventChange]:
@@ -264,6 +317,9 @@ class CameraWatch:
             quality=self.health.reason,
             held=dict(self.health.held),
             drift=self.drift.status,
+            is_active=self.is_active,
+            schedule=self.schedule.text(self._wall_clock()),
+            profile=self.profile,
         )
 
     def _follow_load(self, status: SourceStatus) -> bool:

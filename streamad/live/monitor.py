@@ -18,8 +18,9 @@ from streamad.alerts.health import HealthChange
 from streamad.alerts.sinks import SinkFanout
 from streamad.alerts.store import EventStore
 from streamad.alerts.tracker import EventChange, utc_now
+from streamad.bundle import Bundle
 from streamad.calibration import AlertPolicy
-from streamad.config import Config
+from streamad.config import CameraSpec, Config
 from streamad.errors import StreamadError
 from streamad.formatting import counted
 from streamad.frame import Frame
@@ -277,25 +278,16 @@ class Monitor:
             self._publish_model(model)
             info, bundle = model.engine.info, model.bundle
             _log.info("model %s on %s %s %s: %s", bundle.name, info.name, info.device, info.precision, info.why)
-        policy = resolve_policy(
-            self._models[name].bundle,
-            config.rules_of(spec),
-            camera=spec.id,
-            calibration=spec.calibration,
-            alerts_per_day=spec.alerts_per_day,
-            threshold=spec.threshold,
-        )
-        for warning in policy.calibration.warnings if policy.calibration else ():
-            _log.warning("camera %s: %s", spec.id, warning)
+        policies = policies_of(config, spec, self._models[name].bundle)
         self._alerts[spec.id] = 0
-        recording = None if self._evidence is None else self._evidence.recording(policy)
+        recording = None if self._evidence is None else self._evidence.recording(policies[None])
         return CameraWatch(
             spec,
             SupervisedSource(
                 spec.id, spec.source, config.reconnect, slots=_slots(self._models[name]), recording=recording
             ),
             self._models[name],
-            policy,
+            policies,
             self.metrics.camera(spec.id),
             queue=self._batchers[name],
             quality=config.quality_of(spec),
@@ -467,6 +459,7 @@ class Monitor:
         for camera in self.cameras:
             with self._isolated(camera):
                 load_changed |= camera.refresh()
+                self._publish(camera.keep_hours())
                 if not self._batcher_of[camera.spec.id].waiting_of(camera.spec.id):
                     self._publish(camera.tick())
                     self._publish_health(camera)
@@ -537,6 +530,28 @@ class Monitor:
         with ExitStack() as stack:
             for model in self._models.values():
                 stack.callback(model.close)
+
+
+def policies_of(config: Config, spec: CameraSpec, bundle: Bundle) -> dict[str | None, AlertPolicy]:
+    """Return a camera's policy for each of its profiles, and for None the one of all other hours.
+
+    Raises:
+        CalibrationError: See `resolve_policy`.
+    """
+    policies: dict[str | None, AlertPolicy] = {}
+    for name, calibration in ((None, spec.calibration), *((p.name, p.calibration) for p in spec.profiles)):
+        policies[name] = policy = resolve_policy(
+            bundle,
+            config.rules_of(spec),
+            camera=spec.id,
+            calibration=calibration,
+            alerts_per_day=spec.alerts_per_day,
+            threshold=spec.threshold,
+            zones=spec.zones,
+        )
+        for warning in policy.calibration.warnings if policy.calibration else ():
+            _log.warning("camera %s: %s%s", spec.id, "" if name is None else f"profile {name}: ", warning)
+    return policies
 
 
 def _slots(model: Model) -> int:

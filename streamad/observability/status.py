@@ -94,6 +94,9 @@ class CameraStatus(TypedDict):
         quality: Why frames are being rejected ("frozen", "moved", …); None while the picture is good.
         held: Number of frames rejected since the start, by reason.
         drift: See `DriftStatus`; None without a calibration.
+        is_active: Whether it raises alerts now.
+        schedule: Until when it raises none: "not active until 06:00"; None while it does.
+        profile: The profile that is active; None if none is.
         learning: What its model has learned and when it will have learned more, or why it does not learn on; None for
             files, and where learning is turned off.
     """
@@ -120,6 +123,9 @@ class CameraStatus(TypedDict):
     quality: str | None
     held: dict[str, int]
     drift: DriftStatus | None
+    is_active: bool
+    schedule: str | None
+    profile: str | None
     learning: NotRequired[str | None]
 
 

@@ -118,7 +118,13 @@ class PatchRecipe(Recipe):
         return self.plan.lags
 
     def _collect(self, clips: Sequence[OpenClip], most: int, tick: Callable[[], None]) -> PatchSampler:
-        collector = PatchSampler(self.stack_lags, max_cells=most, seed=self.plan.seed, max_height=self.max_height)
+        collector = PatchSampler(
+            self.stack_lags,
+            max_cells=most,
+            seed=self.plan.seed,
+            max_height=self.max_height,
+            zones=self.plan.zones,
+        )
         for clip in clips:
             collector.feed(clip())
             tick()

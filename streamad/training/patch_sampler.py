@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from streamad.errors import UsageError
 from streamad.frame import Frame, UInt8Image
 from streamad.preprocessing import BackgroundModel, PatchHistory
+from streamad.zones import Zones, ZoneSpec
 
 FLOW_CONSISTENT = 0.6
 """Consistency of the optical flow from which "against the flow" is meaningful: at 0.6, four fifths of the movement have
@@ -25,9 +26,19 @@ class PatchSampler:
         max_cells: Maximum number of patches; beyond it, they are sampled uniformly (reservoir sampling).
         seed: Seed of the sample.
         max_height: Taller frames are shrunk to this height, pixels.
+        zones: The parts of the picture to sample. Empty: all of it.
     """
 
-    def __init__(self, lags: tuple[int, ...], *, max_cells: int, seed: int, max_height: int | None = None) -> None:
+    def __init__(
+        self,
+        lags: tuple[int, ...],
+        *,
+        max_cells: int,
+        seed: int,
+        max_height: int | None = None,
+        zones: Sequence[ZoneSpec] = (),
+    ) -> None:
+        self._zones = Zones.of(zones)
         self._background = BackgroundModel()
         self._history = PatchHistory(lags=lags, background=self._background, max_height=max_height)
         self._rng = np.random.default_rng(seed)
@@ -46,9 +57,10 @@ class PatchSampler:
                 self._camera = frame.camera
             patches = self._history.push(frame)
             self.frames += 1
-            for patch in patches.pixels:
+            kept = slice(None) if self._zones is None else self._zones.keep(patches.boxes, patches.locations)
+            for patch in patches.pixels[kept]:
                 self._offer(patch)
-            if len(patches.locations):
+            if len(patches.locations[kept]):
                 self._flow.feed(frame)
 
     def stacks(self) -> npt.NDArray[np.uint8]:

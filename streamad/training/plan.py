@@ -10,6 +10,7 @@ from typing import Any
 from streamad.errors import UsageError
 from streamad.frame import Frame
 from streamad.sources import SourceSpec, open_source
+from streamad.zones import ZoneSpec
 
 Clip = SourceSpec | Callable[[], Iterator[Frame]]
 """A clip of normal video: a source, or a function that yields its frames whenever it is called."""
@@ -46,6 +47,8 @@ class TrainingPlan:
         side: Height and width of the network's input in pixels, for detectors of whole frames.
         validation_share: Share of the clips, the last ones, held out for early stopping and for calibration.
         options: The detector's own options by name; values may be text.
+        zones: The parts of the picture to learn from; networks of whole frames are trained on whole frames. Empty: all
+            of it.
     """
 
     name: str
@@ -66,6 +69,7 @@ class TrainingPlan:
     side: int = 256
     validation_share: float = 0.25
     options: Mapping[str, Any] = field(default_factory=dict)
+    zones: tuple[ZoneSpec, ...] = ()
 
     @property
     def lags(self) -> tuple[int, ...]:

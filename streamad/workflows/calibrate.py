@@ -16,6 +16,7 @@ from streamad.inference.model import Model
 from streamad.protocols import Progress, no_progress
 from streamad.sources import SourceError, SourceSpec
 from streamad.workflows.calibrate_per_location import is_per_location_by_default, score_clips_per_location
+from streamad.zones import ZoneSpec
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ def score_normal(
     *,
     fps: float | None = None,
     local: bool | None = None,
+    zones: Sequence[ZoneSpec] = (),
     progress: Progress = no_progress,
     lost: Callable[[int, SourceError], None] | None = None,
 ) -> NormalScores:
@@ -50,6 +52,7 @@ def score_normal(
         clips: Normal video, in chronological order.
         fps: Frames per second. Default: the bundle's.
         local: Score each location relative to what is normal there. Default: if that helps the detector.
+        zones: The parts of the picture that count. Default: all of it.
         progress: See `score_clips`.
         lost: See `score_clips`.
 
@@ -57,9 +60,9 @@ def score_normal(
         CalibrationError: Per-location statistics are requested but cannot be fitted.
     """
     if is_per_location_by_default(model.bundle.manifest) if local is None else local:
-        made = score_clips_per_location(clips, model, fps=fps, progress=progress, lost=lost)
+        made = score_clips_per_location(clips, model, fps=fps, zones=zones, progress=progress, lost=lost)
         return NormalScores(made.scores, made.indices, made.statistics)
-    found = score_clips(clips, model, progress=progress, lost=lost)
+    found = score_clips(clips, model, zones=zones, progress=progress, lost=lost)
     return NormalScores([clip.scores for clip in found], [clip.indices for clip in found])
 
 
@@ -72,6 +75,7 @@ def calibrate_model(
     alerts_per_day: float = 1.0,
     rules: AlertPolicySpec | None = None,
     local: bool | None = None,
+    zones: Sequence[ZoneSpec] = (),
     progress: Progress = no_progress,
     lost: Callable[[int, SourceError], None] | None = None,
 ) -> Calibration:
@@ -85,13 +89,14 @@ def calibrate_model(
         alerts_per_day: Budget of false alerts.
         rules: Durations, cooldown and hysteresis of the alerts.
         local: See `score_normal`.
+        zones: See `score_normal`.
         progress: See `score_clips`.
         lost: See `score_clips`.
 
     Raises:
         CalibrationError: Nothing can be learned from these scores.
     """
-    normal = score_normal(model, clips, fps=fps, local=local, progress=progress, lost=lost)
+    normal = score_normal(model, clips, fps=fps, local=local, zones=zones, progress=progress, lost=lost)
     return calibrate_bundle(
         model.bundle,
         normal.scores,
@@ -100,6 +105,7 @@ def calibrate_model(
         alerts_per_day=alerts_per_day,
         rules=rules,
         local=normal.statistics,
+        zones=zones,
     )
 
 

@@ -21,6 +21,7 @@ from streamad.inference.clips import score_clips
 from streamad.inference.model import Model
 from streamad.protocols import Progress, no_progress
 from streamad.sources import SourceError, SourceSpec
+from streamad.zones import ZoneSpec
 
 FOLDS, LEAST_CLIPS = 5, 3
 """The video is divided into this many parts, each scored by statistics of the others; with at least this many clips,
@@ -72,6 +73,7 @@ def score_clips_per_location(
     model: Model,
     *,
     fps: float | None = None,
+    zones: Sequence[ZoneSpec] = (),
     progress: Progress = no_progress,
     lost: Callable[[int, SourceError], None] | None = None,
 ) -> LocalClips:
@@ -84,6 +86,7 @@ def score_clips_per_location(
         clips: Normal video.
         model: The model.
         fps: Frames per second. Default: the bundle's.
+        zones: See `score_clips`.
         progress: See `score_clips`.
         lost: See `score_clips`.
 
@@ -93,7 +96,7 @@ def score_clips_per_location(
     """
     with Spool() as spool:
         found = score_clips(
-            clips, model, on_score=lambda score: spool.add(score.anomaly_map), progress=progress, lost=lost
+            clips, model, zones=zones, on_score=lambda score: spool.add(score.anomaly_map), progress=progress, lost=lost
         )
         if spool.shape is None:
             raise CalibrationError(

@@ -17,6 +17,7 @@ from streamad.protocols import Progress, no_progress
 from streamad.sources import SourceSpec
 from streamad.training.plan import Clip, TrainingPlan, clip_opener, split_clips
 from streamad.workflows.calibrate import calibrate_model
+from streamad.zones import ZoneSpec
 
 if TYPE_CHECKING:  # these need torch
     from streamad.training.budget import Shortening
@@ -76,7 +77,9 @@ def fit_model(
     if isinstance(detector, FittedDetector):
         fit = detector.fit(plan, clips, out, progress=progress)
         source = f"{plan.data}: {counted(len(clips), 'clip')}, each part scored by a model of the others{note}"
-        return FittedModel(fit.bundle, calibrate_fit(fit, source=source, alerts_per_day=alerts_per_day, rules=rules))
+        return FittedModel(
+            fit.bundle, calibrate_fit(fit, source=source, alerts_per_day=alerts_per_day, rules=rules, zones=plan.zones)
+        )
     assert isinstance(detector, TrainedDetector)
     require_trainable(detector)
     sources = [clip for clip in clips if not callable(clip)]
@@ -101,13 +104,19 @@ def fit_model(
             source=f"{plan.data}: {counted(len(held), 'clip')} held out of training{note}",
             alerts_per_day=alerts_per_day,
             rules=rules,
+            zones=plan.zones,
             progress=lambda _, done, total: report("calibrating", done, total),
         )
     return FittedModel(bundle, calibration, cuts[0] if cuts else None)
 
 
 def calibrate_fit(
-    fit: Fit, *, source: str, alerts_per_day: float = 1.0, rules: AlertPolicySpec | None = None
+    fit: Fit,
+    *,
+    source: str,
+    alerts_per_day: float = 1.0,
+    rules: AlertPolicySpec | None = None,
+    zones: Sequence[ZoneSpec] = (),
 ) -> Calibration:
     """Set the threshold on the video that a model was fitted to, each part scored by a model of the others.
 
@@ -119,6 +128,7 @@ def calibrate_fit(
         source: Description of the video, for the record.
         alerts_per_day: Budget of false alerts.
         rules: Duration, cooldown and hysteresis of the alerts.
+        zones: The zones that the model was fitted with.
 
     Raises:
         CalibrationError: Nothing can be learned from the scores.
@@ -131,4 +141,5 @@ def calibrate_fit(
         alerts_per_day=alerts_per_day,
         rules=rules,
         ceilings=fit.ceilings,
+        zones=zones,
     )

@@ -16,6 +16,7 @@ from streamad.errors import CalibrationError, UsageError
 from streamad.live.camera import CameraWatch
 from streamad.scoring import FrameScore
 from streamad.writing import BackgroundWriter, Outcome
+from streamad.zones import ZoneSpec, zones_sha256
 
 LEAST_SECONDS = 1800.0
 """Minimum scored time to calibrate on: half an hour contains a few of the peaks that thresholds are derived from."""
@@ -24,10 +25,14 @@ MUCH_ALERT = 0.01
 """If alerts take up a larger share of the time, a note warns that limiting their scores may hide a change."""
 
 
-def scores_sha256(bundle: Bundle, calibration: Calibration | None) -> str:
-    """Identify the source of scores: the model, and the per-location statistics that they are relative to."""
-    model = combined_sha256(bundle)
-    return model if calibration is None or calibration.local is None else f"{model}+{calibration.local.sha256}"
+def scores_sha256(bundle: Bundle, calibration: Calibration | None, zones: Sequence[ZoneSpec] = ()) -> str:
+    """Identify the source of scores: the model, the per-location statistics that they are relative to, the zones."""
+    parts = [combined_sha256(bundle)]
+    if calibration is not None and calibration.local is not None:
+        parts.append(calibration.local.sha256)
+    if zones:
+        parts.append(f"zones:{zones_sha256(zones)}")
+    return "+".join(parts)
 
 
 class ScoreHistoryRecorder:
@@ -50,25 +55,29 @@ class ScoreHistoryRecorder:
         self._wall_clock = wall_clock
         self.writer = BackgroundWriter[HistoryBlock]("history", _write, on_outcome=on_outcome)
         self._histories: dict[str, ScoreHistory] = {}
-        self._bundles: dict[str, Bundle] = {}
+        self._sources: dict[str, tuple[Bundle, tuple[ZoneSpec, ...], str | None]] = {}
 
     def on_score(self, camera: CameraWatch, score: FrameScore) -> None:
         """Record a frame's score. Call after the frame's events were reported."""
         if self._spec.hours <= 0:
             return
         name = camera.spec.id
-        if self._bundles.get(name) is not camera.model.bundle:
+        bundle, zones, profile = camera.model.bundle, camera.session.zones, camera.profile
+        known = self._sources.get(name)
+        if known is None or known[0] is not bundle or known[1:] != (zones, profile):
             if name in self._histories:
-                self._histories[name].close()  # its scores belong to another model
-            self._bundles[name] = camera.model.bundle
-            owner = scores_sha256(camera.model.bundle, camera.policy.calibration)
+                self._histories[name].close()  # its scores belong to another model, to other zones or hours
+            self._sources[name] = bundle, zones, profile
+            owner = scores_sha256(bundle, camera.policy.calibration, zones)
+            if profile is not None:
+                owner += f"+profile:{profile}"
             self._histories[name] = ScoreHistory(
                 self._spec.folder, name, owner, hours=self._spec.hours, wall_clock=self._wall_clock, put=self.writer.put
             )
         self._histories[name].set_threshold(camera.policy.threshold)
         self._histories[name].add(
             score.index, score.pts_seconds, score.score,
-            alert=camera.open_event is not None, skipped=score.skipped_reason is not None,
+            alert=camera.open_event is not None, skipped=score.skipped_reason is not None or not camera.is_active,
         )  # fmt: skip
 
     def on_event(self, change: EventChange) -> None:
@@ -130,6 +139,7 @@ def calibrate_on_recent(
     false_alarms: Sequence[FalseAlarm] = (),
     alerts_per_day: float | None = None,
     rules: AlertPolicySpec | None = None,
+    zones: Sequence[ZoneSpec] = (),
 ) -> tuple[Calibration, RecentScores]:
     """Calibrate on a camera's recent scores.
 
@@ -146,6 +156,7 @@ def calibrate_on_recent(
         false_alarms: Alerts whose scores are used in full.
         alerts_per_day: Budget of false alerts. Default: the old calibration's, or 1.
         rules: The alert policy that will run. Default: the old calibration's.
+        zones: The camera's zones; scores that were made with others are left out.
 
     Returns:
         The calibration, and the scores that it is based on.
@@ -160,7 +171,7 @@ def calibrate_on_recent(
     recent = read_history(
         folder,
         camera,
-        scores_sha256(bundle, old),
+        scores_sha256(bundle, old, zones),
         since=since,
         keep_alerts=keep_alerts,
         false_alarms=false_alarms,
@@ -184,6 +195,7 @@ def calibrate_on_recent(
         created=now,
         local=None if old is None else old.local,
         ceilings=recent.ceilings,
+        zones=zones,
     )
     return calibration, recent
 

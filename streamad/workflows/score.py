@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from streamad.protocols import Progress, no_progress
 from streamad.scoring import Normalization, RunningNormalizer, per_video
 from streamad.sources import SourceInfo, SourceSpec, open_source
 from streamad.workflows.score_writer import Recording, ScoreWriter
+from streamad.zones import ZoneSpec
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def score_file(
     folder: Path,
     policy: AlertPolicy | None,
     normalization: Normalization,
+    zones: Sequence[ZoneSpec] = (),
     write_csv: bool = True,
     write_plot: bool = True,
     write_video: bool = True,
@@ -75,6 +77,7 @@ def score_file(
         folder: Folder of the outputs.
         policy: When a score becomes an alert; None: no alerts.
         normalization: Scale of the scores in table and plot.
+        zones: The parts of the picture that count. Default: all of it.
         write_csv: Write the score table.
         write_plot: Write the plot.
         write_video: Write the annotated video.
@@ -85,7 +88,7 @@ def score_file(
         OutputError: An output cannot be written.
     """
     started = time.monotonic()
-    session = Session(model, policy, camera=name)
+    session = Session(model, policy, camera=name, zones=zones)
     with open_source(spec, camera=name) as source:
         fps = source.info.fps or model.bundle.manifest.training.fps
         with (

@@ -13,11 +13,12 @@ from pathlib import Path
 from streamad.alerts.marks import false_alarms, false_alarms_changed_at
 from streamad.bundle import CALIBRATION, Bundle
 from streamad.calibration import AlertPolicy, Calibration
-from streamad.config import Config
+from streamad.config import CameraSpec, Config
 from streamad.errors import CalibrationError, OutputError, StreamadError
 from streamad.inference.alerting import resolve_policy
 from streamad.live.camera import CameraWatch
 from streamad.workflows.recalibrate import calibrate_on_recent, keep_previous, scores_sha256
+from streamad.zones import newly_watched
 
 LEAST_SECONDS = 1200.0
 """Minimum scored time to set a threshold on; until then, the first day's budget applies anyway."""
@@ -54,28 +55,31 @@ class _Course:
     ready: AlertPolicy | None = None
 
 
-def tightened(config: Config, camera: str, bundle: Bundle, base: Calibration) -> Calibration | None:
+def tightened(config: Config, camera: CameraSpec, bundle: Bundle, base: Calibration) -> Calibration | None:
     """Return the calibration that a watch continues with: that of an earlier run on the camera's own scores.
 
     Args:
         config: The configuration of the watch.
-        camera: The camera's id.
+        camera: The camera.
         bundle: Its model.
         base: The calibration that the configuration names, or the bundle's.
 
     Returns:
-        The calibration, for the budget of `base`. None: there is none, or the camera was learned or calibrated since.
+        The calibration, for the budget of `base`. None: there is none, the camera was learned or calibrated since, or
+        its zones have changed.
 
     Raises:
         CalibrationError: The file is damaged.
     """
-    path = _path_of(config, camera)
+    path = _path_of(config, camera.id)
     if not config.history.tighten or config.history.hours <= 0 or not path.exists():
         return None
     kept = Calibration.load(path)
     if scores_sha256(bundle, kept) != scores_sha256(bundle, base) or kept.model_sha256 != base.model_sha256:
         return None
     if kept.created < base.created:  # both UTC, ISO 8601
+        return None
+    if newly_watched(kept.zones, camera.zones) > newly_watched(base.zones, camera.zones):
         return None
     return kept if kept.alerts_per_day == base.alerts_per_day else kept.with_budget(base.alerts_per_day)
 
@@ -129,7 +133,7 @@ class Tightening:
         """Replace the policy or start a calculation if it is time. Call for each scored frame, after its events."""
         name = camera.spec.id
         course = self._courses.get(name) or self._settled.get(name)
-        if course is None:
+        if course is None or camera.profile is not None:  # a profile has a calibration of its own
             return
         if course.bundle is not camera.model.bundle:  # the model has learned on
             self._settled.pop(name, None)
@@ -162,7 +166,7 @@ class Tightening:
         """Continue with the calibration of an earlier run, unless the camera was learned or calibrated since."""
         name = course.camera.spec.id
         try:
-            kept = tightened(self._config, name, course.bundle, base)
+            kept = tightened(self._config, course.camera.spec, course.bundle, base)
         except StreamadError as error:
             _log.warning("camera %s: %s", name, error)
             return
@@ -173,7 +177,9 @@ class Tightening:
     def _policy_of(self, course: _Course, calibration: Calibration) -> AlertPolicy:
         camera = course.camera
         rules = self._config.rules_of(camera.spec)
-        return resolve_policy(course.bundle, rules, camera=camera.spec.id, calibration=calibration)
+        return resolve_policy(
+            course.bundle, rules, camera=camera.spec.id, calibration=calibration, zones=camera.session.zones
+        )
 
     def _replace(self, course: _Course, policy: AlertPolicy) -> None:
         camera, old, new = course.camera, course.camera.policy, policy.calibration
@@ -191,7 +197,7 @@ class Tightening:
     def _calibrate(self, course: _Course, known: Calibration) -> None:
         """Set the threshold on the camera's scores if there are enough of them. Runs in a thread."""
         camera, rests_on, now = course.camera, known.alert_curve.exposure_seconds, self._wall_clock()
-        events = self._config.events.path
+        events, zones = self._config.events.path, camera.session.zones
         try:
             changed_at = false_alarms_changed_at(events, camera.spec.id)
             is_marked = changed_at is not None and changed_at > datetime.fromisoformat(known.created)
@@ -209,6 +215,7 @@ class Tightening:
                 least_seconds=max(wanted, LEAST_SECONDS),
                 false_alarms=false_alarms(events, camera.spec.id),
                 rules=self._config.rules_of(camera.spec),
+                zones=zones,
             )
             policy = self._policy_of(course, calibration)
         except CalibrationError as error:
@@ -221,7 +228,7 @@ class Tightening:
             _log.exception("camera %s: its threshold could not be set on its own scores", camera.spec.id)
             return
         course.next_look = self._clock() + REST_SECONDS
-        if course.bundle is not camera.model.bundle:
+        if course.bundle is not camera.model.bundle or zones != camera.session.zones:
             return
         try:
             keep_previous(course.path)

@@ -11,96 +11,30 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta, tzinfo
-from datetime import time as time_of_day
-from typing import Annotated, Literal
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from streamad.alerts.event import Event, EventKind
 from streamad.alerts.sinks.notification import Notification, of_event, summary
 from streamad.alerts.state_machine import Severity
 from streamad.alerts.store import AnyEvent
+from streamad.hours import Hours, TimeZoneName, zone
 
 Why = Literal["quiet hours", "rate limit"]
 Changes = Literal["all", "open_close", "opened"]
 CHANGES = (
     "all: every change; open_close: start and end; opened: the start. That an alert becomes critical is always sent"
 )
-Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-_WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
-def _clock(value: object) -> object:
-    # YAML reads 22:00 without quotes as 22·60 + 0 (base 60), and 06:00 as text.
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 24 * 60:
-        return f"{value // 60:02}:{value % 60:02}"
-    return value
-
-
-def _local(value: time_of_day) -> time_of_day:
-    if value.tzinfo is not None:
-        raise ValueError("expected a time of day such as 22:00; the sink's `time_zone` applies")
-    return value
-
-
-ClockTime = Annotated[time_of_day, BeforeValidator(_clock), AfterValidator(_local)]
-
-
-def _known_zone(name: str | None) -> str | None:
-    if name is not None:
-        zone(name)
-    return name
-
-
-def zone(name: str | None) -> tzinfo | None:
-    """Return the time zone of a name such as Europe/Berlin; None is the machine's.
-
-    Raises:
-        ValueError: This machine does not know the name.
-    """
-    if name is None:
-        return None
-    try:
-        return ZoneInfo(name)
-    except (OSError, ValueError) as error:  # ZoneInfoNotFoundError is a KeyError
-        raise ValueError(f"not a time zone: {name!r}") from error
-    except KeyError:
-        raise ValueError(f"unknown time zone {name!r}; expected a name such as Europe/Berlin") from None
-
-
-TimeZoneName = Annotated[str | None, AfterValidator(_known_zone)]
-
-
-class QuietHours(BaseModel):
+class QuietHours(Hours):
     """A time of the day in which a receiver is only notified of what cannot wait."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    start: ClockTime = Field(description="time of day at which they begin, such as 22:00")
-    end: ClockTime = Field(description="time of day at which they end; on the next day if it is not after `start`")
-    days: tuple[Weekday, ...] = Field(_WEEKDAYS, min_length=1, description="days on which they begin")
     except_severities: tuple[Severity, ...] = Field(
         ("critical",), description="alerts of these severities are sent all the same"
     )
-
-    def covers(self, now: datetime, zone: tzinfo | None) -> bool:
-        """Whether a moment (timezone-aware) lies in these hours, by the clock of a zone (None: the machine's).
-
-        When that clock is set back during the hours, they end at the first of the two times that it shows as `end`.
-        """
-        today = now.astimezone(zone).date()
-        for day in (today, today - timedelta(days=1)):
-            if _WEEKDAYS[day.weekday()] not in self.days:
-                continue
-            last = day if self.end > self.start else day + timedelta(days=1)
-            start, end = (
-                datetime.combine(d, t, tzinfo=zone).astimezone(UTC) for d, t in ((day, self.start), (last, self.end))
-            )
-            if start <= now.astimezone(UTC) < end:
-                return True
-        return False
 
 
 class RateLimit(BaseModel):

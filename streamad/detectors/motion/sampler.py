@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from streamad.array_files import read_arrays
 from streamad.bundle import Manifest
+from streamad.detectors.motion.descriptors import cell_boxes
 from streamad.detectors.motion.layout import CELL, LENGTH, MOVEMENT, PLACE, SHARE, SPEED
 from streamad.detectors.motion.scorer import MotionScorer
 from streamad.errors import BundleError, OutputError
@@ -27,6 +28,7 @@ from streamad.files import write_atomic
 from streamad.frame import Frame
 from streamad.protocols import Closeable
 from streamad.training.watched import WatchedVideo, is_example
+from streamad.zones import Zones, ZoneSpec
 
 Floats = npt.NDArray[np.float32]
 
@@ -158,12 +160,22 @@ class MotionSampler(Closeable):
         seed: Seed of the sample.
         state: What was seen before. Its samples and sums are continued, as if all video had been read in one pass; its
             candidates are of the frame `EARLIER`.
+        zones: The parts of the picture to learn from clips. Empty: all of it.
 
     Raises:
         OutputError: The file cannot be written.
     """
 
-    def __init__(self, manifest: Manifest, folder: Path, *, seed: int = 17, state: NormalState | None = None) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        folder: Path,
+        *,
+        seed: int = 17,
+        state: NormalState | None = None,
+        zones: Sequence[ZoneSpec] = (),
+    ) -> None:
+        self._zones = Zones.of(zones)
         self._scorer = MotionScorer(manifest, "fitting")
         self._rng = np.random.default_rng(seed if state is None else (seed, round(state.seconds)))
         self._folder = folder
@@ -217,8 +229,12 @@ class MotionSampler(Closeable):
             began = frame.pts_seconds if began is None else began
             if self._kept is None:
                 self._begin(found.grid)
-            self._keep(found.locations, found.values)
-            self._counts.append(len(found.values))
+            locations, values = found.locations, found.values
+            if self._zones is not None:
+                kept = self._zones.keep(cell_boxes(frame.shape, found.grid), locations)
+                locations, values = locations[kept], values[kept]
+            self._keep(locations, values)
+            self._counts.append(len(values))
             self._clips.append(self._clip)
             self._seconds.append(frame.pts_seconds - began)
         with self._on_disk():

@@ -84,7 +84,7 @@ def fit_motion_bundle(plan: TrainingPlan, clips: Sequence[Clip], out: Path, *, p
     DETECTOR.require_rate(plan.fps)
     manifest = motion_manifest(plan)
     sizes: dict[tuple[int, int], int] = {}
-    with MotionSampler(manifest, out, seed=plan.seed) as sampler:
+    with MotionSampler(manifest, out, seed=plan.seed, zones=plan.zones) as sampler:
         for number, frames in enumerate(_each(clips, "reading normal video", tell), 1):
             sampler.feed(of_one_size(frames, number, sizes))
         if not sampler.frames:

@@ -13,6 +13,7 @@ from streamad.formatting import counted, span
 from streamad.training.plan import TrainingPlan
 from streamad.workflows.learn.capture import Capture
 from streamad.workflows.learn.recording_store import RecordingStore
+from streamad.zones import ZoneSpec
 
 MIN_SECONDS = 30.0
 MIN_MOVING_SECONDS = 15.0
@@ -32,6 +33,7 @@ class LearnPlan:
         options: The detector's own options.
         seed: Seed of all random choices.
         train_seconds: Approximate limit for the training of a network. None: no limit.
+        zones: The parts of the picture to learn. Empty: all of it.
     """
 
     name: str
@@ -42,12 +44,13 @@ class LearnPlan:
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 17
     train_seconds: float | None = None
+    zones: tuple[ZoneSpec, ...] = ()
 
     def training_plan(self, *, fps: float, validation_share: float) -> TrainingPlan:
         """Return the plan of the training on clips of this frame rate, of which so many are held out."""
         return TrainingPlan(
             name=self.name, data=self.data, license=self.license, fps=fps, detector=self.detector, seed=self.seed,
-            validation_share=validation_share, options=self.options,
+            validation_share=validation_share, options=self.options, zones=self.zones,
         )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +31,7 @@ from streamad.versions import activate, active_version, new_version
 from streamad.workflows.learn_on.job import LearnError, LearnJob, LearnProcess
 from streamad.workflows.learn_on.recorder import MOST_BYTES, WatchedBlock, WatchedRecorder, write_blocks
 from streamad.writing import BackgroundWriter, Outcome
+from streamad.zones import ZoneSpec, zones_json, zones_sha256
 
 FOLDER = "watched"
 """Folder in that of a camera's scores."""
@@ -131,7 +132,9 @@ class LearningOn:
                 _log.info("camera %s: its model does not learn on while it is watched: %s", camera.spec.id, reason)
                 continue
             folder = config.history.folder / camera.spec.id / FOLDER
-            self._courses[camera.spec.id] = _Course(camera, folder, self._recorder(folder, camera.model.bundle))
+            self._courses[camera.spec.id] = _Course(
+                camera, folder, self._recorder(folder, camera.model.bundle, camera.session.zones)
+            )
             self._observe(self._courses[camera.spec.id])
 
     def on_refresh(self) -> None:
@@ -190,15 +193,17 @@ class LearningOn:
             return f"{bundle.name} does not hold what it was learned from; `streamad learn` makes a model that does"
         if bundle.path == bundle.home:
             return f"{bundle.name} was not made by `streamad learn`"
-        if camera.spec.calibration is not None or known is None or known.local is not None:
+        if camera.spec.calibration is not None or camera.spec.profiles or known is None or known.local is not None:
             return "its threshold is not the model's own"
         if not os.access(bundle.home, os.W_OK):
             return f"{bundle.home} cannot be written to"
         return None
 
-    def _recorder(self, folder: Path, bundle: Bundle) -> WatchedRecorder:
-        """Return the recorder for a version; what was watched with other versions is removed."""
+    def _recorder(self, folder: Path, bundle: Bundle, zones: Sequence[ZoneSpec]) -> WatchedRecorder:
+        """Return the recorder for a version and zones; what was watched with others is removed."""
         own = folder / f"{bundle.path.name}-{bundle.sha256[:12]}"
+        if zones:
+            own = own.with_name(f"{own.name}-{zones_sha256(zones)[:12]}")
         for other in folder.iterdir() if folder.is_dir() else ():
             if other != own:
                 shutil.rmtree(other, ignore_errors=True)
@@ -212,9 +217,9 @@ class LearningOn:
 
     def _observe(self, course: _Course) -> None:
         def take(model_input: ModelInput, result: ScoredFrame) -> None:
-            if not course.is_recording:
-                return
             camera = course.camera
+            if not course.is_recording or not camera.is_active:
+                return  # outside its hours, what is normal may differ
             try:
                 course.recorder.take(model_input, result, camera.policy, in_alert=camera.session.open_event is not None)
             except Exception:  # noqa: BLE001 - watching goes on
@@ -249,7 +254,7 @@ class LearningOn:
         if not is_changed:
             course.ready = following
             return
-        course.recorder = self._recorder(course.folder, bundle)
+        course.recorder = self._recorder(course.folder, bundle, camera.session.zones)
         course.is_recording = True
         assert before is not None
         assert known is not None
@@ -297,6 +302,7 @@ class LearningOn:
         """
         camera, base = course.camera, course.camera.model.bundle
         rules, active = self._config.rules_of(camera.spec), camera.policy.calibration
+        zones = camera.session.zones
         assert active is not None
         own = active if base.calibration_path is None else Calibration.load(base.calibration_path)
         fresh = new_version(base.home)
@@ -311,6 +317,7 @@ class LearningOn:
                     alerts_per_day=own.alerts_per_day,
                     rules=rules.model_dump(mode="json"),
                     false_alarms=self._false_alarms(camera.spec.id),
+                    zones=zones_json(zones),
                 )
             )
             self._process = process
@@ -345,7 +352,13 @@ class LearningOn:
 
     def _policy(self, camera: CameraWatch, bundle: Bundle) -> AlertPolicy:
         rules = self._config.rules_of(camera.spec)
-        return resolve_policy(bundle, rules, camera=camera.spec.id, alerts_per_day=camera.spec.alerts_per_day)
+        return resolve_policy(
+            bundle,
+            rules,
+            camera=camera.spec.id,
+            alerts_per_day=camera.spec.alerts_per_day,
+            zones=camera.session.zones,
+        )
 
 
 def _known_seconds(bundle: Bundle) -> float:

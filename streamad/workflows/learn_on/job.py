@@ -25,6 +25,7 @@ from streamad.errors import StreamadError, UsageError
 from streamad.formatting import span
 from streamad.sources.limits import end_with_parent
 from streamad.workflows.fit import calibrate_fit
+from streamad.zones import ZoneSpec
 
 NICE = 19
 """Lowest priority of a process."""
@@ -44,6 +45,7 @@ class LearnJob:
         alerts_per_day: Budget of false alerts.
         rules: Duration, cooldown and hysteresis of the alerts, and the other fields of `AlertPolicySpec`.
         false_alarms: Alerts that the operator marked as false, as the fields of `FalseAlarm`.
+        zones: The zones that the video was watched with, as the fields of `ZoneSpec`.
     """
 
     base: str
@@ -53,6 +55,7 @@ class LearnJob:
     alerts_per_day: float
     rules: dict[str, Any]
     false_alarms: Sequence[Sequence[float]] = ()
+    zones: Sequence[dict[str, Any]] = ()
 
 
 class LearnError(StreamadError, RuntimeError):
@@ -116,6 +119,7 @@ def learn_next(job: LearnJob) -> Calibration:
         f"watched by {job.camera}, each part scored by a model of the others",
         alerts_per_day=job.alerts_per_day,
         rules=AlertPolicySpec.model_validate(job.rules),
+        zones=[ZoneSpec.model_validate(zone) for zone in job.zones],
     )
     calibration.save(out / CALIBRATION)
     if base.place_path is not None:
