@@ -25,6 +25,7 @@ from streamad.live.score_log import ScoreLog
 from streamad.observability.health import Health
 from streamad.observability.metrics import Metrics
 from streamad.observability.status import StatusDocument
+from streamad.observability.systemd import SystemdNotifier
 from streamad.scoring import FrameScore
 from streamad.web import WebServer, create_app
 from streamad.workflows.learn_on import LearningOn
@@ -81,7 +82,7 @@ def watch(
         ConfigError, BundleError, EngineError, CalibrationError: Before anything is started.
     """
     settings = config if isinstance(config, Config) else load_config(Path(config))
-    metrics, health = metrics or Metrics(), Health()
+    metrics, health, systemd = metrics or Metrics(), Health(), SystemdNotifier()
     with ExitStack() as stack:
         store = stack.enter_context(
             EventStore(
@@ -129,6 +130,10 @@ def watch(
             if on_event is not None:
                 on_event(change)
 
+        def refresh() -> None:
+            systemd.alive()
+            learning.on_refresh()
+
         monitor = Monitor(
             settings,
             metrics=metrics,
@@ -138,7 +143,7 @@ def watch(
             evidence=evidence,
             on_score=take_score,
             on_event=take_event,
-            on_refresh=lambda: learning.on_refresh(),
+            on_refresh=refresh,
         )
         learning = LearningOn(settings, monitor, utc_now, on_outcome=partial(metrics.wrote, "learning"))
         stack.callback(learning.close)
@@ -173,6 +178,7 @@ def watch(
         if on_start is not None:
             on_start(monitor)
         cameras = monitor.run(once=once)
+        systemd.stopping()
         unsaved = store.unsaved()
         for event in unsaved:  # closing the store raises an error, so they are reported before
             message(f"not stored: {event.to_json()}")

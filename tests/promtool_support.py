@@ -10,9 +10,18 @@ import pytest
 
 def promtool() -> str:
     """Return the path of promtool. Skip if it is missing, or fail if STREAMAD_REQUIRE_PROMTOOL=1 requires it."""
-    found = shutil.which("promtool")
+    return _found("promtool", "prometheus")
+
+
+def amtool() -> str:
+    """Return the path of Alertmanager's amtool, or skip or fail likewise."""
+    return _found("amtool", "prometheus-alertmanager")
+
+
+def _found(program: str, package: str) -> str:
+    found = shutil.which(program)
     if found is None:
         if os.environ.get("STREAMAD_REQUIRE_PROMTOOL") == "1":
-            pytest.fail("promtool is not installed, but STREAMAD_REQUIRE_PROMTOOL=1 requires it")
-        pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
+            pytest.fail(f"{program} is not installed, but STREAMAD_REQUIRE_PROMTOOL=1 requires it")
+        pytest.skip(f"{program} is not installed (Debian: apt-get install {package})")
     return found

@@ -89,6 +89,9 @@ def learn(
     password_env: Annotated[
         str | None, opt(unit="NAME", help="Environment variable with its password.", panel="Camera")
     ] = None,
+    secret_file: Annotated[
+        Path | None, opt(unit="FILE", help="File with user:password on one line, instead.", panel="Camera")
+    ] = None,
     transport: Annotated[
         str,
         opt(unit="NAME", help="RTSP transport: tcp or udp.", complete=complete_from(("tcp", "udp")), panel="Camera"),
@@ -150,7 +153,7 @@ def learn(
         train_seconds=60 * train_minutes, zones=zones_of(zones, camera),
     )  # fmt: skip
     require_trainer(plan)
-    specs, words, clips = _sources(sources, fps, bit_depth, username_env, password_env, transport)
+    specs, words, clips = _sources(sources, fps, bit_depth, username_env, password_env, secret_file, transport)
     live = not clips.clips
     given = None if live else look_at_clips(clips.clips, fps, one_rate=method.one_rate)
     if given is not None:
@@ -234,6 +237,7 @@ def _sources(
     bit_depth: str,
     username_env: str | None,
     password_env: str | None,
+    secret_file: Path | None,
     transport: str,
 ) -> tuple[Sequence[SourceSpec], str, Clips]:
     """The sources, their description without credentials, and the clips if they are files.
@@ -253,7 +257,12 @@ def _sources(
                 "a model belongs to one camera: give one camera, or files of one camera",
                 hint="learn each camera with an --out of its own",
             )
-        changes = {"username_env": username_env, "password_env": password_env, "transport": transport}
+        changes = {
+            "username_env": username_env,
+            "password_env": password_env,
+            "secret_file": secret_file,
+            "transport": transport,
+        }
         (camera,) = cameras
         if isinstance(camera, RtspSpec):
             try:

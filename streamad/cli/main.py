@@ -45,6 +45,7 @@ SECTIONS = {
     "Set up": {
         "config": "streamad.cli.config:config",
         "sinks": "streamad.cli.sinks:sinks",
+        "health": "streamad.cli.health:health",
         "backup": "streamad.cli.backup:backup",
         "restore": "streamad.cli.backup:restore",
         "doctor": "streamad.cli.doctor:doctor",

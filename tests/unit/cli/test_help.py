@@ -53,6 +53,8 @@ NOT_RUN = {
     "streamad demo": "tests/integration/test_demo.py",
     "streamad demo --seed 7 --keep-running --port 8000": "runs until Ctrl-C",
     "streamad run camera.yaml": "runs until Ctrl-C",
+    "streamad health camera.yaml": "tests/integration/test_run_as_a_service.py",
+    "streamad health camera.yaml --ready": "tests/integration/test_run_as_a_service.py",
     "streamad backup camera.yaml": "tests/unit/workflows/test_backup.py",
     "streamad restore streamad-backup-20260105-031500.zip camera.yaml": "tests/unit/workflows/test_backup.py",
     "streamad sinks test camera.yaml": "tests/integration/test_notifications.py",
