@@ -104,7 +104,9 @@ class EventTracker:
         transition = self._machine.update(score.index, score.pts_seconds, score.score)
         if self._machine.peak_index == score.index:
             cell = score.peak
-            box = None if cell is None or score.boxes is None else score.boxes.box(*cell)
+            box = score.region
+            if box is None and cell is not None and score.boxes is not None:
+                box = score.boxes.box(*cell)
             zone = None
             if self._zone_of is not None and cell is not None and score.boxes is not None:
                 zone = self._zone_of(score.boxes, cell)

@@ -27,6 +27,8 @@ class FrameScore:
             "window" (the video ends before the window around the frame is complete). None if it has a score.
         reason: What is unusual at the frame's highest location, in words for an operator; None if the detector gives no
             reason. If the frame-quality gate rejected the frame: what is wrong with its picture ("dark").
+        region: (x0, y0, x1, y1) of what is unusual, pixels of this frame, right and bottom edges exclusive, where it is
+            known to be more than the highest location; None otherwise.
         boxes: Where the anomaly map's locations lie on this frame; None if it has no anomaly map.
         is_alert: Whether an event is open after this frame. A session sets it; without an alert policy it stays False.
     """
@@ -39,6 +41,7 @@ class FrameScore:
     received_at: float = 0.0
     skipped_reason: str | None = None
     reason: str | None = None
+    region: tuple[int, int, int, int] | None = None
     boxes: LocationBoxes | None = field(default=None, repr=False)
     is_alert: bool = False
 

@@ -11,7 +11,7 @@ from streamad.bundle import Bundle, Manifest
 from streamad.calibration.false_alarms import FalseAlarm
 from streamad.detectors.base import CameraScorer, Fit, FittedDetector
 from streamad.detectors.motion.flow import LONGEST_SECONDS
-from streamad.detectors.motion.layout import CELL
+from streamad.detectors.motion.layout import CELL, LENGTH
 from streamad.detectors.options import parse_options
 from streamad.errors import UsageError
 from streamad.protocols import Progress
@@ -67,7 +67,7 @@ class Motion(FittedDetector):
         """See `FittedDetector.learns_on`: the bundle has what it was learned from."""
         from streamad.detectors.motion.sampler import NORMAL
 
-        return NORMAL in bundle.manifest.files
+        return NORMAL in bundle.manifest.files and bundle.manifest.input.channels == LENGTH
 
     def learn_on(self, bundle: Bundle, folder: Path, out: Path, *, false_alarms: Sequence[FalseAlarm] = ()) -> Fit:
         """See `FittedDetector.learn_on`."""

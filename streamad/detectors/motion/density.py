@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from streamad.detectors.motion.layout import CLOSEST, FAST, MOVEMENT, OUTPUTS, PLACE, SLOW
+from streamad.detectors.motion.layout import CLOSEST, DISTANCE, FAST, MOVEMENT, OUTPUTS, PLACE, SLOW, STAY, USUAL_STAY
 
 Floats = npt.NDArray[np.float32]
 
@@ -31,17 +31,21 @@ class MotionModel:
     nearest normal example, but at most that to no movement at all, which is normal everywhere. Places are counted from
     the middle of the anchors, for the rounding of squares.
 
+    **Stay.** Where something new stands, the distance is the length of the stay in units of the longest usual one
+    there, times `stay_scale`.
+
     A density of velocities by nearest neighbors is the idea of AI-VAD (Reiss and Hoshen 2022, arXiv 2212.00789). Cells
     instead of detected objects, two times, and the scale of the place are additions.
 
     Attributes:
         anchors: (a, 2) rows and columns, working pixels.
-        usual: (a, 3) natural logarithms of the usual movement over the shorter and the longer time, and of the usual
-            pace there, working pixels per second.
+        usual: (a, 4) natural logarithms of the usual movement over the shorter and the longer time and of the usual
+            pace there, working pixels per second, and of the longest usual stay there, seconds.
         sharpness: (1,) 1 / (2 · bandwidth²) of the kernel, 1 / pixel².
         spread: (10,) root mean square of each number of the movement, in units of the usual movement over its time.
         nearness: (1,) distance per working pixel between places.
         examples: (m, 12) normal examples of movement and place · nearness.
+        stay_scale: (1,) distance of a stay that is as long as the longest usual one.
     """
 
     anchors: Floats
@@ -50,9 +54,16 @@ class MotionModel:
     spread: Floats
     nearness: Floats
     examples: Floats
+    stay_scale: Floats
+
+    def with_stays(self, usual: float, scale: float) -> MotionModel:
+        """Return the model with another longest usual stay, seconds, and another `stay_scale`."""
+        table = self.usual.copy()
+        table[:, USUAL_STAY - 1] = np.log(usual)
+        return replace(self, usual=table, stay_scale=np.array([scale], np.float32))
 
     def usual_there(self, place: Floats) -> Floats:
-        """Return the (n, 3) usual movement and pace, working pixels per second, at (n, 2) rows and columns."""
+        """Return the (n, 4) usual movement, pace and stay (see `usual`) at (n, 2) rows and columns."""
         # There are few distinct places: each is computed once, its two 32-bit numbers viewed as one of 64 bits.
         keys, which = np.unique(np.ascontiguousarray(place, np.float32).view(np.int64).ravel(), return_inverse=True)
         places = keys.view(np.float32).reshape(-1, 2)
@@ -68,10 +79,11 @@ class MotionModel:
         return np.concatenate([moved, (place - self.anchors.mean(axis=0)) * self.nearness], axis=1)
 
     def __call__(self, values: Floats) -> Floats:
-        """Return the (n, 4) network's output for (n, length) descriptors; see `layout`."""
+        """Return the (n, 5) network's output for (n, length) descriptors; see `layout`."""
         answer = np.empty((len(values), OUTPUTS), np.float32)
-        answer[:, 0] = distances(self.points(values), self.examples)
         answer[:, 1:] = self.usual_there(values[:, PLACE])
+        stayed = self.stay_scale * values[:, STAY] / answer[:, USUAL_STAY]
+        answer[:, DISTANCE] = np.maximum(distances(self.points(values), self.examples), stayed)
         return answer
 
     @property

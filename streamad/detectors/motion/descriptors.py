@@ -41,9 +41,9 @@ def describe(movement: Floats) -> CellDescriptors:
     slow_speed = MOVEMENT.stop - 1 - SHARE.start
     speed = np.maximum(movement[..., SPEED - SHARE.start], movement[..., slow_speed])
     locations = np.argwhere(speed > ACTIVE)
-    values = np.empty((len(locations), LENGTH), np.float32)
+    values = np.zeros((len(locations), LENGTH), np.float32)
     values[:, PLACE] = (locations + 0.5) * CELL
-    values[:, SHARE.start :] = movement[locations[:, 0], locations[:, 1]]
+    values[:, SHARE.start : MOVEMENT.stop] = movement[locations[:, 0], locations[:, 1]]
     return CellDescriptors(locations, values, grid)
 
 

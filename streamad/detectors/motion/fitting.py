@@ -9,10 +9,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from streamad.calibration.calibration import HIGHEST_LEVEL
 from streamad.detectors.motion.density import TIME_OF, MotionModel, distances
-from streamad.detectors.motion.layout import CELL
+from streamad.detectors.motion.layout import CELL, CLOSEST
+from streamad.detectors.motion.overdue import OVERDUE
 from streamad.detectors.motion.sampler import EARLIER, Moments, MotionSampler
 from streamad.detectors.motion.scorer import frame_scores
+from streamad.detectors.motion.stay_limits import NEVER, usual_stay
 from streamad.errors import UsageError
 
 Floats = npt.NDArray[np.float32]
@@ -86,13 +89,14 @@ def fit(sampler: MotionSampler, *, seed: int = 17, progress: Callable[[int, int]
     counts, moments = sampler.counts, sampler.moments
     moving = np.unique(stretch_of[counts > 0])
     cells_seen = 0 if moments is None else int(moments.counts.sum())
-    if moments is None or cells_seen < MIN_CELLS or (len(moving) < MIN_STRETCHES and cells_seen == counts.sum()):
+    kept, at, cells = sampler.sample()
+    is_first = not (at == EARLIER).any()
+    if moments is None or cells_seen < MIN_CELLS or (len(moving) < MIN_STRETCHES and is_first):
         raise UsageError(
             f"too little moves in the normal video: {cells_seen} moving cells in {len(moving)} stretches of "
             f"{seconds:g} s; {MIN_CELLS} in {MIN_STRETCHES} are needed",
             hint="give more video from times when people or vehicles pass",
         )
-    kept, at, cells = sampler.sample()
     chosen = _chosen(cells, at, np.random.default_rng(seed))
     model = _learned(moments, kept[chosen])
     of = np.where(at[chosen] < 0, EARLIER, stretch_of[at[chosen]])  # ascending, as `_chosen` orders by time
@@ -102,7 +106,9 @@ def fit(sampler: MotionSampler, *, seed: int = 17, progress: Callable[[int, int]
         scores[run] = frame_scores(distances(model.points(values), model.examples, own, of), counts[run], TOP_CELLS)
         if progress is not None:
             progress(run.stop, len(counts))
-    return Fitted(model, len(moving), seconds, scores)
+    usual = usual_stay(sampler.stays, sampler.runs, OVERDUE)
+    highest = HIGHEST_LEVEL * float(scores.max(initial=CLOSEST))
+    return Fitted(model.with_stays(usual, highest / OVERDUE), len(moving), seconds, scores)
 
 
 def stretches(clips: npt.NDArray[np.int32], seconds: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.intp], float]:
@@ -143,11 +149,12 @@ def _learned(moments: Moments, kept: Floats) -> MotionModel:
     grid = np.indices((rows, cols)).reshape(2, -1).T
     blank = MotionModel(
         anchors=((grid + 0.5) * CELL).astype(np.float32),
-        usual=np.log(usual.reshape(-1, 3)).astype(np.float32),
+        usual=np.log(np.column_stack([usual.reshape(-1, 3), np.full(len(grid), NEVER)])).astype(np.float32),
         sharpness=np.array([1 / (2 * BANDWIDTH**2)], np.float32),
         spread=spread.astype(np.float32),
         nearness=np.array([NEARNESS], np.float32),
         examples=np.zeros((0, 12), np.float32),
+        stay_scale=np.ones(1, np.float32),
     )
     return MotionModel(**{**blank.state(), "examples": blank.points(kept)})
 

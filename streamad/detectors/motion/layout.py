@@ -30,16 +30,24 @@ MOVEMENT = slice(FAST.start, SLOW.stop)
 SPEED = FAST.stop - 1
 """Column of the mean speed over the shorter time."""
 
-LENGTH = SLOW.stop
+STAY = SLOW.stop
+"""Column of the time for which something new has been standing in the cell, seconds; see `stays.StayMeter`. In a
+descriptor of movement it is 0; in one of a stay, all but it and the place is 0."""
+
+LENGTH = STAY + 1
 """Length of a descriptor."""
+
+LENGTH_WITHOUT_STAYS = STAY
+"""Length of a descriptor in bundles that know nothing of stays."""
 
 CLOSEST = 0.1
 """Smallest distance that is resolved: below what is informative, far above the rounding of a distance in 32 bits."""
 
-DISTANCE, USUAL_FAST, USUAL_SLOW, USUAL_PACE = range(4)
+DISTANCE, USUAL_FAST, USUAL_SLOW, USUAL_PACE, USUAL_STAY = range(5)
 """Columns of the network's output: distance to the nearest normal example, in units of the usual movement at that
 place; the usual movement there over the shorter and the longer time (mean speed over the cell) and the usual pace
-(speed of what moves), working pixels per second."""
+(speed of what moves), working pixels per second; the longest usual stay there, seconds, which bundles that know nothing
+of stays lack."""
 
-OUTPUTS = 4
+OUTPUTS = 5
 """Number of columns of the network's output."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from streamad.bundle import Manifest
 from streamad.detectors.motion.density import TIME_OF
-from streamad.detectors.motion.layout import CLOSEST, LENGTH, MOVEMENT, PLACE
+from streamad.detectors.motion.layout import CLOSEST, LENGTH, LENGTH_WITHOUT_STAYS, MOVEMENT, PLACE, STAY, USUAL_STAY
 from streamad.errors import BundleError
 
 _SIZES = ("anchors", "examples")
@@ -18,24 +18,28 @@ _SIZES = ("anchors", "examples")
 class MotionNet(nn.Module):
     """Distances of descriptors; see `density.MotionModel`, whose arrays are the buffers.
 
-    Input (n, length, 1, 1); output (n, 4): the distance, and the usual movement and pace there.
+    Input (n, length, 1, 1); output (n, 5): the distance, and the usual movement, pace and stay there.
 
     Args:
         anchors: Number of anchors.
         examples: Number of examples.
+        stays: Whether it knows of stays; otherwise descriptor and output are shorter by one number.
     """
 
-    def __init__(self, *, anchors: int, examples: int) -> None:
+    def __init__(self, *, anchors: int, examples: int, stays: bool = True) -> None:
         super().__init__()
         movement = MOVEMENT.stop - MOVEMENT.start
         shape = {
             "anchors": (anchors, 2),
-            "usual": (anchors, 3),
+            "usual": (anchors, 3 + stays),
             "sharpness": (1,),
             "spread": (movement,),
             "nearness": (1,),
             "examples": (examples, movement + 2),
         }
+        if stays:
+            shape["stay_scale"] = (1,)
+        self._stays = stays
         for name, size in shape.items():
             self.register_buffer(name, torch.zeros(size))
 
@@ -52,6 +56,9 @@ class MotionNet(nn.Module):
         away = examples.square().sum(1) - 2.0 * points @ examples.T
         nearest = away.amin(1) + points.square().sum(1)
         distance = torch.minimum(nearest, moved.square().sum(1)).clamp_min(CLOSEST**2).sqrt()
+        if self._stays:
+            stayed = self._array("stay_scale") * values[:, STAY] / usual[:, USUAL_STAY - 1]
+            distance = torch.maximum(distance, stayed)
         return torch.cat([distance[:, None], usual], 1)
 
     def _array(self, name: str) -> Tensor:
@@ -65,10 +72,11 @@ def build(manifest: Manifest) -> MotionNet:
         BundleError: The manifest is not one of this detector's.
     """
     options = manifest.training.options
-    if manifest.input.channels != LENGTH or any(name not in options for name in _SIZES):
+    stays = manifest.input.channels == LENGTH
+    if manifest.input.channels not in (LENGTH, LENGTH_WITHOUT_STAYS) or any(name not in options for name in _SIZES):
         raise BundleError(
             f"bundle {manifest.name}: motion needs {LENGTH} input channels and the options {', '.join(_SIZES)} in its "
             f"training record; got {manifest.input.channels} and {', '.join(options) or 'none'}",
             hint="fit the model again with this version",
         )
-    return MotionNet(**{name: int(options[name]) for name in _SIZES})
+    return MotionNet(**{name: int(options[name]) for name in _SIZES}, stays=stays)

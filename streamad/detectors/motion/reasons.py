@@ -16,6 +16,9 @@ MORE = 2.5
 REST = 2.0
 """Usual pace below which things usually stand at a place, working pixels per second."""
 
+MINUTE = 120.0
+"""Time from which lengths of stays are given in minutes, seconds."""
+
 _DIRECTIONS = ("to the right", "down", "to the left", "up")
 
 
@@ -38,3 +41,19 @@ def reason_of(values: npt.NDArray[np.float32], outputs: npt.NDArray[np.float32])
     if more >= MORE:
         return f"{more:.1f}× as much movement as usual here"
     return f"moves {_DIRECTIONS[int(np.argmax(values[FAST][:4]))]}, unusual here"
+
+
+def stay_reason(seconds: float, usual: float) -> str:
+    """Explain a stay that is too long.
+
+    Args:
+        seconds: Its length.
+        usual: Length of the longest usual one there.
+    """
+    return f"standing here for {_duration(seconds)}; usual is up to {_duration(usual)}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < MINUTE:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 60 * MINUTE else f"{seconds / 3600:.0f} h"

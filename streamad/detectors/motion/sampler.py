@@ -21,8 +21,9 @@ import numpy.typing as npt
 from streamad.array_files import read_arrays
 from streamad.bundle import Manifest
 from streamad.detectors.motion.descriptors import cell_boxes
-from streamad.detectors.motion.layout import CELL, LENGTH, MOVEMENT, PLACE, SHARE, SPEED
+from streamad.detectors.motion.layout import CELL, LENGTH, MOVEMENT, PLACE, SHARE, SPEED, STAY
 from streamad.detectors.motion.scorer import MotionScorer
+from streamad.detectors.motion.stay_limits import STAY_DTYPE, StayRecords, runs_of
 from streamad.errors import BundleError, OutputError
 from streamad.files import write_atomic
 from streamad.frame import Frame
@@ -32,6 +33,9 @@ from streamad.zones import Zones, ZoneSpec
 
 Floats = npt.NDArray[np.float32]
 
+VERSION = 2
+"""Version of the file: since 2 it has stays."""
+
 PER_CELL = 256
 """Maximum number of descriptors of a cell that are kept as candidates for examples."""
 
@@ -40,6 +44,9 @@ EARLIER, EMPTY = -1, -2
 
 NORMAL = "normal.npz"
 """File of a `NormalState` in a bundle."""
+
+MOST_RUNS = 4096
+"""Clips whose lengths are kept: the newest."""
 
 READ_CELLS = 65_536
 """Descriptors that are read back from the file at once, about."""
@@ -88,6 +95,8 @@ class NormalState:
         parts: The scores that its threshold rests on.
         fps: Frames per second of these scores.
         seconds: Length of all normal video that was learned from.
+        stays: (k,) `STAY_DTYPE` longest stays of every cell.
+        runs: (clips, 2) length of each clip, and for how long something moved in it, seconds.
     """
 
     sizes: npt.NDArray[np.int64]
@@ -96,6 +105,8 @@ class NormalState:
     parts: tuple[ScoredPart, ...]
     fps: float
     seconds: float
+    stays: npt.NDArray[np.void]
+    runs: npt.NDArray[np.float64]
 
     def save(self, path: Path) -> None:
         """Write the state; scores are rounded to 16 bits.
@@ -104,7 +115,7 @@ class NormalState:
             OutputError: The file cannot be written.
         """
         known = [part.known for part in self.parts]
-        header = {"version": 1, "known": known, "fps": self.fps, "seconds": self.seconds}
+        header = {"version": VERSION, "known": known, "fps": self.fps, "seconds": self.seconds}
         buffer = io.BytesIO()
         np.savez_compressed(
             buffer,
@@ -118,6 +129,9 @@ class NormalState:
             scores=np.concatenate([np.zeros(0), *(part.scores for part in self.parts)]).astype(np.float16),
             ceilings=np.concatenate([np.zeros(0), *(part.ceilings for part in self.parts)]).astype(np.float32),
             lengths=np.array([len(part.scores) for part in self.parts], np.int64),
+            stay_cells=self.stays["cell"],
+            stay_seconds=self.stays["seconds"],
+            runs=self.runs[-MOST_RUNS:],
         )
         write_atomic(path, buffer.getvalue())
 
@@ -131,8 +145,8 @@ class NormalState:
         try:
             arrays: dict[str, Any] = read_arrays(path)
             header = json.loads(arrays["header"].tobytes().decode())
-            if header["version"] != 1:
-                raise ValueError(f"version {header['version']!r} is not supported, only version 1")
+            if header["version"] != VERSION:
+                raise ValueError(f"version {header['version']!r} is not supported, only version {VERSION}")
             sizes, kept = arrays["sizes"].astype(np.int64), arrays["kept"].astype(np.float16)
             if sizes.ndim != 2 or sizes.min() < 0 or sizes.max() > PER_CELL or kept.shape != (sizes.sum(), LENGTH):
                 raise ValueError("its arrays do not fit together")
@@ -141,8 +155,19 @@ class NormalState:
                 raise ValueError("its arrays do not fit together")
             ends = np.cumsum(arrays["lengths"])[:-1]
             scores, ceilings = (np.split(arrays[n].astype(np.float64), ends) for n in ("scores", "ceilings"))
+            stays = np.zeros(len(arrays["stay_cells"]), STAY_DTYPE)
+            stays["cell"], stays["seconds"] = arrays["stay_cells"], arrays["stay_seconds"]
+            runs = arrays["runs"].astype(np.float64)
+            if (
+                runs.ndim != 2
+                or runs.shape[1] != 2
+                or not (stays["cell"] >= 0).all()
+                or not (stays["cell"] < sizes.size).all()
+            ):
+                raise ValueError("its arrays do not fit together")
             parts = [ScoredPart(*part) for part in zip(scores, ceilings, map(float, header["known"]), strict=True)]
-            return cls(sizes, kept, moments, tuple(parts), float(header["fps"]), float(header["seconds"]))
+            fps, seconds = float(header["fps"]), float(header["seconds"])
+            return cls(sizes, kept, moments, tuple(parts), fps, seconds, stays, runs)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BundleError(f"{path} does not hold what the model was learned from: {error}") from error
 
@@ -186,6 +211,8 @@ class MotionSampler(Closeable):
         self._kept: Floats | None = None
         self._kept_at: npt.NDArray[np.int64]
         self._moments: Moments
+        self._stays: StayRecords
+        self._earlier_runs = np.zeros((0, 2)) if state is None else state.runs
         self._watched: WatchedVideo | None = None
         self.frames = 0
         """Frames read."""
@@ -211,6 +238,16 @@ class MotionSampler(Closeable):
     def moments(self) -> Moments | None:
         """Sums over all descriptors; None before the first described frame."""
         return None if self._kept is None else self._moments
+
+    @property
+    def stays(self) -> npt.NDArray[np.void]:
+        """(n,) `STAY_DTYPE` longest stays of every cell."""
+        return np.zeros(0, STAY_DTYPE) if self._kept is None else self._stays.stays()
+
+    @property
+    def runs(self) -> npt.NDArray[np.float64]:
+        """(clips, 2) length of each clip, and for how long something moved in it, seconds."""
+        return np.concatenate([self._earlier_runs, runs_of(self.clips, self.seconds, self.counts)])
 
     def feed(self, frames: Iterable[Frame]) -> None:
         """Add one clip.
@@ -264,7 +301,8 @@ class MotionSampler(Closeable):
         assert self._kept is not None
         is_kept = self._kept_at > EMPTY
         sizes = is_kept.sum(axis=1).reshape(self._moments.counts.shape)
-        return NormalState(sizes, self._kept[is_kept].astype(np.float16), self._moments, tuple(parts), fps, seconds)
+        kept = self._kept[is_kept].astype(np.float16)
+        return NormalState(sizes, kept, self._moments, tuple(parts), fps, seconds, self.stays, self.runs)
 
     def sample(self) -> tuple[Floats, npt.NDArray[np.int64], npt.NDArray[np.intp]]:
         """Return the kept descriptors (n, length), the number of the described frame of each, and that of its cell.
@@ -301,6 +339,7 @@ class MotionSampler(Closeable):
         cells = grid[0] * grid[1]
         self._kept = np.zeros((cells, PER_CELL, LENGTH), np.float32)
         self._kept_at = np.full((cells, PER_CELL), EMPTY, np.int64)
+        self._stays = StayRecords(cells)
         self._moments = Moments(
             np.zeros(grid), np.zeros((*grid, MOVEMENT.stop - MOVEMENT.start)), np.zeros(grid), np.zeros(grid)
         )
@@ -314,6 +353,7 @@ class MotionSampler(Closeable):
         slots = np.arange(len(cells)) - first[cells]
         self._kept[cells, slots] = state.kept
         self._kept_at[cells, slots] = EARLIER
+        self._stays.extend(state.stays)
         sums = state.moments
         self._moments = Moments(sums.counts.copy(), sums.squares.copy(), sums.shares.copy(), sums.speeds.copy())
 
@@ -326,6 +366,10 @@ class MotionSampler(Closeable):
     def _sample(self, locations: npt.NDArray[np.intp], values: Floats, frame: int) -> None:
         """Add a frame's descriptors to the samples and sums."""
         assert self._kept is not None
+        if (stands := values[:, STAY] > 0).any():
+            cells = np.ravel_multi_index((*locations[stands].T,), self._moments.counts.shape)
+            self._stays.add(np.asarray(cells), values[stands, STAY])
+            locations, values = locations[~stands], values[~stands]
         rows, cols = locations.T
         sums = self._moments
         sums.counts[rows, cols] += 1

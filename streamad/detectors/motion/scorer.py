@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,19 @@ from streamad.bundle import Manifest
 from streamad.detectors.base import skipped_score
 from streamad.detectors.motion.descriptors import CellDescriptors, cell_boxes, describe
 from streamad.detectors.motion.flow import FlowMeter, grid_shape
-from streamad.detectors.motion.layout import DISTANCE, HEIGHT, LENGTH
+from streamad.detectors.motion.layout import (
+    CELL,
+    DISTANCE,
+    HEIGHT,
+    LENGTH,
+    LENGTH_WITHOUT_STAYS,
+    PLACE,
+    STAY,
+    USUAL_STAY,
+)
+from streamad.detectors.motion.overdue import OverdueStays
 from streamad.detectors.motion.reasons import reason_of
+from streamad.detectors.motion.stays import StayMeter
 from streamad.errors import BundleError
 from streamad.frame import Frame, LocationBoxes
 from streamad.preprocessing import FrameSizeError, ModelInput
@@ -46,13 +58,26 @@ class RunningMean:
         self._last = None
 
 
+@dataclass(frozen=True, slots=True)
+class MotionInput(ModelInput):
+    """The input of one frame, with what the network does not need.
+
+    Attributes:
+        standing: (rows, cols) how long something new has been standing in each cell, seconds; None if that is not
+            measured.
+    """
+
+    standing: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+
+
 class MotionScorer:
     """The cells of one camera's frames in which something moves, and how far that is from what was normal there.
 
     A frame's score is the mean distance of its farthest cells (`MotionModel`), where cells in which nothing moves count
-    as 0. It is averaged over time by a `RunningMean`, which is reset at a gap.
+    as 0. It is averaged over time by a `RunningMean`, which is reset at a gap. While a thing is reported that has been
+    standing for too long (`OverdueStays`), its distance is the frame's score if it is higher.
 
-    The anomaly map has the distance of every cell in which something moves.
+    The anomaly map has the distance of every cell in which something moves, or which belongs to such a thing.
 
     Args:
         manifest: The bundle's manifest.
@@ -64,7 +89,9 @@ class MotionScorer:
 
     def __init__(self, manifest: Manifest, camera: str) -> None:
         tiling, score = manifest.tiling, manifest.score
-        if tiling.kind != "cells" or manifest.input.channels != LENGTH or score.kind != "top_cells":
+        self._length = manifest.input.channels
+        is_known = self._length in (LENGTH, LENGTH_WITHOUT_STAYS)
+        if tiling.kind != "cells" or not is_known or score.kind != "top_cells":
             raise BundleError(
                 f"bundle {manifest.name}: motion needs the tiling 'cells' with {LENGTH} channels and the score "
                 f"top_cells, got tiling {tiling.kind!r}, {manifest.input.channels} channels and score {score.kind!r}",
@@ -74,6 +101,8 @@ class MotionScorer:
         self._height = manifest.input.max_height or HEIGHT
         self._meter = FlowMeter(height=self._height, level=tiling.motion_level)
         self._mean = RunningMean()
+        self._stays = StayMeter() if self._length == LENGTH else None
+        self._overdue = OverdueStays()
         self._boxes: LocationBoxes | None = None
 
     @property
@@ -93,8 +122,8 @@ class MotionScorer:
         if self._boxes is None or (self._boxes.shape, self._boxes.grid) != (frame.shape, grid):
             self._boxes = cell_boxes(frame.shape, grid)
         if isinstance(found, str):
-            found = CellDescriptors(np.zeros((0, 2), np.intp), np.zeros((0, LENGTH), np.float32), grid)
-        return ModelInput(
+            found = CellDescriptors(np.zeros((0, 2), np.intp), np.zeros((0, self._length), np.float32), grid)
+        return MotionInput(
             camera=frame.camera,
             index=frame.index,
             pts_seconds=frame.pts_seconds,
@@ -103,6 +132,7 @@ class MotionScorer:
             locations=found.locations,
             boxes=self._boxes,
             skipped_reason=skipped,
+            standing=None if self._stays is None else self._stays.seconds,
         )
 
     def described(self, frame: Frame) -> CellDescriptors | str:
@@ -115,10 +145,16 @@ class MotionScorer:
                 hint="use a stream of higher resolution",
             )
         movement = self._meter.push(frame)
-        return movement if isinstance(movement, str) else describe(movement)
+        grown = None if self._stays is None else self._stays.push(frame, grid_shape(frame.shape, self._height))
+        if isinstance(movement, str):
+            return movement
+        found = describe(movement)
+        if self._stays is None:
+            return replace(found, values=found.values[:, : self._length])
+        return found if grown is None or not grown.any() else with_stays(found, self._stays.seconds, grown)
 
     def score(self, model_input: ModelInput, outputs: npt.NDArray[np.float32]) -> FrameScore:
-        """Score the frame from the (n, 4) outputs for its cells; NaN if skipped or an output is not finite."""
+        """Score the frame from the network's outputs for its cells; NaN if skipped or an output is not finite."""
         skipped = model_input.skipped_reason
         if skipped is None and not np.isfinite(outputs).all():
             skipped = "non_finite"
@@ -128,22 +164,40 @@ class MotionScorer:
             return skipped_score(model_input, skipped)
         assert model_input.locations is not None
         assert model_input.boxes is not None
-        away = outputs[:, DISTANCE] if len(outputs) else np.zeros(0, np.float32)
+        outputs = outputs if len(outputs) else np.zeros((0, 1), np.float32)
+        has_values = model_input.batch.shape[1] == self._length  # a comparison of engines has none
+        values = model_input.batch[:, :, 0, 0] if has_values else np.zeros((len(outputs), 0), np.float32)
+        moves = values[:, STAY] == 0 if has_values and self._stays is not None else np.ones(len(outputs), bool)
+        away = outputs[moves, DISTANCE]
         anomaly_map = np.full(model_input.boxes.grid, np.nan, np.float32)
-        anomaly_map[model_input.locations[:, 0], model_input.locations[:, 1]] = away
+        anomaly_map[*model_input.locations[moves].T] = away
         reason = None
-        if len(outputs) and model_input.batch.shape[1] == LENGTH:
+        if len(away) and has_values:
             best = int(away.argmax())
-            reason = reason_of(model_input.batch[best, :, 0, 0], outputs[best])
-        (score,) = frame_scores(away, np.array([len(away)]), self._cells)
+            reason = reason_of(values[moves][best], outputs[moves][best])
+        (now,) = frame_scores(away, np.array([len(away)]), self._cells)
+        score = self._mean.push(model_input.pts_seconds, float(now))
+        region = None
+        if isinstance(model_input, MotionInput) and model_input.standing is not None and has_values:
+            there, rest = ~moves, outputs[~moves]
+            usual = rest[:, USUAL_STAY] if len(rest) else np.zeros(0, np.float32)
+            self._overdue.push(
+                model_input.pts_seconds, model_input.standing, model_input.locations[there],
+                values[there, STAY] if len(rest) else usual, usual, rest[:, DISTANCE],
+            )  # fmt: skip
+            if (cells := self._overdue.cells) is not None and self._overdue.distance > score:
+                score, reason = self._overdue.distance, self._overdue.reason
+                anomaly_map[cells] = np.fmax(anomaly_map[cells], np.float32(score))
+                region = _around(cells, model_input.boxes)
         return FrameScore(
             camera=model_input.camera,
             index=model_input.index,
             pts_seconds=model_input.pts_seconds,
-            score=self._mean.push(model_input.pts_seconds, float(score)),
+            score=score,
             anomaly_map=anomaly_map,
             received_at=model_input.received_at,
             reason=reason,
+            region=region,
             boxes=model_input.boxes,
         )
 
@@ -157,6 +211,28 @@ class MotionScorer:
         """Forget all frames."""
         self._meter.reset()
         self._mean.reset()
+        self._stays = None if self._stays is None else StayMeter()
+        self._overdue = OverdueStays()
+
+
+def with_stays(
+    found: CellDescriptors, seconds: npt.NDArray[np.float32], cells: npt.NDArray[np.bool_]
+) -> CellDescriptors:
+    """Add the descriptors of some cells' stays, (rows, cols) seconds, behind those of movement."""
+    locations = np.argwhere(cells)
+    values = np.zeros((len(locations), LENGTH), np.float32)
+    values[:, PLACE] = (locations + 0.5) * CELL
+    values[:, STAY] = seconds[cells]
+    return CellDescriptors(
+        np.concatenate([found.locations, locations]), np.concatenate([found.values, values]), found.grid
+    )
+
+
+def _around(cells: npt.NDArray[np.bool_], boxes: LocationBoxes) -> tuple[int, int, int, int]:
+    """Return the box around some cells, pixels of the frame."""
+    rows, cols = (np.flatnonzero(cells.any(axis=axis)) for axis in (1, 0))
+    (x0, y0, _, _), (_, _, x1, y1) = boxes.box(rows[0], cols[0]), boxes.box(rows[-1], cols[-1])
+    return x0, y0, x1, y1
 
 
 def frame_scores(cells: npt.NDArray[np.float32], counts: npt.NDArray[Any], wanted: int) -> npt.NDArray[np.float32]:

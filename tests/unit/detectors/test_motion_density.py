@@ -19,11 +19,12 @@ def model(rng: np.random.Generator) -> MotionModel:
     grid = np.stack(np.meshgrid(np.arange(9), np.arange(13), indexing="ij"), -1).reshape(-1, 2)
     return MotionModel(
         anchors=((grid + 0.5) * 16).astype(np.float32),
-        usual=rng.uniform(1.5, 4.0, (117, 3)).astype(np.float32),
+        usual=rng.uniform(1.5, 4.0, (117, 4)).astype(np.float32),
         sharpness=np.array([1 / 288], np.float32),
         spread=rng.uniform(0.3, 1.5, 10).astype(np.float32),
         nearness=np.array([0.1], np.float32),
         examples=np.abs(rng.normal(0.5, 3.0, (50, 12))).astype(np.float32),
+        stay_scale=np.array([2.5], np.float32),
     )
 
 
@@ -31,7 +32,10 @@ def descriptors(rng: np.random.Generator, count: int) -> np.ndarray:
     values = np.empty((count, LENGTH), np.float32)
     values[:, :2] = rng.uniform(0, 140, (count, 2))
     values[:, 2] = rng.uniform(0, 1, count)
-    values[:, 3:] = np.maximum(rng.normal(0, 25, (count, LENGTH - 3)), 0)
+    values[:, 3:13] = np.maximum(rng.normal(0, 25, (count, 10)), 0)
+    values[:, 13] = 0
+    values[::3, 2:13] = 0  # every third is about a stay
+    values[::3, 13] = rng.uniform(0, 200, len(values[::3]))
     return values
 
 
@@ -46,11 +50,13 @@ def by_loops(learned: MotionModel, values: np.ndarray) -> list[list[float]]:
             for column in learned.usual.T.astype(float)
         ]
         moved = [
-            v / (usual[k // 5] * s) for k, (v, s) in enumerate(zip(row[3:], learned.spread.astype(float), strict=True))
+            v / (usual[k // 5] * s)
+            for k, (v, s) in enumerate(zip(row[3:13], learned.spread.astype(float), strict=True))
         ]
         point = [*moved, *((place - [72, 104]) * 0.1)]
         away = min(math.dist(point, example) for example in learned.examples.astype(float))
-        answer.append([max(0.1, min(away, math.hypot(*moved))), *usual])
+        stayed = 2.5 * row[13] / usual[3]
+        answer.append([max(0.1, min(away, math.hypot(*moved)), stayed), *usual])
     return answer
 
 

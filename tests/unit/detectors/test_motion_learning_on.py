@@ -21,7 +21,7 @@ from streamad.detectors import Fit
 from streamad.detectors.motion import DETECTOR
 from streamad.detectors.motion.density import MotionModel
 from streamad.detectors.motion.fitting import fit
-from streamad.detectors.motion.layout import LENGTH
+from streamad.detectors.motion.layout import LENGTH, STAY
 from streamad.detectors.motion.sampler import NORMAL, PER_CELL, MotionSampler, NormalState, ScoredPart
 from streamad.detectors.motion.training import KNOWN_SHARE, _newest, fit_motion_bundle, motion_manifest
 from streamad.errors import BundleError, UsageError
@@ -136,6 +136,7 @@ def test_every_moment_is_as_likely_to_be_kept_over_several_passes(tmp_path: Path
                 sampler._begin((2, 2))
             for frame in range(1000):
                 values = np.full((4, LENGTH), part, np.float32)
+                values[:, STAY] = 0
                 sampler._sample(np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.intp), values, frame)
             state = sampler.state((), fps=10, seconds=100.0 * (part + 1))
             shares.append(np.bincount(state.kept[:, 0].astype(int), minlength=3) / len(state.kept))

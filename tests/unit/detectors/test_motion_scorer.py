@@ -146,5 +146,25 @@ def test_tiny_frames_and_foreign_bundles_are_refused() -> None:
             MotionScorer(manifest(), "x").preprocess(Frame("x", 0, 0.0, 0.0, np.zeros(shape, np.uint8)))
     foreign = manifest()
     foreign = foreign.model_copy(update={"input": foreign.input.model_copy(update={"channels": 3})})
-    with pytest.raises(BundleError, match="motion needs the tiling 'cells' with 13 channels"):
+    with pytest.raises(BundleError, match="motion needs the tiling 'cells' with 14 channels"):
         MotionScorer(foreign, "x")
+
+
+def test_what_is_left_standing_is_reported_once_with_its_box(learned: Fitted) -> None:
+    left = Square(20.0, 60, 120, 0.0, seed=77)
+    frames = list(world([*walkers(40, seed=5), left], 40.0, seed=5))
+    found = scores(learned, frames)
+    reported = [s for s in found if s.reason is not None and s.reason.startswith("standing here for")]
+    times = np.array([s.pts_seconds for s in reported])
+    assert times[0] == pytest.approx(20.0 + 2 * 1.5, abs=1.6)  # the shortest stay that can be too long
+    assert times[-1] - times[0] == pytest.approx(10.0, abs=0.3)
+    assert all(s.score > learned.scores.max() for s in reported)
+    assert reported[5].region is not None
+    x0, y0, x1, y1 = reported[5].region
+    assert x0 <= 126 and x1 >= 138 and y0 <= 66 and y1 >= 94  # noqa: PT018 - one box
+    assert (x1 - x0) * (y1 - y0) < 5000
+    usual = scores(learned, frames[: round(19.5 * 12.5)])
+    assert not any(s.reason is not None and s.reason.startswith("standing") for s in usual)
+    # A stay outlasts a gap.
+    again = scores(learned, [replace(f, flags=FrameFlags.DISCONTINUITY) if f.index == 400 else f for f in frames])
+    assert sum(s.reason == reported[0].reason for s in again) > 0
