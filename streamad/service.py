@@ -133,6 +133,8 @@ def watch(
         def refresh() -> None:
             systemd.alive()
             learning.on_refresh()
+            for writer in (*writers, learning.writer, *outputs):
+                metrics.queue_length.labels(queue=writer.name).set(writer.status()["waiting"])
 
         monitor = Monitor(
             settings,

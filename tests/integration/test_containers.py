@@ -170,6 +170,7 @@ layer() {{  # NAME LOWER: a root file system over LOWER whose changes are its ow
     mount -t overlay overlay -o "lowerdir=$2,upperdir=$1/upper,workdir=$1/work" "$1/root"
     mount --rbind /dev "$1/root/dev"; mount -t proc proc "$1/root/proc"
     mount -t tmpfs tmpfs "$1/root/tmp"
+    for folder in {parents}; do chmod o+rx "$1/root$folder"; done  # where this machine's Python is
 }}
 """
 
@@ -261,7 +262,9 @@ def test_the_steps_of_the_dockerfile_give_a_service_that_runs_read_only(disk: Pa
     program = " ".join(json.loads(entry) + json.loads(command))
     health = " ".join(json.loads(check.partition("CMD ")[2]))
     user = "setpriv --reuid 10001 --regid 10001 --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all"
-    text = SCRIPT.format(kept=kept) + "\n".join([
+    python = Path(sys.base_prefix)
+    parents = " ".join(map(str, [*reversed(python.parents), python]))
+    text = SCRIPT.format(kept=kept, parents=parents) + "\n".join([
         f"layer {disk}/build /",
         *first,
         f"layer {disk}/final /",
