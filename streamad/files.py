@@ -15,7 +15,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,19 @@ MAX_BYTES = 64 << 20
 """Largest document that is read whole, bytes."""
 
 
-def write_atomic(path: Path, data: bytes | str) -> None:
+def write_atomic(
+    path: Path, data: bytes | str, *, mode: int | None = None, owner: tuple[int, int] | None = None
+) -> None:
     r"""Write `data` to `path` so that a reader sees either the old or the new content, never a part.
 
     Undecodable bytes of file names, which Python represents as lone surrogates, are written as `\udcXX`; in JSON that
     is the same string.
+
+    Args:
+        path: The file.
+        data: Its content.
+        mode: Its permissions. Default: those of new files.
+        owner: Its user and group, kept if this process may not set them. Default: those of the process.
 
     Raises:
         OutputError: The folder is not writable, or the disk is full.
@@ -43,7 +51,10 @@ def write_atomic(path: Path, data: bytes | str) -> None:
             file.write(payload)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        if owner is not None:
+            with suppress(PermissionError):
+                os.chown(temporary, *owner)
+        os.chmod(temporary, 0o666 & ~_umask() if mode is None else mode)
         os.replace(temporary, path)
         temporary = None
     except OSError as error:

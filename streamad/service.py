@@ -27,7 +27,7 @@ from streamad.observability.metrics import Metrics
 from streamad.observability.status import StatusDocument
 from streamad.observability.systemd import SystemdNotifier
 from streamad.scoring import FrameScore
-from streamad.web import WebServer, create_app
+from streamad.web import Logins, WebServer, create_app
 from streamad.workflows.learn_on import LearningOn
 from streamad.workflows.recalibrate import ScoreHistoryRecorder
 from streamad.workflows.tighten import Tightening
@@ -83,6 +83,9 @@ def watch(
     """
     settings = config if isinstance(config, Config) else load_config(Path(config))
     metrics, health, systemd = metrics or Metrics(), Health(), SystemdNotifier()
+    logins = Logins(settings.web, events=settings.events.path)
+    if settings.web.enabled:
+        logins.check()
     with ExitStack() as stack:
         store = stack.enter_context(
             EventStore(
@@ -174,6 +177,7 @@ def watch(
                 store=store,
                 preview=monitor.preview,
                 evidence=settings.evidence.folder if settings.evidence.enabled else None,
+                logins=logins,
             )
             server = stack.enter_context(WebServer(app, settings.web))
             message(f"page, /metrics, /healthz, /readyz, /status: {server.url}")

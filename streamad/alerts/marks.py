@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from streamad.alerts.audit import AuditEntry, Authentication, insert_entry
 from streamad.alerts.database import connect_existing, connect_reader, failure
 from streamad.alerts.event import Event, utc_text
 from streamad.calibration.false_alarms import FalseAlarm
@@ -75,8 +76,14 @@ class Mark:
         return cls(event=event, verdict=verdict, by=author, at=datetime.fromisoformat(at), note=note)
 
 
-def add_mark(path: Path, mark: Mark) -> None:
-    """Add a mark to the trail of its event, durably. `streamad run` may have the file open.
+def add_mark(path: Path, mark: Mark, *, authentication: Authentication = "command", address: str | None = None) -> None:
+    """Add a mark to the trail of its event and to the audit trail, durably. `streamad run` may have the file open.
+
+    Args:
+        path: The file of the event store.
+        mark: The mark.
+        authentication: How the one who judged was recognized.
+        address: Address of their client; None for a command.
 
     Raises:
         UsageError: There is no such event.
@@ -85,12 +92,20 @@ def add_mark(path: Path, mark: Mark) -> None:
     try:
         with closing(connect_existing(path)) as connection:
             row = (mark.event, mark.verdict, mark.by, utc_text(mark.at), mark.note)
-            # One statement is one transaction.
+            connection.execute("BEGIN IMMEDIATE")
             added = connection.execute(
                 "INSERT INTO marks (event, verdict, author, at, note) SELECT ?, ?, ?, ?, ?"
                 " WHERE EXISTS (SELECT 1 FROM events WHERE id = ? AND type = 'anomaly')",
                 (*row, mark.event),
             ).rowcount
+            if added:
+                detail = {"kind": mark.verdict.replace("_", "-"), "note": mark.note}
+                entry = AuditEntry(
+                    at=mark.at, who=mark.by, authentication=authentication, address=address, action="event.mark",
+                    target=mark.event, detail=detail,
+                )  # fmt: skip
+                insert_entry(connection, entry)
+            connection.execute("COMMIT")
     except sqlite3.Error as error:
         raise failure(path, error) from error
     if not added:

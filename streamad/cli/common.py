@@ -453,3 +453,17 @@ def zones_of(config: Path | None, camera: str | None) -> tuple[ZoneSpec, ...]:
     if name not in cameras:
         raise UsageError(f"{config} has no camera {name!r}", hint=suggestion(name, cameras))
     return cameras[name].zones
+
+
+def login_name() -> str:
+    """The login name of who runs the command.
+
+    Raises:
+        UsageError: It is not known.
+    """
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError) as error:  # a container may run as a number without a name
+        raise UsageError("the login name is not known", hint="give --by NAME") from error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from streamad.cli.common import JsonOption, emit, say, table
+from streamad.cli.common import JsonOption, emit, login_name, say, table
 from streamad.cli.help import arg, opt
 from streamad.errors import UsageError
 
@@ -132,12 +132,46 @@ def mark_event(
 
     verdict = _verdict(mark)
     assert verdict is not None
-    made = Mark(event=event, verdict=verdict, by=by or _login(), at=datetime.now(UTC), note=note)
+    made = Mark(event=event, verdict=verdict, by=by or login_name(), at=datetime.now(UTC), note=note)
     add_mark(_places(store, None)[0], made)
     if as_json:
         emit({"event": event, "mark": made.to_dict()})
     else:
         say(f"{event}: {mark}, by {made.by}")
+
+
+@events.command()
+def audit(
+    store: Store,
+    since: Annotated[
+        str | None, opt("--since", unit="DURATION", help="Only changes in the last so long: 90m, 24h or 3d.")
+    ] = None,
+    limit: Annotated[int, opt("--limit", unit="N", min=1, max=100_000, help="Largest number of changes.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """List who changed what, newest first.
+
+    Marks, logins, users, tokens, and what was changed through the API. The list is only ever added to.
+
+    Examples:
+        streamad events audit camera.yaml --since 24h
+    """
+    from datetime import UTC, datetime, timedelta
+
+    from streamad.alerts.audit import read_audit
+    from streamad.workflows.recalibrate import seconds_of
+
+    start = None if since is None else datetime.now(UTC) - timedelta(seconds=seconds_of(since))
+    entries = [entry.to_dict() for entry in read_audit(_places(store, None)[0], since=start, limit=limit)[0]]
+    if as_json:
+        emit({"entries": entries})
+    elif entries:
+        table([
+            {**entry, "at": entry["at"][:19], "detail": ", ".join(f"{k}: {v}" for k, v in entry["detail"].items())}
+            for entry in entries
+        ])  # fmt: skip
+    else:
+        say("no changes")
 
 
 @events.command()
@@ -182,15 +216,6 @@ def _places(store: Path, evidence: Path | None) -> tuple[Path, Path]:
 
 def _verdict(mark: MarkName | None) -> Verdict | None:
     return "false_alarm" if mark == "false-alarm" else mark
-
-
-def _login() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError) as error:  # a container may run as a number without a name
-        raise UsageError("the login name is not known", hint="give --by NAME") from error
 
 
 def _event(path: Path, event: str) -> Event:

@@ -28,8 +28,9 @@ def health(
         streamad health camera.yaml
         streamad health camera.yaml --ready
     """
+    import ssl
     from urllib.error import HTTPError
-    from urllib.request import ProxyHandler, build_opener
+    from urllib.request import BaseHandler, HTTPSHandler, ProxyHandler, build_opener
 
     from streamad.config import load_config
 
@@ -37,8 +38,15 @@ def health(
     if not web.enabled or web.port == 0:
         reason = "web.enabled is false" if not web.enabled else "web.port is 0"
         raise UsageError(f"{config}: {reason}, so there is no known address to ask", hint="set web.port")
-    url = f"http://{_reachable(web.host)}:{web.port}/{'readyz' if ready else 'healthz'}"
-    opener = build_opener(ProxyHandler({}))  # never ask a proxy for this machine
+    handlers: list[BaseHandler] = [ProxyHandler({})]  # never ask a proxy for this machine
+    scheme = "http"
+    if web.tls_certificate is not None:
+        context = ssl.create_default_context()
+        # The certificate is for another name than this address, and nothing secret is sent.
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        scheme, handlers = "https", [*handlers, HTTPSHandler(context=context)]
+    url = f"{scheme}://{_reachable(web.host)}:{web.port}/{'readyz' if ready else 'healthz'}"
+    opener = build_opener(*handlers)
     try:
         with opener.open(url, timeout=timeout) as response:
             ok, answer = True, response.read(4096).decode(errors="replace")

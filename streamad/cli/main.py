@@ -46,6 +46,8 @@ SECTIONS = {
         "config": "streamad.cli.config:config",
         "sinks": "streamad.cli.sinks:sinks",
         "health": "streamad.cli.health:health",
+        "users": "streamad.cli.users:users",
+        "tokens": "streamad.cli.users:tokens",
         "backup": "streamad.cli.backup:backup",
         "restore": "streamad.cli.backup:restore",
         "doctor": "streamad.cli.doctor:doctor",

@@ -17,8 +17,10 @@ from streamad.errors import OutputError
 from streamad.observability.endpoints import WebSpec
 from streamad.web.app import create_app
 from streamad.web.guard import ACCEPTED_AT_ONCE, Guard, GuardedProtocol, GuardedServer
+from streamad.web.logins import Logins
+from streamad.web.tls import certificate_of
 
-__all__ = ["WebServer", "WebSpec", "create_app", "listen"]
+__all__ = ["Logins", "WebServer", "WebSpec", "create_app", "listen"]
 
 START_SECONDS = 10.0
 STOP_SECONDS = 5.0
@@ -32,19 +34,25 @@ class WebServer:
 
     Args:
         app: The application from `create_app`.
-        spec: Host and port. Port 0 selects a free one; see `url`.
+        spec: Host, port and certificate. Port 0 selects a free one; see `url`.
 
     Raises:
         OutputError: If the address cannot be bound.
+        ConfigError: If the certificate cannot be used.
     """
 
     def __init__(self, app: FastAPI, spec: WebSpec) -> None:
+        certificate = certificate_of(spec)
+        self._scheme = "http" if certificate is None else "https"
         self._socket = listen(spec.host, spec.port)
         name = self._socket.getsockname()
         self._address: tuple[str, int] = (str(name[0]), int(name[1]))
         config = uvicorn.Config(
             Guard(app, spec),
             http=GuardedProtocol,
+            loop="asyncio",
+            proxy_headers=False,  # `web.proxy` says whose headers count
+            ssl_context_factory=None if certificate is None else lambda *_: certificate.context,
             backlog=ACCEPTED_AT_ONCE,
             log_config=None,
             log_level="warning",
@@ -54,7 +62,7 @@ class WebServer:
             server_header=False,
             timeout_graceful_shutdown=1,
         )
-        self._server = GuardedServer(config)
+        self._server = GuardedServer(config, certificate)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="streamad-web", daemon=True
         )
@@ -65,7 +73,7 @@ class WebServer:
         host, port = self._address
         if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
             host = "localhost"
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return f"{self._scheme}://[{host}]:{port}" if ":" in host else f"{self._scheme}://{host}:{port}"
 
     @property
     def is_running(self) -> bool:

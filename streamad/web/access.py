@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException, Request
 
-from streamad.observability.endpoints import Role
-
-Authentication = Literal["none", "session", "token", "proxy"]
+from streamad.accounts import Role
+from streamad.alerts.audit import Authentication
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +69,3 @@ def requires(role: Role) -> Any:
 
     admitted.role = role  # type: ignore[attr-defined]  # for the test that every route has one
     return Depends(admitted)
-
-
-def read_only(request: Request) -> Identity:
-    """Recognize everyone as somebody who may read."""
-    return Identity(None, Role.VIEWER, "none", request.client.host if request.client else "")

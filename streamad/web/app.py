@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,20 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from streamad import __version__
+from streamad.accounts import Role
 from streamad.alerts import EventStore
-from streamad.observability.endpoints import Role
+from streamad.observability.endpoints import WebSpec
 from streamad.observability.health import Health, HealthReport
 from streamad.observability.metrics import Metrics
 from streamad.observability.status import StatusDocument, finite
-from streamad.web.access import Authenticator, read_only, requires
+from streamad.web.access import requires
 from streamad.web.answers import NO_STORE, content, handle_problems, no_store, problems
+from streamad.web.audit import audit_router, record
 from streamad.web.cameras import cameras_router
 from streamad.web.events import events_router
+from streamad.web.logins import Logins
 from streamad.web.models import Probe
+from streamad.web.sessions import sessions_router
 
 API = "/api/v1"
 _DESCRIPTION = (
@@ -40,7 +45,7 @@ def create_app(
     store: EventStore | None = None,
     preview: Callable[[str], bytes | None] | None = None,
     evidence: Path | None = None,
-    authenticate: Authenticator = read_only,
+    logins: Logins | None = None,
 ) -> FastAPI:
     """Create the application that `WebServer` serves.
 
@@ -55,7 +60,7 @@ def create_app(
         preview: Function that returns a camera's newest picture as JPEG, or None if it has none; served under
             `/api/v1/cameras/ID/preview.jpg`.
         evidence: Folder of the events' evidence, whose files are served under `/api/v1/events/ID/evidence/NAME`.
-        authenticate: Recognizes who makes a request. Default: anyone may read.
+        logins: Recognizes who makes a request. Default: programs on this machine may read, and nobody can log in.
     """
     # Disable the framework's documentation pages, which load scripts from the network.
     app = FastAPI(
@@ -67,7 +72,8 @@ def create_app(
         openapi_url=None,
         generate_unique_id_function=lambda route: route.name,  # names of the methods of generated clients
     )
-    app.state.authenticate = authenticate
+    logins = logins or Logins(WebSpec())
+    app.state.authenticate = logins.authenticate
     handle_problems(app)
     page, policy = _page(has_preview=preview is not None)
 
@@ -109,6 +115,7 @@ def create_app(
     api = APIRouter(prefix=API, dependencies=[requires(Role.VIEWER)], responses=problems(401))
     api.include_router(cameras_router(status, preview))
     api.include_router(events_router(store, evidence))
+    api.include_router(audit_router(store))
 
     @api.get("/openapi.json", tags=["about"], response_model=dict[str, Any])
     def get_openapi() -> Response:
@@ -116,6 +123,7 @@ def create_app(
         return JSONResponse(app.openapi())
 
     app.include_router(api)
+    app.include_router(sessions_router(logins, partial(record, store)), prefix=API)
     return app
 
 

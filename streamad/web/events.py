@@ -9,13 +9,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from pydantic import AwareDatetime
 
+from streamad.accounts import Role
 from streamad.alerts import Event, EventStore, Mark, Severity, add_mark, read_marks
 from streamad.alerts.evidence import evidence_of, find_evidence, zipped
 from streamad.alerts.health import HealthEvent
 from streamad.alerts.queries import EventFilter
 from streamad.errors import OutputError
-from streamad.observability.endpoints import Role
 from streamad.web.access import Identity, requires
 from streamad.web.answers import NO_STORE, content, no_store, problems
 from streamad.web.models import EventDetail, EventPage, HealthEventPage, MarkChange, MarkDocument, MarkKind, verdict_of
@@ -33,8 +34,10 @@ _EVIDENCE_HEADERS = {
 
 Limit = Annotated[int, Query(ge=1, le=EVENTS_LIMIT, description="largest number of events")]
 Camera = Annotated[str | None, Query(description="only events of this camera")]
-Since = Annotated[datetime | None, Query(description="only events that started at or after this time, with time zone")]
-Until = Annotated[datetime | None, Query(description="only events that started before this time, with time zone")]
+Since = Annotated[
+    AwareDatetime | None, Query(description="only events that started at or after this time, with time zone")
+]
+Until = Annotated[AwareDatetime | None, Query(description="only events that started before this time, with time zone")]
 Cursor = Annotated[str | None, Query(description="`next` of the page before")]
 Marks = Annotated[
     list[MarkKind] | None,
@@ -111,7 +114,7 @@ def events_router(store: EventStore | None, evidence: Path | None) -> APIRouter:
         mark = Mark(
             event=event, verdict=verdict_of(change.kind), by=who.name, at=datetime.now(UTC), note=change.note or None
         )
-        add_mark(store.path, mark)
+        add_mark(store.path, mark, authentication=who.authentication, address=who.address)
         return no_store(_mark(mark))
 
     files = content("a file", *{kind.partition(";")[0] for kind in _MEDIA_TYPES.values()})

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
 import resource
+import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from streamad.observability.endpoints import WebSpec
+from streamad.observability.endpoints import WebSpec, is_loopback
+from streamad.web.tls import Certificate
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -107,9 +112,7 @@ class Guard:
             return False
         name = match["host"].strip("[]").lower().removesuffix(".")
         address = _address(name)
-        if address is not None and (address.is_loopback or address == _address(local)):
-            return True
-        if name == "localhost" or name.endswith(".localhost"):
+        if is_loopback(name) or (address is not None and address == _address(local)):
             return True
         return any(_matches(name, address, allowed) for allowed in self._allowed)
 
@@ -121,13 +124,21 @@ class GuardedProtocol(H11Protocol):
     hundreds open cannot lock out others.
     """
 
+    _handshaking: ClassVar[WeakSet[GuardedProtocol]] = WeakSet()
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # With TLS, a connection is made only after its handshake. Until then it has a descriptor, too.
+        if self.config.ssl is not None:
+            if len(self._handshaking) >= max(max_connections(), ACCEPTED_AT_ONCE):
+                raise ConnectionAbortedError("too many connections")
+            self._handshaking.add(self)
         self._since = time.monotonic()
         self._unsent = 0
 
     def connection_made(self, transport: Any) -> None:
         """Accept the connection; if there are too many, close an idle one."""
+        self._handshaking.discard(self)
         super().connection_made(transport)
         if len(self.connections) > max_connections():
             idle = [c for c in self.connections if isinstance(c, GuardedProtocol) and not c.busy and c is not self]
@@ -185,7 +196,24 @@ class GuardedProtocol(H11Protocol):
 
 
 class GuardedServer(uvicorn.Server):
-    """A server that checks its connections once a second."""
+    """A server that checks its connections once a second, and its certificate once a minute.
+
+    Args:
+        config: uvicorn's configuration.
+        certificate: The certificate; None: no TLS.
+    """
+
+    def __init__(self, config: uvicorn.Config, certificate: Certificate | None) -> None:
+        super().__init__(config)
+        self._certificate = certificate
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen, with the time limit of requests for TLS handshakes, too."""
+        loop = asyncio.get_running_loop()
+        if self._certificate is not None:
+            create = partial(loop.create_server, ssl_handshake_timeout=IDLE_SECONDS, ssl_shutdown_timeout=IDLE_SECONDS)
+            loop.create_server = create  # type: ignore[method-assign]  # uvicorn has no setting for it
+        await super().startup(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         """Check the connections on every tenth call; uvicorn calls this ten times a second."""
@@ -194,6 +222,8 @@ class GuardedServer(uvicorn.Server):
             for connection in list(self.server_state.connections):
                 if isinstance(connection, GuardedProtocol):
                     connection.expire(now)
+        if self._certificate is not None and counter % 600 == 0:
+            self._certificate.renew()
         return await super().on_tick(counter)
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.dataclasses import dataclass
 
+from streamad.accounts import Role
 from streamad.alerts import Event, HealthEvent, Verdict
-from streamad.observability.endpoints import Role
+from streamad.alerts.audit import Authentication
 from streamad.observability.status import CameraStatus
-from streamad.web.access import Authentication
 
 MarkKind = Literal["false-alarm", "reviewed", "none"]
 
@@ -117,6 +117,40 @@ class Probe(Document):
     """Whether the check passed."""
     reason: str
     """Explanation; if the check failed, what is missing."""
+
+
+class AuditDocument(Document):
+    """One change."""
+
+    at: datetime
+    """When."""
+    who: str
+    """Name of the user or token."""
+    authentication: Authentication
+    """How they were recognized; "command": by the login name on the command line."""
+    address: str | None
+    """Address of the client; null for a command."""
+    action: str
+    """What was done: "event.mark", "login", "user.add", ..."""
+    target: str | None
+    """What it was done to: the id of an event, the name of a user or camera."""
+    detail: dict[str, JsonValue]
+    """Further values, by action."""
+
+
+class AuditPage(Document):
+    """One page of the audit trail, newest first."""
+
+    entries: list[AuditDocument]
+    next: str | None
+    """The `cursor` of the next page; null on the last one."""
+
+
+class Login(Document):
+    """Name and password."""
+
+    name: str = Field(max_length=64)
+    password: str = Field(max_length=1024)
 
 
 class Me(Document):

@@ -61,7 +61,9 @@ def test_events_are_marked_and_listed_while_they_are_written(tmp_path: Path) -> 
             ("none", "alex", None),
         ]
         app = create_app(metrics=Metrics(), health=Health(), status=dict, store=store)
-        marks = [event["mark"] for event in TestClient(app).get("/api/v1/events").json()["events"]]
+        marks = [
+            event["mark"] for event in TestClient(app, client=("127.0.0.1", 1)).get("/api/v1/events").json()["events"]
+        ]
         assert [mark and mark["kind"] for mark in marks] == [None, "reviewed", None]
         store.save(replace(third, state="closed", ended_index=20, ended_pts_seconds=2.0, ended_at=now))
         assert store.flush()

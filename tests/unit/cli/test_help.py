@@ -78,6 +78,16 @@ NOT_RUN = {
     "streamad events list camera.yaml --since 24h --mark none": "tests/integration/test_events_are_marked.py",
     'streamad events mark camera.yaml 01KXJ5Q8ZC4M7T2V9B3N6R1W0H false-alarm --note "a branch in the wind"': "same",
     "streamad events mark camera.yaml 01KXJ5Q8ZC4M7T2V9B3N6R1W0H none": "same",
+    "streamad events audit camera.yaml --since 24h": "tests/integration/test_accounts_commands.py",
+    "streamad users add camera.yaml kim --role operator": "same",
+    "streamad users add camera.yaml kim --password-file password.txt": "same",
+    "streamad users remove camera.yaml kim": "same",
+    "streamad users password camera.yaml kim": "same",
+    "streamad users list camera.yaml": "same",
+    "streamad tokens add camera.yaml prometheus --scope metrics": "same",
+    "streamad tokens add camera.yaml home-assistant --scope viewer --expires 365d": "same",
+    "streamad tokens list camera.yaml": "same",
+    "streamad tokens revoke camera.yaml 1f0a9c3e": "same",
     "streamad doctor --selftest tensorrt --model motion-ped2": "needs a GPU",
 }
 

@@ -19,7 +19,7 @@ from unit.alerts.alert_events import make_event
 from streamad.alerts import EventStore
 from streamad.errors import OutputError
 from streamad.observability import Health, Metrics
-from streamad.web import WebServer, WebSpec, create_app, guard
+from streamad.web import Logins, WebServer, WebSpec, create_app, guard
 
 PATHS = ("/", "/metrics", "/healthz", "/readyz", "/status", "/api/v1/events", "/api/v1/health-events")
 EXPECTED = {
@@ -143,8 +143,9 @@ def test_the_address_that_a_client_connected_to_is_served() -> None:
         own = probe.getsockname()[0]
     if own.startswith("127."):
         pytest.skip("this machine has no address but loopback")
-    app = create_app(metrics=Metrics(), health=Health(), status=dict)
-    with WebServer(app, WebSpec(port=0, host="0.0.0.0")) as server:
+    spec = WebSpec(port=0, host="0.0.0.0", anonymous="anywhere")
+    app = create_app(metrics=Metrics(), health=Health(), status=dict, logins=Logins(spec))
+    with WebServer(app, spec) as server:
         port = port_of(server.url)
         assert httpx.get(f"http://{own}:{port}/status").status_code == 200
         for host, code in ((own, 400), ("127.0.0.1", 200), ("evil.example", 400)):

@@ -184,7 +184,9 @@ def test_without_a_store_and_pictures_the_paths_answer_404() -> None:
 
 
 def make_server(port: int = 0, host: str = "127.0.0.1") -> WebServer:
-    return WebServer(create_app(metrics=Metrics(), health=Health(), status=dict), WebSpec(port=port, host=host))
+    return WebServer(
+        create_app(metrics=Metrics(), health=Health(), status=dict), WebSpec(port=port, host=host, anonymous="anywhere")
+    )
 
 
 def test_an_occupied_port_is_an_error_before_anything_starts() -> None:
