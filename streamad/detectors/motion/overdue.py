@@ -26,9 +26,13 @@ class OverdueStays:
 
     A thing is the connected cells in which something has been standing for about as long. It is reported once, for
     `REPORT_SECONDS` or until it is gone, with the distance at which it became overdue.
+
+    Args:
+        factor: Length of a stay, in units of the longest usual one, from which it is reported.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, factor: float = OVERDUE) -> None:
+        self._factor = factor
         self._reported: Bools | None = None
         self._thing: Bools | None = None
         self._until = -np.inf
@@ -70,7 +74,7 @@ class OverdueStays:
             (self._thing & stands).any() and self._until - REPORT_SECONDS <= now < self._until
         ):
             self._thing = None
-        for k in np.flatnonzero(stays >= OVERDUE * usual):
+        for k in np.flatnonzero(stays >= self._factor * usual):
             row, col = int(cells[k, 0]), int(cells[k, 1])
             if self._reported[row, col]:
                 continue

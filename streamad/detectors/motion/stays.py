@@ -58,10 +58,10 @@ class StayMeter:
     Every cell has up to three appearances: that of the scene, the newest one that stands in front of it, and that of
     the scene before. An appearance is the small picture of the cell and a margin, less its mean; two are compared by
     the contrast and structure terms of SSIM (Wang et al. 2004), which do not notice a change of brightness. What moves
-    is none of them. A stay lasts as long as the same thing reappears whenever the cell stands still, so that passers-by
-    do not interrupt it, and until the scene is seen again. It counts for at most a part of the time for which the scene
-    was seen: what stood there at the beginning and leaves is not a scene behind which something new stands. What has
-    stood there for longer than the scene was seen becomes the scene; when it leaves, the scene before is the scene
+    is none of them. A stay is the time for which the same thing was seen to stand there, until the scene is seen again;
+    passers-by in front of it do not end it, and do not count. It counts for at most a part of the time for which the
+    scene was seen: what stood there at the beginning and leaves is not a scene behind which something new stands. What
+    has stood there for longer than the scene was seen becomes the scene; when it leaves, the scene before is the scene
     again. A thing covers two neighboring cells at least. Layers that compete by time are those of Stauffer and
     Grimson 1999, without their probabilities.
 
@@ -81,11 +81,9 @@ class StayMeter:
         self._before: Floats
         self._is_near = False  # whether `_before` is the picture of half a second ago
         self._is_on: Bools
-        self._since: npt.NDArray[np.float64]
-        self._until: npt.NDArray[np.float64]
         self._told: Floats
         self.seconds: Floats = np.zeros((0, 0), np.float32)
-        """(rows, cols) how long something has been standing there, seconds; 0 where nothing stands."""
+        """(rows, cols) how long something has been seen to stand there, seconds; 0 where nothing stands."""
 
     def push(self, frame: Frame, grid: tuple[int, int]) -> Bools | None:
         """Add the next frame.
@@ -130,15 +128,13 @@ class StayMeter:
         front.replace(found, is_new, passed)
         self._exchange(is_former, self._former)
         self._is_on = (self._is_on & ~is_scene & ~is_former) | is_new
-        self._since[is_new] = self._now
-        self._until[is_new | is_front] = self._now
         is_longer = self._is_on & (front.seconds > scene.seconds + TIE_SECONDS)
         self._former.replace(front.values, is_longer, front.seconds)
         self._exchange(is_longer, self._former)
         self._has_former |= is_longer
         self._is_on &= ~is_longer
         self._told[is_new | ~self._is_on] = 0.0
-        alone = np.where(self._is_on, self._until - self._since, 0.0).astype(np.float32)
+        alone = np.where(self._is_on, front.seconds, 0.0).astype(np.float32)
         alone = np.minimum(alone, (scene.seconds / KNOWN).astype(np.float32))
         self.seconds = np.minimum(alone, _highest_neighbor(alone))
         grown = self.seconds >= np.maximum(LEAST_SECONDS, GROWTH * self._told)
@@ -158,7 +154,6 @@ class StayMeter:
         self._has_former = np.zeros((rows, cols), bool)
         self._before, self._is_near = found, True
         self._is_on = np.zeros((rows, cols), bool)
-        self._since, self._until = np.zeros((rows, cols)), np.zeros((rows, cols))
         self._told, self.seconds = np.zeros((rows, cols), np.float32), np.zeros((rows, cols), np.float32)
 
 
