@@ -30,6 +30,7 @@ from streamad.scoring import FrameScore
 from streamad.web import Logins, WebServer, create_app
 from streamad.workflows.learn_on import LearningOn
 from streamad.workflows.recalibrate import ScoreHistoryRecorder
+from streamad.workflows.reload import Reloading
 from streamad.workflows.tighten import Tightening
 from streamad.writing import BackgroundWriter
 
@@ -54,11 +55,13 @@ class WatchResult:
 def watch(
     config: str | Path | Config,
     *,
+    path: Path | None = None,
     once: bool = False,
     scores: Path | None = None,
     on_score: Callable[[CameraWatch, Frame, FrameScore], None] | None = None,
     on_event: Callable[[EventChange], None] | None = None,
     on_start: Callable[[Monitor], None] | None = None,
+    on_reloadable: Callable[[Reloading], None] | None = None,
     message: Callable[[str], None] = _log.info,
     metrics: Metrics | None = None,
     outputs: Sequence[BackgroundWriter[Any]] = (),
@@ -69,11 +72,13 @@ def watch(
 
     Args:
         config: The configuration, or the path of its YAML file.
+        path: The file of a configuration that was read already, for `reload`.
         once: End when every file has been read.
         scores: Folder for a table of every frame's score, one per camera. Default: no tables.
         on_score: Called with camera, frame and score for every frame, after its events.
         on_event: Called with every change of an event.
         on_start: Called with the monitor before it starts.
+        on_reloadable: Called with what reloads the configuration, before it starts.
         message: Called with messages for the user.
         metrics: Metrics to update. Default: new ones.
         outputs: Additional writers to show in `/status`.
@@ -81,6 +86,8 @@ def watch(
     Raises:
         ConfigError, BundleError, EngineError, CalibrationError: Before anything is started.
     """
+    if not isinstance(config, Config):
+        path = Path(config)
     settings = config if isinstance(config, Config) else load_config(Path(config))
     metrics, health, systemd = metrics or Metrics(), Health(), SystemdNotifier()
     logins = Logins(settings.web, events=settings.events.path)
@@ -154,6 +161,9 @@ def watch(
         stack.callback(learning.close)
         tightening = Tightening(settings, monitor.cameras, utc_now)
         stack.callback(tightening.close)
+        reloading = Reloading(
+            path, monitor, sinks=sinks, metrics=metrics, learning=learning, tightening=tightening, history=history
+        )
         writers: list[BackgroundWriter[Any] | Delivery] = [
             store.writer,
             history.writer,
@@ -169,6 +179,10 @@ def watch(
                 camera["learning"] = learning.describe(camera["id"])
             return {**document, "outputs": [writer.status() for writer in shown]}
 
+        def camera_settings(camera: str) -> dict[str, Any] | None:
+            found = monitor.settings(camera)
+            return None if found is None else {**found, "is_editable": reloading.is_editable}
+
         if settings.web.enabled:
             app = create_app(
                 metrics=metrics,
@@ -178,11 +192,15 @@ def watch(
                 preview=monitor.preview,
                 evidence=settings.evidence.folder if settings.evidence.enabled else None,
                 logins=logins,
+                configuration=reloading,
+                camera_settings=camera_settings,
             )
             server = stack.enter_context(WebServer(app, settings.web))
             message(f"page, /metrics, /healthz, /readyz, /status: {server.url}")
         if on_start is not None:
             on_start(monitor)
+        if on_reloadable is not None:
+            on_reloadable(reloading)
         cameras = monitor.run(once=once)
         systemd.stopping()
         unsaved = store.unsaved()

@@ -24,12 +24,13 @@ class Ending:
     """Ends the process on SIGINT and SIGTERM; a context manager for the main thread.
 
     The first signal requests an orderly shutdown. If that takes longer than `ORDERLY_SECONDS`, or at a second signal,
-    the process exits at once; a separate thread does this, because the main thread may hang. SIGHUP, which a closed
-    terminal sends, is ignored.
+    the process exits at once; a separate thread does this, because the main thread may hang. At SIGHUP, which a
+    closed terminal sends too, the configuration is reloaded.
     """
 
     def __init__(self) -> None:
         self._stop: Callable[[], None] | None = None
+        self._reload: Callable[[], None] | None = None
         self._previous: dict[int, Any] = {}
         self._asked = threading.Event()
         self._read_end, self._write_end = os.pipe()
@@ -39,12 +40,16 @@ class Ending:
         """Call `stop` on the main thread at the first signal. Before this call, a signal raises an exception there."""
         self._stop = stop
 
+    def reload_with(self, reload: Callable[[], None]) -> None:
+        """Call `reload`, which must return at once, on the main thread at SIGHUP. Before this call, it is ignored."""
+        self._reload = reload
+
     def __enter__(self) -> Self:
         signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
         for number, handler in (
             (signal.SIGINT, self._ask),
             (signal.SIGTERM, self._ask),
-            (signal.SIGHUP, lambda *_: None),
+            (signal.SIGHUP, self._ask_to_reload),
         ):
             self._previous[number] = signal.signal(number, handler)
         threading.Thread(target=self._watch, name="streamad-ending", daemon=True).start()
@@ -60,6 +65,10 @@ class Ending:
                 signal.signal(number, previous)
             os.close(self._write_end)
 
+    def _ask_to_reload(self, number: int, _: FrameType | None) -> None:
+        if self._reload is not None:
+            self._reload()
+
     def _ask(self, number: int, _: FrameType | None) -> None:
         if self._stop is not None:
             self._stop()
@@ -72,7 +81,7 @@ class Ending:
         timer: threading.Timer | None = None
         while numbers := os.read(self._read_end, 64):
             for number in numbers:
-                if number == signal.SIGHUP:
+                if number == signal.SIGHUP and self._reload is None:
                     _log.info("ignored SIGHUP; use SIGTERM to stop")
                 if number not in (signal.SIGINT, signal.SIGTERM):
                     continue

@@ -32,6 +32,7 @@ def run(
     """Watch cameras or files.
 
     Scores every frame, raises alerts, stores events, and serves metrics and the live page. Stop with Ctrl-C or SIGTERM.
+    SIGHUP reloads the configuration; cameras that it does not change go on undisturbed.
 
     Examples:
         streamad run camera.yaml
@@ -51,7 +52,9 @@ def run(
             settings,
             once=once,
             scores=scores,
+            path=config,
             on_start=lambda monitor: ending.stop_with(monitor.stop),
+            on_reloadable=lambda reloading: ending.reload_with(reloading.reload_in_background),
             message=say,
             metrics=metrics,
             outputs=[stderr.writer],

@@ -7,6 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from streamad.alerts.event import Event
 from streamad.alerts.tracker import EventChange
@@ -321,6 +322,25 @@ class CameraWatch:
             schedule=self.schedule.text(self._wall_clock()),
             profile=self.profile,
         )
+
+    def settings(self) -> dict[str, Any]:
+        """How the camera is watched, as JSON types: zones, hours, profiles, budget and threshold."""
+        spec, policy, known = self.spec, self.policy, self.policy.calibration
+        change = self.schedule.next_change(self._wall_clock())
+        return {
+            "id": spec.id,
+            "zones": [zone.model_dump(mode="json") for zone in spec.zones],
+            "time_zone": spec.time_zone,
+            "active": [hours.model_dump(mode="json") for hours in spec.active],
+            "profiles": [profile.model_dump(mode="json") for profile in spec.profiles],
+            "profile": self.profile,
+            "is_active": self.is_active,
+            "next_change_at": None if change is None else change.timestamp(),
+            "alerts_per_day": None if known is None else known.alerts_per_day,
+            "vouched_alerts_per_day": None if known is None else known.vouched_alerts_per_day,
+            "threshold": policy.threshold,
+            "display_threshold": policy.display_score(policy.threshold),
+        }
 
     def _follow_load(self, status: SourceStatus) -> bool:
         if self.overload.update(status.frames_decoded, status.dropped.get("queue_full", 0)):

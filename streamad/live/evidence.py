@@ -225,6 +225,7 @@ class EvidenceRecorder(Closeable):
         self._wall_clock = wall_clock
         self._clock = clock
         self._cameras: dict[str, _Camera] = {}
+        self._detached: list[_Camera] = []
         self._look_at = -math.inf
         self._low_disk = False
         self._is_recovered = False
@@ -258,8 +259,12 @@ class EvidenceRecorder(Closeable):
         )
 
     def attach(self, cameras: Sequence[CameraWatch]) -> None:
-        """Collect evidence of these cameras."""
-        self._cameras = {watch.spec.id: _Camera(watch) for watch in cameras}
+        """Collect evidence of these cameras, too."""
+        self._cameras |= {watch.spec.id: _Camera(watch) for watch in cameras}
+
+    def detach(self, watch: CameraWatch) -> None:
+        """Collect no more evidence of a camera; what is under way is completed when its source has stopped."""
+        self._detached.append(self._cameras.pop(watch.spec.id))
 
     def on_event(self, change: EventChange) -> None:
         """Take a change of an event, before the score of its frame."""
@@ -304,6 +309,9 @@ class EvidenceRecorder(Closeable):
     def refresh(self) -> None:
         """Take what decoders report of their clips, complete records, and look after old evidence now and then."""
         now = self._clock()
+        for camera in [camera for camera in self._detached if camera.watch.source.over]:
+            self._detached.remove(camera)
+            self._end(camera)
         for camera in self._cameras.values():
             for message in camera.watch.source.clips():
                 self._take_clip(camera, message)
@@ -320,13 +328,17 @@ class EvidenceRecorder(Closeable):
 
     def close(self) -> None:
         """Write what waits, and complete the records. The sources have been stopped."""
-        for camera in self._cameras.values():
-            for message in camera.watch.source.clips():
-                self._take_clip(camera, message)
-            for active in list(camera.active.values()):
-                self._complete(camera, active)
+        for camera in (*self._cameras.values(), *self._detached):
+            self._end(camera)
         self.writer.close()
         self._stack.close()
+
+    def _end(self, camera: _Camera) -> None:
+        """Complete the records of a camera whose source has stopped."""
+        for message in camera.watch.source.clips():
+            self._take_clip(camera, message)
+        for active in list(camera.active.values()):
+            self._complete(camera, active)
 
     def _begin(self, camera: _Camera, event: Event) -> _Active:
         if camera.last is not None and camera.last.event.id == event.id:

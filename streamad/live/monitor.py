@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import cv2
 
@@ -29,6 +31,7 @@ from streamad.inference.frame_queue import FrameQueue, Scored
 from streamad.inference.model import Model, open_model
 from streamad.inference.session import WINDOW
 from streamad.live.camera import CameraWatch
+from streamad.live.config_change import ConfigChange
 from streamad.live.evidence import EvidenceRecorder
 from streamad.live.faults import FaultLog
 from streamad.observability.health import Health
@@ -53,6 +56,9 @@ FEW_SLOTS = 6
 """Number of a camera's frames that may wait for the main loop."""
 
 REFRESH_SECONDS = 0.5
+
+STOP_SECONDS = 2.0
+"""Longest wait at the end for the decoder of a camera that was removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +136,18 @@ class Monitor:
         self._config = config
         self._models: dict[str, Model] = {}
         self._batchers: dict[str, FrameQueue] = {}
+        self._batcher_of: dict[str, FrameQueue] = {}
         self._alerts: dict[str, int] = {}
+        self._wall_clock = wall_clock
+        self._calls: deque[Callable[[], None]] = deque()
+        self._finished: set[str] = set()
+        self._retiring: list[tuple[CameraWatch, threading.Thread]] = []
         self._fault_log = FaultLog()
         self.first_error: Exception | None = None
         """The first exception from a callback, the event store or a sink; None if there was none."""
         self.health.set_ready("config")
         try:
-            self.cameras = [self._camera(config, index, wall_clock) for index in range(len(config.cameras))]
+            self.cameras = [self._camera(config, spec) for spec in config.cameras]
         except BaseException:
             self._close_models()
             raise
@@ -146,11 +157,23 @@ class Monitor:
         self._overloaded = False
         self._last_status = {camera.spec.id: camera.status() for camera in self.cameras}
         self._by_id = {camera.spec.id: camera for camera in self.cameras}
-        self._batcher_of = {spec.id: self._batchers[config.model_of(spec)] for spec in config.cameras}
 
     def stop(self) -> None:
         """End `run` after the current round; can be called from any thread or a signal handler."""
         self._stop.set()
+
+    @property
+    def config(self) -> Config:
+        """The configuration that is active now."""
+        return self._config
+
+    def model(self, name: str) -> Model | None:
+        """The open model of a name in the configuration; None if it is not open."""
+        return self._models.get(name)
+
+    def call(self, work: Callable[[], None]) -> None:
+        """Have something done in the main loop's thread, between two frames; can be called from any thread."""
+        self._calls.append(work)
 
     def run(self, *, once: bool = False) -> list[CameraSummary]:
         """Watch until `stop`, or with `once` until every source has ended.
@@ -158,29 +181,30 @@ class Monitor:
         Returns:
             One summary per camera.
         """
-        sources = [camera.source for camera in self.cameras]
-        finished: set[str] = set()
         with ExitStack() as stack:
             stack.callback(self._sinks.close)
             stack.callback(self._close_models)
-            stack.callback(stop_all, sources)
+            stack.callback(self._stop_sources)
             for model in self._models.values():
                 model.warm_up()
             self.health.set_ready("model")
-            for source in sources:
-                source.start()
+            for camera in self.cameras:
+                camera.source.start()
             refreshed = 0.0
             while not self._stop.is_set():
-                self._round(finished)
+                while self._calls:
+                    with self._surviving("reload"):
+                        self._calls.popleft()()
+                self._round(self._finished)
                 self.health.tick()
                 now = time.monotonic()
                 if now - refreshed >= REFRESH_SECONDS:
                     refreshed = now
                     self._refresh()
-                if once and len(finished) == len(self.cameras):
+                if once and len(self._finished) == len(self.cameras):
                     break
             for camera in self.cameras:
-                if camera.spec.id not in finished:
+                if camera.spec.id not in self._finished:
                     self._drain()
                     self._finish(camera)
             self._refresh()
@@ -216,6 +240,83 @@ class Monitor:
         self._publish_model(model)
         return True
 
+    def change(
+        self,
+        config: Config,
+        change: ConfigChange,
+        *,
+        models: Mapping[str, Model],
+        policies: Mapping[str, Mapping[str | None, AlertPolicy]],
+    ) -> None:
+        """Watch by another configuration; cameras that it does not touch keep their decoders, frames and events.
+
+        To be called in the main loop's thread (`call`). Nothing here may fail: what can is prepared before.
+
+        Args:
+            config: The new configuration.
+            change: What is different.
+            models: Opened models, by name, that cameras need and that are not open yet; now this object's to close.
+            policies: See `CameraWatch`; for each camera that is added, restarted or changed.
+        """
+        for name, model in models.items():
+            self._open(name, model)
+        for name in (*change.removed, *change.restarted):
+            self._retire(self._by_id[name])
+        specs = {spec.id: spec for spec in config.cameras}
+        for name in change.changed:
+            camera = self._by_id[name]
+            with self._isolated(camera):
+                self._publish(camera.reconfigure(specs[name], policies[name]))
+        self._config = config
+        cameras = {camera.spec.id: camera for camera in self.cameras}
+        for name in (*change.added, *change.restarted):
+            cameras[name] = self._camera(config, specs[name], policies[name])
+        if self._evidence is not None:
+            self._evidence.attach([cameras[name] for name in (*change.added, *change.restarted)])
+        self._by_id = {name: cameras[name] for name in specs}
+        self.cameras = list(self._by_id.values())
+        self._turns = list(self.cameras)
+        for name in (*change.added, *change.restarted):
+            cameras[name].source.start()
+        self._close_unused()
+
+    def _retire(self, camera: CameraWatch) -> None:
+        """End a camera that is no longer watched; its decoder ends in a thread, since that may take a second."""
+        name = camera.spec.id
+        if name not in self._finished:
+            self._handle(self._batcher_of[name].drain())
+            self._finish(camera)
+        self._batcher_of[name].forget(name)
+        self._finished.discard(name)
+        self.cameras = [other for other in self.cameras if other is not camera]
+        if self._evidence is not None:
+            self._evidence.detach(camera)
+        thread = threading.Thread(target=camera.source.stop, name=f"stop {name}", daemon=True)
+        self._retiring.append((camera, thread))
+        thread.start()
+
+    def _close_unused(self) -> None:
+        used = {self._config.model_of(spec) for spec in self._config.cameras}
+        for name in [name for name in self._models if name not in used]:
+            self._handle(self._batchers.pop(name).drain())
+            self._models.pop(name).close()
+        for camera in [name for name in self._batcher_of if name not in self._by_id]:
+            del self._batcher_of[camera]
+            self._last_status.pop(camera, None)
+            self._alerts.pop(camera, None)
+
+    def _forget_retired(self) -> None:
+        """Delete the series of removed cameras once their decoders have ended."""
+        for camera, thread in [pair for pair in self._retiring if not pair[1].is_alive()]:
+            self._retiring.remove((camera, thread))
+            if camera.spec.id not in self._by_id:
+                self.metrics.remove_camera(camera.spec.id)
+
+    def _stop_sources(self) -> None:
+        for _, thread in self._retiring:
+            thread.join(STOP_SECONDS)
+        stop_all([camera.source for camera in self.cameras])
+
     def keep_alive(self) -> None:
         """After `run`: keep the endpoints healthy until `stop` or an interrupt."""
         while not self._stop.wait(0.5):
@@ -223,8 +324,9 @@ class Monitor:
 
     def status(self) -> StatusDocument:
         """Return the document of `/status`; safe from any thread."""
-        info = next(iter(self._models.values())).engine.info
-        bundles = [model.bundle for model in self._models.values()]
+        models = list(self._models.values())
+        info = models[0].engine.info
+        bundles = [model.bundle for model in models]
         uptime = time.monotonic() - self._started
         return StatusDocument(
             version=__version__,
@@ -236,6 +338,11 @@ class Monitor:
             cameras=[self._camera_status(camera) for camera in self.cameras],
             events=self._events_status(),
         )
+
+    def settings(self, camera: str) -> dict[str, Any] | None:
+        """Return how a camera is watched (`CameraWatch.settings`); None if there is no such camera. Thread-safe."""
+        watch = self._by_id.get(camera)
+        return None if watch is None else watch.settings()
 
     def preview(self, camera: str) -> bytes | None:
         """Return the newest frame of a camera as JPEG; None if there is none that JPEG can hold. Thread-safe."""
@@ -267,19 +374,22 @@ class Monitor:
             self._fault_log.report(f"status of camera {camera.spec.id}", error)
         return self._last_status[camera.spec.id]
 
-    def _camera(self, config: Config, index: int, wall_clock: Callable[[], datetime]) -> CameraWatch:
-        spec = config.cameras[index]
+    def _open(self, name: str, model: Model) -> None:
+        self._batchers[name] = model.queue(self._batch_done)
+        self._models[name] = model
+        self._publish_model(model)
+        info, bundle = model.engine.info, model.bundle
+        _log.info("model %s on %s %s %s: %s", bundle.name, info.name, info.device, info.precision, info.why)
+
+    def _camera(
+        self, config: Config, spec: CameraSpec, policies: Mapping[str | None, AlertPolicy] | None = None
+    ) -> CameraWatch:
         name = config.model_of(spec)
         if name not in self._models:
-            live = any(c.source.live for c in config.cameras)
-            model = open_model(name, config.engine, hint="latency" if live else "throughput")
-            self._models[name] = model
-            self._batchers[name] = model.queue(self._batch_done)
-            self._publish_model(model)
-            info, bundle = model.engine.info, model.bundle
-            _log.info("model %s on %s %s %s: %s", bundle.name, info.name, info.device, info.precision, info.why)
-        policies = policies_of(config, spec, self._models[name].bundle)
-        self._alerts[spec.id] = 0
+            self._open(name, open_model_of(config, name))
+        policies = policies or policies_of(config, spec, self._models[name].bundle)
+        self._batcher_of[spec.id] = self._batchers[name]
+        self._alerts.setdefault(spec.id, 0)
         recording = None if self._evidence is None else self._evidence.recording(policies[None])
         return CameraWatch(
             spec,
@@ -292,7 +402,7 @@ class Monitor:
             queue=self._batchers[name],
             quality=config.quality_of(spec),
             drift=config.drift,
-            wall_clock=wall_clock,
+            wall_clock=self._wall_clock,
         )
 
     def _publish_model(self, model: Model) -> None:
@@ -465,6 +575,7 @@ class Monitor:
                     self._publish_health(camera)
         if load_changed:
             self._report_load()
+        self._forget_retired()
         if self._on_refresh is not None:
             with self._surviving("refresh_callback"):
                 self._on_refresh()
@@ -530,6 +641,16 @@ class Monitor:
         with ExitStack() as stack:
             for model in self._models.values():
                 stack.callback(model.close)
+
+
+def open_model_of(config: Config, name: str) -> Model:
+    """Open a model of a configuration.
+
+    Raises:
+        BundleError, EngineError: It cannot be opened.
+    """
+    live = any(camera.source.live for camera in config.cameras)
+    return open_model(name, config.engine, hint="latency" if live else "throughput")
 
 
 def policies_of(config: Config, spec: CameraSpec, bundle: Bundle) -> dict[str | None, AlertPolicy]:

@@ -32,11 +32,15 @@ class CameraSchedule:
         found = (profile.name for profile in self._profiles if covered(profile.hours, now, self._zone))
         return next(found, None)
 
+    def next_change(self, now: datetime) -> datetime | None:
+        """Return when the camera begins or ends to raise alerts, in UTC; None if it never does."""
+        return next_change(self._active, now, self._zone)
+
     def text(self, now: datetime) -> str | None:
         """Return "not active until 06:00" if the camera raises no alerts at a time; None if it does."""
         if self.is_active(now):
             return None
-        change = next_change(self._active, now, self._zone)
+        change = self.next_change(now)
         if change is None:
             return "not active"
         local, today = change.astimezone(self._zone), now.astimezone(self._zone).date()

@@ -140,6 +140,14 @@ class Metrics:
             "1 if the last window of scores differs from the calibration, 0 if not, NaN before the first.",
             "camera",
         )
+        self.reload_successful = gauge(
+            "streamad_config_last_reload_successful",
+            "1 if the configuration was read at the last attempt, otherwise 0.",
+        )
+        self.reload_time = gauge(
+            "streamad_config_last_reload_success_timestamp_seconds",
+            "Unix time at which the active configuration was read.",
+        )
         self.build_info = gauge("streamad_build_info", "Always 1; the running version.", "version", "python")
         self.model_info = gauge(
             "streamad_model_info",
@@ -165,6 +173,20 @@ class Metrics:
             if camera not in self._cameras:
                 self._cameras[camera] = CameraMetrics(self, camera)
             return self._cameras[camera]
+
+    def remove_camera(self, camera: str) -> None:
+        """Delete all series of a camera that is no longer watched."""
+        with self._lock:
+            self._cameras.pop(camera, None)
+            for family in vars(self).values():
+                if isinstance(family, Counter | Gauge | Histogram) and "camera" in family._labelnames:
+                    family.remove_by_labels({"camera": camera})
+
+    def reloaded(self, is_good: bool, unix_seconds: float) -> None:
+        """Set whether the last reload of the configuration succeeded, and when."""
+        self.reload_successful.set(1 if is_good else 0)
+        if is_good:
+            self.reload_time.set(unix_seconds)
 
     def set_model(
         self, *, model: str, sha256: str, detector: str, engine: str, device: str, precision: str, why: str

@@ -25,6 +25,7 @@ from streamad.web.access import requires
 from streamad.web.answers import NO_STORE, content, handle_problems, no_store, problems
 from streamad.web.audit import audit_router, record
 from streamad.web.cameras import cameras_router
+from streamad.web.configuration import Configurable, configuration_router
 from streamad.web.events import events_router
 from streamad.web.logins import Logins
 from streamad.web.models import Probe
@@ -46,6 +47,8 @@ def create_app(
     preview: Callable[[str], bytes | None] | None = None,
     evidence: Path | None = None,
     logins: Logins | None = None,
+    configuration: Configurable | None = None,
+    camera_settings: Callable[[str], Mapping[str, Any] | None] = lambda _: None,
 ) -> FastAPI:
     """Create the application that `WebServer` serves.
 
@@ -61,6 +64,8 @@ def create_app(
             `/api/v1/cameras/ID/preview.jpg`.
         evidence: Folder of the events' evidence, whose files are served under `/api/v1/events/ID/evidence/NAME`.
         logins: Recognizes who makes a request. Default: programs on this machine may read, and nobody can log in.
+        configuration: What reloads and changes the configuration. Default: nothing can.
+        camera_settings: Function that returns the `CameraSettings` of a camera; None if there is no such camera.
     """
     # Disable the framework's documentation pages, which load scripts from the network.
     app = FastAPI(
@@ -114,6 +119,7 @@ def create_app(
     # Reading needs a viewer everywhere; a route that changes something names the role that it needs.
     api = APIRouter(prefix=API, dependencies=[requires(Role.VIEWER)], responses=problems(401))
     api.include_router(cameras_router(status, preview))
+    api.include_router(configuration_router(configuration, camera_settings, partial(record, store)))
     api.include_router(events_router(store, evidence))
     api.include_router(audit_router(store))
 

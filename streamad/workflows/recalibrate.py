@@ -86,6 +86,12 @@ class ScoreHistoryRecorder:
         if history is not None and (change.kind == "opened" or change.event.reason == "reopened"):
             history.mark_alert(change.event.started_index)
 
+    def forget(self, camera: str) -> None:
+        """A camera is no longer watched: write its waiting scores."""
+        self._sources.pop(camera, None)
+        if (history := self._histories.pop(camera, None)) is not None:
+            history.close()
+
     def close(self) -> None:
         """Write the waiting scores if possible."""
         for history in self._histories.values():

@@ -43,6 +43,7 @@ class _Course:
         bundle: The model that the calibration belongs to.
         path: The calibration file in the folder of the camera's scores.
         is_own: Whether the threshold was already set on the camera's own scores.
+        is_begun: Whether the calibration of an earlier run was looked for.
         next_look: When the history is read next, by `clock`.
         ready: The new policy, waiting for a frame without an alert.
     """
@@ -51,6 +52,7 @@ class _Course:
     bundle: Bundle
     path: Path
     is_own: bool = False
+    is_begun: bool = False
     next_look: float = 0.0
     ready: AlertPolicy | None = None
 
@@ -121,13 +123,29 @@ class Tightening:
         self._courses: dict[str, _Course] = {}
         self._settled: dict[str, _Course] = {}
         """Cameras whose budget is reached: only marks change their thresholds."""
+        for camera in cameras:
+            self.follow(camera)
+
+    def follow(self, camera: CameraWatch) -> None:
+        """Set the thresholds of a camera that is new or has other settings."""
+        name = camera.spec.id
+        self.forget(name)
+        config = self._config
         if not config.history.tighten or config.history.hours <= 0:
             return
-        for camera in cameras:
-            if camera.policy.calibration is not None and camera.source.spec.drops:
-                course = _Course(camera, camera.model.bundle, _path_of(config, camera.spec.id))
-                self._courses[camera.spec.id] = course
-                self._continue(course, camera.policy.calibration)
+        if camera.policy.calibration is not None and camera.source.spec.drops:
+            course = self._courses[name] = _Course(camera, camera.model.bundle, _path_of(config, name))
+            if camera.profile is None:
+                self._begin(course, camera.policy.calibration)
+
+    def use(self, config: Config) -> None:
+        """Follow another configuration; cameras that it touches follow (`follow`, `forget`)."""
+        self._config = config
+
+    def forget(self, camera: str) -> None:
+        """Set the thresholds of a camera no longer."""
+        self._courses.pop(camera, None)
+        self._settled.pop(camera, None)
 
     def on_score(self, camera: CameraWatch) -> None:
         """Replace the policy or start a calculation if it is time. Call for each scored frame, after its events."""
@@ -138,6 +156,8 @@ class Tightening:
         if course.bundle is not camera.model.bundle:  # the model has learned on
             self._settled.pop(name, None)
             course = self._courses[name] = _Course(camera, camera.model.bundle, course.path)
+        if not course.is_begun and camera.policy.calibration is not None:  # a profile was active at the start
+            self._begin(course, camera.policy.calibration)
         if course.ready is not None:
             self._replace(course, course.ready)
             return
@@ -162,9 +182,9 @@ class Tightening:
         if self._worker is not None:
             self._worker.join(CLOSE_SECONDS)
 
-    def _continue(self, course: _Course, base: Calibration) -> None:
+    def _begin(self, course: _Course, base: Calibration) -> None:
         """Continue with the calibration of an earlier run, unless the camera was learned or calibrated since."""
-        name = course.camera.spec.id
+        name, course.is_begun = course.camera.spec.id, True
         try:
             kept = tightened(self._config, course.camera.spec, course.bundle, base)
         except StreamadError as error:

@@ -13,7 +13,7 @@ from typing import Literal
 from streamad.alerts.sinks.base import Change
 from streamad.alerts.sinks.notification import Notification
 from streamad.alerts.sinks.outbox import Outbox, Waiting
-from streamad.alerts.sinks.routing import Router
+from streamad.alerts.sinks.routing import Router, Routing
 from streamad.alerts.sinks.settings import NotifierSpec, OutboxSpec, Sender, SinkContext
 from streamad.formatting import counted
 from streamad.redaction import redact
@@ -97,6 +97,17 @@ class Delivery:
         self._failing_since = 0.0
         self._busy_since: float | None = None
         self._dropped = 0
+
+    def follow(self, routing: Routing, cameras: Sequence[str]) -> None:
+        """Route by other settings from now on, and tell a sender that keeps something for each camera of all cameras.
+
+        Args:
+            routing: The settings.
+            cameras: Ids of all cameras.
+        """
+        self._router.use(routing)
+        if (follow := getattr(self._sender, "follow", None)) is not None:
+            follow([name for name in cameras if not routing.cameras or name in routing.cameras])
 
     @property
     def error(self) -> OSError | None:

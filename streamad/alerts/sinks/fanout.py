@@ -9,6 +9,7 @@ from functools import partial
 from streamad.alerts.event import Event, EventKind
 from streamad.alerts.sinks.base import Change, Sink
 from streamad.alerts.sinks.delivery import Delivery, NotificationOutcome
+from streamad.alerts.sinks.settings import NotifierSpec
 from streamad.alerts.store import AnyEvent
 from streamad.writing import CAPACITY, BackgroundWriter
 
@@ -61,6 +62,18 @@ class SinkFanout:
             return
         for writer in self.writers:
             writer.put((event, kind))
+
+    def follow(self, specs: Sequence[NotifierSpec], cameras: Sequence[str]) -> None:
+        """Let sinks that notify route by other settings, and know of other cameras; sinks are found by their names.
+
+        Args:
+            specs: The settings of sinks.
+            cameras: Ids of all cameras.
+        """
+        routing = {spec.label: spec for spec in specs}
+        for writer in self.writers:
+            if isinstance(writer, Delivery) and writer.name in routing:
+                writer.follow(routing[writer.name], cameras)
 
     def close(self) -> None:
         """Deliver queued events where possible, and close every sink that does not hang."""

@@ -12,6 +12,7 @@ import secrets
 import ssl
 import threading
 from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -123,6 +124,18 @@ class MqttSender:
             self._publish(self._topic(camera, "image"), picture, retain=True)
         self._publish(self._topic(camera, "events"), document)
         self._publish(*self._state(notification.type, camera), retain=True)
+
+    def follow(self, cameras: Sequence[str]) -> None:
+        """Keep the topics of other cameras: announce new ones, and take back those that are gone."""
+        gone = [camera for camera in self._cameras if camera not in cameras]
+        self._cameras = tuple(cameras)
+        if not self._is_up.is_set():
+            return  # announced when connected
+        for camera in gone if self._spec.discovery_prefix is not None else ():
+            for topic, _ in self._discovery(self._spec.discovery_prefix or "", camera):
+                self._client.publish(topic, b"", qos=1, retain=True)
+        for topic, payload in self._retained():
+            self._client.publish(topic, payload, qos=1, retain=True)
 
     def close(self) -> None:
         """Report that streamad is offline, and disconnect."""

@@ -102,6 +102,11 @@ class Router:
         self._suppressed_ids: set[str] = set()
         self._since: dict[Why, datetime] = {}
 
+    def use(self, routing: Routing) -> None:
+        """Decide by other settings from now on."""
+        with self._lock:
+            self._routing, self._zone = routing, zone(routing.time_zone)
+
     def route(self, event: AnyEvent, kind: EventKind) -> Notification | None:
         """Return the notification of a change; None if the receiver is not notified of it."""
         with self._lock:

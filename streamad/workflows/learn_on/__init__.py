@@ -70,6 +70,7 @@ class _Course:
         camera: The camera.
         folder: Folder of its watched video, of all versions.
         recorder: Records it for the version that is watched with.
+        zones: The zones that it is recorded with.
         is_recording: Whether it does; not while a version is being made.
         next_try: No version is made before this time, by the clock.
         ready: The next version.
@@ -78,6 +79,7 @@ class _Course:
     camera: CameraWatch
     folder: Path
     recorder: WatchedRecorder
+    zones: tuple[ZoneSpec, ...]
     is_recording: bool = True
     next_try: float = 0.0
     ready: _Next | None = field(default=None, repr=False)
@@ -121,21 +123,42 @@ class LearningOn:
         self._courses: dict[str, _Course] = {}
         self._reasons: dict[str, str] = {}
         """Why cameras do not learn on."""
-        if not config.history.learn or config.history.hours <= 0:
-            return
         for camera in monitor.cameras:
-            if not camera.source.spec.drops:
-                continue  # files have the same alerts in every run
-            reason = self._why_not(camera)
-            if reason is not None:
-                self._reasons[camera.spec.id] = reason
-                _log.info("camera %s: its model does not learn on while it is watched: %s", camera.spec.id, reason)
-                continue
-            folder = config.history.folder / camera.spec.id / FOLDER
-            self._courses[camera.spec.id] = _Course(
-                camera, folder, self._recorder(folder, camera.model.bundle, camera.session.zones)
-            )
-            self._observe(self._courses[camera.spec.id])
+            self.follow(camera)
+
+    def follow(self, camera: CameraWatch) -> None:
+        """Learn the model of a camera that is new or has other settings; what is under way goes on if it still fits."""
+        name, zones, spec = camera.spec.id, camera.session.zones, self._config.history
+        if not spec.learn or spec.hours <= 0 or not camera.source.spec.drops:
+            return  # files have the same alerts in every run
+        reason, course = self._why_not(camera), self._courses.get(name)
+        if reason is None and course is not None and course.camera is camera and course.zones == zones:
+            return
+        self.forget(name)
+        if reason is not None:
+            self._reasons[name] = reason
+            _log.info("camera %s: its model does not learn on while it is watched: %s", name, reason)
+            return
+        folder = spec.folder / name / FOLDER
+        course = _Course(camera, folder, self._recorder(folder, camera.model.bundle, zones), zones)
+        self._courses[name] = course
+        self._observe(course)
+
+    def forget(self, camera: str) -> None:
+        """Learn a camera's model no longer."""
+        self._reasons.pop(camera, None)
+        course = self._courses.pop(camera, None)
+        if course is None:
+            return
+        course.camera.session.on_input = None
+        if course.is_recording:
+            course.recorder.flush()
+        if course.ready is not None:
+            course.ready.model.close()
+
+    def use(self, config: Config) -> None:
+        """Learn by another configuration; cameras that it touches follow (`follow`, `forget`)."""
+        self._config = config
 
     def on_refresh(self) -> None:
         """Change to a version that is ready, or begin to make one, if it is time; called between two frames."""
@@ -229,8 +252,10 @@ class LearningOn:
         course.camera.session.on_input = take
 
     def _end(self, course: _Course, reason: str) -> None:
+        if self._courses.get(course.camera.spec.id) is not course:
+            return  # it was removed, or has other zones
         course.camera.session.on_input = None
-        self._courses.pop(course.camera.spec.id, None)
+        del self._courses[course.camera.spec.id]
         self._reasons[course.camera.spec.id] = reason
 
     def _is_due(self, course: _Course) -> bool:
@@ -283,6 +308,9 @@ class LearningOn:
                     return
                 following = self._made(course)
                 course.recorder.discard()  # what was watched is in the new version
+                if self._courses.get(camera.spec.id) is not course:  # it was removed, or has other zones
+                    following.model.close()
+                    return
                 course.ready = following
         except Exception as error:  # noqa: BLE001 - watching goes on with the version that it has
             if not self._is_closing:
