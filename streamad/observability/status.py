@@ -54,12 +54,13 @@ class DriftStatus(TypedDict):
     """Whether the scores still follow the calibration.
 
     Keys:
-        ratio: Share of recent frames above the calibration's 90 % quantile, divided by 10 %; NaN until 500 are scored.
+        ratio: Share of recent frames above the calibration's 90 % quantile, divided by 10 %; None until 500 are
+            scored (NaN before it is sent).
         drifted: Result of the last full window; None before the first.
         message: Description with advice if the scores have drifted.
     """
 
-    ratio: float
+    ratio: float | None
     drifted: bool | None
     message: str | None
 

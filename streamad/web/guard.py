@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import math
 import re
 import resource
 import socket
@@ -12,7 +13,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import Any, ClassVar
-from weakref import WeakSet
 
 import h11
 import uvicorn
@@ -124,21 +124,25 @@ class GuardedProtocol(H11Protocol):
     hundreds open cannot lock out others.
     """
 
-    _handshaking: ClassVar[WeakSet[GuardedProtocol]] = WeakSet()
+    handshakes: ClassVar[dict[GuardedProtocol, float]] = {}
+    """TLS handshakes of the last `IDLE_SECONDS` that were not completed, by when they began."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # With TLS, a connection is made only after its handshake. Until then it has a descriptor, too.
         if self.config.ssl is not None:
-            if len(self._handshaking) >= max(max_connections(), ACCEPTED_AT_ONCE):
-                raise ConnectionAbortedError("too many connections")
-            self._handshaking.add(self)
+            now = time.monotonic()
+            while self.handshakes and now - next(iter(self.handshakes.values())) > IDLE_SECONDS:
+                del self.handshakes[next(iter(self.handshakes))]  # asyncio has given it up
+            if len(self.handshakes) >= max(_quarter_of_descriptors(), ACCEPTED_AT_ONCE):
+                raise ConnectionAbortedError("too many connections")  # asyncio drops it
+            self.handshakes[self] = now
         self._since = time.monotonic()
         self._unsent = 0
 
     def connection_made(self, transport: Any) -> None:
         """Accept the connection; if there are too many, close an idle one."""
-        self._handshaking.discard(self)
+        self.handshakes.pop(self, None)
         super().connection_made(transport)
         if len(self.connections) > max_connections():
             idle = [c for c in self.connections if isinstance(c, GuardedProtocol) and not c.busy and c is not self]
@@ -229,8 +233,12 @@ class GuardedServer(uvicorn.Server):
 
 def max_connections() -> int:
     """Maximum number of open connections."""
+    return int(min(MAX_CONNECTIONS, _quarter_of_descriptors()))
+
+
+def _quarter_of_descriptors() -> float:
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return MAX_CONNECTIONS if descriptors == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, descriptors // 4)
+    return math.inf if descriptors == resource.RLIM_INFINITY else descriptors // 4
 
 
 def _size(scope: Scope) -> int:

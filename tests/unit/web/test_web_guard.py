@@ -437,3 +437,46 @@ def test_requests_in_progress_are_not_dropped_for_new_clients(url: str) -> None:
             thread.join()
     assert answers == [200] * 10
     assert not (Path("/proc/self/fd").exists() and len(list(Path("/proc/self/fd").iterdir())) > 900)
+
+
+# ── Bodies ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def put(*more: bytes, path: bytes = b"/api/v1/events/x/mark", method: bytes = b"PUT") -> bytes:
+    lines = [method + b" " + path + b" HTTP/1.1", b"Host: localhost", b"Connection: close", *more]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+JSON = b"Content-Type: application/json"
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "code"),
+    [
+        (put(JSON, b"Content-Length: 17") + b'{"kind": "none"} ', 401),  # read, and refused without a login
+        (put(b"Content-Type: application/JSON; charset=utf-8", b"Content-Length: 2") + b"{}", 401),
+        (put(b"Content-Type: text/plain", b"Content-Length: 2") + b"{}", 415),
+        (put(b"Content-Length: 2") + b"{}", 415),
+        (put(JSON, b"Content-Length: 65537"), 413),
+        (put(JSON, b"Content-Length: " + b"9" * 400), 400),
+        (put(JSON, b"Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n", 400),
+        (put(JSON, b"Content-Length: 2", method=b"GET") + b"{}", 400),
+        (put(JSON, b"Content-Length: 2", method=b"POST", path=b"/status") + b"{}", 400),
+        (put(JSON, b"Content-Length: 2", method=b"POST", path=b"/api/../status") + b"{}", 404),
+        (put(JSON, b"Content-Length: +2") + b"{}", 400),
+        (put(JSON, b"Content-Length: 2", b"Content-Length: 3") + b"{}", 400),
+    ],
+)  # fmt: skip
+def test_only_the_api_takes_bodies_small_ones_of_json(url: str, request_bytes: bytes, code: int) -> None:
+    answer = raw(url, request_bytes)
+    assert status(answer) == code
+    assert EXPECTED.items() <= headers(answer).items()
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_a_body_that_does_not_arrive_is_given_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "IDLE_SECONDS", 0.5)
+    with connected(url) as client:
+        client.sendall(put(JSON, b"Content-Length: 1000") + b"{")
+        assert eventually(lambda: is_closed(client))
+    assert httpx.get(f"{url}/status").status_code == 200
