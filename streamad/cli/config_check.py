@@ -6,7 +6,7 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +15,16 @@ from typing import Literal
 from streamad.alerts.database import APPLICATION_ID
 from streamad.alerts.sinks import NotifierSpec
 from streamad.config import Config
-from streamad.errors import EngineError, OutputError, StreamadError
+from streamad.errors import ConfigError, EngineError, OutputError, StreamadError
 from streamad.files import open_regular
 from streamad.frame import Frame
 from streamad.inference.alerting import resolve_policy
 from streamad.inference.model import Model, open_model
+from streamad.observability.endpoints import is_loopback
 from streamad.sources import DeviceSpec, ReconnectSpec, RtspSpec, SourceAuthError, SupervisedSource, stop_all, wait_any
 from streamad.sources.credentials import suspicious_characters
-from streamad.web import listen
+from streamad.web import Logins, WebSpec, listen
+from streamad.web.tls import certificate_of
 from streamad.workflows.tighten import tightened
 from streamad.yaml_document import Location
 from streamad.zones import Zones
@@ -69,10 +71,28 @@ def check_config(config: Config, *, connect: bool) -> Iterator[Finding]:
     yield from _receivers(config)
     yield from _outputs(config)
     if config.web.enabled:
+        yield from _logins(config.web)
         try:
             listen(config.web.host, config.web.port).close()
         except OutputError as error:
             yield Finding("fault", ("web", "port"), _sentence(error))
+
+
+def _logins(web: WebSpec) -> Iterator[Finding]:
+    """What keeps people from logging in, and what lets everybody in."""
+    checks: dict[str, Callable[[], object]] = {
+        "users": Logins(web).check,
+        "tls_certificate": lambda: certificate_of(web),
+    }
+    for place, check in checks.items():
+        try:
+            check()
+        except ConfigError as error:
+            yield Finding("fault", ("web", place), _sentence(error))
+    if web.anonymous == "anywhere" and not is_loopback(web.host):
+        yield Finding(
+            "warning", ("web", "anonymous"), f"everyone who can connect to {web.host} sees events and pictures"
+        )
 
 
 def _credentials(config: Config) -> Iterator[Finding]:

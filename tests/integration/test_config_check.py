@@ -63,6 +63,17 @@ def test_a_good_one_is_valid_and_leaves_nothing_behind(check: Check, tmp_path: P
     assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "site.yaml"])
 
 
+def test_what_keeps_people_from_logging_in_is_reported(check: Check, pictures: dict[str, Any]) -> None:
+    web = {"port": 0, "users": "users.json", "tls_certificate": "a.pem", "tls_key": "a.key"}
+    found = [fault["message"] for fault in check("--json", source=pictures, web=web).error()["faults"]]
+    assert [message.partition(": ")[0] for message in found] == ["web.users", "web.tls_certificate"]
+    assert "streamad users add" in found[0]
+    assert check(source=pictures, web={"port": 0, "host": "0.0.0.0"}).code == 2
+    open_to_all = {"port": 0, "host": "0.0.0.0", "anonymous": "anywhere"}
+    (warning,) = check("--json", source=pictures, web=open_to_all).document()["warnings"]
+    assert "everyone who can connect" in warning["message"]
+
+
 def test_every_fault_is_reported_at_once(check: Check, tmp_path: Path) -> None:
     (tmp_path / "cut.mp4").write_bytes(b"\0\0\0\x18ftypmp42 and nothing more")
     (tmp_path / "a-file").write_text("x")
