@@ -32,7 +32,7 @@ from streamad.plugins import SINKS, SOURCES, plugin_names
 from streamad.redaction import redact
 from streamad.sources.credentials import clean
 from streamad.sources.quality import QualitySpec
-from streamad.sources.spec import ReconnectSpec, SourceSpec
+from streamad.sources.spec import ReconnectSpec, RtspSpec, SourceSpec
 from streamad.yaml_document import Location, YamlDocument
 from streamad.zones import ZoneList
 
@@ -59,6 +59,11 @@ class CameraSpec(BaseModel):
 
     id: str = Field(pattern=CAMERA_ID, max_length=64, description="name of the camera in events, metrics and pages")
     source: SourceSpec = Field(description="where its frames come from")
+    evidence_source: RtspSpec | None = Field(
+        None,
+        description="a second stream of the camera, usually its main one, that clips are kept of without decoding it; "
+        "empty: `source`",
+    )
     model: str | None = Field(None, description="its model bundle, path or name; empty: the common one")
     calibration: Path | None = Field(None, description="its calibration; empty: the bundle's")
     alerts_per_day: float | None = Field(

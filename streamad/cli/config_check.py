@@ -96,11 +96,15 @@ def _logins(web: WebSpec) -> Iterator[Finding]:
 
 
 def _credentials(config: Config) -> Iterator[Finding]:
-    for index, camera in enumerate(config.cameras):
-        source = camera.source
+    named = [
+        (("cameras", index, name), source)
+        for index, camera in enumerate(config.cameras)
+        for name, source in (("source", camera.source), ("evidence_source", camera.evidence_source))
+    ]
+    for where, source in named:
         if not isinstance(source, RtspSpec):
             continue
-        place = ("cameras", index, "source", "secret_file" if source.secret_file is not None else "password_env")
+        place = (*where, "secret_file" if source.secret_file is not None else "password_env")
         try:
             given = source.credentials()
         except SourceAuthError as error:
@@ -117,7 +121,7 @@ def _credentials(config: Config) -> Iterator[Finding]:
                 ssl.create_default_context(cafile=str(source.ca_file))
             except OSError as error:  # ssl.SSLError is one
                 reason = error.strerror if error.filename or not isinstance(error, ssl.SSLError) else "no certificates"
-                yield Finding("fault", ("cameras", index, "source", "ca_file"), f"{source.ca_file}: {reason}")
+                yield Finding("fault", (*where, "ca_file"), f"{source.ca_file}: {reason}")
 
 
 def _first_frames(config: Config, *, connect: bool) -> Iterator[tuple[int, Frame | str]]:

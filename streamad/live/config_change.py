@@ -67,7 +67,7 @@ class ConfigChange:
 
 def _connected(config: Config, camera: CameraSpec) -> tuple[Any, ...]:
     """What a camera cannot change while it is connected."""
-    return camera.source, config.model_of(camera), config.quality_of(camera)
+    return camera.source, camera.evidence_source, config.model_of(camera), config.quality_of(camera)
 
 
 def _watched(config: Config, camera: CameraSpec) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import shutil
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -47,10 +48,12 @@ from streamad.files import locked, read_json, write_atomic, write_json
 from streamad.formatting import number
 from streamad.frame import Frame
 from streamad.live.camera import CameraWatch
+from streamad.live.second_stream import SecondStream
 from streamad.protocols import Closeable
 from streamad.scoring import FrameScore
+from streamad.sources import stop_all
 from streamad.sources.wire import RecordingSpec
-from streamad.visual.overlay import ALERT_RED, draw_overlay
+from streamad.visual.overlay import ALERT_RED, draw_overlay, with_footer
 from streamad.writing import Appender, BackgroundWriter, Outcome
 
 CAPACITY = 64
@@ -93,6 +96,9 @@ class _ClipState:
     name: str
     is_done: bool = False
     reason: str | None = None
+    second: SecondStream | None = None  # that it is made of; None: the stream that is watched
+    until: float | None = None
+    is_begun: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -113,10 +119,16 @@ class _Active:
 @dataclass(slots=True, eq=False)
 class _Camera:
     watch: CameraWatch
+    second: SecondStream | None = None
     recent: deque[_Row] = field(default_factory=deque)
     peak: _Peak | None = None  # of the run of frames over the threshold
     active: dict[str, _Active] = field(default_factory=dict)
     last: _Active | None = None  # the last complete one, which may be reopened
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more clips will come."""
+        return self.watch.source.over and (self.second is None or self.second.source.over)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,11 +272,18 @@ class EvidenceRecorder(Closeable):
 
     def attach(self, cameras: Sequence[CameraWatch]) -> None:
         """Collect evidence of these cameras, too."""
-        self._cameras |= {watch.spec.id: _Camera(watch) for watch in cameras}
+        for watch in cameras:
+            camera = self._cameras[watch.spec.id] = _Camera(watch)
+            spec = watch.spec.evidence_source
+            if spec is not None:
+                camera.second = SecondStream(watch.spec.id, spec, self.recording(watch.policy))
 
     def detach(self, watch: CameraWatch) -> None:
         """Collect no more evidence of a camera; what is under way is completed when its source has stopped."""
-        self._detached.append(self._cameras.pop(watch.spec.id))
+        camera = self._cameras.pop(watch.spec.id)
+        if camera.second is not None:  # which may take a second
+            threading.Thread(target=camera.second.source.stop, name="stop second stream", daemon=True).start()
+        self._detached.append(camera)
 
     def on_event(self, change: EventChange) -> None:
         """Take a change of an event, before the score of its frame."""
@@ -284,6 +303,8 @@ class EvidenceRecorder(Closeable):
     def on_score(self, watch: CameraWatch, frame: Frame, score: FrameScore) -> None:
         """Take a frame's score."""
         camera, policy = self._cameras[watch.spec.id], watch.policy
+        if camera.second is not None:
+            camera.second.follow(frame)
         row = (
             score.index,
             score.pts_seconds,
@@ -309,12 +330,13 @@ class EvidenceRecorder(Closeable):
     def refresh(self) -> None:
         """Take what decoders report of their clips, complete records, and look after old evidence now and then."""
         now = self._clock()
-        for camera in [camera for camera in self._detached if camera.watch.source.over]:
+        for camera in [camera for camera in self._detached if camera.is_over]:
             self._detached.remove(camera)
             self._end(camera)
         for camera in self._cameras.values():
-            for message in camera.watch.source.clips():
-                self._take_clip(camera, message)
+            if camera.second is not None:
+                camera.second.refresh()
+            self._take_clips(camera)
             for active in list(camera.active.values()):
                 if active.closed_at is None:
                     continue
@@ -328,15 +350,16 @@ class EvidenceRecorder(Closeable):
 
     def close(self) -> None:
         """Write what waits, and complete the records. The sources have been stopped."""
-        for camera in (*self._cameras.values(), *self._detached):
+        cameras = [*self._cameras.values(), *self._detached]
+        stop_all([camera.second.source for camera in cameras if camera.second is not None])
+        for camera in cameras:
             self._end(camera)
         self.writer.close()
         self._stack.close()
 
     def _end(self, camera: _Camera) -> None:
         """Complete the records of a camera whose source has stopped."""
-        for message in camera.watch.source.clips():
-            self._take_clip(camera, message)
+        self._take_clips(camera)
         for active in list(camera.active.values()):
             self._complete(camera, active)
 
@@ -415,23 +438,44 @@ class EvidenceRecorder(Closeable):
     def _record(self, camera: _Camera, active: _Active, clip: _ClipState, until: float | None) -> None:
         begin = active.event.started_pts_seconds if clip.name == CLIP else active.event.updated_pts_seconds
         since = begin - self._spec.pre_roll_seconds
-        path = self._folder_of(active) / clip.name
+        path, id = self._folder_of(active) / clip.name, f"{active.event.id}/{clip.name}"
+        is_new, clip.is_begun, clip.until = not clip.is_begun, True, until
         if self._low_disk and until is None:
             clip.is_done, clip.reason = True, "low_disk_space"
-        elif not camera.watch.source.record(f"{active.event.id}/{clip.name}", path, since, until):
+        elif is_new and camera.second is not None and camera.second.record(id, path, since, until):
+            clip.second = camera.second
+            return
+        elif clip.second is not None and clip.second.record(id, path, since, until):
+            return
+        elif not camera.watch.source.record(id, path, since, until):
             clip.is_done, clip.reason = True, clip.reason or "no_packets"
         else:
             return
         if clip.reason == "low_disk_space":
             self._on_outcome("dropped", 1, clip.reason)
 
-    def _take_clip(self, camera: _Camera, message: dict[str, Any]) -> None:
+    def _take_clips(self, camera: _Camera) -> None:
+        second = camera.second
+        for message in () if second is None else second.source.clips():
+            self._take_clip(camera, message, second)
+        for message in camera.watch.source.clips():
+            self._take_clip(camera, message, None)
+
+    def _take_clip(self, camera: _Camera, message: dict[str, Any], second: SecondStream | None) -> None:
         event, _, name = message["id"].partition("/")
         reason = message["reason"]
         active = camera.active.get(event)
         for clip in () if active is None else active.clips:
-            if clip.name == name:
-                clip.is_done, clip.reason = True, reason
+            if clip.name != name or clip.second is not second:
+                continue
+            if second is not None and message["path"] is None and active is not None:
+                _log.warning(
+                    "camera %s: clip of event %s is of the stream that is watched: %s", second.camera, event, reason
+                )
+                clip.second = None
+                self._record(camera, active, clip, clip.until)
+                return
+            clip.is_done, clip.reason = True, reason
         if message["path"] is not None:
             self._on_outcome("written", 1, "")
         elif reason not in _NO_CLIP:
@@ -510,7 +554,7 @@ class EvidenceRecorder(Closeable):
 
 
 def draw_snapshot(frame: Frame, score: FrameScore, event: Event, policy: AlertPolicy, score_kind: str) -> bytes:
-    """Draw a frame with its anomaly map, the box of its highest location, and its score; returns a JPEG.
+    """Draw a frame with its anomaly map, the box of its highest location, score and time; returns a JPEG.
 
     Args:
         frame: The frame at the peak.
@@ -531,12 +575,12 @@ def draw_snapshot(frame: Frame, score: FrameScore, event: Event, policy: AlertPo
         score=score.score,
         threshold=policy.threshold,
         camera=score.camera,
-        time_text=f"{moment:%Y-%m-%d %H:%M:%S} UTC",
     )
     if score.boxes is not None and score.peak is not None:
         x0, y0, x1, y1 = score.boxes.scaled(frame.shape).box(*score.peak)
         thickness = max(2, frame.shape[0] // 240)
         cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), ALERT_RED, thickness)
+    picture = with_footer(picture, f"{moment:%Y-%m-%d %H:%M:%S} UTC")
     try:
         ok, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))
     except cv2.error as error:  # JPEG's sides end at 65,535 pixels

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
 import av
+import numpy as np
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.stream import Disposition
@@ -50,6 +51,8 @@ class ContainerSource(Source):
             slower under load). More, or 0 for FFmpeg's default, speeds up a single file.
         clock: Monotonic clock, seconds, for `Frame.received_at`.
         on_packet: Called with every packet of the stream and its position on the frames' clock, seconds.
+        decode: False: nothing is decoded. Each packet yields a frame of a single black pixel, which tells that the
+            stream is alive and relates its clock to that of the machine.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class ContainerSource(Source):
         threads: int = 1,
         clock: Callable[[], float] = time.monotonic,
         on_packet: OnPacket | None = None,
+        decode: bool = True,
     ) -> None:
         super().__init__(camera)
         if threads < 0:
@@ -69,6 +73,7 @@ class ContainerSource(Source):
         self._threads = threads
         self._clock = clock
         self._on_packet = on_packet
+        self._decodes = decode
         self._raw_offset: float | None = None  # of the stream's own clock to that of the frames
         self._newest_pts: float | None = None
         self._accelerator, self._hardware = choose_hardware(hwaccel, camera=camera)
@@ -123,6 +128,9 @@ class ContainerSource(Source):
         return self._frames
 
     def _run(self) -> Generator[Frame, None, None]:
+        if not self._decodes:
+            yield from self._undecoded()
+            return
         for picture in self._pictures:
             yield self._frame(picture)
         if self.frames_decoded == 0:
@@ -134,6 +142,20 @@ class ContainerSource(Source):
                     hint="check that the camera sends video",
                 )
             )
+
+    def _undecoded(self) -> Generator[Frame, None, None]:
+        pixel = np.zeros((1, 1), np.uint8)
+        while (packet := self._next_packet()) is not None:
+            if packet.size == 0:
+                continue
+            ticks = packet.dts if packet.dts is not None else packet.pts  # dts does not go back and forth
+            unit = packet.time_base or self._stream.time_base
+            raw = None if ticks is None or unit is None else float(ticks * unit)
+            pts_seconds, _ = self._pts.advance(raw)
+            self._newest_pts = pts_seconds
+            self._raw_offset = None if raw is None else raw - pts_seconds
+            yield Frame(self.camera, self.frames_decoded, pts_seconds, self._clock(), pixel)
+            self.frames_decoded += 1
 
     def _no_picture(self) -> SourceCodecError:
         if self.decode_errors:

@@ -21,6 +21,7 @@ def open_source(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
     on_packet: OnPacket | None = None,
+    decode: bool = True,
 ) -> Source:
     """Open a source in this process, for offline work or inside a camera's decoder process.
 
@@ -32,6 +33,7 @@ def open_source(
         sleep: Function that waits for a number of seconds; paces a `realtime` replay.
         on_packet: Called with every packet of the video stream and its position on the frames' clock, seconds. Image
             folders and plugins have no packets.
+        decode: False, for RTSP only: one frame of a single pixel a packet, without decoding it.
 
     Returns:
         An open source. Close it or use it as a context manager.
@@ -51,7 +53,7 @@ def open_source(
     if isinstance(spec, RtspSpec):
         from streamad.sources.rtsp import RtspSource
 
-        return RtspSource(spec, camera=camera, threads=threads, clock=clock, on_packet=on_packet)
+        return RtspSource(spec, camera=camera, threads=threads, clock=clock, on_packet=on_packet, decode=decode)
     if isinstance(spec, PluginSource):
         return spec.open(camera=camera, clock=clock, sleep=sleep)
     from streamad.sources.device import DeviceSource

@@ -26,6 +26,7 @@ class RtspSource(ContainerSource):
         threads: Number of decoder threads; 1 for cameras.
         clock: Monotonic clock, seconds.
         on_packet: See `ContainerSource`.
+        decode: See `ContainerSource`.
 
     Raises:
         SourceError: If the stream cannot be opened; see the subclass and `reason`. No message contains a password.
@@ -39,10 +40,19 @@ class RtspSource(ContainerSource):
         threads: int = 1,
         clock: Callable[[], float] = time.monotonic,
         on_packet: OnPacket | None = None,
+        decode: bool = True,
     ) -> None:
         self._spec = spec
         self._relay: DigestRelay | None = None
-        super().__init__(camera, spec.url, hwaccel=spec.hwaccel, threads=threads, clock=clock, on_packet=on_packet)
+        super().__init__(
+            camera,
+            spec.url,
+            hwaccel=spec.hwaccel,
+            threads=threads,
+            clock=clock,
+            on_packet=on_packet,
+            decode=decode,
+        )
         self._read_timeout = spec.read_timeout_seconds
         self._stall_timeout = spec.stall_timeout_seconds
 

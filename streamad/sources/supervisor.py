@@ -57,6 +57,7 @@ class SupervisedSource:
         slots: Number of frames that may be in the ring, at least 3.
         drop: Override for whether unread frames are dropped.
         recording: What decoder processes keep for clips. Default: nothing. Image folders have no packets.
+        decode: False, for RTSP only: frames of a single pixel, without decoding the stream; it is kept for clips alone.
     """
 
     def __init__(
@@ -69,12 +70,13 @@ class SupervisedSource:
         slots: int = 6,
         drop: bool | None = None,
         recording: wire.RecordingSpec | None = None,
+        decode: bool = True,
     ) -> None:
         self.camera = camera
         self.spec = spec
         if isinstance(spec, ImagesSpec):
             recording = None
-        self._job = wire.Job(camera, spec, slots, spec.drops if drop is None else drop, recording)
+        self._job = wire.Job(camera, spec, slots, spec.drops if drop is None else drop, recording, decode)
         self._clock = clock
         self._backoff = Backoff(reconnect or ReconnectSpec(), Random())
         self._process: DecoderProcess | None = None

@@ -49,6 +49,7 @@ class Job:
         slots: Number of frames in the ring.
         drop: Whether the oldest unread frame is dropped for the newest; otherwise the decoder waits.
         recording: What to keep for clips. Default: nothing.
+        decode: Whether to decode; see `ContainerSource`.
     """
 
     camera: str
@@ -56,6 +57,7 @@ class Job:
     slots: int
     drop: bool
     recording: RecordingSpec | None = None
+    decode: bool = True
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

@@ -89,7 +89,9 @@ class Worker:
         job = self._job
         on_packet = None if self._recorder is None else self._recorder.add
         try:
-            with open_source(job.spec, camera=job.camera, sleep=self._sleep, on_packet=on_packet) as source:
+            with open_source(
+                job.spec, camera=job.camera, sleep=self._sleep, on_packet=on_packet, decode=job.decode
+            ) as source:
                 wire.send(self._link, {"type": "info", "info": asdict(source.info)})
                 self._forward_frames(source)
         except Stopped:

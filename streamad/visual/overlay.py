@@ -98,6 +98,26 @@ def draw_overlay(
     return picture
 
 
+def with_footer(picture: UInt8, text: str) -> UInt8:
+    """Append a strip with a text that must be readable in full, however narrow the picture is.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB.
+        text: ASCII.
+
+    Returns:
+        (H + strip, W, 3) uint8 RGB; the first H rows are those of `picture`.
+    """
+    tall, width = strip_height(picture.shape[0]), picture.shape[1]
+    strip = np.full((tall, width, 3), _STRIP, np.uint8)
+    gap, size = round(tall * 0.4), tall / 32
+    extent = int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0])
+    size *= min(1.0, (width - 2 * gap) / max(1, extent))
+    place = (gap, round(tall * 0.76))
+    cv2.putText(strip, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, _TEXT, 1, cv2.LINE_AA)
+    return np.concatenate([picture, strip])
+
+
 def _tint(
     picture: UInt8, anomaly_map: npt.NDArray[np.float32], boxes: LocationBoxes | None, low: float, high: float
 ) -> None:

@@ -45,9 +45,10 @@ def places_of(config: Config, config_path: Path) -> list[Place]:
         *_models(config),
     ]
     for camera in config.cameras:
-        if camera.calibration is not None:
-            own = (camera.calibration, *local_paths(camera.calibration))
-            places += [Place(f"calibrations/{camera.id}/{path.name}", path) for path in own]
+        for calibration in (camera.calibration, *(profile.calibration for profile in camera.profiles)):
+            if calibration is not None:
+                own = (calibration, *local_paths(calibration))
+                places += [Place(f"calibrations/{camera.id}/{path.name}", path) for path in own]
     views = {"common": config.quality} | {f"cameras/{c.id}": c.quality for c in config.cameras if c.quality is not None}
     for name, quality in views.items():
         if quality.reference is not None:

@@ -10,7 +10,7 @@ import pytest
 
 from streamad.frame import LocationBoxes
 from streamad.preprocessing import PatchGrid
-from streamad.visual.overlay import ALERT_RED, draw_overlay, strip_height
+from streamad.visual.overlay import ALERT_RED, draw_overlay, strip_height, with_footer
 
 H, W = 240, 360
 TOP = strip_height(H)
@@ -175,3 +175,17 @@ def test_the_last_cells_are_drawn_where_the_tiler_shifted_them() -> None:
 def test_a_color_frame_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\(H, W\) uint8"):
         _draw(np.zeros((H, W, 3), np.uint8))
+
+
+@pytest.mark.parametrize(("width", "height"), [(96, 72), (160, 120), (320, 240), (1920, 1080)])
+def test_a_footer_holds_its_whole_text_and_leaves_the_picture_as_it_is(width: int, height: int) -> None:
+    picture = np.full((height, width, 3), 90, np.uint8)
+    text = "2026-12-01 02:00:11 UTC"
+    result = with_footer(picture, text)
+    assert result.shape == (height + strip_height(height), width, 3)
+    assert (result[:height] == picture).all()
+    strip = result[height:].max(axis=(0, 2)) > 60
+    written = np.flatnonzero(strip)
+    assert written[-1] < width - 1, "nothing is cut off"
+    # The last letters are as wide as when they stand alone.
+    assert written[-1] - written[0] > 0.5 * min(width, 8 * len(text) * strip_height(height) / 32)
