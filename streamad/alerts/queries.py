@@ -100,9 +100,6 @@ def page_query(kind: str, wanted: EventFilter, after: tuple[str, str] | None, li
 
 
 def _ranges(kind: str, wanted: EventFilter, after: tuple[str, str] | None) -> Iterator[Statement]:
-    where, parameters = "type = ?", [kind]
-    if wanted.camera is not None:
-        where, parameters = where + " AND camera = ?", [*parameters, wanted.camera]
     ends, limits = " AND started_at >= ?", [wanted.start]
     if wanted.end is not None and after is not None and wanted.end <= after[0]:
         after = wanted.end, ""  # one upper bound, so that the index has both ends of the range
@@ -110,12 +107,21 @@ def _ranges(kind: str, wanted: EventFilter, after: tuple[str, str] | None) -> It
         ends, limits = ends + " AND (started_at, id) < (?, ?)", [*limits, *after]
     elif wanted.end is not None:
         ends, limits = ends + " AND started_at < ?", [*limits, wanted.end]
-    if wanted.severity is None and not wanted.marks:
+    for where, parameters in _judgments(kind, wanted):
         yield where + ends, (*parameters, *limits)
+
+
+def _judgments(kind: str, wanted: EventFilter) -> Iterator[Statement]:
+    """The conditions of all combinations of severity and mark that are wanted; one without either if all are."""
+    where, parameters = "type = ?", [kind]
+    if wanted.camera is not None:
+        where, parameters = where + " AND camera = ?", [*parameters, wanted.camera]
+    if wanted.severity is None and not wanted.marks:
+        yield where, tuple(parameters)
         return
     severities = SEVERITIES if wanted.severity is None else (wanted.severity,)
     for severity, mark in product(severities, sorted(wanted.marks) or VERDICTS):
-        yield f"{where} AND severity = ? AND mark = ?{ends}", (*parameters, severity, mark, *limits)
+        yield f"{where} AND severity = ? AND mark = ?", (*parameters, severity, mark)
 
 
 def count_query(kind: str, wanted: EventFilter, ids: list[str]) -> Statement:
@@ -126,25 +132,23 @@ def count_query(kind: str, wanted: EventFilter, ids: list[str]) -> Statement:
         wanted: Which events.
         ids: Ids to count apart.
     """
-    where, parameters = "type = ?", [kind]
-    for column, value in (("camera", wanted.camera), ("severity", wanted.severity)):
-        if value is not None:
-            where, parameters = f"{where} AND {column} = ?", [*parameters, value]
-    if wanted.marks:
-        where += " AND mark IN (SELECT value FROM json_each(?))"
-        parameters.append(json.dumps(sorted(wanted.marks)))
     start, end = wanted.start, wanted.end
-    first, last = start[:10], "~" if end is None else end[:10]
-    known, inside = f"{where} AND started_at >= ? AND started_at < ?", (start, end or "~")
-    totals = f"SELECT coalesce(sum(events), 0) FROM event_totals WHERE {where} AND day >= ? AND day <= ?"  # noqa: S608
-    values: list[object] = [*parameters, first, last]
-    outside: list[tuple[str, str]] = [(first, start)] if start else []
-    if end is not None:
-        outside.append((end, f"{last}~"))
-    for edge in outside:
-        totals += f") - (SELECT count(*) FROM events WHERE {known}"  # noqa: S608
-        values += [*parameters, *edge]
     if end is not None and end <= start:
-        totals, values = "SELECT 0", []
-    among = f"SELECT count(*) FROM events WHERE id IN (SELECT value FROM json_each(?)) AND {known}"  # noqa: S608
-    return f"SELECT (({totals})), ({among})", (*values, json.dumps(ids), *parameters, *inside)
+        return "SELECT 0, 0", ()
+    first, last = start[:10], "~" if end is None else end[:10]
+    totals, known, values, counted = [], [], list[object](), list[object]()
+    outside = [(first, start)] * bool(start) + ([] if end is None else [(end, f"{last}~")])
+    for where, parameters in _judgments(kind, wanted):
+        total = f"(SELECT coalesce(sum(events), 0) FROM event_totals WHERE {where} AND day >= ? AND day <= ?)"  # noqa: S608
+        values += [*parameters, first, last]
+        for edge in outside:
+            total += f" - (SELECT count(*) FROM events WHERE {where} AND started_at >= ? AND started_at < ?)"  # noqa: S608
+            values += [*parameters, *edge]
+        totals.append(total)
+        known.append(
+            # A cross join is read from the left: each id is looked up.
+            "(SELECT count(*) FROM json_each(?) AS ids CROSS JOIN events ON events.id = ids.value"  # noqa: S608
+            f" WHERE {where.replace('type', 'events.type', 1)} AND started_at >= ? AND started_at < ?)"
+        )
+        counted += [json.dumps(ids), *parameters, start, end or "~"]
+    return f"SELECT {' + '.join(totals)}, {' + '.join(known) if ids else '0'}", (*values, *(counted if ids else ()))
