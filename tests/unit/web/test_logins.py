@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -595,6 +596,22 @@ def test_nothing_listens_openly_by_accident(host: str, tmp_path: Path) -> None:
     for more in ({"users": tmp_path / "u"}, {"proxy": {"addresses": ["192.0.2.1"]}}, {"anonymous": "anywhere"}):
         assert WebSpec.model_validate({"host": host, **more}).host == host
     assert WebSpec(host=host, enabled=False).host == host
+
+
+def test_other_addresses_of_this_machine_are_not_local(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # sends nothing; the system chooses the address that it would send from
+        own = probe.getsockname()[0]
+    if own.startswith("127."):
+        pytest.skip("this machine has no address but loopback")
+    site = Site(tmp_path, host="0.0.0.0")
+    try:
+        port = site.server.url.rsplit(":", 1)[1]
+        assert httpx.get(f"http://127.0.0.1:{port}{API}/events").status_code == 200
+        for path, code in ((f"{API}/events", 401), ("/metrics", 401), ("/status", 401), ("/healthz", 200), ("/", 200)):
+            assert httpx.get(f"http://{own}:{port}{path}").status_code == code, path
+    finally:
+        site.close()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LOCALHOST.", "cam.localhost"])
