@@ -8,7 +8,7 @@ from datetime import time as time_of_day
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -30,7 +30,13 @@ def _local(value: time_of_day) -> time_of_day:
     return value
 
 
-ClockTime = Annotated[time_of_day, BeforeValidator(_clock), AfterValidator(_local)]
+# JSON Schema's format "time" has seconds and a zone.
+ClockTime = Annotated[
+    time_of_day,
+    BeforeValidator(_clock),
+    AfterValidator(_local),
+    WithJsonSchema({"type": "string", "examples": ["22:00"]}),
+]
 
 
 def _known_zone(name: str | None) -> str | None:

@@ -160,25 +160,36 @@ class Zones:
         """Return what the zones say of the places of a grid."""
         return _places(self.specs, boxes)
 
-    def keep(self, boxes: LocationBoxes, locations: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
-        """Return which moving places count, (n,) bool.
+    def keep(
+        self,
+        boxes: LocationBoxes,
+        locations: npt.NDArray[np.intp],
+        *,
+        settled: npt.NDArray[np.bool_] | None = None,
+        standing: npt.NDArray[np.float32] | None = None,
+    ) -> npt.NDArray[np.bool_]:
+        """Return which places count, (n,) bool.
 
         Places that touch, at corners too, are one thing; its size is the share of all places that it covers.
 
         Args:
             boxes: The grid's places on the frame.
-            locations: (n, 2) row and column of each moving place.
+            locations: (n, 2) row and column of each place in which something moves or stands.
+            settled: (n,) which of them are of what stands. Default: none.
+            standing: (rows, cols) more than 0 where something stands. Default: nowhere.
         """
         places = self.places(boxes)
         rows, cols = locations.T
         kept = ~places.is_hidden[rows, cols]
-        if self.has_sizes and kept.any():
-            moving = np.zeros(boxes.grid, np.uint8)
-            moving[rows[kept], cols[kept]] = 1
-            _, thing = cv2.connectedComponents(moving, connectivity=8)
-            size = np.bincount(thing.ravel()) / thing.size
-            kept &= size[thing[rows, cols]] >= places.min_size[rows, cols]
-        return np.asarray(kept)
+        if not self.has_sizes or not kept.any():
+            return np.asarray(kept)
+        least, moves = places.min_size[rows, cols], np.ones(len(kept), np.bool_) if settled is None else ~settled
+        moving = np.zeros(boxes.grid, np.bool_)
+        moving[rows[kept & moves], cols[kept & moves]] = True
+        is_large = _sizes(moving)[rows, cols] >= least
+        if standing is not None:
+            is_large = np.where(moves, is_large, _sizes((standing > 0) & ~places.is_hidden)[rows, cols] >= least)
+        return np.asarray(kept & is_large)
 
     def name_at(self, boxes: LocationBoxes, location: tuple[int, int]) -> str | None:
         """Return the name of the include zone of a place; None if there is none."""
@@ -197,6 +208,14 @@ class Zones:
         return (
             f"zone {', '.join(empty)} holds the center of none of the {rows}×{cols} places of the picture: enlarge it"
         )
+
+
+def _sizes(is_there: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Return for each place the share of all places that the thing in it covers; 0 where nothing is."""
+    _, thing = cv2.connectedComponents(is_there.astype(np.uint8), connectivity=8)
+    share = np.bincount(thing.ravel()) / thing.size
+    share[0] = 0.0
+    return np.asarray(share[thing])
 
 
 def zones_sha256(specs: Sequence[ZoneSpec]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -15,7 +15,9 @@ from streamad.cli.help import arg, opt
 from streamad.errors import OutputError
 from streamad.redaction import redact
 
-config = typer.Typer(help="Write a configuration, and check one.", no_args_is_help=True, add_completion=False)
+config = typer.Typer(
+    help="Write a configuration, check one, and describe its schema.", no_args_is_help=True, add_completion=False
+)
 
 
 @config.command()
@@ -56,6 +58,28 @@ def _examples() -> Path:
     package = Path(streamad.__file__).resolve().parent
     installed = package / "_configs"
     return installed if installed.is_dir() else package.parent / "configs"
+
+
+@config.command()
+def schema(
+    as_json: JsonOption = False,
+) -> None:
+    """Print the schema of configurations, for editors.
+
+    It is JSON Schema with the description and bounds of every setting. Settings of plugins are not in it.
+
+    Examples:
+        streamad config schema
+    """
+    emit(config_schema())
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the JSON Schema of configurations."""
+    from streamad.config import Config
+
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": dialect, **Config.model_json_schema(), "title": "streamad configuration"}
 
 
 @config.command()

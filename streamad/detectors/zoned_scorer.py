@@ -67,7 +67,7 @@ class ZonedScorer:
             self._checked = zones, found.boxes
             if problem := zones.problem(found.boxes):
                 _log.warning("camera %s: %s", found.camera, problem)
-        kept = zones.keep(found.boxes, found.locations)
+        kept = zones.keep(found.boxes, found.locations, settled=found.settled, standing=found.standing)
         return found if kept.all() else _only(found, kept)
 
     def score(self, model_input: ModelInput, outputs: Floats) -> FrameScore:
@@ -83,7 +83,13 @@ class ZonedScorer:
         if model_input.locations is not None:
             if zones.has_durations and model_input.boxes is not None:
                 model_input, outputs = self._lasting(zones, model_input, outputs)
-            return self._inner.score(model_input, outputs)
+            score = self._inner.score(model_input, outputs)
+            if score.anomaly_map is None or score.boxes is None:
+                return score
+            hidden = zones.places(score.boxes).is_hidden  # what stands may reach beyond the zones
+            if np.isfinite(score.anomaly_map[hidden]).any():
+                return replace(score, anomaly_map=np.where(hidden, np.float32(np.nan), score.anomaly_map))
+            return score
         return self._whole(zones, model_input, outputs)
 
     def location_box(self, row: int, col: int) -> tuple[int, int, int, int]:
@@ -102,7 +108,9 @@ class ZonedScorer:
         rows, cols = model_input.locations.T
         number = zones.places(model_input.boxes).zone[rows, cols]
         values = outputs if outputs.ndim == 1 else outputs[:, 0]
-        limit = self._limits(zones, number, values, model_input.pts_seconds)[number]
+        moves = np.ones(len(number), np.bool_) if model_input.settled is None else ~model_input.settled
+        limit = self._limits(zones, number[moves], values[moves], model_input.pts_seconds)[number]
+        limit[~moves] = np.inf  # how long it stands is what its output says
         kept = limit > -np.inf
         outputs, limit = outputs[kept].copy(), limit[kept].astype(np.float32)
         values = outputs if outputs.ndim == 1 else outputs[:, 0]
@@ -163,7 +171,12 @@ class ZonedScorer:
 
 def _only(model_input: ModelInput, kept: npt.NDArray[np.bool_]) -> ModelInput:
     assert model_input.locations is not None
-    return replace(model_input, batch=model_input.batch[kept], locations=model_input.locations[kept])
+    return replace(
+        model_input,
+        batch=model_input.batch[kept],
+        locations=model_input.locations[kept],
+        settled=None if model_input.settled is None else model_input.settled[kept],
+    )
 
 
 def _map_boxes(shape: tuple[int, int], grid: tuple[int, int]) -> LocationBoxes:

@@ -37,6 +37,9 @@ class ModelInput:
         skipped_reason: Why this frame gets no score ("warming_up", "gap"); None if it gets one.
         stream: Storage of the state for stateful networks; None for all others. `batch` is then the newest frame,
             which the network must process even if its score is skipped.
+        standing: (rows, cols) how long something new has been standing in each place of the grid, seconds; None if
+            that is not measured.
+        settled: (n,) which patches are of what stands, instead of what moves; None: of nothing.
         due: Whether a frame's score is due; otherwise the network only processes the newest frame.
     """
 
@@ -48,5 +51,7 @@ class ModelInput:
     locations: npt.NDArray[np.intp] | None = field(default=None, repr=False)
     boxes: LocationBoxes | None = field(default=None, repr=False)
     skipped_reason: str | None = None
+    standing: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+    settled: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
     stream: StreamSlot | None = field(default=None, repr=False)
     due: bool = True

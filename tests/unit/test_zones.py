@@ -127,6 +127,17 @@ def test_only_things_of_the_wanted_size_count() -> None:
     assert zones.keep(boxes, moving).tolist() == [True] * 3 + [False] * 5
 
 
+def test_what_stands_has_the_size_of_all_that_stands_with_it() -> None:
+    boxes = cell_boxes((240, 320), (15, 20))
+    zones = Zones([zone(LEFT, min_size=3 / 300)])
+    locations = np.array([(1, 1), (1, 1), (8, 2), (9, 12)])
+    settled = np.array([False, True, True, True])
+    standing = np.zeros((15, 20), np.float32)
+    standing[1, 1:4] = standing[8, 2] = standing[9, 12:16] = 30.0
+    kept = zones.keep(boxes, locations, settled=settled, standing=standing)
+    assert kept.tolist() == [False, True, False, False]  # one that moves; three, one, and four outside the zone
+
+
 def test_exclude_wins_and_the_first_zone_names_the_place() -> None:
     boxes = cell_boxes((240, 320), (15, 20))
     zones = Zones(

@@ -268,7 +268,8 @@ class MotionSampler(Closeable):
                 self._begin(found.grid)
             locations, values = found.locations, found.values
             if self._zones is not None:
-                kept = self._zones.keep(cell_boxes(frame.shape, found.grid), locations)
+                boxes, settled = cell_boxes(frame.shape, found.grid), values[:, STAY] > 0
+                kept = self._zones.keep(boxes, locations, settled=settled, standing=self._scorer.standing)
                 locations, values = locations[kept], values[kept]
             self._keep(locations, values)
             self._counts.append(len(values))

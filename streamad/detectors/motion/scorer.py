@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,18 +58,6 @@ class RunningMean:
         self._last = None
 
 
-@dataclass(frozen=True, slots=True)
-class MotionInput(ModelInput):
-    """The input of one frame, with what the network does not need.
-
-    Attributes:
-        standing: (rows, cols) how long something new has been standing in each cell, seconds; None if that is not
-            measured.
-    """
-
-    standing: npt.NDArray[np.float32] | None = field(default=None, repr=False)
-
-
 class MotionScorer:
     """The cells of one camera's frames in which something moves, and how far that is from what was normal there.
 
@@ -110,6 +98,11 @@ class MotionScorer:
         """Number of times that the past was discarded because frames were missing."""
         return self._meter.gaps
 
+    @property
+    def standing(self) -> npt.NDArray[np.float32] | None:
+        """(rows, cols) how long something new has been standing in each cell, seconds; None if it is not measured."""
+        return None if self._stays is None else self._stays.seconds
+
     def preprocess(self, frame: Frame) -> ModelInput:
         """Describe the frame's moving cells, (n, length, 1, 1).
 
@@ -123,7 +116,7 @@ class MotionScorer:
             self._boxes = cell_boxes(frame.shape, grid)
         if isinstance(found, str):
             found = CellDescriptors(np.zeros((0, 2), np.intp), np.zeros((0, self._length), np.float32), grid)
-        return MotionInput(
+        return ModelInput(
             camera=frame.camera,
             index=frame.index,
             pts_seconds=frame.pts_seconds,
@@ -132,7 +125,8 @@ class MotionScorer:
             locations=found.locations,
             boxes=self._boxes,
             skipped_reason=skipped,
-            standing=None if self._stays is None else self._stays.seconds,
+            standing=self.standing,
+            settled=None if self._stays is None else found.values[:, STAY] > 0,
         )
 
     def described(self, frame: Frame) -> CellDescriptors | str:
@@ -178,7 +172,7 @@ class MotionScorer:
         (now,) = frame_scores(away, np.array([len(away)]), self._cells)
         score = self._mean.push(model_input.pts_seconds, float(now))
         region = None
-        if isinstance(model_input, MotionInput) and model_input.standing is not None and has_values:
+        if model_input.standing is not None and has_values:
             there, rest = ~moves, outputs[~moves]
             usual = rest[:, USUAL_STAY] if len(rest) else np.zeros(0, np.float32)
             self._overdue.push(

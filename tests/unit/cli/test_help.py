@@ -22,6 +22,7 @@ EXAMPLES = [(name, example) for name, command in COMMANDS.items() for example in
 RUN = (
     "streamad config init camera.yaml",
     "streamad config init --example several --print",
+    "streamad config schema",
     "streamad config check camera.yaml",
     "streamad run camera.yaml --once --scores runs/scores-of-frames",
     "streamad backup camera.yaml --evidence --out runs/gate.zip",
