@@ -204,6 +204,8 @@ def test_rules_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
                                      {"instance": "a"}),
         "StreamadNotificationsFailed": ('streamad_notifications_total{outcome="failed",sink="jsonl"}', "0+1x20", "7x20",
                                         {"outcome": "failed", "sink": "jsonl"}),
+        "StreamadConfigRejected": ('streamad_config_last_reload_successful{instance="a"}', "0x20", "1x20",
+                                   {"instance": "a"}),
         "StreamadOutputWaits": ('streamad_queue_length{queue="webhook"}', "30x40", "30x10 0x30", {"queue": "webhook"}),
         "StreamadInferenceErrors": ('streamad_inference_errors_total{engine="openvino"}', "0+1x20", "7x20",
                                     {"engine": "openvino"}),

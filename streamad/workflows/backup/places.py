@@ -18,6 +18,7 @@ from streamad.model_folders import model_folders
 from streamad.versions import CURRENT, root_of
 
 CONFIG, EVENTS, SCORES, EVIDENCE, MODELS = "config.yaml", "events.sqlite", "scores", "evidence", "models"
+USERS = "users"
 """Names in the archive."""
 
 
@@ -53,6 +54,8 @@ def places_of(config: Config, config_path: Path) -> list[Place]:
     for name, quality in views.items():
         if quality.reference is not None:
             places.append(Place(f"references/{name}/{quality.reference.name}", quality.reference))
+    if config.web.users is not None:
+        places.append(Place(USERS, config.web.users))
     # The last one: a restored configuration says that everything else is there.
     return [*places, Place(CONFIG, config_path)]
 

@@ -17,7 +17,7 @@ from streamad.config import load_config
 from streamad.errors import OutputError, UsageError
 from streamad.formatting import counted
 from streamad.workflows.backup.archive import BackupFile, BackupManifest, open_archive
-from streamad.workflows.backup.places import CONFIG, EVENTS, MODELS, Place, places_of
+from streamad.workflows.backup.places import CONFIG, EVENTS, MODELS, USERS, Place, places_of
 
 _CHUNK = 1 << 20
 _BESIDE = ("", "-wal", "-shm", "-journal")
@@ -104,6 +104,8 @@ def restore_backup(archive: Path, config_path: Path, *, force: bool = False) -> 
         for item in items:
             if item.name != CONFIG:
                 _unpack(opened, manifest, item, archive)
+            if item.name == USERS:
+                item.staged.chmod(0o600)
             if item.name == EVENTS:
                 _check_events(item.staged, archive)
         _swap(items)

@@ -41,6 +41,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     document = {
         "model": "models/gate",
         "cameras": [{"id": "gate", "source": {"type": "file", "path": "x.mp4"}, "calibration": "own/gate.json"}],
+        "web": {"users": "accounts.json"},
     }
     Path("camera.yaml").write_text(yaml.safe_dump(document))
     with EventStore("runs/events.sqlite") as store:
@@ -58,6 +59,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("models/gate/current").symlink_to("versions/0001")  # rolled back
     Path("models/gate/.lock").touch()
     for path, text in (
+        ("accounts.json", "{}"),
         ("own/gate.json", "{}"),
         ("own/gate.local.npz", "statistics"),
         ("runs/scores/gate/20260301.scores", "scores"),
@@ -116,6 +118,7 @@ def test_everything_comes_back_in_an_empty_folder(site: Path, tmp_path: Path, mo
     assert [mark.by for mark in read_marks(Path("runs/events.sqlite"), events[-1].id)] == ["kim"]
     assert active_version(Path("models/gate")).name == "0001"
     assert Path("models/gate/current").is_symlink()
+    assert stat.S_IMODE(Path("accounts.json").stat().st_mode) == 0o600
     left_out = {
         "models/gate/.lock",
         "models/gate/versions/0003.part/model.onnx",
@@ -151,7 +154,7 @@ def test_an_existing_configuration_says_where_files_go(
     assert Path("mine.yaml").read_text() == text
     assert len(read_events(Path("e.sqlite"))) == 3
     assert Path("learned/gate/current/model.yaml").is_file()
-    assert done.left_out == ("calibrations/gate/gate.json", "calibrations/gate/gate.local.npz")
+    assert done.left_out == ("calibrations/gate/gate.json", "calibrations/gate/gate.local.npz", "users")
 
 
 def test_nothing_is_replaced_unless_asked_to(site: Path) -> None:
