@@ -26,6 +26,7 @@ from streamad.observability.health import Health
 from streamad.observability.metrics import Metrics
 from streamad.observability.status import StatusDocument
 from streamad.observability.systemd import SystemdNotifier
+from streamad.observability.timeline import ScoreTimeline
 from streamad.scoring import FrameScore
 from streamad.web import Logins, WebServer, create_app
 from streamad.workflows.learn_on import LearningOn
@@ -126,17 +127,23 @@ def watch(
         history = ScoreHistoryRecorder(settings.history, utc_now, on_outcome=partial(metrics.wrote, "history"))
         stack.callback(history.close)
 
+        timeline, listeners = ScoreTimeline(), list[Callable[[EventChange], None]]()
+
         def take_score(camera: CameraWatch, frame: Frame, score: FrameScore) -> None:
             history.on_score(camera, score)
+            shown, threshold = map(camera.policy.display_score, (score.score, camera.policy.threshold))
+            timeline.add(camera.spec.id, shown, threshold)
             tightening.on_score(camera)
             if log is not None:
                 latency = time.monotonic() - score.received_at
-                log.add(camera.spec.id, score, shown=camera.policy.display_score(score.score), latency_seconds=latency)
+                log.add(camera.spec.id, score, shown=shown, latency_seconds=latency)
             if on_score is not None:
                 on_score(camera, frame, score)
 
         def take_event(change: EventChange) -> None:
             history.on_event(change)
+            for listener in listeners:
+                listener(change)
             if on_event is not None:
                 on_event(change)
 
@@ -194,7 +201,10 @@ def watch(
                 logins=logins,
                 configuration=reloading,
                 camera_settings=camera_settings,
+                timeline=timeline,
+                budgets=monitor.budgets,
             )
+            listeners.append(app.state.feed.on_event)
             server = stack.enter_context(WebServer(app, settings.web))
             message(f"page, /metrics, /healthz, /readyz, /status: {server.url}")
         if on_start is not None:

@@ -31,6 +31,9 @@ from streamad.scoring import FrameScore
 from streamad.sources import SourceStatus, SupervisedSource
 from streamad.sources.quality import QualitySpec
 
+BUDGETS = (1 / 90, 1 / 30, 2 / 30, 1 / 7, 2 / 7, 0.5, 1.0, 2.0, 5.0, 10.0, 24.0, 48.0, 120.0, 240.0)
+"""Budgets to choose from, false alerts a day: from one in three months to ten an hour."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -341,6 +344,21 @@ class CameraWatch:
             "threshold": policy.threshold,
             "display_threshold": policy.display_score(policy.threshold),
         }
+
+    def budgets(self) -> list[dict[str, float]]:
+        """Budgets of false alerts to choose from, with the threshold that each would have now,
+        as displayed; empty without a calibration.
+        """
+        known = self.policy.calibration
+        found = [] if known is None else [known.with_budget(alerts_per_day) for alerts_per_day in BUDGETS]
+        return [
+            {
+                "alerts_per_day": budget.alerts_per_day,
+                "vouched_alerts_per_day": budget.vouched_alerts_per_day,
+                "threshold": budget.shown_threshold,
+            }
+            for budget in found
+        ]
 
     def _follow_load(self, status: SourceStatus) -> bool:
         if self.overload.update(status.frames_decoded, status.dropped.get("queue_full", 0)):

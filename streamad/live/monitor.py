@@ -344,6 +344,13 @@ class Monitor:
         watch = self._by_id.get(camera)
         return None if watch is None else watch.settings()
 
+    def budgets(self, camera: str) -> list[dict[str, float]] | None:
+        """Return budgets of false alerts to choose from for a camera (`CameraWatch.budgets`);
+        None if there is no such camera. Thread-safe.
+        """
+        watch = self._by_id.get(camera)
+        return None if watch is None else watch.budgets()
+
     def preview(self, camera: str) -> bytes | None:
         """Return the newest frame of a camera as JPEG; None if there is none that JPEG can hold. Thread-safe."""
         watch = self._by_id.get(camera)

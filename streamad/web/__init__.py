@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from streamad.errors import OutputError
 from streamad.observability.endpoints import WebSpec
 from streamad.web.app import create_app
+from streamad.web.feed import Feed
 from streamad.web.guard import ACCEPTED_AT_ONCE, Guard, GuardedProtocol, GuardedServer
 from streamad.web.logins import Logins
 from streamad.web.tls import certificate_of
@@ -45,6 +46,7 @@ class WebServer:
         certificate = certificate_of(spec)
         self._scheme = "http" if certificate is None else "https"
         self._socket = listen(spec.host, spec.port)
+        self._feed: Feed = app.state.feed
         name = self._socket.getsockname()
         self._address: tuple[str, int] = (str(name[0]), int(name[1]))
         config = uvicorn.Config(
@@ -101,6 +103,7 @@ class WebServer:
 
     def stop(self) -> None:
         """Stop the server and release the port. May be called more than once, and without `start`."""
+        self._feed.close()
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS)

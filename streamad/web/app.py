@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 
 from streamad import __version__
 from streamad.accounts import Role
@@ -21,14 +17,17 @@ from streamad.observability.endpoints import WebSpec
 from streamad.observability.health import Health, HealthReport
 from streamad.observability.metrics import Metrics
 from streamad.observability.status import StatusDocument, finite
+from streamad.observability.timeline import ScoreTimeline
 from streamad.web.access import requires
 from streamad.web.answers import NO_STORE, content, handle_problems, no_store, problems
 from streamad.web.audit import audit_router, record
 from streamad.web.cameras import cameras_router
 from streamad.web.configuration import Configurable, configuration_router
 from streamad.web.events import events_router
+from streamad.web.feed import Feed, feed_router
 from streamad.web.logins import Logins
 from streamad.web.models import Probe
+from streamad.web.page import page_router
 from streamad.web.sessions import sessions_router
 
 API = "/api/v1"
@@ -46,6 +45,8 @@ def create_app(
     store: EventStore | None = None,
     preview: Callable[[str], bytes | None] | None = None,
     evidence: Path | None = None,
+    timeline: ScoreTimeline | None = None,
+    budgets: Callable[[str], Sequence[Mapping[str, float]] | None] = lambda _: None,
     logins: Logins | None = None,
     configuration: Configurable | None = None,
     camera_settings: Callable[[str], Mapping[str, Any] | None] = lambda _: None,
@@ -63,6 +64,8 @@ def create_app(
         preview: Function that returns a camera's newest picture as JPEG, or None if it has none; served under
             `/api/v1/cameras/ID/preview.jpg`.
         evidence: Folder of the events' evidence, whose files are served under `/api/v1/events/ID/evidence/NAME`.
+        budgets: Function that returns the `Budget`s of a camera; None if there is no such camera.
+        timeline: The scores of the last day, served under `/api/v1/cameras/ID/timeline`.
         logins: Recognizes who makes a request. Default: programs on this machine may read, and nobody can log in.
         configuration: What reloads and changes the configuration. Default: nothing can.
         camera_settings: Function that returns the `CameraSettings` of a camera; None if there is no such camera.
@@ -80,7 +83,8 @@ def create_app(
     logins = logins or Logins(WebSpec())
     app.state.authenticate = logins.authenticate
     handle_problems(app)
-    page, policy = _page(has_preview=preview is not None)
+    feed = Feed(status)
+    app.state.feed = feed
 
     @app.get(
         "/metrics", response_class=Response, responses=content("the metrics", "text/plain") | problems(401),
@@ -112,15 +116,14 @@ def create_app(
         """The same as `/api/v1/status`."""
         return no_store(finite(status()))
 
-    @app.get("/", include_in_schema=False)
-    async def get_page() -> Response:
-        return HTMLResponse(page, headers={**NO_STORE, "Content-Security-Policy": policy})
+    app.include_router(page_router(has_preview=preview is not None))
 
     # Reading needs a viewer everywhere; a route that changes something names the role that it needs.
     api = APIRouter(prefix=API, dependencies=[requires(Role.VIEWER)], responses=problems(401))
-    api.include_router(cameras_router(status, preview))
+    api.include_router(cameras_router(status, preview, timeline, budgets))
     api.include_router(configuration_router(configuration, camera_settings, partial(record, store)))
-    api.include_router(events_router(store, evidence))
+    api.include_router(events_router(store, evidence, feed))
+    api.include_router(feed_router(feed))
     api.include_router(audit_router(store))
 
     @api.get("/openapi.json", tags=["about"], response_model=dict[str, Any])
@@ -136,20 +139,3 @@ def create_app(
 def _probe(report: HealthReport) -> JSONResponse:
     document = {"ok": report.ok, "reason": report.reason}
     return JSONResponse(document, status_code=200 if report.ok else 503, headers=NO_STORE)
-
-
-def _page(*, has_preview: bool) -> tuple[str, str]:
-    """Return the page and a content security policy that allows only the page's own script and style."""
-    text = resources.files("streamad.web").joinpath("page.html").read_text(encoding="utf-8")
-    text = text.replace("{{preview}}", "yes" if has_preview else "no")
-    sources = {}
-    for tag in ("script", "style"):
-        found = re.search(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
-        assert found is not None
-        digest = base64.b64encode(hashlib.sha256(found.group(1).encode()).digest()).decode()
-        sources[tag] = f"'sha256-{digest}'"
-    policy = (
-        f"default-src 'none'; script-src {sources['script']}; style-src {sources['style']}; "
-        "img-src 'self' blob: data:; media-src 'self'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
-    )
-    return text, policy

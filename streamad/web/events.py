@@ -19,6 +19,7 @@ from streamad.alerts.queries import EventFilter
 from streamad.errors import OutputError
 from streamad.web.access import Identity, requires
 from streamad.web.answers import NO_STORE, content, no_store, problems
+from streamad.web.feed import Feed
 from streamad.web.models import EventDetail, EventPage, HealthEventPage, MarkChange, MarkDocument, MarkKind, verdict_of
 
 EVENTS_LIMIT = 1000
@@ -45,12 +46,13 @@ Marks = Annotated[
 ]
 
 
-def events_router(store: EventStore | None, evidence: Path | None) -> APIRouter:
+def events_router(store: EventStore | None, evidence: Path | None, feed: Feed) -> APIRouter:
     """Create the routes.
 
     Args:
         store: The events. Without a store, every route returns 404.
         evidence: Folder of the events' evidence; None if there is none.
+        feed: Told of marks.
     """
     router = APIRouter(tags=["events"])
 
@@ -115,6 +117,7 @@ def events_router(store: EventStore | None, evidence: Path | None) -> APIRouter:
             event=event, verdict=verdict_of(change.kind), by=who.name, at=datetime.now(UTC), note=change.note or None
         )
         add_mark(store.path, mark, authentication=who.authentication, address=who.address)
+        feed.publish("mark", {"event": event, "mark": _mark(mark) if change.kind != "none" else None})
         return no_store(_mark(mark))
 
     files = content("a file", *{kind.partition(";")[0] for kind in _MEDIA_TYPES.values()})

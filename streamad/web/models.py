@@ -110,6 +110,34 @@ class CameraList(Document):
     cameras: list[CameraStatus]
 
 
+class Timeline(Document):
+    """A camera's highest scores, oldest first."""
+
+    camera: str
+    """The camera's id."""
+    step_seconds: int
+    """Length of a period."""
+    points: list[tuple[int, float, float | None]]
+    """Unix time of the period's beginning, highest displayed score, threshold at that moment."""
+
+
+class Budget(Document):
+    """A budget of false alerts, and the threshold that it would have now."""
+
+    alerts_per_day: float
+    """The budget."""
+    vouched_alerts_per_day: float
+    """What the threshold is set for, until enough video was seen for the budget."""
+    threshold: float
+    """The threshold, on the scale on which scores are shown."""
+
+
+class BudgetList(Document):
+    """Budgets from the lowest to the highest; empty without a calibration."""
+
+    budgets: list[Budget]
+
+
 class Probe(Document):
     """The answer to a probe."""
 

@@ -1,0 +1,45 @@
+// Elements without markup in strings: no text from elsewhere ever becomes markup.
+
+export const $ = (id) => document.getElementById(id);
+
+const SVG = "http://www.w3.org/2000/svg";
+const SHAPES = new Set(["svg", "path", "polygon", "polyline", "circle", "line", "rect", "g", "text", "title"]);
+
+/** Create an element. Keys: "class", "on…" for listeners, "data…" and others as attributes; false and null leave out. */
+export function h(tag, props = {}, ...children) {
+  const node = SHAPES.has(tag) ? document.createElementNS(SVG, tag) : document.createElement(tag);
+  for (const [key, value] of Object.entries(props)) {
+    if (value === false || value === null || value === undefined) continue;
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (key === "muted" || key === "value" || key === "checked") node[key] = value;
+    else node.setAttribute(key, value === true ? "" : value);
+  }
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+/** Set a text only if it differs, so that screen readers do not repeat what they have said. */
+export function put(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+export function say(text) {
+  put($("said"), "");
+  setTimeout(() => put($("said"), text), 50);
+}
+
+export function icon(path) {
+  return h("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, h("path", { d: path }));
+}
+
+/** Show a modal dialog; it is removed when it is closed. */
+export function dialog(label, ...children) {
+  const close = h("button", { type: "button", class: "icon close", "aria-label": "Close", onclick: () => box.close() },
+    icon("M6 6l12 12M18 6 6 18"));
+  const box = h("dialog", { "aria-label": label }, close, ...children);
+  box.addEventListener("close", () => box.remove());
+  box.addEventListener("click", (event) => { if (event.target === box) box.close(); });
+  document.body.append(box);
+  box.showModal();
+  return box;
+}
