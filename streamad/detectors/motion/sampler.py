@@ -289,9 +289,14 @@ class MotionSampler(Closeable):
         for run, values in video.read():
             ends = np.cumsum(frames["inputs"][run], dtype=np.int64)
             for number, stop in enumerate(ends.tolist(), run.start):
+                stored = values[stop - frames["inputs"][number] : stop]
+                if not is_normal[number]:
+                    stored = stored[stored[:, STAY] > 0]
+                own = stored.astype(np.float32)
                 if is_normal[number]:
-                    own = values[stop - frames["inputs"][number] : stop].astype(np.float32)
                     self._sample(_locations(own), own, number)
+                elif len(own):
+                    self._note_stays(_locations(own), own, is_normal=False)
         self._counts = array("i", frames["inputs"].astype(np.int32).tobytes())
         self._clips = array("i", video.clips.tobytes())
         self._seconds = array("d", video.seconds.tobytes())
@@ -368,8 +373,7 @@ class MotionSampler(Closeable):
         """Add a frame's descriptors to the samples and sums."""
         assert self._kept is not None
         if (stands := values[:, STAY] > 0).any():
-            cells = np.ravel_multi_index((*locations[stands].T,), self._moments.counts.shape)
-            self._stays.add(np.asarray(cells), values[stands, STAY])
+            self._note_stays(locations[stands], values[stands])
             locations, values = locations[~stands], values[~stands]
         rows, cols = locations.T
         sums = self._moments
@@ -383,6 +387,10 @@ class MotionSampler(Closeable):
         cells = rows[taken] * sums.counts.shape[1] + cols[taken]
         self._kept[cells, slot[taken]] = values[taken]
         self._kept_at[cells, slot[taken]] = frame
+
+    def _note_stays(self, locations: npt.NDArray[np.intp], values: Floats, *, is_normal: bool = True) -> None:
+        cells = np.ravel_multi_index((*locations.T,), self._moments.counts.shape)
+        self._stays.add(np.asarray(cells, np.intp), values[:, STAY], is_normal=is_normal)
 
     @contextmanager
     def _on_disk(self) -> Iterator[None]:

@@ -41,16 +41,27 @@ class StayRecords:
     def __init__(self, cells: int) -> None:
         self._current = np.zeros(cells, STAY_DTYPE)
         self._current["cell"] = np.arange(cells)
+        self._unusual = np.zeros(cells)
         self._past: list[npt.NDArray[np.void]] = []
         self._count = 0
 
-    def add(self, cells: npt.NDArray[np.intp], seconds: npt.NDArray[np.float32]) -> None:
+    def add(self, cells: npt.NDArray[np.intp], seconds: npt.NDArray[np.float32], *, is_normal: bool = True) -> None:
         """Note stays that have grown.
 
         Args:
             cells: (n,) their cells.
             seconds: (n,) their lengths.
+            is_normal: Whether no alert touches them now. A stay that an alert has touched is no example, neither what
+                was noted of it before nor what follows.
         """
+        if not is_normal:
+            same = self._current["seconds"][cells] <= seconds
+            self._current["seconds"][cells[same]] = 0.0
+            self._unusual[cells] = seconds
+            return
+        is_rest = (self._unusual[cells] > 0) & (seconds >= self._unusual[cells])
+        self._unusual[cells] = np.where(is_rest, seconds, 0.0)
+        cells, seconds = cells[~is_rest], seconds[~is_rest]
         is_next = self._current["seconds"][cells] > seconds
         if is_next.any():
             self.extend(self._current[cells[is_next]])

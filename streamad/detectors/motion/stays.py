@@ -39,8 +39,9 @@ EVERYWHERE = 0.4
 LEAST_SECONDS = 1.0
 """Shortest stay that is looked at: two samples more than what moves past."""
 
-GROWTH = 1.1
-"""A stay is reported each time that it has become this many times as long."""
+GROWTH, GROWTH_SECONDS = 1.1, 5.0
+"""A stay is noted each time that it has become this many times as long, or longer by so many seconds: so that it is
+noted while an alert about it is open, and video that is learned from later shows whose stay it is."""
 
 KNOWN = 2.0
 """A stay counts for the time for which the scene behind it was seen, divided by this."""
@@ -93,7 +94,7 @@ class StayMeter:
             grid: Rows and columns of the grid.
 
         Returns:
-            (rows, cols) cells whose stay has grown enough to be reported; None between two samples.
+            (rows, cols) cells whose stay has grown enough to be noted; None between two samples.
         """
         step = 0.0 if self._last is None else frame.pts_seconds - self._last
         is_broken = frame.is_discontinuity or not 0 <= step <= LONGEST_STEP_SECONDS
@@ -137,7 +138,8 @@ class StayMeter:
         alone = np.where(self._is_on, front.seconds, 0.0).astype(np.float32)
         alone = np.minimum(alone, (scene.seconds / KNOWN).astype(np.float32))
         self.seconds = np.minimum(alone, _highest_neighbor(alone))
-        grown = self.seconds >= np.maximum(LEAST_SECONDS, GROWTH * self._told)
+        step = np.minimum(GROWTH * self._told, self._told + GROWTH_SECONDS)
+        grown = self.seconds >= np.maximum(LEAST_SECONDS, step)
         self._told[grown] = self.seconds[grown]
         return np.asarray(grown)
 

@@ -151,6 +151,22 @@ def test_the_longest_stays_of_every_cell_are_kept() -> None:
     assert len(found) == 32
 
 
+def test_a_stay_that_an_alert_touched_is_no_example_before_or_after() -> None:
+    records = StayRecords(1)
+
+    def note(*seconds: float, is_normal: bool = True) -> None:
+        for now in seconds:
+            records.add(np.array([0]), np.array([now], np.float32), is_normal=is_normal)
+
+    note(1, 2, 4)
+    note(1, 6, 12)
+    note(20, 25, is_normal=False)
+    note(30, 900)  # it goes on after its alert
+    assert records.stays()["seconds"].tolist() == [4]
+    note(1, 3)
+    assert records.stays()["seconds"].tolist() == [4, 3]
+
+
 def test_the_time_in_which_something_moves_is_counted_clip_by_clip() -> None:
     clips = np.repeat([0, 1], [100, 50]).astype(np.int32)
     seconds = np.concatenate([np.arange(100), np.arange(50)]) / 10
