@@ -47,7 +47,7 @@ def demo(
     """
     from streamad.observability.logging import setup_logging
     from streamad.synthetic_scene import render_scene
-    from streamad.workflows.demo import STANDING, connect, learn_scene, watch_scene, write_config
+    from streamad.workflows.demo import connect, learn_scene, watch_scene, write_config
 
     setup_logging("error", "text")
     started = time.monotonic()
@@ -110,13 +110,10 @@ def demo(
         if as_json:
             emit(document)
         say(f"see {result.recording.plot}  {result.recording.video}  {folder / 'metrics.prom'}")
-        moving = [event for event in report.events if event.kind not in STANDING]
-        found = sum(event.alert is not None for event in moving)
         delay = "–" if report.mean_delay_seconds is None else f"{report.mean_delay_seconds:.1f} s"
         say(
             f"alerts right {report.right}, wrong {report.wrong}; anomalies found {report.found} of "
-            f"{len(report.events)} ({found} of the {len(moving)} that move); mean delay {delay}; "
-            f"frame AUC {result.auc:.3f}; "
+            f"{len(report.events)}; mean delay {delay}; frame AUC {result.auc:.3f}; "
             f"{result.frames_per_second:.0f} frames/s; {_since(started)} in all"
         )
         if keep_running:

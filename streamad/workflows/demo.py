@@ -42,9 +42,6 @@ CAMERA = "walkway"
 RULES = AlertPolicySpec(cooldown_seconds=3.0)
 """The demo's anomalies follow one another within seconds; the default cooldown of 10 s would merge their alerts."""
 
-STANDING = frozenset({"object_left"})
-"""Anomalies that stand still. The motion detector scores only what moves (docs/concepts/motion.md)."""
-
 TOLERANCE_SECONDS = 1.0
 """An alert this close to a true anomaly counts as matching it, as in `match_events`."""
 
@@ -105,8 +102,7 @@ class Watch:
                 self._over.add(number)
                 met = any(_meets(true, start, end) for start, end in self.alerts.values())
                 if number not in self._found and not met:
-                    why = ", which stands still: motion scores only what moves" if true.kind in STANDING else ""
-                    self.tell(f"{true.end_seconds:6.1f} s  missed: {true.kind} from {true.start_seconds:.1f} s{why}")
+                    self.tell(f"{true.end_seconds:6.1f} s  missed: {true.kind} from {true.start_seconds:.1f} s")
 
     def boxes(self, frame: int) -> list[tuple[float, float, float, float]]:
         """Return the true boxes of the anomalies in a frame."""

@@ -30,7 +30,7 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> SceneTruth:
     )
 
 
-def test_a_missed_anomaly_that_stands_still_is_reported_as_such(tmp_path: Path) -> None:
+def test_missed_anomalies_are_reported(tmp_path: Path) -> None:
     events = tuple(
         SceneEvent("01", kind, first, first + 9, first / 10, first / 10 + 1, (None,) * 10)
         for kind, first in (("cart", 0), ("object_left", 50))
@@ -38,7 +38,7 @@ def test_a_missed_anomaly_that_stands_still_is_reported_as_such(tmp_path: Path) 
     video = SceneVideo("testing", "01", "01.mp4", 100)
     said: list[str] = []
     Watch(SceneTruth(0, 640, 360, 10.0, 0.25, {}, (video,), events, tmp_path), said.append).on_time(float("inf"))
-    assert [("missed" in line, "stands still" in line) for line in said] == [(True, False), (True, True)]
+    assert said == ["   1.0 s  missed: cart from 0.0 s", "   6.0 s  missed: object_left from 5.0 s"]
 
 
 @pytest.mark.slow
