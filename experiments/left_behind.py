@@ -6,7 +6,8 @@ For every camera of the panel (see benchmarks/panel.py), and for scenes rendered
 stays are learned from the normal videos. The watched videos are then shown as they are, which no stay should be reported
 in, and again with a thing pasted in: a piece of another camera's picture, at a random place, from a random time to the end.
 Before each watched video, the normal one is shown if there is only one, which it continues. Prints what is found and what is false at several limits, and which
-limit the other scenes would choose for each scene. Only the measure of stays runs; no network does.
+limit the other scenes would choose for each scene. Only the measure of stays runs; no network does. Cameras that are in the
+results already stay there, so that it can be run in parts.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from streamad.detectors.motion.layout import HEIGHT
 from streamad.detectors.motion.overdue import OverdueStays
 from streamad.detectors.motion.stay_limits import StayRecords, runs_of, usual_stay
 from streamad.detectors.motion.stays import SAMPLE_SECONDS, StayMeter
-from streamad.files import write_json
+from streamad.files import read_json, write_json
 from streamad.frame import Frame, UInt8Image
 from streamad.inference.reading import open_frames
 
@@ -192,7 +193,8 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
-    results: dict[str, dict[str, object]] = {}
+    path = options.out / "results.json"
+    results: dict[str, dict[str, object]] = read_json(path) if path.exists() else {}
     cameras = load_cameras(options.only)
     pictures = [next(iter(open_frames(camera.normal[0], "thing"))).pixels for camera in cameras]
     sources = [(c.name, list(c.normal), [(v, c.labels.get(v.stem)) for v in c.watched]) for c in cameras]
@@ -210,7 +212,7 @@ def main() -> None:
         videos = [read(path, labels) for path, labels in watched]
         results[name] = measure(normal, videos, things, name.startswith("rendered"))
         print(name, results[name], flush=True)
-        write_json(options.out / "results.json", results)
+        write_json(path, results)
     keys = [f"{factor:g}/{windows}" for factor, windows in product(FACTORS, WINDOWS)]
 
     def total(names: list[str], key: str) -> tuple[int, int, int]:
