@@ -322,7 +322,7 @@ class CameraWatch:
             held=dict(self.health.held),
             drift=self.drift.status,
             is_active=self.is_active,
-            schedule=self.schedule.text(self._wall_clock()),
+            schedule=None if self.is_active else self.schedule.text(self._wall_clock()),
             profile=self.profile,
         )
 
