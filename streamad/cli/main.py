@@ -43,6 +43,7 @@ SECTIONS = {
         "benchmark": "streamad.cli.benchmark:benchmark",
     },
     "Set up": {
+        "discover": "streamad.cli.discover:discover",
         "config": "streamad.cli.config:config",
         "sinks": "streamad.cli.sinks:sinks",
         "health": "streamad.cli.health:health",

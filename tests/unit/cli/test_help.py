@@ -71,6 +71,8 @@ NOT_RUN = {
     "streamad models versions models/gate": "tests/unit/workflows/test_learning.py",
     "streamad models rollback models/gate": "same",
     "streamad models rollback models/gate --to 3": "same",
+    "streamad discover": "tests/unit/sources/test_discovery.py",
+    "streamad discover --interface 192.0.2.5 --json": "tests/unit/sources/test_discovery.py",
     "streamad config check camera.yaml --connect": "tests/integration/test_config_check.py",
     "streamad events list camera.yaml": "tests/integration/test_evidence.py",
     "streamad events list runs/events.sqlite --camera gate --limit 100 --json": "tests/integration/test_evidence.py",
