@@ -17,13 +17,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from streamad import __version__
 from streamad.alerts.event import Event
@@ -44,7 +45,7 @@ from streamad.alerts.store import interrupted
 from streamad.alerts.tracker import EventChange
 from streamad.calibration import AlertPolicy, Calibration
 from streamad.errors import OutputError
-from streamad.files import locked, read_json, write_atomic, write_json
+from streamad.files import locked, read_bytes, read_json, write_atomic, write_json
 from streamad.formatting import number
 from streamad.frame import Frame
 from streamad.live.camera import CameraWatch
@@ -72,6 +73,8 @@ _LAG_SECONDS = 3.0
 """An alert is known this much later than its last frame, for the length of the decoder's ring."""
 _PATIENCE_SECONDS = 15.0
 """A record is completed this long after its post-roll, whatever has become of the camera."""
+PICTURE = "peak"
+"""Name of a picture on its way from the decoder to the snapshot."""
 _NO_CLIP = ("no_packets", "uncompressed", "no_key_frame")
 """Why a source has no clips; none of it is a failure of the disk."""
 _HEADER = b"index,pts_seconds,score,threshold,skipped\n"
@@ -112,6 +115,7 @@ class _Active:
     last_index: int = -1  # of the newest row
     drawn: float = -math.inf  # raw score of the newest snapshot
     drawn_at: float = -math.inf
+    snapshot: _Snapshot | None = None  # the newest, in gray
     closed_at: float | None = None  # by the monotonic clock
     is_traced: bool = False  # whether the trace has its post-roll
 
@@ -138,10 +142,14 @@ class _Snapshot:
     event: Event
     policy: AlertPolicy
     score_kind: str
+    color: Path | None = None  # the peak's picture as decoded in color, which is removed
 
     def write(self) -> None:
+        pixels = None if self.color is None else _take_picture(self.color, self.peak.frame.shape)
+        if self.color is not None and pixels is None:
+            return  # the gray one stays
         write_atomic(
-            self.path, draw_snapshot(self.peak.frame, self.peak.score, self.event, self.policy, self.score_kind)
+            self.path, draw_snapshot(self.peak.frame, self.peak.score, self.event, self.policy, self.score_kind, pixels)
         )
 
 
@@ -197,7 +205,17 @@ class _Record:
         )
 
 
-_Task = _Snapshot | _Rows | _Record
+@dataclass(frozen=True, slots=True)
+class _Unused:
+    """A picture of a peak that a higher one has followed."""
+
+    path: Path
+
+    def write(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+_Task = _Snapshot | _Rows | _Record | _Unused
 
 
 class EvidenceRecorder(Closeable):
@@ -207,7 +225,8 @@ class EvidenceRecorder(Closeable):
     second. Each event has a folder (`streamad.alerts.evidence`):
 
     - `snapshot.jpg`: the frame with the highest score so far, with box and anomaly map; written when the alert opens
-      and, while its peak rises, at most every two seconds.
+      and, while its peak rises, at most every two seconds. First in gray, as it was scored, and again in color when the
+      decoder process has decoded it from its packets.
     - `trace.csv`: score and threshold of every frame from the pre-roll to the post-roll, appended every few seconds.
     - `clip.mp4`: the stream's own packets, written by the decoder process.
     - `event.json`: the event as stored, thresholds, hashes, and what is missing and why.
@@ -393,7 +412,10 @@ class EvidenceRecorder(Closeable):
         active.drawn, active.drawn_at = peak.score.score, now
         path = self._folder_of(active) / SNAPSHOT
         kind = camera.watch.model.bundle.manifest.score.kind
-        self.writer.put(_Snapshot(path, peak, active.event, active.policy, kind), key=path)
+        active.snapshot = _Snapshot(path, peak, active.event, active.policy, kind)
+        self.writer.put(active.snapshot, key=path)
+        color = path.with_name(f".{PICTURE}-{peak.frame.index}.jpg")
+        camera.watch.source.picture(f"{active.event.id}/{color.name}", color, peak.frame.pts_seconds)
 
     def _complete(self, camera: _Camera, active: _Active) -> None:
         del camera.active[active.event.id]
@@ -461,10 +483,22 @@ class EvidenceRecorder(Closeable):
         for message in camera.watch.source.clips():
             self._take_clip(camera, message, None)
 
+    def _take_color(self, active: _Active | None, message: dict[str, Any]) -> None:
+        """Draw the snapshot again, in color, if it is still of this frame."""
+        if message["path"] is None:
+            return
+        path = Path(message["path"])
+        known = None if active is None else active.snapshot
+        is_newest = known is not None and path.name == f".{PICTURE}-{known.peak.frame.index}.jpg"
+        self.writer.put(replace(known, color=path) if known is not None and is_newest else _Unused(path), key=path)
+
     def _take_clip(self, camera: _Camera, message: dict[str, Any], second: SecondStream | None) -> None:
         event, _, name = message["id"].partition("/")
         reason = message["reason"]
         active = camera.active.get(event)
+        if name.startswith(f".{PICTURE}"):
+            self._take_color(active, message)
+            return
         for clip in () if active is None else active.clips:
             if clip.name != name or clip.second is not second:
                 continue
@@ -521,6 +555,8 @@ class EvidenceRecorder(Closeable):
         for folder in event_folders(self._spec.folder):
             if folder.name in self._open_ids:
                 continue
+            for picture in folder.glob(f".{PICTURE}-*.jpg"):
+                picture.unlink(missing_ok=True)
             is_cut = _complete_parts(folder)
             try:
                 record = read_json(folder / RECORD, _MAX_RECORD_BYTES)
@@ -553,7 +589,14 @@ class EvidenceRecorder(Closeable):
         return False
 
 
-def draw_snapshot(frame: Frame, score: FrameScore, event: Event, policy: AlertPolicy, score_kind: str) -> bytes:
+def draw_snapshot(
+    frame: Frame,
+    score: FrameScore,
+    event: Event,
+    policy: AlertPolicy,
+    score_kind: str,
+    pixels: npt.NDArray[np.uint8] | None = None,
+) -> bytes:
     """Draw a frame with its anomaly map, the box of its highest location, score and time; returns a JPEG.
 
     Args:
@@ -562,11 +605,12 @@ def draw_snapshot(frame: Frame, score: FrameScore, event: Event, policy: AlertPo
         event: The event.
         policy: The alert policy.
         score_kind: How the model's score follows from its locations (`Manifest.score.kind`).
+        pixels: (H, W, 3) uint8 RGB, the same frame in color. Default: the frame as it was scored, in gray.
     """
     low, high = _scale(score, policy, score_kind)
     moment = event.started_at + timedelta(seconds=frame.pts_seconds - event.started_pts_seconds)
     picture = draw_overlay(
-        frame.pixels,
+        frame.pixels if pixels is None else pixels,
         anomaly_map=score.anomaly_map if score.boxes is not None else None,
         boxes=score.boxes,
         scale=(low, high),
@@ -588,6 +632,19 @@ def draw_snapshot(frame: Frame, score: FrameScore, event: Event, policy: AlertPo
     if not ok:
         raise OSError(errno.EIO, "the picture could not be encoded")
     return data.tobytes()
+
+
+def _take_picture(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
+    """Read and remove a decoder's picture; None unless it is one of this size."""
+    try:
+        data = read_bytes(path)
+    except (OSError, ValueError):
+        return None
+    path.unlink(missing_ok=True)
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None or picture.shape[:2] != shape:
+        return None
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def calibration_sha256(calibration: Calibration) -> str:

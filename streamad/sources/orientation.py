@@ -33,10 +33,10 @@ class Orientation(NamedTuple):
     top_down: bool = False
 
     def apply(self, pixels: UInt8Image) -> UInt8Image:
-        """Return the (H, W) picture as displayed; (W, H) if transposed. The array owns its memory."""
+        """Return the (H, W) or (H, W, 3) picture as displayed; W before H if transposed. The array owns its memory."""
         if not any(self):
             return pixels
-        shown = pixels.T if self.transposed else pixels
+        shown = pixels.swapaxes(0, 1) if self.transposed else pixels
         shown = shown[:: -1 if self.top_down else 1, :: -1 if self.left_right else 1]
         return np.ascontiguousarray(shown)
 

@@ -6,6 +6,7 @@ files are written by a thread. A disk that is full or too slow costs the clip.
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import threading
@@ -19,9 +20,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
+import cv2
+import numpy as np
 from av.container import OutputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
+from streamad.files import write_atomic
+from streamad.sources.orientation import orientation_of
 from streamad.sources.timing import MAX_JUMP_SECONDS
 from streamad.sources.wire import RecordingSpec
 from streamad.writing import reason_of
@@ -36,6 +42,11 @@ _LAG_PACKETS = 100
 and a window. The ring of packets therefore reaches back from the packet that many before the newest."""
 _MP4 = {"movflags": "+hybrid_fragmented+frag_keyframe", "frag_duration": "1000000", "flush_packets": "1"}
 """A file that a killed process left plays up to its last second; a finished one is a regular MP4."""
+_REORDER_SECONDS = 0.5
+"""Pictures are decoded in another order than shown; none is moved by more."""
+_MAX_DECODED = 1000
+"""Most pictures decoded for one: longer groups of pictures take seconds."""
+_JPEG_QUALITY = 95
 _MATROSKA = {"cluster_time_limit": "1000", "flush_packets": "1"}
 
 
@@ -130,6 +141,44 @@ class _Clip:
     bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """A picture to decode on the writing thread."""
+
+    id: str
+    path: Path
+    at: float
+    packets: list[StoredPacket]
+    codec: str
+    extradata: bytes | None
+    time_base: Fraction
+
+    def written(self) -> dict[str, Any]:
+        """Decode and write it; returns the message about it."""
+        message = _Clip(self.id, self.path, self.at, self.at, self.at)
+        try:
+            write_atomic(self.path, _jpeg(self._decoded()))
+        except Exception as error:  # noqa: BLE001 - whatever FFmpeg refuses costs the picture, not the camera
+            return _message(message, reason=reason_of(error))
+        return _message(message, reason=None, path=str(self.path))
+
+    def _decoded(self) -> av.VideoFrame:
+        decoder = av.CodecContext.create(self.codec, "r")
+        assert isinstance(decoder, VideoCodecContext)
+        if self.extradata:
+            decoder.extradata = self.extradata
+        decoder.thread_count = 1
+        times = {packet.pts: packet.at for packet in self.packets}
+        nearest: tuple[float, av.VideoFrame] | None = None
+        for frame in _frames(decoder, self.packets, self.time_base):
+            distance = abs(times.get(frame.pts, math.inf) - self.at)
+            if nearest is None or distance <= nearest[0]:
+                nearest = distance, frame
+        if nearest is None:
+            raise ValueError("no picture could be decoded")
+        return nearest[1]
+
+
 class ClipRecorder:
     """Keeps a ring of a stream's packets and writes clips of it.
 
@@ -149,10 +198,12 @@ class ClipRecorder:
         self._ring = PacketRing(spec.keep_seconds, spec.max_bytes)
         self._template: VideoStream | None = None
         self._time_base = Fraction(1, 90_000)
+        self._codec = ""
+        self._extradata: bytes | None = None
         self._suffix = ".mp4"
         self._refusal = "no_packets"
         self._clips: dict[str, _Clip] = {}
-        self._queue: queue.SimpleQueue[tuple[_Clip, StoredPacket | None]] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[_Clip, StoredPacket | None] | _Picture] = queue.SimpleQueue()
         self._changed = threading.Condition()
         self._waiting_bytes = 0
         self._unfinished = 0
@@ -203,6 +254,25 @@ class ClipRecorder:
         if id in self._clips and (self._is_over or (until is not None and clip.end >= until)):
             self._end(clip, "stream_ended" if until is None or clip.end < until else None)
 
+    def picture(self, id: str, path: str, at: float) -> None:
+        """Decode the picture at a time, in color, to a JPEG file; the message about it is that of a clip.
+
+        Args:
+            id: Of the picture.
+            path: The file.
+            at: Its time, seconds on the frames' clock.
+        """
+        # A picture that is shown later may be needed to decode this one.
+        packets = [packet for packet in self._ring.since(at) if packet.at <= at + _REORDER_SECONDS]
+        if not packets or len(packets) > _MAX_DECODED:
+            reason = "too_far" if packets else self._refusal if self._template is None else "no_key_frame"
+            self._on_done(_message(_Clip(id, Path(path), at, at, at), reason=reason))
+            return
+        with self._changed:
+            self._unfinished += 1
+        self._start_thread()
+        self._queue.put(_Picture(id, Path(path), at, packets, self._codec, self._extradata, self._time_base))
+
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to make a clip of."""
@@ -229,6 +299,7 @@ class ClipRecorder:
         if codec == "rawvideo":
             self._refusal = "uncompressed"
             return False
+        self._codec, self._extradata = codec, stream.codec_context.extradata
         # The container is closed while clips may still begin, and its stream with it: keep a copy of the parameters.
         self._template = av.open("/dev/null", "w", format="matroska").add_stream_from_template(stream, opaque=True)
         self._time_base = stream.time_base or self._time_base
@@ -267,11 +338,15 @@ class ClipRecorder:
 
     def _run(self) -> None:
         while True:
-            clip, packet = self._queue.get()
-            if packet is not None:
-                self._write(clip, packet)
-                continue
-            self._close(clip)
+            task = self._queue.get()
+            if isinstance(task, _Picture):
+                self._on_done(task.written())
+            else:
+                clip, packet = task
+                if packet is not None:
+                    self._write(clip, packet)
+                    continue
+                self._close(clip)
             with self._changed:
                 self._unfinished -= 1
                 self._changed.notify_all()
@@ -364,6 +439,25 @@ class _ClipClock:
             result.duration = packet.duration
         result.stream = stream
         return result
+
+
+def _frames(decoder: VideoCodecContext, packets: list[StoredPacket], time_base: Fraction) -> Iterator[av.VideoFrame]:
+    for stored in packets:
+        packet: av.Packet[Any] = av.Packet(stored.data)
+        packet.pts, packet.dts, packet.time_base = stored.pts, stored.dts, time_base
+        with suppress(av.error.InvalidDataError):  # a damaged packet is not a damaged picture
+            yield from decoder.decode(packet)
+    yield from decoder.decode(None)
+
+
+def _jpeg(frame: av.VideoFrame) -> bytes:
+    pixels = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
+    orientation = orientation_of(frame)
+    pixels = pixels if orientation is None else orientation.apply(pixels)
+    ok, data = cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))
+    if not ok:
+        raise ValueError("the picture could not be encoded")
+    return data.tobytes()
 
 
 def complete_part(part: Path) -> Path | None:

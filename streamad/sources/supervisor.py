@@ -147,7 +147,23 @@ class SupervisedSource:
         Returns:
             Whether the decoder was asked. `clips` returns its answer, unless it dies first.
         """
-        known = self._clips.get(clip)
+        return self._ask(clip, path, since=since, until=until)
+
+    def picture(self, picture: str, path: Path, at: float) -> bool:
+        """Write the picture at a time, in color, to a JPEG file.
+
+        Args:
+            picture: Its id, other than those of clips.
+            path: The file.
+            at: `Frame.pts_seconds`.
+
+        Returns:
+            As `record`.
+        """
+        return self._ask(picture, path, at=at)
+
+    def _ask(self, id: str, path: Path, **times: float | None) -> bool:
+        known = self._clips.get(id)
         if known is None:
             if self._job.recording is None:
                 return False
@@ -158,11 +174,11 @@ class SupervisedSource:
             else:
                 return False
         process, base = known
-        end = None if until is None else until - base
-        if not process.record({"id": clip, "path": str(path), "since": since - base, "until": end}):
-            self._clips.pop(clip, None)
+        shifted = {name: None if value is None else value - base for name, value in times.items()}
+        if not process.record({"id": id, "path": str(path), **shifted}):
+            self._clips.pop(id, None)
             return False
-        self._clips[clip] = known
+        self._clips[id] = known
         return True
 
     def clips(self) -> list[dict[str, Any]]:

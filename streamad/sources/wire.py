@@ -2,7 +2,7 @@
 
 The main process first sends the job, pickled. It contains the credentials, which must appear neither in arguments nor
 in the environment. After that it sends single bytes: `STOP`, or `SPACE` if the decoder is waiting for a free slot; and
-JSON objects, the arguments of `ClipRecorder.request`.
+JSON objects, the arguments of `ClipRecorder.request` or, with "at", of `ClipRecorder.picture`.
 The decoder sends JSON objects with a `type`: hello, info, ring (with the ring's descriptor), wake, problem, clip, end.
 """
 

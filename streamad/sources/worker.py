@@ -195,7 +195,8 @@ class Worker:
         if data in (wire.STOP, b""):
             raise Stopped
         if data != wire.SPACE and self._recorder is not None:
-            self._recorder.request(**json.loads(data))
+            request = json.loads(data)
+            (self._recorder.picture if "at" in request else self._recorder.request)(**request)
 
     def _wait(self, seconds: float) -> None:
         """Wait for a message of the main process for at most `seconds`, after a sign of life."""

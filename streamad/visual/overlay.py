@@ -54,7 +54,7 @@ def draw_overlay(
     """Draw a detector's result over a frame.
 
     Args:
-        pixels: (H, W) uint8 luma.
+        pixels: (H, W) uint8 luma, or (H, W, 3) uint8 RGB.
         anomaly_map: (rows, cols) raw score of every location, NaN if not scored. Default: no map is drawn.
         boxes: Positions of the map's locations in the scored frame, of which `pixels` may be a copy in another size.
             Where locations overlap, the highest is visible.
@@ -75,18 +75,19 @@ def draw_overlay(
     Raises:
         ValueError: If shapes do not match, or the scale is empty.
     """
-    if pixels.ndim != 2 or pixels.dtype != np.uint8:
-        raise ValueError(f"pixels must be (H, W) uint8, got shape {pixels.shape} and dtype {pixels.dtype}")
+    if (pixels.ndim != 2 and pixels.shape[2:] != (3,)) or pixels.dtype != np.uint8:
+        raise ValueError(f"pixels must be (H, W) or (H, W, 3) uint8, got shape {pixels.shape} and dtype {pixels.dtype}")
     low, high = scale
     if not low < high:
         raise ValueError(f"scale must be (low, high) with low < high, got {scale}")
-    picture = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
+    is_gray = pixels.ndim == 2
+    picture = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB) if is_gray else pixels.copy(), dtype=np.uint8)
     if anomaly_map is not None:
         _tint(picture, anomaly_map, boxes, low, high)
     for x0, y0, x1, y1 in truth_boxes:
         corners = (round(x0), round(y0)), (round(x1) - 1, round(y1) - 1)
         cv2.rectangle(picture, corners[0], corners[1], _TRUTH, 1)
-    height, width = pixels.shape
+    height, width = pixels.shape[:2]
     if alert:
         thickness = max(2, height // 120)
         cv2.rectangle(picture, (0, 0), (width - 1, height - 1), ALERT_RED, 2 * thickness - 1)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from clip_support import decoded, is_red_and_blue, packets_of, slices_of, write_color_video
@@ -226,3 +227,44 @@ def test_a_camera_s_clip_and_a_broken_stream(video: Path, tmp_path: Path) -> Non
     assert clip == original[start : start + len(clip)], "the camera's own coded pictures"
     assert is_red_and_blue(decoded(tmp_path / "broken.mp4")[0])
     assert is_red_and_blue(decoded(tmp_path / "after.mp4")[0])
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("libx264", "mp4"), ("libx265", "mp4"), ("mjpeg", "mkv")])
+def test_the_picture_of_a_frame_in_color_is_that_frame(tmp_path: Path, codec: str, suffix: str) -> None:
+    video = write_color_video(tmp_path / f"color.{suffix}", frames=5 * FPS, codec=codec)
+    asked: dict[str, int] = {}
+    answers: list[dict[str, Any]] = []
+    with SupervisedSource("cam", FileSpec(path=video, realtime=True), recording=RECORDING, slots=20) as source:
+
+        def ask(frame: Frame) -> None:
+            if frame.index in (0, 24, 38, 61, 100):
+                name = f"p-{frame.index}"
+                assert source.picture(name, tmp_path / f"{name}.jpg", frame.pts_seconds)
+                asked[name] = frame_number(frame.pixels)
+            answers.extend(source.clips())
+
+        answers += follow(source, ask, stop=lambda: len(asked) == 5)
+        answers += follow(source, ask, stop=lambda: len(answers) + len(source._clips) <= 5 and not source._clips)
+        answers += source.clips()
+    assert {answer["id"]: answer["reason"] for answer in answers} == dict.fromkeys(asked)
+    for name, number in asked.items():
+        picture = cv2.imread(str(tmp_path / f"{name}.jpg"))
+        assert picture is not None
+        assert frame_number(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)) == number
+        left, right = picture[70:110, :100].mean(axis=(0, 1)), picture[70:110, 220:].mean(axis=(0, 1))
+        assert left[2] > left[0] + 30
+        assert right[0] > right[2] + 30
+
+
+def test_a_picture_of_a_time_without_packets_is_refused(video: Path, tmp_path: Path) -> None:
+    seen: list[int] = []
+    with SupervisedSource("cam", FileSpec(path=video, realtime=True), recording=RECORDING) as source:
+
+        def ask(frame: Frame) -> None:
+            seen.append(frame.index)
+            if frame.index == 5:
+                assert source.picture("p", tmp_path / "p.jpg", -1000.0)
+
+        answers = follow(source, ask, stop=lambda: len(seen) > 40)
+    assert [answer["path"] for answer in answers] == [None]
+    assert not (tmp_path / "p.jpg").exists()

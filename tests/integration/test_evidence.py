@@ -89,7 +89,7 @@ def test_every_event_of_a_file_has_evidence(small_bundle: Path, color_video: Pat
     assert len(events) == 3
     with next((tmp_path / "scores").glob("*.csv")).open(newline="") as file:
         scores = {int(row["index"]): row for row in csv.DictReader(file)}
-    original = packets_of(color_video)
+    original, colored = packets_of(color_video), 0
     for folder, event in zip(folders, events, strict=True):
         assert sorted(p.name for p in folder.iterdir()) == ["clip.mp4", "event.json", "snapshot.jpg", "trace.csv"]
         record = record_of(folder)
@@ -120,6 +120,9 @@ def test_every_event_of_a_file_has_evidence(small_bundle: Path, color_video: Pat
         x0, y0, x1, _ = event["box"]
         edge = snapshot[y0 + 1, x0 + 4 : x1 - 4].astype(int)
         assert (edge[:, 2] - edge[:, 0]).mean() > 60, "the box is drawn in red"
+        left, right = snapshot[90:115, 5:30].mean(axis=(0, 1)), snapshot[90:115, 130:155].mean(axis=(0, 1))
+        colored += left[2] > left[0] + 15 and right[0] > right[2] + 15
+    assert colored == 3, "the decoder's picture has replaced the gray one"
 
 
 def test_a_killed_process_leaves_evidence_that_the_next_completes(
