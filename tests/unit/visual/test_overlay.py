@@ -172,9 +172,17 @@ def test_the_last_cells_are_drawn_where_the_tiler_shifted_them() -> None:
     assert np.array_equal(~_is_gray(out, pixels)[strip_height(100) :], expected[strip_height(100) :])
 
 
-def test_a_color_frame_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"\(H, W\) uint8"):
-        _draw(np.zeros((H, W, 3), np.uint8))
+def test_a_color_frame_keeps_its_colors() -> None:
+    pixels = np.dstack([np.full((H, W), value, np.uint8) for value in (200, 40, 90)])
+    before = pixels.copy()
+    result = _draw(pixels, alert=False)
+    assert (pixels == before).all()
+    assert (result[TOP:] == pixels[TOP:]).all()
+
+
+def test_a_picture_that_is_neither_gray_nor_rgb_is_refused() -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        _draw(np.zeros((H, W, 4), np.uint8))
 
 
 @pytest.mark.parametrize(("width", "height"), [(96, 72), (160, 120), (320, 240), (1920, 1080)])
