@@ -129,8 +129,9 @@ class LogSink:
             level = logging.INFO
         self._logger.log(
             level,
-            "%s: %s alert %s (%s) at %.2f s, peak %s over threshold %s, %.1f s long%s",
+            "%s%s: %s alert %s (%s) at %.2f s, peak %s over threshold %s, %.1f s long%s",
             event.camera,
+            "" if event.zone is None else f", {event.zone}",
             event.severity,
             kind,
             event.reason,

@@ -174,7 +174,8 @@ def _words(event: Event, kind: EventKind, zone: tzinfo | None) -> tuple[str, str
     else:
         again = "again " if event.reason == "reopened" else ""
         rest = f"unusual movement {again}since {clock_time(event.started_at, zone)}"
-    return f"{event.camera}: {critical}{rest}", event.explanation or ""
+    where = event.camera if event.zone is None else f"{event.camera}, {event.zone}"
+    return f"{where}: {critical}{rest}", event.explanation or ""
 
 
 def _health_words(event: HealthEvent, kind: EventKind, zone: tzinfo | None) -> tuple[str, str]:

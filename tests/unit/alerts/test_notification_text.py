@@ -23,6 +23,8 @@ def test_a_message_names_camera_time_and_reason() -> None:
     assert of_event(event, "opened", START, BERLIN).text == (
         "gate: unusual movement since 03:12:04 – speed 3.2× the usual here (peak 5.1, threshold 3.4)"
     )
+    at_the_door = of_event(replace(event, zone="door"), "opened", START, UTC)
+    assert at_the_door.subject == "gate, door: unusual movement since 01:12:04"
     critical = of_event(replace(event, severity="critical", reason="escalated"), "updated", START, UTC)
     assert critical.subject == "gate: critical: unusual movement since 01:12:04"
     again = of_event(replace(event, reason="reopened", explanation=None), "updated", START, BERLIN)
