@@ -21,7 +21,7 @@ from streamad.detectors import Fit
 from streamad.detectors.motion import DETECTOR
 from streamad.detectors.motion.density import MotionModel
 from streamad.detectors.motion.fitting import fit
-from streamad.detectors.motion.layout import LENGTH, STAY
+from streamad.detectors.motion.layout import CELL, LENGTH, PLACE, STAY
 from streamad.detectors.motion.sampler import NORMAL, PER_CELL, MotionSampler, NormalState, ScoredPart
 from streamad.detectors.motion.training import KNOWN_SHARE, _newest, fit_motion_bundle, motion_manifest
 from streamad.errors import BundleError, UsageError
@@ -30,6 +30,7 @@ from streamad.inference import open_model
 from streamad.inference.session import ScoredFrame, Session
 from streamad.preprocessing import ModelInput
 from streamad.training.plan import TrainingPlan
+from streamad.training.watched import ALERT, EXAMPLE, FRAME, WatchedVideo, block_of, header_of
 from streamad.workflows.fit import calibrate_fit
 from streamad.workflows.learn_on.recorder import WatchedRecorder
 
@@ -221,3 +222,36 @@ def test_what_cannot_be_learned_on_says_so(right: Fit, tmp_path: Path) -> None:
     (tmp_path / NORMAL).write_bytes(b"PK")
     with pytest.raises(BundleError, match="does not hold what the model was learned from"):
         NormalState.load(tmp_path / NORMAL)
+
+
+def test_watched_video_and_earlier_video_show_how_long_things_stay(tmp_path: Path) -> None:
+    manifest, grid = motion_manifest(PLAN), (2, 2)
+
+    def stay(row: int, col: int, seconds: float) -> np.ndarray:
+        values = np.zeros((1, LENGTH), np.float16)
+        values[0, PLACE], values[0, STAY] = ((row + 0.5) * CELL, (col + 0.5) * CELL), seconds
+        return values
+
+    with MotionSampler(manifest, tmp_path) as sampler:
+        sampler._begin(grid)
+        sampler._sample(np.array([[1, 1]], np.intp), stay(1, 1, 7.0).astype(np.float32), 0)
+        part = ScoredPart(np.zeros(5), np.full(5, np.nan), 100.0)
+        sampler.state([part], fps=10, seconds=100.0).save(tmp_path / NORMAL)
+    noted = [
+        (EXAMPLE, 0, 0, 4.0),
+        (EXAMPLE, 0, 1, 5.0),
+        (ALERT, 0, 1, 20.0),
+        (EXAMPLE, 0, 1, 90.0),
+        (EXAMPLE, 0, 0, 8.0),
+    ]
+    frames = np.zeros(len(noted), FRAME)
+    frames["seconds"], frames["inputs"], frames["flags"] = np.arange(len(noted)), 1, [flag for flag, *_ in noted]
+    header = header_of(length=LENGTH, grid=grid, model_sha256="0" * 64, zero_unix_seconds=0.0)
+    (tmp_path / "an-hour.watched").write_bytes(header + block_of(frames, [stay(*rest) for _, *rest in noted]))
+    with MotionSampler(manifest, tmp_path, state=NormalState.load(tmp_path / NORMAL)) as sampler:
+        sampler.watch(WatchedVideo(tmp_path, length=LENGTH, grid=grid))
+        found = {(int(cell), float(seconds)) for cell, seconds in sampler.stays}
+        assert found == {(0, 8.0), (3, 7.0)}  # not the stay that an alert touched
+        assert sampler.runs.tolist() == [[4.0, 4.0]]
+        assert sampler.moments is not None
+        assert sampler.moments.counts.sum() == 0
