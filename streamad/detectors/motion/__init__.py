@@ -88,6 +88,12 @@ class Motion(FittedDetector):
         """See `Detector.smallest_object`."""
         return CELL
 
+    def limitations(self, manifest: Manifest) -> list[str]:
+        """See `Detector.limitations`."""
+        from streamad.detectors.motion.training import limitations
+
+        return limitations(manifest)
+
     def card_rows(self, manifest: Manifest) -> list[str]:
         """See `Detector.card_rows`."""
         from streamad.detectors.motion.training import card_rows

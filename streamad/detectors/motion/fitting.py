@@ -62,6 +62,7 @@ class Fitted:
         model: The model.
         stretches: Number of stretches of time in which something moves.
         stretch_seconds: Their length.
+        usual_stay: Longest usual stay, seconds; None if too little was seen for it.
         scores: (described,) score of every described frame by the examples of other stretches, each frame by itself,
             not yet averaged over time.
     """
@@ -69,6 +70,7 @@ class Fitted:
     model: MotionModel
     stretches: int
     stretch_seconds: float
+    usual_stay: float | None
     scores: Floats
 
 
@@ -108,7 +110,8 @@ def fit(sampler: MotionSampler, *, seed: int = 17, progress: Callable[[int, int]
             progress(run.stop, len(counts))
     usual = usual_stay(sampler.stays, sampler.runs, OVERDUE)
     highest = HIGHEST_LEVEL * float(scores.max(initial=CLOSEST))
-    return Fitted(model.with_stays(usual, highest / OVERDUE), len(moving), seconds, scores)
+    model = model.with_stays(usual, highest / OVERDUE)
+    return Fitted(model, len(moving), seconds, usual if usual < NEVER else None, scores)
 
 
 def stretches(clips: npt.NDArray[np.int32], seconds: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.intp], float]:

@@ -28,6 +28,7 @@ from streamad.detectors.motion.density import MotionModel
 from streamad.detectors.motion.fitting import TOP_CELLS, Fitted, fit
 from streamad.detectors.motion.flow import AVERAGING_SECONDS, CHANGE, LAGS
 from streamad.detectors.motion.layout import CELL, HEIGHT, LENGTH
+from streamad.detectors.motion.overdue import OVERDUE
 from streamad.detectors.motion.sampler import NORMAL, MotionSampler, NormalState, ScoredPart
 from streamad.detectors.motion.scorer import SMOOTHING_SECONDS, RunningMean
 from streamad.errors import UsageError
@@ -51,6 +52,9 @@ what is known, so seven eighths of all video count."""
 
 MOST_SCORE_SECONDS = 3 * 86_400.0
 """Length of the scores that are kept: enough for budgets of one alert in a week (`vouched_budget`)."""
+
+REPORTED_STAY = "reported_stay_seconds"
+"""Option in the training record: length from which a stay is reported, seconds; None: never."""
 
 HELD_SECONDS = 0.5
 """Where the frame rate varies, a score is held until the next frame for up to this long."""
@@ -242,6 +246,7 @@ def _fitted_manifest(manifest: Manifest, fitted: Fitted, sampler: MotionSampler,
         "seconds": round(seconds, 1),
         "stretches": fitted.stretches + before.options.get("stretches", 0),
         "stretch_seconds": fitted.stretch_seconds,
+        REPORTED_STAY: None if fitted.usual_stay is None else round(OVERDUE * fitted.usual_stay, 1),
         "flow_seconds": list(LAGS),
         "averaging_seconds": AVERAGING_SECONDS,
         "smoothing_seconds": SMOOTHING_SECONDS,
@@ -272,6 +277,19 @@ def _export(model: MotionModel, manifest: Manifest, sampler: MotionSampler, out:
     )
 
 
+def limitations(manifest: Manifest) -> list[str]:
+    """Sentences on what a model cannot see."""
+    if manifest.training.options.get(REPORTED_STAY) is not None:
+        return []
+    return [
+        "it does not report what is left standing: the video is too short for how long things stand in it; more may do"
+    ]
+
+
+def _left_standing(seconds: float | None) -> str:
+    return "not reported" if seconds is None else f"reported from {seconds:g} s on"
+
+
 def card_rows(manifest: Manifest) -> list[str]:
     """Rows of the model card."""
     training, options = manifest.training, manifest.training.options
@@ -281,6 +299,7 @@ def card_rows(manifest: Manifest) -> list[str]:
         f"{options.get('cell_pixels', '?')} working pixels, at any frame rate |",
         f"| working height | {manifest.input.max_height} pixels: taller frames are shrunk to it |",
         f"| score | mean distance of the {manifest.score.cells} farthest cells to normal movement at that place |",
+        f"| left standing | {_left_standing(options.get(REPORTED_STAY))} |",
         f"| fitted to | {markdown(training.data)}, {training.frames} frames at {training.fps:g} frames/s, "
         f"{options.get('cells', '?')} moving cells in {options.get('stretches', '?')} stretches of "
         f"{options.get('stretch_seconds', '?')} s |",
