@@ -7,15 +7,18 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
+from streamad.accounts import Role
 from streamad.alerts.tracker import EventChange
 from streamad.observability.status import finite
+from streamad.web.access import identify
 from streamad.web.answers import NO_STORE, Refusal, content, problems
 from streamad.web.guard import max_connections
 
@@ -79,7 +82,7 @@ class Feed:
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._news.set)
 
-    async def messages(self) -> AsyncIterator[bytes]:
+    async def messages(self) -> AsyncGenerator[bytes, None]:
         """The stream of one viewer, from a snapshot on."""
         self._loop = asyncio.get_running_loop()
         over_at = time.monotonic() + LIFETIME_SECONDS
@@ -141,19 +144,38 @@ def feed_router(feed: Feed) -> APIRouter:
     @router.get(
         "/stream", response_class=StreamingResponse, responses=content("messages", "text/event-stream") | problems(503)
     )
-    async def get_stream() -> StreamingResponse:
+    async def get_stream(request: Request) -> StreamingResponse:
         """Server-sent events: `status` about once a second, `event` at every change of an anomaly, `mark`.
 
         `status` is as `/api/v1/status`, with `is_scored` of each camera in place of `recent`; `event` has `kind`
         ("opened", "updated", "closed") and `event`; `mark` has `event`, the id, and `mark`. A stream ends after five
-        minutes; browsers open the next one themselves.
+        minutes, and with the login that it was opened by; browsers open the next one themselves.
         """
         if feed.viewers >= max_connections() * 3 // 4:
             raise Refusal(503, "too many viewers", "ask /api/v1/status now and then")
         headers = NO_STORE | {"X-Accel-Buffering": "no"}  # nginx would hold the messages back
-        return StreamingResponse(feed.messages(), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(
+            _while_allowed(feed.messages(), request), media_type="text/event-stream", headers=headers
+        )
 
     return router
+
+
+async def _while_allowed(messages: AsyncGenerator[bytes, None], request: Request) -> AsyncIterator[bytes]:
+    """The messages until whoever asked for them may no longer read: logged out, removed, or with a revoked token."""
+    async with aclosing(messages) as open_messages:
+        async for data in open_messages:
+            yield data
+            if not await run_in_threadpool(_may_read, request):
+                return
+
+
+def _may_read(request: Request) -> bool:
+    try:
+        who = identify(request)
+    except Refusal:
+        return False
+    return who is not None and who.may(Role.VIEWER)
 
 
 def _message(kind: str, document: Mapping[str, Any]) -> bytes:

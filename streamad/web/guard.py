@@ -34,9 +34,9 @@ HEADERS = (
 )
 """Headers of every response, including errors, unless the application has set them."""
 
-MAX_CONNECTIONS = 64
-"""Maximum number of connections. A page uses at most six, Prometheus one. It is also limited to a quarter of the
-process's descriptors, so that decoders can be started regardless of clients."""
+MAX_CONNECTIONS = 160
+"""Maximum number of connections. A page uses one all the time and a few more now and then, so that 50 viewers fit. It
+is also limited to a quarter of the process's descriptors, so that decoders can be started regardless of clients."""
 IDLE_SECONDS = 10.0
 """Maximum time for a client to send a complete request, measured from the connection or the last response, and maximum
 time in which it reads nothing of a response."""

@@ -399,6 +399,23 @@ def test_a_leaked_token_is_refused_from_the_next_request_on(site: Site) -> None:
     assert text not in site.users.read_text()
 
 
+def test_a_stream_ends_with_the_login_that_it_was_opened_by(tmp_path: Path) -> None:
+    site = Site(tmp_path, anonymous="nowhere")
+    try:
+        text = add_token(site.users, "leaked", Role.VIEWER)
+        by_token, by_session = site.client(Authorization=f"Bearer {text}"), site.logged_in("vera")
+        with by_token.stream("GET", f"{API}/stream") as one, by_session.stream("GET", f"{API}/stream") as other:
+            streams = [answer.iter_lines() for answer in (one, other)]
+            for lines in streams:
+                assert next(line for line in lines if line.startswith("data:"))
+            with changed_accounts(site.users) as states:
+                states.append(states[0].model_copy(update={"users": (), "tokens": ()}))
+            for lines in streams:
+                assert sum(line.startswith("data:") for line in lines) <= 20, "it ends by itself, soon"
+    finally:
+        site.close()
+
+
 def test_a_token_expires(site: Site) -> None:
     text = add_token(site.users, "short", Role.VIEWER, Clock.now + timedelta(hours=1))
     client = site.client(Authorization=f"Bearer {text}")
