@@ -88,6 +88,8 @@ class CameraWatch:
         self.failure: StreamadError | None = None
         """Why the camera was given up; None if it was not."""
         self.newest: tuple[Frame, FrameScore] | None = None
+        self.shown: tuple[bytes, FrameScore] | None = None
+        """The newest color picture, as JPEG, and the score of its frame."""
         self.scored = 0
         self.skipped: Counter[str] = Counter()
         """Number of frames without a score, by cause."""
@@ -218,6 +220,8 @@ class CameraWatch:
         now = self._clock()
         shown = self.policy.display_score(score.score)
         self.newest = (frame, score)
+        if (picture := self.source.color(score.index)) is not None:
+            self.shown = picture, score
         self.scored += 1
         self._times.append(now)
         self._latency = now - score.received_at

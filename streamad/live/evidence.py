@@ -607,7 +607,7 @@ def draw_snapshot(
         score_kind: How the model's score follows from its locations (`Manifest.score.kind`).
         pixels: (H, W, 3) uint8 RGB, the same frame in color. Default: the frame as it was scored, in gray.
     """
-    low, high = _scale(score, policy, score_kind)
+    low, high = map_scale(score, policy, score_kind)
     moment = event.started_at + timedelta(seconds=frame.pts_seconds - event.started_pts_seconds)
     picture = draw_overlay(
         frame.pixels if pixels is None else pixels,
@@ -654,8 +654,8 @@ def calibration_sha256(calibration: Calibration) -> str:
     return hashlib.sha256((document + local).encode()).hexdigest()
 
 
-def _scale(score: FrameScore, policy: AlertPolicy, score_kind: str) -> tuple[float, float]:
-    """Raw scores between which locations are tinted, as in annotated videos."""
+def map_scale(score: FrameScore, policy: AlertPolicy, score_kind: str) -> tuple[float, float]:
+    """Raw scores (low, high) between which locations are tinted, as in annotated videos."""
     if policy.per_location is not None or score_kind == "top_cells":
         low = policy.baseline
         return low, max(low + 1e-3, low + 1.5 * (policy.threshold - low))

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import cv2
-
 from streamad import __version__
 from streamad.alerts.event import Event
 from streamad.alerts.health import HealthChange
@@ -31,6 +29,7 @@ from streamad.inference.frame_queue import FrameQueue, Scored
 from streamad.inference.model import Model, open_model
 from streamad.inference.session import WINDOW
 from streamad.live.camera import CameraWatch
+from streamad.live.color_picture import picture_of_now
 from streamad.live.config_change import ConfigChange
 from streamad.live.evidence import EvidenceRecorder
 from streamad.live.faults import FaultLog
@@ -351,16 +350,18 @@ class Monitor:
         watch = self._by_id.get(camera)
         return None if watch is None else watch.budgets()
 
-    def preview(self, camera: str) -> bytes | None:
-        """Return the newest frame of a camera as JPEG; None if there is none that JPEG can hold. Thread-safe."""
+    def preview(self, camera: str, *, has_map: bool = False) -> bytes | None:
+        """Return a camera's newest picture as JPEG; None if there is none that JPEG can hold. Thread-safe.
+
+        In color, if somebody looked in the last seconds: decoders make color pictures on demand. Otherwise, and for
+        sources without color, the newest frame as it was scored.
+
+        Args:
+            camera: The camera's id.
+            has_map: Whether the anomaly map is drawn over it.
+        """
         watch = self._by_id.get(camera)
-        if watch is None or watch.newest is None:
-            return None
-        try:
-            ok, data = cv2.imencode(".jpg", watch.newest[0].pixels, (cv2.IMWRITE_JPEG_QUALITY, 75))
-        except cv2.error:  # JPEG's sides end at 65,535 pixels
-            return None
-        return data.tobytes() if ok else None
+        return None if watch is None else picture_of_now(watch, has_map=has_map)
 
     def _events_status(self) -> EventsStatus:
         store = self._store

@@ -74,6 +74,10 @@ class Source(Closeable):
                 reports the failure in `problems`.
         """
 
+    def color(self) -> bytes | None:
+        """The newest frame in color as JPEG, for people; None if the source has none."""
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Release the decoder and the connection. May be called more than once."""

@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 
 from streamad.frame import Frame, FrameFlags, UInt8Image
 from streamad.sources.base import Source, SourceInfo
+from streamad.sources.color import color_jpeg
 from streamad.sources.decoding import PacketCount, Picture, PictureDecoder
 from streamad.sources.failures import SourceCodecError, SourceEndedError, SourceError, classify
 from streamad.sources.hardware import choose_hardware
@@ -79,6 +80,7 @@ class ContainerSource(Source):
         self._accelerator, self._hardware = choose_hardware(hwaccel, camera=camera)
         self._luma = LumaConverter()
         self._size: tuple[int, ...] | None = None
+        self._newest: av.VideoFrame | None = None
         self._rotation_reported = False
         self._discontinuity = True
         self._quarantine_until: float | None = None
@@ -327,6 +329,7 @@ class ContainerSource(Source):
         self._newest_pts = pts_seconds
         self._raw_offset = None if raw is None else raw - pts_seconds
         pixels = self._shown(decoded)
+        self._newest = decoded
         flags = FrameFlags.NONE
         if self._discontinuity or jumped or pixels.shape != self._size:
             flags |= FrameFlags.DISCONTINUITY
@@ -344,6 +347,10 @@ class ContainerSource(Source):
         frame = Frame(self.camera, self.frames_decoded, pts_seconds, self._clock(), pixels, flags)
         self.frames_decoded += 1
         return frame
+
+    def color(self) -> bytes | None:
+        """The newest frame in color as JPEG."""
+        return None if self._newest is None else color_jpeg(self._newest)
 
     def _shown(self, decoded: av.VideoFrame) -> UInt8Image:
         """Luma of a picture, (H, W), rotated and mirrored for display."""

@@ -14,7 +14,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from streamad.sources import wire
+from streamad.sources import color, wire
 from streamad.sources.shared_ring import Ring, RingError, RingFrame
 
 _log = logging.getLogger(__name__)
@@ -93,7 +93,10 @@ class DecoderProcess:
                 self.ended = True
                 break
             message, descriptor = received
-            if message["type"] != "ring":
+            if message["type"] == "picture":
+                if descriptor is not None:  # otherwise none is left for it
+                    result.append({**message, "jpeg": color.received(descriptor)})
+            elif message["type"] != "ring":
                 result.append(message)
             elif descriptor is None:
                 raise RingError("no file descriptor left for the shared frames", hint="raise the limit: ulimit -n")
@@ -148,6 +151,11 @@ class DecoderProcess:
             Whether the process was reached.
         """
         return not self.ended and self._send(json.dumps(request).encode())
+
+    def look(self) -> None:
+        """Ask for the next frame in color; a message "picture" has it."""
+        if not self.ended:
+            self._send(wire.LOOK)
 
     def release_rings(self) -> None:
         """Free the shared frames; the process continues for clips."""

@@ -7,6 +7,7 @@ notice. This module holds all policy; `DecoderProcess` is the mechanism.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -32,6 +33,8 @@ _BOOT_SECONDS = 20.0
 """Time limit for a process to start and import its libraries; 0.5 s on an idle machine. Chosen without measurement."""
 _OPEN_SLACK = 2.0
 """Slack beyond the decoder's own open timeout, for calls that ignore it."""
+_LOOK_SECONDS = 0.9
+"""Shortest time between two color pictures."""
 _STOP_GRACE_SECONDS = 1.0
 """Time to close the camera's session (TEARDOWN)."""
 
@@ -98,6 +101,9 @@ class SupervisedSource:
         self._pts_base: float | None = 0.0
         self._info: SourceInfo | None = None
         self._problems: list[str] = []
+        self._is_looked_at = False
+        self._looked_at = -math.inf
+        self._color: tuple[int, bytes] | None = None
 
     def start(self) -> None:
         """Start the decoder process and return immediately. May be called more than once."""
@@ -195,6 +201,20 @@ class SupervisedSource:
         messages, self._clip_messages = self._clip_messages, []
         return messages
 
+    def look(self) -> None:
+        """Ask for a color picture of a coming frame, which `color` returns. May be called from any thread.
+
+        There is one picture a second at most, however often somebody looks; folders of images have none.
+        """
+        self._is_looked_at = True
+
+    def color(self, index: int) -> bytes | None:
+        """Return the color picture that `look` asked for, as JPEG, once; None if it shows a frame after `index`."""
+        if self._color is None or self._color[0] > index:
+            return None
+        color, self._color = self._color[1], None
+        return color
+
     def newest(self, frame: Frame) -> Frame:
         """Return the newest waiting frame, or `frame` if none waits. The frames in between count as dropped.
 
@@ -283,6 +303,9 @@ class SupervisedSource:
         try:
             for message in self._process.messages():
                 self._handle_message(message, now)
+            if self._is_looked_at and self._state == "up" and now - self._looked_at >= _LOOK_SECONDS:
+                self._is_looked_at, self._looked_at = False, now
+                self._process.look()
             crossed = self._process.read()
         except RingError as error:
             self._fail(FailureReason.CRASHED, str(error), error.hint)
@@ -310,6 +333,8 @@ class SupervisedSource:
                 self._problems.append(message["text"])
         elif kind == "clip":
             self._take_clip(message)
+        elif kind == "picture":
+            self._color = self._index_base + message["index"], message["jpeg"]
         elif kind == "end":
             self._end = message
 

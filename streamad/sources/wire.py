@@ -1,9 +1,11 @@
 """Socket protocol between the main process and a decoder process. Pixels go through shared memory instead.
 
 The main process first sends the job, pickled. It contains the credentials, which must appear neither in arguments nor
-in the environment. After that it sends single bytes: `STOP`, or `SPACE` if the decoder is waiting for a free slot; and
-JSON objects, the arguments of `ClipRecorder.request` or, with "at", of `ClipRecorder.picture`.
-The decoder sends JSON objects with a `type`: hello, info, ring (with the ring's descriptor), wake, problem, clip, end.
+in the environment. After that it sends single bytes: `STOP`; `SPACE` if the decoder is waiting for a free
+slot; `LOOK` if somebody wants to see the next frame in color; and JSON objects, the arguments of
+`ClipRecorder.request` or, with "at", of `ClipRecorder.picture`.
+The decoder sends JSON objects with a `type`: hello, info, ring (with the ring's descriptor), wake, problem, clip,
+picture (with the descriptor of a JPEG), end.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from streamad.sources.spec import SourceSpec
 
 STOP = b"q"
 SPACE = b"s"
+LOOK = b"c"
 MAX_MESSAGE = 65536
 LINGER_SECONDS = 10.0
 """How long a decoder that records serves clips after the end of its stream."""
@@ -81,7 +84,11 @@ def receive(link: socket.socket) -> tuple[dict[str, Any], int | None] | None:
         BlockingIOError: If no message has arrived (the socket must be non-blocking).
     """
     try:
-        data, descriptors, _, _ = socket.recv_fds(link, MAX_MESSAGE, 1)
+        try:
+            data, descriptors, _, _ = socket.recv_fds(link, MAX_MESSAGE, 1)
+        except ConnectionResetError:
+            # The other side ended before it had read everything. What it sent before is still there.
+            data, descriptors, _, _ = socket.recv_fds(link, MAX_MESSAGE, 1)
     except ConnectionResetError:
         return None
     if not data:

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from streamad.frame import Frame
-from streamad.sources import wire
+from streamad.sources import color, wire
 from streamad.sources.base import Source
 from streamad.sources.failures import FailureReason, SourceError, SourceTimeoutError, source_error
 from streamad.sources.limits import end_with_parent, limit_memory
@@ -62,6 +62,7 @@ class Worker:
         self._reported = 0
         self._first_at = 0.0
         self._waited = 0.0
+        self._is_looked_at = False
         self._recorder: ClipRecorder | None = None
         if job.recording is not None:
             from streamad.sources.recording import ClipRecorder
@@ -118,11 +119,23 @@ class Worker:
             for frame in source:
                 self._check_stop()
                 self._put(frame)
+                if self._is_looked_at:
+                    self._show(source, frame)
                 self._report(source)
         except SourceTimeoutError as error:
             # FFmpeg only reports missing data. Add that frames had arrived before.
             raise SourceTimeoutError(f"{error} (after {source.frames_decoded} frames)", hint=error.hint) from None
         self._report(source)
+
+    def _show(self, source: Source, frame: Frame) -> None:
+        """Send a frame in color, after it was handed on for scoring."""
+        self._is_looked_at = False
+        if (picture := source.color()) is not None and len(picture) <= color.MAX_BYTES:
+            descriptor = color.shared(picture)
+            try:
+                wire.send(self._link, {"type": "picture", "index": frame.index}, descriptor)
+            finally:
+                os.close(descriptor)
 
     def _put(self, frame: Frame) -> None:
         ring = self._ring_for(frame.pixels.size)
@@ -194,7 +207,9 @@ class Worker:
             return
         if data in (wire.STOP, b""):
             raise Stopped
-        if data != wire.SPACE and self._recorder is not None:
+        if data == wire.LOOK:
+            self._is_looked_at = True
+        elif data != wire.SPACE and self._recorder is not None:
             request = json.loads(data)
             (self._recorder.picture if "at" in request else self._recorder.request)(**request)
 

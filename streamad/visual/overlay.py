@@ -83,7 +83,7 @@ def draw_overlay(
     is_gray = pixels.ndim == 2
     picture = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB) if is_gray else pixels.copy(), dtype=np.uint8)
     if anomaly_map is not None:
-        _tint(picture, anomaly_map, boxes, low, high)
+        draw_map(picture, anomaly_map, boxes, (low, high))
     for x0, y0, x1, y1 in truth_boxes:
         corners = (round(x0), round(y0)), (round(x1) - 1, round(y1) - 1)
         cv2.rectangle(picture, corners[0], corners[1], _TRUTH, 1)
@@ -119,10 +119,24 @@ def with_footer(picture: UInt8, text: str) -> UInt8:
     return np.concatenate([picture, strip])
 
 
-def _tint(
-    picture: UInt8, anomaly_map: npt.NDArray[np.float32], boxes: LocationBoxes | None, low: float, high: float
+def draw_map(
+    picture: UInt8,
+    anomaly_map: npt.NDArray[np.float32],
+    boxes: LocationBoxes | None,
+    scale: tuple[float, float],
 ) -> None:
-    """Tint the locations above `low` in place, each within its box."""
+    """Tint a picture by its anomaly map, in place.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB: the scored frame in any size.
+        anomaly_map: (rows, cols) raw score of every location, NaN if not scored.
+        boxes: Positions of its locations in the scored frame.
+        scale: (low, high) raw scores as for `draw_overlay`.
+
+    Raises:
+        ValueError: The map and its boxes do not match.
+    """
+    low, high = scale
     if boxes is None or anomaly_map.shape != boxes.grid:
         raise ValueError(
             f"an anomaly map needs the boxes of its locations: got shape {anomaly_map.shape} and "

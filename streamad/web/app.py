@@ -21,7 +21,7 @@ from streamad.observability.timeline import ScoreTimeline
 from streamad.web.access import requires
 from streamad.web.answers import NO_STORE, content, handle_problems, no_store, problems
 from streamad.web.audit import audit_router, record
-from streamad.web.cameras import cameras_router
+from streamad.web.cameras import Preview, cameras_router
 from streamad.web.configuration import Configurable, configuration_router
 from streamad.web.events import events_router
 from streamad.web.feed import Feed, feed_router
@@ -43,7 +43,7 @@ def create_app(
     health: Health,
     status: Callable[[], Mapping[str, Any]],
     store: EventStore | None = None,
-    preview: Callable[[str], bytes | None] | None = None,
+    preview: Preview | None = None,
     evidence: Path | None = None,
     timeline: ScoreTimeline | None = None,
     budgets: Callable[[str], Sequence[Mapping[str, float]] | None] = lambda _: None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import Response
@@ -16,9 +16,15 @@ from streamad.web.answers import NO_STORE, content, no_store, problems
 from streamad.web.models import BudgetList, CameraList, Timeline
 
 
+class Preview(Protocol):
+    """Returns a camera's newest picture as JPEG, with its anomaly map if `has_map`; None if it has none."""
+
+    def __call__(self, camera: str, *, has_map: bool = False) -> bytes | None: ...  # noqa: D102
+
+
 def cameras_router(
     status: Callable[[], Mapping[str, Any]],
-    preview: Callable[[str], bytes | None] | None,
+    preview: Preview | None,
     timeline: ScoreTimeline | None,
     budgets: Callable[[str], Sequence[Mapping[str, float]] | None],
 ) -> APIRouter:
@@ -45,9 +51,11 @@ def cameras_router(
     picture = content("a picture", "image/jpeg") | problems(404, 422)
 
     @router.get("/cameras/{camera}/preview.jpg", response_class=Response, responses=picture)
-    def get_preview(camera: str) -> Response:
-        """The newest picture of a camera."""
-        found = preview(camera) if preview is not None else None
+    def get_preview(
+        camera: str, map: Annotated[bool, Query(description="with the anomaly map drawn over it")] = False
+    ) -> Response:
+        """The newest picture of a camera: in color once somebody has looked for a second, before that in gray."""
+        found = preview(camera, has_map=map) if preview is not None else None
         if found is None:
             raise HTTPException(404, f"no picture of camera {camera!r}", headers=NO_STORE)
         return Response(found, media_type="image/jpeg", headers=NO_STORE)

@@ -69,7 +69,7 @@ class Card {
       if (!calm.matches && this.node.matches(":focus-visible")) this.start();
     });
     this.node.addEventListener("focusout", (change) => { if (!this.node.contains(change.relatedTarget)) this.stop(); });
-    this.image.addEventListener("load", () => { this.size = [this.image.naturalWidth, this.image.naturalHeight]; this.picture.style.aspectRatio = this.size.join(" / "); this.show(); });
+    this.image.addEventListener("load", () => { this.size = frameOf(this.image); this.picture.style.aspectRatio = this.size.join(" / "); this.show(); });
     this.show();
   }
 
@@ -93,7 +93,7 @@ class Card {
     this.play.setAttribute("aria-label", (this.clip ? "Play the clip of " : "No clip yet of ") + event.camera + " at " + clock(at));
     this.play.disabled = !this.clip;
     if (event.evidence?.includes("snapshot.jpg")) {
-      const source = this.folder + "snapshot.jpg?" + encodeURIComponent(event.peak_index);
+      const source = this.folder + "snapshot.jpg?" + encodeURIComponent(event.peak_index + "-" + (this.clip ? "color" : "gray"));
       if (!this.image.src.endsWith(source)) this.image.src = source;
       this.image.alt = event.camera + " at " + clock(at) + (where ? ", marked " + where : "");
       this.image.hidden = false;
@@ -208,6 +208,12 @@ class Card {
   }
 }
 
+/** Size of the frame in a snapshot, which has a strip with the time below it (streamad/visual/overlay.py: with_footer). */
+function frameOf(image) {
+  const { naturalWidth: width, naturalHeight: height } = image;
+  return [width, height - Math.max(14, Math.round(height / 1.062 * 0.062))];
+}
+
 function cannotMark(id) {
   if (me.login) return "To mark events, log in with the role operator.";
   return "Marking needs a login (web.users). On the command line: streamad events mark camera.yaml " + id + " reviewed";
@@ -290,7 +296,11 @@ async function load(isMore = false) {
   if (mine !== asked) return;
   list.removeAttribute("aria-busy");
   if (!isMore) { list.replaceChildren(); cards.clear(); playing = null; }
-  for (const event of answer.events) if (!cards.has(event.id)) insert(new Card(event));
+  for (const event of answer.events) {
+    if (cards.has(event.id)) continue;
+    insert(new Card(event));
+    if (Date.now() - new Date(event.updated_at) < 60000) refetchSoon(event.id);
+  }
   next = answer.next;
   total = answer.total;
   more.hidden = next === null;
@@ -360,6 +370,11 @@ function fillCameras() {
   for (const id of ids) if (!known.has(id)) { known.add(id); select.append(h("option", { value: id }, id)); }
 }
 
+/** Read an event again that was still going on, or whose evidence was still being written. */
+function refetchSoon(id) {
+  for (const seconds of REFETCH_SECONDS) setTimeout(() => { if (isShown) cards.get(id)?.refetch(); }, seconds * 1000);
+}
+
 function fits(event) {
   if (filter.camera && event.camera !== filter.camera || filter.severity && event.severity !== filter.severity) return false;
   if (filter.mark && filter.mark !== "none") return false;
@@ -378,7 +393,7 @@ on("event", ({ kind, event }) => {
     say("New event at " + event.camera + ": " + explained(event));
     showDay(new Date(event.started_at), false, true);
   }
-  if (kind !== "updated") for (const seconds of REFETCH_SECONDS) setTimeout(() => cards.get(event.id)?.refetch(), seconds * 1000);
+  if (kind !== "updated") refetchSoon(event.id);
 });
 
 on("mark", ({ event, mark }) => {

@@ -77,11 +77,14 @@ class Tile {
     if (this.points.size > 2 * MINUTES * 60 / STEP) this.points = new Map(points);
     const low = base(points.map(([, [score]]) => score));
     const y = (score, threshold) => 40 - 28 * Math.min(1.4, Math.max(0, (score - low) / (threshold - low || 1)));
-    let path = "", over = "", before = -Infinity, highest = false;
+    let path = "", over = "", before = -Infinity, wasOver = false, highest = false;
     for (const [at, [score, threshold]] of points) {
-      const x = (300 * (at - begin) / (MINUTES * 60)).toFixed(1);
-      path += (at - before > 3 * STEP ? "M" : "L") + x + " " + y(score, threshold).toFixed(1);
-      if (threshold !== null && score >= threshold) { over += "M" + x + " 40V" + y(score, threshold).toFixed(1); highest = true; }
+      const to = (300 * (at - begin) / (MINUTES * 60)).toFixed(1) + " " + y(score, threshold).toFixed(1);
+      const isGap = at - before > 3 * STEP, isOver = threshold !== null && score >= threshold;
+      path += (isGap ? "M" : "L") + to;
+      if (isOver) over += (isGap || !wasOver ? "M" + to + "h1" : "L" + to);
+      highest ||= isOver;
+      wasOver = isOver;
       before = at;
     }
     this.line.setAttribute("d", path);

@@ -56,7 +56,7 @@ class Opened:
             health=Health(),
             status=self.status,
             store=self.store,
-            preview=lambda camera: b"\xff\xd8jpeg" if camera == "gate" else None,
+            preview=lambda camera, has_map: b"\xff\xd8jpeg" if camera == "gate" else None,
             evidence=self.evidence,
             logins=Logins(spec, events=self.store.path),
         )
@@ -139,7 +139,7 @@ def test_nothing_else_answers_a_stranger(opened: Opened, tmp_path: Path) -> None
     spec = WebSpec(port=0, anonymous="nowhere")
     app = create_app(
         metrics=Metrics(), health=Health(), status=dict, store=opened.store, evidence=opened.evidence,
-        preview=lambda _: b"x", logins=Logins(spec),
+        preview=lambda camera, has_map: b"x", logins=Logins(spec),
     )  # fmt: skip
     with WebServer(app, spec) as server, httpx.Client(base_url=server.url) as client:
         for path, methods in app.openapi()["paths"].items():

@@ -40,7 +40,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             health=Health(),
             status=dict,
             store=store,
-            preview=lambda camera: b"\xff\xd8jpeg" if camera == "gate" else None,
+            preview=lambda camera, has_map: b"\xff\xd8jpeg" if camera == "gate" else None,
         )
         spec = WebSpec(port=0, allowed_hosts=("watch.example", "*.inside.example", "192.0.2.9"))
         with WebServer(app, spec) as server:

@@ -52,7 +52,7 @@ class Site:
             health=self.health,
             status=self.status,
             store=self.store,
-            preview=lambda camera: b"\xff\xd8jpeg" if camera == "gate" else None,
+            preview=lambda camera, has_map: b"\xff\xd8jpeg" if camera == "gate" else None,
         )
         self.server = WebServer(app, WebSpec(port=0))
         self.server.start()
