@@ -24,6 +24,7 @@ from streamad.alerts.tracker import EventChange
 from streamad.bundle import CALIBRATION, PLACE, combined_sha256, load_bundle, write_manifest
 from streamad.calibration import Calibration
 from streamad.config import parse_config
+from streamad.detectors.motion.layout import LENGTH
 from streamad.detectors.motion.sampler import NORMAL
 from streamad.detectors.motion.training import fit_motion_bundle
 from streamad.formatting import span
@@ -262,7 +263,7 @@ def test_what_an_alert_touched_is_not_learned(home: Path, normal: list[UInt8Imag
     assert {c.event.model_sha256 for c in watch.events} == {combined_sha256(watch.camera.model.bundle)}
     spans = [(c.event.started_pts_seconds, c.event.updated_pts_seconds) for c in watch.events if c.kind == "closed"]
     assert any(29 < since < 33 for since, _ in spans)
-    video = WatchedVideo(next((tmp_path / "scores" / "gate" / "watched").iterdir()), length=13)
+    video = WatchedVideo(next((tmp_path / "scores" / "gate" / "watched").iterdir()), length=LENGTH)
     times, flags = video.frames["seconds"], video.frames["flags"]
 
     def within(margin: float) -> np.ndarray:
