@@ -161,7 +161,7 @@ def configuration_router(
         record(who, action, camera, change)
         return no_store(finite(dict(found(camera))))
 
-    @router.get("/cameras/{camera}", response_model=CameraSettings, responses=problems(404))
+    @router.get("/cameras/{camera}", response_model=CameraSettings, responses=problems(404, 422))
     def get_camera(camera: str) -> Response:
         """How a camera is watched: its zones, hours, profiles, budget and threshold."""
         return no_store(finite(dict(found(camera))))
