@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from streamad.errors import OutputError
+
+_log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x53414445
 """Marks the file as ours ("SADE"), so that another program's database is never modified."""
@@ -258,6 +261,8 @@ def schema_of(connection: sqlite3.Connection, path: Path) -> int:
 def _migrate(connection: sqlite3.Connection, version: int) -> None:
     if version == len(MIGRATIONS):
         return
+    if version:  # of a million events, it takes a minute or so
+        _log.info("upgrading the event store from schema %d to %d", version, len(MIGRATIONS))
     connection.execute("BEGIN IMMEDIATE")
     try:
         for step in MIGRATIONS[version:]:
