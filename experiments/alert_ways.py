@@ -32,6 +32,7 @@ from streamad.detectors.motion.training import fit_motion_bundle
 from streamad.files import write_json
 from streamad.inference import open_model
 from streamad.sources import FileSpec
+from streamad.training.plan import TrainingPlan
 
 LEVELS = (1.2, 1.3, 1.4)
 ONE_WAY, SLOW, FAST = (0.12, 0.5, 0.8, 1.0), (0.5, 0.8, 1.0, 1.2), (0.0, 0.12, 0.2)
@@ -44,7 +45,8 @@ def scored(camera: Camera, out: Path) -> dict[str, npt.NDArray[Any]]:
     path = out / f"{camera.name}.npz"
     if not path.exists():
         shutil.rmtree(out / camera.name, ignore_errors=True)
-        fit = fit_motion_bundle([FileSpec(path=video) for video in camera.normal], out / camera.name, name="watched")
+        plan = TrainingPlan("watched", "own video", "not stated", camera.fps, "motion")
+        fit = fit_motion_bundle(plan, [FileSpec(path=video) for video in camera.normal], out / camera.name)
         arrays = {f"normal{k}": scores for k, scores in enumerate(fit.scores)} | {"fps": np.array(fit.fps)}
         with open_model(fit.bundle, hint="throughput") as model:
             for video in camera.watched:
