@@ -43,7 +43,7 @@ class Card {
     this.event = event;
     this.image = h("img", { alt: "", loading: "lazy", hidden: true });
     this.box = h("span", { class: "box", hidden: true, "aria-hidden": "true" });
-    this.play = h("button", { type: "button", class: "play", onclick: () => this.toggle() }, icon("M8 5l11 7-11 7z"));
+    this.play = h("button", { type: "button", class: "play", onclick: () => this.press() }, icon("M8 5l11 7-11 7z"));
     this.picture = h("div", { class: "picture" }, this.image, this.box, this.play);
     this.time = h("time");
     this.what = h("p", { class: "what" });
@@ -61,8 +61,11 @@ class Card {
         h("div", { class: "row actions" }, this.buttons,
           h("button", { type: "button", class: "quiet", onclick: () => this.open(), "aria-label": "Details of " + event.camera + " at " + clock(new Date(event.started_at)) }, "Details"))));
     this.item = h("li", {}, this.node);
-    this.node.addEventListener("mouseenter", () => { if (!calm.matches) this.start(); });
-    this.node.addEventListener("mouseleave", () => { if (document.activeElement !== this.node) this.stop(); });
+    this.isPinned = false;   // played by a click, and not only while it is pointed at
+    this.node.addEventListener("pointerenter", (event) => { if (event.pointerType === "mouse" && !calm.matches) this.start(); });
+    this.node.addEventListener("pointerleave", (event) => {
+      if (event.pointerType === "mouse" && !this.isPinned && document.activeElement !== this.node) this.stop();
+    });
     this.node.addEventListener("focusin", () => {
       focused = event.id;
       showDay(new Date(this.event.started_at), true);
@@ -113,12 +116,20 @@ class Card {
 
   stop() {
     if (playing === this) playing = null;
+    this.isPinned = false;
     this.video?.removeAttribute("src");
     this.video?.remove();
     this.video = null;
     this.picture.classList.remove("playing");
     this.box.hidden = true;
     this.show();
+  }
+
+  /** The button on the picture: a clip that plays because it is pointed at goes on playing, any other starts or stops. */
+  press() {
+    if (playing === this && this.isPinned) return this.stop();
+    this.start();
+    this.isPinned = true;
   }
 
   toggle() { if (playing === this) this.stop(); else this.start(); }

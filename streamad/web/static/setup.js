@@ -3,7 +3,7 @@
 import { ask, cameraPath, may, me } from "./api.js";
 import { $, h, put, say } from "./dom.js";
 import { on, status } from "./live.js";
-import { clock, dayOf, explained, plural, sentence, stateOf } from "./words.js";
+import { clock, dayOf, explained, plural, sentence, span, stateOf } from "./words.js";
 import { makeZones, showRefusal } from "./zones.js";
 
 const WEEK = 7 * 86400000;
@@ -66,9 +66,8 @@ function makeSensitivity(camera, settings, steps, events, mayEdit) {
   // Either budgets, each with its threshold, or with a bare threshold the threshold itself.
   const isBudget = steps !== null && steps.length > 0;
   const peaks = events.map((event) => event.peak_score);
-  const choices = isBudget ? steps
-    : Array.from({ length: 41 }, (_, i) => settings.display_threshold * 2 ** ((i - 20) / 10)).filter((value) => value > 0).map((threshold) => ({ threshold, alerts_per_day: null }));
-  if (!choices.length) return [h("p", { class: "dim" }, "Without a calibration, set threshold in the configuration.")];
+  const reach = Math.max(...peaks.map((peak) => peak - settings.display_threshold), 0) || Math.abs(settings.display_threshold) / 2 || 1;
+  const choices = isBudget ? steps : Array.from({ length: 41 }, (_, i) => ({ threshold: settings.display_threshold + reach * (20 - i) / 20 }));
   const distance = (choice) => isBudget ? Math.abs(Math.log(choice.alerts_per_day / settings.alerts_per_day)) : Math.abs(choice.threshold - settings.display_threshold);
   const now = choices.reduce((best, choice, i) => (distance(choice) < distance(choices[best]) ? i : best), 0);
   const slider = h("input", { type: "range", min: 0, max: choices.length - 1, step: 1, value: String(now), id: "sensitivity", "data-keys": true });
@@ -87,7 +86,7 @@ function makeSensitivity(camera, settings, steps, events, mayEdit) {
 
   function show() {
     const choice = choices[Number(slider.value)];
-    const text = isBudget ? "at most " + often(choice.alerts_per_day) : "threshold " + choice.threshold.toPrecision(3);
+    const text = isBudget ? "at most " + often(choice.alerts_per_day) : choice.threshold.toPrecision(3);
     put(label, text);
     slider.setAttribute("aria-valuetext", text);
     const kept = peaks.map((peak) => peak >= choice.threshold), n = kept.filter(Boolean).length;
@@ -100,7 +99,7 @@ function makeSensitivity(camera, settings, steps, events, mayEdit) {
       : `Of the last week's ${plural(events.length, "event")}, it would have kept ${n}.` + (real && n < events.length ? ` ${plural(real, "event")} not marked as a false alarm would be gone.` : ""));
     put(doubt, isBudget && choice.vouched_alerts_per_day > choice.alerts_per_day * 1.001
       ? "The video seen so far vouches for " + often(choice.vouched_alerts_per_day) + " only; the threshold is set for that until more was seen."
-      : Number(slider.value) < now || !isBudget ? "" : "A more sensitive setting reports what was not reported last week; that cannot be shown here.");
+      : Number(slider.value) <= now ? "" : "A more sensitive setting reports what was not reported last week; that cannot be shown here.");
     save.hidden = Number(slider.value) === now;
     save.disabled = !mayEdit;
     const line = isBudget ? "alerts_per_day: " + Number(choice.alerts_per_day.toPrecision(3)) : "threshold: " + choice.threshold.toPrecision(4);
@@ -123,10 +122,20 @@ function makeSensitivity(camera, settings, steps, events, mayEdit) {
   });
   show();
   return [
-    h("label", { for: "sensitivity", class: "slider" }, h("span", {}, "How many false alerts are acceptable: ", label), slider,
+    h("label", { for: "sensitivity", class: "slider" }, h("span", {}, isBudget ? "How many false alerts are acceptable: " : "Threshold: ", label), slider,
       h("span", { class: "row ends" }, h("span", { class: "dim" }, "fewer alerts"), h("span", { class: "grow" }), h("span", { class: "dim" }, "more alerts"))),
     effect, doubt, strip, yaml, fault, h("div", { class: "row actions" }, save),
   ];
+}
+
+// ---- faults of the camera itself
+
+function faultList(faults) {
+  if (!faults.length) return [h("p", { class: "dim" }, "Nothing: no fault of the camera or its picture is on record.")];
+  return [h("ol", { class: "faults" }, faults.map((fault) => {
+    const at = new Date(fault.started_at), seconds = (fault.ended_pts_seconds ?? fault.updated_pts_seconds) - fault.started_pts_seconds;
+    return h("li", {}, h("strong", {}, dayOf(at) + ", " + clock(at)), " ", fault.state === "open" ? "until now" : "for " + span(seconds), h("p", {}, fault.message));
+  }))];
 }
 
 // ---- the view
@@ -138,10 +147,11 @@ async function show_(id, isForced = false) {
   if (!camera) return;
   body.replaceChildren(h("p", { class: "dim" }, "Reading …"));
   const optional = (promise) => promise.catch((problem) => (problem.status === 404 ? null : Promise.reject(problem)));
-  let settings, budgets, events;
+  let settings, budgets, events, faults;
   try {
-    [settings, budgets, events] = await Promise.all([
+    [settings, budgets, events, faults] = await Promise.all([
       optional(ask(cameraPath(id))), optional(ask(cameraPath(id) + "/budgets")), optional(weekOf(id)),
+      optional(ask("health-events?limit=8&camera=" + encodeURIComponent(id))),
     ]);
   } catch (problem) {
     if (mine === loading) body.replaceChildren(h("p", { class: "fault" }, problem.message), h("button", { type: "button", onclick: () => show_(id, true) }, "Try again"));
@@ -155,6 +165,7 @@ async function show_(id, isForced = false) {
   body.replaceChildren(
     panel("What it knows", words),
     settings && panel("Sensitivity", why && h("p", { class: "dim" }, why), ...makeSensitivity(id, settings, budgets?.budgets ?? null, events ?? [], mayEdit)),
+    faults && panel("What went wrong lately", ...faultList(faults.events)),
     settings && panel("Zones", why && h("p", { class: "dim" }, why), makeZones(id, settings, { mayEdit, saved: () => {} })),
   );
   words.settings = settings;

@@ -22,12 +22,16 @@ export function makeZones(camera, settings, { mayEdit, saved }) {
   const undo = h("button", { type: "button", class: "quiet", onclick: reset }, "Discard changes");
   const bar = h("div", { class: "row actions", hidden: true }, save, undo);
 
-  request(cameraPath(camera) + "/preview.jpg").then(async (answer) => {
+  async function load() {
+    const answer = await request(cameraPath(camera) + "/preview.jpg");
     image.src = URL.createObjectURL(await answer.blob());
     await image.decode();
     board.style.aspectRatio = image.naturalWidth + " / " + image.naturalHeight;
     image.hidden = false;
-  }).catch(() => put(hint, "There is no picture now; zones can still be changed by numbers."));
+  }
+  // The first picture may be gray: decoders make color ones once somebody looks.
+  load().then(() => setTimeout(() => load().catch(() => { /* the first one stays */ }), 1500))
+    .catch(() => put(hint, "There is no picture now; zones can still be changed by numbers."));
 
   function begin(type) {
     let number = zones.length + 1;
