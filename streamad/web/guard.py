@@ -168,7 +168,8 @@ class GuardedProtocol(H11Protocol):
     def expire(self, now: float) -> None:
         """Drop the connection if its client has been idle, or has read nothing of a response, for too long."""
         unsent = self.transport.get_write_buffer_size()
-        if self.busy or unsent < self._unsent:
+        # A stream is busy for minutes; one whose client reads nothing must not hold its connection.
+        if (self.busy and not unsent) or unsent < self._unsent:
             self._since = now
         self._unsent = unsent
         if now - self._since > IDLE_SECONDS:

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 import yaml
-from browser_support import chromium, opened
+from browser_support import accessibility_issues, chromium, opened
 from bundle_support import moving_shapes
 from cli_support import streamad, write_config
 from playwright.sync_api import expect
@@ -88,6 +88,8 @@ def test_an_operator_sees_marks_and_sets_up(small_bundle: Path, tmp_path: Path) 
         for x, y in ((0.1, 0.1), (0.5, 0.1), (0.5, 0.5), (0.1, 0.1)):
             page.mouse.click(frame["x"] + x * frame["width"], frame["y"] + y * frame["height"])
         page.get_by_role("button", name="Corner 3 of zone-1", exact=True).press("ArrowDown")
+        page.get_by_text("Corners as numbers").click()
+        assert accessibility_issues(page) == []
         page.get_by_role("button", name="Save the zones").click()
         expect(page.get_by_role("button", name="Save the zones")).to_be_hidden(timeout=30_000)
         page.get_by_role("slider").press("ArrowRight")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import pytest
 
 from streamad.errors import OutputError
 from streamad.observability import Health, Metrics
-from streamad.web import WebServer, WebSpec, create_app
+from streamad.web import WebServer, WebSpec, create_app, guard
 from streamad.web.guard import max_connections
 
 URL = "/api/v1/stream"
@@ -111,3 +113,20 @@ def test_connections_are_left_for_others_and_streams_end_with_the_server() -> No
             stream.__exit__(None, None, None)
         for client in clients:
             client.close()
+
+
+def test_a_viewer_that_reads_nothing_loses_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "IDLE_SECONDS", 1.0)
+    large = {"cameras": [{"id": "x" * 2_000_000, "recent": []}]}
+    app = create_app(metrics=Metrics(), health=Health(), status=lambda: large)
+    with WebServer(app, WebSpec(port=0)) as server, socket.socket() as viewer:
+        viewer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        viewer.connect(("127.0.0.1", int(server.url.rpartition(":")[2])))
+        viewer.sendall(f"GET {URL} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        deadline = time.monotonic() + 60
+        while not app.state.feed.viewers and time.monotonic() < deadline:
+            time.sleep(0.02)
+        while app.state.feed.viewers and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert app.state.feed.viewers == 0
+        assert httpx.get(f"{server.url}/healthz", timeout=30).status_code in (200, 503)

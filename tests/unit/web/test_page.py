@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -305,6 +305,11 @@ def test_axe_finds_nothing_and_nothing_overflows(site: Site, browser: Browser, s
                 page.wait_for_timeout(700)
                 assert accessibility_issues(page) == [], (scheme, view)
                 assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), view
+            page.get_by_role("link", name="Review").click()
+            page.get_by_role("button", name="Details of").first.click()
+            expect(page.get_by_role("img", name="Score during the clip")).to_be_visible()
+            assert accessibility_issues(page) == [], scheme
+            page.keyboard.press("Escape")
             page.keyboard.press("?")
             assert accessibility_issues(page) == [], scheme
             page.keyboard.press("Escape")
@@ -315,3 +320,23 @@ def test_the_theme_can_be_switched_and_is_kept(site: Site, browser: Browser) -> 
         page.get_by_role("button", name="Switch between dark and light").click()
         page.reload()
         assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
+
+
+def test_the_first_paint_on_a_phone_is_reported(
+    site: Site, browser: Browser, record_property: Callable[[str, object], None]
+) -> None:
+    """With a quarter of the processor and a mobile network, as in the phone profile of Lighthouse."""
+    with opened(browser, site.url, **PHONE) as page:
+        session = page.context.new_cdp_session(page)
+        session.send("Network.enable")
+        session.send("Network.clearBrowserCache")
+        session.send("Emulation.setCPUThrottlingRate", {"rate": 4})
+        mobile = {"offline": False, "latency": 150, "downloadThroughput": 200_000, "uploadThroughput": 94_000}
+        session.send("Network.emulateNetworkConditions", mobile)
+        page.goto(site.url)
+        page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length > 0")
+        milliseconds = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+        bytes_ = page.evaluate("performance.getEntriesByType('resource').reduce((sum, e) => sum + e.transferSize, 0)")
+        record_property("first_contentful_paint_ms", round(milliseconds))
+        print(f"first contentful paint after {milliseconds:.0f} ms, {bytes_ / 1000:.0f} kB loaded")
+        expect(page.locator(".tile .state").first).to_be_visible()
