@@ -4,13 +4,15 @@
 
 The variants take turns. The viewer does what the page does on its wall: it reads the stream of news and asks for the
 picture of each camera once a second; it runs in a process of its own, which is not counted, as a browser elsewhere
-would not be. CPU time is that of the main process and of all decoders.
+would not be. CPU time is that of the main process and of all decoders; `page_percent_of_cpu` is the share of the web
+server's threads, which does not depend on what else the machine does.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -89,17 +91,36 @@ def run(config: Path) -> dict[str, float]:
     """Watch until all files have been read; returns the rate and the CPU time from the first score on."""
     frames = 0
     began = (0.0, 0.0)
+    page: dict[int | None, float] = {}
 
     def count(*_: object) -> None:
         nonlocal frames, began
         frames += 1
         if frames == 1:
             began = time.monotonic(), spent(resource.RUSAGE_SELF)
+        if frames % 50 == 0:
+            for thread in threading.enumerate():
+                if thread.name.startswith(("streamad-web", "AnyIO")):
+                    page[thread.native_id] = spent_by(thread.native_id)
 
     watch(config, once=True, on_score=count)
     seconds, own = time.monotonic() - began[0], spent(resource.RUSAGE_SELF) - began[1]
     cpu = own + spent(resource.RUSAGE_CHILDREN)
-    return {"cpu_ms_per_frame": round(1000 * cpu / frames, 3), "frames_per_second": round(frames / seconds, 1)}
+    share = 100 * sum(page.values()) / cpu
+    return {
+        "page_percent_of_cpu": round(share, 2),
+        "cpu_ms_per_frame": round(1000 * cpu / frames, 3),
+        "frames_per_second": round(frames / seconds, 1),
+    }
+
+
+def spent_by(thread: int | None) -> float:
+    """CPU seconds of a thread of this process; 0 if it has just ended."""
+    try:
+        fields = Path(f"/proc/self/task/{thread}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def spent(who: int) -> float:

@@ -97,7 +97,8 @@ class Tile {
   showFacts(camera) {
     const facts = [
       ["Newest picture", camera.last_frame_seconds === null ? "never" : camera.last_frame_seconds < 2 ? "now" : span(camera.last_frame_seconds) + " ago"],
-      ["Right now", camera.score === null ? "not judged" : camera.recurrence ? "as normal video shows " + camera.recurrence.text : "judged"],
+      ["Right now", camera.score === null ? "not judged" : !camera.recurrence ? "judged"
+        : camera.recurrence.not_seen ? "higher than anything in the normal video: " + camera.recurrence.text : "as in normal video " + camera.recurrence.text],
       ["Learned", camera.learning ? sentence(camera.learning) : null],
       ["False alerts", camera.budget ? sentence(camera.budget) : camera.threshold === null ? null : "The requested budget is reached."],
       ["Is normal still normal?", camera.drift ? camera.drift.message ?? (camera.drift.drifted === null ? "Not enough seen yet." : "Yes.") : null],
