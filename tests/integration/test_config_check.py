@@ -130,7 +130,7 @@ def test_sources_are_opened(check: Check, tmp_path: Path, source: dict[str, Any]
         ({"camera": {"calibration": "other.json"}}, "belongs to"),
         ({"engine": {"name": "tensorrt"}}, "engine tensorrt cannot run here"),
         ({"engine": {"precision": "int8"}}, "no int8 variant"),
-        ({"web": {"host": "192.0.2.1", "port": 0}}, "cannot listen on 192.0.2.1"),
+        ({"web": {"host": "192.0.2.1", "port": 0, "anonymous": "anywhere"}}, "cannot listen on 192.0.2.1"),
         ({"events": {"path": "frames"}}, "is a folder"),
         ({"events": {"path": "e"}, "sinks": [{"type": "jsonl", "path": "e"}]}, "is also written by `events.path`"),
         ({"quality": {"reference": "frames"}}, "frames"),

@@ -37,8 +37,8 @@ function describe(camera, settings) {
     ["Learned", camera.learning ? sentence(camera.learning) : "This camera does not go on learning."],
     ["False alerts", asked == null ? (camera.budget ? sentence(camera.budget) : camera.threshold === null ? "Not calibrated: nothing is reported." : null)
       : "Asked for: at most " + often(asked) + ". " + (vouched != null && vouched > asked * 1.001
-        ? "So far it can be vouched for " + often(vouched) + "; more normal video brings it down by itself."
-        : "The normal video seen vouches for it, while the coming days resemble it.")],
+        ? "The video seen so far supports " + often(vouched) + "; more normal video brings it down by itself."
+        : "The normal video seen supports it, as long as the coming days resemble it.")],
     ["Picture", camera.quality ? "Faulty: " + camera.quality.replace(/_/g, " ") + "." : camera.size ? "Good, " + camera.size.join(" × ") + " pixels." : "None yet."],
     ["Left out", Object.keys(camera.held ?? {}).length ? Object.entries(camera.held).map(([reason, n]) => n.toLocaleString() + " frames " + reason.replace(/_/g, " ")).join(", ") + "." : null],
     ["Is normal still normal?", camera.drift ? sentence(camera.drift.message ?? (camera.drift.drifted === null ? "Not enough was seen yet to tell" : "Yes, the scores follow what was learned")) : null],
@@ -98,7 +98,7 @@ function makeSensitivity(camera, settings, steps, events, mayEdit) {
     put(effect, !events.length ? "No events in the last week to compare with."
       : `Of the last week's ${plural(events.length, "event")}, it would have kept ${n}.` + (real && n < events.length ? ` ${plural(real, "event")} not marked as a false alarm would be gone.` : ""));
     put(doubt, isBudget && choice.vouched_alerts_per_day > choice.alerts_per_day * 1.001
-      ? "The video seen so far vouches for " + often(choice.vouched_alerts_per_day) + " only; the threshold is set for that until more was seen."
+      ? "The video seen so far supports " + often(choice.vouched_alerts_per_day) + " only; the threshold is set for that until more was seen."
       : Number(slider.value) <= now ? "" : "A more sensitive setting reports what was not reported last week; that cannot be shown here.");
     save.hidden = Number(slider.value) === now;
     save.disabled = !mayEdit;
@@ -113,7 +113,7 @@ function makeSensitivity(camera, settings, steps, events, mayEdit) {
     save.disabled = true;
     try {
       await ask(cameraPath(camera) + "/settings", { method: "PUT", body: isBudget ? { alerts_per_day: Number(choice.alerts_per_day.toPrecision(3)) } : { threshold: choice.threshold } });
-      say("Saved and in force.");
+      say("Saved and active.");
       show_(camera, true);
     } catch (problem) {
       save.disabled = false;

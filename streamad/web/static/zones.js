@@ -166,7 +166,7 @@ export function makeZones(camera, settings, { mayEdit, saved }) {
       const answer = await ask(cameraPath(camera) + "/zones", { method: "PUT", body: { zones } });
       settings.zones = answer.zones;
       reset();
-      say("The zones are saved and in force.");
+      say("The zones are saved and active.");
       saved(answer);
     } catch (problem) {
       showRefusal(fault, problem);
