@@ -84,6 +84,9 @@ class EndlessSource:
     def newest(self, frame: Frame) -> Frame:
         return frame
 
+    def color(self, index: int) -> bytes | None:
+        return None
+
     def start(self) -> None:
         pass
 

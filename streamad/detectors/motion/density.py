@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
-from streamad.detectors.motion.layout import CLOSEST, DISTANCE, FAST, MOVEMENT, OUTPUTS, PLACE, SLOW, STAY, USUAL_STAY
+from streamad.detectors.motion.layout import CLOSEST, DISTANCE, FAST, MOVEMENT, OUTPUTS, PLACE, SLOW, STAY, STAYED
 
 Floats = npt.NDArray[np.float32]
 
@@ -59,7 +59,7 @@ class MotionModel:
     def with_stays(self, usual: float, scale: float) -> MotionModel:
         """Return the model with another longest usual stay, seconds, and another `stay_scale`."""
         table = self.usual.copy()
-        table[:, USUAL_STAY - 1] = np.log(usual)
+        table[:, -1] = np.log(usual)
         return replace(self, usual=table, stay_scale=np.array([scale], np.float32))
 
     def usual_there(self, place: Floats) -> Floats:
@@ -81,8 +81,10 @@ class MotionModel:
     def __call__(self, values: Floats) -> Floats:
         """Return the (n, 5) network's output for (n, length) descriptors; see `layout`."""
         answer = np.empty((len(values), OUTPUTS), np.float32)
-        answer[:, 1:] = self.usual_there(values[:, PLACE])
-        stayed = self.stay_scale * values[:, STAY] / answer[:, USUAL_STAY]
+        usual = self.usual_there(values[:, PLACE])
+        answer[:, 1:STAYED] = usual[:, :-1]
+        answer[:, STAYED] = values[:, STAY] / usual[:, -1]
+        stayed = self.stay_scale * answer[:, STAYED]
         answer[:, DISTANCE] = np.maximum(distances(self.points(values), self.examples), stayed)
         return answer
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamad.detectors.motion.density import TIME_OF, MotionModel
-from streamad.detectors.motion.layout import CLOSEST, LENGTH, MOVEMENT, OUTPUTS, PLACE, STAY, USUAL_STAY
+from streamad.detectors.motion.layout import CLOSEST, LENGTH, MOVEMENT, OUTPUTS, PLACE, STAY, STAYED
 from streamad.engines.graph_writer import GraphWriter
 
 
@@ -46,8 +46,9 @@ def write_graph(model: MotionModel, path: Path) -> None:
     nearest = graph.add("Add", graph.add("ReduceMin", squares, graph.numbers(1), keepdims=1), square(points))
     least = graph.add("Min", nearest, square(moved))
     distance = graph.add("Sqrt", graph.add("Max", least, constant("closest", [CLOSEST**2])))
-    usual_stay = columns(usual, USUAL_STAY - 1, USUAL_STAY)
-    stay = graph.add("Div", columns(values, STAY, STAY + 1), usual_stay)
-    distance = graph.add("Max", distance, graph.add("Mul", stay, constant("stay_scale", model.stay_scale[None])))
-    graph.output(graph.add("Concat", distance, usual, axis=1), "unusual", ["batch", OUTPUTS])
+    stayed = graph.add("Div", columns(values, STAY, STAY + 1), columns(usual, STAYED - 1, STAYED))
+    distance = graph.add("Max", distance, graph.add("Mul", stayed, constant("stay_scale", model.stay_scale[None])))
+    graph.output(
+        graph.add("Concat", distance, columns(usual, 0, STAYED - 1), stayed, axis=1), "unusual", ["batch", OUTPUTS]
+    )
     graph.save(path)

@@ -43,11 +43,11 @@ LENGTH_WITHOUT_STAYS = STAY
 CLOSEST = 0.1
 """Smallest distance that is resolved: below what is informative, far above the rounding of a distance in 32 bits."""
 
-DISTANCE, USUAL_FAST, USUAL_SLOW, USUAL_PACE, USUAL_STAY = range(5)
+DISTANCE, USUAL_FAST, USUAL_SLOW, USUAL_PACE, STAYED = range(5)
 """Columns of the network's output: distance to the nearest normal example, in units of the usual movement at that
 place; the usual movement there over the shorter and the longer time (mean speed over the cell) and the usual pace
-(speed of what moves), working pixels per second; the longest usual stay there, seconds, which bundles that know nothing
-of stays lack."""
+(speed of what moves), working pixels per second; the stay in units of the longest usual one there, which bundles that
+know nothing of stays lack."""
 
 OUTPUTS = 5
 """Number of columns of the network's output."""

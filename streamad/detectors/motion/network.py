@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from streamad.bundle import Manifest
 from streamad.detectors.motion.density import TIME_OF
-from streamad.detectors.motion.layout import CLOSEST, LENGTH, LENGTH_WITHOUT_STAYS, MOVEMENT, PLACE, STAY, USUAL_STAY
+from streamad.detectors.motion.layout import CLOSEST, LENGTH, LENGTH_WITHOUT_STAYS, MOVEMENT, PLACE, STAY
 from streamad.errors import BundleError
 
 _SIZES = ("anchors", "examples")
@@ -18,7 +18,8 @@ _SIZES = ("anchors", "examples")
 class MotionNet(nn.Module):
     """Distances of descriptors; see `density.MotionModel`, whose arrays are the buffers.
 
-    Input (n, length, 1, 1); output (n, 5): the distance, and the usual movement, pace and stay there.
+    Input (n, length, 1, 1); output (n, 5): the distance, the usual movement and pace there, and the stay in units of
+    the longest usual one.
 
     Args:
         anchors: Number of anchors.
@@ -57,8 +58,9 @@ class MotionNet(nn.Module):
         nearest = away.amin(1) + points.square().sum(1)
         distance = torch.minimum(nearest, moved.square().sum(1)).clamp_min(CLOSEST**2).sqrt()
         if self._stays:
-            stayed = self._array("stay_scale") * values[:, STAY] / usual[:, USUAL_STAY - 1]
-            distance = torch.maximum(distance, stayed)
+            stayed = values[:, STAY] / usual[:, -1]
+            distance = torch.maximum(distance, self._array("stay_scale") * stayed)
+            usual = torch.cat([usual[:, :-1], stayed[:, None]], 1)
         return torch.cat([distance[:, None], usual], 1)
 
     def _array(self, name: str) -> Tensor:

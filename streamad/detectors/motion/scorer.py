@@ -21,7 +21,7 @@ from streamad.detectors.motion.layout import (
     LENGTH_WITHOUT_STAYS,
     PLACE,
     STAY,
-    USUAL_STAY,
+    STAYED,
 )
 from streamad.detectors.motion.overdue import OverdueStays
 from streamad.detectors.motion.reasons import reason_of
@@ -174,10 +174,11 @@ class MotionScorer:
         region = None
         if model_input.standing is not None and has_values:
             there, rest = ~moves, outputs[~moves]
-            usual = rest[:, USUAL_STAY] if len(rest) else np.zeros(0, np.float32)
+            stays = values[there, STAY] if len(rest) else np.zeros(0, np.float32)
+            usual = stays / rest[:, STAYED] if len(rest) else stays
             self._overdue.push(
-                model_input.pts_seconds, model_input.standing, model_input.locations[there],
-                values[there, STAY] if len(rest) else usual, usual, rest[:, DISTANCE],
+                model_input.pts_seconds, model_input.standing, model_input.locations[there], stays, usual,
+                rest[:, DISTANCE],
             )  # fmt: skip
             if (cells := self._overdue.cells) is not None and self._overdue.distance > score:
                 score, reason = self._overdue.distance, self._overdue.reason

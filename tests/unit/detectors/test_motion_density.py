@@ -55,8 +55,8 @@ def by_loops(learned: MotionModel, values: np.ndarray) -> list[list[float]]:
         ]
         point = [*moved, *((place - [72, 104]) * 0.1)]
         away = min(math.dist(point, example) for example in learned.examples.astype(float))
-        stayed = 2.5 * row[13] / usual[3]
-        answer.append([max(0.1, min(away, math.hypot(*moved)), stayed), *usual])
+        stayed = row[13] / usual[3]
+        answer.append([max(0.1, min(away, math.hypot(*moved)), 2.5 * stayed), *usual[:3], stayed])
     return answer
 
 
