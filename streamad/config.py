@@ -328,7 +328,7 @@ def _suggestion(location: Location) -> str:
         return similar.replace("'", "`")
     homes = [path for path in _homes(Config) if path[-1] == name]
     near = [path for path in homes if path[0] == location[0]]  # within the same part of the file
-    elsewhere = sorted({".".join(path) for path in near or homes})
+    elsewhere = list(dict.fromkeys(".".join(path) for path in near or homes))
     return f"; it belongs in {' or '.join(f'`{path}`' for path in elsewhere[:3])}" if elsewhere else ""
 
 

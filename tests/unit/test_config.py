@@ -303,7 +303,10 @@ def test_other_values_that_are_not_what_they_look_like(added: str, says: str) ->
         ("camera: []\n", "camera: unknown setting; did you mean `cameras`?"),
         ("rules: {cooldown: 3}\n", "rules.cooldown: unknown setting; did you mean `cooldown_seconds`?"),
         ("    threshhold: 1\n", "cameras.0.threshhold: unknown setting; did you mean `threshold`?"),
-        ("    url: rtsp://h\n", "cameras.0.url: unknown setting; it belongs in `cameras.source.url`"),
+        (
+            "    url: rtsp://h\n",
+            "cameras.0.url: unknown setting; it belongs in `cameras.source.url` or `cameras.evidence_source.url`",
+        ),
         ("port: 8080\n", "port: unknown setting; it belongs in `sinks.port` or `web.port`"),
         ("    zebra: 1\n", "cameras.0.zebra: unknown setting"),
     ],

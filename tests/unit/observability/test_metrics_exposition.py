@@ -26,6 +26,8 @@ LABELS = {
     "streamad_gaps_total": {"camera"},
     "streamad_scores_withheld_total": {"camera", "reason"},
     "streamad_event_store_errors_total": set(),
+    "streamad_config_last_reload_successful": set(),
+    "streamad_config_last_reload_success_timestamp_seconds": set(),
     "streamad_output_errors_total": {"output", "reason"},
     "streamad_output_dropped_total": {"output", "reason"},
     "streamad_frame_quality_total": {"camera", "reason"},
