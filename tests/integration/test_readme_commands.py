@@ -55,6 +55,7 @@ CASES = [
     pytest.param(name, size, marks=() if name in LIGHT and size == "landscape" else pytest.mark.slow)
     for name in (*DETECTORS, LEARNED)
     for size in SIZES
+    if size == "landscape" or name not in FULL_WIDTH  # which take long; a test below gives them every size
 ]
 ALL = [pytest.param(name, marks=pytest.mark.slow) for name in (*DETECTORS, LEARNED)]
 
