@@ -94,7 +94,7 @@ def test_a_run_upgrades_and_serves_the_events_of_0_1(small_bundle: Path, tmp_pat
     source = {"type": "file", "path": str(video), "realtime": True, "loop": True}
     config = write_config(tmp_path / "camera.yaml", small_bundle, source, web={"port": 0})
     with running(config) as run:
-        shown = run.get("/api/events?limit=100")
+        shown = run.get("/api/v1/events?limit=100")
         assert {event["id"] for event in shown["events"]} == set(reported())
         assert shown["total"] == 6
         assert "1 event left open by a process that died" in run.text
