@@ -27,7 +27,7 @@ def reason_of(values: npt.NDArray[np.float32], outputs: npt.NDArray[np.float32])
 
     Args:
         values: (length,) the cell's descriptor.
-        outputs: (4,) the network's output.
+        outputs: The network's output for the cell, see `layout`.
     """
     movement = float(values[SPEED])
     pace = movement / max(float(values[SHARE][0]), 1e-3)
