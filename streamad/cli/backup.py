@@ -64,7 +64,7 @@ def restore(
         streamad restore streamad-backup-20260105-031500.zip camera.yaml
         streamad restore runs/gate.zip camera.yaml --force
     """
-    from streamad.workflows.backup import restore_backup
+    from streamad.workflows.restore import restore_backup
 
     done = restore_backup(archive, config, force=force)
     if done.kept_config:

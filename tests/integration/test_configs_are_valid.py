@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from promtool_support import promtool
+from program_support import program
 
 from streamad.config import load_config
 from streamad.errors import BundleError
@@ -28,7 +28,7 @@ MODEL = "adacl-motion-ped2"
 
 
 def accepted(*arguments: str | Path) -> None:
-    done = subprocess.run([promtool(), *map(str, arguments)], capture_output=True, text=True, check=False)
+    done = subprocess.run([program("promtool"), *map(str, arguments)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from bundle_support import THRESHOLD, moving_shapes, write_mp4
-from promtool_support import amtool
+from program_support import program
 
 from streamad.config import load_config
 
@@ -125,7 +125,7 @@ def test_the_ports_of_all_services_match() -> None:
 
 
 def test_alertmanager_accepts_its_configuration() -> None:
-    command = [amtool(), "check-config", str(CONFIGS / "alertmanager.yml")]
+    command = [program("amtool"), "check-config", str(CONFIGS / "alertmanager.yml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     rules = yaml.safe_load((CONFIGS / "prometheus-rules.yml").read_text())

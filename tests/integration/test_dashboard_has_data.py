@@ -16,7 +16,7 @@ import httpx
 import pytest
 import yaml
 from bundle_support import THRESHOLD, moving_shapes, write_mp4
-from promtool_support import promtool
+from program_support import program
 from receiver_support import receiver
 from run_support import running
 
@@ -65,7 +65,7 @@ def free_port() -> int:
 @contextmanager
 def prometheus(folder: Path, target: str) -> Iterator[str]:
     """Run Prometheus with the shipped configuration on this target, every second; yields its address."""
-    promtool()
+    program("promtool")
     folder.mkdir()
     text = (CONFIGS / "prometheus.yml").read_text().replace("127.0.0.1:8080", target)
     text = text.replace("_interval: 15s", "_interval: 1s")

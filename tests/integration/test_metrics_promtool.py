@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from promtool_support import promtool
+from program_support import program
 
 from streamad.observability import Metrics
 
@@ -42,11 +42,13 @@ def busy_metrics() -> Metrics:
 
 @pytest.mark.parametrize("metrics", [Metrics(), busy_metrics()], ids=["fresh", "busy"])
 def test_promtool_finds_nothing_to_object_to(metrics: Metrics) -> None:
-    done = subprocess.run([promtool(), "check", "metrics"], input=metrics.render(), capture_output=True, check=False)
+    done = subprocess.run(
+        [program("promtool"), "check", "metrics"], input=metrics.render(), capture_output=True, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_promtool_would_object_to_a_broken_page() -> None:
     page = busy_metrics().render().replace(b"# TYPE streamad_frames_total counter", b"# TYPE streamad_frames_total ca")
-    done = subprocess.run([promtool(), "check", "metrics"], input=page, capture_output=True, check=False)
+    done = subprocess.run([program("promtool"), "check", "metrics"], input=page, capture_output=True, check=False)
     assert done.returncode != 0

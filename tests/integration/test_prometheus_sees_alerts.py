@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from promtool_support import promtool
+from program_support import program
 
 from streamad.observability import Health, Metrics
 from streamad.web import WebServer, WebSpec, create_app
@@ -63,7 +63,7 @@ def free_port() -> int:
 @contextmanager
 def prometheus(folder: Path, *, target: str, phone: Phone, seconds: str | None) -> Iterator[None]:
     """Run Prometheus with the shipped configuration and replaced addresses. `seconds`: replacement for intervals."""
-    promtool()  # part of Prometheus; skips, or fails if it is required
+    program("promtool")  # part of Prometheus; skips, or fails if it is required
     text = (CONFIGS / "prometheus.yml").read_text(encoding="utf-8")
     for old, new in (("127.0.0.1:8080", target), ("127.0.0.1:9093", f"127.0.0.1:{phone.port}")):
         assert old in text

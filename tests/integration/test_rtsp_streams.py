@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import ipaddress
-import shutil
 import socket
 import subprocess
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rtsp_support
+from program_support import program
 from rtsp_support import RtspServer, frame_number, require_rtsp_server, write_video
 
 from streamad.frame import Frame, FrameFlags
@@ -217,8 +217,7 @@ def test_a_host_without_an_address() -> None:
 
 @pytest.fixture(scope="module")
 def encrypted(videos: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RtspServer, Path]]:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is needed to make a certificate")
+    program("openssl")
     folder = tmp_path_factory.mktemp("tls")
     key, certificate, both = folder / "key.pem", folder / "certificate.pem", folder / "both.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]

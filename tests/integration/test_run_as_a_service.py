@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
 import socket
 import sqlite3
@@ -16,6 +14,7 @@ from pathlib import Path
 import pytest
 from bundle_support import moving_shapes, write_mp4
 from cli_support import streamad, write_config
+from program_support import program
 from run_support import running
 
 from streamad.cli.health import _reachable
@@ -77,17 +76,8 @@ def test_the_health_command_connects_to_what_the_server_listens_on(host: str, re
     assert _reachable(host) == reached
 
 
-def logrotate() -> str:
-    found = shutil.which("logrotate", path=f"{os.environ['PATH']}:/usr/sbin")
-    if found is None:
-        if os.environ.get("STREAMAD_REQUIRE_LOGROTATE") == "1":
-            pytest.fail("logrotate is not installed, but STREAMAD_REQUIRE_LOGROTATE=1 requires it")
-        pytest.skip("logrotate is not installed (Debian: apt-get install logrotate)")
-    return found
-
-
 def test_rotating_the_lines_of_events_loses_none(small_bundle: Path, tmp_path: Path) -> None:
-    program = logrotate()
+    logrotate = program("logrotate")
     busy = tuple((15 * k + 10, 15 * k + 15) for k in range(20))
     video = write_mp4(tmp_path / "busy.mp4", moving_shapes(300, busy=busy), fps=15)
     source = {"type": "file", "path": str(video), "realtime": True, "loop": True, "speed": 8}
@@ -109,7 +99,7 @@ def test_rotating_the_lines_of_events_loses_none(small_bundle: Path, tmp_path: P
     with running(config) as run:
         for _ in range(3):
             run.eventually(lambda: lines.exists() and lines.stat().st_size > 2000)
-            subprocess.run([program, "--force", "--state", str(tmp_path / "state"), str(rules)], check=True)
+            subprocess.run([logrotate, "--force", "--state", str(tmp_path / "state"), str(rules)], check=True)
         run.eventually(lines.exists)
         time.sleep(0.5)
         assert run.end() == 0

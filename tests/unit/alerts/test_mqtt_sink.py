@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from program_support import program
 from pydantic import ValidationError
 from unit.alerts.alert_events import START, make_event, make_health_event
 
@@ -29,11 +29,6 @@ from streamad.alerts.sinks.notification import of_event
 pytest.importorskip("paho.mqtt", reason="needs paho-mqtt (the extra `mqtt`)")
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
-
-MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
-pytestmark = pytest.mark.skipif(
-    MOSQUITTO is None and "STREAMAD_REQUIRE_MOSQUITTO" not in os.environ, reason="needs the broker mosquitto"
-)
 
 
 class Broker:
@@ -49,9 +44,8 @@ class Broker:
         self.start()
 
     def start(self) -> None:
-        assert MOSQUITTO is not None
         self._process = subprocess.Popen(
-            [MOSQUITTO, "-c", str(self._config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [program("mosquitto"), "-c", str(self._config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         wait_until(self._answers)
 

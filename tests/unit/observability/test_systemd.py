@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from program_support import program
 
 from streamad.observability.systemd import SystemdNotifier
 
@@ -79,12 +79,7 @@ def test_an_abstract_socket_is_reached() -> None:
 
 @pytest.fixture
 def analyze() -> str:
-    found = shutil.which("systemd-analyze")
-    if found is None:
-        if os.environ.get("STREAMAD_REQUIRE_SYSTEMD") == "1":
-            pytest.fail("systemd-analyze is not installed, but STREAMAD_REQUIRE_SYSTEMD=1 requires it")
-        pytest.skip("systemd-analyze is not installed (Debian: apt-get install systemd)")
-    return found
+    return program("systemd-analyze")
 
 
 def test_the_unit_is_valid_and_confined(analyze: str, tmp_path: Path) -> None:

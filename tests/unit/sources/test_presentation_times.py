@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterable
 from fractions import Fraction
@@ -13,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from program_support import program
 from rtsp_support import frame_number, pictures
 
 from streamad.frame import Frame
@@ -89,8 +89,7 @@ def counts(path: Path) -> tuple[int, int]:
 
 def best_effort(path: Path) -> list[float | None]:
     """Seconds since the first frame by ffprobe, None where it knows none."""
-    if shutil.which("ffprobe") is None:
-        pytest.skip("needs ffprobe")
+    program("ffprobe")
     run = subprocess.run(
         f"ffprobe -v error -select_streams v:0 -of json -show_entries frame=best_effort_timestamp_time {path}".split(),
         capture_output=True,

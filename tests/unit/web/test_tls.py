@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import ssl
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from program_support import program
 
 from streamad.errors import ConfigError
 from streamad.observability import Health, Metrics
@@ -20,8 +20,7 @@ from streamad.web.tls import Certificate
 
 def make_certificate(folder: Path, name: str = "one", *, passphrase: str | None = None) -> tuple[Path, Path]:
     """A certificate of this machine, signed by itself."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl here (Debian: apt-get install openssl)")
+    program("openssl")
     certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
     secret = ["-noenc"] if passphrase is None else ["-passout", f"pass:{passphrase}"]
     subprocess.run(

@@ -26,7 +26,8 @@ from streamad.alerts.marks import read_marks
 from streamad.alerts.store import read_events
 from streamad.errors import OutputError, StreamadError, UsageError
 from streamad.versions import active_version
-from streamad.workflows.backup import create_backup, restore_backup
+from streamad.workflows.backup import create_backup
+from streamad.workflows.restore import restore_backup
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

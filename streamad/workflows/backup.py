@@ -18,8 +18,8 @@ from streamad.alerts.database import connect_reader, failure, schema_of
 from streamad.config import load_config
 from streamad.errors import OutputError
 from streamad.files import open_regular
-from streamad.workflows.backup.archive import MANIFEST, BackupFile, BackupManifest, is_inside
-from streamad.workflows.backup.places import EVIDENCE, MODELS, SCORES, Place, places_of
+from streamad.workflows.backup_archive import MANIFEST, BackupFile, BackupManifest, is_inside
+from streamad.workflows.backup_places import EVIDENCE, MODELS, SCORES, Place, places_of
 from streamad.workflows.learn_on import FOLDER as WATCHED
 
 _CHUNK = 1 << 20

@@ -16,8 +16,8 @@ from streamad.alerts.database import WriterLock, failure, schema_of
 from streamad.config import load_config
 from streamad.errors import OutputError, UsageError
 from streamad.formatting import counted
-from streamad.workflows.backup.archive import BackupFile, BackupManifest, open_archive
-from streamad.workflows.backup.places import CONFIG, EVENTS, MODELS, USERS, Place, places_of
+from streamad.workflows.backup_archive import BackupFile, BackupManifest, open_archive
+from streamad.workflows.backup_places import CONFIG, EVENTS, MODELS, USERS, Place, places_of
 
 _CHUNK = 1 << 20
 _BESIDE = ("", "-wal", "-shm", "-journal")

@@ -65,7 +65,7 @@ def _models(config: Config) -> Iterator[Place]:
     names: set[str] = set()
     for reference in dict.fromkeys(model for model in (config.model, *(c.model for c in config.cameras)) if model):
         root = _root_of(reference)
-        if root.name in names or root.parent.resolve() == Path(__file__).resolve().parents[2] / "_models":
+        if root.name in names or root.parent.resolve() == Path(__file__).resolve().parents[1] / "_models":
             continue
         names.add(root.name)
         yield Place(f"{MODELS}/{root.name}", root, "tree")
