@@ -58,10 +58,8 @@ def scored(camera: Camera, out: Path) -> dict[str, npt.NDArray[Any]]:
         return {name: file[name] for name in file.files}
 
 
-def watch(
-    camera: Camera, arrays: dict[str, npt.NDArray[Any]], rules: AlertPolicySpec
-) -> tuple[int, int, list[float | None]]:
-    """Calibrate on the normal scores and apply the policy to the watched videos."""
+def watch(camera: Camera, arrays: dict[str, npt.NDArray[Any]], rules: AlertPolicySpec) -> dict[str, Any]:
+    """Calibrate on the normal scores and apply the policy to the watched videos; return what `measure` does."""
     normal = [scores for name, scores in arrays.items() if name.startswith("normal")]
     made = calibrate(
         normal, fps=float(arrays["fps"]), model="watched", model_sha256="0" * 64, source="panel", rules=rules
@@ -77,9 +75,7 @@ def watch(
             if index < len(labels):
                 scores[int(index)], alerts[int(index)] = score, machine.state == "open"
         videos.append(WatchedVideo(scores, alerts, labels))
-    result = measure(videos, camera.fps)
-    delays = list(result["delays_seconds"])
-    return sum(delay is not None for delay in delays), result["wrong"], delays
+    return measure(videos, camera.fps)
 
 
 def total(found: Found, cameras: Iterable[str]) -> tuple[int, int]:
@@ -102,7 +98,10 @@ def main() -> None:
     for level, (fast, slow) in product(LEVELS, policies):
         rules = AlertPolicySpec(min_duration_seconds=slow, fast_duration_seconds=fast)
         limits.HIGHEST_LEVEL = level
-        table[level, fast, slow] = {c.name: watch(c, arrays[c.name], rules) for c in cameras}
+        table[level, fast, slow] = {}
+        for camera in cameras:
+            result = watch(camera, arrays[camera.name], rules)
+            table[level, fast, slow][camera.name] = result["found"], result["wrong"], result["delays_seconds"]
     names = [camera.name for camera in cameras]
     print("| held for | " + " | ".join(f"{level:g} times" for level in LEVELS) + " |\n|---|" + "---|" * len(LEVELS))
     for fast, slow in policies:

@@ -128,7 +128,7 @@ def rollback(
 ) -> None:
     """Make an earlier version of a model the active one again.
 
-    A running `streamad run` keeps the version that it has until it is restarted, and stops learning on from it.
+    A running `streamad run` uses it after a reload (SIGHUP); until then it keeps the version that it has.
 
     Examples:
         streamad models rollback models/gate
@@ -149,4 +149,4 @@ def rollback(
     if as_json:
         emit({"model": bundle.name, "version": int(version.name), "sha256": bundle.sha256})
     else:
-        say(f"{bundle.name}: version {int(version.name)} is active; restart `streamad run` to use it")
+        say(f"{bundle.name}: version {int(version.name)} is active; reload `streamad run` (SIGHUP) to use it")

@@ -11,10 +11,12 @@ from typing import Any
 
 from streamad.alerts.event import Event
 from streamad.alerts.tracker import EventChange
+from streamad.bundle import Bundle
 from streamad.calibration import AlertPolicy
 from streamad.calibration.drift import DriftSpec
 from streamad.config import CameraSpec
 from streamad.errors import StreamadError
+from streamad.files import sha256_of
 from streamad.formatting import number
 from streamad.frame import Frame
 from streamad.inference.frame_queue import FrameQueue, Scored
@@ -74,6 +76,8 @@ class CameraWatch:
         self.schedule = CameraSchedule(spec)
         self.profile = self.schedule.profile(now)
         """The profile that is active now; None if none is."""
+        self.calibrations = calibrations_of(spec, model.bundle)
+        """The calibrations that its policies were resolved from."""
         self._policies = dict(policies)
         self.policy = policy = self._policies[self.profile]
         quality = quality or QualitySpec()
@@ -127,6 +131,7 @@ class CameraWatch:
         """Watch with another model and its policy from the next frame on; see `Session.use_model`."""
         self.session.use_model(model, queue)
         self.model = model
+        self.calibrations = calibrations_of(self.spec, model.bundle)
         self.use(policy)
 
     @property
@@ -156,7 +161,7 @@ class CameraWatch:
             policies: See `CameraWatch`.
         """
         self.spec, self.schedule = spec, CameraSchedule(spec)
-        self._policies = dict(policies)
+        self.calibrations, self._policies = calibrations_of(spec, self.model.bundle), dict(policies)
         now = self._wall_clock()
         self.profile = self.schedule.profile(now)
         self.session.zones = spec.zones
@@ -435,6 +440,14 @@ class CameraWatch:
             "camera %s delivers %.3g frames/s, the model %s was trained at %.3g: movement looks %.1f times as fast",
             self.spec.id, fps, self.model.bundle.name, expected, expected / fps,
         )  # fmt: skip
+
+
+def calibrations_of(spec: CameraSpec, bundle: Bundle) -> tuple[str, ...]:
+    """Return the SHA-256 of every calibration that a camera's policies are resolved from; "" where there is none."""
+    if spec.threshold is not None:
+        return ()
+    paths = (spec.calibration or bundle.calibration_path, *(profile.calibration for profile in spec.profiles))
+    return tuple("" if path is None or not path.exists() else sha256_of(path) for path in paths)
 
 
 def _counts(result: ScoredFrame) -> bool:

@@ -24,7 +24,7 @@ class ConfigChange:
         added: Ids of new cameras.
         removed: Ids of cameras that are gone.
         restarted: Ids of cameras with another source, model or frame-quality gate: they are connected again.
-        changed: Ids of cameras with other zones, hours or alerts: they change between two frames.
+        changed: Ids of cameras with other zones, hours, alerts or calibrations: they change between two frames.
         restart_needed: Settings that take effect at the next start of the program.
     """
 

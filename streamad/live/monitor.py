@@ -236,7 +236,7 @@ class Monitor:
         old, self._models[name] = self._models[name], model
         self._batchers[name] = self._batcher_of[camera.spec.id] = queue
         old.close()
-        self._publish_model(model)
+        self._publish_models()
         return True
 
     def change(
@@ -254,9 +254,11 @@ class Monitor:
         Args:
             config: The new configuration.
             change: What is different.
-            models: Opened models, by name, that cameras need and that are not open yet; now this object's to close.
+            models: Opened models, by name, that cameras need and that are not open yet, or that replace one whose
+                cameras are all restarted or removed; now this object's to close.
             policies: See `CameraWatch`; for each camera that is added, restarted or changed.
         """
+        replaced = [self._models[name] for name in models if name in self._models]
         for name, model in models.items():
             self._open(name, model)
         for name in (*change.removed, *change.restarted):
@@ -277,7 +279,10 @@ class Monitor:
         self._turns = list(self.cameras)
         for name in (*change.added, *change.restarted):
             cameras[name].source.start()
+        for model in replaced:
+            model.close()
         self._close_unused()
+        self._publish_models()
 
     def _retire(self, camera: CameraWatch) -> None:
         """End a camera that is no longer watched; its decoder ends in a thread, since that may take a second."""
@@ -385,7 +390,7 @@ class Monitor:
     def _open(self, name: str, model: Model) -> None:
         self._batchers[name] = model.queue(self._batch_done)
         self._models[name] = model
-        self._publish_model(model)
+        self._publish_models()
         info, bundle = model.engine.info, model.bundle
         _log.info("model %s on %s %s %s: %s", bundle.name, info.name, info.device, info.precision, info.why)
 
@@ -413,11 +418,14 @@ class Monitor:
             wall_clock=self._wall_clock,
         )
 
-    def _publish_model(self, model: Model) -> None:
-        info, bundle = model.engine.info, model.bundle
-        self.metrics.set_model(
-            model=bundle.name, sha256=bundle.sha256, detector=bundle.manifest.detector,
-            engine=info.name, device=info.device, precision=info.precision, why=info.why,
+    def _publish_models(self) -> None:
+        self.metrics.set_models(
+            {
+                "model": model.bundle.name, "sha256": model.bundle.sha256, "detector": model.bundle.manifest.detector,
+                "engine": model.engine.info.name, "device": model.engine.info.device,
+                "precision": model.engine.info.precision, "why": model.engine.info.why,
+            }
+            for model in self._models.values()
         )  # fmt: skip
 
     def _round(self, finished: set[str]) -> None:

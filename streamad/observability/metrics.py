@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector
@@ -188,21 +188,12 @@ class Metrics:
         if is_good:
             self.reload_time.set(unix_seconds)
 
-    def set_model(
-        self, *, model: str, sha256: str, detector: str, engine: str, device: str, precision: str, why: str
-    ) -> None:
-        """Publish what is running now, replacing earlier entries; its errors are counted from 0."""
-        self.inference_errors.labels(engine=engine)
+    def set_models(self, models: Iterable[Mapping[str, str]]) -> None:
+        """Publish the labels of every model that is running now; errors of their engines are counted from 0."""
         self.model_info.clear()
-        self.model_info.labels(
-            model=model,
-            sha256=sha256,
-            detector=detector,
-            engine=engine,
-            device=device,
-            precision=precision,
-            why=why,
-        ).set(1)
+        for labels in models:
+            self.inference_errors.labels(engine=labels["engine"])
+            self.model_info.labels(**labels).set(1)
 
     def wrote(self, output: str, outcome: Outcome, amount: int, reason: str) -> None:
         """Count the outcome of an output's items; the `on_outcome` of a `BackgroundWriter`."""

@@ -8,15 +8,18 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from streamad.alerts.sinks import NotifierSpec, SinkFanout
+from streamad.bundle import Bundle, combined_sha256, load_bundle
 from streamad.calibration import AlertPolicy
 from streamad.config import CameraSpec, Config, parse_config, read_config
 from streamad.errors import ConfigError, OutputError, StreamadError
 from streamad.files import write_atomic
 from streamad.inference.model import Model
+from streamad.live.camera import calibrations_of
 from streamad.live.config_change import ConfigChange
 from streamad.live.monitor import Monitor, open_model_of, policies_of
 from streamad.observability.metrics import Metrics
@@ -185,23 +188,38 @@ class _Prepared:
     def __init__(self, parts: Reloading, config: Config) -> None:
         self._parts, self._config = parts, config
         monitor = parts._monitor
-        self._change = ConfigChange.between(monitor.config, config)
+        change = ConfigChange.between(monitor.config, config)
         self._models: dict[str, Model] = {}
         self._policies: dict[str, dict[str | None, AlertPolicy]] = {}
+        watched = {camera.spec.id: camera for camera in monitor.cameras}
+        restarted, changed = list(change.restarted), list(change.changed)
         with ExitStack() as stack:
             for spec in config.cameras:
-                if spec.id in (*self._change.added, *self._change.restarted, *self._change.changed):
-                    self._policies[spec.id] = self._policies_of(spec, stack)
+                bundle = self._model_of(spec, stack).bundle
+                if spec.id not in (*change.added, *restarted):
+                    if config.model_of(spec) in self._models:  # made again under the same name
+                        restarted.append(spec.id)
+                        changed = [name for name in changed if name != spec.id]
+                    elif spec.id not in changed and calibrations_of(spec, bundle) != watched[spec.id].calibrations:
+                        changed.append(spec.id)
+                if spec.id in (*change.added, *restarted, *changed):
+                    self._policies[spec.id] = policies_of(config, spec, bundle)
             stack.pop_all()
+        self._change = replace(change, restarted=tuple(restarted), changed=tuple(changed))
 
-    def _policies_of(self, spec: CameraSpec, stack: ExitStack) -> dict[str | None, AlertPolicy]:
-        monitor, name = self._parts._monitor, self._config.model_of(spec)
-        model = monitor.model(name) or self._models.get(name)
+    def _model_of(self, spec: CameraSpec, stack: ExitStack) -> Model:
+        """Return the model that is open, or open it if it is not or is no longer what lies on disk."""
+        name = self._config.model_of(spec)
+        model = self._models.get(name)
         if model is None:
+            model = self._parts._monitor.model(name)
+            if model is not None and _is_current(model, found := load_bundle(name)):
+                model.bundle = found  # it may be calibrated anew
+                return model
             model = self._models[name] = open_model_of(self._config, name)
             stack.callback(model.close)
             model.warm_up()
-        return policies_of(self._config, spec, model.bundle)
+        return model
 
     def close(self) -> None:
         """Free what was opened."""
@@ -243,6 +261,11 @@ class _Prepared:
                     part.follow(camera)
         notifiers = [sink for sink in config.sinks if isinstance(sink, NotifierSpec)]
         parts._sinks.follow(notifiers, [camera.id for camera in config.cameras])
+
+
+def _is_current(model: Model, found: Bundle) -> bool:
+    """Whether an open model is what lies on disk, calibrations apart."""
+    return found.path == model.bundle.path and combined_sha256(found) == combined_sha256(model.bundle)
 
 
 def _paste(camera: str, settings: Mapping[str, Any]) -> str:

@@ -28,9 +28,8 @@ def busy_metrics() -> Metrics:
         camera.set_drift(1.1)
         camera.latency(0.12)
     metrics.camera("gate").set_score(-31.5)
-    metrics.set_model(
-        model="ped2", sha256="ab", detector="adacl", engine="openvino", device="CPU", precision="fp32", why="no GPU"
-    )
+    labels = {"sha256": "ab", "detector": "adacl", "engine": "openvino", "device": "CPU", "precision": "fp32"}
+    metrics.set_models({"model": name, "why": "no GPU", **labels} for name in ("ped2", "avenue"))
     metrics.notifications.labels("jsonl", "delivered").inc()
     metrics.inference_errors.labels("openvino").inc()
     metrics.event_store_errors.inc()

@@ -99,9 +99,9 @@ def fit(sampler: MotionSampler, *, seed: int = 17, progress: Callable[[int, int]
             f"{seconds:g} s; {MIN_CELLS} in {MIN_STRETCHES} are needed",
             hint="give more video from times when people or vehicles pass",
         )
-    chosen = _chosen(cells, at, np.random.default_rng(seed))
-    model = _learned(moments, kept[chosen])
-    of = np.where(at[chosen] < 0, EARLIER, stretch_of[at[chosen]])  # ascending, as `_chosen` orders by time
+    chosen = choose_examples(cells, at, np.random.default_rng(seed))
+    model = learned(moments, kept[chosen])
+    of = np.where(at[chosen] < 0, EARLIER, stretch_of[at[chosen]])  # ascending, as `choose_examples` orders by time
     scores = np.zeros(len(counts), np.float32)
     for run, values in sampler.read():
         own = np.repeat(stretch_of[run], counts[run])
@@ -133,8 +133,16 @@ def stretches(clips: npt.NDArray[np.int32], seconds: npt.NDArray[np.float64]) ->
     return start[clip_of] + np.clip(within, 0, pieces[clip_of] - 1), round(wanted, 3)
 
 
-def _chosen(cells: npt.NDArray[np.intp], at: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.intp]:
-    """Return which candidates become examples, in order of time: as many of every cell at most, chosen at random."""
+def choose_examples(
+    cells: npt.NDArray[np.intp], at: npt.NDArray[np.int64], rng: np.random.Generator
+) -> npt.NDArray[np.intp]:
+    """Return which candidates become examples, in order of time: as many of every cell at most, chosen at random.
+
+    Args:
+        cells: (n,) number of each candidate's cell.
+        at: (n,) its frame.
+        rng: Source of the choice.
+    """
     order = rng.permutation(len(cells))
     order = order[np.argsort(cells[order], kind="stable")]
     first = np.flatnonzero(np.diff(cells[order], prepend=-1))
@@ -145,8 +153,8 @@ def _chosen(cells: npt.NDArray[np.intp], at: npt.NDArray[np.int64], rng: np.rand
     return kept[np.argsort(at[kept], kind="stable")]
 
 
-def _learned(moments: Moments, kept: Floats) -> MotionModel:
-    """Return a model with these examples."""
+def learned(moments: Moments, kept: Floats) -> MotionModel:
+    """Return a model with these examples, (m, length) descriptors, that knows no stay to be unusual."""
     rows, cols = moments.counts.shape
     spread, usual = _usual(moments)
     grid = np.indices((rows, cols)).reshape(2, -1).T

@@ -300,11 +300,11 @@ class LearningOn:
                     return
                 if active_version(bundle.home) != bundle.path:
                     _log.warning(
-                        "camera %s: another version of %s was activated: learning ends until `streamad run` is "
-                        "restarted, which then uses that version",
+                        "camera %s: another version of %s was activated: learning ends until a reload (SIGHUP), "
+                        "which takes that version up",
                         camera.spec.id, bundle.name,
                     )  # fmt: skip
-                    self._end(course, "another version was activated, which a restart uses")
+                    self._end(course, "another version was activated, which a reload takes up")
                     return
                 following = self._made(course)
                 course.recorder.discard()  # what was watched is in the new version

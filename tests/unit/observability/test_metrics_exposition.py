@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from streamad import __version__
 from streamad.observability import Metrics
 
+MODEL = dict.fromkeys(("model", "sha256", "detector", "engine", "device", "precision", "why"), "x")
 LABELS = {
     "streamad_frames_total": {"camera", "stage"},
     "streamad_frames_dropped_total": {"camera", "reason"},
@@ -61,7 +62,7 @@ def use_everything(metrics: Metrics, name: str = "gate") -> None:
     camera.health_event("quality")
     camera.alert("warning")
     camera.latency(0.1)
-    metrics.set_model(model="m", sha256="s", detector="d", engine="e", device="CPU", precision="fp32", why="w")
+    metrics.set_models([MODEL])
     metrics.notifications.labels("log", "delivered").inc()
     metrics.inference_errors.labels("e").inc()
     metrics.wrote("history", "failed", 1, "ENOSPC")
@@ -149,12 +150,12 @@ def test_the_handle_sets_and_counts() -> None:
     assert math.isnan(value(metrics, "streamad_anomaly_score", camera="gate"))
 
 
-def test_the_model_is_replaced_not_added() -> None:
+def test_every_model_is_named_and_earlier_ones_are_gone() -> None:
     metrics = Metrics()
-    for engine in ("openvino", "tensorrt"):
-        metrics.set_model(model="m", sha256="s", detector="d", engine=engine, device="x", precision="fp32", why="w")
-    engines = [dict(labels)["engine"] for name, labels in samples(metrics) if name == "streamad_model_info"]
-    assert engines == ["tensorrt"]
+    metrics.set_models([MODEL])
+    metrics.set_models({**MODEL, "model": name, "engine": "tensorrt"} for name in ("a", "b"))
+    labels = [dict(labels) for name, labels in samples(metrics) if name == "streamad_model_info"]
+    assert [(label["model"], label["engine"]) for label in labels] == [("a", "tensorrt"), ("b", "tensorrt")]
 
 
 def test_the_build_is_named() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,18 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import yaml
 from bundle_support import THRESHOLD, moving_shapes, write_mp4
 
 from streamad.accounts import Role
+from streamad.bundle import CALIBRATION, load_bundle, write_manifest
+from streamad.calibration import calibrate_bundle
 from streamad.config import parse_config
-from streamad.errors import ConfigError
+from streamad.errors import BundleError, ConfigError
 from streamad.live.config_change import ConfigChange
 from streamad.live.monitor import Monitor
 from streamad.observability.health import Health
 from streamad.observability.metrics import Metrics
 from streamad.service import watch
+from streamad.versions import activate, new_version
 from streamad.web import WebServer, WebSpec, create_app
 from streamad.web.access import Identity
 from streamad.workflows.reload import ReadOnlyError, Reloading
@@ -172,6 +177,60 @@ def test_a_broken_file_is_answered_with_its_lines(small_bundle: Path, video: Pat
         eventually(lambda: monitor.cameras[1].scored > 5)
         eventually(lambda: b'camera="yard"' not in metrics.render())
         assert b'camera="lawn"' in metrics.render()
+
+
+def test_models_and_calibrations_made_again_are_taken_up(small_bundle: Path, video: Path, tmp_path: Path) -> None:
+    gate, yard = tmp_path / "models" / "gate", tmp_path / "models" / "yard"
+    first = new_version(gate)
+    shutil.copytree(small_bundle, first, dirs_exist_ok=True)
+    activate(gate, first)
+    shutil.copytree(small_bundle, yard)
+
+    def calibrated(highest: float) -> float:
+        scores = np.random.default_rng(1).uniform(-10, highest, 6000)
+        made = calibrate_bundle(load_bundle(small_bundle), [scores], fps=10, source="test")
+        made.save(yard / CALIBRATION)
+        write_manifest(yard, load_bundle(small_bundle).manifest)
+        return made.threshold
+
+    before = calibrated(-6)
+    with watching(tmp_path, gate, video) as (path, monitor, reloading, _):
+        text = path.read_text()
+        head = text.split("  - id: yard\n")[0]
+        path.write_text(f"{head}  - id: yard\n    model: {yard}\n    source: *video\n")
+        assert reloading.reload().restarted == ("yard",)
+        assert monitor.cameras[1].policy.threshold == before
+        assert reloading.reload().is_empty
+        decoders = [camera.source._process for camera in monitor.cameras]
+
+        after = calibrated(-5)
+        assert reloading.reload() == ConfigChange(changed=("yard",))
+        assert monitor.cameras[1].policy.threshold == after != before
+        assert [camera.source._process for camera in monitor.cameras] == decoders
+
+        fresh = new_version(gate)
+        shutil.copytree(small_bundle, fresh, dirs_exist_ok=True)
+        document = yaml.safe_load((fresh / "model.yaml").read_text())
+        document["description"] = "the same network, learned again"
+        (fresh / "model.yaml").write_text(yaml.safe_dump(document))
+        activate(gate, fresh)
+        old = monitor.model(str(gate))
+        assert reloading.reload() == ConfigChange(restarted=("gate",))
+        camera, other = monitor.cameras
+        assert (camera.model.bundle.path.name, camera.model.bundle.manifest.description) == (
+            "0002",
+            document["description"],
+        )
+        assert camera.model is monitor.model(str(gate)) is not old
+        assert other.source._process is decoders[1]
+        eventually(lambda: camera.scored > 5)
+        assert reloading.reload().is_empty
+
+        # What cannot be opened changes nothing.
+        (camera.model.bundle.path / "model.onnx").write_bytes(b"")
+        with pytest.raises(BundleError):
+            reloading.reload()
+        eventually(lambda scored=camera.scored: camera.scored > scored)
 
 
 def test_what_cannot_be_written_is_given_to_paste(small_bundle: Path, video: Path, tmp_path: Path) -> None:
