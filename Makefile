@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # The versions that CI tested; remove the constraint to try newer ones.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test soak lint docs bench bench-docs panel panel-docs clean help
+.PHONY: demo test soak lint docs bench bench-service bench-docs panel panel-docs clean help
 
 help:
 	@echo "make demo   render a scene, learn it, watch it, leave plot, video and metrics in runs/demo"
@@ -17,6 +17,7 @@ help:
 	@echo "make lint   format, lint, types, import rules"
 	@echo "make docs   the documentation site in build/site; a broken link, anchor or docstring section is an error"
 	@echo "make bench  speed, cameras and memory of every model and engine, within 8 minutes; BENCH_ARGS=... for more"
+	@echo "make bench-service  what evidence and the page cost beside scoring, and lists of a million events; part of make bench"
 	@echo "make bench-docs  table and plots of docs/results/performance.md from what make bench measured"
 	@echo "make panel  learn and watch the cameras of STREAMAD_DATA beside three baselines; PANEL_ARGS=... for some or all"
 	@echo "make panel-docs  tables and pictures of docs/results/panel.md from what make panel measured"
@@ -66,6 +67,14 @@ docs: $(VENV)/.docs
 bench: $(VENV)/.dev
 	@mkdir -p runs
 	$(BIN)/python benchmarks/bench.py --json runs/bench.json $(BENCH_ARGS)
+	@$(MAKE) --no-print-directory bench-service
+
+bench-service: $(VENV)/.dev
+	@mkdir -p runs
+	$(BIN)/python benchmarks/evidence_cost.py
+	$(BIN)/python benchmarks/evidence_cost.py --threshold 1e9
+	$(BIN)/python benchmarks/page_cost.py
+	$(BIN)/python benchmarks/event_queries.py
 
 bench-docs: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench.py --from runs/bench.json --write-docs

@@ -1,8 +1,8 @@
 """What the page costs beside scoring: four cameras at full speed without it, with it, and with somebody who looks.
 
-    python benchmarks/page_cost.py MODEL VIDEO [--rounds 5]
+    python benchmarks/page_cost.py [--model motion-ped2] [--video FILE] [--rounds 5]
 
-The variants take turns. The viewer does what the page does on its wall: it reads the stream of news and asks for the
+Default of the video: the rendered one of evidence_cost.py. The variants take turns. The viewer does what the page does on its wall: it reads the stream of news and asks for the
 picture of each camera once a second; it runs in a process of its own, which is not counted, as a browser elsewhere
 would not be. CPU time is that of the main process and of all decoders; `page_percent_of_cpu` is the share of the web
 server's threads, which does not depend on what else the machine does.
@@ -24,6 +24,7 @@ from pathlib import Path
 
 import httpx
 import yaml
+from evidence_cost import make_video
 
 from streamad.service import watch
 
@@ -33,8 +34,8 @@ VARIANTS = ("off", "nobody looks", "one viewer")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("video", type=Path)
+    parser.add_argument("--model", default="motion-ped2")
+    parser.add_argument("--video", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--view", help=argparse.SUPPRESS)
@@ -44,10 +45,12 @@ def main() -> None:
     elif options.run:
         print(json.dumps(run(options.run)))
     else:
-        compare(options.model, options.video, options.rounds)
+        with tempfile.TemporaryDirectory() as folder:
+            video = options.video or make_video(Path(folder) / "video.mp4")
+            compare(options.model, video, options.rounds)
 
 
-def compare(model: Path, video: Path, rounds: int) -> None:
+def compare(model: str, video: Path, rounds: int) -> None:
     found: dict[str, list[dict[str, float]]] = {variant: [] for variant in VARIANTS}
     for _ in range(rounds):
         for variant in VARIANTS:
@@ -61,11 +64,11 @@ def compare(model: Path, video: Path, rounds: int) -> None:
             )
 
 
-def measured(model: Path, video: Path, variant: str) -> dict[str, float]:
+def measured(model: str, video: Path, variant: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         source = {"type": "file", "path": str(video.resolve())}
         document = {
-            "model": str(model.resolve()),
+            "model": model,
             "cameras": [{"id": f"camera-{number}", "source": source} for number in range(CAMERAS)],
             "events": {"path": f"{folder}/events.sqlite"},
             "history": {"folder": f"{folder}/history"},
@@ -74,7 +77,7 @@ def measured(model: Path, video: Path, variant: str) -> dict[str, float]:
         }
         config = Path(folder) / "site.yaml"
         config.write_text(yaml.safe_dump(document))
-        me = [sys.executable, __file__, str(model), str(video)]
+        me = [sys.executable, __file__]
         viewer = None
         if variant == "one viewer":
             viewer = subprocess.Popen([*me, "--view", "http://127.0.0.1:8931"])

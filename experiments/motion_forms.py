@@ -28,6 +28,7 @@ from alert_ways import watch
 from panel import Camera, load_cameras
 
 from streamad.calibration import AlertPolicySpec
+from streamad.detectors.motion import fitting as motion_fitting
 from streamad.detectors.motion.density import MotionModel, distances
 from streamad.detectors.motion.descriptors import describe
 from streamad.detectors.motion.fitting import AROUND, BACKING, TOP_CELLS, choose_examples, learned, stretches
@@ -78,9 +79,18 @@ Form = Callable[["Fitting", Described, Floats], Floats]
 
 @dataclass(frozen=True)
 class Fitting:
-    """A model of one camera's normal video, and the distances of that video by examples of other stretches."""
+    """A model of one camera's normal video, whose usual movement is not yet scaled by surprise.
+
+    Attributes:
+        normal: The video.
+        candidates: (c,) which of its descriptors could become examples.
+        examples: (m,) which have become examples.
+        stretch: (n,) number of the stretch of time of each descriptor.
+        model: The model.
+    """
 
     normal: Described
+    candidates: npt.NDArray[np.intp]
     examples: npt.NDArray[np.intp]
     stretch: npt.NDArray[np.intp]
     model: MotionModel
@@ -142,13 +152,36 @@ def fitted(normal: Described, seed: int) -> Fitting:
             )
         )
     )  # fmt: skip
-    return Fitting(normal, examples, stretch, learned(moments, normal.values[examples]))
+    return Fitting(normal, kept, examples, stretch, learned(moments, normal.values[examples]))
 
 
 def summed(video: Described, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Sum a number of every descriptor over each cell of the grid."""
     answer = np.zeros((*video.grid, *numbers.shape[1:]))
     np.add.at(answer, video.at, numbers)
+    return answer
+
+
+def by_surprise(fitting: Fitting, video: Described, away: Floats, *, power: float) -> Floats:
+    """Scale the usual movement as `fitting.fit` does; for each stretch by the others."""
+    normal, kept = fitting.normal, fitting.candidates
+    cells = np.ravel_multi_index(normal.at, normal.grid)[kept]
+    motion_fitting.SURPRISE_POWER = power
+
+    def model(others: npt.NDArray[np.bool_]) -> MotionModel:
+        return motion_fitting.scaled_by_surprise(
+            fitting.model, cells[others], fitting.squares[kept][others], normal.values[fitting.examples]
+        )
+
+    if video is not normal:
+        return fitting.distances(video, model(np.ones(len(kept), bool)))
+    answer = np.empty_like(away)
+    for number in np.unique(fitting.stretch):
+        own = fitting.stretch == number
+        other = model(fitting.stretch[kept] != number)
+        answer[own] = distances(
+            other.points(video.values[own]), other.examples, fitting.stretch[own], fitting.stretch[fitting.examples]
+        )
     return answer
 
 
@@ -236,16 +269,15 @@ def weighted(fitting: Fitting, video: Described, away: Floats, *, fast: float, s
 
 
 FORMS: dict[str, Form | None] = {
-    "as shipped": None,
-    "÷ usual distance of the place, to the power of 0.5": partial(by_place, power=0.5),
-    "÷ usual distance of the place": partial(by_place, power=1.0),
+    "as before": None,
+    "**usual movement scaled by surprise, to the power of 0.5: as shipped**": partial(by_surprise, power=0.5),
+    "usual movement scaled by surprise": partial(by_surprise, power=1.0),
+    "distance ÷ usual distance of the place, to the power of 0.5": partial(by_place, power=0.5),
+    "distance ÷ usual distance of the place": partial(by_place, power=1.0),
     "examples of any place, at a distance of 2": partial(anywhere, price=2.0),
-    "examples of any place, at a distance of 6": partial(anywhere, price=6.0),
     "averaged along the path over 0.3 s": partial(along_path, seconds=0.3, own=0.0),
-    "averaged along the path over 0.7 s": partial(along_path, seconds=0.7, own=0.0),
-    "mean of that and the distance itself": partial(along_path, seconds=0.7, own=0.5),
+    "mean of that over 0.7 s and the distance itself": partial(along_path, seconds=0.7, own=0.5),
     "movement to the power of 0.5": partial(compressed, power=0.5),
-    "movement to the power of 0.7": partial(compressed, power=0.7),
     "the longer time counts half": partial(weighted, fast=1.0, slow=0.5),
     "the shorter time counts half": partial(weighted, fast=0.5, slow=1.0),
 }

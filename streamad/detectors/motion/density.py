@@ -39,8 +39,9 @@ class MotionModel:
 
     Attributes:
         anchors: (a, 2) rows and columns, working pixels.
-        usual: (a, 4) natural logarithms of the usual movement over the shorter and the longer time and of the usual
-            pace there, working pixels per second, and of the longest usual stay there, seconds.
+        usual: (a, 4) natural logarithms of the usual movement over the shorter and the longer time, larger where
+            normal video itself is hard to foresee (`fitting.scaled_by_surprise`), and of the usual pace there, working
+            pixels per second, and of the longest usual stay there, seconds.
         sharpness: (1,) 1 / (2 · bandwidth²) of the kernel, 1 / pixel².
         spread: (10,) root mean square of each number of the movement, in units of the usual movement over its time.
         nearness: (1,) distance per working pixel between places.

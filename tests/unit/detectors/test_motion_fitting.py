@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from motion_support import walkers, world
 
+from streamad.detectors.motion import fitting
 from streamad.detectors.motion.descriptors import CellDescriptors
 from streamad.detectors.motion.fitting import MAX_EXAMPLES, TOP_CELLS, fit, stretches
 from streamad.detectors.motion.layout import CELL, FAST, LENGTH, MOVEMENT, PLACE, SHARE, SLOW, STAY
@@ -115,6 +116,33 @@ def test_a_clip_is_scored_by_what_other_clips_show(passing: Passing) -> None:
     _, values = next(iter(passing.read()))
     own = frame_scores(fitted.model(values)[:, 0], passing.counts, TOP_CELLS)
     assert own[against].max() < 0.2 * fitted.scores[against].min()
+
+
+def test_movement_counts_less_where_normal_video_is_hard_to_foresee(passing: Passing) -> None:
+    rng = np.random.default_rng(0)
+    # On the right, each clip has a pace of its own; the mean of the squares is the same on both sides.
+    paces = np.array([8.0, 20.0, 32.0, 44.0, 56.0, 68.0, 80.0])
+    steady = np.sqrt((paces**2).mean())
+    for own in paces:
+        passing.clip(8, lambda col, own=own: steady if col < 8 else own, lambda col: 0, rng)
+    left, right = fit(passing).model.usual_there(np.array([[56.0, 24.0], [56.0, 216.0]], np.float32))
+    assert right[0] > 1.3 * left[0]
+
+
+def test_what_is_odd_in_a_clip_does_not_make_its_place_less_sensitive_for_it(
+    passing: Passing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    for way in (0, 0, 0, 3, 0, 0):
+        passing.clip(8, lambda col: 20.0, lambda col, way=way: way if col == 3 else 0, rng)
+    against = passing.clips == 3
+    plain = fit(passing)
+    monkeypatch.setattr(fitting, "SURPRISE_POWER", 8.0)
+    strong = fit(passing)
+    # The model forgives it at that place; the scores that a threshold is set on do not.
+    _, values = next(iter(passing.read()))
+    assert strong.model.usual_there(values[:1, PLACE])[0, 0] > 1.5 * plain.model.usual_there(values[:1, PLACE])[0, 0]
+    assert strong.scores[against].max() == pytest.approx(plain.scores[against].max(), rel=0.05)
 
 
 def test_stretches_are_pieces_of_clips_and_longer_in_long_video() -> None:

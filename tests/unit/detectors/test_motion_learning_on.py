@@ -122,7 +122,9 @@ def test_going_on_from_a_state_samples_as_one_pass_does(right: Fit, both: Fit, t
     assert model.manifest.training.frames == 2 * right.bundle.manifest.training.frames - 2  # those without a score
     # What is normal is the same, though it was sampled apart.
     network = MotionModel(**load_file(model.weights_path))
-    np.testing.assert_allclose(network.usual, once.model.usual, rtol=1e-5)
+    np.testing.assert_allclose(network.usual[:, 2:], once.model.usual[:, 2:], rtol=1e-5)
+    # What was known before is one stretch, so the surprise of a place is judged by other examples.
+    np.testing.assert_allclose(network.usual[:, :2], once.model.usual[:, :2], atol=0.1)
     got, wanted = (np.quantile(m(values)[:, 0], [0.5, 0.9, 0.99]) for m in (network, once.model))
     np.testing.assert_allclose(got, wanted, rtol=0.1)
 
