@@ -30,6 +30,16 @@ averaged over twice as long."""
 CHANGE = 10
 """Gray levels by which a pixel must change to count as moving: above the noise of most cameras."""
 
+JUMP = 2.0
+LEAST_JUMP = 0.05
+"""A picture may be damaged if more than this many times the usual share of it, and more than this share, has changed
+since the one before …"""
+BACK = 0.5
+"""… and is left out if less than this fraction of that has changed between the one before and the one after."""
+
+USUAL_SECONDS = 1.0
+"""Time constant of the usual share."""
+
 AVERAGING_SECONDS = 0.15
 """Time constant of the mean over time of each cell, seconds. Of 0, 0.15, 0.3, 0.5 and 0.8 s, 0.15 s had the highest
 mean AUC on the panel."""
@@ -42,6 +52,9 @@ class FlowMeter:
     an earlier frame to the newest one, divided by the time between them, where the pixel has changed. Speeds therefore
     do not depend on the frame rate. A change of the whole picture's brightness is not a movement.
 
+    A single damaged picture, torn by a lost packet or lit by a flash, is left out: it differs from the one before and
+    the one after, which resemble each other. What moves differs from where it was for longer.
+
     Args:
         height: Height of the working frame, working pixels; see `layout.HEIGHT`.
         level: Gray levels by which a pixel must change to count as moving.
@@ -53,6 +66,8 @@ class FlowMeter:
         self._past: deque[tuple[float, UInt8Image]] = deque()
         self._mean: Floats | None = None
         self._slow: tuple[float, Floats] | None = None
+        self._suspect: tuple[float, UInt8Image] | None = None
+        self._usual_share: float | None = None
         self._last_index = -1
         self._dis = _new_flow()
         self.gaps = 0
@@ -80,6 +95,10 @@ class FlowMeter:
         since = now - self._past[-1][0] if self._past else None
         if since is not None and since > LONGEST_SECONDS:
             self._forget()
+        if self._mean is not None and self._is_suspect(now, pixels):
+            return self._mean
+        if self._past:
+            since = now - self._past[-1][0]
         found = self._moved(now, pixels, grid_shape(frame.shape, self._height))
         self._past.append((now, pixels))
         while len(self._past) > 1 and now - self._past[1][0] >= LAGS[1]:
@@ -105,7 +124,33 @@ class FlowMeter:
 
     def _forget(self) -> None:
         self._past.clear()
-        self._mean = self._slow = None
+        self._mean = self._slow = self._suspect = self._usual_share = None
+
+    def _is_suspect(self, now: float, pixels: UInt8Image) -> bool:
+        """Whether to wait for the next picture before this one counts.
+
+        If another one waits, it is decided whether that counts.
+        """
+        then, before = self._past[-1]
+        share = self._share(before, pixels)
+        if self._suspect is not None:
+            if share >= BACK * (jump := self._share(before, self._suspect[1])):
+                self._past.append(self._suspect)
+                self._usual_share = jump
+            self._suspect = None
+            return False
+        usual = share if self._usual_share is None else self._usual_share
+        if share > max(JUMP * usual, LEAST_JUMP) and now - then <= LONGEST_SECONDS / 2:
+            self._suspect = now, pixels
+            return True
+        weight = 1 - math.exp((then - now) / USUAL_SECONDS)
+        self._usual_share = usual + weight * (share - usual)
+        return False
+
+    def _share(self, past: UInt8Image, pixels: UInt8Image) -> float:
+        """Share of the picture that has changed, from every fourth row and column."""
+        sample = (slice(None, None, 4), slice(None, None, 4))
+        return float(np.count_nonzero(self._changed(past[sample], pixels[sample]))) / pixels[sample].size
 
     def _moved(self, now: float, pixels: UInt8Image, grid: tuple[int, int]) -> Floats | None:
         """Return (rows, cols, 11) share and movement of each cell; None without frames that are old enough."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import cv2
@@ -14,7 +14,7 @@ from motion_support import SIZE, Square, walkers, world
 from streamad.detectors.motion.descriptors import describe
 from streamad.detectors.motion.flow import FlowMeter
 from streamad.detectors.motion.layout import FAST, LENGTH, PLACE, SHARE, SLOW, SPEED
-from streamad.frame import Frame, FrameFlags
+from streamad.frame import Frame, FrameFlags, UInt8Image
 
 HEIGHT = 240
 """The world's pictures are 160 high, so that one of their pixels is one and a half working pixels."""
@@ -54,6 +54,38 @@ def test_a_change_of_light_is_no_movement() -> None:
     found = [movement for frame in brighter() if not isinstance(movement := flow.push(frame), str)]
     assert len(found) > 25
     assert max(len(describe(movement).values) for movement in found) == 0
+
+
+def torn(pixels: UInt8Image) -> UInt8Image:
+    """A band of another part of the picture, as after a lost packet."""
+    damaged = pixels.copy()
+    damaged[100:130] = np.roll(pixels[20:50], 80, axis=1)
+    return damaged
+
+
+@pytest.mark.parametrize("damage", [torn, lambda p: p // 4, lambda p: np.full_like(p, 128)])
+def test_a_single_damaged_picture_is_left_out(damage: Callable[[UInt8Image], UInt8Image]) -> None:
+    frames = list(world(walkers(12), 12.0))
+    whole, without = FlowMeter(height=HEIGHT), FlowMeter(height=HEIGHT)
+    last: object = None
+    for frame in frames:
+        if frame.index % 25 == 24:
+            assert np.array_equal(whole.push(replace(frame, pixels=damage(frame.pixels))), last)
+        else:
+            last = whole.push(frame)
+            assert np.array_equal(last, without.push(frame))
+
+
+def test_a_change_that_stays_counts_from_the_next_picture_on() -> None:
+    flow, moving = FlowMeter(height=HEIGHT), []
+    for frame in world([], 4.0):
+        pixels = frame.pixels.copy()
+        if frame.index >= 25:
+            pixels[40:120, 60:160] = pixels[40:120, 60:160] // 2 + 90 * (np.indices((80, 100)).sum(0) // 9 % 2)
+        movement = flow.push(replace(frame, pixels=pixels))
+        moving.append(0 if isinstance(movement, str) else len(describe(movement).values))
+    assert moving[24] == moving[25] == 0
+    assert moving[26] > 10
 
 
 def test_a_hole_in_the_stream_has_no_flow_and_a_short_one_has() -> None:
