@@ -2,9 +2,9 @@
 
     python benchmarks/page_cost.py [--model motion-ped2] [--video FILE] [--rounds 5]
 
-Default of the video: the rendered one of evidence_cost.py. The variants take turns. The viewer does what the page does on its wall: it reads the stream of news and asks for the
-picture of each camera once a second; it runs in a process of its own, which is not counted, as a browser elsewhere
-would not be. CPU time is that of the main process and of all decoders; `page_percent_of_cpu` is the share of the web
+Default of the video: the rendered one of evidence_cost.py. The variants take turns. The viewer does what the page does
+on its wall: it reads the stream of news and asks for the picture of each camera once a second; it runs in a process of
+its own, which is not counted, as a browser elsewhere would not be. CPU time is that of the main process and of all decoders; `page_percent_of_cpu` is the share of the web
 server's threads, which does not depend on what else the machine does.
 """
 

@@ -31,17 +31,15 @@ from streamad.calibration import AlertPolicySpec
 from streamad.detectors.motion import fitting as motion_fitting
 from streamad.detectors.motion.density import MotionModel, distances
 from streamad.detectors.motion.descriptors import describe
-from streamad.detectors.motion.fitting import AROUND, BACKING, TOP_CELLS, choose_examples, learned, stretches
+from streamad.detectors.motion.fitting import BACKING, TOP_CELLS, choose_examples, learned, stretches
 from streamad.detectors.motion.flow import FlowMeter, grid_shape
 from streamad.detectors.motion.layout import CELL, CLOSEST, FAST, HEIGHT, MOVEMENT, PLACE, SHARE, SLOW, SPEED
-from streamad.detectors.motion.sampler import Moments
+from streamad.detectors.motion.sampler import PER_CELL, Moments
 from streamad.detectors.motion.scorer import RunningMean, frame_scores
 from streamad.detectors.motion.training import cross_fitted_scores
 from streamad.sources import FileSpec, open_source
 
 Floats = npt.NDArray[np.float32]
-A_CELL = 256
-"""Candidates of a cell that may become examples, as in `MotionSampler`."""
 STEP_SECONDS = 0.1
 """Time between two places on a path."""
 
@@ -140,7 +138,7 @@ def fitted(normal: Described, seed: int) -> Fitting:
     order = order[np.argsort(cells[order], kind="stable")]
     first = np.flatnonzero(np.diff(cells[order], prepend=-1))
     rank = np.arange(len(order)) - np.repeat(first, np.diff(first, append=len(order)))
-    kept = np.sort(order[rank < A_CELL])
+    kept = np.sort(order[rank < PER_CELL])
     examples = kept[choose_examples(cells[kept], frame[kept], rng)]
     stretch = stretches(normal.clips, normal.seconds)[0][frame]
     moments = Moments(
@@ -191,10 +189,8 @@ def by_place(fitting: Fitting, video: Described, away: Floats, *, power: float) 
 
     def usual(own: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
         total, count = (
-            cv2.boxFilter(summed(normal, numbers * ~own), -1, (AROUND, AROUND), normalize=False,
-                          borderType=cv2.BORDER_CONSTANT)
-            for numbers in (squares, np.ones(len(squares)))
-        )  # fmt: skip
+            motion_fitting.sum_around(summed(normal, numbers * ~own)) for numbers in (squares, np.ones(len(squares)))
+        )
         mean = squares.mean()
         return np.asarray(((total + BACKING * mean) / (count + BACKING) / mean) ** (power / 2))
 

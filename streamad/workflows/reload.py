@@ -190,12 +190,13 @@ class _Prepared:
         monitor = parts._monitor
         change = ConfigChange.between(monitor.config, config)
         self._models: dict[str, Model] = {}
+        self._bundles: dict[str, Bundle] = {}
         self._policies: dict[str, dict[str | None, AlertPolicy]] = {}
         watched = {camera.spec.id: camera for camera in monitor.cameras}
         restarted, changed = list(change.restarted), list(change.changed)
         with ExitStack() as stack:
             for spec in config.cameras:
-                bundle = self._model_of(spec, stack).bundle
+                bundle = self._bundle_of(spec, stack)
                 if spec.id not in (*change.added, *restarted):
                     if config.model_of(spec) in self._models:  # made again under the same name
                         restarted.append(spec.id)
@@ -207,19 +208,20 @@ class _Prepared:
             stack.pop_all()
         self._change = replace(change, restarted=tuple(restarted), changed=tuple(changed))
 
-    def _model_of(self, spec: CameraSpec, stack: ExitStack) -> Model:
-        """Return the model that is open, or open it if it is not or is no longer what lies on disk."""
+    def _bundle_of(self, spec: CameraSpec, stack: ExitStack) -> Bundle:
+        """Return what lies on disk; its model is opened if it is not open, or is another one than before."""
         name = self._config.model_of(spec)
-        model = self._models.get(name)
-        if model is None:
+        if name not in self._bundles:
             model = self._parts._monitor.model(name)
             if model is not None and _is_current(model, found := load_bundle(name)):
-                model.bundle = found  # it may be calibrated anew
-                return model
-            model = self._models[name] = open_model_of(self._config, name)
-            stack.callback(model.close)
-            model.warm_up()
-        return model
+                is_same = found.manifest == model.bundle.manifest
+                self._bundles[name] = model.bundle if is_same else found  # with another calibration
+            else:
+                model = self._models[name] = open_model_of(self._config, name)
+                stack.callback(model.close)
+                model.warm_up()
+                self._bundles[name] = model.bundle
+        return self._bundles[name]
 
     def close(self) -> None:
         """Free what was opened."""
@@ -251,6 +253,9 @@ class _Prepared:
         for part in (parts._learning, parts._tightening):
             for name in (*change.removed, *change.restarted):
                 part.forget(name)
+        for name, bundle in self._bundles.items():
+            if name not in self._models and (model := parts._monitor.model(name)) is not None:
+                model.bundle = bundle
         parts._monitor.change(config, change, models=self._models, policies=self._policies)
         for name in (*change.removed, *change.restarted):
             parts._history.forget(name)

@@ -201,7 +201,7 @@ def scaled_by_surprise(
     """
     rows, cols = (int(count) for count in np.rint(model.anchors.max(axis=0) / CELL + 0.5))
     total, count = (
-        _around(np.bincount(cells, weights, minlength=rows * cols).reshape(rows, cols).astype(np.float64))
+        sum_around(np.bincount(cells, weights, minlength=rows * cols).reshape(rows, cols).astype(np.float64))
         for weights in (squares, None)
     )
     mean = squares.mean()
@@ -212,7 +212,7 @@ def scaled_by_surprise(
     return replace(scaled, examples=scaled.points(kept))
 
 
-def _around(field: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def sum_around(field: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Sum a field over the square of cells around each."""
     return np.asarray(
         cv2.boxFilter(field, -1, (AROUND, AROUND), normalize=False, borderType=cv2.BORDER_CONSTANT), np.float64
@@ -229,9 +229,9 @@ def _usual(moments: Moments) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.fl
         speed = mean[mine[-1]]
         spread[mine] = np.maximum(np.sqrt(mean[mine] / speed), LEAST_SPREAD)
         total = mean[mine].sum()
-        there = _around(moments.squares[..., mine].sum(axis=-1)) + BACKING * total
-        usual.append(np.sqrt(there / (_around(moments.counts) + BACKING) / total * speed))
+        there = sum_around(moments.squares[..., mine].sum(axis=-1)) + BACKING * total
+        usual.append(np.sqrt(there / (sum_around(moments.counts) + BACKING) / total * speed))
     pace = moments.speeds.sum() / max(moments.shares.sum(), 1e-6)
     share = BACKING * moments.shares.sum() / counts
-    usual.append(np.maximum((_around(moments.speeds) + share * pace) / (_around(moments.shares) + share), 1e-3))
+    usual.append(np.maximum((sum_around(moments.speeds) + share * pace) / (sum_around(moments.shares) + share), 1e-3))
     return spread, np.stack(usual, axis=-1)

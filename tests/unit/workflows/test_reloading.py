@@ -200,7 +200,9 @@ def test_models_and_calibrations_made_again_are_taken_up(small_bundle: Path, vid
         path.write_text(f"{head}  - id: yard\n    model: {yard}\n    source: *video\n")
         assert reloading.reload().restarted == ("yard",)
         assert monitor.cameras[1].policy.threshold == before
+        bundles = [camera.model.bundle for camera in monitor.cameras]
         assert reloading.reload().is_empty
+        assert all(camera.model.bundle is bundle for camera, bundle in zip(monitor.cameras, bundles, strict=True))
         decoders = [camera.source._process for camera in monitor.cameras]
 
         after = calibrated(-5)
