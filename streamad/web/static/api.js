@@ -10,8 +10,8 @@ export class Problem extends Error {
 }
 
 const ROLES = ["metrics", "viewer", "operator", "admin"];
-// Before it is known, and for servers without logins: reading is allowed.
-export let me = { name: null, role: "viewer", authentication: "none", csrf_token: null, login: false };
+// Before it is known (authentication null), and for servers without logins: reading is allowed.
+export let me = { name: null, role: "viewer", authentication: null, csrf_token: null, login: false };
 
 export const may = (role) => ROLES.indexOf(me.role) >= ROLES.indexOf(role);
 

@@ -1,12 +1,12 @@
 // What happened? Events as pictures that play, newest first, by hour; and what people judged of them.
 
-import { ask, may, me } from "./api.js";
+import { ask, may, me, whoAmI } from "./api.js";
 import { $, dialog, h, icon, put, say } from "./dom.js";
 import { makeDay } from "./day.js";
 import { on, status, tell } from "./live.js";
 import { certainty, clock, dayOf, duration, explained, hourOf, place, plural } from "./words.js";
 
-const PAGE = 60;
+const PAGE = 60, MOST = 1000;   // events asked for at once; what the API gives at most
 const REFETCH_SECONDS = [2, 12, 30];   // the picture is there at once, the clip after its post-roll
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const MARKS = { reviewed: "Reviewed", "false-alarm": "False alarm" };
@@ -146,6 +146,7 @@ class Card {
 
   /** Mark the event, or withdraw the mark that it has. */
   async mark(kind, note = "") {
+    if (me.authentication === null) await whoAmI();   // clicked before the server said who is logged in
     if (!may("operator")) return this.fail(cannotMark(this.event.id));
     const wanted = kind === "none" || this.event.mark?.kind === kind && !note ? "none" : kind;
     try {
@@ -281,8 +282,17 @@ function showCount() {
   }
 }
 
+/** Take away every other card. Those that stay are the same elements, so that a list that is read again, as after each
+ * lost connection, keeps the focus, the clip that plays and what a card says. */
+function keep(ids) {
+  for (const [id, card] of cards) if (!ids.has(id)) { card.stop(); card.item.remove(); cards.delete(id); }
+  for (const group of list.querySelectorAll("[data-hour]")) if (!group.querySelector(".event")) group.remove();
+  for (const child of [...list.children]) if (!child.querySelector(".event")) child.remove();
+}
+
 async function load(isMore = false) {
-  const mine = ++asked, query = new URLSearchParams({ limit: String(PAGE) });
+  const mine = ++asked, limit = isMore ? PAGE : Math.min(Math.max(PAGE, cards.size), MOST);
+  const query = new URLSearchParams({ limit: String(limit) });
   for (const name of ["camera", "severity", "mark"]) if (filter[name]) query.set(name, filter[name]);
   if (filter.day) {
     const begin = new Date(filter.day + "T00:00"), end = new Date(begin); end.setDate(end.getDate() + 1);
@@ -306,10 +316,10 @@ async function load(isMore = false) {
   }
   if (mine !== asked) return;
   list.removeAttribute("aria-busy");
-  if (!isMore) { list.replaceChildren(); cards.clear(); playing = null; }
+  if (!isMore) keep(new Set(answer.events.map((event) => event.id)));
   for (const event of answer.events) {
-    if (cards.has(event.id)) continue;
-    insert(new Card(event));
+    const card = cards.get(event.id);
+    if (card) { card.event = event; card.show(); } else insert(new Card(event));
     if (Date.now() - new Date(event.updated_at) < 60000) refetchSoon(event.id);
   }
   next = answer.next;
@@ -412,5 +422,7 @@ on("mark", ({ event, mark }) => {
   if (card) { card.event = { ...card.event, mark }; card.show(); }
 });
 
+// Why somebody could not mark is no longer true once they are logged in.
+on("me", () => { if (may("operator")) for (const card of cards.values()) card.note.hidden = true; });
 on("status", fillCameras);
 on("connection", (state) => { if (state === "live" && isShown) load(); else if (state === "live") isStale = true; });

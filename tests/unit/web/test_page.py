@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from browser_support import DESKTOP, PHONE, accessibility_issues, chromium, opened
 from clip_support import write_color_video
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from unit.alerts.alert_events import make_event
 
 from streamad.accounts import Role, User, changed_accounts, hash_password
@@ -276,6 +276,41 @@ def test_who_may_not_mark_is_told_why(site: Site, browser: Browser) -> None:
         page.get_by_role("article").first.get_by_role("button", name="Reviewed").click()
         expect(page.get_by_text("To mark events, log in with the role operator.")).to_be_visible()
     assert not read_marks(site.store.path, site.events[-1].id)
+
+
+def test_a_click_before_the_server_said_who_is_logged_in_waits_for_it(site: Site, browser: Browser) -> None:
+    with opened(browser, f"{site.url}/#/review") as page:
+        held: list[Route] = []
+        page.route("**/api/v1/me", lambda route: held.append(route))
+        page.reload()
+        page.get_by_role("article").first.get_by_role("button", name="Reviewed").click()
+        page.wait_for_timeout(500)
+        expect(page.get_by_text("Marking needs a login")).to_have_count(0)
+        while held:
+            held.pop().continue_()
+        expect(page.get_by_text("To mark events, log in with the role operator.")).to_be_visible()
+
+
+def test_a_list_that_is_read_again_keeps_what_somebody_does_with_it(site: Site, browser: Browser) -> None:
+    with opened(browser, f"{site.url}/#/review") as page:
+        cards = page.get_by_role("article")
+        cards.first.get_by_role("button", name="Reviewed").click()
+        cards.nth(3).focus()
+        expect(page.get_by_text("To mark events, log in with the role operator.")).to_be_visible()
+        page.evaluate(
+            "document.querySelectorAll('#review article').forEach((node) => { node.dataset.was = node.dataset.id })"
+        )
+        missed = make_event(camera="gate")
+        site.error = OutputError("gone")
+        expect(page.get_by_role("alert").filter(has_text="No connection since")).to_be_visible(timeout=30_000)
+        site.store.save(missed)
+        site.error = None
+        expect(cards).to_have_count(6, timeout=30_000)
+        expect(page.locator("article[data-was]")).to_have_count(5)
+        expect(cards.nth(4)).to_be_focused()
+        expect(page.get_by_text("To mark events, log in with the role operator.")).to_be_visible()
+        log_in(page, "otto")
+        expect(page.get_by_text("To mark events, log in with the role operator.")).to_be_hidden()
 
 
 def test_a_failing_server_is_said_plainly_and_recovered_from(site: Site, browser: Browser) -> None:
