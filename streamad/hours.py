@@ -8,7 +8,7 @@ from datetime import time as time_of_day
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -21,6 +21,11 @@ def _clock(value: object) -> object:
     # YAML reads 22:00 without quotes as 22·60 + 0 (base 60), and 06:00 as text.
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 24 * 60:
         return f"{value // 60:02}:{value % 60:02}"
+    if isinstance(value, str):
+        try:
+            return time_of_day.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"expected a time of day such as 22:00, got {value!r}") from None
     return value
 
 
@@ -30,11 +35,22 @@ def _local(value: time_of_day) -> time_of_day:
     return value
 
 
+def _text(value: time_of_day) -> str:
+    return value.isoformat("auto" if value.second or value.microsecond else "minutes")
+
+
+def _some(days: tuple[Weekday, ...]) -> tuple[Weekday, ...]:
+    if not days:
+        raise ValueError("choose at least one day of the week")
+    return days
+
+
 # JSON Schema's format "time" has seconds and a zone.
 ClockTime = Annotated[
     time_of_day,
     BeforeValidator(_clock),
     AfterValidator(_local),
+    PlainSerializer(_text, when_used="json"),
     WithJsonSchema({"type": "string", "examples": ["22:00"]}),
 ]
 
@@ -71,7 +87,9 @@ class Hours(BaseModel):
 
     start: ClockTime = Field(description="time of day at which they begin, such as 22:00")
     end: ClockTime = Field(description="time of day at which they end; on the next day if it is not after `start`")
-    days: tuple[Weekday, ...] = Field(WEEKDAYS, min_length=1, description="days on which they begin")
+    days: Annotated[tuple[Weekday, ...], AfterValidator(_some)] = Field(
+        WEEKDAYS, description="days on which they begin", json_schema_extra={"minItems": 1}
+    )
 
     def covers(self, now: datetime, zone: tzinfo | None) -> bool:
         """Whether a moment (timezone-aware) lies in these hours, by the clock of a zone (None: the machine's).

@@ -51,6 +51,36 @@ def edited(text: str, place: Location, key: str, value: Any, *, name: str) -> st
     return result
 
 
+def edited_parts(text: str, place: Location, key: str, old: Any, new: Any, *, name: str) -> str:
+    """Like `edited`, but of lists with as many mappings, only what differs is written.
+
+    So comments in them stay, and values that are written in another way, such as with variables of the environment.
+
+    Args:
+        text: A YAML document.
+        place: Where the mapping is.
+        key: The setting's name.
+        old: What the setting means now, of JSON types.
+        new: What it shall mean; None removes it.
+        name: The file's name, for messages.
+
+    Raises:
+        ConfigError: See `edited`.
+    """
+    if _are_mappings(old) and _are_mappings(new) and len(old) == len(new):
+        result = text
+        try:
+            for number, (before, after) in enumerate(zip(old, new, strict=True)):
+                for part in before | after:
+                    if before.get(part) != after.get(part):
+                        inner = (*place, key, number)
+                        result = edited_parts(result, inner, part, before.get(part), after.get(part), name=name)
+            return result
+        except EditError:  # one in braces, for example: the list is written again
+            pass
+    return edited(text, place, key, new, name=name)
+
+
 def rendered(key: str, value: Any, indent: int = 0) -> str:
     """Return a setting as YAML lines; lists of numbers are on one line."""
     text = yaml.dump({key: _flowing(value)}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**6)
@@ -82,6 +112,10 @@ def _changed(text: str, place: Location, key: str, value: Any) -> str:
     if len(new) == 1 and first == last:  # its comment is still about it
         new[0] = new[0].rstrip("\r\n") + lines[first][old[1].end_mark.column :]
     return "".join([*lines[:first], *new, *lines[last + 1 :]])
+
+
+def _are_mappings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(part, dict) for part in value)
 
 
 def _child(node: yaml.Node | None, part: str | int) -> yaml.Node | None:

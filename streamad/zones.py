@@ -29,11 +29,27 @@ FINE = 100
 
 _MIN_AREA = 1e-4
 """Smallest area of a polygon, as a share of the picture: 1 % of its width by 1 % of its height."""
+_MAX_SECONDS = 600
+"""Longest `min_duration_seconds`."""
 
 
 def _share(value: float) -> float:
     if not 0 <= value <= 1:  # also NaN
         raise ValueError(f"expected a share of the picture's width or height, 0 to 1 (not pixels), got {value:g}")
+    return value
+
+
+def _size(value: float) -> float:
+    if not 0 <= value < 1:
+        raise ValueError(
+            f"expected a share of the picture from 0 to less than 1 (100 %), got {value:g} ({100 * value:g} %)"
+        )
+    return value
+
+
+def _duration(value: float) -> float:
+    if not 0 <= value <= _MAX_SECONDS:
+        raise ValueError(f"expected 0 to {_MAX_SECONDS} seconds, got {value:g}")
     return value
 
 
@@ -57,19 +73,15 @@ class ZoneSpec(BaseModel):
         description="its corners as [x, y] in shares of the picture's width and height, 0 to 1, from the left and the "
         "top; its sides must not cross",
     )
-    min_size: float = Field(
+    min_size: Annotated[float, AfterValidator(_size)] = Field(
         0.0,
-        ge=0,
-        lt=1,
-        allow_inf_nan=False,
+        json_schema_extra={"minimum": 0, "exclusiveMaximum": 1},
         description="share of the picture that something moving must cover to count; only for detectors of moving "
         "cells or patches",
     )
-    min_duration_seconds: float = Field(
+    min_duration_seconds: Annotated[float, AfterValidator(_duration)] = Field(
         0.0,
-        ge=0,
-        le=600,
-        allow_inf_nan=False,
+        json_schema_extra={"minimum": 0, "maximum": _MAX_SECONDS},
         description="how long something must have been unusual in the zone before it counts; that of `rules` follows",
     )
 

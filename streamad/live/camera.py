@@ -338,11 +338,13 @@ class CameraWatch:
     def settings(self) -> dict[str, Any]:
         """How the camera is watched, as JSON types: zones, hours, profiles, budget and threshold."""
         spec, policy, known = self.spec, self.policy, self.policy.calibration
-        change = self.schedule.next_change(self._wall_clock())
+        now = self._wall_clock()
+        change = self.schedule.next_change(now)
         return {
             "id": spec.id,
             "zones": [zone.model_dump(mode="json") for zone in spec.zones],
             "time_zone": spec.time_zone,
+            "local_time": self.schedule.local(now).isoformat(timespec="seconds"),
             "active": [hours.model_dump(mode="json") for hours in spec.active],
             "profiles": [profile.model_dump(mode="json") for profile in spec.profiles],
             "profile": self.profile,

@@ -50,6 +50,7 @@ from streamad.formatting import number
 from streamad.frame import Frame
 from streamad.live.camera import CameraWatch
 from streamad.live.second_stream import SecondStream
+from streamad.observability.status import EvidenceSourceStatus
 from streamad.protocols import Closeable
 from streamad.scoring import FrameScore
 from streamad.sources import stop_all
@@ -295,7 +296,12 @@ class EvidenceRecorder(Closeable):
             camera = self._cameras[watch.spec.id] = _Camera(watch)
             spec = watch.spec.evidence_source
             if spec is not None:
-                camera.second = SecondStream(watch.spec.id, spec, self.recording(watch.policy))
+                camera.second = SecondStream(watch.spec.id, spec, self.recording(watch.policy), self._clock)
+
+    def source_status(self, camera: str) -> EvidenceSourceStatus | None:
+        """State of the stream that a camera's clips are kept of; None if it is the one that is watched. Thread-safe."""
+        found = self._cameras.get(camera)
+        return None if found is None or found.second is None else found.second.status()
 
     def detach(self, watch: CameraWatch) -> None:
         """Collect no more evidence of a camera; what is under way is completed when its source has stopped."""

@@ -35,7 +35,14 @@ from streamad.live.evidence import EvidenceRecorder
 from streamad.live.faults import FaultLog
 from streamad.observability.health import Health
 from streamad.observability.metrics import Metrics
-from streamad.observability.status import CameraStatus, EngineStatus, EventsStatus, ModelStatus, StatusDocument
+from streamad.observability.status import (
+    CameraStatus,
+    EngineStatus,
+    EventsStatus,
+    EvidenceSourceStatus,
+    ModelStatus,
+    StatusDocument,
+)
 from streamad.scoring import FrameScore
 from streamad.sources import SupervisedSource, stop_all, wait_any
 
@@ -382,10 +389,15 @@ class Monitor:
     def _camera_status(self, camera: CameraWatch) -> CameraStatus:
         """Return a camera's status; the previous one if it fails, so that one camera never hides the others."""
         try:
-            self._last_status[camera.spec.id] = camera.status()
+            status = camera.status()
+            status["evidence_source"] = self._evidence_source(camera)
+            self._last_status[camera.spec.id] = status
         except Exception as error:  # noqa: BLE001 - read by the web thread while the main loop runs
             self._fault_log.report(f"status of camera {camera.spec.id}", error)
         return self._last_status[camera.spec.id]
+
+    def _evidence_source(self, camera: CameraWatch) -> EvidenceSourceStatus | None:
+        return None if self._evidence is None else self._evidence.source_status(camera.spec.id)
 
     def _open(self, name: str, model: Model) -> None:
         self._batchers[name] = model.queue(self._batch_done)
@@ -603,6 +615,10 @@ class Monitor:
         if self._evidence is not None:
             with self._surviving("evidence"):
                 self._evidence.refresh()
+                for camera in self.cameras:
+                    second = self._evidence_source(camera)
+                    is_up = None if second is None else second["state"] == "up"
+                    self.metrics.camera(camera.spec.id).set_evidence_source_up(is_up)
 
     def _report_load(self) -> None:
         """Log once that the machine falls behind, and once that it keeps up again."""

@@ -23,6 +23,10 @@ class CameraSchedule:
         self._profiles = spec.profiles
         self._zone = zone(spec.time_zone)
 
+    def local(self, now: datetime) -> datetime:
+        """Return a time by the camera's clock."""
+        return now.astimezone(self._zone)
+
     def is_active(self, now: datetime) -> bool:
         """Whether the camera raises alerts at a time (timezone-aware)."""
         return not self._active or covered(self._active, now, self._zone)
@@ -43,6 +47,6 @@ class CameraSchedule:
         change = self.next_change(now)
         if change is None:
             return "not active"
-        local, today = change.astimezone(self._zone), now.astimezone(self._zone).date()
+        local, today = self.local(change), self.local(now).date()
         day = "" if (local.date() - today).days <= 1 else f"{local:%a} "
         return f"not active until {day}{local:%H:%M}"

@@ -102,6 +102,11 @@ class Metrics:
             "streamad_output_dropped_total", "Items of an output that were discarded.", "output", "reason"
         )
         self.camera_up = gauge("streamad_camera_up", "1 while the camera delivers frames, otherwise 0.", "camera")
+        self.evidence_source_up = gauge(
+            "streamad_evidence_source_up",
+            "1 while the second stream, which clips are kept of, delivers packets, otherwise 0.",
+            "camera",
+        )
         self.last_frame = gauge(
             "streamad_last_frame_timestamp_seconds",
             "Unix time of the newest frame, 0 before the first.",
@@ -309,6 +314,14 @@ class CameraMetrics:
     def set_up(self, up: bool) -> None:
         """Set whether the camera delivers frames."""
         self._up.set(1 if up else 0)
+
+    def set_evidence_source_up(self, up: bool | None) -> None:
+        """Set whether the second stream, which clips are kept of, is up; None: the camera has none, and no series."""
+        family = self._metrics.evidence_source_up
+        if up is None:
+            family.remove_by_labels({"camera": self._camera})
+        else:
+            family.labels(self._camera).set(1 if up else 0)
 
     def set_score(self, score: float) -> None:
         """Set the newest score; NaN: currently none."""

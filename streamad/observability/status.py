@@ -65,6 +65,22 @@ class DriftStatus(TypedDict):
     message: str | None
 
 
+class EvidenceSourceStatus(TypedDict):
+    """A camera's second stream, which clips are kept of (`evidence_source`).
+
+    Keys:
+        state: As the camera's; clips are made of it while it is "up".
+        reason: Typed reason of the last failure; None while up.
+        message: The same as text, without credentials.
+        down_seconds: How long it has not been up; None while it is.
+    """
+
+    state: CameraState
+    reason: str | None
+    message: str | None
+    down_seconds: float | None
+
+
 class CameraStatus(TypedDict):
     """One camera.
 
@@ -100,6 +116,7 @@ class CameraStatus(TypedDict):
         profile: The profile that is active; None if none is.
         learning: What its model has learned and when it will have learned more, or why it does not learn on; None for
             files, and where learning is turned off.
+        evidence_source: See `EvidenceSourceStatus`; None if clips are kept of the stream that is watched, or none are.
     """
 
     id: str
@@ -128,6 +145,7 @@ class CameraStatus(TypedDict):
     schedule: str | None
     profile: str | None
     learning: NotRequired[str | None]
+    evidence_source: NotRequired[EvidenceSourceStatus | None]
 
 
 class EventsStatus(TypedDict):

@@ -42,9 +42,17 @@ def content(what: str, *types: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": what, "content": dict.fromkeys(sorted(types), binary)}}
 
 
-def problem(status: int, error: str, hint: str | None = None, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def problem(
+    status: int,
+    error: str,
+    hint: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    fields: Mapping[str, str] | None = None,
+) -> JSONResponse:
     """The answer to a request that failed. Credentials in the message are masked."""
-    document = {"error": redact(error), "hint": None if hint is None else redact(hint)}
+    document: dict[str, Any] = {"error": redact(error), "hint": None if hint is None else redact(hint)}
+    if fields:
+        document["fields"] = {name: redact(message) for name, message in fields.items()}
     return JSONResponse(document, status_code=status, headers={**NO_STORE, **(headers or {})})
 
 
@@ -59,14 +67,17 @@ def handle_problems(app: FastAPI) -> None:
     @app.exception_handler(StarletteHTTPException)
     async def refused(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, StarletteHTTPException)
-        hint = error.hint if isinstance(error, Refusal) else None
-        return problem(error.status_code, str(error.detail), hint, error.headers)
+        hint, fields = (error.hint, error.fields) if isinstance(error, Refusal) else (None, None)
+        return problem(error.status_code, str(error.detail), hint, error.headers, fields)
 
     @app.exception_handler(RequestValidationError)
     async def misread(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        faults = [f"{'.'.join(str(part) for part in fault['loc'][1:])}: {fault['msg']}" for fault in error.errors()]
-        return problem(422, "; ".join(faults))
+        fields = {
+            ".".join(str(part) for part in fault["loc"][1:]): str(fault["msg"]).removeprefix("Value error, ")
+            for fault in error.errors()
+        }
+        return problem(422, "; ".join(f"{name}: {message}" for name, message in fields.items()), fields=fields)
 
 
 class Refusal(HTTPException):
@@ -77,8 +88,17 @@ class Refusal(HTTPException):
         error: What is wrong.
         hint: What to do about it.
         headers: Headers of the answer.
+        fields: What is wrong with the body's values, by their place.
     """
 
-    def __init__(self, status: int, error: str, hint: str | None = None, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        error: str,
+        hint: str | None = None,
+        headers: dict[str, str] | None = None,
+        fields: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(status, error, headers)
         self.hint = hint
+        self.fields = fields

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, Body, HTTPException
@@ -11,15 +12,18 @@ from pydantic import Field
 
 from streamad.accounts import Role
 from streamad.errors import ConfigError, StreamadError
-from streamad.hours import Hours
+from streamad.hours import Hours, TimeZoneName
 from streamad.live.config_change import ConfigChange
 from streamad.observability.status import finite
 from streamad.redaction import redact
 from streamad.web.access import Identity, requires
-from streamad.web.answers import NO_STORE, no_store, problems
+from streamad.web.answers import NO_STORE, Refusal, no_store, problems
 from streamad.web.models import Document, Problem
 from streamad.workflows.reload import ReadOnlyError
 from streamad.zones import ZoneSpec
+
+MAX_HOURS = 32
+"""Most hours that a camera, or a profile, is given here."""
 
 Operator = Annotated[Identity, requires(Role.OPERATOR)]
 Admin = Annotated[Identity, requires(Role.ADMIN)]
@@ -30,7 +34,7 @@ class ProfileDocument(Document):
 
     name: str
     """Its name."""
-    hours: list[Hours]
+    hours: list[Hours] = Field(min_length=1, max_length=MAX_HOURS)
     """When it is used."""
     calibration: str
     """File of the calibration."""
@@ -45,6 +49,8 @@ class CameraSettings(Document):
     """The parts of its picture that count; empty: all of it."""
     time_zone: str | None
     """Time zone of the hours; null: the machine's."""
+    local_time: datetime
+    """The time now in that zone."""
     active: list[Hours]
     """The hours in which it raises alerts; empty: always."""
     profiles: list[ProfileDocument]
@@ -77,10 +83,16 @@ class ZonesChange(Document):
 class SettingsChange(Document):
     """Settings to change; those that are left out stay. Null removes a setting from the file."""
 
-    alerts_per_day: float | None = None
+    alerts_per_day: float | None = Field(None, allow_inf_nan=False)
     """Budget of false alerts."""
-    threshold: float | None = None
+    threshold: float | None = Field(None, allow_inf_nan=False)
     """Raw score from which a frame is anomalous, in place of a calibration."""
+    time_zone: TimeZoneName = None
+    """Time zone of the hours, such as Europe/Berlin; null: the machine's."""
+    active: list[Hours] | None = Field(None, max_length=MAX_HOURS)
+    """The hours in which it raises alerts; null or empty: always."""
+    profiles: list[ProfileDocument] | None = Field(None, max_length=16)
+    """All profiles of the camera, each with a calibration that one of its profiles has already."""
 
 
 class Fault(Document):
@@ -180,10 +192,20 @@ def configuration_router(
 
     @router.put("/cameras/{camera}/settings", **changes)
     def set_settings(camera: str, change: Annotated[SettingsChange, Body()], who: Operator) -> Response:
-        """Set a camera's budget of false alerts or its threshold, in the configuration's file too."""
-        given = change.model_dump(exclude_unset=True)
+        """Set a camera's budget of false alerts, threshold, hours or profiles, in the configuration's file too."""
+        given = change.model_dump(mode="json", exclude_unset=True)
         if not given:
             raise HTTPException(422, "nothing to change", headers=NO_STORE)
+        known = {profile["calibration"] for profile in found(camera)["profiles"]}
+        for number, profile in enumerate(given.get("profiles") or ()):
+            if profile["calibration"] not in known:  # which files are read is not for an operator to say
+                message = f"no profile of this camera has the calibration {profile['calibration']}"
+                where = f"profiles.{number}.calibration"
+                hint = "add the profile in the configuration's file"
+                raise Refusal(422, f"{where}: {message}", hint, NO_STORE, {where: message})
+        for key in ("active", "profiles"):
+            if key in given:
+                given[key] = given[key] or None
         return edited(camera, given, who, "camera.settings")
 
     @router.post("/reload", response_model=ReloadReport, responses=problems(401, 403, 404) | unchanged)

@@ -38,6 +38,8 @@ class Problem(Document):
     """What is wrong."""
     hint: str | None
     """What to do about it."""
+    fields: dict[str, str] = Field(default_factory=dict)
+    """What is wrong with the body's values, by their place, such as `zones.0.min_size`."""
 
 
 class MarkDocument(Document):

@@ -26,7 +26,7 @@ from streamad.observability.metrics import Metrics
 from streamad.workflows.learn_on import LearningOn
 from streamad.workflows.recalibrate import ScoreHistoryRecorder
 from streamad.workflows.tighten import Tightening
-from streamad.yaml_edit import EditError, edited, rendered
+from streamad.yaml_edit import EditError, edited, edited_parts, rendered
 
 APPLY_SECONDS = 60.0
 """Longest wait for the main loop to take up a change."""
@@ -155,6 +155,7 @@ class Reloading:
             except EditError as error:
                 raise ReadOnlyError(str(error), _paste(camera, settings)) from error
             checked = parse_config(new, name=document.name)
+            new = _with_less_changed(text, config, checked, number, settings, name=document.name) or new
             target = self._path.resolve()
             if not self.is_editable:
                 raise ReadOnlyError(f"{self._path} cannot be written to", _paste(camera, settings))
@@ -266,6 +267,23 @@ class _Prepared:
                     part.follow(camera)
         notifiers = [sink for sink in config.sinks if isinstance(sink, NotifierSpec)]
         parts._sinks.follow(notifiers, [camera.id for camera in config.cameras])
+
+
+def _with_less_changed(
+    text: str, old: Config, new: Config, number: int, settings: Mapping[str, Any], *, name: str
+) -> str | None:
+    """Write only the parts of a camera's settings that differ; None if that text would not mean the same as `new`."""
+    before, after = (
+        config.cameras[number].model_dump(mode="json", include=set(settings), exclude_defaults=True)
+        for config in (old, new)
+    )
+    try:
+        for key in settings:
+            if before.get(key) != after.get(key):
+                text = edited_parts(text, ("cameras", number), key, before.get(key), after.get(key), name=name)
+        return text if parse_config(text, name=name) == new else None
+    except ConfigError:
+        return None
 
 
 def _is_current(model: Model, found: Bundle) -> bool:

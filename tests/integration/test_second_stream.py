@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import av
+import httpx
 import numpy as np
 import pytest
 from bundle_support import moving_shapes
 from cli_support import write_config
 from clip_support import decoded
+from openapi_support import fits
 from rtsp_support import RtspServer, require_rtsp_server
 from run_support import Running, running
 
@@ -119,11 +121,23 @@ def test_without_the_main_stream_clips_are_of_the_one_that_is_watched(
         config = site(tmp_path, small_bundle, server.url("sub"), other.url("main"))
         with running(config) as run:
             run.eventually(lambda: "a (evidence): up" in run.text)
+            run.eventually(lambda: run.metric("streamad_evidence_source_up", camera="a") == 1)
+            assert run.camera("a")["evidence_source"] == {
+                "state": "up", "reason": None, "message": None, "down_seconds": None,
+            }  # fmt: skip
             other.kill()
             folder = completed(run, tmp_path, 1)[0]
-            assert run.camera("a")["state"] == "up"
+            camera = run.camera("a")
+            second = camera["evidence_source"]
+            assert camera["state"] == "up"
+            assert second["state"] in ("starting", "backoff")
+            assert second["message"]
+            assert second["down_seconds"] > 0.5
+            assert run.metric("streamad_evidence_source_up", camera="a") == 0
+            fits(run.get("/api/v1/openapi.json"), "/status", httpx.get(run.url + "/status", timeout=10))
             other.start()
             run.eventually(lambda: run.text.count("a (evidence): up") == 2)
+            run.eventually(lambda: run.metric("streamad_evidence_source_up", camera="a") == 1)
             assert run.end() == 0
     (clip,) = record_of(folder)["clips"]
     assert clip == {"file": "clip.mp4", "reason": None}

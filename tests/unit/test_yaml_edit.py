@@ -7,7 +7,7 @@ import difflib
 import pytest
 import yaml
 
-from streamad.yaml_edit import EditError, edited
+from streamad.yaml_edit import EditError, edited, edited_parts
 
 TEXT = """\
 # head
@@ -92,3 +92,40 @@ def test_line_ends_and_a_missing_last_one() -> None:
 def test_what_cannot_be_changed_by_itself_is_refused(text: str) -> None:
     with pytest.raises(EditError):
         edited(text, ("cameras", 0), "threshold", None if "- threshold" in text else 2, name="c")
+
+
+def parts(old: object, new: object, key: str = "zones", text: str = TEXT) -> list[str]:
+    """Return the lines that differ."""
+    result = edited_parts(text, ("cameras", 0), key, old, new, name="c")
+    return [line for line in difflib.ndiff(text.splitlines(), result.splitlines()) if line[0] in "+-"]
+
+
+def test_only_what_differs_in_a_list_is_written() -> None:
+    old = yaml.safe_load(TEXT)["cameras"][0]["zones"]
+    assert parts(old, old) == []
+    assert parts(old, [{**old[0], "min_size": 0.1}]) == ["+         min_size: 0.1"]
+    assert parts(old, [{**old[0], "name": "b"}]) == [
+        "-       - name: a   # the first",
+        "+       - name: b   # the first",
+    ]
+    longer = edited_parts(TEXT, ("cameras", 0), "zones", old, [*old, *ZONES], name="c")
+    assert longer == edited(TEXT, ("cameras", 0), "zones", [*old, *ZONES], name="c")
+
+
+def test_an_entry_in_braces_is_written_again_with_its_list_alone() -> None:
+    text = """\
+cameras:
+  - id: gate
+    profiles:
+      - name: night   # with the lamp
+        hours: [{start: '20:00', end: '06:00'}]
+        calibration: ${HOME}/night.json
+"""
+    old = [{"name": "night", "hours": [{"start": "20:00", "end": "06:00"}], "calibration": "/root/night.json"}]
+    new = [{**old[0], "hours": [{"start": "21:00", "end": "06:00"}]}]
+    assert parts(old, new, "profiles", text) == [
+        "-         hours: [{start: '20:00', end: '06:00'}]",
+        "+         hours:",
+        "+           - start: '21:00'",
+        "+             end: 06:00",
+    ]

@@ -95,6 +95,8 @@ def test_a_closed_ring_is_the_same_polygon() -> None:
         ([{"name": "a", "polygon": LEFT}, {"name": "a", "polygon": LEFT}], "two zones are named 'a'"),
         ([{"name": "a", "type": "exclude", "polygon": LEFT, "min_size": 0.1}], "only a zone of type include"),
         ([{"name": "a", "polygon": LEFT, "min_size": 1}], "less than 1"),
+        ([{"name": "a", "polygon": LEFT, "min_size": float("nan")}], "less than 1"),
+        ([{"name": "a", "polygon": LEFT, "min_duration_seconds": 601}], "expected 0 to 600 seconds, got 601"),
     ],
 )
 def test_zones_that_make_no_sense_together_are_refused(zones: object, message: str) -> None:

@@ -6,7 +6,7 @@ import { lostSince, on, open, status } from "./live.js";
 import * as review from "./review.js";
 import * as setup from "./setup.js";
 import * as wall from "./wall.js";
-import { clock, plural, span, summary } from "./words.js";
+import { clock, plural, sentence, span, summary } from "./words.js";
 
 const VIEWS = { wall, review, setup };
 let current = null;
@@ -44,6 +44,8 @@ function showConnection(state) {
     if (!since) put($("wall-title"), "The server does not answer");
   }
   if (state === "login") {
+    if (status) return location.reload();   // a login has ended: nothing that it showed stays
+    document.title = "Log in · streamad";
     put($("wall-title"), "Log in to see the cameras");
     put($("facts"), "");
     for (const ghost of document.querySelectorAll(".ghost")) ghost.remove();
@@ -101,7 +103,7 @@ function showLogin() {
       await open();
       route();
     } catch (problem) {
-      put(fault, problem.message + (problem.hint ? ": " + problem.hint : ""));
+      put(fault, sentence(problem.message + (problem.hint ? ": " + problem.hint : "")));
       fault.hidden = false;
       password.value = "";
       password.focus();

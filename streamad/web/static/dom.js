@@ -28,6 +28,37 @@ export function say(text) {
   setTimeout(() => put($("said"), text), 50);
 }
 
+let notes = 0;
+
+/** Room for what is wrong with a control's value. `place`: where the value is in the request, such as zones.0.name. */
+export function note(control, place, describedBy = "") {
+  const node = h("p", { class: "fault note", id: "note-" + (notes += 1), hidden: true });
+  node.place = place;
+  node.control = control;
+  control?.setAttribute("aria-describedby", (describedBy + " " + node.id).trim());
+  return node;
+}
+
+/** Say why nothing was saved: beside the fields within a node that it is about, and the rest in a box. `name(place)`: what a value belongs to. */
+export function showRefusal(box, problem, { within = null, name = () => "" } = {}) {
+  const fields = problem.document?.fields ?? {}, open = new Set(Object.keys(fields));
+  for (const node of within?.querySelectorAll(".note") ?? []) {
+    put(node, open.delete(node.place) ? fields[node.place] : "");
+    node.hidden = !node.textContent;
+    node.control?.classList.toggle("invalid", !node.hidden);
+    if (node.control?.matches("input")) node.control.setAttribute("aria-invalid", String(!node.hidden));
+  }
+  const first = within?.querySelector(".invalid");
+  (first?.matches("input") ? first : first?.querySelector("button"))?.focus();
+  const faults = (problem.document?.faults ?? []).map((fault) => fault.message.replace(/^cameras\.\d+[.:]? */, ""));
+  const rest = Object.keys(fields).length ? [...open].map((place) => name(place) + fields[place])
+    : faults.length ? faults : [problem.message, problem.hint].filter(Boolean);
+  box.replaceChildren(h("p", {}, "Not saved: " + (rest.join(". ") || "a value is not valid. The reason is beside it.")));
+  // What to write into the file by hand, if it cannot be changed here.
+  if (problem.document?.yaml) box.append(h("pre", { tabindex: "0" }, problem.document.yaml));
+  box.hidden = false;
+}
+
 export function icon(path) {
   return h("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, h("path", { d: path }));
 }

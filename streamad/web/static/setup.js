@@ -1,10 +1,11 @@
 // Set up: how sensitive a camera is, where it looks, and how far its numbers can be trusted.
 
 import { ask, cameraPath, may, me } from "./api.js";
-import { $, h, put, say } from "./dom.js";
+import { $, h, put, say, showRefusal } from "./dom.js";
+import { hoursInWords, makeHours } from "./hours.js";
 import { on, status } from "./live.js";
-import { clock, dayOf, explained, plural, sentence, span, stateOf } from "./words.js";
-import { makeZones, showRefusal } from "./zones.js";
+import { clipsOf, clock, dayOf, explained, plural, sentence, span, stateOf } from "./words.js";
+import { makeZones } from "./zones.js";
 
 const WEEK = 7 * 86400000;
 const select = h("select", { "aria-label": "Camera" });
@@ -43,7 +44,8 @@ function describe(camera, settings) {
     ["Left out", Object.keys(camera.held ?? {}).length ? Object.entries(camera.held).map(([reason, n]) => n.toLocaleString() + " frames " + reason.replace(/_/g, " ")).join(", ") + "." : null],
     ["Is normal still normal?", camera.drift ? sentence(camera.drift.message ?? (camera.drift.drifted === null ? "Not enough was seen yet to tell" : "Yes, the scores follow what was learned")) : null],
     ["Fits this camera?", camera.foreign ? sentence(camera.foreign) : null],
-    ["Hours", camera.schedule ? sentence(camera.schedule) : settings?.active?.length ? "Only in the hours set in the configuration." : null],
+    ["Hours", [camera.schedule && sentence(camera.schedule), settings && hoursInWords(settings)].filter(Boolean).join(" ")],
+    ["Clips", clipsOf(camera)],
   ].filter(([, text]) => text);
   return [h("p", { class: "verdict", "data-kind": kind }, h("span", { class: "state" }, state)), h("dl", { class: "said" }, facts.slice(1).map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text))))];
 }
@@ -162,11 +164,13 @@ async function show_(id, isForced = false) {
   const why = mayEdit ? null : !may("operator") ? (me.login ? "Log in as an operator to change this." : "Changes need a login (web.users), or the configuration's file.")
     : "The configuration's file cannot be changed from here.";
   words = h("div", {}, describe(camera, settings));
+  const saved = (now) => { words.settings = now; fill(); };
   body.replaceChildren(
     panel("What it knows", words),
     settings && panel("Sensitivity", why && h("p", { class: "dim" }, why), ...makeSensitivity(id, settings, budgets?.budgets ?? null, events ?? [], mayEdit)),
     faults && panel("What went wrong lately", ...faultList(faults.events)),
-    settings && panel("Zones", why && h("p", { class: "dim" }, why), makeZones(id, settings, { mayEdit, saved: () => {} })),
+    settings && panel("Zones", why && h("p", { class: "dim" }, why), makeZones(id, settings, { mayEdit, saved })),
+    settings && panel("Hours", why && h("p", { class: "dim" }, why), makeHours(id, settings, { mayEdit, saved })),
   );
   words.settings = settings;
 }

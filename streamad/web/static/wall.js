@@ -3,7 +3,7 @@
 import { ask, cameraPath, request } from "./api.js";
 import { $, h, icon, put, say } from "./dom.js";
 import { on, status } from "./live.js";
-import { base, plural, sentence, span, stateOf, summary } from "./words.js";
+import { base, clipsOf, plural, sentence, span, stateOf, summary } from "./words.js";
 
 const MINUTES = 30, STEP = 10, PICTURE_SECONDS = 1;
 const tiles = new Map();
@@ -103,6 +103,7 @@ class Tile {
       ["False alerts", camera.budget ? sentence(camera.budget) : camera.threshold === null ? null : "The requested budget is reached."],
       ["Is normal still normal?", camera.drift ? camera.drift.message ?? (camera.drift.drifted === null ? "Not enough seen yet." : "Yes.") : null],
       ["Speed", camera.fps.toFixed(1) + " frames a second" + (camera.dropped ? ", " + camera.dropped.toLocaleString() + " left out so far" : "")],
+      ["Clips", clipsOf(camera)],
       ["Reconnected", camera.reconnects ? plural(camera.reconnects, "time") : null],
     ].filter(([, text]) => text);
     this.facts.replaceChildren(...facts.map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text))));

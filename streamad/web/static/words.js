@@ -22,12 +22,27 @@ export function span(seconds) {
   return Math.round(s / 86400) + " days";
 }
 
+/** Days of the week, as the configuration has them, short and long. */
+export const DAYS = [["mon", "Mon", "Monday"], ["tue", "Tue", "Tuesday"], ["wed", "Wed", "Wednesday"], ["thu", "Thu", "Thursday"], ["fri", "Fri", "Friday"], ["sat", "Sat", "Saturday"], ["sun", "Sun", "Sunday"]];
+
 export const plural = (n, word) => n.toLocaleString() + " " + word + (n === 1 ? "" : "s");
 
 const QUALITY = {
   corrupt: "damaged in transmission", dark: "too dark", washed_out: "washed out", covered: "covered", frozen: "frozen: it stands still",
   light: "changing with the light", moved: "not where it was: the camera was moved", shaken: "shaking", blurred: "out of focus",
 };
+
+const DOUBT_SECONDS = 300;   // a second stream that is down for longer is told of on the tile
+
+/** What clips are kept of, in words; null for cameras with one stream. */
+export function clipsOf(camera) {
+  const second = camera.evidence_source;
+  if (!second) return null;
+  if (second.state === "up") return "Kept of the second stream, which is connected.";
+  const why = second.message ?? second.reason;
+  return "The second stream, which clips are kept of, has been down for " + span(second.down_seconds) + (why ? ": " + why : "")
+    + ". Until it is back, clips are of the stream that is watched." + (second.state === "failed" ? " It is not tried again." : "");
+}
 
 /** What a camera is doing: [kind, short words, explanation or null]. Kinds: ok, warn, bad, idle, alert. */
 export function stateOf(camera) {
@@ -50,6 +65,7 @@ export function stateOf(camera) {
   if (camera.state === "overloaded") return ["warn", "Not keeping up", "This machine is too slow to judge every frame; some are left out."];
   if (camera.foreign) return ["warn", "Watching with doubt", camera.foreign[0].toUpperCase() + camera.foreign.slice(1) + "."];
   if (camera.is_scored === false) return ["idle", "Warming up", "There is a picture, but no score yet."];
+  if (camera.evidence_source?.down_seconds > DOUBT_SECONDS) return ["warn", "Watching with doubt", clipsOf(camera)];
   if (camera.drift?.drifted) return ["warn", "Watching, normal has changed", camera.drift.message];
   return ["ok", "Watching", null];
 }

@@ -1,7 +1,7 @@
 // Zones drawn on the picture: by pointer, by keyboard, or as numbers.
 
 import { ask, cameraPath, request } from "./api.js";
-import { h, icon, put, say } from "./dom.js";
+import { h, icon, note, put, say, showRefusal } from "./dom.js";
 
 const NEAR = 0.03;   // a tap so close to the first corner closes the polygon
 const STEP = 0.01;
@@ -44,6 +44,9 @@ export function makeZones(camera, settings, { mayEdit, saved }) {
   }
 
   function change() { isChanged = true; show(); }
+
+  /** After a change in the form, which stays as it is, so that it keeps the focus. */
+  function changeByForm() { isChanged = true; showZones(); }
 
   function reset() {
     zones = structuredClone(settings.zones);
@@ -108,6 +111,11 @@ export function makeZones(camera, settings, { mayEdit, saved }) {
   }
 
   function show() {
+    showZones();
+    form.replaceChildren(...(zones[chosen] ? fields(zones[chosen]) : []));
+  }
+
+  function showZones() {
     draw();
     const zone = zones[chosen];
     corners.replaceChildren(...(zone?.polygon ?? []).map((_, index) => corner(zone, index)));
@@ -119,31 +127,49 @@ export function makeZones(camera, settings, { mayEdit, saved }) {
       : zones.length === 0 ? "The whole picture counts. Draw an area to watch only there, or to leave it out, such as a road or a tree."
       : zones.some((other) => other.type === "include") ? "Only what happens in the watched areas counts; what is left out never does."
       : "Everything counts but what is left out.");
-    form.replaceChildren(...(zone ? fields(zone) : []));
     bar.hidden = !mayEdit || !isChanged;
     save.disabled = drawing !== null || zones.some((other) => other.polygon.length < 3);
   }
 
   function fields(zone) {
     const name = h("input", { value: zone.name, disabled: !mayEdit, maxlength: 64, onchange: () => {
-      if (NAME.test(name.value) && !zones.some((other) => other !== zone && other.name === name.value)) { zone.name = name.value; change(); }
+      if (NAME.test(name.value) && !zones.some((other) => other !== zone && other.name === name.value)) { zone.name = name.value; put(remove, "Remove " + zone.name); changeByForm(); }
       else { name.value = zone.name; say("A name has letters, digits, dots and dashes, and only one zone has it."); }
     } });
-    const kind = h("select", { disabled: !mayEdit, onchange: () => { zone.type = kind.value; change(); } },
+    const kind = h("select", { disabled: !mayEdit, onchange: () => { zone.type = kind.value; limits.forEach((node) => { node.hidden = zone.type === "exclude"; }); changeByForm(); } },
       h("option", { value: "include" }, "Watch only here"), h("option", { value: "exclude" }, "Leave out"));
     kind.value = zone.type;
+    const place = "zones." + chosen + ".";
+    // Only watched areas have them; an area that becomes one again before it is saved has its old ones.
+    const limits = [
+      ["min_size", "Smallest size, % of the picture", 100, "0.1", "0: things of any size count. Only detectors of moving cells or patches see sizes."],
+      ["min_duration_seconds", "How long it must be unusual, seconds", 1, "0.5", "0: the usual alert rule alone decides."],
+    ].map(([key, label, per, step, hint]) => {
+      const about = h("p", { class: "dim", id: "about-" + key }, hint);
+      const input = h("input", { type: "number", min: 0, step, disabled: !mayEdit, value: String(Math.round((zone[key] ?? 0) * per * 1e4) / 1e4), onchange: () => {
+        zone[key] = Math.round(Number(input.value) / per * 1e6) / 1e6;
+        changeByForm();
+      } });
+      return h("div", { class: "field", hidden: zone.type === "exclude" }, h("label", {}, label, input), about, note(input, place + key, about.id));
+    });
     const numbers = zone.polygon.map((point, index) => h("div", { class: "row" },
       [0, 1].map((axis) => {
         const input = h("input", {
           type: "number", min: 0, max: 100, step: 0.1, disabled: !mayEdit, value: String(Math.round(point[axis] * 1000) / 10),
           "aria-label": `Corner ${index + 1}, percent from the ${axis ? "top" : "left"}`,
-          onchange: () => { zone.polygon[index][axis] = round(Number(input.value) / 100); change(); },
+          onchange: () => { zone.polygon[index][axis] = round(Number(input.value) / 100); changeByForm(); },
         });
         return input;
       }),
       h("button", { type: "button", class: "icon", disabled: !mayEdit, "aria-label": `Remove corner ${index + 1}`, onclick: () => { zone.polygon.splice(index, 1); change(); } }, icon("M6 6l12 12M18 6 6 18"))));
+    const remove = h("button", { type: "button", class: "quiet", disabled: !mayEdit, onclick: () => {
+      zones.splice(chosen, 1);
+      if (drawing === zone) drawing = null;
+      chosen = zones.length - 1;
+      change();
+    } }, "Remove " + zone.name);
     return [
-      h("label", {}, "Name", name), h("label", {}, "What it does", kind),
+      h("div", { class: "field" }, h("label", {}, "Name", name), note(name, place + "name")), h("label", {}, "What it does", kind), ...limits,
       h("details", {}, h("summary", {}, "Corners as numbers"), ...numbers,
         h("button", { type: "button", disabled: !mayEdit, onclick: () => {
           const last = zone.polygon.at(-1) ?? [0.4, 0.4];
@@ -151,37 +177,27 @@ export function makeZones(camera, settings, { mayEdit, saved }) {
           if (drawing === zone && zone.polygon.length >= 3) drawing = null;
           change();
         } }, "Add a corner")),
-      h("button", { type: "button", class: "quiet", disabled: !mayEdit, onclick: () => {
-        zones.splice(chosen, 1);
-        if (drawing === zone) drawing = null;
-        chosen = zones.length - 1;
-        change();
-      } }, "Remove " + zone.name),
+      remove,
     ];
   }
 
   async function store() {
     save.disabled = true;
     try {
-      const answer = await ask(cameraPath(camera) + "/zones", { method: "PUT", body: { zones } });
+      const body = { zones: zones.map(({ min_size, min_duration_seconds, ...zone }) => (zone.type === "exclude" ? zone : { ...zone, min_size, min_duration_seconds })) };
+      const answer = await ask(cameraPath(camera) + "/zones", { method: "PUT", body });
       settings.zones = answer.zones;
       reset();
       say("The zones are saved and active.");
       saved(answer);
     } catch (problem) {
-      showRefusal(fault, problem);
+      const of = (place) => zones[place.match(/^zones\.(\d+)\./)?.[1]], first = Object.keys(problem.document?.fields ?? {}).map(of).find(Boolean);
+      if (first) { chosen = zones.indexOf(first); show(); }
+      showRefusal(fault, problem, { within: form, name: (place) => (of(place) ? of(place).name + ": " : "") });
       save.disabled = false;
     }
   }
 
   show();
   return h("div", {}, board, hint, mayEdit && h("div", { class: "row actions" }, add("include"), add("exclude")), list, form, fault, bar);
-}
-
-/** Say why the configuration was not changed, with what to write into the file by hand if it cannot be changed here. */
-export function showRefusal(node, problem) {
-  const faults = (problem.document?.faults ?? []).map((fault) => fault.message);
-  node.replaceChildren(h("p", {}, "Not saved: " + [problem.message, ...faults, problem.hint].filter(Boolean).join(". ")));
-  if (problem.document?.yaml) node.append(h("pre", { tabindex: "0" }, problem.document.yaml));
-  node.hidden = false;
 }

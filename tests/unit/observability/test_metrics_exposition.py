@@ -35,6 +35,7 @@ LABELS = {
     "streamad_health_events_total": {"camera", "topic"},
     "streamad_quality_hold_active": {"camera"},
     "streamad_camera_up": {"camera"},
+    "streamad_evidence_source_up": {"camera"},
     "streamad_last_frame_timestamp_seconds": {"camera"},
     "streamad_queue_length": {"queue"},
     "streamad_anomaly_score": {"camera"},
@@ -58,6 +59,7 @@ def use_everything(metrics: Metrics, name: str = "gate") -> None:
     camera.reconnect("auth")
     camera.skipped("gap")
     camera.held("frozen")
+    camera.set_evidence_source_up(True)
     camera.set_drift(1.0, {0.5: 0.5})
     camera.health_event("quality")
     camera.alert("warning")
@@ -148,6 +150,17 @@ def test_the_handle_sets_and_counts() -> None:
     assert value(metrics, "streamad_end_to_end_latency_seconds_bucket", camera="gate", le="0.1") == 0
     camera.skipped("quality")
     assert math.isnan(value(metrics, "streamad_anomaly_score", camera="gate"))
+
+
+def test_a_second_stream_has_a_series_only_while_there_is_one() -> None:
+    metrics = Metrics()
+    camera = metrics.camera("gate")
+    assert b"streamad_evidence_source_up{" not in metrics.render()
+    for up in (True, False):
+        camera.set_evidence_source_up(up)
+        assert value(metrics, "streamad_evidence_source_up", camera="gate") == up
+    camera.set_evidence_source_up(None)
+    assert b"streamad_evidence_source_up{" not in metrics.render()
 
 
 def test_every_model_is_named_and_earlier_ones_are_gone() -> None:

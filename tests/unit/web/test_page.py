@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -82,7 +83,7 @@ def picture(text: str = "") -> bytes:
 class Site:
     """A running server with four cameras, five events of two days, and an operator and a viewer who can log in."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: Any) -> None:
         self.document = status(
             camera("gate"),
             camera(HOSTILE, alert="warning", score=4.2),
@@ -116,7 +117,7 @@ class Site:
         with changed_accounts(users) as states:
             for name, role in (("vera", Role.VIEWER), ("otto", Role.OPERATOR), ("anna", Role.ADMIN)):
                 states.append(states[-1].with_user(User(name=name, role=role, password=HASH)))
-        spec = WebSpec(port=0, users=users)
+        spec = WebSpec(port=0, users=users, **settings)
         self.app = create_app(
             metrics=Metrics(), health=Health(), status=self._status, store=self.store, preview=self._preview,
             evidence=self.evidence, timeline=self.timeline, logins=Logins(spec, events=self.store.path),
@@ -375,3 +376,113 @@ def test_the_first_paint_on_a_phone_is_reported(
         record_property("first_contentful_paint_ms", round(milliseconds))
         print(f"first contentful paint after {milliseconds:.0f} ms, {bytes_ / 1000:.0f} kB loaded")
         expect(page.locator(".tile .state").first).to_be_visible()
+
+
+SECOND = {"state": "backoff", "reason": "unreachable", "message": "no route to the host", "down_seconds": 45.0}
+
+
+def test_the_second_stream_is_told_of_and_is_a_doubt_once_it_is_down_for_long(site: Site, browser: Browser) -> None:
+    site.document = status(camera("gate", evidence_source=SECOND))
+    with opened(browser, site.url) as page:
+        gate = page.get_by_role("article", name="Camera gate")
+        expect(gate.locator(".state")).to_have_text("Watching")
+        gate.get_by_text("More about gate").click()
+        down = (
+            "The second stream, which clips are kept of, has been down for {}: no route to the host. "
+            "Until it is back, clips are of the stream that is watched."
+        )
+        expect(gate).to_contain_text(down.format("45 seconds"))
+        site.document = status(camera("gate", evidence_source={**SECOND, "down_seconds": 1200.0}))
+        expect(page.get_by_role("heading", level=1)).to_have_text("gate: watching with doubt")
+        expect(gate.locator(".why")).to_have_text(down.format("20 minutes"))
+        up = {"state": "up", "reason": None, "message": None, "down_seconds": None}
+        site.document = status(camera("gate", evidence_source=up))
+        expect(gate.locator(".state")).to_have_text("Watching")
+        expect(gate).to_contain_text("Kept of the second stream, which is connected.")
+        site.document = status(camera("gate", evidence_source=None))
+        expect(gate.get_by_text("second stream")).to_have_count(0)
+
+
+def addresses() -> list[str]:
+    """Another loopback address, and one of this machine that is none, over which pages are no secure context."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing
+            own = probe.getsockname()[0]
+        except OSError:
+            own = "127.0.0.1"
+    return ["127.0.0.2"] if own.startswith("127.") else ["127.0.0.2", own]
+
+
+@pytest.mark.parametrize("host", addresses())
+def test_nothing_is_shown_before_a_login_from_another_address(host: str, tmp_path: Path, browser: Browser) -> None:
+    site = Site(tmp_path, host=host, anonymous="nowhere")
+    try:
+        with opened(browser, f"{site.url}/#/review?camera=gate", **PHONE) as page:
+            dialog = page.get_by_role("dialog", name="Log in")
+            expect(dialog.get_by_label("Name")).to_be_focused()
+            expect(page.locator("#cameras .tile")).to_have_count(0)
+            expect(page.get_by_role("article")).to_have_count(0)
+            page.wait_for_timeout(1500)  # in which a page that goes on asking would show what it was refused
+            expect(page.get_by_role("alert").filter(visible=True)).to_have_count(0)
+            assert accessibility_issues(page) == []
+
+            page.keyboard.type("otto")
+            page.keyboard.press("Tab")
+            page.keyboard.type("wrong")
+            page.keyboard.press("Enter")
+            expect(dialog.get_by_role("alert")).to_have_text("Name or password is wrong.")
+            expect(dialog.get_by_label("Password")).to_be_focused()
+            page.keyboard.type(PASSWORD)
+            page.keyboard.press("Enter")
+            expect(dialog).to_have_count(0)
+            expect(page.get_by_role("button", name="Account of otto")).to_be_visible()
+            cards = page.get_by_role("article")
+            expect(cards).to_have_count(3)  # the address is kept
+            cards.first.get_by_role("button", name="Reviewed").click()
+            expect(cards.first.get_by_role("button", name="Reviewed")).to_have_attribute("aria-pressed", "true")
+            expect(page.get_by_label("4 events not reviewed")).to_be_visible()
+            expect(cards.first.locator("img")).to_have_js_property("naturalWidth", 320)
+            page.get_by_role("link", name="Wall").click()
+            expect(
+                page.get_by_role("article", name="Camera gate").get_by_role("img", name="Live picture")
+            ).to_be_visible()
+            page.get_by_role("link", name="Set up").click()
+            expect(page.get_by_role("heading", name="What it knows")).to_be_visible()
+            assert accessibility_issues(page) == []
+
+            page.reload()  # the session is kept
+            expect(page.get_by_role("heading", name="What it knows")).to_be_visible()
+            page.get_by_role("button", name="Account of otto").click()
+            page.get_by_role("button", name="Log out").click()
+            expect(page.get_by_role("dialog", name="Log in")).to_be_visible()
+            expect(page.get_by_role("heading", name="What it knows")).to_have_count(0)
+    finally:
+        site.close()
+
+
+def test_a_login_that_ends_while_somebody_looks_is_asked_for_again(tmp_path: Path, browser: Browser) -> None:
+    site = Site(tmp_path, host="127.0.0.2", anonymous="nowhere")
+    try:
+        with opened(browser, site.url) as page:
+            fields = page.get_by_role("dialog", name="Log in")
+
+            def enter(name: str) -> None:
+                fields.get_by_label("Name").fill(name)
+                fields.get_by_label("Password").fill(PASSWORD)
+                fields.get_by_role("button", name="Log in").click()
+
+            enter("vera")
+            expect(page.locator(".tile")).to_have_count(4)
+            with changed_accounts(tmp_path / "users.json") as states:
+                left = tuple(user for user in states[-1].users if user.name != "vera")
+                states.append(states[-1].model_copy(update={"users": left}))
+            expect(fields).to_be_visible(timeout=30_000)
+            expect(page).to_have_title("Log in · streamad")
+            expect(page.locator("#wall-title")).to_have_text("Log in to see the cameras")
+            expect(page.locator(".tile")).to_have_count(0)
+            enter("otto")
+            expect(page.locator(".tile")).to_have_count(4)
+            expect(page.get_by_role("heading", level=1)).to_have_text(f"Something unusual: {HOSTILE}")
+    finally:
+        site.close()

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import yaml
 from bundle_support import THRESHOLD, moving_shapes, write_mp4
+from openapi_support import fits
 
 from streamad.accounts import Role
 from streamad.bundle import CALIBRATION, load_bundle, write_manifest
@@ -147,6 +149,88 @@ def test_zones_and_settings_are_written_and_taken_up(small_bundle: Path, video: 
         # Who may do what.
         assert viewer.put("/api/v1/cameras/gate/zones", json={"zones": []}).status_code == 403
         assert operator.post("/api/v1/reload").status_code == 403
+
+
+NIGHT = {"start": "22:00", "end": "06:00", "days": ["fri", "sat"]}
+REFUSED: list[tuple[dict[str, Any], dict[str, str]]] = [
+    ({"active": [{**NIGHT, "days": []}]}, {"active.0.days": "choose at least one day of the week"}),
+    ({"active": [{**NIGHT, "end": "24:30"}]}, {"active.0.end": "expected a time of day such as 22:00, got '24:30'"}),
+    ({"active": [{**NIGHT, "start": "22:00+01:00"}]}, {"active.0.start": "expected a time of day such as 22:00"}),
+    ({"active": [NIGHT, {**NIGHT, "days": ["daily"]}]}, {"active.1.days.0": "Input should be"}),
+    ({"time_zone": "Berlin"}, {"time_zone": "unknown time zone 'Berlin'; expected a name such as Europe/Berlin"}),
+    ({"time_zone": "../secret"}, {"time_zone": "not a time zone"}),
+    ({"profiles": [{"name": "a", "hours": [], "calibration": "x"}]}, {"profiles.0.hours": "at least 1 item"}),
+    (
+        {"profiles": [{"name": "a", "hours": [NIGHT], "calibration": "/etc/passwd"}]},
+        {"profiles.0.calibration": "no profile of this camera has the calibration /etc/passwd"},
+    ),
+    ({"threshold": None, "active": [NIGHT] * 33}, {"active": "at most 32"}),
+]
+
+
+def test_hours_and_profiles_are_written_and_taken_up(small_bundle: Path, video: Path, tmp_path: Path) -> None:
+    scores = np.random.default_rng(1).uniform(-10, -6, 6000)
+    for name in ("day", "night"):
+        calibrate_bundle(load_bundle(small_bundle), [scores], fps=10, source=name).save(tmp_path / f"{name}.json")
+    with (
+        watching(tmp_path, small_bundle, video) as (path, monitor, reloading, _),
+        client(monitor, reloading) as api,
+        client(monitor, reloading, Role.VIEWER) as viewer,
+        client(monitor, reloading, Role.OPERATOR) as operator,
+    ):
+        gate = monitor.cameras[0]
+        settings = "/api/v1/cameras/gate/settings"
+        before = path.read_text()
+        assert viewer.put(settings, json={"active": [NIGHT]}).status_code == 403
+        for body, expected in REFUSED:
+            answer = operator.put(settings, json=body)
+            assert answer.status_code == 422, body
+            assert answer.json()["fields"].keys() == expected.keys()
+            assert all(message in answer.json()["fields"][field] for field, message in expected.items()), answer.text
+            fits(api.get("/api/v1/openapi.json").json(), "/api/v1/cameras/{camera}/settings", answer)
+        for body in ("NaN", "1e999"):  # not taken for null, which removes a setting
+            json_type = {"Content-Type": "application/json"}
+            answer = operator.put(settings, content=f'{{"threshold": {body}}}', headers=json_type)
+            assert answer.json()["fields"] == {"threshold": "Input should be a finite number"}
+        assert path.read_text() == before
+
+        answer = operator.put(settings, json={"time_zone": "Europe/Berlin", "active": [NIGHT]})
+        assert answer.status_code == 200, answer.text
+        assert (answer.json()["time_zone"], answer.json()["active"]) == ("Europe/Berlin", [NIGHT])
+        assert datetime.fromisoformat(answer.json()["local_time"]).utcoffset() in (
+            timedelta(hours=1),
+            timedelta(hours=2),
+        )
+        assert (gate.spec.time_zone, gate.spec.active[0].days) == ("Europe/Berlin", ("fri", "sat"))
+        added = path.read_text().replace(before.split("  - id: yard")[0], "")
+        assert added.startswith(
+            "    time_zone: Europe/Berlin\n    active:\n      - start: '22:00'\n        end: 06:00\n"
+        )
+        assert operator.put(settings, json={"active": [], "time_zone": None}).json()["active"] == []
+        assert path.read_text() == before
+
+        # Of profiles, the hours, names and order can be changed. They do not fit a bare threshold.
+        profile = {"name": "night", "hours": [NIGHT], "calibration": str(tmp_path / "night.json")}
+        with_profile = yaml.safe_load(before)
+        del with_profile["cameras"][0]["threshold"]
+        with_profile["cameras"][0] |= {"calibration": str(tmp_path / "day.json"), "profiles": [profile]}
+        path.write_text(yaml.safe_dump(with_profile))
+        reloading.reload()
+        later = {**profile, "name": "late", "hours": [{**NIGHT, "start": "23:00"}, {"start": "12:00", "end": "13:00"}]}
+        answer = operator.put(settings, json={"profiles": [later]})
+        assert answer.status_code == 200, answer.text
+        assert yaml.safe_load(path.read_text())["cameras"][0]["profiles"] == [later]
+        assert [profile.name for profile in gate.spec.profiles] == ["late"]
+        before = path.read_text()
+        for body in ({"profiles": [later, later]}, {"profiles": [{**later, "name": "a b"}]}):
+            answer = operator.put(settings, json=body)
+            assert answer.status_code == 422
+            assert answer.json()["faults"]
+        answer = operator.put(settings, json={"threshold": 1.0, "calibration": None})
+        assert answer.status_code == 422
+        assert path.read_text() == before
+        assert operator.put(settings, json={"profiles": []}).json()["profiles"] == []
+        assert "profiles" not in yaml.safe_load(path.read_text())["cameras"][0]
 
 
 def test_a_broken_file_is_answered_with_its_lines(small_bundle: Path, video: Path, tmp_path: Path) -> None:
