@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from alert_ways import watch
+from motion_study import spec_of
 from panel import Camera, load_cameras
 
 from streamad.calibration import AlertPolicySpec
@@ -37,7 +38,7 @@ from streamad.detectors.motion.layout import CELL, CLOSEST, FAST, HEIGHT, MOVEME
 from streamad.detectors.motion.sampler import PER_CELL, Moments
 from streamad.detectors.motion.scorer import RunningMean, frame_scores
 from streamad.detectors.motion.training import cross_fitted_scores
-from streamad.sources import FileSpec, open_source
+from streamad.sources import open_source
 
 Floats = npt.NDArray[np.float32]
 STEP_SECONDS = 0.1
@@ -113,7 +114,7 @@ def described(videos: Sequence[Path], out: Path) -> Described:
         values, grid = [], (0, 0)
         for clip, video in enumerate(videos):
             meter = FlowMeter(height=HEIGHT)
-            with open_source(FileSpec(path=video), camera="panel") as source:
+            with open_source(spec_of(video, 10.0), camera="panel") as source:
                 for frame in source:
                     movement, grid = meter.push(frame), grid_shape(frame.shape, HEIGHT)
                     if not isinstance(movement, str):

@@ -7,17 +7,18 @@ An alert **opens** at the first frame t for which
 * every scored frame with pts in the closed window [t - min_duration, t] has score >= threshold, or every one in
   [t - fast_duration, t] has score >= fast threshold,
 * the history covers that window: its first scored frame is at or before the window's start, and
-* no alert closed less than `cooldown_seconds` before t.
+* no alert ended less than `cooldown_seconds` before t.
 
 In other words, the running minimum of the score over the window reaches the threshold. Calibration counts the alerts of
 normal video by these running minima (`alert_level` in `streamad.calibration.budget`), so the windows must be changed in
 both places. The history restarts at every gap.
 
-An open alert **holds** while score >= release and **closes** at the first frame below it. It stays one alert however
-long it lasts; only its severity can rise. If the opening condition is met within the cooldown, the previous alert is
-**reopened** (same event, no new alert counted), and the cooldown counts from its next close: a score that flickers
-around the threshold gives one event, not a series. Because the later rise reopens the alert instead of being
-suppressed, no part of an anomaly goes unrecorded.
+An open alert **holds** while score >= release and **ends** at the first frame below it. It stays one alert however long
+it lasts; only its severity can rise. If the opening condition is met again within the cooldown, it is the same alert
+that goes on (same event, no new alert counted), and the cooldown counts from its next end: a score that flickers around
+the threshold gives one event, not a series. Because the later rise is not suppressed, no part of an anomaly goes
+unrecorded. An alert that has ended **closes** when it has not gone on for `gap_seconds`, and is **reopened** if it goes
+on later: who watches it does not see it flicker. Where the cooldown is no longer than that, it closes at its end.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class AlertTransition:
         camera: The camera's id.
         severity: "critical" once the peak has reached the critical threshold.
         threshold: The policy's threshold.
-        index: Frame of the transition; for all closes but "score", the last frame that had a score.
+        index: Frame of the transition. A close has that of the alert's end: the first frame below the release or, for
+            all reasons but "score", the last frame that had a score.
         pts_seconds: Its presentation time.
         started_index: First frame of the run of frames over the threshold that opened the alert.
         started_pts_seconds: Its presentation time.
@@ -125,8 +127,9 @@ class AlertStateMachine:
         self._run_peak: _Moment | None = None
         self._alert: _Alert | None = None  # the open alert, or the last one while it can be reopened
         self._is_open = False
-        self._closed_pts: float | None = None
-        self._peak_since_close: _Moment | None = None  # also of runs that were too short to reopen the alert
+        self._end: _Moment | None = None  # where the alert, which is still open, has ended
+        self._ended_pts: float | None = None
+        self._peak_since_end: _Moment | None = None  # also of runs that were too short for the alert to go on
 
     @property
     def state(self) -> AlertState:
@@ -170,7 +173,7 @@ class AlertStateMachine:
         if self._last is not None and (stepped_back or pts_seconds - self._last.pts_seconds > longest):
             closed = self.gap()
             if stepped_back:
-                self._closed_pts = None
+                self._ended_pts = None
         if not math.isfinite(score):
             return closed
         now = _Moment(index, float(pts_seconds), float(score))
@@ -183,16 +186,16 @@ class AlertStateMachine:
         """Process a break of the stream: forget the pending run and the history, and close an open alert at its last
         score.
         """
-        return self._end("gap")
+        return self._break_off("gap")
 
     def finish(self, reason: TransitionReason = "end") -> AlertTransition | None:
         """Process the end of the stream, or of the watch: close an open alert at its last score."""
-        return self._end(reason)
+        return self._break_off(reason)
 
     def _remember(self, now: _Moment) -> None:
         self._last = now
-        if self._peak_since_close is None or now.score > self._peak_since_close.score:
-            self._peak_since_close = now
+        if self._peak_since_end is None or now.score > self._peak_since_end.score:
+            self._peak_since_end = now
         if self._history_start is None:
             self._history_start = now.pts_seconds
         fast = self.policy.fast_threshold
@@ -207,21 +210,29 @@ class AlertStateMachine:
             self._run_peak = now
 
     def _try_open(self, now: _Moment) -> AlertTransition | None:
-        if self._run_start is None or self._run_peak is None:
+        if not self._is_raised(now):
             return None
-        if not (
-            self._held(now, self.policy.min_duration_seconds, self._last_below)
-            or self._held(now, self.policy.fast_duration_seconds, self._last_below_fast)
-        ):
-            return None
+        assert self._run_start is not None
+        assert self._run_peak is not None
         self._is_open = True
         if self._alert is not None and self._cooling(now.pts_seconds):
-            if self._peak_since_close is not None and self._peak_since_close.score > self._alert.peak.score:
-                self._alert.peak = self._peak_since_close
+            self._go_on(self._alert)
             self._alert.severity = self._severity_of(self._alert.peak)
             return self._transition("updated", "reopened", now)
         self._alert = _Alert(self._run_start, now, self._run_peak, self._severity_of(self._run_peak), now.pts_seconds)
         return self._transition("opened", "score", now)
+
+    def _is_raised(self, now: _Moment) -> bool:
+        """Whether the condition to open an alert is met."""
+        return self._run_start is not None and (
+            self._held(now, self.policy.min_duration_seconds, self._last_below)
+            or self._held(now, self.policy.fast_duration_seconds, self._last_below_fast)
+        )
+
+    def _go_on(self, alert: _Alert) -> None:
+        self._end = None
+        if self._peak_since_end is not None and self._peak_since_end.score > alert.peak.score:
+            alert.peak = self._peak_since_end
 
     def _held(self, now: _Moment, seconds: float, last_below: float | None) -> bool:
         """Whether the history covers the last `seconds`, and none of their frames was below."""
@@ -233,8 +244,14 @@ class AlertStateMachine:
         alert = self._alert
         if alert is None:
             return None
-        if now.score < self.policy.release:
-            return self._close("score", now)
+        if self._end is None and now.score < self.policy.release:
+            self._end, self._ended_pts, self._peak_since_end = now, now.pts_seconds, None
+        if self._end is not None:
+            if not (self._cooling(now.pts_seconds) and self._is_raised(now)):
+                quiet = self.policy.gap_seconds if self.policy.cooldown_seconds > self.policy.gap_seconds else 0.0
+                is_over = now.pts_seconds - self._end.pts_seconds >= quiet - _SLACK_SECONDS
+                return self._close("score", self._end) if is_over else None
+            self._go_on(alert)
         if now.score > alert.peak.score:
             alert.peak = now
         severity = self._severity_of(alert.peak)
@@ -245,23 +262,26 @@ class AlertStateMachine:
             return self._transition("updated", "progress", now)
         return None
 
-    def _end(self, reason: TransitionReason) -> AlertTransition | None:
-        transition = self._close(reason, self._last) if self._is_open and self._last is not None else None
+    def _break_off(self, reason: TransitionReason) -> AlertTransition | None:
+        transition = None
+        if self._is_open and self._end is not None:
+            transition = self._close("score", self._end)
+        elif self._is_open and self._last is not None:
+            self._ended_pts, self._peak_since_end = self._last.pts_seconds, None
+            transition = self._close(reason, self._last)
         self._last = self._run_start = self._run_peak = None
         self._history_start = self._last_below = self._last_below_fast = None
         return transition
 
     def _close(self, reason: TransitionReason, at: _Moment) -> AlertTransition:
-        self._is_open = False
-        self._closed_pts = at.pts_seconds
-        self._peak_since_close = None
+        self._is_open, self._end = False, None
         return self._transition("closed", reason, at)
 
     def _cooling(self, pts_seconds: float) -> bool:
-        # A frame before the close has another time base, so the cooldown does not apply to it.
+        # A frame before the end has another time base, so the cooldown does not apply to it.
         return (
-            self._closed_pts is not None
-            and 0 <= pts_seconds - self._closed_pts < self.policy.cooldown_seconds - _SLACK_SECONDS
+            self._ended_pts is not None
+            and 0 <= pts_seconds - self._ended_pts < self.policy.cooldown_seconds - _SLACK_SECONDS
         )
 
     def _severity_of(self, peak: _Moment) -> Severity:

@@ -72,6 +72,7 @@ class EventTracker:
         self._model_sha256 = model_sha256
         self._wall_clock = wall_clock
         self._event: Event | None = None
+        self._newest_pts = 0.0
         self._peak_index: int | None = None
         self._zone_of = zone_of
         self._peak_of: tuple[Cell | None, Box | None, str | None, str | None] = (None, None, None, None)
@@ -102,6 +103,7 @@ class EventTracker:
     def update(self, score: FrameScore) -> EventChange | None:
         """Process the score of the next frame; the threshold applies to its raw score."""
         transition = self._machine.update(score.index, score.pts_seconds, score.score)
+        self._newest_pts = score.pts_seconds
         if self._machine.peak_index == score.index:
             cell = score.peak
             box = score.region
@@ -131,6 +133,8 @@ class EventTracker:
         if transition.peak_index == self._peak_index:
             cell, box, explanation, zone = self._peak_of
         is_closed = transition.kind == "closed"
+        # An alert that falls below the release closes a while after its end.
+        since_end = max(0.0, self._newest_pts - transition.pts_seconds) if transition.reason == "score" else 0.0
         state: EventState = "closed" if is_closed else "open"
         self._event = replace(
             event,
@@ -141,7 +145,7 @@ class EventTracker:
             updated_at=now,
             ended_index=transition.index if is_closed else None,
             ended_pts_seconds=transition.pts_seconds if is_closed else None,
-            ended_at=now if is_closed else None,
+            ended_at=now - timedelta(seconds=since_end) if is_closed else None,
             peak_score=self.policy.display_score(transition.peak_score),
             peak_index=transition.peak_index,
             peak_pts_seconds=transition.peak_pts_seconds,

@@ -38,10 +38,11 @@ RULE_OF_THREE = 3.0
 """If no event occurs in a time T, up to 3/T events per unit of time are possible with 95 % confidence (−ln 0.05 ≈
 3)."""
 
-HIGHEST_LEVEL = 1.3
+HIGHEST_LEVEL = 1.2
 """As long as the video does not support the budget, the threshold lies at most this many times as far above the
 median as the highest alert level of the video. The tail of a few peaks reaches up to twice as far, where events are
-missed (docs/results/motion.md, "Two ways to an alert")."""
+missed. Of 1.0 to 1.3, the lowest with which no more false alerts were raised than with the highest
+(docs/results/motion.md, "How far above normal video")."""
 
 CRITICAL_RARITY = 10.0
 """A critical alert is expected this many times less often than the budget."""

@@ -55,7 +55,7 @@ class AlertPolicySpec(BaseModel):
         0.2,
         ge=0,
         lt=1,
-        description="an open alert closes below threshold - hysteresis x (threshold - normal median score)",
+        description="an open alert ends below threshold - hysteresis x (threshold - normal median score)",
     )
     critical_margin: float | None = Field(
         None,
@@ -64,7 +64,12 @@ class AlertPolicySpec(BaseModel):
         description="critical from threshold + critical_margin x (threshold - normal median score); "
         "null: from the calibration's own critical score",
     )
-    gap_seconds: float = Field(2.0, gt=0, le=3600, description="an open alert closes after this long without a score")
+    gap_seconds: float = Field(
+        2.0,
+        gt=0,
+        le=3600,
+        description="an open alert closes after this long without a score, and when it ended this long ago",
+    )
 
     @classmethod
     def of(cls, **values: float) -> AlertPolicySpec:
@@ -154,8 +159,9 @@ class AlertPolicy:
         fast_margin: Distance from the baseline to the fast threshold, relative to that to the threshold, 1 or more;
             None: there is no fast threshold.
         fast_duration_seconds: How long the score must stay at or over the fast threshold.
-        cooldown_seconds: How long after a close a rise reopens the alert.
-        gap_seconds: A time between scored frames that is longer than this counts as a gap.
+        cooldown_seconds: How long after an alert's end a rise belongs to it.
+        gap_seconds: A time between scored frames that is longer than this counts as a gap. An alert closes this long
+            after its end, if the cooldown is longer.
         calibration: The calibration that threshold and baseline come from; None if the user gave the threshold.
         foreign: Why the calibration may belong to another camera; None if nothing suggests it.
 

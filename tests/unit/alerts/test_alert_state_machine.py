@@ -37,14 +37,42 @@ def kinds(changes: list[AlertTransition]) -> list[tuple[str, str, int]]:
     return [(change.kind, change.reason, change.index) for change in changes]
 
 
+QUIET = [1.0] * 20
+"""What closes an alert that has ended, at 10 frames/s."""
+
+
 def test_an_alert_opens_after_the_minimum_duration_and_closes_under_the_release() -> None:
-    changes = feed(make_rule(), [1.0] * 10 + [11.0] * 7 + [9.0] * 3 + [7.0] + [1.0] * 5)
+    changes = feed(make_rule(), [1.0] * 10 + [11.0] * 7 + [9.0] * 3 + [7.0] + QUIET)
     # The last frame under the threshold is 9 (0.9 s), so the first window without it ends at frame 15.
     assert kinds(changes) == [("opened", "score", 15), ("closed", "score", 20)]
     opened = changes[0]
     assert (opened.started_index, opened.started_pts_seconds) == (10, 1.0)
     assert (opened.raised_index, opened.pts_seconds) == (15, 1.5)
     assert changes[1].raised_index == 15
+
+
+def test_an_alert_that_goes_on_within_the_time_of_a_gap_stays_open() -> None:
+    rule = make_rule(critical_threshold=30.0)
+    changes = feed(rule, [1.0] * 10 + [11.0] * 7 + [1.0] * 13 + [31.0] * 6 + [1.0] + QUIET[1:])
+    assert kinds(changes) == [("opened", "score", 15), ("updated", "escalated", 35)]
+    assert (changes[1].peak_score, changes[1].peak_index) == (31.0, 30)
+    assert rule.state == "open"
+    # A rise that would not have opened it does not keep it open. It ended where the score fell for the last time.
+    assert kinds(feed(rule, [11.0, 1.0], start=56)) == [("closed", "score", 36)]
+
+
+def test_without_a_longer_cooldown_an_alert_closes_where_it_ends() -> None:
+    changes = feed(make_rule(cooldown_seconds=2.0), [11.0] * 8 + [1.0] * 5)
+    assert kinds(changes) == [("opened", "score", 5), ("closed", "score", 8)]
+
+
+def test_what_breaks_off_after_an_alert_has_ended_does_not_move_its_end() -> None:
+    for close in (AlertStateMachine.gap, AlertStateMachine.finish):
+        rule = make_rule()
+        feed(rule, [11.0] * 8 + [1.0] * 5)
+        closed = close(rule)
+        assert closed is not None
+        assert kinds([closed]) == [("closed", "score", 8)]
 
 
 def test_a_rise_shorter_than_the_minimum_duration_raises_nothing() -> None:
@@ -70,7 +98,7 @@ def test_the_window_is_exact_where_the_duration_is_a_whole_number_of_frames(fps:
 
 def test_a_higher_score_opens_an_alert_sooner() -> None:
     fast = {"fast_margin": 2.0, "fast_duration_seconds": 0.2}
-    moment = [1.0, 1.0, 12.0, 25.0, 20.0, 22.0, 7.0]
+    moment = [1.0, 1.0, 12.0, 25.0, 20.0, 22.0, 7.0, *QUIET]
     assert kinds(feed(make_rule(**fast), moment)) == [("opened", "score", 5), ("closed", "score", 6)]
     assert feed(make_rule(**fast), moment)[0].started_index == 2
     assert feed(make_rule(), moment) == []
@@ -91,8 +119,12 @@ def test_the_state_names_every_phase() -> None:
     for i, score in enumerate([1.0, 11.0, 11.0, 11.0, 11.0, 11.0, 11.0, 11.0, 1.0]):
         rule.update(i, i / 10, score)
         seen.append(rule.state)
-    assert seen == ["idle"] + ["pending"] * 5 + ["open"] * 2 + ["cooldown"]
-    for i in range(9, 70):
+    assert seen == ["idle"] + ["pending"] * 5 + ["open"] * 3
+    for i in range(9, 29):
+        assert rule.state == "open"
+        rule.update(i, i / 10, 1.0)
+    assert rule.state == "cooldown"
+    for i in range(29, 70):
         rule.update(i, i / 10, 1.0)
     assert rule.state == "idle"
     assert rule.severity is None
@@ -100,7 +132,7 @@ def test_the_state_names_every_phase() -> None:
 
 def test_a_rise_within_the_cooldown_reopens_the_alert_with_its_old_start_and_peak() -> None:
     rule = make_rule()
-    changes = feed(rule, [1.0] * 5 + [20.0] * 8 + [1.0] * 10 + [12.0] * 8 + [1.0] * 3)
+    changes = feed(rule, [1.0] * 5 + [20.0] * 8 + [1.0] * 30 + [12.0] * 8 + [1.0] + QUIET)
     assert [change.kind for change in changes] == ["opened", "closed", "updated", "closed"]
     reopened = changes[2]
     assert reopened.reason == "reopened"
@@ -108,8 +140,8 @@ def test_a_rise_within_the_cooldown_reopens_the_alert_with_its_old_start_and_pea
     assert (reopened.peak_score, reopened.peak_index) == (20.0, 5)
 
 
-def test_the_cooldown_counts_from_the_close_and_its_end_is_outside() -> None:
-    # Closed at frame 10 (1.0 s), so a new alert may open from frame 60 (6.0 s) on; it needs frames 55..60.
+def test_the_cooldown_counts_from_the_end_and_its_end_is_outside() -> None:
+    # Ended at frame 10 (1.0 s), so a new alert may open from frame 60 (6.0 s) on; it needs frames 55..60.
     base = [1.0] * 2 + [11.0] * 8 + [1.0]
     just_outside = base + [1.0] * (55 - len(base)) + [11.0] * 8
     assert kinds(feed(make_rule(), just_outside))[-1] == ("opened", "score", 60)
@@ -126,7 +158,7 @@ def test_the_cooldown_starts_anew_at_every_close() -> None:
 
 def test_severity_rises_once_and_never_falls() -> None:
     rule = make_rule(critical_threshold=30.0)
-    changes = feed(rule, [1.0] * 5 + [11.0] * 8 + [31.0] + [11.0] * 5 + [32.0, 1.0])
+    changes = feed(rule, [1.0] * 5 + [11.0] * 8 + [31.0] + [11.0] * 5 + [32.0, 1.0] + QUIET)
     assert [(c.kind, c.reason, c.severity) for c in changes] == [
         ("opened", "score", "warning"),
         ("updated", "escalated", "critical"),
@@ -210,7 +242,7 @@ def test_finish_closes_at_the_last_score() -> None:
 
 def test_scores_may_be_negative() -> None:
     rule = make_rule(threshold=-30.0, release=-31.0)
-    changes = feed(rule, [-40.0] * 5 + [-29.0] * 6 + [-30.5, -31.5])
+    changes = feed(rule, [-40.0] * 5 + [-29.0] * 6 + [-30.5] + [-31.5] * 21)
     assert kinds(changes) == [("opened", "score", 10), ("closed", "score", 12)]
 
 
@@ -250,29 +282,39 @@ def test_wrong_values_are_refused(changes: dict[str, float], message: str) -> No
 
 
 def opening_frames(
-    scores: np.ndarray, pts: np.ndarray, *, ways: list[tuple[float, float]], release: float, cooldown: float
+    scores: np.ndarray,
+    pts: np.ndarray,
+    *,
+    ways: list[tuple[float, float]],
+    release: float,
+    cooldown: float,
+    gap: float,
 ) -> tuple[list[int], list[int]]:
     """New alerts and reopenings, straight from the definition: every window is looked at again.
 
     Args:
         ways: Pairs of duration and threshold.
     """
-    fresh, again, closed_at, i = [], [], -math.inf, 0
+    fresh: list[int] = []
+    again: list[int] = []
+    is_open, end = False, -math.inf  # inf: it has not ended
+    quiet = gap if cooldown > gap else 0.0
 
     def held(i: int, duration: float, threshold: float) -> bool:
         window = pts >= pts[i] - duration - 1e-9
         window &= np.arange(len(pts)) <= i
         return bool(pts[0] <= pts[i] - duration + 1e-9 and np.all(scores[window] >= threshold))
 
-    while i < len(scores):
-        if any(held(i, *way) for way in ways):
-            (fresh if pts[i] - closed_at >= cooldown - 1e-9 else again).append(i)
-            below = np.flatnonzero(scores[i + 1 :] < release)
-            if below.size == 0:
-                break
-            i += 1 + int(below[0])
-            closed_at = pts[i]
-        i += 1
+    for i, (now, score) in enumerate(zip(pts, scores, strict=True)):
+        is_raised = any(held(i, *way) for way in ways)
+        if is_open:
+            end = now if end == math.inf and score < release else end
+            if is_raised and now < end + cooldown - 1e-9:
+                end = math.inf
+            is_open = now < end + quiet - 1e-9
+        elif is_raised:
+            (again if now < end + cooldown - 1e-9 else fresh).append(i)
+            is_open, end = True, math.inf
     return fresh, again
 
 
@@ -283,19 +325,21 @@ def opening_frames(
     duration=st.sampled_from([0.0, 0.04, 0.12, 0.5]),
     cooldown=st.sampled_from([0.0, 0.32, 2.0]),
     margin=st.sampled_from([None, 1.0, 1.1, 1.2]),
+    gap=st.sampled_from([0.3, 2.0]),
 )
 def test_alerts_open_where_the_definition_says(
-    scores: list[float], steps: list[float], duration: float, cooldown: float, margin: float | None
+    scores: list[float], steps: list[float], duration: float, cooldown: float, margin: float | None, gap: float
 ) -> None:
     pts = np.cumsum(steps)[: len(scores)]
     rule = make_rule(
-        min_duration_seconds=duration, cooldown_seconds=cooldown, fast_margin=margin, fast_duration_seconds=0.08
-    )
+        min_duration_seconds=duration, cooldown_seconds=cooldown, fast_margin=margin, fast_duration_seconds=0.08,
+        gap_seconds=gap,
+    )  # fmt: skip
     changes = [
         c for i, (t, s) in enumerate(zip(pts, scores, strict=True)) if (c := rule.update(i, float(t), s)) is not None
     ]
     ways = [(duration, 10.0)] + ([] if margin is None else [(0.08, 10.0 * margin)])
-    fresh, again = opening_frames(np.array(scores), pts, ways=ways, release=8.0, cooldown=cooldown)
+    fresh, again = opening_frames(np.array(scores), pts, ways=ways, release=8.0, cooldown=cooldown, gap=gap)
     assert [c.index for c in changes if c.kind == "opened"] == fresh
     assert [c.index for c in changes if c.reason == "reopened"] == again
     # Openings and closings alternate, and every peak is the highest score since the start.

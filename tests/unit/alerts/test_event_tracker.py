@@ -65,7 +65,7 @@ def play(
 def test_an_event_from_its_first_frame_to_its_end() -> None:
     wall = Wall()
     tracker = make_tracker(wall)
-    scores = [1.0] * 5 + [11.0] * 3 + [15.0] + [11.0] * 4 + [1.0]
+    scores = [1.0] * 5 + [11.0] * 3 + [15.0] + [11.0] * 4 + [1.0] * 11
     opened, closed = play(tracker, wall, scores, {8: (2, 3), 9: (1, 1)})
     assert (opened.kind, opened.event.state, opened.event.reason) == ("opened", "open", "score")
     event = closed.event
@@ -92,7 +92,7 @@ def test_the_cell_follows_the_peak_while_the_event_is_open() -> None:
 def test_a_reopened_event_keeps_id_start_and_the_cell_of_its_higher_peak() -> None:
     wall = Wall()
     tracker = make_tracker(wall)
-    changes = play(tracker, wall, [1.0] + [20.0] * 8 + [1.0] + [12.0] * 8 + [1.0], {1: (2, 2), 10: (3, 3)})
+    changes = play(tracker, wall, [1.0] + [20.0] * 8 + [1.0] * 11 + [12.0] * 8 + [1.0] * 11, {1: (2, 2), 20: (3, 3)})
     assert [c.event.reason for c in changes] == ["score", "score", "reopened", "score"]
     assert len({c.event.id for c in changes}) == 1
     assert changes[2].event.state == "open"

@@ -89,12 +89,12 @@ def test_threshold_is_held_near_the_highest_normal_score():
     common = {"median": 10.0, "hysteresis": 0.2, "frames": 9000, "duration_seconds": 900.0, "data_warnings": ()}
     made = decide(curve, alerts_per_day=1.0, **common)
     assert curve.threshold(curve.expected(24.0)) > 16.0  # what the tail says
-    assert made["threshold"] == 10.0 + 1.3 * (12.0 - 10.0)
-    assert made["threshold_low"] <= made["threshold"] <= made["threshold_high"] <= 12.6
-    assert made["release"] == pytest.approx(12.6 - 0.2 * 2.6)
+    assert made["threshold"] == 10.0 + 1.2 * (12.0 - 10.0)
+    assert made["threshold_low"] <= made["threshold"] <= made["threshold_high"] <= 12.4
+    assert made["release"] == pytest.approx(12.4 - 0.2 * 2.4)
     assert made["critical"] > made["threshold"]
-    assert any("held at 1.3 times" in warning for warning in made["warnings"])
-    flat = replace(curve, highest_peak=10.0)  # nothing above the median: no height to take 1.3 times
+    assert any("held at 1.2 times" in warning for warning in made["warnings"])
+    flat = replace(curve, highest_peak=10.0)  # nothing above the median: no height to take 1.2 times
     assert decide(flat, alerts_per_day=1.0, **common)["threshold"] > 16.0
 
 

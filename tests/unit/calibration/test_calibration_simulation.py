@@ -67,11 +67,11 @@ def test_budget_inside_the_data_is_kept_within_a_factor_of_two(name):
 @pytest.mark.parametrize("name", PROCESSES)
 def test_tenfold_extrapolation_stays_within_a_stated_factor(name):
     """6 minutes, one alert an hour: the median within 10 (tails lighter than exponential may stay far below), no more
-    than one calibration of eight beyond 15 times the budget. The limit on the threshold's height costs a factor of two
-    where the tail is exponential."""
+    than one calibration of eight beyond 20 times the budget. The limit on the threshold's height costs a factor of
+    three where the tail is exponential."""
     ratios = rates(PROCESSES[name], 6, 10)
     assert np.median(ratios) < 10, ratios
-    assert (ratios > 15).sum() <= 1, ratios
+    assert (ratios > 20).sum() <= 1, ratios
 
 
 def test_exponential_tails_are_met_both_ways_under_extrapolation():

@@ -72,7 +72,7 @@ def test_score_writes_scores_plot_and_video(call: Any, small_bundle: Path, shape
             assert row["peak_row"] == row["peak_col"] == ""
     alert = [int(row["index"]) for row in rows if row["alert"] == "1"]
     assert 46 <= alert[0] <= 50  # 0.8 s after the shapes came
-    assert alert[-1] == 59
+    assert alert == list(range(alert[0], 100))  # it ends at 60, and would close 2 s later
     picture = cv2.imread(str(tmp_path / "out" / "shapes.png"))
     assert picture is not None
     assert picture.std() > 5
