@@ -20,7 +20,7 @@ POLICY = (
 )
 _TYPES = {
     ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
-    ".webmanifest": "application/manifest+json",
+    ".png": "image/png", ".webmanifest": "application/manifest+json",
 }  # fmt: skip
 
 

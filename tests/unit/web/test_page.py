@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 from browser_support import DESKTOP, PHONE, accessibility_issues, chromium, opened
 from clip_support import write_color_video
+from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 from unit.alerts.alert_events import make_event
 
@@ -355,6 +359,25 @@ def test_the_theme_can_be_switched_and_is_kept(site: Site, browser: Browser) -> 
         page.get_by_role("button", name="Switch between dark and light").click()
         page.reload()
         assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
+
+
+def test_devices_without_svg_have_icons(site: Site) -> None:
+    page = httpx.get(site.url).text
+    manifest_at = urljoin(site.url, page.split('rel="manifest" href="')[1].split('"')[0])
+    apple = page.split('rel="apple-touch-icon" href="')[1].split('"')[0]
+    listed = {icon["src"]: (icon["sizes"], icon.get("purpose")) for icon in httpx.get(manifest_at).json()["icons"]}
+    assert listed == {
+        "icon.svg": ("any", None), "icon-192.png": ("192x192", None), "icon-512.png": ("512x512", None),
+        "icon-maskable-512.png": ("512x512", "maskable"),
+    }  # fmt: skip
+    drawn, clear = (16, 22, 29, 255), (0, 0, 0, 0)
+    corners = {"icon-192.png": clear, "icon-512.png": clear, "icon-maskable-512.png": drawn, apple: drawn}
+    for name, corner in corners.items():
+        answer = httpx.get(urljoin(manifest_at, name))
+        assert answer.headers["content-type"] == "image/png"
+        image = Image.open(io.BytesIO(answer.content)).convert("RGBA")
+        wanted = 180 if name == apple else int(listed[name][0].split("x")[0])
+        assert (image.size, image.getpixel((0, 0))) == ((wanted, wanted), corner), name
 
 
 def test_the_first_paint_on_a_phone_is_reported(
