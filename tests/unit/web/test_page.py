@@ -15,7 +15,7 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-from browser_support import DESKTOP, PHONE, accessibility_issues, chromium, opened
+from browser_support import DESKTOP, OTHER_HOST, PHONE, accessibility_issues, chromium, opened
 from clip_support import write_color_video
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
@@ -24,6 +24,7 @@ from unit.alerts.alert_events import make_event
 from streamad.accounts import Role, User, changed_accounts, hash_password
 from streamad.alerts import EventStore, new_event_id, read_marks
 from streamad.alerts.audit import read_audit
+from streamad.alerts.sinks import Subscriptions
 from streamad.errors import OutputError
 from streamad.observability import Health, Metrics
 from streamad.observability.timeline import ScoreTimeline
@@ -86,7 +87,7 @@ def picture(text: str = "") -> bytes:
 class Site:
     """A running server with four cameras, five events of two days, and an operator and a viewer who can log in."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, push: Subscriptions | None = None) -> None:
         self.document = status(
             camera("gate"),
             camera(HOSTILE, alert="warning", score=4.2),
@@ -120,10 +121,11 @@ class Site:
         with changed_accounts(users) as states:
             for name, role in (("vera", Role.VIEWER), ("otto", Role.OPERATOR), ("anna", Role.ADMIN)):
                 states.append(states[-1].with_user(User(name=name, role=role, password=HASH)))
-        spec = WebSpec(port=0, users=users)
+        spec = WebSpec(port=0, users=users, allowed_hosts=(OTHER_HOST,))
         self.app = create_app(
             metrics=Metrics(), health=Health(), status=self._status, store=self.store, preview=self._preview,
             evidence=self.evidence, timeline=self.timeline, logins=Logins(spec, events=self.store.path),
+            push=push,
         )  # fmt: skip
         self.server = WebServer(self.app, spec)
         self.server.start()
