@@ -19,7 +19,7 @@ import numpy.typing as npt
 from motion_forms import Described, by_surprise, described, fitted
 
 from streamad.alerts import AlertStateMachine
-from streamad.calibration import AlertPolicySpec, calibrate
+from streamad.calibration import calibrate
 from streamad.calibration import calibration as limits
 from streamad.detectors.motion.fitting import SURPRISE_POWER, TOP_CELLS
 from streamad.detectors.motion.layout import CLOSEST

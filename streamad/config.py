@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from streamad.alerts.evidence import EvidenceSpec
-from streamad.alerts.sinks import NotifierSpec, OutboxSpec, SinkSpec
+from streamad.alerts.sinks import NotifierSpec, OutboxSpec, SinkSpec, WebPushSinkSpec
 from streamad.alerts.store import EventsSpec
 from streamad.calibration.drift import DriftSpec
 from streamad.calibration.policy import AlertPolicySpec
@@ -164,6 +164,22 @@ class Config(BaseModel):
                     hint = _did_you_mean(camera, known)
                     raise ValueError(f"sink {sink.label!r} is for camera {camera!r}, which does not exist{hint}")
         return self
+
+    @model_validator(mode="after")
+    def _push_has_a_page(self) -> Self:
+        pushes = [sink for sink in self.sinks if isinstance(sink, WebPushSinkSpec)]
+        if len(pushes) > 1:
+            raise ValueError("two sinks are of type webpush: the page has one switch for them")
+        if pushes and not (self.web.enabled and self.web.has_logins):
+            raise ValueError(
+                "a sink of type webpush needs a page on which people log in: set `web.users`, or `web.proxy`"
+            )
+        return self
+
+    @property
+    def push(self) -> WebPushSinkSpec | None:
+        """The sink that tells browsers; None if there is none."""
+        return next((sink for sink in self.sinks if isinstance(sink, WebPushSinkSpec)), None)
 
     def model_of(self, camera: CameraSpec) -> str:
         """The name or path of a camera's bundle."""

@@ -114,6 +114,7 @@ def watch(
         context = SinkContext(
             cameras=tuple(camera.id for camera in settings.cameras),
             picture_of=None if evidence is None else partial(picture_of, settings.evidence.folder),
+            users=settings.web.users,
         )
         sinks = SinkFanout(
             [build_sink(spec, settings.outbox, context) for spec in settings.sinks], on_outcome=metrics.notified
@@ -199,6 +200,7 @@ def watch(
                 preview=monitor.preview,
                 evidence=settings.evidence.folder if settings.evidence.enabled else None,
                 logins=logins,
+                push=None if settings.push is None else settings.push.subscriptions(settings.web.users),
                 configuration=reloading,
                 camera_settings=camera_settings,
                 timeline=timeline,

@@ -12,6 +12,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 DESKTOP = {"viewport": {"width": 1280, "height": 860}}
+OTHER_HOST = "watch.example"
+"""A name for this machine that is not a loopback name, so that browsers trust it over HTTPS alone."""
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 
 expect.set_options(timeout=20_000)  # of a busy machine
@@ -23,7 +25,8 @@ def chromium() -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         pytest.skip("no Chromium here (Debian: apt-get install chromium)")
-    flags = ["--no-sandbox", "--disable-quic", "--disable-background-networking", "--disable-component-update"]
+    flags = ["--no-sandbox", "--disable-quic", "--disable-background-networking", "--disable-component-update",
+             f"--host-resolver-rules=MAP {OTHER_HOST} 127.0.0.1"]  # fmt: skip
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=flags)
         yield browser

@@ -36,6 +36,7 @@ def send_test(
         streamad sinks test camera.yaml
         streamad sinks test camera.yaml --sink webhook
     """
+    from streamad.alerts.sinks import SinkContext
     from streamad.alerts.sinks.check import check_sink, sink_name
     from streamad.config import load_config
 
@@ -47,7 +48,10 @@ def send_test(
         if wanted not in names:
             hint = suggestion(wanted, names) or f"it has {', '.join(names)}"
             raise UsageError(f"{config} has no sink {wanted!r}", hint=hint)
-    results = [check_sink(spec) for spec, name in zip(settings.sinks, names, strict=True) if not only or name in only]
+    context = SinkContext(users=settings.web.users)
+    results = [
+        check_sink(spec, context) for spec, name in zip(settings.sinks, names, strict=True) if not only or name in only
+    ]
     if as_json:
         emit({"sinks": results})
     else:

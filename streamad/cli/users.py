@@ -72,6 +72,8 @@ def add_user(
 def remove_user(config: ConfigArgument, name: UserName, as_json: JsonOption = False) -> None:
     """Remove a user. Their sessions end at once.
 
+    So do the notifications on their devices.
+
     Examples:
         streamad users remove camera.yaml kim
     """
@@ -83,6 +85,7 @@ def remove_user(config: ConfigArgument, name: UserName, as_json: JsonOption = Fa
         others = tuple(user for user in states[0].users if user.name != name)
         states.append(states[0].model_copy(update={"users": others}))
     _record(settings, "user.remove", name, {})
+    _end_notifications(settings)
     _done(as_json, f"{name}: removed", {"user": name, "file": str(path)})
 
 
@@ -91,6 +94,8 @@ def set_password(
     config: ConfigArgument, name: UserName, password_file: PasswordOption = None, as_json: JsonOption = False
 ) -> None:
     """Set a user's password. Their sessions end at once.
+
+    So do the notifications on their devices, until they are turned on again.
 
     Examples:
         streamad users password camera.yaml kim
@@ -104,6 +109,7 @@ def set_password(
         user = _require(states[0], name, path)
         states.append(states[0].with_user(user.model_copy(update={"password": hashed})))
     _record(settings, "user.password", name, {})
+    _end_notifications(settings)
     _done(as_json, f"{name}: new password", {"user": name, "file": str(path)})
 
 
@@ -235,6 +241,12 @@ def _settings(config: Path) -> tuple[Config, Path]:
     if settings.web.users is None:
         raise ConfigError(f"{config} has no users file", hint="add `users: users.json` under `web`")
     return settings, settings.web.users
+
+
+def _end_notifications(settings: Config) -> None:
+    """Forget the devices of users who could not log in any more."""
+    if settings.push is not None:
+        settings.push.subscriptions(settings.web.users).current()
 
 
 def _require(accounts: Accounts, name: str, path: Path) -> Any:

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from streamad import __version__
 from streamad.accounts import Role
 from streamad.alerts import EventStore
+from streamad.alerts.sinks import Subscriptions
 from streamad.observability.endpoints import WebSpec
 from streamad.observability.health import Health, HealthReport
 from streamad.observability.metrics import Metrics
@@ -28,6 +29,7 @@ from streamad.web.feed import Feed, feed_router
 from streamad.web.logins import Logins
 from streamad.web.models import Probe
 from streamad.web.page import page_router
+from streamad.web.push import push_router
 from streamad.web.sessions import sessions_router
 
 API = "/api/v1"
@@ -48,6 +50,7 @@ def create_app(
     timeline: ScoreTimeline | None = None,
     budgets: Callable[[str], Sequence[Mapping[str, float]] | None] = lambda _: None,
     logins: Logins | None = None,
+    push: Subscriptions | None = None,
     configuration: Configurable | None = None,
     camera_settings: Callable[[str], Mapping[str, Any] | None] = lambda _: None,
 ) -> FastAPI:
@@ -67,6 +70,7 @@ def create_app(
         budgets: Function that returns the `Budget`s of a camera; None if there is no such camera.
         timeline: The scores of the last day, served under `/api/v1/cameras/ID/timeline`.
         logins: Recognizes who makes a request. Default: programs on this machine may read, and nobody can log in.
+        push: The devices that web push reaches. Default: browsers are not notified.
         configuration: What reloads and changes the configuration. Default: nothing can.
         camera_settings: Function that returns the `CameraSettings` of a camera; None if there is no such camera.
     """
@@ -125,6 +129,7 @@ def create_app(
     api.include_router(events_router(store, evidence, feed))
     api.include_router(feed_router(feed))
     api.include_router(audit_router(store))
+    api.include_router(push_router(push, partial(record, store)))
 
     @api.get("/openapi.json", tags=["about"], response_model=dict[str, Any])
     def get_openapi() -> Response:
@@ -132,7 +137,7 @@ def create_app(
         return JSONResponse(app.openapi())
 
     app.include_router(api)
-    app.include_router(sessions_router(logins, partial(record, store)), prefix=API)
+    app.include_router(sessions_router(logins, partial(record, store), push), prefix=API)
     return app
 
 

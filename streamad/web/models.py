@@ -196,3 +196,33 @@ class Me(Document):
     """Value for the header `X-CSRF-Token` of requests that change something. Null where none is needed."""
     login: bool
     """Whether users can log in here."""
+
+
+class PushServer(Document):
+    """What a browser needs to subscribe to notifications."""
+
+    key: str
+    """The server's public key (VAPID), base64url: the browser's `applicationServerKey`."""
+
+
+class PushKeys(Document):
+    """The keys of a browser's `PushSubscription`, base64url."""
+
+    p256dh: str = Field(max_length=128)
+    """Public key of the device."""
+    auth: str = Field(max_length=64)
+    """Secret that is shared with the device."""
+
+
+class PushEndpoint(Document):
+    """Where a device is reached."""
+
+    endpoint: str = Field(max_length=2048)
+    """`endpoint` of the browser's `PushSubscription`: an address at its push service; a secret."""
+
+
+class PushDevice(PushEndpoint):
+    """A device to notify, as the browser's `PushSubscription` describes it."""
+
+    keys: PushKeys
+    """Its keys."""

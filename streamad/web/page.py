@@ -16,11 +16,13 @@ from streamad.web.answers import NO_STORE
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
-    "connect-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    "connect-src 'self'; manifest-src 'self'; worker-src 'self'; form-action 'self'; frame-ancestors 'none'; "
+    "base-uri 'none'"
 )
+CURRENT, WORKER = "current", "worker.js"
 _TYPES = {
     ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
-    ".webmanifest": "application/manifest+json",
+    ".png": "image/png", ".webmanifest": "application/manifest+json",
 }  # fmt: skip
 
 
@@ -36,7 +38,8 @@ def page_router(*, has_preview: bool) -> APIRouter:
     """Create the routes of the page at `/` and of the files that it loads.
 
     All files are in one folder, whose name is the hash of their content. So browsers may keep them forever, and
-    scripts find each other by plain relative names.
+    scripts find each other by plain relative names. What outlives a version, the service worker and its icon, is in the
+    folder `current`, too, which browsers ask for every time.
 
     Args:
         has_preview: Whether cameras have pictures.
@@ -46,7 +49,7 @@ def page_router(*, has_preview: bool) -> APIRouter:
     environment = Environment(loader=PackageLoader("streamad.web"), autoescape=True, undefined=StrictUndefined)
     document = environment.get_template("page.html").render(
         static=f"/static/{folder}",
-        modules=sorted(name for name in assets if name.endswith(".js")),
+        modules=sorted(name for name in assets if name.endswith(".js") and name != WORKER),
         version=__version__,
         has_preview=has_preview,
     )
@@ -59,10 +62,13 @@ def page_router(*, has_preview: bool) -> APIRouter:
 
     @router.get("/static/{of}/{name}")
     async def get_asset(of: str, name: str, request: Request) -> Response:
-        asset = assets.get(name) if of == folder else None
+        asset = assets.get(name) if of in (folder, CURRENT) else None
         if asset is None:
             raise HTTPException(404, "no such file; reload the page")
-        headers = {"Cache-Control": "public, max-age=31536000, immutable", "ETag": asset.etag}
+        lasting = "public, max-age=31536000, immutable" if of == folder else "no-cache"
+        headers = {"Cache-Control": lasting, "ETag": asset.etag}
+        if name == WORKER:
+            headers["Service-Worker-Allowed"] = "/"  # its notifications are the whole page's
         if request.headers.get("if-none-match") == asset.etag:
             return Response(status_code=304, headers=headers)
         return _answer(asset, request, headers)

@@ -9,21 +9,24 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from streamad.accounts import Role
+from streamad.alerts.sinks import Subscriptions
 from streamad.web.access import Identity, requires
 from streamad.web.answers import NO_STORE, no_store, problems
 from streamad.web.logins import COOKIE, Logins
 from streamad.web.models import Login, Me
+from streamad.web.push import session_of
 
 Record = Callable[[Identity, str], None]
 Viewer = Annotated[Identity, requires(Role.VIEWER)]
 
 
-def sessions_router(logins: Logins, record: Record) -> APIRouter:
+def sessions_router(logins: Logins, record: Record, push: Subscriptions | None) -> APIRouter:
     """Create the routes.
 
     Args:
         logins: What logs users in.
         record: Adds to the audit trail what an identity did.
+        push: The devices that web push reaches; those of a session are forgotten when it ends.
     """
     router = APIRouter(tags=["sessions"])
 
@@ -50,12 +53,14 @@ def sessions_router(logins: Logins, record: Record) -> APIRouter:
         )  # fmt: skip
         return answer
 
-    @router.post("/logout", status_code=204, response_class=Response, responses=problems(401, 403))
+    @router.post("/logout", status_code=204, response_class=Response, responses=problems(401, 403, 503))
     def log_out(request: Request, who: Viewer) -> Response:
-        """End the session."""
+        """End the session, and the notifications of its device."""
         if who.authentication == "session":
             logins.log_out(request)
             record(who, "logout")
+            if push is not None:
+                push.remove(lambda device: device.session == session_of(who))
         answer = Response(status_code=204, headers=NO_STORE)
         answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict", secure=logins.is_secure(request))
         return answer

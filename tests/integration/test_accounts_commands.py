@@ -14,11 +14,15 @@ from cli_support import Ran, streamad
 
 from streamad.accounts import read_accounts
 from streamad.alerts import EventStore
+from streamad.alerts.sinks import Subscriptions
+from streamad.alerts.sinks.webpush import SERVICES
 from streamad.observability import Health, Metrics
 from streamad.web import Logins, WebServer, WebSpec, create_app
 
 PASSWORD = "correct horse battery"
 API = "/api/v1"
+PUBLIC_KEY = "BGsX0fLhLEJH-Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"
+"""A device's: the generator of the curve."""
 
 
 @pytest.fixture
@@ -77,6 +81,21 @@ def test_users_and_tokens_are_managed_while_a_server_runs(config: Path) -> None:
     everything = "".join(path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file())
     assert made["token"] not in everything
     assert "user.password" in call(config, "events", "audit", "CONFIG").out
+
+
+@pytest.mark.parametrize("end", [("remove",), ("password", "--password-file", "password.txt")])
+def test_the_devices_of_who_may_not_log_in_any_more_are_forgotten(config: Path, end: tuple[str, ...]) -> None:
+    pytest.importorskip("cryptography", reason="needs cryptography (the extra `webpush`)")
+    with config.open("a") as file:
+        file.write("sinks: [{type: webpush, contact: kim@site.example, path: push.json}]\n")
+    call(config, "users", "add", "CONFIG", "kim", "--password-file", "password.txt")
+    call(config, "users", "add", "CONFIG", "pia", "--password-file", "password.txt")
+    devices = Subscriptions(config.parent / "push.json", SERVICES, config.parent / "site" / "users.json")
+    for name in ("kim", "pia"):
+        devices.add(name, "session", f"https://fcm.googleapis.com/{name}", PUBLIC_KEY, "A" * 22)
+    call(config, "users", end[0], "CONFIG", "kim", *end[1:])
+    assert "fcm.googleapis.com/kim" not in devices.path.read_text()
+    assert [device.user for device in devices.current()] == ["pia"]
 
 
 def test_a_user_of_a_proxy_has_no_password(config: Path) -> None:

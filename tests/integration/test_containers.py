@@ -284,7 +284,7 @@ def test_the_steps_of_the_dockerfile_give_a_service_that_runs_read_only(disk: Pa
             run "touch /opt/evil" || true
             run "streamad backup /etc/streamad/camera.yaml --out backups/now.zip"
             run "streamad events list /etc/streamad/camera.yaml"
-            run "python -c 'import streamad, paho.mqtt, apprise; print(streamad.__file__)'"
+            run "python -c 'import streamad, paho.mqtt, apprise, http_ece, py_vapid; print(streamad.__file__)'"
             kill -TERM $(pgrep -f -n "streamad {json.loads(command)[0]} /etc/streamad")
             wait $pid && echo ended cleanly
         """),

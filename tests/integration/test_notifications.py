@@ -179,6 +179,38 @@ def test_a_run_that_notifies_shows_no_secret(
     assert [sink["ok"] for sink in tested.document()["sinks"]] == [True] + [False] * (len(sinks) - 1)
 
 
+def test_a_device_is_told_by_a_run_until_its_user_logs_out(
+    small_bundle: Path, shapes_video: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("http_ece", reason="needs http-ece (the extra `webpush`)")
+    from push_support import Device, push_service
+
+    source = {**file_source(shapes_video), "realtime": True, "loop": True}
+    with push_service(tmp_path) as service:
+        config = write_config(
+            tmp_path / "c.yaml", small_bundle, source, rules=RULES, sinks=[service.settings(tmp_path)],
+            web={"port": 0, "users": "users.json"}, logging={"level": "debug"},
+        )  # fmt: skip
+        (tmp_path / "password").write_text("correct horse battery")
+        added = streamad("users", "add", config, "kim", "--password-file", tmp_path / "password", cwd=tmp_path)
+        assert added.code == 0, added.err
+        phone = Device(service, "phone")
+        with running(config) as run, httpx.Client(base_url=f"{run.url}/api/v1", timeout=20) as browser:
+            login = {"name": "kim", "password": "correct horse battery"}
+            browser.headers["X-CSRF-Token"] = browser.post("/login", json=login).json()["csrf_token"]
+            assert browser.post("/push/subscribe", json=phone.subscription).status_code == 204
+            run.eventually(lambda: phone.messages)
+            assert phone.messages[0]["tag"] in stored(tmp_path / "events.sqlite")
+            tested = streamad("sinks", "test", config, cwd=tmp_path)
+            assert (tested.code, phone.messages[-1]["title"]) == (0, "streamad: test")
+            assert browser.post("/logout").status_code == 204
+            told, events = len(phone.messages), len(stored(tmp_path / "events.sqlite"))
+            run.eventually(lambda: len(stored(tmp_path / "events.sqlite")) >= events + 2)
+            run.end()
+        assert len(phone.messages) <= told + 1, "one may have been on its way"
+        assert "is-secret" not in run.text + added.err + tested.err
+
+
 def test_the_test_command(quick: CliServer, small_bundle: Path, tmp_path: Path, server: Receiver) -> None:
     config = write_config(
         tmp_path / "c.yaml", small_bundle, {"type": "file", "path": "none.mp4"},
@@ -286,7 +318,8 @@ def test_the_entries_of_the_page_are_valid(monkeypatch: pytest.MonkeyPatch) -> N
     page = (ROOT / "docs" / "how-to" / "get-notified.md").read_text()
     blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     cameras = [{"id": name, "source": {"type": "file", "path": name}} for name in ("gate", "yard")]
-    for sinks in (blocks[0], f"sinks:\n{blocks[1]}"):
+    (push,) = (block for block in blocks if block.startswith("web:"))
+    for sinks in (f"{blocks[0]}web: {{users: users.json}}", f"sinks:\n{blocks[1]}", push):
         assert parse_config(f"model: m\ncameras: {cameras}\n{sinks}").sinks
     example = (ROOT / "configs" / "several.yaml").read_text()
     commented = re.sub(r"^  # (?=- type|  )", "  ", example, flags=re.MULTILINE)

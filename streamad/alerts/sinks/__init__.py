@@ -21,7 +21,9 @@ from streamad.alerts.sinks.mail import EmailSinkSpec
 from streamad.alerts.sinks.mqtt import MqttSinkSpec
 from streamad.alerts.sinks.notification import Notification
 from streamad.alerts.sinks.settings import NotifierSpec, OutboxSpec, PictureOf, Sender, SinkContext
+from streamad.alerts.sinks.subscriptions import Subscriptions
 from streamad.alerts.sinks.webhook import WebhookSinkSpec
+from streamad.alerts.sinks.webpush import WebPushSinkSpec
 from streamad.plugins import SINKS, OrPlugin
 
 __all__ = [
@@ -46,6 +48,8 @@ __all__ = [
     "SinkContext",
     "SinkFanout",
     "SinkSpec",
+    "Subscriptions",
+    "WebPushSinkSpec",
     "WebhookSinkSpec",
     "build_sink",
 ]
@@ -58,6 +62,7 @@ SinkSpec = Annotated[
     | EmailSinkSpec
     | AppriseSinkSpec
     | CommandSinkSpec
+    | WebPushSinkSpec
     | PluginSink,
     OrPlugin(SINKS, PluginSink),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TypedDict
 
 from streamad.alerts.sinks import Delivery, NotifierSpec, SinkContext, SinkSpec, build_sink
@@ -34,13 +35,18 @@ def sink_name(spec: SinkSpec) -> str:
     return spec.label if isinstance(spec, NotifierSpec) else spec.type
 
 
-def check_sink(spec: SinkSpec) -> SinkResult:
-    """Send one test notification past the outbox; a sink that records is opened and closed, and nothing is written."""
+def check_sink(spec: SinkSpec, context: SinkContext | None = None) -> SinkResult:
+    """Send one test notification past the outbox; a sink that records is opened and closed, and nothing is written.
+
+    Args:
+        spec: The settings.
+        context: What the sink may need to know of the program.
+    """
     started, is_ok = time.monotonic(), True
     try:
         if isinstance(spec, NotifierSpec):
             message = "accepted"
-            sender = spec.build_sender(SinkContext(is_test=True))
+            sender = spec.build_sender(replace(context or SinkContext(), is_test=True))
             try:
                 sender.open()
                 sender.send(notification_of_test(spec.label))

@@ -49,11 +49,13 @@ class SinkContext:
         cameras: Ids of all cameras.
         picture_of: Finds the picture of an event; None if pictures are not kept.
         is_test: Whether only a test is sent, beside a streamad that may be running.
+        users: The users file of the page; None if there is none.
     """
 
     cameras: tuple[str, ...] = ()
     picture_of: PictureOf | None = None
     is_test: bool = False
+    users: Path | None = None
 
 
 class OutboxSpec(BaseModel):

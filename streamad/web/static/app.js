@@ -3,6 +3,7 @@
 import { ask, logIn, logOut, me } from "./api.js";
 import { $, dialog, h, put } from "./dom.js";
 import { lostSince, on, open, status } from "./live.js";
+import { makeSwitch, renew, turnOff } from "./push.js";
 import * as review from "./review.js";
 import * as setup from "./setup.js";
 import * as wall from "./wall.js";
@@ -114,9 +115,15 @@ function showLogin() {
 
 $("account").addEventListener("click", () => {
   if (me.name === null) return showLogin();
-  const out = h("button", { type: "button", class: "primary", onclick: async () => { await logOut(); location.reload(); } }, "Log out");
+  const leave = async () => {
+    // The server forgets this device with the session in any case.
+    await Promise.race([turnOff().catch(() => {}), new Promise((done) => setTimeout(done, 2000))]);
+    await logOut();
+    location.reload();
+  };
+  const out = h("button", { type: "button", class: "primary", onclick: leave }, "Log out");
   const can = { viewer: "look at everything", operator: "look at everything and mark events", admin: "do everything" }[me.role] ?? "";
-  dialog("Account", h("h2", {}, me.name), h("p", {}, "You are " + me.role + ": you may " + can + "."), me.authentication === "session" ? out : null);
+  dialog("Account", h("h2", {}, me.name), h("p", {}, "You are " + me.role + ": you may " + can + "."), makeSwitch(), me.authentication === "session" ? out : null);
 });
 
 // ---- theme and keys
@@ -155,9 +162,13 @@ document.addEventListener("keydown", (event) => {
 on("connection", showConnection);
 on("status", showStatus);
 on("me", showAccount);
+on("me", renew);
 on("mark", countUnreviewed);
 on("event", countUnreviewed);
 on("connection", (state) => { if (state === "live") countUnreviewed(); });
 window.addEventListener("hashchange", route);
+navigator.serviceWorker?.addEventListener("message", ({ data }) => {   // a notification was clicked
+  if (location.hash === data.open) route(); else location.hash = data.open;
+});
 route();
 open();

@@ -205,7 +205,7 @@ class Card {
       ["How sure", certainty(event.peak_score, event.threshold)[0] + " (" + event.peak_score.toPrecision(3) + " of " + event.threshold.toPrecision(3) + ")"],
       ["Model", event.model],
     ].filter(([, text]) => text);
-    dialog("Event of " + event.camera,
+    const box = dialog("Event of " + event.camera,
       h("h2", {}, event.camera + ": " + explained(event)), picture, trace,
       h("dl", { class: "facts" }, facts.map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text)))),
       h("h3", {}, "Judgment"), marks?.length ? null : h("p", { class: "dim" }, "Nobody has judged it yet."), history, note, fault,
@@ -217,6 +217,7 @@ class Card {
         h("a", { class: "quiet", href: "/api/v1/events/" + event.id + "/evidence.zip", download: true }, "Download all")),
       h("p", { class: "dim" }, "A false alarm counts as normal when thresholds are set, and is learned from. Every mark stays on record."));
     if (has("trace.csv")) drawTrace(trace, this.folder + "trace.csv");
+    return box;
   }
 }
 
@@ -380,6 +381,25 @@ export function enter(query) {
   form.querySelector(".clear").hidden = !Object.keys(filter).length;
   isShown = true;
   if (isNew || isStale) { isStale = false; load(); }
+  if (query.get("event")) openEvent(query.get("event"));
+}
+
+/** Open the event that a notification leads to, whether or not the list has it. */
+async function openEvent(id) {
+  const here = location.hash;
+  for (const other of document.querySelectorAll("dialog:not(.login)")) other.close();
+  let box;
+  try {
+    const card = cards.get(id) ?? new Card(await ask("events/" + encodeURIComponent(id)));
+    box = await card.open();
+  } catch (problem) {
+    if (problem.status === 401) return;   // asked again after the login
+    box = dialog("Event", h("h2", {}, "No such event"), h("p", {}, problem.status === 404 ? "It is no longer kept, or not yet." : problem.message));
+  }
+  box.addEventListener("close", () => {
+    if (location.hash === here) history.replaceState(null, "", "#/review");
+    focus(id);
+  });
 }
 
 export function leave() { isShown = false; playing?.stop(); }

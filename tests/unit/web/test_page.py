@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -9,18 +10,22 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import cv2
+import httpx
 import numpy as np
 import pytest
-from browser_support import DESKTOP, PHONE, accessibility_issues, chromium, opened
+from browser_support import DESKTOP, OTHER_HOST, PHONE, accessibility_issues, chromium, opened
 from clip_support import write_color_video
+from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 from unit.alerts.alert_events import make_event
 
 from streamad.accounts import Role, User, changed_accounts, hash_password
 from streamad.alerts import EventStore, new_event_id, read_marks
 from streamad.alerts.audit import read_audit
+from streamad.alerts.sinks import Subscriptions
 from streamad.errors import OutputError
 from streamad.observability import Health, Metrics
 from streamad.observability.timeline import ScoreTimeline
@@ -83,7 +88,7 @@ def picture(text: str = "") -> bytes:
 class Site:
     """A running server with four cameras, five events of two days, and an operator and a viewer who can log in."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, *, push: Subscriptions | None = None, **settings: Any) -> None:
         self.document = status(
             camera("gate"),
             camera(HOSTILE, alert="warning", score=4.2),
@@ -117,10 +122,11 @@ class Site:
         with changed_accounts(users) as states:
             for name, role in (("vera", Role.VIEWER), ("otto", Role.OPERATOR), ("anna", Role.ADMIN)):
                 states.append(states[-1].with_user(User(name=name, role=role, password=HASH)))
-        spec = WebSpec(port=0, users=users, **settings)
+        spec = WebSpec(port=0, users=users, **{"allowed_hosts": (OTHER_HOST,), **settings})
         self.app = create_app(
             metrics=Metrics(), health=Health(), status=self._status, store=self.store, preview=self._preview,
             evidence=self.evidence, timeline=self.timeline, logins=Logins(spec, events=self.store.path),
+            push=push,
         )  # fmt: skip
         self.server = WebServer(self.app, spec)
         self.server.start()
@@ -356,6 +362,25 @@ def test_the_theme_can_be_switched_and_is_kept(site: Site, browser: Browser) -> 
         page.get_by_role("button", name="Switch between dark and light").click()
         page.reload()
         assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
+
+
+def test_devices_without_svg_have_icons(site: Site) -> None:
+    page = httpx.get(site.url).text
+    manifest_at = urljoin(site.url, page.split('rel="manifest" href="')[1].split('"')[0])
+    apple = page.split('rel="apple-touch-icon" href="')[1].split('"')[0]
+    listed = {icon["src"]: (icon["sizes"], icon.get("purpose")) for icon in httpx.get(manifest_at).json()["icons"]}
+    assert listed == {
+        "icon.svg": ("any", None), "icon-192.png": ("192x192", None), "icon-512.png": ("512x512", None),
+        "icon-maskable-512.png": ("512x512", "maskable"),
+    }  # fmt: skip
+    drawn, clear = (16, 22, 29, 255), (0, 0, 0, 0)
+    corners = {"icon-192.png": clear, "icon-512.png": clear, "icon-maskable-512.png": drawn, apple: drawn}
+    for name, corner in corners.items():
+        answer = httpx.get(urljoin(manifest_at, name))
+        assert answer.headers["content-type"] == "image/png"
+        image = Image.open(io.BytesIO(answer.content)).convert("RGBA")
+        wanted = 180 if name == apple else int(listed[name][0].split("x")[0])
+        assert (image.size, image.getpixel((0, 0))) == ((wanted, wanted), corner), name
 
 
 def test_the_first_paint_on_a_phone_is_reported(
