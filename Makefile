@@ -31,7 +31,7 @@ $(VENV)/.base: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.base
 	$(PIP) torch
-	$(PIP) -e '.[train,onnx,int8,mqtt,apprise,dev]'
+	$(PIP) -e '.[train,teacher,onnx,int8,mqtt,apprise,dev]'
 	@touch $@
 
 demo: $(VENV)/.base
