@@ -207,7 +207,7 @@ def _metric_lines(table: dict[str, Any], name: str) -> list[str]:
     lines.append("")
     lines += [f"- `{metric}`: {METRIC_TITLES.get(metric, metric)}." for metric in metrics]
     lines += [
-        f"- Paper's `{metric}` over all classes: {theirs['all']:.2f} ({theirs['source']})."
+        f"- Paper's `{metric}` over all classes: {theirs['all']:.2f}; {theirs['source']}."
         for metric, theirs in paper.items()
     ]
     return lines

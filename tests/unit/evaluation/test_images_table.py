@@ -88,7 +88,7 @@ def test_metrics_by_masks_have_a_table_of_their_own() -> None:
         "| class | pixel_auroc | pixel_auroc_per_image | mean_accuracy |",
         "| cable | 60.00 ± 0.00 | 60.00 ± 0.00 | 71.50 ± 0.71 |",
         "| paper, the same classes | – | – | 88.50 |",
-        "- Paper's `pixel_auroc_per_image` over all classes: 91.00 (",
+        "- Paper's `pixel_auroc_per_image` over all classes: 91.00; ",
     ):
         assert line in page
     assert "by the masks" not in image_markdown(image_table(results()[0], ""))
