@@ -129,7 +129,7 @@ def evaluate(
 
     Examples:
         streamad evaluate ped2 --data ~/datasets --model motion-ped2
-        streamad evaluate ped2 --data ~/datasets --model motion-ped2 --clips Test001..Test004
+        streamad evaluate ped2 --data ~/datasets --model motion-ped2 --clips 1..4
         streamad evaluate site/ --model models/gate --out results/gate
     """
     from streamad.bundle import load_bundle
