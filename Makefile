@@ -31,7 +31,7 @@ $(VENV)/.base: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.base
 	$(PIP) torch
-	$(PIP) -e '.[train,onnx,int8,mqtt,apprise,webpush,dev]'
+	$(PIP) -e '.[train,teacher,onnx,int8,mqtt,apprise,webpush,dev]'
 	@touch $@
 
 demo: $(VENV)/.base

@@ -15,7 +15,7 @@ from streamad.bundle import Bundle, load_bundle
 from streamad.calibration import AlertPolicySpec
 from streamad.detectors import find_detector
 from streamad.engines import EngineSpec
-from streamad.evaluation.datasets import Dataset
+from streamad.evaluation.datasets import Dataset, part_of
 from streamad.evaluation.scores import Edge, SingleClass
 from streamad.inference.model import Model, open_model
 from streamad.protocols import Progress
@@ -121,6 +121,7 @@ def evaluate(
     data: str | Path | None = None,
     out: str | Path | None = None,
     label_set: str | None = None,
+    clips: Sequence[str] | None = None,
     normalization: Sequence[Normalization] | None = None,
     edge: Edge = "leave_out",
     single_class: SingleClass = "leave_out",
@@ -136,6 +137,8 @@ def evaluate(
         data: Folder of a data set that is given by name. Default: looked for in $STREAMAD_DATA.
         out: Folder that keeps the scores of every clip, so that an interrupted run resumes. Default: a temporary one.
         label_set: Which labels, where a set has several.
+        clips: Test clips to evaluate: names, numbers, and ranges such as "1..4". The result says that it is of a part.
+            Default: all.
         normalization: Protocols of the figures. Default: all that are possible.
         edge: What frames at a clip's ends without a score count as; see `evaluate_scores`.
         single_class: What clips of one class count as in the macro AUC; see `evaluate_scores`.
@@ -144,6 +147,7 @@ def evaluate(
         progress: Called with "scoring", the clips done, and their total.
 
     Raises:
+        UsageError: A clip does not exist.
         DatasetError: Nothing can be evaluated.
         CalibrationError: "calibrated" is asked for, and the model has no calibration.
         EngineError: The engine cannot run here.
@@ -152,6 +156,8 @@ def evaluate(
     found = dataset
     if not isinstance(found, Dataset):
         found = find_test_data(found, None if data is None else Path(data), label_set=label_set)
+    if clips is not None:
+        found = part_of(found, clips)
     with _temporary_folder() as (temporary, keep_for):
         result = evaluate_dataset(
             found,

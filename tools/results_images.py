@@ -29,9 +29,32 @@ def row(folder: Path, table: dict[str, Any]) -> str:
     whole = "" if mean["of"] == mean["classes"] else f" ({mean['of']} of {mean['classes']} classes)"
     hours = table["seconds"]["training"] / 3600
     return (
-        f"| {table['detector']} | {table['data_set']}{whole} | {spread(mean['auroc'])} | {paper} | "
+        f"| {method(table)} | {table['data_set']}{whole} | {spread(mean['auroc'])} | {paper} | "
         f"{len(mean['seeds'])} | {hours:.1f} h | [table]({folder.as_posix()}/table.md) |"
     )
+
+
+def method(table: dict[str, Any]) -> str:
+    """The detector, with the options that are not its defaults for the data set."""
+    given = ", ".join(f"`{name}={value}`" for name, value in table["options_given"].items())
+    return f"{table['detector']}, {given}" if given else str(table["detector"])
+
+
+METRICS = ("pixel_auroc", "pixel_auroc_per_image", "mean_accuracy")
+
+
+def defect_row(table: dict[str, Any]) -> str:
+    """Metrics by masks, each as ours / the paper's for the same classes, or for all of them in brackets."""
+    cells = []
+    for name in METRICS:
+        ours = table["mean"]["metrics"].get(name)
+        paper = table["paper_metrics"].get(name)
+        theirs = "–"
+        if paper:
+            theirs = f"({paper['all']:.2f})" if paper["mean"] is None else f"{paper['mean']:.2f}"
+        cells.append("–" if ours is None else f"{spread(ours)} / {theirs}")
+    classes = ", ".join(entry["class"] for entry in table["classes"])
+    return f"| {method(table)} | {classes} | {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -63,6 +86,22 @@ def main() -> None:
         *(row(folder.relative_to(options.runs.parent), table) for folder, table in tables.items()),
         "",
     ]
+    defects = [table for table in tables.values() if table["mean"].get("metrics")]
+    if defects:
+        lines += [
+            "## Defects in images",
+            "",
+            "By the masks of the data set, in percent: ours / the paper's for the same classes, in brackets the paper's mean over "
+            "all classes, where it gives no other. `pixel_auroc`: the pixels of all test images in one curve. "
+            "`pixel_auroc_per_image`: within each anomalous image, their mean, as the paper has it. `mean_accuracy`: mean of the "
+            "shares of normal and anomalous images that are judged right, with the highest score of held-out normal images as the "
+            "threshold.",
+            "",
+            "| detector | classes | pixel_auroc | pixel_auroc_per_image | mean_accuracy |",
+            "|---|---|---|---|---|",
+            *map(defect_row, defects),
+            "",
+        ]
     if missing:
         lines += ["Not run, for lack of data or time; the command to do so:", ""]
         lines += [

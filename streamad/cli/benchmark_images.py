@@ -52,7 +52,8 @@ def benchmark_images(
         opt("--data", unit="DIR", help="Folder of the data. Default: $STREAMAD_DATA/images.", panel="Input"),
     ] = None,
     classes: Annotated[
-        str | None, opt("--classes", unit="NAMES", help="Normal classes, comma-separated. Default: all.", panel="Input")
+        str | None,
+        opt("--classes", unit="NAMES", help="Normal classes, comma-separated. Default: all present.", panel="Input"),
     ] = None,
     seeds: Annotated[str, opt("--seeds", unit="N,N", help="Seeds, comma-separated.", panel="Training")] = "1,2,3",
     option: OptionsOption = None,
@@ -78,8 +79,12 @@ def benchmark_images(
     if not method.takes_images:
         raise UsageError(f"{detector} cannot be trained on images", hint="choose another detector")
     numbers, options = _numbers(seeds), parse_pairs(option)
-    benchmark = load_images(data_set, _data_folder(folder))
-    chosen = _classes(classes, benchmark.classes, data_set)
+    benchmark = load_images(data_set, _data_folder(folder, data_set))
+    present = range(len(benchmark.classes)) if benchmark.present is None else benchmark.present
+    chosen = list(present) if classes is None else _classes(classes, benchmark.classes, data_set)
+    if len(present) < len(benchmark.classes):
+        names = ", ".join(benchmark.classes[k] for k in present)
+        say(f"{data_set}: {len(present)} of {len(benchmark.classes)} classes are there: {names}")
     try:
         from streamad.training.image_benchmark import run_image_benchmark
     except ModuleNotFoundError as error:
@@ -128,7 +133,7 @@ def benchmark_images(
     say(f"{place}: table.md, table.json and one file per training")
 
 
-def _data_folder(given: Path | None) -> Path:
+def _data_folder(given: Path | None, data_set: str) -> Path:
     if given is not None:
         return given
     root = os.environ.get("STREAMAD_DATA")
@@ -137,7 +142,9 @@ def _data_folder(given: Path | None) -> Path:
             "the folder of the data is not known",
             hint="give --data DIR, or set STREAMAD_DATA to a folder with images/",
         )
-    return Path(root) / "images"
+    images = Path(root) / "images"
+    # MVTec AD, a set of folders, may lie beside images/ as the video data sets do.
+    return Path(root) if data_set == "mvtec" and not (images / "mvtec").is_dir() else images
 
 
 def _numbers(text: str) -> list[int]:
@@ -150,10 +157,8 @@ def _numbers(text: str) -> list[int]:
     return seeds
 
 
-def _classes(text: str | None, names: Sequence[str], data_set: str) -> list[int]:
+def _classes(text: str, names: Sequence[str], data_set: str) -> list[int]:
     """Indices of the named classes. A name has precedence over a number."""
-    if text is None:
-        return list(range(len(names)))
     known = {**{str(k): k for k in range(len(names))}, **{name.lower(): k for k, name in enumerate(names)}}
     found = []
     for part in text.split(","):

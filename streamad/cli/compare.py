@@ -45,6 +45,10 @@ def compare(
         say("note: these runs use different data sets or label sets; their metrics are not comparable")
     for result in loaded:
         say_notes(f"{result.name}: {note}" for note in inversion_note(result.protocols))
+    clips = {tuple(clip.name for clip in r.clips) for r in loaded}
+    if len(sets) == 1 and len(clips) > 1 and any(r.part for r in loaded):
+        parts = ", ".join(f"{r.name} is {r.part}" for r in loaded if r.part)
+        say(f"note: these runs are of different test clips; their metrics are not comparable ({parts})")
     frames = {r.protocols[0].frames for r in loaded}
     if len(sets) == 1 and len(frames) > 1:
         say(f"note: the runs scored different numbers of frames ({', '.join(map(str, sorted(frames)))})")

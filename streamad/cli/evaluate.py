@@ -94,9 +94,19 @@ def evaluate(
     label_set: Annotated[
         str | None, opt("--label-set", unit="NAME", help="Label set, if there are several (avenue).", panel="Input")
     ] = None,
+    clips: Annotated[
+        str | None,
+        opt(
+            "--clips",
+            unit="NAMES",
+            help="Part of the test clips: names, numbers, and ranges such as 1..4, comma-separated. Default: all.",
+            panel="Input",
+        ),
+    ] = None,
     allow_pickle: AllowPickleOption = False,
     out: Annotated[
-        Path | None, out_option("Folder of the results. Default: results/DATASET-MODEL.", "--report")
+        Path | None,
+        out_option("Folder of the results. Default: results/DATASET-MODEL, with -part for a part.", "--report"),
     ] = None,
     name: NameOption = None,
     as_json: JsonOption = False,
@@ -119,18 +129,25 @@ def evaluate(
 
     Examples:
         streamad evaluate ped2 --data ~/datasets --model motion-ped2
+        streamad evaluate ped2 --data ~/datasets --model motion-ped2 --clips 1..4
         streamad evaluate site/ --model models/gate --out results/gate
     """
     from streamad.bundle import load_bundle
+    from streamad.evaluation.datasets import part_of
+    from streamad.evaluation.report.tables import NOT_COMPARABLE
     from streamad.evaluation.scores import inversion_note
-    from streamad.workflows.evaluate import evaluate_dataset, find_test_data
+    from streamad.workflows.evaluate import default_name, evaluate_dataset, find_test_data
 
     protocol = protocol_of(normalization, edge, single_class)
     bundle = load_bundle(model)
     dataset = find_test_data(data_set, folder, label_set=label_set, allow_pickle=allow_pickle)
-    place = output_folder(out or Path("results") / f"{dataset.name}-{bundle.name}")
+    if clips is not None:
+        dataset = part_of(dataset, [part for part in clips.split(",") if part.strip()])
+    place = output_folder(out or Path("results") / default_name(dataset, bundle))
     frames = sum(clip.frames for clip in dataset.testing)
     say(f"{dataset.name}, labels {dataset.labels}: {len(dataset.testing)} test clips, {frames} frames; {bundle.name}")
+    if dataset.whole is not None:
+        say(f"note: a part, {len(dataset.testing)} of {dataset.whole} test clips: {NOT_COMPARABLE}")
     for problem in dataset.problems:
         say(problem)
     say_notes(dataset.notes)

@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from streamad.errors import UsageError
+from streamad.evaluation.images.defects import ACCURACY, PIXELS, PIXELS_PER_IMAGE
 from streamad.evaluation.images.results import ImageResult, identity, require_same
 
 
 @dataclass(frozen=True)
 class Published:
-    """AUROC in % reported by a paper, with one class normal.
+    """AUROC, or another metric, in % reported by a paper, with one class normal.
 
     Attributes:
         mean: Mean over all classes.
         source: Paper and table.
         classes: By class in the official order. None: the paper reports only the mean.
         note: How it differs from a one-class result of a single model.
+        metrics: The paper's results by other metrics, by the names in `streamad.evaluation.images.defects`.
     """
 
     mean: float
     source: str
     classes: tuple[float, ...] | None = None
     note: str | None = None
+    metrics: Mapping[str, Published] = field(default_factory=dict)
+
+    def of(self, classes: Sequence[int], total: int) -> float | None:
+        """Mean over these of all `total` classes; None if the paper does not report it."""
+        if len(classes) == total:
+            return self.mean
+        return statistics.fmean(self.classes[k] for k in classes) if self.classes else None
 
 
 def image_table(results: Sequence[ImageResult], command: str, published: Published | None = None) -> dict[str, Any]:
@@ -60,6 +69,7 @@ def image_table(results: Sequence[ImageResult], command: str, published: Publish
     classes = sorted({k for k, _ in pairs})
     seeds = sorted({seed for _, seed in pairs})
     scores = list(first.auroc)
+    metrics = [name for name in first.metrics if all(name in run.metrics for run in results)]
     by_pair = dict(zip(pairs, results, strict=True))
     theirs = published.classes if published else None
     rows = []
@@ -71,6 +81,7 @@ def image_table(results: Sequence[ImageResult], command: str, published: Publish
                 "auroc": _spread([run.auroc[first.headline] for run in mine]),
                 "paper": theirs[k] if theirs else None,
                 "scores": {name: _spread([run.auroc[name] for run in mine if name in run.auroc]) for name in scores},
+                "metrics": {name: _spread([run.metrics[name] for run in mine]) for name in metrics},
                 "seeds": [run.seed for run in mine],
                 "epochs": sorted(run.epochs for run in mine),
                 "best_epochs": sorted(run.best_epoch for run in mine),
@@ -79,11 +90,8 @@ def image_table(results: Sequence[ImageResult], command: str, published: Publish
             }
         )
     whole = [seed for seed in seeds if all((k, seed) in by_pair for k in classes)]
-    complete = len(classes) == len(first.classes)
-    if complete:
-        paper = published.mean if published else None
-    else:
-        paper = statistics.fmean(theirs[k] for k in classes) if theirs else None
+    total = len(first.classes)
+    aurocs, further = ({pair: getattr(run, kind) for pair, run in by_pair.items()} for kind in ("auroc", "metrics"))
     return {
         "data_set": first.data_set,
         "detector": first.detector,
@@ -91,13 +99,19 @@ def image_table(results: Sequence[ImageResult], command: str, published: Publish
         "classes": rows,
         "mean": {
             "of": len(classes),
-            "classes": len(first.classes),
+            "classes": total,
             "seeds": whole,
-            "auroc": _mean(by_pair, classes, whole, first.headline),
-            "paper": paper,
-            "scores": {name: _mean(by_pair, classes, whole, name) for name in scores},
+            "auroc": _mean(aurocs, classes, whole, first.headline),
+            "paper": published.of(classes, total) if published else None,
+            "scores": {name: _mean(aurocs, classes, whole, name) for name in scores},
+            "metrics": {name: _mean(further, classes, whole, name) for name in metrics},
         },
         "paper": {"source": published.source, "note": published.note} if published else None,
+        "paper_metrics": {
+            name: {"source": theirs_by.source, "mean": theirs_by.of(classes, total), "all": theirs_by.mean}
+            for name, theirs_by in (published.metrics if published else {}).items()
+            if name in metrics
+        },
         "protocol": {
             "split": first.layout,
             "validation_images": sorted({run.validation for run in results}),
@@ -166,11 +180,41 @@ def image_markdown(table: dict[str, Any]) -> str:
     ]
     for label, scores in [*((row["class"], row["scores"]) for row in rows), (f"**{name}**", mean["scores"])]:
         lines.append(f"| {label} | {' | '.join(_text(value) for value in scores.values())} |")
+    lines += _metric_lines(table, name)
     return "\n".join(lines) + "\n"
 
 
+METRIC_TITLES = {
+    PIXELS: "pixel AUROC: the pixels of all test images in one curve",
+    PIXELS_PER_IMAGE: "pixel AUROC within each anomalous image, their mean (the IGD paper's metric)",
+    ACCURACY: "mean of the shares of normal and of anomalous images that are judged right, with the highest score of "
+    "held-out normal images as the threshold",
+}
+
+
+def _metric_lines(table: dict[str, Any], name: str) -> list[str]:
+    """Lines on the metrics of data sets with masks; none without them."""
+    metrics, paper = table["mean"]["metrics"], table["paper_metrics"]
+    if not metrics:
+        return []
+    lines = ["", "In %, by the masks of the data set:", "", f"| class | {' | '.join(metrics)} |"]
+    lines.append(f"|---|{'---|' * len(metrics)}")
+    for label, values in [*((row["class"], row["metrics"]) for row in table["classes"]), (f"**{name}**", metrics)]:
+        lines.append(f"| {label} | {' | '.join(_text(values[metric]) for metric in metrics)} |")
+    if paper:
+        figures = (_figure(paper[metric]["mean"]) if metric in paper else "–" for metric in metrics)
+        lines.append(f"| paper, the same classes | {' | '.join(figures)} |")
+    lines.append("")
+    lines += [f"- `{metric}`: {METRIC_TITLES.get(metric, metric)}." for metric in metrics]
+    lines += [
+        f"- Paper's `{metric}` over all classes: {theirs['all']:.2f}; {theirs['source']}."
+        for metric, theirs in paper.items()
+    ]
+    return lines
+
+
 def _spread(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean and standard deviation of AUROC values, in %."""
+    """Mean and standard deviation of values from 0 to 1, in %."""
     if not values:
         return {"mean": None, "sd": None}
     return {
@@ -180,9 +224,9 @@ def _spread(values: Sequence[float]) -> dict[str, float | None]:
 
 
 def _mean(
-    by_pair: dict[tuple[int, int], ImageResult], classes: Sequence[int], seeds: Sequence[int], score: str
+    values: Mapping[tuple[int, int], Mapping[str, float]], classes: Sequence[int], seeds: Sequence[int], name: str
 ) -> dict[str, float | None]:
-    return _spread([statistics.fmean(by_pair[k, seed].auroc[score] for k in classes) for seed in seeds])
+    return _spread([statistics.fmean(values[k, seed][name] for k in classes) for seed in seeds])
 
 
 def _shared(descriptions: Sequence[dict[str, Any]]) -> dict[str, Any]:

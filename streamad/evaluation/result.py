@@ -216,6 +216,8 @@ class EvaluationRecord:
         alerts: None without a calibration.
         origin: What produced the scores.
         notes: What readers must know.
+        part_of: Number of the data set's test clips if only some of them were evaluated, on purpose: such metrics are
+            not comparable with those of all. None: all.
     """
 
     name: str
@@ -228,8 +230,14 @@ class EvaluationRecord:
     origin: Origin
     patches: PatchMetrics | None = None
     notes: tuple[str, ...] = ()
+    part_of: int | None = None
 
     __pydantic_config__ = ConfigDict(extra="forbid")
+
+    @property
+    def part(self) -> str | None:
+        """In words, which part of the test clips was evaluated; None: all."""
+        return None if self.part_of is None else f"a part: {len(self.clips)} of {self.part_of} test clips"
 
     def save(self, path: Path) -> None:
         """Write the result as JSON, atomically.

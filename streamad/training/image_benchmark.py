@@ -19,6 +19,7 @@ import torch
 from streamad import __version__
 from streamad.errors import DatasetError, UsageError
 from streamad.evaluation.images import ImageBenchmark, OneClassSplit, check_training_images
+from streamad.evaluation.images.defects import defect_metrics, full_size
 from streamad.evaluation.images.results import (
     Hardware,
     ImageResult,
@@ -29,8 +30,9 @@ from streamad.evaluation.images.results import (
     write_result,
 )
 from streamad.evaluation.metrics import roc_auc
-from streamad.files import locked, read_json, write_json
+from streamad.files import locked, read_json, write_atomic, write_json
 from streamad.training.loop import EpochReport, ImageTask, run_loop
+from streamad.visual.defect import defect_picture
 
 if TYPE_CHECKING:  # detectors are built on training
     from streamad.detectors.base import Detector
@@ -39,6 +41,10 @@ HELD_OUT = 150
 """Training images held out for validation, as in the ADACL paper."""
 HELD_OUT_SHARE = 10
 """At most one in this many training images is held out: MVTec's categories have 60 to 391 images."""
+PICTURES = "pictures"
+"""In the folder of the results: a folder for each training, with test images and their anomaly maps."""
+TINTED = 0.99
+"""Share of the pixels of held-out normal images that are not tinted in these pictures."""
 CHOICES = "run.json"
 """In a checkpoint's folder: the options that the unfinished training was started with."""
 
@@ -82,7 +88,8 @@ def run_image_benchmark(
 ) -> list[ImageResult]:
     """Train and test a detector with each class as the normal one, for every seed.
 
-    All data are checked before the first training. Each training writes a result file of its own to `out`. Run again
+    All data are checked before the first training. Each training writes a result file of its own to `out`, and pictures
+    of the test images with their anomaly maps to `out`/pictures if the data set has masks. Run again
     with the same `out`, finished trainings are skipped, and an interrupted one resumes after its last epoch. Several
     processes with the same `out` share the work.
 
@@ -91,7 +98,7 @@ def run_image_benchmark(
         detector: The detector to train.
         seeds: At least one; each seeds the held-out images, the weights and all random choices.
         out: Folder of the results.
-        classes: Indices of the classes in the benchmark's order. None: all.
+        classes: Indices of the classes in the benchmark's order. None: all that are present.
         device: "cpu", "cuda" or "cuda:N".
         options: The detector's options by name; the others have its defaults for this data set.
         threads: CPU threads of torch. None: unchanged.
@@ -106,7 +113,8 @@ def run_image_benchmark(
         DatasetError: Images or labels that cannot be used, or a damaged result in `out`.
         OutputError: `out` cannot be written to.
     """
-    chosen = range(len(benchmark.classes)) if classes is None else classes
+    present = range(len(benchmark.classes)) if benchmark.present is None else benchmark.present
+    chosen = present if classes is None else classes
     _require_distinct("seed", seeds)
     _require_distinct("class", chosen)
     if min(seeds) < 0:
@@ -242,8 +250,10 @@ class _Plan:
                 step_progress=lambda done, total: tell(done / total, before=(done - 1) / total),
             )
             started = time.monotonic()
-            auroc = _aurocs(task.score_images(split.test), split, self.detector.name)
+            scores = task.score_images(split.test)
             scoring = time.monotonic() - started
+            auroc = _aurocs(scores, split, self.detector.name)
+            metrics = self._metrics(task, split, validation, scores[next(iter(scores))], k, seed)
             result = ImageResult(
                 data_set=self.benchmark.name,
                 layout=self.benchmark.layout,
@@ -266,10 +276,38 @@ class _Plan:
                 scoring_seconds=scoring,
                 hardware=_hardware(self.device),
                 version=__version__,
+                metrics=metrics,
             )
             write_result(self.out, result)
             shutil.rmtree(folder)
         return result
+
+    def _metrics(
+        self,
+        task: ImageTask,
+        split: OneClassSplit,
+        validation: npt.NDArray[np.intp],
+        scores: npt.NDArray[np.float64],
+        k: int,
+        seed: int,
+    ) -> dict[str, float]:
+        """Return the metrics of a data set with masks, and write a picture of each test image with its anomaly map."""
+        if split.masks is None:
+            return {}
+        held_out = split.train[validation]
+        maps = task.anomaly_maps(split.test)
+        usual = next(iter(task.score_images(held_out).values()))
+        if maps is not None:
+            size = split.masks.shape[1:]
+            normal = task.anomaly_maps(held_out)
+            assert normal is not None
+            low = float(np.quantile(full_size(normal, size), TINTED))
+            folder = self.out / PICTURES / run_name(self.benchmark.classes, k, seed)
+            names = split.names or tuple(f"{number:05d}" for number in range(len(maps)))
+            for name, image, one, mask in zip(names, split.test, full_size(maps, size), split.masks, strict=True):
+                picture = defect_picture(image, one, mask, low=low, high=float(maps.max()))
+                write_atomic(folder / f"{name.replace('/', '-')}.png", picture)
+        return defect_metrics(scores, split.labels, usual, maps, split.masks)
 
     def _split(self, k: int) -> OneClassSplit:
         """Return the split of a class after checking that it can be trained and tested on."""

@@ -81,6 +81,10 @@ class ImageTask(Task):
     def score_images(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float64]]:
         """Return (n,) scores by name, higher is more anomalous; the headline score comes first."""
 
+    def anomaly_maps(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32] | None:
+        """Return (n, rows, cols) anomaly maps of (n, c, h, w) images, higher is more anomalous. Default: None."""
+        return None
+
 
 @dataclass(frozen=True)
 class EpochReport:

@@ -123,7 +123,7 @@ def evaluate_dataset(
         dataset: Clips and labels.
         bundle: The model, with its calibration for `calibrated` and the alerts.
         folder: Folder for the scores of every clip; clips that an earlier run finished are not scored again.
-        name: Name of the run, for comparisons. Default: data set and model.
+        name: Name of the run, for comparisons. Default: `default_name`.
         engine: The engine to run the model on. Default: chosen automatically.
         workers: Number of clips scored at a time.
         protocols: Protocols of the metrics. Default: all that apply.
@@ -170,7 +170,7 @@ def evaluate_dataset(
     damage = {number: (f"its masks were left out: {problem}",) for number, problem in located.problems}
     metrics = protocols_of(clips, protocols=protocols, calibration=calibration, edge=edge, single_class=single_class)
     record = EvaluationRecord(
-        name=name or f"{dataset.name}-{bundle.name}",
+        name=name or default_name(dataset, bundle),
         data_set=dataset.name,
         label_set=dataset.labels,
         clips=tuple(ClipRecord.of(clip, *damage.get(number, ())) for number, clip in enumerate(clips)),
@@ -179,11 +179,17 @@ def evaluate_dataset(
         patches=located.patches,
         alerts=None if policy is None else AlertMetrics.of(clips, policy),
         origin=Origin.of(bundle, clips),
-        notes=(*inversion_note(metrics), *notes),
+        notes=(*_note_on_part(dataset), *inversion_note(metrics), *notes),
+        part_of=dataset.whole,
     )
     return EvaluationResult(
         record, dataset, tuple(clips), calibration, tuple(false_alarms), tuple(misses), located.masks
     )
+
+
+def default_name(dataset: Dataset, bundle: Bundle) -> str:
+    """Return the name of a run that was given none: data set and model, and whether it is of a part of the clips."""
+    return f"{dataset.name}-{bundle.name}" + ("" if dataset.whole is None else "-part")
 
 
 def with_alerts(clip: ScoredClip, policy: AlertPolicy) -> ScoredClip:
@@ -246,6 +252,16 @@ def _policy(bundle: Bundle, calibration: Calibration | None, threshold: float | 
     if threshold is not None:
         return AlertPolicySpec().at(threshold, baseline=min(bundle.manifest.score.still, threshold))
     return None if calibration is None else AlertPolicySpec().of_calibration(calibration)
+
+
+def _note_on_part(dataset: Dataset) -> list[str]:
+    if dataset.whole is None:
+        return []
+    names = ", ".join(clip.name for clip in dataset.testing)
+    return [
+        f"A part of the data set, chosen on purpose: {len(dataset.testing)} of {dataset.whole} test clips ({names}). "
+        "Not comparable with results on all clips."
+    ]
 
 
 def _notes_on_model(bundle: Bundle, dataset: Dataset, calibration: Calibration | None) -> list[str]:

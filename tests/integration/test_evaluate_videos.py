@@ -108,6 +108,23 @@ def test_every_result_says_what_it_belongs_to(ran: tuple[Ran, Path]) -> None:
     assert {k: v for k, v in json.loads((ran[1] / "result.json").read_text()).items() if k in document} == document
 
 
+def test_a_part_of_the_clips_says_that_it_is_one(data: Path, ran: tuple[Ran, Path], tmp_path: Path) -> None:
+    done = streamad("evaluate", str(data), "--model", MODEL, "--clips", "02..03", "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert "a part, 2 of 3 test clips" in done.err
+    assert done.document()["part_of"] == 3
+    assert [clip["name"] for clip in done.document()["clips"]] == ["02", "03"]
+    out = tmp_path / "results" / f"gate-{MODEL}-part"
+    assert "a part: 2 of 3 test clips" in (out / "report.md").read_text()
+    # A clip's scores depend on no other clip.
+    np.testing.assert_array_equal(np.load(out / "scores.npz")["02"], np.load(ran[1] / "scores.npz")["02"])
+    compared = streamad("compare", str(ran[1]), str(out), "--draws", "0", cwd=tmp_path)
+    assert "different test clips; their metrics are not comparable" in compared.err
+    refused = streamad("evaluate", str(data), "--model", MODEL, "--clips", "02,04", cwd=tmp_path)
+    assert refused.code == 2
+    assert "no test clip '04'" in refused.err
+
+
 def test_the_page_needs_nothing_else(ran: tuple[Ran, Path]) -> None:
     page = (ran[1] / "report.html").read_text()
     assert page.count("<svg") == 4

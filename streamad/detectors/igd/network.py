@@ -1,9 +1,8 @@
-"""IGD's networks: encoder, decoder, critic, teacher, and the exported score."""
+"""IGD's networks: encoder, decoder, critic, and the exported score."""
 
 from __future__ import annotations
 
-import importlib
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from torch.nn import functional
 from streamad.bundle import Manifest
 from streamad.detectors.igd.losses import Gaussian, MsSsim, mean_absolute_error
 from streamad.detectors.igd.options import LARGE, Balance, Pooling
+from streamad.detectors.igd.teacher import FrozenEncoder, Teacher
 from streamad.errors import BundleError, UsageError
 
 PATCH = 32
@@ -19,8 +19,8 @@ PATCH = 32
 MAP_SIDE = 32
 """Rows and columns of a large image's anomaly map."""
 SHAPE = ("width", "descriptor", "rho", "xi", "svdd", "beta", "scales", "window", "pooling", "teacher")
-"""Options of a training that define the network; a bundle's record has them, and in later ones also the balance."""
-TEACHER_SIDE = 64  # smaller images are enlarged to this for a teacher
+"""Options of a training that define the network; a bundle's record has them. Later ones have the balance and the number
+of a distilled encoder's features, too."""
 
 
 class Block(nn.Module):
@@ -119,7 +119,7 @@ class Branch(nn.Module):
         rho: Share of the absolute error in ℓ_m.
         scales: Scales of MS-SSIM.
         window: Taps of MS-SSIM's window.
-        encoder: Encoder to use instead of the usual one (a teacher's).
+        features: Frozen features of the encoder, and their number (a teacher's). None: the whole encoder learns.
     """
 
     def __init__(
@@ -132,11 +132,13 @@ class Branch(nn.Module):
         rho: float,
         scales: int,
         window: int,
-        encoder: nn.Module | None = None,
+        features: tuple[nn.Module, int] | None = None,
     ) -> None:
         super().__init__()
         self.rho = rho
-        self.encoder = encoder or Encoder(channels, side, width, descriptor)
+        self.encoder: FrozenEncoder | Encoder = (
+            FrozenEncoder(*features, descriptor) if features else Encoder(channels, side, width, descriptor)
+        )
         self.decoder = Decoder(channels, side, width, descriptor)
         self.gaussian = Gaussian(descriptor)
         self.similarity = MsSsim(side, scales=scales, window=window)
@@ -186,7 +188,9 @@ class IgdNet(nn.Module):
         window: Taps of MS-SSIM's window on the whole image.
         pooling: "mean" scores an image by its ℓ_m and ℓ_h (paper), "peak" by the highest location of its anomaly map,
             for frames in which an anomaly is small.
-        teacher: Backbone with frozen features instead of the global encoder. None: no teacher.
+        teacher: Backbone of the encoders, see `Teacher`. None: no teacher.
+        teacher_features: Number of features of encoders distilled from the teacher, which is then not needed here. 0:
+            the teacher itself encodes, frozen.
         pretrained: Load the teacher's published weights. False if a bundle's weights follow.
 
     Raises:
@@ -212,6 +216,7 @@ class IgdNet(nn.Module):
         window: int = 5,
         pooling: Pooling = "mean",
         teacher: str | None = None,
+        teacher_features: int = 0,
         pretrained: bool = False,
     ) -> None:
         super().__init__()
@@ -232,14 +237,21 @@ class IgdNet(nn.Module):
         self.balance = balance
         self.beta = beta if side >= LARGE else 1.0
         self.map_side = MAP_SIDE if side >= LARGE else side
-        encoder = TeacherEncoder(teacher, channels, descriptor, pretrained=pretrained) if teacher else None
-        self.whole = Branch(
-            channels, side, width, descriptor=descriptor, rho=rho, scales=scales, window=window, encoder=encoder
-        )
-        self.patch: Branch | None = None
-        if self.beta < 1:
-            # Four scales as in the paper; 4 px at the coarsest one allow a window of 3.
-            self.patch = Branch(channels, PATCH, width, descriptor=descriptor, rho=rho, scales=4, window=3)
+
+        def branch(side: int, scales: int, window: int) -> Branch:
+            features: tuple[nn.Module, int] | None = None
+            if teacher_features:
+                features = Encoder(channels, side, width, teacher_features), teacher_features
+            elif teacher:
+                taught = Teacher(teacher, channels, pretrained=pretrained)
+                features = taught, taught.length
+            return Branch(
+                channels, side, width, descriptor=descriptor, rho=rho, scales=scales, window=window, features=features
+            )
+
+        self.whole = branch(side, scales, window)
+        # Four scales as in the paper; 4 px at the coarsest one allow a window of 3.
+        self.patch = branch(PATCH, 4, 3) if self.beta < 1 else None
 
     def parts(self, x: Tensor) -> IgdParts:
         """Return the score and its parts.
@@ -289,55 +301,6 @@ class IgdNet(nn.Module):
         return torch.cat([parts.combined[:, None], parts.anomaly_map.flatten(1)], dim=1)
 
 
-class TeacherEncoder(nn.Module):
-    """Frozen features of a trained backbone, and a trained linear layer to the descriptor.
-
-    Source: paper (frozen features of an ImageNet-trained ResNet18, and a linear layer to 128). Using the backbone
-        itself
-    instead of a network distilled from it follows the public code for the global branch.
-
-    Args:
-        name: A model of torchvision or timm, such as "resnet18"; "torchvision:NAME" and "timm:NAME" are explicit.
-        channels: Channels of the image; gray is repeated to three.
-        outputs: Length of the descriptor.
-        pretrained: Load published weights (the library may download them).
-
-    Raises:
-        UsageError: The backbone is not installed, or its weights cannot be loaded.
-    """
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, name: str, channels: int, outputs: int, *, pretrained: bool) -> None:
-        super().__init__()
-        if channels not in (1, 3):
-            raise UsageError(f"a teacher needs images of 1 or 3 channels, got {channels}", hint="train without teacher")
-        self.backbone = _backbone(name, pretrained).eval().requires_grad_(False)
-        # ImageNet's statistics, which published backbones expect.
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1), persistent=False)
-        with torch.no_grad():
-            length = self.backbone(torch.zeros(1, 3, TEACHER_SIDE, TEACHER_SIDE)).flatten(1).shape[1]
-        self.head = nn.Linear(length, outputs)
-
-    def train(self, mode: bool = True) -> TeacherEncoder:
-        """Set the mode of the linear layer only: a frozen BatchNorm keeps its statistics."""
-        super().train(mode)
-        self.backbone.eval()
-        return self
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map (n, channels, side, side) in [0, 1] to (n, outputs)."""
-        if images.shape[-1] < TEACHER_SIDE:
-            images = functional.interpolate(
-                images, size=(TEACHER_SIDE, TEACHER_SIDE), mode="bilinear", align_corners=False
-            )
-        images = images.expand(-1, 3, -1, -1)
-        features = self.backbone((images - self.mean) / self.deviation)
-        return cast(Tensor, self.head(features.flatten(1)))
-
-
 def to_patches(x: Tensor) -> Tensor:
     """Split (n, c, side, side) into its (n · grid², c, 32, 32) patches, row by row."""
     grid = x.shape[-1] // PATCH
@@ -366,7 +329,8 @@ def build(manifest: Manifest) -> IgdNet:
             hint="export the bundle again",
         )
     shape = {name: options[name] for name in SHAPE}
-    return IgdNet(spec.channels, spec.height, **shape, balance=options.get("balance", "loss"))
+    later = {"balance": options.get("balance", "loss"), "teacher_features": options.get("teacher_features", 0)}
+    return IgdNet(spec.channels, spec.height, **shape, **later)
 
 
 def _widths(side: int, width: int) -> tuple[int, ...]:
@@ -380,38 +344,3 @@ def _sides(side: int) -> tuple[int, ...]:
     for _ in _widths(side, 1):
         sides.append((sides[-1] + 1) // 2)
     return tuple(sides)
-
-
-def _backbone(name: str, pretrained: bool) -> nn.Module:
-    library, _, model = name.rpartition(":")
-    if library not in ("", "torchvision", "timm") or not model:
-        raise UsageError(
-            f"there is no teacher {name!r}", hint="give the name of a torchvision or timm model, such as resnet18"
-        )
-    problems = []
-    for candidate in (library,) if library else ("torchvision", "timm"):
-        try:
-            return _from_timm(model, pretrained) if candidate == "timm" else _from_torchvision(model, pretrained)
-        except ModuleNotFoundError:
-            problems.append(f"{candidate} is not installed")
-        except (ValueError, RuntimeError, OSError) as error:  # unknown name, or weights that cannot be downloaded
-            problems.append(f"{candidate}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
-    raise UsageError(
-        f"the teacher {name!r} cannot be loaded: {'; '.join(problems)}",
-        hint="install torchvision or timm and check the model's name, or train without `teacher`",
-    )
-
-
-def _from_timm(model: str, pretrained: bool) -> nn.Module:
-    timm: Any = importlib.import_module("timm")
-    return cast(nn.Module, timm.create_model(model, pretrained=pretrained, num_classes=0))
-
-
-def _from_torchvision(model: str, pretrained: bool) -> nn.Module:
-    models: Any = importlib.import_module("torchvision.models")
-    network = cast(nn.Module, models.get_model(model, weights="DEFAULT" if pretrained else None))
-    for head in ("fc", "classifier", "head", "heads"):
-        if hasattr(network, head):
-            setattr(network, head, nn.Identity())
-            return network
-    raise ValueError(f"{model} has no classifier that could be removed")

@@ -52,7 +52,9 @@ class IgdOptions:
         window: Taps of its window. None: 5, or 11 from 176 px on.
         patches: Random patches of each image that the local branch learns from in one epoch.
         pooling: "mean" (paper) or "peak", the highest location of the anomaly map.
-        teacher: A torchvision or timm backbone instead of the global encoder. None: no teacher.
+        teacher: A backbone trained on ImageNet that the encoders have or learn from, see `Teacher`. None: no teacher.
+        distill_epochs: Epochs before the others in which the encoders learn the teacher's features (paper, equation 10:
+            50 000 steps); a linear layer to the descriptor follows. 0: the teacher itself encodes, frozen.
     """
 
     epochs: int = 6
@@ -81,6 +83,7 @@ class IgdOptions:
     patches: int = 4
     pooling: Pooling = "mean"
     teacher: str | None = None
+    distill_epochs: int = 0
 
     def for_side(self, side: int) -> IgdOptions:
         """Return the options with numbers that suit images of this side instead of None.
@@ -99,12 +102,15 @@ class IgdOptions:
         )
         counts = {name: getattr(chosen, name) for name in ("epochs", "batch", "e_step_epochs", "patches")}
         shares = {name: getattr(chosen, name) for name in ("rho", "xi", "beta", "zeta", "follow", "interpolated")}
-        weights = {name: getattr(chosen, name) for name in ("critic", "svdd", "noise", "weight_decay")}
+        weights = {
+            name: getattr(chosen, name) for name in ("critic", "svdd", "noise", "weight_decay", "distill_epochs")
+        }
         positive = {name: getattr(chosen, name) for name in ("learning_rate", "kappa", "floor")}
         wrong = [
             *(f"{name} must be at least 1, got {value}" for name, value in counts.items() if value < 1),
             *(f"{name} must be in [0, 1], got {value}" for name, value in shares.items() if not 0 <= value <= 1),
             *(f"{name} must not be negative, got {value}" for name, value in weights.items() if value < 0),
+            *(["distill_epochs needs a teacher"] if chosen.distill_epochs and not chosen.teacher else []),
             *(f"{name} must be above 0, got {value}" for name, value in positive.items() if value <= 0),
         ]
         if wrong:

@@ -15,6 +15,7 @@ from streamad.bundle import InputSpec, ScoreSpec, TilingSpec
 from streamad.detectors.igd.losses import critic_error, interpolate
 from streamad.detectors.igd.network import MAP_SIDE, PATCH, SHAPE, Branch, Encoder, IgdNet, to_patches
 from streamad.detectors.igd.options import PRESETS, IgdOptions
+from streamad.detectors.igd.teacher import FrozenEncoder, Teacher, distillation_loss, teacher_terms
 from streamad.detectors.options import parse_options
 from streamad.errors import UsageError
 from streamad.training.compute import Compute, one_cycle, set_learning_rate
@@ -66,6 +67,10 @@ class IgdTask(ImageTask):
         self.compute = Compute(self.device)
         torch.manual_seed(self.seed)
         shape = {name: getattr(options, name) for name in (*SHAPE, "balance")}
+        self._teacher: Teacher | None = None
+        if options.teacher and options.distill_epochs:
+            self._teacher = cast(Teacher, self.compute.place(Teacher(options.teacher, channels, pretrained=True)))
+            shape["teacher_features"] = self._teacher.length
         net = IgdNet(channels, side, pretrained=True, **shape)
         # One critic per branch, on images of its size (source: paper).
         self._critics = nn.ModuleList(
@@ -82,17 +87,37 @@ class IgdTask(ImageTask):
             for parameters in (learned, list(self._critics.parameters()))
         )
         self.optimizers = {"autoencoder": self._autoencoder_steps, "critic": self._critic_steps}
+        if self._teacher is not None:
+            students = [parameter for features in self._frozen() for parameter in features.parameters()]
+            self._student_steps = torch.optim.Adam(
+                students, lr=options.learning_rate, weight_decay=DISTILLATION_WEIGHT_DECAY
+            )
+            self.optimizers["distillation"] = self._student_steps
+        self._known: dict[nn.Module, Tensor] = {}
         self._steps_done = 0
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of distillation, and the others."""
+        return self.options.distill_epochs + self.options.epochs
 
     def training_step(self, step: int, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> float:
         """Make the M step on the given images: one step of the autoencoders, one of the critics.
 
+        In the epochs of distillation, make a step of the encoders towards the teacher's features instead.
+
         Returns:
-            The autoencoders' loss: ℓ_m + lambda · d(mixture)² + ℓ_h, for both branches together.
+            The autoencoders' loss: ℓ_m + lambda · d(mixture)² + ℓ_h, for both branches together; in the epochs of
+            distillation ℓ_KD.
         """
         self._steps_done = step + 1
-        rate = self._rate(step)
-        for optimizer in self.optimizers.values():
+        distillation = self.options.distill_epochs * self.steps_per_epoch
+        if step < distillation:
+            set_learning_rate(self._student_steps, self._rate(step, distillation))
+            return self._distill(rows, rng)
+        step -= distillation
+        rate = self._rate(step, self.options.epochs * self.steps_per_epoch)
+        for optimizer in (self._autoencoder_steps, self._critic_steps):
             set_learning_rate(optimizer, rate)
         self._net.train()
         self._critics.train()
@@ -106,7 +131,9 @@ class IgdTask(ImageTask):
             alpha = rng.uniform(0, 0.5, self._mixtures(count)).astype(np.float32)
             noise = rng.normal(0, self.options.noise, (count, self.options.descriptor)).astype(np.float32)
             draws = self.compute.tensor(alpha), self.compute.tensor(noise)
-            branch_loss, images, targets = self._losses(branch, critic, self._tensor(given), *draws, ramp=ramp)
+            x = self._tensor(given)
+            z = self._descriptors(rows, x) if branch is self._net.whole else self._encode(branch, x)
+            branch_loss, images, targets = self._losses(branch, critic, x, z, *draws, ramp=ramp)
             loss = loss + branch_loss
             if len(targets):
                 compared.append((critic, images, targets))
@@ -123,14 +150,20 @@ class IgdTask(ImageTask):
     def validate(self) -> float:
         """Make the E step if it is due, and return minus the mean ℓ_m of the held-out normal images.
 
-        The E step is made here, at the end of an epoch, so that the Gaussian belongs to the weights that are kept.
+        The E step is made here, at the end of an epoch, so that the Gaussian belongs to the weights that are kept. In
+        the epochs of distillation, return minus ℓ_KD of these images.
         """
-        epoch = -(-self._steps_done // self.steps_per_epoch)
+        epoch = -(-self._steps_done // self.steps_per_epoch) - self.options.distill_epochs
+        if self._teacher is not None and epoch <= 0:
+            return -self._distillation_error()
         if epoch <= 1 or epoch % self.options.e_step_epochs == 0 or epoch >= self.options.epochs:
             self.estimate()
+        parts = self.score_images(self.validation)
         if self.options.balance == "normal":
-            self._measure_units()
-        return -float(self.score_images(self.validation)["reconstruction"].mean())
+            # The units of the score's two parts: their spread over the held-out normal images, as scored.
+            spreads = [float(parts[name].std()) for name in ("reconstruction", "svdd")]
+            self._net.units.copy_(torch.tensor([max(spread, _SMALLEST_UNIT) for spread in spreads]))
+        return -float(parts["reconstruction"].mean())
 
     def estimate(self) -> None:
         """Make the E step: mu and sigma of each branch from all training images, as they are scored (evaluation mode).
@@ -141,8 +174,10 @@ class IgdTask(ImageTask):
         draws = np.random.default_rng(self.seed)
         found: list[list[Tensor]] = [[] for _ in _branches(self._net)]
         with torch.inference_mode():
+            first = 0
             for x in self._batches(self.images):
-                found[0].append(self._net.whole.encoder(x))
+                found[0].append(self._descriptors(np.arange(first, first + len(x)), x))
+                first += len(x)
                 if self._net.patch is not None:
                     patches = (x.shape[-1] // PATCH) ** 2
                     taken = draws.permuted(np.tile(np.arange(patches), (len(x), 1)), axis=1)[:, : self.options.patches]
@@ -150,13 +185,6 @@ class IgdTask(ImageTask):
                     found[1].append(self._net.patch.encoder(to_patches(x)[numbers]))
         for branch, descriptors in zip(_branches(self._net), found, strict=True):
             branch.gaussian.estimate(torch.cat(descriptors), kappa=self.options.kappa, floor=self.options.floor)
-
-    def _measure_units(self) -> None:
-        """Measure the units of the score's two parts: their spread over the held-out normal images, as scored."""
-        self._net.units.fill_(1.0)
-        parts = self.score_images(self.validation)
-        spreads = [float(parts[name].std()) for name in ("reconstruction", "svdd")]
-        self._net.units.copy_(torch.tensor([max(spread, _SMALLEST_UNIT) for spread in spreads]))
 
     def score_images(self, images: Images) -> dict[str, npt.NDArray[np.float64]]:
         """Score images, each score (n,); "combined" is the headline score.
@@ -170,21 +198,89 @@ class IgdTask(ImageTask):
         combined, reconstruction, svdd = (np.concatenate(part) for part in zip(*found, strict=True))
         return {"combined": combined, "reconstruction": reconstruction, "svdd": svdd}
 
+    def anomaly_maps(self, images: Images) -> npt.NDArray[np.float32]:
+        """See `ImageTask.anomaly_maps`; 32×32 locations from 64 px on, else one a pixel."""
+        self._net.eval()
+        with torch.inference_mode():
+            return np.concatenate([self._net.parts(x).anomaly_map.float().cpu().numpy() for x in self._batches(images)])
+
     def description(self) -> dict[str, Any]:
         """Return what was chosen, for the record."""
         channels, side = self.images.shape[1:3]
-        return {"detector": "igd", "channels": channels, "side": side, **asdict(self.options)}
+        made = {"detector": "igd", "channels": channels, "side": side, **asdict(self.options)}
+        if self._teacher is not None:
+            made["teacher_features"] = self._teacher.length
+        return made
+
+    def _frozen(self) -> list[nn.Module]:
+        """The features of each branch that do not learn with it: a teacher's, or those distilled from it."""
+        encoders = [branch.encoder for branch in _branches(self._net)]
+        return [encoder.features for encoder in encoders if isinstance(encoder, FrozenEncoder)]
+
+    def _distill(self, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> float:
+        """Make a step of the encoders towards the teacher's features (source: paper, equation 10)."""
+        assert self._teacher is not None
+        x = self._tensor(self.images[rows])
+        inputs = [x] if self._net.patch is None else [x, self._tensor(self._random_patches(self.images[rows], rng))]
+        taught = [self._features(self._teacher)[rows], *(self._taught(patches) for patches in inputs[1:])]
+        losses = []
+        for student, given, features in zip(self._frozen(), inputs, taught, strict=True):
+            student.train().requires_grad_(True)
+            with self.compute.autocast():
+                learned = student(given)
+            losses.append(distillation_loss(features, learned.float()))
+        loss = torch.stack(losses).sum()
+        self.compute.descend(loss, self._student_steps)
+        for student in self._frozen():
+            student.eval().requires_grad_(False)
+        return float(loss.detach())
+
+    def _distillation_error(self) -> float:
+        """ℓ_KD of the held-out normal images, whole and in patches that are always the same."""
+        errors = []
+        pixels = [self.validation]
+        if self._net.patch is not None:
+            pixels.append(self._random_patches(self.validation, np.random.default_rng(self.seed)))
+        with torch.inference_mode():
+            for student, given in zip(self._frozen(), pixels, strict=True):
+                learned = torch.cat([student.eval()(x) for x in self._batches(given)])
+                taught = torch.cat([self._taught(x) for x in self._batches(given)])
+                errors.append(float(distillation_loss(taught, learned)))
+        return sum(errors)
+
+    @torch.no_grad()
+    def _taught(self, x: Tensor) -> Tensor:
+        assert self._teacher is not None
+        taught: Tensor = self._teacher(x).float()
+        return taught
+
+    def _features(self, frozen: nn.Module) -> Tensor:
+        """(n, length) features of all training images by a network that does not learn any more, computed once."""
+        if frozen not in self._known:
+            with torch.inference_mode(False), torch.no_grad():  # the linear layer's gradient needs ordinary tensors
+                self._known[frozen] = torch.cat([frozen.eval()(x).float() for x in self._batches(self.images)])
+        return self._known[frozen]
+
+    def _descriptors(self, rows: npt.NDArray[np.intp], x: Tensor) -> Tensor:
+        """Return the descriptors of whole training images, given by their numbers and as pixels."""
+        encoder = self._net.whole.encoder
+        if isinstance(encoder, FrozenEncoder):
+            return cast(Tensor, encoder.head(self._features(encoder.features)[rows]))
+        return self._encode(self._net.whole, x)
+
+    def _encode(self, branch: Branch, x: Tensor) -> Tensor:
+        with self.compute.autocast():
+            return cast(Tensor, branch.encoder(x)).float()
 
     def _losses(
-        self, branch: Branch, critic: nn.Module, x: Tensor, alpha: Tensor, noise: Tensor, *, ramp: float
+        self, branch: Branch, critic: nn.Module, x: Tensor, z: Tensor, alpha: Tensor, noise: Tensor, *, ramp: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return a branch's loss, and what its critic learns from: images and their alphas."""
         count = len(alpha)
         with self.compute.autocast():
-            z = branch.encoder(x)
             noisy = z + noise
             pictures = branch.decoder(torch.cat([noisy, interpolate(noisy[:count], alpha)]))
-        z, pictures = z.float(), pictures.float()  # MS-SSIM needs more than half precision
+        pictures = pictures.float()  # MS-SSIM needs more than half precision
         y, mixtures = pictures[: len(x)], pictures[len(x) :]
         loss = branch.reconstruction_loss(x, y).mean()
         branch.gaussian.estimate(
@@ -206,8 +302,7 @@ class IgdTask(ImageTask):
         images = torch.cat([mixtures, unmixed]).detach()
         return loss + self.options.critic * guessed.square().mean(), images, torch.cat([alpha, torch.zeros_like(alpha)])
 
-    def _rate(self, step: int) -> float:
-        steps = self.options.epochs * self.steps_per_epoch
+    def _rate(self, step: int, steps: int) -> float:
         if self.options.schedule == "one_cycle":
             return one_cycle(step, steps, self.options.learning_rate)
         return float(self.options.learning_rate * max(0.0, 1 - step / steps) ** 0.9)
@@ -230,6 +325,9 @@ class IgdTask(ImageTask):
         for start in range(0, len(images), size):
             yield self._tensor(images[start : start + size])
 
+
+DISTILLATION_WEIGHT_DECAY = 1e-5
+"""Weight decay of Adam in the epochs of distillation (source: paper, section 4.2)."""
 
 _SMALLEST_UNIT = 1e-6
 """ℓ_h can be almost zero, but a unit of the score must not be."""
@@ -283,7 +381,10 @@ class IgdRecipe(FrameRecipe):
             self.held_pixels = self._some(
                 self.held_pixels, max(self.batch, len(self.held_pixels) * steps // before), rng
             )
-        self.task = self._make_task(replace(self.task.options, epochs=epochs))
+        distillation = min(self.task.options.distill_epochs, epochs // 2)
+        self.task = self._make_task(
+            replace(self.task.options, epochs=epochs - distillation, distill_epochs=distillation)
+        )
 
     @staticmethod
     def _some(frames: npt.NDArray[np.uint8], count: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
@@ -308,7 +409,10 @@ class IgdRecipe(FrameRecipe):
         score = ScoreSpec(kind="map", heat_cell=max(1, self.plan.side // MAP_SIDE), median_frames=median)
         tiling = TilingSpec(kind="clips", window=1)
         title = f"IGD on whole frames, {self.plan.data}"
-        return title, self._input(1, SCALE, 0.0), tiling, score, {"frames_kept": len(self.pixels)}
+        notes: dict[str, Any] = {"frames_kept": len(self.pixels)}
+        if self.task.options.teacher:
+            notes["teacher_terms"] = teacher_terms(self.task.options.teacher)
+        return title, self._input(1, SCALE, 0.0), tiling, score, notes
 
 
 OPTIONS, RECIPE = IgdOptions, IgdRecipe

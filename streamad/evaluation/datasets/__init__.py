@@ -10,11 +10,12 @@ from streamad.evaluation.datasets.avenue import find_avenue
 from streamad.evaluation.datasets.files import image_files
 from streamad.evaluation.datasets.folder import find_folder
 from streamad.evaluation.datasets.layout import Found
+from streamad.evaluation.datasets.part import part_of
 from streamad.evaluation.datasets.records import Clip, Dataset
 from streamad.evaluation.datasets.shanghaitech import find_shanghaitech
 from streamad.evaluation.datasets.ucsd import find_ped1, find_ped2
 
-__all__ = ["DATASETS", "Clip", "Dataset", "find_dataset", "image_files", "load_dataset"]
+__all__ = ["DATASETS", "Clip", "Dataset", "find_dataset", "image_files", "load_dataset", "part_of"]
 
 
 class LayoutDiscovery(Protocol):

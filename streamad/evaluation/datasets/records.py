@@ -61,6 +61,7 @@ class Dataset:
         truth: File with the true events of the test clips, if the data set has one.
         problems: Damaged clips, if they were kept.
         notes: What readers of the metrics must know, apart from damage.
+        whole: Number of all test clips if `testing` is a part of them, chosen on purpose (`part_of`). None: all.
     """
 
     name: str
@@ -71,3 +72,4 @@ class Dataset:
     truth: Path | None = None
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    whole: int | None = None

@@ -132,8 +132,9 @@ def _official_differences(dataset: Dataset) -> list[str]:
     found = []
     if len(dataset.training) != official.training_clips:
         found.append(f"{len(dataset.training)} training clips, officially {official.training_clips}.")
-    if len(dataset.testing) != len(official.testing):
-        found.append(f"{len(dataset.testing)} test clips, officially {len(official.testing)}.")
+    testing = dataset.whole or len(dataset.testing)
+    if testing != len(official.testing):
+        found.append(f"{testing} test clips, officially {len(official.testing)}.")
     for split, clips, counts in (
         ("training", dataset.training, official.training),
         ("test", dataset.testing, official.testing),

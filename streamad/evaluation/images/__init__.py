@@ -28,7 +28,7 @@ _FOLDERS = {
     "mnist": ("mnist", "MNIST/raw", "."),
     "fashion-mnist": ("fashion-mnist", "fashion_mnist", "FashionMNIST/raw", "."),
     "cifar10": ("cifar10", "cifar-10-batches-bin", "cifar-10-batches-py", "."),
-    "mvtec": ("mvtec", "mvtec_anomaly_detection", "."),
+    "mvtec": ("mvtec", "mvtec_anomaly_detection", "mvtec_256", "."),
 }
 """Subfolders to search in the given folder, the data set's own ones first."""
 

@@ -27,6 +27,8 @@ from streamad.sources.images import MAX_BYTES
 
 SIDE = 256
 GOOD = "good"
+OFFICIAL_WIDTH = 700
+"""Width of the smallest official images (metal_nut), pixels."""
 
 
 def categories_in(folder: Path) -> tuple[str, ...]:
@@ -59,6 +61,7 @@ def load_mvtec(folder: Path, *, side: int = SIDE) -> ImageBenchmark:
         f"official folders, resized to {side}×{side}",
         lambda k: read_category(folder / CLASSES["mvtec"][k], side=side),
         notes,
+        tuple(CLASSES["mvtec"].index(name) for name in present),
     )
 
 
@@ -87,15 +90,20 @@ def read_category(folder: Path, *, side: int = SIDE) -> OneClassSplit:
             f"expected {GOOD} and at least one kind of defect"
         )
     truth = folder / "ground_truth"
-    images, labels, masks = [], [], []
+    images, labels, masks, names = [], [], [], list[str]()
     for defect in defects:
         files = _files(folder / "test" / defect)
         images.append(_read(files, side, sizes))
         labels += [int(defect != GOOD)] * len(files)
+        names += [f"{defect}/{path.stem}" for path in files]
         masks.append(_masks(files, truth / defect if defect != GOOD else None, side) if truth.is_dir() else None)
     known = [mask for mask in masks if mask is not None]
     return OneClassSplit(
-        train, np.concatenate(images), np.asarray(labels, np.uint8), np.concatenate(known) if known else None
+        train,
+        np.concatenate(images),
+        np.asarray(labels, np.uint8),
+        np.concatenate(known) if known else None,
+        tuple(names),
     )
 
 
@@ -186,7 +194,18 @@ def _count_notes(folder: Path) -> list[str]:
         sum(1 for path in (folder / "test").glob("*/*.png") if path.parent.name != GOOD),
     )
     official = MVTEC_COUNTS[folder.name]
+    width = min((_width(path) for path in (folder / "train" / GOOD).glob("*.png")), default=OFFICIAL_WIDTH)
+    notes = [f"{folder.name}: files of {width} pixels; the official ones have 700 to 1024"]
+    if width >= OFFICIAL_WIDTH:
+        notes = []
     if found == official:
-        return []
+        return notes
     words = [f"{n[0]} training, {n[1]} good and {n[2]} defective test images" for n in (found, official)]
-    return [f"{folder.name} is not the official split: {words[0]}; the official one has {words[1]}"]
+    return [f"{folder.name} is not the official split: {words[0]}; the official one has {words[1]}", *notes]
+
+
+def _width(path: Path) -> int:
+    """Width that the header of a PNG file states, pixels; a file without one is reported when it is read."""
+    with path.open("rb") as file:
+        header = file.read(24)
+    return int.from_bytes(header[16:20], "big") if len(header) == 24 else OFFICIAL_WIDTH

@@ -24,12 +24,14 @@ class OneClassSplit:
         test: (m, c, h, w) uint8, all test images.
         labels: (m,) uint8, 0 = normal, 1 = anomaly.
         masks: (m, h, w) uint8, 1 for anomalous pixels; None if the data set has no masks.
+        names: (m,) name of each test image, such as "broken_large/003"; None if the data set has none.
     """
 
     train: Images
     test: Images
     labels: npt.NDArray[np.uint8]
     masks: npt.NDArray[np.uint8] | None = None
+    names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.labels.shape != (len(self.test),):
@@ -43,9 +45,9 @@ class OneClassSplit:
             raise DatasetError(f"masks of shape {self.masks.shape} for test images of shape {self.test.shape}")
 
     def sha256(self) -> str:
-        """Hexadecimal SHA-256 of images and labels, for the record."""
+        """Hexadecimal SHA-256 of images, labels and masks, for the record."""
         digest = hashlib.sha256()
-        for array in (self.train, self.test, self.labels):
+        for array in (self.train, self.test, self.labels, *(() if self.masks is None else (self.masks,))):
             digest.update(str(array.shape).encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
@@ -60,6 +62,7 @@ class ImageBenchmark:
         classes: Class names in the official order.
         layout: Which files it was read from, without a path.
         notes: What readers of results must know, such as counts that are not the official ones.
+        present: Positions of the classes that can be read, the usual choice. None: all.
         read: Reads the split in which a class is normal.
     """
 
@@ -68,6 +71,7 @@ class ImageBenchmark:
     layout: str
     read: Callable[[int], OneClassSplit] = field(repr=False, compare=False)
     notes: tuple[str, ...] = ()
+    present: tuple[int, ...] | None = None
 
     def split(self, k: int) -> OneClassSplit:
         """The split in which class `k` (its position in `classes`) is normal.

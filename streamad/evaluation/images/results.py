@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,7 @@ class ImageResult:
         scoring_seconds: Time of scoring all test images.
         hardware: What it ran on.
         version: Version of streamad.
+        metrics: Metrics of data sets with masks, 0..1 by name; see `streamad.evaluation.images.defects`.
         format: Version of this file format.
     """
 
@@ -86,6 +87,7 @@ class ImageResult:
     scoring_seconds: float
     hardware: Hardware
     version: str
+    metrics: dict[str, float] = field(default_factory=dict)
     format: int = FORMAT
 
     @property

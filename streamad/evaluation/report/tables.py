@@ -16,6 +16,8 @@ NEEDS = {
     "per_video": "the whole test clip, including its future: only for comparison with papers",
 }
 
+NOT_COMPARABLE = "not comparable with results on all clips"
+
 Row = tuple[str, ...]
 
 
@@ -58,7 +60,11 @@ def fact_rows(result: EvaluationRecord) -> list[Row]:
     single = [result.clips[k].name for k in first.single_class_videos]
     rows: list[Row] = [
         ("data set", f"{result.data_set}, labels {result.label_set}"),
-        ("test clips", f"{len(result.clips)}, {sum(c.frames for c in result.clips)} frames"),
+        (
+            "test clips",
+            f"{len(result.clips) if result.part is None else result.part}, {sum(c.frames for c in result.clips)} frames"
+            + ("" if result.part is None else f"; {NOT_COMPARABLE}"),
+        ),
         ("model", f"{origin.model}, SHA-256 {origin.model_sha256}" if origin.model else "scores of another program"),
         ("selected on test data", selected[origin.selected_on_test_data]),
         ("checkpoint", origin.selection),
@@ -175,6 +181,8 @@ def comparison_rows(results: Sequence[EvaluationRecord]) -> tuple[Row, list[Row]
         ("data set", *(f"{r.data_set} ({r.label_set})" for r in results)),
         ("model", *(r.origin.model or "–" for r in results)),
     ]
+    if any(r.part for r in results):
+        rows.append(("test clips", *("all" if r.part is None else f"{r.part}; {NOT_COMPARABLE}" for r in results)))
     for protocol in NEEDS:
         found = [next((e for e in r.protocols if e.normalization == protocol), None) for r in results]
         if not any(found):

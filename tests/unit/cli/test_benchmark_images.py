@@ -12,7 +12,7 @@ import pytest
 from cli_support import CliServer, streamad
 from image_files_support import digits, write_idx, write_mvtec
 
-from streamad.cli.benchmark_images import _classes, _remaining, benchmark_images
+from streamad.cli.benchmark_images import _classes, _data_folder, _remaining, benchmark_images
 from streamad.cli.common import parse_pairs
 from streamad.errors import DatasetError, UsageError
 from streamad.evaluation.images.official import CLASSES
@@ -128,12 +128,22 @@ def test_images_that_are_bad_end_it_before_any_training(tmp_path: Path, one_torc
     with pytest.raises(DatasetError, match=r"wood.*003\.png is 40×30 pixels"):
         call("mvtec", tmp_path / "mvtec", tmp_path / "out", classes="bottle,wood")
     with pytest.raises(DatasetError, match="category cable is missing"):
+        call("mvtec", tmp_path / "mvtec", tmp_path / "out", classes="cable")
+    with pytest.raises(DatasetError, match=r"wood.*003\.png is 40×30 pixels"):  # all that are present
         call("mvtec", tmp_path / "mvtec", tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_mvtec_is_found_beside_the_other_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMAD_DATA", str(tmp_path))
+    assert _data_folder(None, "mnist") == tmp_path / "images"
+    assert _data_folder(None, "mvtec") == tmp_path
+    write_mvtec(tmp_path / "images" / "mvtec")
+    assert _data_folder(None, "mvtec") == tmp_path / "images"
+    assert _data_folder(tmp_path / "mine", "mvtec") == tmp_path / "mine"
+
+
 def test_classes_are_names_or_numbers() -> None:
-    assert _classes(None, CLASSES["mnist"], "mnist") == list(range(10))
     assert _classes("9, 0", CLASSES["mnist"], "mnist") == [9, 0]
     assert _classes("sandal,Ankle boot,0", CLASSES["fashion-mnist"], "fashion-mnist") == [5, 9, 0]
     assert _classes("metal_nut", CLASSES["mvtec"], "mvtec") == [7]

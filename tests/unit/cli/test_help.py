@@ -64,6 +64,7 @@ NOT_RUN = {
     "streamad train adacl --data normal/ --out models/gate-adacl --epochs 5 --device cuda": "needs a GPU",
     "streamad calibrate models/gate --recent 24h --camera gate": "needs a day of scores",
     "streamad evaluate ped2 --data ~/datasets --model motion-ped2": "needs the data set",
+    "streamad evaluate ped2 --data ~/datasets --model motion-ped2 --clips 1..4": "needs the data set",
     "streamad datasets validate ped2 --data ~/datasets": "needs the data set",
     "streamad benchmark-images mnist --detector adacl --data ~/datasets/images": "needs the data set",
     "streamad benchmark-images mvtec --detector igd --data ~/datasets/images --classes bottle,screw --seeds 1": "same",

@@ -9,6 +9,7 @@ from scipy import ndimage
 
 torch = pytest.importorskip("torch")
 
+from streamad.detectors.igd import losses  # noqa: E402
 from streamad.detectors.igd.losses import (  # noqa: E402
     Gaussian,
     MsSsim,
@@ -104,6 +105,21 @@ def test_the_map_equals_a_derivation_of_its_own(side: int, scales: int, window: 
     got = pixels.numpy()
     assert got.shape == (1, side, side)
     np.testing.assert_allclose(got[0], derived_map(x[0, 0], y[0, 0], scales, window), atol=2e-3)
+
+
+def test_a_large_scale_is_convolved_to_the_same_value() -> None:
+    """Value and gradient of the convolution are those of the product with a matrix."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand((2, 3, 128, 128), generator=generator)
+    found = []
+    for convolved in (128, 129):
+        y = torch.rand((2, 3, 128, 128), generator=torch.Generator().manual_seed(1)).requires_grad_(True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(losses, "CONVOLVED", convolved)
+            value = losses.MsSsim(128, scales=3, window=11)(x, y)
+        value.sum().backward()
+        found.append((value.detach(), y.grad))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(("side", "scales", "window"), SIZES)

@@ -1,9 +1,7 @@
-"""IGD's networks: shapes, export, the anomaly map by construction, teachers, and what is refused."""
+"""IGD's networks: shapes, export, the anomaly map by construction, and what is refused."""
 
 from __future__ import annotations
 
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from igd_support import igd_manifest
 
 torch = pytest.importorskip("torch")
 
-from streamad.detectors.igd.network import IgdNet, TeacherEncoder, build, from_patches, to_patches  # noqa: E402
+from streamad.detectors.igd.network import IgdNet, build, from_patches, to_patches  # noqa: E402
 from streamad.errors import BundleError, UsageError  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -151,69 +149,3 @@ def test_a_bundle_that_does_not_say_what_shapes_the_network_is_refused() -> None
 def test_what_does_not_work_is_refused(side: int, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         IgdNet(1, side, **{"width": 4, "descriptor": 8, **options})
-
-
-class _Backbone(torch.nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = torch.nn.Conv2d(3, 6, 3, stride=2)
-        self.norm = torch.nn.BatchNorm2d(6)
-        self.fc: torch.nn.Module = torch.nn.Linear(6, 1000)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.as_tensor(self.fc(torch.relu(self.norm(self.conv(x))).mean(dim=(2, 3))))
-
-
-@pytest.fixture
-def torchvision(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
-    """A stand-in for torchvision that knows one model, "tiny"; the calls it got."""
-    calls: list[tuple[str, Any]] = []
-
-    def get_model(name: str, weights: Any = None) -> torch.nn.Module:
-        calls.append((name, weights))
-        if name != "tiny":
-            raise ValueError(f"Unknown model {name}")
-        return _Backbone()
-
-    package, models = types.ModuleType("torchvision"), types.ModuleType("torchvision.models")
-    models.get_model = get_model  # type: ignore[attr-defined]
-    package.models = models  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "torchvision", package)
-    monkeypatch.setitem(sys.modules, "torchvision.models", models)
-    monkeypatch.setitem(sys.modules, "timm", None)
-    return calls
-
-
-def test_a_teacher_is_frozen_and_its_linear_layer_learns(torchvision: list[tuple[str, Any]]) -> None:
-    net = IgdNet(1, 28, 4, descriptor=8, teacher="tiny", pretrained=True).train()
-    assert torchvision == [("tiny", "DEFAULT")]
-    encoder = net.whole.encoder
-    assert isinstance(encoder, TeacherEncoder)
-    assert isinstance(encoder.backbone.fc, torch.nn.Identity)
-    assert {name for name, p in encoder.named_parameters() if p.requires_grad} == {"head.weight", "head.bias"}
-    before = encoder.backbone.norm.running_mean.clone()
-    assert encoder(torch.rand(4, 1, 28, 28)).shape == (4, 8)
-    torch.testing.assert_close(encoder.backbone.norm.running_mean, before)
-    IgdNet(1, 28, 4, descriptor=8, teacher="torchvision:tiny")
-    assert torchvision[-1] == ("tiny", None)  # a bundle's own weights follow
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("huge", "torchvision: Unknown model huge; timm is not installed"),
-        ("timm:tiny", "timm is not installed"),
-        ("keras:tiny", "no teacher 'keras:tiny'"),
-    ],
-)
-def test_a_teacher_that_cannot_be_had_is_named(torchvision: list[tuple[str, Any]], name: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message) as caught:
-        IgdNet(1, 28, 4, descriptor=8, teacher=name)
-    assert caught.value.hint
-
-
-def test_a_teacher_without_any_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("torchvision", "torchvision.models", "timm"):
-        monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UsageError, match="torchvision is not installed; timm is not installed"):
-        IgdNet(3, 32, 4, teacher="resnet18")

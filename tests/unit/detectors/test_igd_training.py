@@ -152,7 +152,8 @@ def test_what_suits_the_size_is_filled_in() -> None:
 
 def test_the_papers_schedule_falls_to_zero() -> None:
     trained = task(schedule="polynomial", learning_rate=1e-3)
-    rates = [trained._rate(step) for step in range(trained.epochs * trained.steps_per_epoch + 1)]
+    steps = trained.epochs * trained.steps_per_epoch
+    rates = [trained._rate(step, steps) for step in range(steps + 1)]
     assert rates[0] == 1e-3
     assert rates[-1] == 0
     assert all(late < early for early, late in pairwise(rates))

@@ -35,6 +35,10 @@ def test_mvtec_folders_are_read_back(tmp_path: Path, place: str) -> None:
     for channel, plane in zip(split.test[3], (red, green, blue), strict=True):
         assert np.array_equal(channel, cv2.resize(plane, (256, 256), interpolation=cv2.INTER_AREA))
     assert "6 training, 2 good and 4 defective" in benchmark.notes[0]
+    assert benchmark.notes[1] == "capsule: files of 48 pixels; the official ones have 700 to 1024"
+    assert benchmark.present == (2,)
+    assert split.names is not None
+    assert (split.names[0], split.names[3], split.names[-1]) == ("broken/000", "dirty/000", "good/001")
 
 
 def test_the_side_of_mvtec_images_and_gray_files(tmp_path: Path) -> None:

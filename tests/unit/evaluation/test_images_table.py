@@ -70,6 +70,32 @@ def test_the_page_has_every_figure() -> None:
     assert page.count("\n| ") == 2 * 12
 
 
+def test_metrics_by_masks_have_a_table_of_their_own() -> None:
+    made = [
+        replace(RESULT, data_set="mvtec", detector="igd", classes=CLASSES["mvtec"], class_index=k, seed=seed,
+                metrics={"pixel_auroc": 0.5 + k / 10, "pixel_auroc_per_image": 0.6, "mean_accuracy": 0.7 + seed / 100})
+        for k in (0, 1) for seed in (1, 2)
+    ]  # fmt: skip
+    table = image_table(made, "", PUBLISHED["igd", "mvtec"])
+    assert table["classes"][1]["metrics"]["pixel_auroc"] == {"mean": pytest.approx(60), "sd": pytest.approx(0)}
+    assert table["mean"]["metrics"]["pixel_auroc"]["mean"] == pytest.approx(55)
+    accuracy = table["mean"]["metrics"]["mean_accuracy"]
+    assert (accuracy["mean"], accuracy["sd"]) == (pytest.approx(71.5), pytest.approx(np.std([71, 72], ddof=1)))
+    assert table["paper_metrics"]["mean_accuracy"]["mean"] == pytest.approx((96 + 81) / 2)
+    assert table["paper_metrics"]["pixel_auroc_per_image"]["mean"] is None  # not given for each class
+    page = image_markdown(table)
+    for line in (
+        "| class | pixel_auroc | pixel_auroc_per_image | mean_accuracy |",
+        "| cable | 60.00 ± 0.00 | 60.00 ± 0.00 | 71.50 ± 0.71 |",
+        "| paper, the same classes | – | – | 88.50 |",
+        "- Paper's `pixel_auroc_per_image` over all classes: 91.00; ",
+    ):
+        assert line in page
+    assert "by the masks" not in image_markdown(image_table(results()[0], ""))
+    partly = [made[0], replace(made[1], metrics={})]
+    assert image_table(partly, "")["mean"]["metrics"] == {}
+
+
 def test_some_classes_are_held_against_the_same_classes_of_the_paper() -> None:
     table = image_table(results(classes=2)[0], "", PUBLISHED["alps", "mnist"])
     assert table["mean"]["paper"] == pytest.approx((99.68 + 99.92) / 2)

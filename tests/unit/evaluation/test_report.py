@@ -90,6 +90,17 @@ def test_pages_hold_what_the_result_holds(tmp_path: Path) -> None:
     assert EvaluationRecord.load(tmp_path) == one
 
 
+def test_a_part_of_the_clips_is_labeled_as_not_comparable() -> None:
+    whole, part = result("all"), replace(result("some"), part_of=12)
+    words = "a part: 2 of 12 test clips"
+    for page in (markdown_report(part), html_report(ReportContent(part), figures_of(traces(), None))):
+        assert f"{words}, 120 frames; not comparable with results on all clips" in page
+    assert "part" not in markdown_report(whole).split("## Frame level")[0]
+    row = f"| test clips | all | {words}; not comparable with results on all clips |"
+    assert row in comparison_markdown([whole, part])
+    assert "test clips" not in comparison_markdown([whole, whole])
+
+
 @pytest.mark.parametrize(
     "content", ["", "[]", '{"format": "other"}', '{"format": "streamad-evaluation", "version": 9}']
 )

@@ -12,12 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from image_files_support import digits, write_mvtec
 
 torch = pytest.importorskip("torch", reason="needs torch (the extra `train`)")
-roc_auc_score = pytest.importorskip("sklearn.metrics").roc_auc_score
+sklearn_metrics = pytest.importorskip("sklearn.metrics")
+roc_auc_score, balanced_accuracy_score = sklearn_metrics.roc_auc_score, sklearn_metrics.balanced_accuracy_score
 
 import streamad  # noqa: E402
 from streamad.detectors import find_detector  # noqa: E402
@@ -103,6 +105,39 @@ def test_the_auroc_is_that_of_scikit_learn(
     assert list(scores) == list(result.auroc)
     for name, values in scores.items():
         assert result.auroc[name] == pytest.approx(roc_auc_score(split.labels, values))
+
+
+def test_masks_give_metrics_of_pixels_and_pictures(tmp_path: Path) -> None:
+    """Category by category that is there, from the masks, by the maps of a detector that has some."""
+    write_mvtec(tmp_path, "capsule", train=20)
+    benchmark = load_mvtec(tmp_path, side=64)
+    options = {"epochs": "1", "batch": "4", "width": "4", "descriptor": "4"}
+    out = tmp_path / "out"
+    (result,) = run_image_benchmark(benchmark, find_detector("igd"), seeds=[1], out=out, options=options)
+    assert result.classes[result.class_index] == "capsule"
+    split = benchmark.split(2)
+    rows, validation = held_out(20, 1)
+    task = find_detector("igd").image_task(
+        split.train[rows], split.train[validation], data_set="mvtec", seed=1, device="cpu", options=options
+    )
+    module.run_loop(task, samples=18, epochs=1, patience=6, seed=1, folder=tmp_path / "training")
+    maps = task.anomaly_maps(split.test)
+    assert maps is not None
+    assert maps.shape == (6, 32, 32)
+    assert split.masks is not None
+    scores, normal = task.score_images(split.test)["combined"], task.score_images(split.train[validation])["combined"]
+    large = np.stack([cv2.resize(one, (64, 64)) for one in maps])
+    assert result.metrics == {
+        "mean_accuracy": pytest.approx(balanced_accuracy_score(split.labels, scores > normal.max())),
+        "pixel_auroc": pytest.approx(roc_auc_score(split.masks.ravel(), large.ravel()), abs=1e-6),
+        "pixel_auroc_per_image": pytest.approx(
+            np.mean([roc_auc_score(split.masks[k].ravel(), large[k].ravel()) for k in range(4)]), abs=1e-6
+        ),
+    }
+    assert read_results(out) == [result]
+    pictures = sorted(path.name for path in (out / "pictures" / "02-capsule-seed-1").iterdir())
+    assert pictures == [*(f"broken-00{k}.png" for k in range(3)), "dirty-000.png", "good-000.png", "good-001.png"]
+    assert cv2.imread(str(out / "pictures" / "02-capsule-seed-1" / pictures[0])).shape == (64, 128, 3)
 
 
 def test_held_out_images_depend_on_the_seed_alone() -> None:
