@@ -30,6 +30,7 @@ NO_DATA = {
     "streamad_inference_errors_total": "the engine did not fail",
     "streamad_internal_errors_total": "no part failed",
     "streamad_output_dropped_total": "nothing was lost",
+    "streamad_evidence_source_up": "no camera has a second stream",
     "streamad_score_quantile_share": "a window of scores takes longer than this test",
 }
 """Series that a healthy run does not have, or not yet."""
