@@ -194,7 +194,8 @@ def test_rules_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
     cases = {
         "StreamadDown": ('up{job="streamad",instance="a"}', "0x20", "1x20", {"job": "streamad", "instance": "a"}),
         "StreamadCameraDown": ('streamad_camera_up{camera="gate"}', "0x20", "1x20", {"camera": "gate"}),
-        "StreamadEvidenceSourceDown": ('streamad_evidence_source_up{camera="gate"}', "0x20", "1x20", {"camera": "gate"}),
+        "StreamadEvidenceSourceDown": ('streamad_evidence_source_up{camera="gate"}', "0x20", "1x20",
+                                       {"camera": "gate"}),
         "StreamadPictureFaulty": ('streamad_quality_hold_active{camera="gate"}', "1x20", "0x20", {"camera": "gate"}),
         "StreamadAnomaly": ('streamad_alert_active{camera="gate"}', "1x20", "0x20", {"camera": "gate"}),
         "StreamadMemoryHigh": ('process_resident_memory_bytes{job="streamad",instance="a"}', "5e9x20", "1e9x20",
