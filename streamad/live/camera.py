@@ -17,7 +17,7 @@ from streamad.calibration.drift import DriftSpec
 from streamad.config import CameraSpec
 from streamad.errors import StreamadError
 from streamad.files import sha256_of
-from streamad.formatting import number
+from streamad.formatting import counted, number
 from streamad.frame import Frame
 from streamad.inference.frame_queue import FrameQueue, Scored
 from streamad.inference.model import Model
@@ -32,6 +32,10 @@ from streamad.observability.status import RECENT_SCORES, AlertLabel, CameraState
 from streamad.scoring import FrameScore
 from streamad.sources import SourceStatus, SupervisedSource
 from streamad.sources.quality import QualitySpec
+
+EXCESS, LEAST_EXCESS, EXCESS_SECONDS = 10.0, 5, 3600.0
+"""More alerts in this time than so many times the budget, and so many, are said to be too many: one camera in twenty
+has seven times its budget after 20 minutes of video (docs/concepts/calibration.md)."""
 
 BUDGETS = (1 / 90, 1 / 30, 2 / 30, 1 / 7, 2 / 7, 0.5, 1.0, 2.0, 5.0, 10.0, 24.0, 48.0, 120.0, 240.0)
 """Budgets to choose from, false alerts a day: from one in three months to ten an hour."""
@@ -101,6 +105,7 @@ class CameraWatch:
         self._clock = clock
         self._recent: deque[tuple[float, float | None]] = deque(maxlen=RECENT_SCORES)
         self._times: deque[float] = deque(maxlen=50)
+        self._opened: deque[float] = deque(maxlen=1000)
         self._latency: float | None = None
         self._seen_drops: dict[str, int] = {}
         self._seen_reconnects: dict[str, int] = {}
@@ -125,6 +130,7 @@ class CameraWatch:
         self.policy = self._policies[self.profile] = policy
         self.drift.use(policy.calibration)
         self._recent.clear()
+        self._opened.clear()
         self._metrics.set_threshold(policy.display_score(policy.threshold))
 
     def use_model(self, model: Model, policy: AlertPolicy, queue: FrameQueue) -> None:
@@ -321,6 +327,7 @@ class CameraWatch:
             budget=self._budget(),
             recurrence=self._recurrence() if is_watched else None,
             foreign=self._foreign(),
+            excess=self._excess(),
             alert=self._alert_label(),
             latency_seconds=self._latency,
             last_frame_at=None if age is None else time.time() - age,
@@ -392,6 +399,19 @@ class CameraWatch:
             )
         return self.policy.foreign
 
+    def _excess(self) -> str | None:
+        known, since = self.policy.calibration, self._clock() - EXCESS_SECONDS
+        alerts = sum(at > since for at in self._opened)
+        if known is None or not self.source.spec.drops or alerts < LEAST_EXCESS:
+            return None
+        if alerts <= EXCESS * known.vouched_alerts_per_day * EXCESS_SECONDS / 86_400:
+            return None
+        budget = counted(float(f"{known.vouched_alerts_per_day:.2g}"), "false alert")
+        return (
+            f"{alerts} alerts in the last hour, and the threshold is set for {budget} a day. What happens now is not like "
+            "the video that was learned. If it is normal here, mark these alerts as false"
+        )
+
     def _budget(self) -> str | None:
         known = self.policy.calibration
         return known.budget if known is not None and known.seconds_to_budget else None
@@ -411,6 +431,7 @@ class CameraWatch:
         for change in changes:
             if change.kind == "opened":
                 self._metrics.alert(change.event.severity)
+                self._opened.append(self._clock())
             self._metrics.set_alert_active(change.kind != "closed")
         return list(changes)
 

@@ -102,6 +102,8 @@ class CameraStatus(TypedDict):
         recurrence: How often normal video reaches the newest score; None without a score or calibration.
         foreign: Why the calibration may belong to another camera, so that the scores may not be meaningful; None if
             nothing suggests it.
+        excess: Says so if there were far more alerts in the last hour than the threshold is set for; None otherwise,
+            for files and without a calibration.
         alert: "none", "pending" (over the threshold, not yet long enough), "warning", "critical" or "cooldown".
         latency_seconds: Newest end-to-end latency, from decoded to scored.
         last_frame_at: Unix time of the newest frame.
@@ -132,6 +134,7 @@ class CameraStatus(TypedDict):
     budget: str | None
     recurrence: ReturnPeriodStatus | None
     foreign: str | None
+    excess: NotRequired[str | None]
     alert: AlertLabel
     latency_seconds: float | None
     last_frame_at: float | None

@@ -200,6 +200,8 @@ def test_rules_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
         "StreamadAnomaly": ('streamad_alert_active{camera="gate"}', "1x20", "0x20", {"camera": "gate"}),
         "StreamadMemoryHigh": ('process_resident_memory_bytes{job="streamad",instance="a"}', "5e9x20", "1e9x20",
                                {"job": "streamad", "instance": "a"}),
+        "StreamadManyAlerts": ('streamad_alerts_total{camera="gate",severity="warning"}', "0+2x20", "0+1x5 5x20",
+                               {"camera": "gate"}),
         "StreamadNotKeepingUp": ('streamad_camera_overloaded{camera="gate"}', "1x20", "0x20", {"camera": "gate"}),
         "StreamadCameraFaults": ('streamad_camera_faults_total{camera="gate"}', "0+1x20", "7x20", {"camera": "gate"}),
         "StreamadEventStoreErrors": ('streamad_event_store_errors_total{instance="a"}', "0+1x20", "7x20",

@@ -64,6 +64,7 @@ export function stateOf(camera) {
   }
   if (camera.state === "overloaded") return ["warn", "Not keeping up", "This machine is too slow to judge every frame; some are left out."];
   if (camera.foreign) return ["warn", "Watching with doubt", camera.foreign[0].toUpperCase() + camera.foreign.slice(1) + "."];
+  if (camera.excess) return ["warn", "More alerts than expected", camera.excess + "."];
   if (camera.is_scored === false) return ["idle", "Warming up", "There is a picture, but no score yet."];
   if (camera.evidence_source?.down_seconds > DOUBT_SECONDS) return ["warn", "Watching with doubt", clipsOf(camera)];
   if (camera.drift?.drifted) return ["warn", "Watching, normal has changed", camera.drift.message];

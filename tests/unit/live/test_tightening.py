@@ -321,3 +321,21 @@ def test_a_kept_calibration_that_cannot_be_read_or_used_is_passed_over(
     assert "is not a JSON document" in caplog.text
     Calibration.from_json({**learned.to_json(), "model_sha256": "f" * 64}).save(path)
     assert Watch(small_bundle, tmp_path).calibration == learned
+
+
+def test_far_more_alerts_than_the_budget_are_said_so(small_bundle: Path, tmp_path: Path) -> None:
+    learn(small_bundle, tmp_path)  # ten minutes: one alert an hour
+    watch = Watch(small_bundle, tmp_path, tighten=False)
+    busy = list(moving_shapes(100, busy=((30, 60),)))
+    watch.camera.source = EndlessSource("gate", busy, time.monotonic)  # type: ignore[assignment]
+    watch.camera.source.spec = watch.camera.spec.source
+    opened = 0
+    while opened <= 10:
+        before = watch.camera.open_event
+        assert watch.camera.status()["excess"] is None
+        watch.frames(1)
+        now = watch.camera.open_event
+        opened += now is not None and (before is None or before.id != now.id)
+    said = watch.camera.status()["excess"]
+    assert said is not None
+    assert said.startswith("11 alerts in the last hour, and the threshold is set for 24 false alerts a day.")

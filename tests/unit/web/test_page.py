@@ -189,6 +189,7 @@ WATCHED = [
     ({}, "All is well: gate is watching", "ok"),
     ({"state": "overloaded"}, "gate: not keeping up", "warn"),
     ({"foreign": "calibrated on UCSD Ped2"}, "gate: watching with doubt", "warn"),
+    ({"excess": "12 alerts in the last hour"}, "gate: more alerts than expected", "warn"),
     ({"quality": "dark"}, "Look at gate: picture faulty", "bad"),
     ({"recent": [(0.0, None)], "score": None}, "Nothing is being watched: warming up", "idle"),
     ({"state": "starting", "score": None}, "Nothing is being watched: connecting", "idle"),
