@@ -408,8 +408,8 @@ class CameraWatch:
             return None
         budget = counted(float(f"{known.vouched_alerts_per_day:.2g}"), "false alert")
         return (
-            f"{alerts} alerts in the last hour, and the threshold is set for {budget} a day. What happens now is not like "
-            "the video that was learned. If it is normal here, mark these alerts as false"
+            f"{alerts} alerts in the last hour, and the threshold is set for {budget} a day. What happens now is not "
+            "like the video that was learned. If it is normal here, mark these alerts as false"
         )
 
     def _budget(self) -> str | None:
