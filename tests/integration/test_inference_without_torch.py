@@ -167,7 +167,8 @@ allowed = (
 )
 for module in pkgutil.walk_packages(streamad.__path__, "streamad."):
     name = module.name
-    if name.startswith(allowed) or name.endswith((".network", ".training", ".losses", ".streaming", "_graph")):
+    own = (".network", ".training", ".losses", ".teacher", ".streaming", "_graph")
+    if name.startswith(allowed) or name.endswith(own):
         continue
     importlib.import_module(name)
 assert not [name for name in sys.modules if name.split(".")[0] == "torch" and sys.modules[name] is not None]
