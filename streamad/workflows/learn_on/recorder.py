@@ -174,6 +174,9 @@ class WatchedRecorder:
             self._hand_over()
             self._grid, self._file, self._is_start, self._last_alert = model_input.boxes.grid, None, True, None
         self._newest = now
+        for change in result.changes:
+            if change.event.ended_pts_seconds is not None:
+                self._ended(change.event.ended_pts_seconds)
         flags = EXAMPLE
         if in_alert:
             flags, self._last_alert = ALERT, now
@@ -212,6 +215,14 @@ class WatchedRecorder:
                 waiting.flags = waiting.flags & ~EXAMPLE | ALERT
             elif waiting.seconds >= since_seconds - MARGIN_SECONDS:
                 waiting.flags &= ~EXAMPLE
+
+    def _ended(self, seconds: float) -> None:
+        """Mark the frames since the end of an alert, which closes a while later, as those after an alert."""
+        for waiting in self._waiting:
+            if waiting.seconds >= seconds:
+                waiting.flags &= ~ALERT
+            else:
+                self._last_alert = waiting.seconds
 
     def _hand_over(self) -> None:
         block, self._block = self._block, []
