@@ -140,7 +140,7 @@ def test_a_replay_at_the_pace_of_a_camera_scores_as_the_file(small_bundle: Path,
 
 
 def test_run_and_score_give_the_same_scores_and_alerts_on_the_command_line(small_bundle: Path, tmp_path: Path) -> None:
-    video = write_mp4(tmp_path / "v.mp4", moving_shapes(160, busy=((20, 70), (90, 130), (150, 160))))
+    video = write_mp4(tmp_path / "v.mp4", moving_shapes(220, busy=((20, 70), (150, 190), (210, 220))))
     document = {
         "model": str(small_bundle),
         "cameras": [{"id": "v", "source": {"type": "file", "path": str(video)}, "threshold": THRESHOLD}],
@@ -162,7 +162,7 @@ def test_run_and_score_give_the_same_scores_and_alerts_on_the_command_line(small
     for folder in ("live", "file"):
         with (tmp_path / folder / "v.csv").open(newline="") as file:
             tables.append([{name: row[name] for name in columns} for row in csv.DictReader(file)])
-    assert len(tables[0]) == len(tables[1]) == 160
+    assert len(tables[0]) == len(tables[1]) == 220
     for live, file_row in zip(*tables, strict=True):
         for name in columns:
             if live[name] == "" or name == "skipped_reason":
