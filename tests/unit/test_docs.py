@@ -7,6 +7,7 @@ import dataclasses
 import importlib
 import importlib.util
 import io
+import json
 import re
 import shlex
 import sqlite3
@@ -122,6 +123,29 @@ def test_benchmark_rewrites_its_section_alone(tmp_path: Path) -> None:
     page.write_text("no marks")
     with pytest.raises(ValueError, match="bench:begin"):
         report.write_into(page, "NEW FIGURES")
+
+
+def test_the_page_of_the_papers_has_the_figures_of_the_image_tables() -> None:
+    page = text("results/papers.md")
+    tables = [
+        json.loads(path.read_text(encoding="utf-8")) for path in (DOCS / "results" / "images").glob("*/table.json")
+    ]
+    assert tables
+    for table in tables:
+        metrics = table["mean"].get("metrics", {})
+        values = [table["mean"]["auroc"], *(metrics[name] for name in metrics if name != "pixel_auroc")]
+        wanted = [f"{value['mean']:.2f} ± {value['sd']:.2f}" for value in values]
+        if (
+            all(row["paper"] is not None for row in table["classes"])
+            and table["mean"]["of"] == table["mean"]["classes"]
+        ):
+            wanted.append(" | ".join(f"{row['paper']:.2f}" for row in table["classes"]))
+            wanted += [
+                " | ".join(f"{row['scores'][score]['mean']:.2f}" for row in table["classes"])
+                for score in table["mean"]["scores"]
+                if score != "mean_scaled"
+            ]
+        assert [figure for figure in wanted if figure not in page] == [], (table["detector"], table["data_set"])
 
 
 # ── Command line ───────────────────────────────────────────────────────────────────────────────────────────────────
