@@ -14,9 +14,9 @@ STRIDES = (2, 2, 1, 1)
 class AdaclNet(nn.Module):
     """Four convolutions, global max-pooling, two fully connected layers, one output without activation.
 
-    Source: paper (layers, fewer than 300k parameters). Not stated there: 5×5 kernels, 16-32-64-128 channels, strides
-    2, 2, 1, 1, BatchNorm, LeakyReLU 0.2 and 64 hidden units. 278 001 parameters for one channel: the convolutions have
-    no bias, which BatchNorm would cancel (with those 240 it would be 278 241).
+    Source: paper (fewer than 300k parameters), thesis, section 4.3.2 (layers). Not stated in either: 5×5 kernels,
+    16-32-64-128 channels, strides 2, 2, 1, 1, BatchNorm, LeakyReLU 0.2 and 64 hidden units. 278 001 parameters for one
+    channel: the convolutions have no bias, which BatchNorm would cancel (with those 240 it would be 278 241).
 
     Args:
         channels: Channels of the input.

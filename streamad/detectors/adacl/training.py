@@ -132,8 +132,8 @@ class AdaclTask(PatchTask):
     def training_step(self, step: int, rows: npt.NDArray[np.intp], rng: np.random.Generator) -> float:
         """Make one step on the given normal patches and as many synthetic anomalies, and return the loss.
 
-        Loss (paper, equation 4): squared error to labels drawn for every batch. It is taken on the unclipped output,
-        since a clip has no gradient outside [0, 1].
+        Loss (paper, section 3.2.1): squared error, to labels drawn for every batch. It is taken on the unclipped
+        output, since a clip has no gradient outside [0, 1].
         """
         stacks = self.stacks[rows]
         if self.options.flip and rng.random() < 0.5:
