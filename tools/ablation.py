@@ -174,7 +174,7 @@ def main() -> None:
             f"test split. Produced by `{command}`; {seconds / 60:.0f} minutes of training on "
             f"{os.cpu_count()} cores, shared with other work. Nothing was selected by these results.",
             "",
-            "| variant | mean over classes | sd of the mean over seeds | mean sd over seeds per class | paper |",
+            "| variant | mean over classes | sd of the mean over seeds | mean sd over seeds per class | paper, all classes |",
             "|---|---|---|---|---|",
             *rows,
             "",
