@@ -2,7 +2,7 @@
 
     STREAMAD_DATA=... python tools/measure_ped2.py --model adacl-motion-ped2 --write docs/results/ped2-adacl-motion.md
 
-Nothing is selected on the test half: the bundle was trained and calibrated only on training clips. The offline part is
+No weight or epoch is selected on the test half: the bundle was trained and calibrated only on training clips. The offline part is
 that of `streamad evaluate ped2`, and reuses its results in `--out`. The RTSP part needs GStreamer's server
 (CONTRIBUTING.md).
 """
@@ -197,8 +197,9 @@ def page(
         f"Measured by `python tools/measure_ped2.py --model {model.bundle.name}` on {os.cpu_count()} cores "
         f"({platform.machine()}), {model.engine.info.name} {manifest.parity[0].version.split('-')[0]}, fp32. Bundle "
         f"`{model.bundle.sha256[:12]}`, seed {manifest.training.seed}, {manifest.training.epochs} epochs; "
-        f"checkpoint: {manifest.training.checkpoint}. Trained on 12 training clips, calibrated on the other 4; the test "
-        "half was used only for these results.",
+        f"checkpoint: {manifest.training.checkpoint}. Trained on 12 training clips, calibrated on the other 4; no weight or "
+        "epoch was selected on the test half. What else was seen of it: "
+        "[how the choices were made](README.md#how-the-choices-were-made).",
         "",
         "## Frame-level, official frame labels",
         "",
