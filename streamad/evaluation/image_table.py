@@ -155,7 +155,7 @@ def image_markdown(table: dict[str, Any]) -> str:
         f"| **{name}** | **{_text(mean['auroc'])}** | **{_figure(mean['paper'])}** | {len(mean['seeds'])} | "
         f"{_range(epochs)} | {_seconds(seconds)} |",
         "",
-        f"- Score: `{table['score']}`, fixed beforehand.",
+        f"- Score: `{table['score']}`, fixed before these trainings.",
     ]
     if len(mean["seeds"]) < len(table["seeds"]):
         lines.append(
